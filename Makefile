@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+
+# What a bare Debian or Ubuntu lacks to build, and to make namespaces with traffic in them.
+PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev iproute2 nftables
+LINT_PACKAGES := clang-format
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+
+# `make test LIVE=required` fails where the live tests cannot run.
+LIVE ?= if-possible
+# What `make header-check` holds the tables against, besides the built object and the running kernel.
+KERNEL_SRC ?= /usr/include
+
+.PHONY: help
+help:
+	@echo "make demo          see it work: retransmissions and their results, in namespaces of its own"
+	@echo "make test          every test, the live ones with sudo"
+	@echo "make lint          formatting, clippy, documentation, warnings denied"
+	@echo "make header-check  the tables against the kernel's headers (KERNEL_SRC=… for a tree of yours)"
+	@echo "make package       both crates as they would be published, each built alone"
+
+.PHONY: deps
+deps: ; @$(call install,$(PACKAGES))
+
+.PHONY: lint-deps
+lint-deps: ; @$(call install,$(LINT_PACKAGES))
+
+# Only what is missing, and nothing without apt: elsewhere the build says what it lacks.
+define install
+	command -v dpkg-query >/dev/null || exit 0; \
+	missing=$$(for package in $(1); do \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
+	[ -z "$$missing" ] && exit 0; \
+	echo "installing:" $$missing; \
+	$(SUDO) apt-get update -qq && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null
+endef
+
+.PHONY: demo
+demo: deps
+	cargo build --release --package retrans-examples
+	$(SUDO) $(TARGET)/release/demo
+
+.PHONY: test
+test: deps
+	cargo test --workspace --all-features
+	@$(MAKE) --no-print-directory live LIVE=$(LIVE)
+
+# Each live test is `#[ignore]`d by name for a plain `cargo test`. Here they run, as root, or it is said that they did not.
+.PHONY: live
+live:
+	@if [ -z "$(SUDO)" ] || $(SUDO) true; then \
+		set -x; CARGO_TARGET_$(HOST)_RUNNER="$(and $(SUDO),$(SUDO) -E)" tests/live.sh; \
+	elif [ "$(LIVE)" = required ]; then \
+		echo "live tests: NOT RUN, and they are required: they need root or sudo"; exit 1; \
+	else \
+		echo "live tests: NOT RUN: they need root or sudo; with LIVE=required this is a failure"; \
+	fi
+
+.PHONY: lint
+lint: deps lint-deps
+	cargo fmt --all --check
+	clang-format --dry-run --Werror bpf/*.h bpf/*.c
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+	# As on a machine without clang.
+	RUSTDOCFLAGS="-D warnings" DOCS_RS=1 CLANG=/nonexistent CARGO_TARGET_DIR=$(TARGET)/without-clang \
+		cargo doc --package retrans-sdk --no-deps --all-features
+
+.PHONY: header-check
+header-check: deps
+	cargo run --quiet --package retrans-examples --bin header_check -- $(KERNEL_SRC)
+
+.PHONY: package
+package: deps
+	cargo package --package retrans-macros --package retrans-sdk --allow-dirty

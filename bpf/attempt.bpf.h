@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What is read of an attempt before anything is decided: enough to name, count and filter it. */
+#ifndef RETRANS_ATTEMPT_BPF_H
+#define RETRANS_ATTEMPT_BPF_H
+
+struct attempt {
+	/* The connection's addresses, ports and state: the socket, or the request of a SYN-ACK. */
+	const struct sock_common *skc;
+	/* Where the network namespace and the cgroup are read: the socket, or the listener. */
+	const struct sock *sk;
+	/* NULL for a SYN-ACK. */
+	const struct tcp_sock *tp;
+	const struct sk_buff *skb;
+
+	__u32 seq;
+	__u32 end_seq;
+	__u32 segs;
+	__u16 tcp_flags;
+
+	__s32 err;
+	__u32 result;
+	__u8 kind;
+	__u8 state;
+	__u8 ca_state;
+};
+
+static __always_inline void read_segment(struct attempt *a)
+{
+	const struct tcp_skb_cb *cb = (const void *)a->skb->cb;
+
+	a->seq = BPF_CORE_READ(cb, seq);
+	a->end_seq = BPF_CORE_READ(cb, end_seq);
+	a->segs = BPF_CORE_READ(cb, tcp_gso_segs);
+	/*
+	 * u8 until v6.15, u16 since ("tcp: extend TCP flags to allow AE bit/ACE field"): read
+	 * as many bytes as the running kernel has.
+	 */
+	a->tcp_flags = BPF_CORE_READ_BITFIELD_PROBED(cb, tcp_flags);
+}
+
+#endif /* RETRANS_ATTEMPT_BPF_H */

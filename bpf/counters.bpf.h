@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One element a CPU. The adds are atomic all the same: a softirq may run one of these programs
+ * inside the other on the same CPU. Memory-mapped, so that user space reads without a system call.
+ */
+#ifndef RETRANS_COUNTERS_BPF_H
+#define RETRANS_COUNTERS_BPF_H
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* set to the number of possible CPUs at open */
+	__type(key, __u32);
+	__type(value, struct retrans_counters);
+} counters SEC(".maps");
+
+static __always_inline struct retrans_counters *my_counters(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&counters, &cpu);
+}
+
+static __always_inline void count(__u64 *counter, __u64 by)
+{
+	__sync_fetch_and_add(counter, by);
+}
+
+static __always_inline void count_attempt(struct retrans_counters *c, const struct attempt *a)
+{
+	__u32 slot = result_slot(a->result);
+	__u32 kind = a->kind;
+	struct retrans_count *of;
+
+	/* For the verifier; both hold already. */
+	if (slot >= RETRANS_RESULT_SLOTS || kind >= RETRANS_KIND_SLOTS)
+		return;
+	of = &c->counts[slot][kind];
+	count(&of->attempts, 1);
+	count(&of->segs, a->segs);
+}
+
+#endif /* RETRANS_COUNTERS_BPF_H */

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Fills a record from an attempt. Every byte of it is written: it goes to user space. */
+#ifndef RETRANS_RECORD_BPF_H
+#define RETRANS_RECORD_BPF_H
+
+/* One tick in nanoseconds: icsk_rto is in jiffies, and BTF does not know CONFIG_HZ. */
+const volatile __u64 tick_ns = 4000000;
+
+static __always_inline bool is_mapped(const struct sock_common *skc)
+{
+	const struct in6_addr *daddr = &skc->skc_v6_daddr;
+
+	return !daddr->in6_u.u6_addr32[0] && !daddr->in6_u.u6_addr32[1] &&
+	       daddr->in6_u.u6_addr32[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline void put_v6(__u8 *to, const struct in6_addr *from)
+{
+	__u32 *words = (__u32 *)to;
+
+	words[0] = from->in6_u.u6_addr32[0];
+	words[1] = from->in6_u.u6_addr32[1];
+	words[2] = from->in6_u.u6_addr32[2];
+	words[3] = from->in6_u.u6_addr32[3];
+}
+
+static __always_inline void put_v4(__u8 *to, __be32 from)
+{
+	__u32 *words = (__u32 *)to;
+
+	words[0] = from;
+	words[1] = 0;
+	words[2] = 0;
+	words[3] = 0;
+}
+
+static __always_inline void put_addresses(struct retrans_record *r, const struct sock_common *skc)
+{
+	r->family = skc->skc_family;
+	if (r->family == AF_INET6) {
+		put_v6(r->saddr, &skc->skc_v6_rcv_saddr);
+		put_v6(r->daddr, &skc->skc_v6_daddr);
+	} else {
+		put_v4(r->saddr, skc->skc_rcv_saddr);
+		put_v4(r->daddr, skc->skc_daddr);
+	}
+}
+
+static __always_inline void put_tcp(struct retrans_record *r, const struct attempt *a)
+{
+	const struct tcp_sock *tp = a->tp;
+	const struct inet_connection_sock *icsk = &tp->inet_conn;
+
+	r->snd_una = tp->snd_una;
+	r->snd_nxt = tp->snd_nxt;
+	r->snd_wnd = tp->snd_wnd;
+	r->snd_cwnd = tp->snd_cwnd;
+	r->ssthresh = tp->snd_ssthresh;
+	r->srtt_us = tp->srtt_us >> 3; /* kept in eighths */
+	r->rto_us = icsk->icsk_rto * tick_ns / 1000;
+	r->mss = tp->mss_cache;
+	r->retrans_out = tp->retrans_out;
+	r->total_retrans = tp->total_retrans;
+	r->wmem_queued = a->sk->sk_wmem_queued;
+	r->ca_state = a->ca_state;
+	r->retransmits = icsk->icsk_retransmits;
+	r->backoff = icsk->icsk_backoff;
+	r->pending = icsk->icsk_pending;
+	bpf_probe_read_kernel_str(r->ca_name, sizeof(r->ca_name), icsk->icsk_ca_ops->name);
+}
+
+static __always_inline void put_record(struct retrans_record *r, const struct attempt *a,
+				       __u64 cookie)
+{
+	__u64 present = 1ull << RETRANS_FIELD_ERR | 1ull << RETRANS_FIELD_NETNS;
+
+	__builtin_memset(r, 0, sizeof(*r));
+	r->header.length = sizeof(*r);
+	r->header.version = RETRANS_RECORD_VERSION;
+
+	r->ts = bpf_ktime_get_boot_ns();
+	r->result = a->result;
+	r->err = a->err;
+	r->segs = a->segs;
+	r->kind = a->kind;
+	r->state = a->state;
+	r->sport = a->skc->skc_num;
+	r->dport = bpf_ntohs(a->skc->skc_dport);
+	put_addresses(r, a->skc);
+
+	r->netns = a->sk->__sk_common.skc_net.net->ns.inum;
+	if (cookie) {
+		r->cookie = cookie;
+		present |= 1ull << RETRANS_FIELD_COOKIE;
+	}
+	/* Absent before v5.15, where the pointer shares its bits with cgroup v1's data
+	 * (8520e224f547). */
+	if (bpf_core_field_exists(a->sk->sk_cgrp_data.cgroup)) {
+		const struct cgroup *cgroup = a->sk->sk_cgrp_data.cgroup;
+
+		if (cgroup) {
+			r->cgroup = cgroup->kn->id;
+			present |= 1ull << RETRANS_FIELD_CGROUP;
+		}
+	}
+	if (a->tp) {
+		r->seq = a->seq;
+		r->end_seq = a->end_seq;
+		r->len = a->skb->len;
+		r->tcp_flags = a->tcp_flags;
+		put_tcp(r, a);
+		r->sk_err_soft = a->sk->sk_err_soft;
+		present |= 1ull << RETRANS_FIELD_SKB | 1ull << RETRANS_FIELD_TCP |
+			   1ull << RETRANS_FIELD_ERR_SOFT;
+	}
+	r->header.present = present;
+}
+
+#endif /* RETRANS_RECORD_BPF_H */

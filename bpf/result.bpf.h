@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * From `int err`, as the tracepoint has it since v6.17 (ad892e912b84), to a result.
+ *
+ * The tracepoint fires right before __tcp_retransmit_skb() returns, under the socket's lock, so the
+ * state that a check there looked at is still the state here. A precise name is given where that
+ * state proves it, the coarser one where it does not.
+ */
+#ifndef RETRANS_RESULT_BPF_H
+#define RETRANS_RESULT_BPF_H
+
+static __always_inline __u32 result_of(const struct attempt *a)
+{
+	const struct tcp_sock *tp = a->tp;
+	__u32 snd_una = tp->snd_una;
+
+	switch (a->err) {
+	case 0:
+		return TCP_RETRANS_SUCCESS;
+	case -EBUSY:
+		return TCP_RETRANS_IN_HOST_QUEUE;
+	case -EPERM:
+		return RETRANS_OWN_DENIED;
+	case NET_XMIT_DROP:
+		return RETRANS_OWN_XMIT_DROP;
+	case -EHOSTUNREACH:
+		/*
+		 * A header rebuild that fails leaves the socket without a route; so does a route
+		 * that goes away between the rebuild and ip_queue_xmit(). With a route at hand,
+		 * something further down said so.
+		 */
+		return a->sk->sk_dst_cache ? TCP_RETRANS_ERR_DEFAULT : TCP_RETRANS_ROUTE_FAIL;
+	case -EAGAIN:
+		/* The kernel's own condition: nothing fits the window, and not the head segment. */
+		if ((__s32)(snd_una + tp->snd_wnd - a->seq) <= 0 && a->seq != snd_una)
+			return TCP_RETRANS_RCV_ZERO_WINDOW;
+		return TCP_RETRANS_ERR_DEFAULT;
+	case -EINVAL:
+		if (before(a->seq, snd_una) && before(a->end_seq, snd_una))
+			return TCP_RETRANS_END_SEQ_ERROR;
+		return TCP_RETRANS_ERR_DEFAULT;
+	case -ENOMEM:
+		/* tcp_trim_head() moves seq up to snd_una when it succeeds, and only then. */
+		if (before(a->seq, snd_una))
+			return TCP_RETRANS_TRIM_HEAD_NOMEM;
+		return RETRANS_OWN_NOMEM;
+	case -ENOBUFS:
+		/*
+		 * The copy, instead of a clone, is made for a headroom that csum_start cannot
+		 * address (and, where NET_IP_ALIGN is not 0, for unaligned data, which BTF cannot
+		 * tell and is left to the coarser name).
+		 */
+		if (a->skb->data - a->skb->head >= 0xffff)
+			return TCP_RETRANS_PSKB_COPY_NOBUFS;
+		return RETRANS_OWN_NOBUFS;
+	default:
+		return TCP_RETRANS_ERR_DEFAULT;
+	}
+}
+
+/* The slot in which a result is counted, and its bit in a clause. */
+static __always_inline __u32 result_slot(__u32 result)
+{
+	if (result < 16)
+		return result;
+	if (result >= 128 && result - 128 + 16 < RETRANS_RESULT_SLOT_UNKNOWN)
+		return result - 128 + 16;
+	return RETRANS_RESULT_SLOT_UNKNOWN;
+}
+
+#endif /* RETRANS_RESULT_BPF_H */

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What crosses from the kernel side to user space: the record of one attempt, the counters and the
+ * filter. Fixed-width integers only, no padding left to the compiler, every offset asserted here
+ * and again in retrans-sdk/src/wire.rs.
+ *
+ * Self-contained but for the __u8..__u64 types, which vmlinux.h or <linux/types.h> give.
+ */
+#ifndef RETRANS_H
+#define RETRANS_H
+
+/*
+ * The result of one attempt, as the patch of July 2025 (v2) would have put it into
+ * include/linux/tcp.h: names and numbers are the proposal's.
+ */
+enum tcp_retransmit_quit_reason {
+	TCP_RETRANS_ERR_DEFAULT = 0,
+	TCP_RETRANS_SUCCESS = 1,
+	TCP_RETRANS_IN_HOST_QUEUE = 2,
+	TCP_RETRANS_END_SEQ_ERROR = 3,
+	TCP_RETRANS_TRIM_HEAD_NOMEM = 4,
+	TCP_RETRANS_UNCLONE_NOMEM = 5,
+	TCP_RETRANS_FRAG_NOMEM = 6,
+	TCP_RETRANS_ROUTE_FAIL = 7,
+	TCP_RETRANS_RCV_ZERO_WINDOW = 8,
+	TCP_RETRANS_PSKB_COPY_NOBUFS = 9,
+};
+
+/* Results that the proposal has no name for. From 128 up, so that the kernel's may grow. */
+enum retrans_own_result {
+	RETRANS_OWN_NOMEM = 128,
+	RETRANS_OWN_NOBUFS = 129,
+	RETRANS_OWN_DENIED = 130,
+	RETRANS_OWN_XMIT_DROP = 131,
+};
+
+/* Why the attempt was made. */
+enum retrans_kind {
+	RETRANS_KIND_UNKNOWN = 0,
+	RETRANS_KIND_RTO = 1,
+	RETRANS_KIND_TLP = 2,
+	RETRANS_KIND_FAST = 3,
+	RETRANS_KIND_SYN = 4,
+	RETRANS_KIND_SYNACK = 5,
+};
+
+/* Bit numbers in retrans_header.present: the fields of a record that hold a value. */
+enum retrans_field {
+	RETRANS_FIELD_ERR = 0,
+	RETRANS_FIELD_COOKIE = 1,
+	RETRANS_FIELD_NETNS = 2,
+	RETRANS_FIELD_CGROUP = 3,
+	/* seq, end_seq, len, tcp_flags: from the segment */
+	RETRANS_FIELD_SKB = 4,
+	/* snd_una to ca_name: from the socket */
+	RETRANS_FIELD_TCP = 5,
+	/* sk_err_soft */
+	RETRANS_FIELD_ERR_SOFT = 6,
+};
+
+#define RETRANS_RECORD_VERSION 1
+
+struct retrans_header {
+	__u16 length; /* of the whole record, in bytes */
+	__u16 version;
+	__u32 reserved; /* 0 */
+	__u64 present;	/* bit set over enum retrans_field */
+};
+
+struct retrans_record {
+	struct retrans_header header;
+
+	__u64 ts; /* CLOCK_BOOTTIME, ns */
+	__u32 result;
+	__s32 err;
+	__u32 segs;
+	__u16 family;
+	__u16 sport; /* local, host byte order */
+	__u16 dport; /* host byte order */
+	__u8 kind;
+	__u8 state;
+	__u8 saddr[16]; /* AF_INET: the first four bytes */
+	__u8 daddr[16];
+	__u32 netns; /* inode number */
+	__u64 cookie;
+	__u64 cgroup; /* id in the unified hierarchy */
+
+	__u32 seq;
+	__u32 end_seq;
+	__u32 len;
+	__u32 snd_una;
+	__u32 snd_nxt;
+	__u32 snd_wnd;	/* bytes */
+	__u32 snd_cwnd; /* segments */
+	__u32 ssthresh; /* segments */
+	__u32 srtt_us;
+	__u32 rto_us;
+	__u32 mss;	   /* bytes */
+	__u32 retrans_out; /* segments */
+	__u32 total_retrans;
+	__u32 wmem_queued; /* bytes */
+	__s32 sk_err_soft; /* errno, positive */
+	__u16 tcp_flags;
+	__u8 ca_state;
+	__u8 retransmits; /* icsk_retransmits */
+	__u8 backoff;
+	__u8 pending;	  /* icsk_pending */
+	__u8 zero[6];	  /* 0 */
+	__u8 ca_name[16]; /* NUL-terminated unless full */
+};
+
+#define RETRANS_AT(field, offset)                                                                  \
+	_Static_assert(__builtin_offsetof(struct retrans_record, field) == (offset), #field)
+
+RETRANS_AT(header.length, 0);
+RETRANS_AT(header.version, 2);
+RETRANS_AT(header.present, 8);
+RETRANS_AT(ts, 16);
+RETRANS_AT(result, 24);
+RETRANS_AT(err, 28);
+RETRANS_AT(segs, 32);
+RETRANS_AT(family, 36);
+RETRANS_AT(sport, 38);
+RETRANS_AT(dport, 40);
+RETRANS_AT(kind, 42);
+RETRANS_AT(state, 43);
+RETRANS_AT(saddr, 44);
+RETRANS_AT(daddr, 60);
+RETRANS_AT(netns, 76);
+RETRANS_AT(cookie, 80);
+RETRANS_AT(cgroup, 88);
+RETRANS_AT(seq, 96);
+RETRANS_AT(end_seq, 100);
+RETRANS_AT(len, 104);
+RETRANS_AT(snd_una, 108);
+RETRANS_AT(snd_nxt, 112);
+RETRANS_AT(snd_wnd, 116);
+RETRANS_AT(snd_cwnd, 120);
+RETRANS_AT(ssthresh, 124);
+RETRANS_AT(srtt_us, 128);
+RETRANS_AT(rto_us, 132);
+RETRANS_AT(mss, 136);
+RETRANS_AT(retrans_out, 140);
+RETRANS_AT(total_retrans, 144);
+RETRANS_AT(wmem_queued, 148);
+RETRANS_AT(sk_err_soft, 152);
+RETRANS_AT(tcp_flags, 156);
+RETRANS_AT(ca_state, 158);
+RETRANS_AT(retransmits, 159);
+RETRANS_AT(backoff, 160);
+RETRANS_AT(pending, 161);
+RETRANS_AT(zero, 162);
+RETRANS_AT(ca_name, 168);
+_Static_assert(sizeof(struct retrans_record) == 184, "record");
+
+/*
+ * Where a result is counted and which bit of a clause stands for it: the kernel's results take
+ * 0..15, the SDK's own 16..30, and one slot is for every other number.
+ */
+#define RETRANS_RESULT_SLOTS	    32
+#define RETRANS_RESULT_SLOT_UNKNOWN 31
+#define RETRANS_KIND_SLOTS	    16
+
+struct retrans_count {
+	__u64 attempts;
+	__u64 segs;
+};
+
+/* One per CPU; seen = filtered + limited + lost + submitted. */
+struct retrans_counters {
+	__u64 seen;
+	__u64 filtered;
+	__u64 limited;
+	__u64 lost;
+	__u64 submitted;
+	struct retrans_count counts[RETRANS_RESULT_SLOTS][RETRANS_KIND_SLOTS];
+};
+
+_Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16, "counters");
+
+#define RETRANS_MAX_CLAUSES 16
+#define RETRANS_MAX_RANGES  8
+
+struct retrans_port_range {
+	__u16 low;
+	__u16 high; /* inclusive */
+};
+
+/* A port passes if any of the first `used` ranges holds it. */
+struct retrans_ports {
+	__u32 used;
+	struct retrans_port_range ranges[RETRANS_MAX_RANGES];
+};
+
+/* One clause: everything in it must hold. */
+struct retrans_clause {
+	__u32 results;	/* bit set over result slots */
+	__u32 families; /* bit 0: inet, mapped included; bit 1: inet6 */
+	struct retrans_ports sport;
+	struct retrans_ports dport;
+};
+
+/* An attempt passes if any of the first `used` clauses does. */
+struct retrans_filter {
+	__u32 used;
+	struct retrans_clause clauses[RETRANS_MAX_CLAUSES];
+};
+
+#endif /* RETRANS_H */

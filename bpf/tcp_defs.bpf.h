@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the kernel has as #define or anonymous enum, and BTF therefore not by a name of its own. */
+#ifndef RETRANS_TCP_DEFS_BPF_H
+#define RETRANS_TCP_DEFS_BPF_H
+
+#define AF_INET	 2
+#define AF_INET6 10
+
+/* include/net/tcp_states.h */
+#define TCP_SYN_SENT 2
+#define TCP_LISTEN   10
+
+/* include/uapi/linux/tcp.h, enum tcp_ca_state */
+#define TCP_CA_CWR	2
+#define TCP_CA_Recovery 3
+#define TCP_CA_Loss	4
+
+/* include/net/inet_connection_sock.h: what the one retransmission timer is armed for */
+#define ICSK_TIME_RETRANS     1
+#define ICSK_TIME_LOSS_PROBE  5
+#define ICSK_TIME_REO_TIMEOUT 6
+
+/* include/net/tcp.h */
+#define TCPHDR_SYN 0x02
+
+/* include/uapi/asm-generic/errno-base.h, errno.h */
+#define EPERM	     1
+#define EAGAIN	     11
+#define ENOMEM	     12
+#define EBUSY	     16
+#define EINVAL	     22
+#define ENOBUFS	     105
+#define EHOSTUNREACH 113
+
+/* include/linux/netdevice.h */
+#define NET_XMIT_DROP 1
+
+/* Sequence numbers wrap: RFC 9293, 3.4. */
+static __always_inline bool before(__u32 a, __u32 b)
+{
+	return (__s32)(a - b) < 0;
+}
+
+#endif /* RETRANS_TCP_DEFS_BPF_H */

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Prints each attempt to retransmit, one line an event.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use lexopt::prelude::*;
+use retrans_examples::{say_ready, say_stats, until_interrupted};
+use retrans_sdk::{Event, Filter, Stream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+const HELP: &str = "\
+Prints each attempt of this host to retransmit a TCP segment, with what came of it.
+
+usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for SECONDS]
+
+  TERM            only attempts for which all terms hold: key=a,b  key!=a,b  port=lo..hi  addr=PREFIX  key=-
+  --or            starts another set of terms; one set that holds is enough
+  --format kv     key=val, the default; a file of these lines is a recording
+  --format json   one JSON object a line, with the same keys
+  --count N       ends after N events
+  --for SECONDS   ends after so long
+
+Events go to stdout. `ready …` goes to stderr once attached, and `stats …` at the end, also at SIGINT and SIGTERM.
+Exit status: 0, or 2 if it could not start.";
+
+/// How long it sleeps at most before it looks at the clock, the signals and whether stdout is still open.
+const TICK: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Copy)]
+enum Format {
+    Kv,
+    Json,
+}
+
+struct Arguments {
+    filter: Filter,
+    format: Format,
+    count: Option<u64>,
+    limit: Option<Duration>,
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("{HELP}\n\nKeys: {}", retrans_sdk::keys().collect::<Vec<_>>().join(" "));
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return cannot_start(error),
+    };
+    // Before attaching: a signal in between must not kill it without its counts.
+    let interrupted = match until_interrupted() {
+        Ok(interrupted) => interrupted,
+        Err(error) => return cannot_start(error),
+    };
+    let stream = match Stream::builder().filter(arguments.filter).open() {
+        Ok(stream) => stream,
+        Err(error) => return cannot_start(error),
+    };
+    match watch(stream, arguments.format, arguments.count, arguments.limit, interrupted) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the lines has had enough.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("watch: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn cannot_start(error: impl Display) -> ExitCode {
+    eprintln!("watch: {error}");
+    ExitCode::from(2)
+}
+
+fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
+    let mut terms: Vec<String> = Vec::new();
+    let (mut format, mut count, mut limit) = (Format::Kv, None, None);
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(term) => terms.push(term.string()?),
+            Long("or") => terms.push("--or".to_owned()),
+            Long("format") => {
+                format = match parser.value()?.string()?.as_str() {
+                    "kv" => Format::Kv,
+                    "json" => Format::Json,
+                    other => return Err(format!("--format is kv or json, not `{other}`").into()),
+                }
+            }
+            Long("count") => count = Some(parser.value()?.parse()?),
+            Long("for") => {
+                let seconds = parser.value()?.parse()?;
+                limit = Some(Duration::try_from_secs_f64(seconds).map_err(|error| format!("--for: {error}"))?);
+            }
+            Short('h') | Long("help") => return Ok(None),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Some(Arguments { filter: terms.join(" ").parse()?, format, count, limit }))
+}
+
+fn watch(
+    mut stream: Stream,
+    format: Format,
+    count: Option<u64>,
+    limit: Option<Duration>,
+    interrupted: impl Fn() -> bool,
+) -> Result<(), Box<dyn Error>> {
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let mut left = count.unwrap_or(u64::MAX);
+    let mut out = BufWriter::new(io::stdout().lock());
+    say_ready(&stream);
+
+    while left > 0 && !interrupted() {
+        let now = Instant::now();
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            break;
+        }
+        let tick = deadline.map_or(TICK, |deadline| TICK.min(deadline - now));
+        for event in stream.read(tick)?.take(usize::try_from(left).unwrap_or(usize::MAX)) {
+            print(&mut out, format, &event)?;
+            left -= 1;
+        }
+        out.flush()?;
+        if is_closed(&io::stdout()) {
+            return Ok(());
+        }
+    }
+    if left > 0 {
+        // What came in before the end, and no more of what comes in now.
+        for event in stream.read(Duration::ZERO)?.take(usize::try_from(left).unwrap_or(usize::MAX)) {
+            print(&mut out, format, &event)?;
+        }
+        out.flush()?;
+    }
+    say_stats(&stream.stats());
+    Ok(())
+}
+
+fn print(out: &mut impl Write, format: Format, event: &Event) -> Result<(), Box<dyn Error>> {
+    match format {
+        Format::Kv => writeln!(out, "{event}")?,
+        Format::Json => {
+            serde_json::to_writer(&mut *out, event).map_err(io::Error::from)?;
+            out.write_all(b"\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the reader of a pipe has gone: with no event to write, nothing else would tell.
+fn is_closed(out: &(impl AsFd + IsTerminal)) -> bool {
+    let mut fds = [PollFd::new(out, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() && fds[0].revents().contains(PollFlags::ERR)
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

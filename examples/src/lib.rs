@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the example programs share.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use retrans_sdk::{Stats, Stream};
+
+/// Becomes true at SIGINT or SIGTERM; a second one ends the process at once.
+///
+/// # Errors
+///
+/// If the handlers cannot be installed.
+pub fn until_interrupted() -> io::Result<impl Fn() -> bool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&interrupted))?;
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    Ok(move || interrupted.load(Ordering::Relaxed))
+}
+
+/// Says on stderr that the stream is attached, and to what.
+pub fn say_ready(stream: &Stream) {
+    let seen = |observed: bool| if observed { "observed" } else { "unobservable" };
+    eprintln!(
+        "ready {} failures={} synack_failures={}",
+        stream.source().key_val(),
+        seen(stream.source().observes_failures()),
+        seen(false)
+    );
+}
+
+/// Says on stderr what became of every attempt: one line of counters, and one for each result and kind that came about.
+pub fn say_stats(stats: &Stats) {
+    eprintln!("stats {stats}");
+    for count in &stats.counts {
+        eprintln!("count {count}");
+    }
+}

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A [`Checked`] table to code, or a wrong one to its errors and stubs.
+//!
+//! Both go through [`items`], so that a stub cannot have another signature than what it stands for.
+//!
+//! Paths are absolute, down to `::core::primitive::str`: what the user has in scope, or calls a variant, does not
+//! matter. Local names start with `__`, as a constant of the user's would turn a binding into a pattern; `raw` alone
+//! does not, as documentation shows it.
+
+use proc_macro2::{Literal, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Fields, Ident, Path, Token, parse_quote};
+
+use crate::parse::{Errors, Table, Variant, parse, without_reason};
+use crate::validate::{Checked, Row, validate};
+
+pub(crate) fn reason_table(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let Some(table) = parse(args, item.clone(), &mut errors) else {
+        let error = errors.split().map(|(error, _)| error.into_compile_error());
+        let item = without_reason(item);
+        return quote!(#error #item);
+    };
+    match validate(&table, &mut errors) {
+        Some(checked) => expand(&table, &checked),
+        None => fallback(&table, errors),
+    }
+}
+
+fn expand(table: &Table, checked: &Checked<'_>) -> TokenStream {
+    let variants = checked.rows.iter().map(|row| {
+        let Variant { attrs, ident, .. } = row.variant;
+        let summary = summary(row);
+        // The empty line makes it a paragraph of its own.
+        quote!(#(#attrs)* #[doc = ""] #[doc = #summary] #ident)
+    });
+    let bodies = bodies(table, checked);
+    items(table, &variants.collect::<Vec<_>>(), true, &bodies)
+}
+
+/// One line for the documentation of a variant, so that it cannot say something else than the table.
+fn summary(row: &Row<'_>) -> String {
+    let mut line = format!("`{}`, {}", row.value, row.number);
+    if let Some(c_name) = &row.c_name {
+        line += &format!(", `{c_name}`");
+    }
+    line
+}
+
+/// What differs between a table and its stub.
+struct Bodies {
+    key: String,
+    all: TokenStream,
+    as_str: TokenStream,
+    c_name: TokenStream,
+    description: TokenStream,
+    raw: TokenStream,
+    entry: TokenStream,
+    known: TokenStream,
+    unknown: TokenStream,
+    class: Option<ClassBody>,
+}
+
+struct ClassBody {
+    ty: TokenStream,
+    doc: String,
+    body: TokenStream,
+}
+
+fn bodies(table: &Table, checked: &Checked<'_>) -> Bodies {
+    let krate = krate(table);
+    let rows = &checked.rows;
+    let idents: Vec<_> = rows.iter().map(|row| &row.variant.ident).collect();
+    let numbers: Vec<_> = rows.iter().map(|row| Literal::u32_unsuffixed(row.number)).collect();
+    let indices = (0..rows.len()).map(Literal::usize_unsuffixed);
+    let values: Vec<_> = rows.iter().map(|row| &row.value).collect();
+    let c_names: Vec<_> = rows.iter().map(|row| option(row.c_name.as_ref())).collect();
+    let descriptions: Vec<_> = rows.iter().map(|row| &row.variant.description).collect();
+
+    // In one place, so that a class that is no table is reported once, where it is named.
+    let class_value = checked.class.as_ref().map(|class| {
+        let ty = class.table;
+        let span = ty.segments.last().map_or_else(Span::call_site, |segment| segment.ident.span());
+        let value = Ident::new("__reason_table_value", Span::call_site().located_at(span));
+        quote! {
+            const fn __value(__class: #ty) -> ::core::option::Option<&'static ::core::primitive::str> {
+                __class.#value()
+            }
+        }
+    });
+    let class_values = idents.iter().map(|ident| match class_value {
+        Some(_) => quote!(__value(Self::#ident.class())),
+        None => option(None::<&str>),
+    });
+    let class = checked.class.as_ref().map(|class| {
+        let (ty, unknown) = (class.table, class.unknown);
+        let classes = rows.iter().map(|row| row.class);
+        ClassBody {
+            ty: quote!(#ty),
+            doc: format!("The class that this belongs to; `{unknown}` if no variant has this number."),
+            // With `<>`, as a type that does not exist is then called that here as well as in the signature, and
+            // reported once.
+            body: quote! {
+                match self {
+                    #(Self::#idents => <#ty>::#classes,)*
+                    Self::Unknown(_) => <#ty>::#unknown,
+                }
+            },
+        }
+    });
+
+    Bodies {
+        key: checked.key.clone(),
+        all: quote! {{
+            #class_value
+            &[#(#krate::table::Entry::__new(
+                Self::#idents, #values, #c_names, #numbers, #class_values, #descriptions,
+            ),)*]
+        }},
+        as_str: quote! {
+            match self {
+                #(Self::#idents => ::core::option::Option::Some(#values),)*
+                Self::Unknown(_) => ::core::option::Option::None,
+            }
+        },
+        c_name: quote! {
+            match self {
+                #(Self::#idents => #c_names,)*
+                Self::Unknown(_) => ::core::option::Option::None,
+            }
+        },
+        description: quote! {
+            match self {
+                #(Self::#idents => #descriptions,)*
+                Self::Unknown(_) => "no variant has this number",
+            }
+        },
+        raw: quote! {
+            match self {
+                #(Self::#idents => #numbers,)*
+                Self::Unknown(__unknown) => __unknown.raw(),
+            }
+        },
+        entry: quote! {
+            let __row: ::core::primitive::usize = match self {
+                #(Self::#idents => #indices,)*
+                Self::Unknown(_) => return ::core::option::Option::None,
+            };
+            <Self as #krate::table::ReasonTable>::ALL.get(__row)
+        },
+        known: quote! {
+            match __number {
+                #(#numbers => ::core::option::Option::Some(Self::#idents),)*
+                _ => ::core::option::Option::None,
+            }
+        },
+        unknown: quote!(Self::Unknown(__unknown)),
+        class,
+    }
+}
+
+fn option(value: Option<impl ToTokens>) -> TokenStream {
+    match value {
+        Some(value) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
+    }
+}
+
+/// The errors, and everything that a right table would have, so that the code which uses it gets no errors of its own.
+fn fallback(table: &Table, errors: Errors) -> TokenStream {
+    let Some((first, rest)) = errors.split() else { return TokenStream::new() };
+    let first = first.into_compile_error();
+    let rest = rest.map(syn::Error::into_compile_error);
+
+    // The compiler takes a type with an error in it for any other, without a word: in the places where
+    // nobody knows what the user meant, and in bodies, which are thus not evaluated in constants either.
+    let wrong = format_ident!("__WrongTable{}", table.ident);
+    let wrong_type = quote! {
+        #[doc(hidden)]
+        #[allow(dead_code)]
+        type #wrong = [(); #first];
+    };
+
+    let mut idents = Vec::new();
+    let variants = table.variants.iter().filter_map(|variant| {
+        if idents.contains(&&variant.ident) {
+            return None;
+        }
+        idents.push(&variant.ident);
+        let ident = &variant.ident;
+        let attrs = variant.attrs.iter().filter(|attr| !attr.path().is_ident("cfg"));
+        let fields = match &variant.fields {
+            Fields::Unit => None,
+            Fields::Unnamed(fields) => {
+                let types = fields.unnamed.iter().map(|_| &wrong);
+                Some(quote!((#(#types),*)))
+            }
+            Fields::Named(fields) => {
+                let names = fields.named.iter().map(|field| &field.ident);
+                Some(quote!({ #(#names: #wrong),* }))
+            }
+        };
+        Some(quote!(#(#attrs)* #ident #fields))
+    });
+    let variants: Vec<_> = variants.collect();
+    let own_unknown = idents.iter().any(|ident| *ident == "Unknown");
+
+    let body = quote! {
+        let _: #wrong = ();
+        ::core::unreachable!()
+    };
+    let args = &table.args;
+    let class_meant = !args.class.is_absent()
+        || !args.unknown.is_absent()
+        || table.variants.iter().filter_map(|variant| variant.reason.as_ref()).any(|reason| !reason.class.is_absent());
+    let class = class_meant.then(|| ClassBody {
+        ty: args.class.get().map_or_else(|| quote!(#wrong), ToTokens::to_token_stream),
+        doc: "The class.".to_owned(),
+        body: body.clone(),
+    });
+    let bodies = Bodies {
+        key: args.key.get().map_or_else(String::new, syn::LitStr::value),
+        all: quote!(&[]),
+        as_str: body.clone(),
+        c_name: body.clone(),
+        description: body.clone(),
+        raw: body.clone(),
+        entry: body.clone(),
+        known: body.clone(),
+        unknown: body,
+        class,
+    };
+    let items = items(table, &variants, !own_unknown, &bodies);
+    quote!(#wrong_type #rest #items)
+}
+
+/// The enum with all its items. `unknown`: whether to add that variant.
+fn items(table: &Table, variants: &[TokenStream], unknown: bool, bodies: &Bodies) -> TokenStream {
+    let Table { attrs, vis, enum_token, ident, .. } = table;
+    let krate = krate(table);
+    let derives = derives(attrs);
+    // An empty one is warned of.
+    let derive = (!derives.is_empty()).then(|| quote!(#[derive(#(#derives),*)]));
+    let unknown = unknown.then(|| {
+        quote! {
+            /// A number for which there is no variant.
+            Unknown(#krate::table::Unknown<Self>),
+        }
+    });
+    // With the user's tokens, as messages that point at the enum then point at these.
+    let mut body = TokenStream::new();
+    table.braces.surround(&mut body, |body| body.extend(quote!(#(#variants,)* #unknown)));
+    let inherent = inherent(vis, &krate, bodies);
+    let Bodies { key, all, entry, known, unknown: make_unknown, .. } = bodies;
+
+    quote! {
+        #(#attrs)*
+        #derive
+        #vis #enum_token #ident #body
+
+        // Unused functions are not the user's, and a deprecated variant is still one. What the other lints could
+        // say of `vis` and of the long paths is true of the enum alone.
+        #[automatically_derived]
+        #[allow(dead_code, deprecated, unreachable_pub, unused_qualifications)]
+        impl #ident {
+            #inherent
+        }
+
+        #[automatically_derived]
+        #[allow(deprecated, unused_qualifications)]
+        impl #krate::table::ReasonTable for #ident {
+            const KEY: &'static ::core::primitive::str = #key;
+
+            const ALL: &'static [#krate::table::Entry<Self>] = #all;
+
+            fn entry(self) -> ::core::option::Option<&'static #krate::table::Entry<Self>> {
+                #entry
+            }
+
+            fn raw(self) -> ::core::primitive::u32 {
+                // The inherent one comes first.
+                self.raw()
+            }
+
+            fn __known(__number: ::core::primitive::u32) -> ::core::option::Option<Self> {
+                #known
+            }
+
+            fn __unknown(__unknown: #krate::table::Unknown<Self>) -> Self {
+                #make_unknown
+            }
+        }
+
+        #[automatically_derived]
+        #[allow(unused_qualifications)]
+        impl ::core::fmt::Display for #ident {
+            fn fmt(&self, __formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                ::core::fmt::Display::fmt(&<Self as #krate::table::ReasonTable>::name(*self), __formatter)
+            }
+        }
+
+        #[automatically_derived]
+        #[allow(unused_qualifications)]
+        impl ::core::str::FromStr for #ident {
+            type Err = #krate::table::ParseReasonError;
+
+            // Not `Self::Err`, which may be a variant.
+            fn from_str(
+                __text: &::core::primitive::str,
+            ) -> ::core::result::Result<Self, #krate::table::ParseReasonError> {
+                <Self as #krate::table::ReasonTable>::__parse(__text)
+            }
+        }
+    }
+}
+
+fn inherent(vis: &syn::Visibility, krate: &Path, bodies: &Bodies) -> TokenStream {
+    let Bodies { key, as_str, c_name, description, raw, class, .. } = bodies;
+    let key_doc = format!("The key in `key=value`: `{key}`.");
+    let class = class.as_ref().map(|ClassBody { ty, doc, body }| {
+        quote! {
+            #[doc = #doc]
+            #[must_use]
+            #vis const fn class(self) -> #ty {
+                #body
+            }
+        }
+    });
+    quote! {
+        #[doc = #key_doc]
+        #vis const KEY: &'static ::core::primitive::str = #key;
+
+        /// Every variant that was declared, in the order of the declaration; never the unknown one.
+        #vis const ALL: &'static [#krate::table::Entry<Self>] = <Self as #krate::table::ReasonTable>::ALL;
+
+        /// What is printed and parsed; `None` if no variant has this number.
+        #[must_use]
+        #vis const fn as_str(self) -> ::core::option::Option<&'static ::core::primitive::str> {
+            #as_str
+        }
+
+        /// The enumerator in a C header; `None` if there is none, or no variant has this number.
+        #[must_use]
+        #vis const fn c_name(self) -> ::core::option::Option<&'static ::core::primitive::str> {
+            #c_name
+        }
+
+        /// What this means, in a sentence: the doc comment of the variant.
+        #[must_use]
+        #vis const fn description(self) -> &'static ::core::primitive::str {
+            #description
+        }
+
+        /// The number; of an unknown one as records carry it, with `0x10000` set.
+        #[must_use]
+        #vis const fn raw(self) -> ::core::primitive::u32 {
+            #raw
+        }
+
+        /// The variant with this number, else the unknown one that carries it. Never fails.
+        #[must_use]
+        #vis fn from_raw(raw: ::core::primitive::u32) -> Self {
+            <Self as #krate::table::ReasonTable>::from_raw(raw)
+        }
+
+        /// Prints as `key=value`.
+        #[must_use]
+        #vis fn key_val(self) -> #krate::table::KeyVal<#krate::table::Name> {
+            <Self as #krate::table::ReasonTable>::key_val(self)
+        }
+
+        #class
+
+        // For a table whose class this is. Under a name that nothing else has, so that the message about a class which
+        // is no table hints at that, and is the same whatever traits there are.
+        #[doc(hidden)]
+        #[must_use]
+        #vis const fn __reason_table_value(self) -> ::core::option::Option<&'static ::core::primitive::str> {
+            self.as_str()
+        }
+    }
+}
+
+fn krate(table: &Table) -> Path {
+    table.args.krate.get().cloned().unwrap_or_else(|| parse_quote!(::retrans_sdk))
+}
+
+/// What a table always derives, less what the user derives already.
+fn derives(attrs: &[Attribute]) -> Vec<Path> {
+    let all: [Path; 8] = [
+        parse_quote!(::core::fmt::Debug),
+        parse_quote!(::core::clone::Clone),
+        parse_quote!(::core::marker::Copy),
+        parse_quote!(::core::cmp::PartialEq),
+        parse_quote!(::core::cmp::Eq),
+        parse_quote!(::core::cmp::PartialOrd),
+        parse_quote!(::core::cmp::Ord),
+        parse_quote!(::core::hash::Hash),
+    ];
+    let theirs: Vec<Path> = attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident("derive"))
+        .filter_map(|attr| attr.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated).ok())
+        .flatten()
+        .collect();
+    let last = |path: &Path| path.segments.last().map(|segment| segment.ident.clone());
+    all.into_iter().filter(|ours| !theirs.iter().any(|their| last(their) == last(ours))).collect()
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a table does at run time.
+
+use std::str::FromStr;
+
+use retrans_sdk::reason_table;
+use retrans_sdk::table::{Entry, KeyVal, MAX_VALUE_LEN, Name, ParseReasonError, ReasonTable, UNKNOWN_BASE, Unknown};
+
+/// The coarse one.
+#[reason_table(key = "class")]
+enum Class {
+    /// Sent.
+    #[reason(value = "ok")]
+    Ok = 0,
+    /// No memory.
+    #[reason(value = "nomem")]
+    Nomem = 1,
+    /// Nothing better is known.
+    #[reason(value = "other")]
+    Other = 2,
+}
+
+/// The fine one.
+#[reason_table(key = "result", class = Class, unknown = Other)]
+#[derive(Default)]
+enum Outcome {
+    /// Left the   host,
+    /// as far as TCP knows.
+    ///
+    /// 	A second paragraph.
+    #[reason(value = "success", c_name = "TCP_RETRANS_SUCCESS", class = Ok)]
+    #[default]
+    Success = 1,
+    /** In
+     *  a block,
+     *
+     *  with stars.
+     */
+    #[reason(value = "clone_nomem", c_name = "TCP_RETRANS_CLONE_NOMEM", class = Nomem)]
+    CloneNomem = 0x10,
+    /// The longest value, the largest number, declared before a smaller one.
+    #[reason(class = Nomem, value = "a1234567890_1234567890_123456789")]
+    Longest = 0xffff,
+    /// Looks like an unknown one, almost.
+    #[reason(value = "k1_", class = Other)]
+    AlmostUnknown = 0,
+}
+
+const ALL: [Outcome; 4] = [Outcome::Success, Outcome::CloneNomem, Outcome::Longest, Outcome::AlmostUnknown];
+
+fn roundtrip<T: ReasonTable>() {
+    for entry in T::ALL {
+        let variant = entry.variant;
+        assert_eq!(variant.to_string(), entry.value);
+        assert_eq!(entry.value.parse::<T>().unwrap(), variant);
+        assert_eq!(variant.raw(), entry.number);
+        assert_eq!(T::from_raw(entry.number), variant);
+        assert_eq!(variant.entry(), Some(entry));
+        assert_eq!(variant.key_val().to_string(), format!("{}={}", T::KEY, entry.value));
+    }
+}
+
+#[test]
+fn every_row_roundtrips() {
+    roundtrip::<Class>();
+    roundtrip::<Outcome>();
+}
+
+#[test]
+fn all_is_in_the_order_of_the_declaration() {
+    assert!(Outcome::ALL.iter().map(|entry| entry.variant).eq(ALL));
+    assert_eq!(Outcome::ALL, <Outcome as ReasonTable>::ALL);
+    let of = |get: fn(&Entry<Outcome>) -> u32| Outcome::ALL.iter().map(get).collect::<Vec<_>>();
+    assert_eq!(of(|entry| entry.number), [1, 16, 65535, 0]);
+}
+
+#[test]
+fn rows_say_what_the_functions_say() {
+    for entry in Outcome::ALL {
+        let variant = entry.variant;
+        assert_eq!(variant.as_str(), Some(entry.value));
+        assert_eq!(variant.c_name(), entry.c_name);
+        assert_eq!(variant.description(), entry.description);
+        assert_eq!(variant.raw(), entry.number);
+        assert_eq!(variant.class().as_str(), entry.class);
+    }
+    assert!(Class::ALL.iter().all(|entry| entry.class.is_none()));
+}
+
+#[test]
+fn the_row_is_what_was_declared() {
+    let entry = Outcome::CloneNomem.entry().unwrap();
+    assert_eq!(entry.variant, Outcome::CloneNomem);
+    assert_eq!(entry.value, "clone_nomem");
+    assert_eq!(entry.c_name, Some("TCP_RETRANS_CLONE_NOMEM"));
+    assert_eq!(entry.number, 16);
+    assert_eq!(entry.class, Some("nomem"));
+    assert_eq!(Outcome::Longest.c_name(), None);
+}
+
+#[test]
+fn classes() {
+    assert_eq!(ALL.map(Outcome::class), [Class::Ok, Class::Nomem, Class::Nomem, Class::Other]);
+    assert_eq!(Outcome::from_raw(17).class(), Class::Other);
+}
+
+#[test]
+fn descriptions_are_one_line() {
+    assert_eq!(Outcome::Success.description(), "Left the   host, as far as TCP knows. A second paragraph.");
+    assert_eq!(Outcome::CloneNomem.description(), "In a block, with stars.");
+    assert_eq!(Outcome::from_raw(17).description(), "no variant has this number");
+}
+
+#[test]
+fn keys() {
+    assert_eq!(Outcome::KEY, "result");
+    assert_eq!(Outcome::Success.key_val().to_string(), "result=success");
+    assert_eq!(Outcome::Success.class().key_val().to_string(), "class=ok");
+    assert_eq!(Outcome::from_raw(17).key_val().to_string(), "result=k17");
+}
+
+#[test]
+fn an_unknown_number_survives() {
+    let unknown = Outcome::from_raw(17);
+    assert_eq!(unknown, Outcome::from_raw(0x1_0011));
+    assert!(matches!(unknown, Outcome::Unknown(number) if number.number() == 17 && number.raw() == 0x1_0011));
+    assert_eq!(unknown.raw(), UNKNOWN_BASE | 17);
+    assert_eq!(unknown.to_string(), "k17");
+    assert_eq!("k17".parse(), Ok(unknown));
+    assert_eq!(format!("{unknown:?}"), "Unknown(k17)");
+    assert_eq!((unknown.as_str(), unknown.c_name(), unknown.entry()), (None, None, None));
+    for raw in [2, 15, 0xfffe, UNKNOWN_BASE, UNKNOWN_BASE | 2, 0x1_ffff, 0x2_0000, u32::MAX] {
+        let unknown = Outcome::from_raw(raw);
+        assert_eq!(unknown.to_string().parse(), Ok(unknown), "{raw:#x}");
+        assert_eq!(Outcome::from_raw(unknown.raw()), unknown, "{raw:#x}");
+    }
+}
+
+#[test]
+fn an_unknown_enumerator_is_never_a_variant() {
+    // 1 is `Success`; 0x10001 is an enumerator of the kernel with that number and a name that nobody knows.
+    let kernel = Outcome::from_raw(UNKNOWN_BASE | 1);
+    assert_ne!(kernel, Outcome::Success);
+    assert_eq!(kernel.to_string(), "k1");
+    assert_eq!("k1".parse(), Ok(kernel));
+}
+
+#[test]
+fn only_the_printed_form_parses() {
+    let wrong = [
+        "",
+        "k",
+        "k017",
+        "k+1",
+        "k-1",
+        "k 1",
+        "k1 ",
+        "K17",
+        "k65553",
+        "k131071",
+        "k4294967296",
+        "k99999999999",
+        "Success",
+        "success ",
+        "SUCCESS",
+        "succes",
+        "1",
+        "ok",
+        "unknown",
+    ];
+    for text in wrong {
+        let error = text.parse::<Outcome>().expect_err(text);
+        assert_eq!(error.key(), "result");
+    }
+    assert_eq!("k0".parse(), Ok(Outcome::from_raw(UNKNOWN_BASE)));
+    assert_eq!("k65535".parse(), Ok(Outcome::from_raw(0x1_ffff)));
+    assert_eq!("k131072".parse(), Ok(Outcome::from_raw(0x2_0000)));
+}
+
+#[test]
+fn limits_are_those_of_the_sdk() {
+    assert_eq!(Outcome::Longest.as_str().map(str::len), Some(MAX_VALUE_LEN));
+    assert_eq!(Outcome::Longest.raw(), UNKNOWN_BASE - 1);
+}
+
+#[test]
+fn variants_sort_in_the_order_of_the_declaration_and_unknown_ones_last() {
+    let mut all = [Outcome::from_raw(18), Outcome::AlmostUnknown, Outcome::from_raw(17), Outcome::Success];
+    all.sort();
+    assert_eq!(all, [Outcome::Success, Outcome::AlmostUnknown, Outcome::from_raw(17), Outcome::from_raw(18)]);
+}
+
+#[test]
+fn the_users_derives_are_kept() {
+    assert_eq!(Outcome::default(), Outcome::Success);
+}
+
+#[test]
+fn constants() {
+    const NAME: Option<&str> = Outcome::Success.as_str();
+    const CLASS: Class = Outcome::Success.class();
+    const NUMBER: u32 = Outcome::Longest.raw();
+    assert_eq!((NAME, CLASS, NUMBER), (Some("success"), Class::Ok, 0xffff));
+}
+
+/// As the documentation of the macro lists them.
+#[test]
+fn signatures() {
+    let _: &'static str = Outcome::KEY;
+    let _: &'static [Entry<Outcome>] = Outcome::ALL;
+    let _: fn(Outcome) -> Option<&'static str> = Outcome::as_str;
+    let _: fn(Outcome) -> Option<&'static str> = Outcome::c_name;
+    let _: fn(Outcome) -> &'static str = Outcome::description;
+    let _: fn(Outcome) -> u32 = Outcome::raw;
+    let _: fn(u32) -> Outcome = Outcome::from_raw;
+    let _: fn(Outcome) -> KeyVal<Name> = Outcome::key_val;
+    let _: fn(Outcome) -> Class = Outcome::class;
+    let _: fn(Unknown<Outcome>) -> Outcome = Outcome::Unknown;
+    let _: fn(&str) -> Result<Outcome, ParseReasonError> = Outcome::from_str;
+}
+
+#[test]
+fn padding() {
+    assert_eq!(format!("[{:>9}|{:<5}]", Outcome::Success, Outcome::from_raw(17)), "[  success|k17  ]");
+}
+
+/// A fragment of a `macro_rules!` comes wrapped in an invisible group.
+#[test]
+fn a_table_from_macro_rules() {
+    macro_rules! table {
+        ($name:ident, $key:literal, $class:path, $unknown:ident: $($(#[$doc:meta])* $variant:ident $value:literal $number:expr, $of:ident;)*) => {
+            #[reason_table(key = $key, class = $class, unknown = $unknown,)]
+            enum $name {
+                $($(#[$doc])* #[reason(value = $value, class = $of,)] $variant = $number,)*
+            }
+        };
+    }
+    table! { Made, "made", self::Class, Other:
+        /// One.
+        One "one" 1, Ok;
+        #[doc = "Two."]
+        Two "two" 2, Nomem;
+    }
+    assert_eq!(Made::Two.description(), "Two.");
+    assert_eq!(Made::from_raw(1).key_val().to_string(), "made=one");
+    assert_eq!(Made::Two.class(), Class::Nomem);
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use retrans_sdk::reason_table;
+
+/// A table.
+#[reason_table(key = "t")]
+#[reason_table(key = "u")]
+enum T {
+    /// One.
+    #[reason(value = "one")]
+    One = 1,
+}
+
+fn main() {
+    let _ = T::from_raw(1).as_str();
+}

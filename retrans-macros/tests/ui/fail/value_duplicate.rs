@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use retrans_sdk::reason_table;
+
+/// A table.
+#[reason_table(key = "t")]
+enum T {
+    /// One.
+    #[reason(value = "one")]
+    One = 1,
+    /// Two.
+    #[reason(value = "one")]
+    Two = 2,
+    /// Three.
+    #[reason(value = "one")]
+    Three = 3,
+}
+
+fn main() {
+    let _ = T::from_raw(1).as_str();
+}

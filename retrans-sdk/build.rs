@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Compiles `bpf/retrans.bpf.c` and generates its skeleton into `OUT_DIR`.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use libbpf_cargo::SkeletonBuilder;
+
+const SOURCE: &str = "bpf/retrans.bpf.c";
+
+fn main() {
+    println!("cargo:rustc-check-cfg=cfg(retrans_docs_only)");
+    println!("cargo:rerun-if-env-changed=DOCS_RS");
+    println!("cargo:rerun-if-env-changed=CLANG");
+    // Cargo looks at a directory's files, and through the symlink that a checkout has here.
+    println!("cargo:rerun-if-changed=bpf");
+
+    // Documentation is built where there is no clang: without the object, and so without the part that loads it.
+    if env::var_os("DOCS_RS").is_some() {
+        println!("cargo:rustc-cfg=retrans_docs_only");
+        return;
+    }
+
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+
+    // Reproducible: without it the object would name this machine's paths.
+    let mut prefix_map = OsString::from("-ffile-prefix-map=");
+    prefix_map.push(&root);
+    prefix_map.push("=.");
+
+    let mut builder = SkeletonBuilder::new();
+    if let Some(clang) = env::var_os("CLANG") {
+        builder.clang(clang);
+    }
+    if let Err(error) = builder
+        .source(root.join(SOURCE))
+        .obj(out.join("retrans.bpf.o"))
+        .clang_args([
+            OsString::from("-Wall"),
+            "-Wextra".into(),
+            "-Werror".into(),
+            "-Wno-unused-parameter".into(),
+            prefix_map,
+        ])
+        .build_and_generate(out.join("retrans.skel.rs"))
+    {
+        panic!(
+            "cannot compile {SOURCE}: {error:#}\n\
+             It takes clang 14 or newer with the BPF target (Debian, Ubuntu: apt-get install clang), or CLANG=/path/to/clang."
+        );
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reads the enums of a C header: as much of C as kernel headers use in them.
+
+use std::collections::BTreeMap;
+
+/// An enum, from a header or from BTF.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CEnum {
+    pub(crate) name: Option<String>,
+    pub(crate) values: Vec<(String, i64)>,
+}
+
+impl CEnum {
+    /// The enumerators that begin with a prefix, by name.
+    pub(crate) fn with_prefix(&self, prefix: &str) -> BTreeMap<&str, i64> {
+        self.values.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(name, n)| (name.as_str(), *n)).collect()
+    }
+}
+
+/// Every enum of a header. An enumerator whose value is an expression beyond a number, a sum or a shift of numbers and
+/// earlier enumerators ends the enum that it stands in: what follows it would be a guess.
+pub(crate) fn enums(header: &str) -> Vec<CEnum> {
+    let tokens = tokens(header);
+    let mut enums = Vec::new();
+    let mut rest = tokens.as_slice();
+    while let Some(at) = rest.iter().position(|token| *token == "enum") {
+        rest = &rest[at + 1..];
+        let (name, body) = match rest {
+            ["{", body @ ..] => (None, body),
+            [name, "{", body @ ..] => (Some((*name).to_owned()), body),
+            // A use, not a declaration.
+            _ => continue,
+        };
+        let end = body.iter().position(|token| *token == "}").unwrap_or(body.len());
+        enums.push(CEnum { name, values: enumerators(&body[..end]) });
+        rest = &body[end..];
+    }
+    enums
+}
+
+fn enumerators(body: &[&str]) -> Vec<(String, i64)> {
+    let mut values: Vec<(String, i64)> = Vec::new();
+    let mut next = 0;
+    for item in body.split(|token| *token == ",") {
+        let value = match item {
+            [] => continue,
+            [_] => Some(next),
+            [_, "=", expression @ ..] => evaluate(expression, &values),
+            _ => None,
+        };
+        let Some(value) = value else { break };
+        values.push((item[0].to_owned(), value));
+        next = value + 1;
+    }
+    values
+}
+
+fn evaluate(expression: &[&str], earlier: &[(String, i64)]) -> Option<i64> {
+    match expression {
+        ["(", inner @ .., ")"] => evaluate(inner, earlier),
+        ["-", operand] => Some(-evaluate(&[operand], earlier)?),
+        [one] => integer(one).or_else(|| earlier.iter().find(|(name, _)| name == one).map(|(_, value)| *value)),
+        [left, "+", right] => evaluate(&[left], earlier)?.checked_add(evaluate(&[right], earlier)?),
+        [left, "<", "<", right] => {
+            evaluate(&[left], earlier)?.checked_shl(u32::try_from(evaluate(&[right], earlier)?).ok()?)
+        }
+        _ => None,
+    }
+}
+
+fn integer(text: &str) -> Option<i64> {
+    let digits = text.trim_end_matches(['u', 'U', 'l', 'L']);
+    match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) => i64::from_str_radix(hex, 16).ok(),
+        None if digits.len() > 1 && digits.starts_with('0') => i64::from_str_radix(&digits[1..], 8).ok(),
+        None => digits.parse().ok(),
+    }
+}
+
+/// Words and punctuation; without comments and preprocessor lines.
+fn tokens(header: &str) -> Vec<&str> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut tokens = Vec::new();
+    let mut rest = header;
+    let mut line_start = true;
+    while let Some(first) = rest.chars().next() {
+        let length = if let Some(comment) = rest.strip_prefix("/*") {
+            comment.find("*/").map_or(rest.len(), |end| end + 4)
+        } else if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if first == '#' && line_start {
+            directive_length(rest)
+        } else if first.is_whitespace() {
+            line_start |= first == '\n';
+            rest = &rest[first.len_utf8()..];
+            continue;
+        } else {
+            let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+            let length = if word > 0 { word } else { first.len_utf8() };
+            tokens.push(&rest[..length]);
+            line_start = false;
+            length
+        };
+        rest = &rest[length..];
+    }
+    tokens
+}
+
+/// A preprocessor line with the lines that continue it.
+fn directive_length(text: &str) -> usize {
+    let mut length = 0;
+    for line in text.split_inclusive('\n') {
+        length += line.len();
+        if !line.trim_end().ends_with('\\') {
+            break;
+        }
+    }
+    length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(header: &str) -> Vec<(String, i64)> {
+        enums(header).into_iter().flat_map(|e| e.values).collect()
+    }
+
+    #[test]
+    fn reads_what_kernel_headers_write() {
+        let header = "
+            #define enum { NOT = 1 \\
+                , EITHER }
+            /* enum { NEITHER = 2 }; */ // enum { NOR }
+            enum first { A, B = 0x10, /* why */ C, D = (1 << 4), E = B, F = E + 2, G = -1, H = 010U, };
+            struct s { enum first use; };
+            enum {
+                I = 7,
+            #define I I
+                J
+            };";
+        let enums = enums(header);
+        assert_eq!(enums.len(), 2);
+        assert_eq!(enums[0].name.as_deref(), Some("first"));
+        let expected = [("A", 0), ("B", 16), ("C", 17), ("D", 16), ("E", 16), ("F", 18), ("G", -1), ("H", 8)];
+        assert_eq!(enums[0].values, expected.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(enums[1].values, [("I".to_owned(), 7), ("J".to_owned(), 8)]);
+    }
+
+    #[test]
+    fn does_not_guess() {
+        assert_eq!(values("enum { A, B = sizeof(int), C };"), [("A".to_owned(), 0)]);
+        assert_eq!(values("enum { A"), [("A".to_owned(), 0)]);
+        assert_eq!(values("/* enum { A };"), []);
+        assert_eq!(values("enum"), []);
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reads the counters of both sides, from any thread and at any time.
+
+use std::ffi::c_void;
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::RetransKind;
+use crate::error::Error;
+use crate::result::{self, RESULT_SLOTS};
+use crate::stats::{Count, Stats};
+
+/// `RETRANS_KIND_SLOTS`.
+pub(crate) const KIND_SLOTS: usize = 16;
+
+/// `struct retrans_counters` in words of eight bytes; `source/layout.rs` holds it against the built object.
+pub(crate) mod word {
+    pub(crate) const SEEN: usize = 0;
+    pub(crate) const FILTERED: usize = 1;
+    pub(crate) const LIMITED: usize = 2;
+    pub(crate) const LOST: usize = 3;
+    pub(crate) const SUBMITTED: usize = 4;
+    pub(crate) const COUNTS: usize = 5;
+}
+
+/// One `struct retrans_counters`, in words.
+pub(crate) const COUNTER_WORDS: usize = word::COUNTS + RESULT_SLOTS * KIND_SLOTS * 2;
+
+/// The kernel side's counters, one element a CPU, mapped into this process. No system call and no capability to read.
+pub(crate) struct KernelCounters {
+    mapping: *mut c_void,
+    cpus: usize,
+}
+
+// SAFETY: the mapping is read-only, lives until drop, and is only read, through atomics.
+#[allow(unsafe_code)]
+unsafe impl Send for KernelCounters {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for KernelCounters {}
+
+impl KernelCounters {
+    const STRIDE: usize = COUNTER_WORDS * size_of::<u64>();
+
+    /// Maps an array map of `cpus` elements of `struct retrans_counters`.
+    #[allow(unsafe_code)]
+    pub(crate) fn map(fd: BorrowedFd<'_>, cpus: usize) -> Result<Self, Error> {
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
+        let mapping = unsafe { mmap(ptr::null_mut(), cpus * Self::STRIDE, ProtFlags::READ, MapFlags::SHARED, fd, 0) };
+        match mapping {
+            Ok(mapping) => Ok(Self { mapping, cpus }),
+            Err(errno) => Err(Error::system("cannot map the counters", errno)),
+        }
+    }
+
+    /// One counter over all CPUs.
+    #[allow(unsafe_code)]
+    fn sum(&self, word: usize) -> u64 {
+        assert!(word < COUNTER_WORDS);
+        (0..self.cpus)
+            .map(|cpu| {
+                let words = self.mapping.cast::<u64>();
+                // SAFETY: the element is within the mapping, aligned (the stride is a multiple of eight, the mapping of
+                // a page), and others, the kernel, change it by atomic adds only.
+                unsafe { AtomicU64::from_ptr(words.add(cpu * COUNTER_WORDS + word)) }.load(Ordering::Acquire)
+            })
+            .sum()
+    }
+}
+
+impl Drop for KernelCounters {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: it is the mapping that `map` made, and nothing borrows from it.
+        let unmapped = unsafe { munmap(self.mapping, self.cpus * Self::STRIDE) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// This side's counters.
+#[derive(Default)]
+pub(crate) struct UserCounters {
+    /// Excluded by the part of the filter that is decided here.
+    pub(crate) filtered: AtomicU64,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) delivered: AtomicU64,
+}
+
+pub(crate) fn add_one(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::AcqRel);
+}
+
+struct Shared {
+    kernel: KernelCounters,
+    user: UserCounters,
+    /// The programs, for `missed`.
+    programs: Vec<OwnedFd>,
+}
+
+/// Reads a stream's counters, from any thread, whatever the stream is doing; also when it is closed already.
+///
+/// It keeps the counters' memory and the (detached) programs alive until the last clone is dropped.
+#[derive(Clone)]
+pub struct StatsReader(Arc<Shared>);
+
+impl std::fmt::Debug for StatsReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("StatsReader").field(&self.read()).finish()
+    }
+}
+
+impl StatsReader {
+    pub(crate) fn new(kernel: KernelCounters, programs: Vec<OwnedFd>) -> Self {
+        Self(Arc::new(Shared { kernel, user: UserCounters::default(), programs }))
+    }
+
+    pub(crate) fn user(&self) -> &UserCounters {
+        &self.0.user
+    }
+
+    /// The counters now. Takes two small reads under /proc, for `missed`.
+    #[must_use]
+    pub fn read(&self) -> Stats {
+        let Shared { kernel, user, programs } = &*self.0;
+        // Outcomes before what they are outcomes of, so that no sum is ever larger than its whole.
+        let [rejected, dropped, delivered, filtered_here] =
+            [&user.rejected, &user.dropped, &user.delivered, &user.filtered].map(|c| c.load(Ordering::Acquire));
+        let submitted = kernel.sum(word::SUBMITTED);
+        let lost = kernel.sum(word::LOST);
+        let limited = kernel.sum(word::LIMITED);
+        let filtered = kernel.sum(word::FILTERED);
+
+        let mut counts = Vec::new();
+        for slot in 0..RESULT_SLOTS {
+            for kind in 0..KIND_SLOTS {
+                let at = word::COUNTS + (slot * KIND_SLOTS + kind) * 2;
+                let attempts = kernel.sum(at);
+                if attempts != 0 {
+                    counts.push(Count {
+                        result: result::of_slot(slot),
+                        kind: RetransKind::from_raw(kind as u32),
+                        attempts,
+                        segs: kernel.sum(at + 1),
+                    });
+                }
+            }
+        }
+        Stats {
+            seen: kernel.sum(word::SEEN),
+            filtered: filtered + filtered_here,
+            limited,
+            lost,
+            submitted: submitted - filtered_here,
+            rejected,
+            dropped,
+            delivered,
+            missed: programs.iter().map(missed).sum(),
+            counts,
+        }
+    }
+}
+
+/// `recursion_misses` of a program, from its descriptor's /proc entry, which asks for no capability.
+fn missed(program: &OwnedFd) -> Option<u64> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+}

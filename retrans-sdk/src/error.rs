@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Why a stream could not be opened or read.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What is wrong, for programs; the text of the [`Error`] is for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A capability is missing (or a security module refused what it would allow).
+    MissingCapability,
+    /// The kernel shows no BTF.
+    NoBtf,
+    /// The kernel has no such tracepoint.
+    NoTracepoint,
+    /// The tracepoint has a shape that this version does not read.
+    UnsupportedTracepoint,
+    /// The ring's size is not a power-of-two number of pages.
+    RingSize,
+    /// The kernel refused a program or a map.
+    Load,
+    /// Anything else from the operating system.
+    System,
+}
+
+/// Why a stream could not be opened or read: the cause and what to do about it.
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// A system call that failed.
+    pub(crate) fn system(what: &str, errno: rustix::io::Errno) -> Self {
+        Self::new(ErrorKind::System, what).caused_by(std::io::Error::from(errno))
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+/// The message, and behind it the chain of causes.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let mut cause: Option<&dyn StdError> = self.source.as_deref().map(|source| source as _);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.kind)
+    }
+}
+
+impl StdError for Error {
+    // The causes are in the text already; a reporter that walks the chain would print them twice.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        None
+    }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One attempt to retransmit, typed.
+
+use std::net::IpAddr;
+
+use crate::field::optional_fields;
+use crate::{CaState, Family, ResultClass, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp};
+
+macro_rules! event {
+    ($( $(#[$doc:meta])* $name:ident: $type:ty, )*) => {
+        /// One attempt to retransmit a TCP segment, with what came of it.
+        ///
+        /// The fields down to `segs` are always there. Each of the others is `None` where the source of the event has it
+        /// not: an older kernel, a SYN-ACK (which has no segment and no full socket), a text that leaves it out.
+        ///
+        /// Field names are the keys of the line. Everything is as it was at the end of the attempt, read in the
+        /// kernel under the socket's lock.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub struct Event {
+            /// When.
+            pub ts: Timestamp,
+            /// What came of it.
+            pub result: RetransResult,
+            /// The integer that the kernel gave: 0 for success, a negative errno, or +1 (`NET_XMIT_DROP`). `None` where
+            /// the source has none.
+            pub err: Option<i32>,
+            /// Why it was made.
+            pub kind: RetransKind,
+            /// The local address. Of an IPv4-mapped connection, the IPv4 address.
+            pub saddr: IpAddr,
+            /// The local port.
+            pub sport: u16,
+            /// The peer's address.
+            pub daddr: IpAddr,
+            /// The peer's port.
+            pub dport: u16,
+            /// The state of the connection.
+            pub state: TcpState,
+            /// The segments that the attempt stands for: what RetransSegs rises by when it reaches the transmit step.
+            pub segs: u32,
+            /// IPv4 carried by an IPv6 socket.
+            pub mapped: bool,
+            $( $(#[$doc])* pub $name: Option<$type>, )*
+        }
+
+        impl Event {
+            /// An event with its core only.
+            pub(crate) fn core_only(core: Core) -> Self {
+                let Core { ts, result, err, kind, saddr, sport, daddr, dport, state, segs, mapped } = core;
+                Self {
+                    ts, result, err, kind, saddr, sport, daddr, dport, state, segs, mapped,
+                    $( $name: None, )*
+                }
+            }
+        }
+    };
+}
+optional_fields!(event);
+
+/// The fields of an event that are always there.
+pub(crate) struct Core {
+    pub(crate) ts: Timestamp,
+    pub(crate) result: RetransResult,
+    pub(crate) err: Option<i32>,
+    pub(crate) kind: RetransKind,
+    pub(crate) saddr: IpAddr,
+    pub(crate) sport: u16,
+    pub(crate) daddr: IpAddr,
+    pub(crate) dport: u16,
+    pub(crate) state: TcpState,
+    pub(crate) segs: u32,
+    pub(crate) mapped: bool,
+}
+
+impl Event {
+    /// The coarse class of the result.
+    #[must_use]
+    pub const fn class(&self) -> ResultClass {
+        self.result.class()
+    }
+
+    /// The family of the addresses; `inet` for an IPv4-mapped connection.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        match self.saddr {
+            IpAddr::V4(_) => Family::Inet,
+            IpAddr::V6(_) => Family::Inet6,
+        }
+    }
+}

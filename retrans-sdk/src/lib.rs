@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#![doc = include_str!("../README.md")]
+
+// The expansion of `#[reason_table]` names this crate, also in here.
+extern crate self as retrans_sdk;
+
+mod attach_source;
+pub mod check;
+mod counters;
+mod error;
+mod event;
+mod field;
+mod filter;
+#[cfg(feature = "serde")]
+mod json;
+mod kind;
+mod line;
+mod queue;
+mod result;
+mod source;
+mod state;
+mod stats;
+mod stream;
+pub mod table;
+mod tcp_flags;
+#[cfg(test)]
+mod testing;
+mod text;
+mod timestamp;
+mod wire;
+
+pub use retrans_macros::reason_table;
+
+pub use self::attach_source::AttachSource;
+pub use self::counters::StatsReader;
+pub use self::error::{Error, ErrorKind};
+pub use self::event::Event;
+pub use self::field::keys;
+pub use self::filter::{Filter, FilterError};
+pub use self::kind::RetransKind;
+pub use self::line::{Line, ParseLineError};
+pub use self::queue::Queue;
+pub use self::result::{ResultClass, RetransResult};
+pub use self::state::{CaState, Family, TcpState};
+pub use self::stats::{Count, Stats};
+pub use self::stream::{Batch, Builder, DEFAULT_RING_SIZE, Drain, Iter, StopHandle, Stream};
+pub use self::tcp_flags::{ParseTcpFlagsError, TcpFlags};
+pub use self::text::{ParseTextError, Text};
+pub use self::timestamp::{ParseTimestampError, Timestamp};

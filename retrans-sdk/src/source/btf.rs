@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a kernel's BTF, or that of a built object, tells.
+
+use std::path::Path;
+
+use libbpf_rs::ReferencesType as _;
+use libbpf_rs::btf::types::{Enum, FuncProto, Int, Ptr, Typedef};
+use libbpf_rs::btf::{Btf, BtfType, TypeId};
+
+use super::quiet::quietly;
+use crate::check::CEnum;
+use crate::error::{Error, ErrorKind};
+
+/// Where the running kernel shows its BTF.
+pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// The third argument of the `tcp_retransmit_skb` tracepoint. It means different things on different kernels, and the
+/// value 0 of one is the opposite of the other's, so its type decides (never the kernel's version).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ThirdArgument {
+    /// Up to Linux 6.16: the tracepoint fires for successes only.
+    Absent,
+    /// Since ad892e912b84 (Linux 6.17): `int err`.
+    Err,
+    /// An enum of this name: the proposal of July 2025, in one of its versions.
+    Enum(String),
+    /// Something else.
+    Other(String),
+}
+
+/// The BTF in a file: `/sys/kernel/btf/vmlinux`, or an object.
+pub(crate) fn read(path: &Path) -> Result<Btf<'static>, Error> {
+    let (btf, said) = quietly(|| Btf::from_path(path));
+    btf.map_err(|error| {
+        let path = path.display();
+        let message = format!(
+            "no BTF in {path}: it takes a kernel built with CONFIG_DEBUG_INFO_BTF=y (distribution kernels are, from 5.10)\
+             {}",
+            indent(&said)
+        );
+        Error::new(ErrorKind::NoBtf, message).caused_by(error)
+    })
+}
+
+/// libbpf's words, to stand behind a message.
+pub(super) fn indent(said: &str) -> String {
+    said.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("\n    {line}")).collect()
+}
+
+/// The tracepoint's third argument, from the prototype that BTF keeps of it.
+pub(crate) fn third_argument(btf: &Btf<'_>) -> Result<ThirdArgument, Error> {
+    // The first parameter is the tracepoint's own data pointer.
+    let prototype = tracepoint(btf, "tcp_retransmit_skb")?;
+    let Some(third) = prototype.iter().nth(3) else {
+        return Ok(ThirdArgument::Absent);
+    };
+    let Some(third) = btf.type_by_id::<BtfType<'_>>(third.ty).map(|t| t.skip_mods_and_typedefs()) else {
+        return Ok(ThirdArgument::Other("a type that BTF lacks".to_owned()));
+    };
+    let name = third.name().map(|name| name.to_string_lossy().into_owned());
+    Ok(if Int::try_from(third).is_ok() {
+        ThirdArgument::Err
+    } else if Enum::try_from(third).is_ok() {
+        ThirdArgument::Enum(name.unwrap_or_default())
+    } else {
+        ThirdArgument::Other(format!("{:?} {}", third.kind(), name.unwrap_or_default()))
+    })
+}
+
+/// The prototype of a tracepoint, data pointer first.
+pub(crate) fn tracepoint<'btf>(btf: &'btf Btf<'_>, name: &str) -> Result<FuncProto<'btf>, Error> {
+    let prototype = || {
+        let typedef = btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))?;
+        let pointer = Ptr::try_from(typedef.referenced_type()).ok()?;
+        FuncProto::try_from(pointer.referenced_type()).ok()
+    };
+    prototype().ok_or_else(|| {
+        let message = format!(
+            "the kernel's BTF has no tracepoint tcp:{name}: it takes Linux 4.16 or newer with CONFIG_TRACEPOINTS and CONFIG_NET"
+        );
+        Error::new(ErrorKind::NoTracepoint, message)
+    })
+}
+
+/// Every enum of a BTF.
+pub(crate) fn enums(btf: &Btf<'_>) -> Vec<CEnum> {
+    // Type 0 is void.
+    (1..btf.len() as u32)
+        .filter_map(|id| btf.type_by_id::<Enum<'_>>(TypeId::from(id)))
+        .map(|found| CEnum {
+            name: found.name().map(|name| name.to_string_lossy().into_owned()),
+            values: found
+                .iter()
+                .filter_map(|member| Some((member.name?.to_string_lossy().into_owned(), member.value)))
+                .collect(),
+        })
+        .collect()
+}
+
+/// Every enum in the BTF of a built object.
+pub(crate) fn enums_of_object(object: &[u8]) -> Result<Vec<CEnum>, Error> {
+    let (btf, said) = quietly(|| Btf::from_raw("retrans", object));
+    match btf {
+        Ok(Some(btf)) => Ok(enums(&btf)),
+        Ok(None) => Err(Error::new(ErrorKind::NoBtf, "the object has no BTF: it takes clang -g")),
+        Err(error) => {
+            let message = format!("the object's BTF cannot be read{}", indent(&said));
+            Err(Error::new(ErrorKind::NoBtf, message).caused_by(error))
+        }
+    }
+}

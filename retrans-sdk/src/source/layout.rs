@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `bpf/retrans.h` as this side has it, held at compile time against the types of the built object.
+
+use std::mem::offset_of;
+
+use super::skel::types::{retrans_counters, retrans_field, retrans_filter, retrans_header, retrans_record};
+use crate::counters::{COUNTER_WORDS, KIND_SLOTS, word};
+use crate::filter::{MAX_CLAUSES, MAX_RANGES};
+use crate::result::RESULT_SLOTS;
+use crate::wire::{CA_NAME, DADDR, RECORD_LEN, SADDR, present, record_layout};
+
+/// The size of a field, from a pointer that is never read.
+const fn size_behind<R, F>(_: fn(&R) -> &F) -> usize {
+    size_of::<F>()
+}
+
+macro_rules! same_layout {
+    ($( $name:ident: $type:ty = $offset:literal, )*) => {$(
+        const _: () = assert!(offset_of!(retrans_record, $name) == $offset, stringify!($name));
+        const _: () = assert!(size_behind(|r: &retrans_record| &r.$name) == size_of::<$type>(), stringify!($name));
+    )*};
+}
+record_layout!(same_layout);
+
+const _: () = assert!(size_of::<retrans_record>() == RECORD_LEN);
+const _: () = assert!(offset_of!(retrans_record, header) == 0);
+const _: () = assert!(offset_of!(retrans_header, length) == 0 && offset_of!(retrans_header, version) == 2);
+const _: () = assert!(offset_of!(retrans_header, present) == 8);
+const _: () = assert!(offset_of!(retrans_record, saddr) == SADDR);
+const _: () = assert!(offset_of!(retrans_record, daddr) == DADDR);
+const _: () = assert!(offset_of!(retrans_record, ca_name) == CA_NAME);
+
+const _: () = assert!(retrans_field::RETRANS_FIELD_ERR.0 == present::ERR);
+const _: () = assert!(retrans_field::RETRANS_FIELD_COOKIE.0 == present::COOKIE);
+const _: () = assert!(retrans_field::RETRANS_FIELD_NETNS.0 == present::NETNS);
+const _: () = assert!(retrans_field::RETRANS_FIELD_CGROUP.0 == present::CGROUP);
+const _: () = assert!(retrans_field::RETRANS_FIELD_SKB.0 == present::SKB);
+const _: () = assert!(retrans_field::RETRANS_FIELD_TCP.0 == present::TCP);
+const _: () = assert!(retrans_field::RETRANS_FIELD_ERR_SOFT.0 == present::ERR_SOFT);
+
+const _: () = assert!(size_of::<retrans_counters>() == COUNTER_WORDS * 8);
+const _: () = assert!(offset_of!(retrans_counters, seen) == word::SEEN * 8);
+const _: () = assert!(offset_of!(retrans_counters, filtered) == word::FILTERED * 8);
+const _: () = assert!(offset_of!(retrans_counters, limited) == word::LIMITED * 8);
+const _: () = assert!(offset_of!(retrans_counters, lost) == word::LOST * 8);
+const _: () = assert!(offset_of!(retrans_counters, submitted) == word::SUBMITTED * 8);
+const _: () = assert!(offset_of!(retrans_counters, counts) == word::COUNTS * 8);
+const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts) == RESULT_SLOTS * KIND_SLOTS * 16);
+const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts[0]) == KIND_SLOTS * 16);
+
+const _: () = assert!(
+    size_behind(|f: &retrans_filter| &f.clauses) == MAX_CLAUSES * size_behind(|f: &retrans_filter| &f.clauses[0])
+);
+const _: () = assert!(size_behind(|f: &retrans_filter| &f.clauses[0].sport.ranges) == MAX_RANGES * 4);

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The generated skeleton, owned: opened, configured, loaded, attached.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
+use libbpf_rs::{Link, OpenObject, ProgramMut, RingBuffer, RingBufferBuilder};
+use rustix::time::{ClockId, clock_getres};
+use self_cell::{MutBorrow, self_cell};
+
+use super::btf::indent;
+use super::privilege::REMEDY;
+use super::quiet::quietly;
+use super::skel::{RetransSkel, RetransSkelBuilder, types};
+use crate::AttachSource;
+use crate::counters::KernelCounters;
+use crate::error::{Error, ErrorKind};
+use crate::filter::KernelFilter;
+
+self_cell!(
+    /// The skeleton together with the object that it borrows from: a handle without a lifetime.
+    struct Skeleton {
+        owner: MutBorrow<MaybeUninit<OpenObject>>,
+        #[not_covariant]
+        dependent: RetransSkel,
+    }
+);
+
+/// The programs, loaded; attached once [`attach`](Self::attach) was called. Dropping it detaches and unloads them.
+pub(super) struct Object {
+    /// First, so that they are detached before the programs go.
+    links: Vec<Link>,
+    skeleton: Skeleton,
+}
+
+/// The object as it was built, which the skeleton embeds too.
+pub(crate) fn object_bytes() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/retrans.bpf.o"))
+}
+
+type Step<T> = Result<T, (&'static str, libbpf_rs::Error)>;
+
+fn step<T>(what: &'static str, result: libbpf_rs::Result<T>) -> Step<T> {
+    result.map_err(|error| (what, error))
+}
+
+/// Runs a step of loading with libbpf's words caught, for the error.
+fn tell<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
+    let (result, said) = quietly(work);
+    result.map_err(|(what, error)| refused(what, error, &said))
+}
+
+impl Object {
+    /// Loads the programs for `source`, with a filter and a ring of `ring_size` bytes.
+    pub(super) fn load(source: AttachSource, filter: &KernelFilter, ring_size: u32) -> Result<Self, Error> {
+        let skeleton = tell(|| {
+            Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
+                let open = RetransSkelBuilder::default().open(object.borrow_mut());
+                let mut open = step("open the object", open)?;
+                let rodata = open.maps.rodata_data.as_mut().expect("an opened skeleton has its read-only data");
+                rodata.has_err = source.observes_failures();
+                // The coarse clock ticks with the kernel: its resolution is one jiffy.
+                rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
+                rodata.filter = filter_of(filter);
+                step("set the ring's size", open.maps.events.set_max_entries(ring_size))?;
+                step("set the number of counters", open.maps.counters.set_max_entries(cpus()? as u32))?;
+                step("load the programs", open.load())
+            })
+        })?;
+        Ok(Self { links: Vec::new(), skeleton })
+    }
+
+    pub(super) fn attach(&mut self) -> Result<(), Error> {
+        let Self { links, skeleton } = self;
+        // One by one: the skeleton's own attach leaks the first link when the second fails.
+        skeleton.with_dependent_mut(|_, skeleton| {
+            for (what, program) in [
+                ("attach to tcp_retransmit_skb", &skeleton.progs.retransmit_skb),
+                ("attach to tcp_retransmit_synack", &skeleton.progs.retransmit_synack),
+            ] {
+                links.push(tell(|| step(what, program.attach_trace()))?);
+            }
+            Ok(())
+        })
+    }
+
+    /// A reader of the ring that hands the bytes of each record to `callback`.
+    pub(super) fn ring(&self, callback: impl Fn(&[u8]) + Send + 'static) -> Result<RingBuffer<'static>, Error> {
+        self.skeleton.with_dependent(|_, skeleton| {
+            tell(|| {
+                let mut ring = RingBufferBuilder::new();
+                let added = ring.add(&skeleton.maps.events, move |bytes| {
+                    callback(bytes);
+                    0
+                });
+                step("read the ring", added.map(|_| ()))?;
+                step("read the ring", ring.build())
+            })
+        })
+    }
+
+    pub(super) fn counters(&self) -> Result<KernelCounters, Error> {
+        let cpus = tell(cpus)?;
+        self.skeleton.with_dependent(|_, skeleton| KernelCounters::map(skeleton.maps.counters.as_fd(), cpus))
+    }
+
+    /// The programs' descriptors, of our own.
+    pub(super) fn programs(&self) -> Result<Vec<OwnedFd>, Error> {
+        let own = |program: &ProgramMut<'_>| {
+            program
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| Error::new(ErrorKind::System, "cannot duplicate a descriptor").caused_by(error))
+        };
+        self.skeleton.with_dependent(|_, skeleton| {
+            [&skeleton.progs.retransmit_skb, &skeleton.progs.retransmit_synack].into_iter().map(own).collect()
+        })
+    }
+}
+
+fn cpus() -> Step<usize> {
+    step("count the CPUs", libbpf_rs::num_possible_cpus())
+}
+
+fn filter_of(filter: &KernelFilter) -> types::retrans_filter {
+    let mut to = types::retrans_filter { used: filter.clauses.len() as u32, ..Default::default() };
+    for (to, from) in to.clauses.iter_mut().zip(&filter.clauses) {
+        to.results = from.results;
+        to.families = from.families;
+        to.sport = ports_of(&from.sport);
+        to.dport = ports_of(&from.dport);
+    }
+    to
+}
+
+fn ports_of(ranges: &[(u16, u16)]) -> types::retrans_ports {
+    let mut to = types::retrans_ports { used: ranges.len() as u32, ..Default::default() };
+    for (to, &(low, high)) in to.ranges.iter_mut().zip(ranges) {
+        *to = types::retrans_port_range { low, high };
+    }
+    to
+}
+
+/// The kernel's refusal of a step, with the remedy if it is one of privilege.
+fn refused(what: &str, error: libbpf_rs::Error, said: &str) -> Error {
+    const EPERM: i32 = 1;
+    let errno = errno_of(&error);
+    let (kind, hint) = match errno {
+        // The capabilities are there: `privilege` has looked.
+        Some(EPERM) => (
+            ErrorKind::MissingCapability,
+            format!(
+                "; the capabilities are held, so they may belong to a user namespace, or kernel lockdown or a security \
+                 module forbids it: {REMEDY}"
+            ),
+        ),
+        _ => (ErrorKind::Load, String::new()),
+    };
+    let said = indent(said);
+    Error::new(kind, format!("cannot {what}{hint}{said}")).caused_by(error)
+}
+
+fn errno_of(error: &libbpf_rs::Error) -> Option<i32> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.raw_os_error();
+        }
+        cause = error.source();
+    }
+    None
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Stands for `object.rs` where documentation is built without clang and there is no object to load. Nothing of it can
+//! be reached: [`Object`] has no value.
+
+use std::os::fd::OwnedFd;
+
+use libbpf_rs::RingBuffer;
+
+use crate::AttachSource;
+use crate::counters::KernelCounters;
+use crate::error::{Error, ErrorKind};
+use crate::filter::KernelFilter;
+
+pub(super) enum Object {}
+
+pub(crate) fn object_bytes() -> &'static [u8] {
+    &[]
+}
+
+impl Object {
+    pub(super) fn load(_: AttachSource, _: &KernelFilter, _: u32) -> Result<Self, Error> {
+        Err(Error::new(ErrorKind::Load, "this build, with DOCS_RS set, is for documentation and has no programs"))
+    }
+
+    pub(super) fn attach(&mut self) -> Result<(), Error> {
+        match *self {}
+    }
+
+    pub(super) fn ring(&self, _: impl Fn(&[u8]) + Send + 'static) -> Result<RingBuffer<'static>, Error> {
+        match *self {}
+    }
+
+    pub(super) fn counters(&self) -> Result<KernelCounters, Error> {
+        match *self {}
+    }
+
+    pub(super) fn programs(&self) -> Result<Vec<OwnedFd>, Error> {
+        match *self {}
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Says which capability is missing before the kernel says no more than EPERM.
+
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::error::{Error, ErrorKind};
+
+/// How to be let in, as a continuation of a sentence.
+pub(super) const REMEDY: &str = "run as root, or once `sudo setcap cap_bpf,cap_perfmon+ep PROGRAM`, \
+     or under systemd `AmbientCapabilities=CAP_BPF CAP_PERFMON`";
+
+/// Loading takes CAP_BPF, tracing CAP_PERFMON (Linux 5.8); CAP_SYS_ADMIN is good for both.
+pub(super) fn check() -> Result<(), Error> {
+    let held = capabilities(None).map_err(|errno| Error::system("cannot read the capabilities", errno))?.effective;
+    match missing(held) {
+        missing if missing.is_empty() => Ok(()),
+        missing => {
+            let message = format!("missing {}: {REMEDY}", missing.join(" and "));
+            Err(Error::new(ErrorKind::MissingCapability, message))
+        }
+    }
+}
+
+fn missing(held: CapabilitySet) -> Vec<&'static str> {
+    if held.contains(CapabilitySet::SYS_ADMIN) {
+        return Vec::new();
+    }
+    [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::PERFMON, "CAP_PERFMON")]
+        .into_iter()
+        .filter(|(capability, _)| !held.contains(*capability))
+        .map(|(_, name)| name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_capability_is_named() {
+        assert_eq!(missing(CapabilitySet::empty()), ["CAP_BPF", "CAP_PERFMON"]);
+        assert_eq!(missing(CapabilitySet::BPF), ["CAP_PERFMON"]);
+        assert_eq!(missing(CapabilitySet::PERFMON), ["CAP_BPF"]);
+        assert!(missing(CapabilitySet::BPF | CapabilitySet::PERFMON).is_empty());
+        assert!(missing(CapabilitySet::SYS_ADMIN).is_empty());
+    }
+}

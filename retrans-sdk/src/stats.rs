@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Counts that add up.
+
+use std::fmt;
+
+use crate::table::KeyVal;
+use crate::{RetransKind, RetransResult};
+
+/// What became of every attempt since the stream was opened.
+///
+/// Exactly, once what is under way has settled:
+///
+/// - `seen = filtered + limited + lost + submitted`
+/// - `submitted = rejected + dropped + delivered`, after a drain; before it [`waiting`](Self::waiting) is the difference.
+///
+/// A reading taken while attempts are being made may show some that are seen and not yet judged: `seen` and `submitted`
+/// are then the larger side, never the smaller.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Attempts at which a program of the stream ran.
+    pub seen: u64,
+    /// Attempts that the stream's filter excluded, in the kernel or here.
+    pub filtered: u64,
+    /// Attempts that a rate limit held back. Nothing limits yet.
+    pub limited: u64,
+    /// Attempts for which the ring had no room: read faster, or ask for a larger ring.
+    pub lost: u64,
+    /// Attempts whose record went into the ring and passed the filter.
+    pub submitted: u64,
+    /// Events that the application's own predicate refused.
+    pub rejected: u64,
+    /// Events that were read and could not be handed on: a full [`Queue`](crate::Queue), or a record that failed its
+    /// checks (which only corruption brings about).
+    pub dropped: u64,
+    /// Events handed to the application.
+    pub delivered: u64,
+    /// Attempts that no program saw because the kernel skipped it: it was already running on that CPU. `None` where the
+    /// kernel does not tell (before Linux 5.12).
+    pub missed: Option<u64>,
+    /// By result and kind: every attempt that was seen, before the filter, so that the attempts here add up to `seen`.
+    /// Counted in the kernel, so what the ring loses is in here. No entry stands for none.
+    pub counts: Vec<Count>,
+}
+
+/// How often one result came about for one kind of attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Count {
+    /// The result; `None` for all numbers that have no place of their own in the counters.
+    pub result: Option<RetransResult>,
+    /// The kind.
+    pub kind: RetransKind,
+    /// Attempts.
+    pub attempts: u64,
+    /// The segments that these attempts stand for.
+    pub segs: u64,
+}
+
+impl Stats {
+    /// Records that were submitted and are neither rejected nor dropped nor delivered yet.
+    #[must_use]
+    pub const fn waiting(&self) -> u64 {
+        self.submitted.saturating_sub(self.rejected + self.dropped + self.delivered)
+    }
+
+    /// The counters by key, in the order in which they print; the counts by result and kind not included.
+    pub fn counters(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> {
+        [
+            ("seen", Some(self.seen)),
+            ("filtered", Some(self.filtered)),
+            ("limited", Some(self.limited)),
+            ("lost", Some(self.lost)),
+            ("submitted", Some(self.submitted)),
+            ("rejected", Some(self.rejected)),
+            ("dropped", Some(self.dropped)),
+            ("delivered", Some(self.delivered)),
+            ("missed", self.missed),
+        ]
+        .into_iter()
+    }
+}
+
+/// As `key=val`, the counters only; `-` for a count that the kernel does not give.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (key, value) in self.counters() {
+            match value {
+                Some(value) => write!(f, "{separator}{}", KeyVal { key, value })?,
+                None => write!(f, "{separator}{}", KeyVal { key, value: '-' })?,
+            }
+            separator = " ";
+        }
+        Ok(())
+    }
+}
+
+/// As `result=… kind=… attempts=… segs=…`.
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.result {
+            Some(result) => write!(f, "{}", result.key_val())?,
+            None => write!(f, "{}", KeyVal { key: RetransResult::KEY, value: '-' })?,
+        }
+        write!(f, " {} attempts={} segs={}", self.kind.key_val(), self.attempts, self.segs)
+    }
+}

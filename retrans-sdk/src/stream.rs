@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The handle: opened by a [`Builder`], read as batches, by a callback or as an iterator.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::AttachSource;
+use crate::counters::{StatsReader, UserCounters, add_one};
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+use crate::filter::Filter;
+use crate::source::{self, Source};
+use crate::stats::Stats;
+
+/// The most records that are taken out of the ring at once: what bounds this side's memory.
+const BATCH: usize = 256;
+
+/// The size of the ring unless asked otherwise: room for about 5,400 records.
+pub const DEFAULT_RING_SIZE: u32 = 1 << 20;
+
+type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
+
+/// What a stream shall be, before it is opened.
+#[must_use = "a builder does nothing until `open`"]
+pub struct Builder {
+    filter: Filter,
+    predicate: Option<Predicate>,
+    ring_size: u32,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self { filter: Filter::default(), predicate: None, ring_size: DEFAULT_RING_SIZE }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("filter", &self.filter)
+            .field("predicate", &self.predicate.is_some())
+            .field("ring_size", &self.ring_size)
+            .finish()
+    }
+}
+
+impl Builder {
+    /// Only attempts that pass the filter. What it excludes is counted as `filtered`. Terms over result, class, family,
+    /// sport and dport are decided in the kernel, so that what they exclude costs no record.
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Only events for which `predicate` gives true, asked behind the filter, on the thread that reads the stream. What
+    /// it refuses is counted as `rejected`.
+    pub fn predicate(mut self, predicate: impl FnMut(&Event) -> bool + Send + 'static) -> Self {
+        self.predicate = Some(Box::new(predicate));
+        self
+    }
+
+    /// The size of the ring in bytes: a power-of-two number of pages; [`DEFAULT_RING_SIZE`] unless set. A record takes
+    /// 192 bytes. What finds the ring full is counted as `lost`.
+    pub fn ring_size(mut self, bytes: u32) -> Self {
+        self.ring_size = bytes;
+        self
+    }
+
+    /// Loads and attaches the programs. Needs Linux 5.10, CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN); the stream can be
+    /// read, and its counters too, after these are given up.
+    ///
+    /// # Errors
+    ///
+    /// The [`ErrorKind`] says which of its cases it is. Nothing is left of a stream that failed to open: no program, no
+    /// link, no file descriptor.
+    pub fn open(self) -> Result<Stream, Error> {
+        let page = rustix::param::page_size() as u32;
+        if !self.ring_size.is_multiple_of(page) || !(self.ring_size / page).is_power_of_two() {
+            let fitting = (self.ring_size / page).max(1).checked_next_power_of_two().and_then(|n| n.checked_mul(page));
+            let message = format!(
+                "the ring's size of {} bytes is not a power-of-two number of pages of {page} bytes: use {}",
+                self.ring_size,
+                fitting.unwrap_or(1 << 31)
+            );
+            return Err(Error::new(ErrorKind::RingSize, message));
+        }
+        let stop = StopHandle::new()?;
+        let source = source::open(&self.filter.for_kernel(), self.ring_size, epoch())?;
+        Ok(Stream {
+            source,
+            filter: self.filter,
+            predicate: self.predicate,
+            incoming: VecDeque::with_capacity(BATCH),
+            ready: None,
+            stop,
+        })
+    }
+}
+
+/// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+fn epoch() -> u64 {
+    let nanos = |clock| {
+        let now = clock_gettime(clock);
+        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    };
+    // The pair taken closest together, in case the thread is preempted between the clocks.
+    let pairs = (0..8).map(|_| {
+        let before = nanos(ClockId::Boottime);
+        let real = nanos(ClockId::Realtime);
+        let after = nanos(ClockId::Boottime);
+        (after - before, real.wrapping_sub(before + (after - before) / 2))
+    });
+    pairs.min().map_or(0, |(_, epoch)| epoch)
+}
+
+/// A live stream of retransmission attempts. Owned, without a lifetime, `Send`; dropping it detaches everything.
+///
+/// Read it in whichever way suits: [`poll`](Self::poll) with a callback, [`iter`](Self::iter) as a blocking iterator,
+/// [`read`](Self::read) for a batch at a time, [`drain`](Self::drain) for what is there without blocking. Or wait on its
+/// descriptor ([`AsFd`]) in an event loop of yours: readable means that there are records.
+pub struct Stream {
+    source: Source,
+    filter: Filter,
+    predicate: Option<Predicate>,
+    /// Out of the ring, and neither filtered nor rejected yet.
+    incoming: VecDeque<Event>,
+    /// The next one that passed.
+    ready: Option<Event>,
+    stop: StopHandle,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("source", &self.source()).field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// What a stream shall be.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Where the events come from.
+    #[must_use]
+    pub const fn source(&self) -> AttachSource {
+        self.source.chosen
+    }
+
+    /// Why it is that source and none better.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.source.why
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.source.stats.read()
+    }
+
+    /// A reader of the counters for other threads, which goes on when the stream is closed.
+    #[must_use]
+    pub fn stats_reader(&self) -> StatsReader {
+        self.source.stats.clone()
+    }
+
+    /// A handle by which another thread, or a signal handler's, ends the blocking reads of this stream.
+    #[must_use]
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// Waits up to `timeout` ([`Duration::MAX`]: for ever) for events and calls `callback` with each of what is there, at
+    /// most a batch of 256. Gives how many that were: 0 after the timeout, an interrupting signal or a stop.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`] if the kernel refuses to wait or to read.
+    pub fn poll(&mut self, timeout: Duration, mut callback: impl FnMut(&Event)) -> Result<usize, Error> {
+        let batch = self.read(timeout)?;
+        Ok(batch.map(|event| callback(&event)).count())
+    }
+
+    /// Waits as [`poll`](Self::poll) does and lends what is there as a batch. Events that are not taken out of it are
+    /// in the next.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    pub fn read(&mut self, timeout: Duration) -> Result<Batch<'_>, Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        while !self.advance()? && !is_past(deadline) && self.wait(deadline)? == Woken::ForRecords {}
+        // Once more: a record may have come in while the time ran out.
+        self.advance()?;
+        Ok(Batch { stream: self })
+    }
+
+    /// Everything that is there, without blocking. Goes on for as long as there is more.
+    pub fn drain(&mut self) -> Drain<'_> {
+        Drain { stream: self, failed: false }
+    }
+
+    /// Blocks for each event. Ends when a [`StopHandle`] says so, or with an error; what is in the ring then is left to
+    /// [`drain`](Self::drain).
+    pub fn iter(&mut self) -> Iter<'_> {
+        Iter { stream: self, failed: false }
+    }
+
+    /// Has the next event ready, out of the ring if need be; false if the ring is empty. Looks at one batch at most, so
+    /// that a flood of what the filter excludes does not keep it past a deadline.
+    fn advance(&mut self) -> Result<bool, Error> {
+        if !self.judge() {
+            self.source.read(BATCH, &mut self.incoming)?;
+            self.judge();
+        }
+        Ok(self.ready.is_some())
+    }
+
+    /// Puts the incoming events through filter and predicate until one passes.
+    fn judge(&mut self) -> bool {
+        while self.ready.is_none() {
+            let Some(event) = self.incoming.pop_front() else { return false };
+            let UserCounters { filtered, rejected, .. } = self.source.stats.user();
+            if !self.filter.matches(&event) {
+                add_one(filtered);
+            } else if let Some(predicate) = &mut self.predicate {
+                // Counted even if the predicate panics: then the event is gone, and that must show.
+                let refused = CountOnDrop(rejected);
+                if predicate(&event) {
+                    std::mem::forget(refused);
+                    self.ready = Some(event);
+                }
+            } else {
+                self.ready = Some(event);
+            }
+        }
+        true
+    }
+
+    /// Blocks until an event is ready to be taken; false once stopped.
+    pub(crate) fn wait_for_event(&mut self) -> Result<bool, Error> {
+        loop {
+            if self.judge() {
+                return Ok(true);
+            }
+            // Only what is out of the ring already is handed out after a stop: under a flood the rest would not end.
+            if self.stop.is_stopped() {
+                return Ok(false);
+            }
+            if !self.advance()? {
+                self.wait(None)?;
+            }
+        }
+    }
+
+    /// The event that is ready, out of the batch at hand, before it is counted.
+    pub(crate) fn take(&mut self) -> Option<Event> {
+        self.judge();
+        self.ready.take()
+    }
+
+    /// The event that is ready, handed to the application.
+    fn deliver(&mut self) -> Option<Event> {
+        let event = self.take()?;
+        add_one(&self.source.stats.user().delivered);
+        Some(event)
+    }
+
+    /// Blocks until there may be records.
+    fn wait(&self, deadline: Option<Instant>) -> Result<Woken, Error> {
+        let timeout = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+        });
+        let records = self.source.fd();
+        let mut fds = [PollFd::new(&records, PollFlags::IN), PollFd::new(&self.stop.0.eventfd, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => Ok(Woken::InVain),
+            Err(Errno::INTR) => Ok(Woken::InVain),
+            Ok(_) if !fds[1].revents().is_empty() => Ok(Woken::InVain),
+            Ok(_) => Ok(Woken::ForRecords),
+            Err(errno) => Err(Error::system("cannot wait for the ring", errno)),
+        }
+    }
+}
+
+/// Readable while there are records.
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.fd()
+    }
+}
+
+fn is_past(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
+#[derive(PartialEq)]
+enum Woken {
+    ForRecords,
+    /// By the timeout, a signal or a stop.
+    InVain,
+}
+
+struct CountOnDrop<'a>(&'a AtomicU64);
+
+impl Drop for CountOnDrop<'_> {
+    fn drop(&mut self) {
+        add_one(self.0);
+    }
+}
+
+/// Events lent by [`Stream::read`]. Those that are not taken stay with the stream.
+#[must_use = "events stay with the stream until they are taken"]
+pub struct Batch<'a> {
+    stream: &'a mut Stream,
+}
+
+impl Iterator for Batch<'_> {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.stream.deliver()
+    }
+}
+
+/// Everything that is there: see [`Stream::drain`].
+#[must_use = "events stay with the stream until they are taken"]
+pub struct Drain<'a> {
+    stream: &'a mut Stream,
+    failed: bool,
+}
+
+impl Iterator for Drain<'_> {
+    type Item = Result<Event, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.stream.advance() {
+                _ if self.failed => return None,
+                Ok(true) => return self.stream.deliver().map(Ok),
+                // The batch looked at was all filtered: is there another?
+                Ok(false) if self.stream.source.is_readable() => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    self.failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+/// Blocks for each event: see [`Stream::iter`].
+#[must_use = "events stay with the stream until they are taken"]
+pub struct Iter<'a> {
+    stream: &'a mut Stream,
+    failed: bool,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Result<Event, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        match self.stream.wait_for_event() {
+            Ok(true) => self.stream.deliver().map(Ok),
+            Ok(false) => None,
+            Err(error) => {
+                self.failed = true;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// Ends the blocking reads of a stream, from any thread: [`Stream::iter`] ends, [`Stream::poll`] and [`Stream::read`]
+/// return at once, now and ever after.
+#[derive(Debug, Clone)]
+pub struct StopHandle(Arc<Stop>);
+
+#[derive(Debug)]
+struct Stop {
+    /// Wakes whoever waits.
+    eventfd: OwnedFd,
+    stopped: AtomicBool,
+}
+
+impl StopHandle {
+    fn new() -> Result<Self, Error> {
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| Error::system("cannot make an eventfd", errno))?;
+        Ok(Self(Arc::new(Stop { eventfd, stopped: AtomicBool::new(false) })))
+    }
+
+    /// Ends them. Allowed in a signal handler.
+    pub fn stop(&self) {
+        self.0.stopped.store(true, Ordering::Release);
+        // It fails only at a count of 2^64 - 2, which wakes well enough.
+        let _ = rustix::io::write(&self.0.eventfd, &1u64.to_ne_bytes());
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.stopped.load(Ordering::Acquire)
+    }
+}

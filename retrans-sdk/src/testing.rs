@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Headers and objects made up by tests.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A file that is removed on drop.
+pub(crate) struct Made(PathBuf);
+
+impl Made {
+    fn path(extension: &str) -> PathBuf {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        env::temp_dir().join(format!("retrans-{}-{count}.{extension}", std::process::id()))
+    }
+
+    pub(crate) fn header(text: &str) -> Self {
+        let path = Self::path("h");
+        fs::write(&path, text).expect("a file in the temporary directory");
+        Self(path)
+    }
+
+    /// An object with the BTF of a C source: what a kernel with such headers would show.
+    pub(crate) fn object(source: &str) -> Self {
+        let (c, object) = (Self::path("c"), Self::path("o"));
+        fs::write(&c, source).expect("a file in the temporary directory");
+        let clang = env::var_os("CLANG").unwrap_or_else(|| "clang".into());
+        let built =
+            Command::new(clang).args(["-g", "-O2", "-target", "bpf", "-c"]).arg(&c).arg("-o").arg(&object).status();
+        fs::remove_file(&c).expect("the file just written");
+        assert!(built.expect("clang, which built this crate").success(), "{source}");
+        Self(object)
+    }
+
+    pub(crate) fn as_path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        fs::read(&self.0).expect("the file just made")
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).expect("the file just made");
+    }
+}
+
+/// The kernel's enums as a kernel of today has them, and the tracepoint with a third argument of a certain type.
+pub(crate) fn kernel(third_argument: Option<&str>) -> String {
+    let third = third_argument.map(|third| format!(", {third}")).unwrap_or_default();
+    format!(
+        "{STATES}{CA_STATES}
+        struct sock; struct sk_buff; struct request_sock;
+        {PROPOSAL}
+        typedef void (*btf_trace_tcp_retransmit_skb)(void *, const struct sock *, const struct sk_buff *{third});
+        typedef void (*btf_trace_tcp_retransmit_synack)(void *, const struct sock *, const struct request_sock *);
+        btf_trace_tcp_retransmit_skb *volatile one;
+        btf_trace_tcp_retransmit_synack *volatile two;
+        volatile enum tcp_ca_state three;
+        "
+    )
+}
+
+/// include/net/tcp_states.h, as BTF keeps an enum without a name: by a variable of it.
+pub(crate) const STATES: &str = "
+    enum {
+        TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_TIME_WAIT, TCP_CLOSE,
+        TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_LISTEN, TCP_CLOSING, TCP_NEW_SYN_RECV, TCP_BOUND_INACTIVE, TCP_MAX_STATES
+    } states;";
+
+pub(crate) const CA_STATES: &str = "
+    enum tcp_ca_state { TCP_CA_Open = 0, TCP_CA_Disorder = 1, TCP_CA_CWR = 2, TCP_CA_Recovery = 3, TCP_CA_Loss = 4 };";
+
+/// As the proposal's v2 has it.
+pub(crate) const PROPOSAL: &str = "
+    enum tcp_retransmit_quit_reason {
+        TCP_RETRANS_ERR_DEFAULT, TCP_RETRANS_SUCCESS, TCP_RETRANS_IN_HOST_QUEUE, TCP_RETRANS_END_SEQ_ERROR,
+        TCP_RETRANS_TRIM_HEAD_NOMEM, TCP_RETRANS_UNCLONE_NOMEM, TCP_RETRANS_FRAG_NOMEM, TCP_RETRANS_ROUTE_FAIL,
+        TCP_RETRANS_RCV_ZERO_WINDOW, TCP_RETRANS_PSKB_COPY_NOBUFS
+    };";

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bytes from the kernel that should be text and need not be.
+
+use std::fmt;
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
+
+/// What a value of the line may not hold as it is; bytes beyond ASCII are always encoded.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'=').add(b'%').add(b',').add(b'"');
+
+/// Up to 16 bytes (`TCP_CA_NAME_MAX`), of any value, without a heap.
+///
+/// Prints percent-encoded: every byte outside printable ASCII, and space, `=`, `%`, `,` and `"`. A lone `-`, which
+/// elsewhere stands for an absent value, prints as `%2D`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text {
+    bytes: [u8; Self::CAPACITY],
+    len: u8,
+}
+
+impl Text {
+    /// The most bytes that it holds.
+    pub const CAPACITY: usize = 16;
+
+    /// `None` if there are more bytes than [`CAPACITY`](Self::CAPACITY).
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let mut text = Self { bytes: [0; Self::CAPACITY], len: u8::try_from(bytes.len()).ok()? };
+        text.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(text)
+    }
+
+    /// A C string: up to the first NUL, or all of it.
+    pub(crate) fn from_c(bytes: [u8; Self::CAPACITY]) -> Self {
+        let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+        let mut text = Self { bytes: [0; Self::CAPACITY], len: len as u8 };
+        text.bytes[..len].copy_from_slice(&bytes[..len]);
+        text
+    }
+
+    /// The bytes as the kernel has them.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.as_bytes() {
+            b"-" => f.write_str("%2D"),
+            bytes => percent_encode(bytes, ENCODED).fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+/// A text is not percent-encoded as it should be, or too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseTextError;
+
+impl fmt::Display for ParseTextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a percent-encoded text of at most {} bytes", Text::CAPACITY)
+    }
+}
+
+impl std::error::Error for ParseTextError {}
+
+impl FromStr for Text {
+    type Err = ParseTextError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut rest = text.bytes();
+        while let Some(byte) = rest.next() {
+            let fine = match byte {
+                b'%' => (0..2).all(|_| rest.next().is_some_and(|b| b.is_ascii_hexdigit())),
+                b' ' | b'=' | b',' | b'"' => false,
+                _ => byte.is_ascii_graphic(),
+            };
+            if !fine {
+                return Err(ParseTextError);
+            }
+        }
+        let mut bytes = [0; Self::CAPACITY];
+        let mut len = 0;
+        for byte in percent_decode(text.as_bytes()) {
+            *bytes.get_mut(len).ok_or(ParseTextError)? = byte;
+            len += 1;
+        }
+        Self::new(&bytes[..len]).ok_or(ParseTextError)
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Running a program with a deadline, and an error that says what it said.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::wait::PATIENCE;
+use crate::{Context, Error, Result};
+
+/// Runs `command` to its end and gives what it wrote to standard output.
+pub(crate) fn run(mut command: Command) -> Result<String> {
+    let line = describe(&command);
+    // Files in memory rather than pipes: a program can fill them without anyone reading, so nothing can deadlock.
+    let (out, err) = (scratch()?, scratch()?);
+    let mut child = command
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(out.try_clone().context("dup")?)
+        .stderr(err.try_clone().context("dup")?)
+        .spawn()
+        .with_context(|| format!("cannot run `{line}`"))?;
+    let pid = Pid::from_child(&child);
+    let ended = pidfd_open(pid, PidfdFlags::empty()).and_then(|pidfd| ends_within(&pidfd, PATIENCE));
+    if !matches!(ended, Ok(true)) {
+        let _ = child.kill();
+    }
+    let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
+    if !ended.with_context(|| format!("cannot wait for `{line}`"))? {
+        return Err(Error::new(format!("`{line}` did not end within {PATIENCE:?}: {}", contents(&err))));
+    }
+    if !status.success() {
+        return Err(Error::new(format!("`{line}` failed ({status}): {}", contents(&err).trim())));
+    }
+    Ok(contents(&out))
+}
+
+fn describe(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    for arg in command.get_args() {
+        line.push(' ');
+        line.push_str(&arg.to_string_lossy());
+    }
+    line
+}
+
+fn scratch() -> Result<File> {
+    Ok(File::from(memfd_create("output", MemfdFlags::CLOEXEC).context("memfd_create")?))
+}
+
+fn contents(file: &File) -> String {
+    let mut bytes = vec![0; file.metadata().map_or(0, |m| m.len() as usize)];
+    // The offset is shared with the program that wrote, so read from the start explicitly.
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(e) => format!("(its output cannot be read: {e})"),
+    }
+}
+
+fn ends_within(pidfd: &OwnedFd, limit: Duration) -> rustix::io::Result<bool> {
+    let deadline = std::time::Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left)) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.map(|ready| ready > 0),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The lab: two hosts on one wire, and every way to make TCP retransmit between them.
+//!
+//! A [`Pair`] is two network namespaces joined by a veth pair. A [`Scenario`] opens a connection across it, breaks
+//! something, and says which socket will retransmit and what the kernel will report. A [`TraceInstance`] is the
+//! kernel's own account of the same retransmissions, and [`Counters`] the namespace's totals, so that whatever is
+//! under test can be held against two witnesses.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use retrans_tests::{Family, Outcome, Pair, Scenario, TraceInstance};
+//!
+//! # fn main() -> retrans_tests::Result<()> {
+//! let pair = Pair::new()?;
+//! let mut trace = TraceInstance::new()?;
+//! let scenario = Scenario::run(&pair, Family::V4, Outcome::Rto)?;
+//! let events = trace.until(Duration::from_secs(5), |seen| seen.iter().any(|e| scenario.matches(e)))?;
+//! scenario.finish()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here outlives the process, however it ends: namespaces are held by file descriptors alone, the kernel
+//! takes links, rules and qdiscs down with them, and every socket is closed with a reset, so that no FIN is left
+//! behind to be retransmitted. Only a trace instance can survive a kill, and the next one made sweeps it away.
+//!
+//! Needs root, and the programs `ip`, `tc` and `nft`; [`privilege::check`] says what is missing.
+
+pub mod error;
+pub mod fault;
+pub mod netns;
+pub mod nft;
+pub mod pair;
+pub mod privilege;
+pub mod scenario;
+pub mod snmp;
+pub mod tcp;
+pub mod trace;
+pub mod wait;
+
+mod command;
+mod tracefs;
+
+pub use error::{Context, Error, Result};
+pub use fault::Fault;
+pub use netns::Netns;
+pub use nft::Blackhole;
+pub use pair::Pair;
+pub use scenario::{Expected, Outcome, RouteFault, Scenario, Subject};
+pub use snmp::Counters;
+pub use tcp::{Conn, Endpoint, Family};
+pub use trace::{TraceEvent, TraceInstance, Tracepoint};

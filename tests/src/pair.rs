@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Two hosts on one wire.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use crate::wait::{PATIENCE, wait_for};
+use crate::{Context, Family, Netns, Result};
+
+/// The name of the link, the same on both sides.
+pub const LINK: &str = "lab0";
+
+/// Settings that would make one run differ from the next. Kernels that lack one of them need it not.
+const SETTINGS: &[(&str, &str)] = &[
+    // No tail loss probes: what is lost is retransmitted by the timer, and nothing else.
+    ("net/ipv4/tcp_early_retrans", "0"),
+    // Every write becomes its own segment, even while others wait in a queue of this host.
+    ("net/ipv4/tcp_autocorking", "0"),
+    // No connection starts from what an earlier one measured.
+    ("net/ipv4/tcp_no_metrics_save", "1"),
+    // A socket whose process was killed before it could reset the connection lets go of the namespace soon.
+    ("net/ipv4/tcp_orphan_retries", "1"),
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
+    // Nothing on the wire that was not put there: no link-local address, no solicitations.
+    ("net/ipv6/conf/default/addr_gen_mode", "1"),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+    ("net/ipv6/conf/default/disable_ipv6", "0"),
+];
+
+/// A client and a server namespace joined by a veth pair, with IPv4 and IPv6 in working order.
+///
+/// Addresses differ from pair to pair, so that pairs used side by side can be told apart in what the kernel reports.
+/// Neighbours are entered by hand: no ARP, no discovery, no delay on first use.
+///
+/// Cloning gives another handle to the same pair.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    client: Host,
+    server: Host,
+}
+
+#[derive(Clone, Debug)]
+struct Host {
+    ns: Netns,
+    v4: Ipv4Addr,
+    v6: Ipv6Addr,
+    mac: &'static str,
+}
+
+impl Pair {
+    /// Makes the namespaces and the link, and returns once datagrams have crossed it both ways.
+    ///
+    /// # Errors
+    /// For want of privileges (see [`privilege::check`](crate::privilege::check)), or of `ip`.
+    pub fn new() -> Result<Self> {
+        let (client, server) = (Netns::new()?, Netns::new()?);
+        // No two namespaces have the same number, and their lower halves differ unless 65,536 more were made between.
+        let [.., high, low] = client.inode().to_be_bytes();
+        let net6 = u16::from_be_bytes([high, low]);
+        let host = |ns, id: u8, mac| Host {
+            ns,
+            v4: Ipv4Addr::new(10, high, low, id),
+            v6: Ipv6Addr::new(0xfd00, 0, 0, net6, 0, 0, 0, id.into()),
+            mac,
+        };
+        let pair = Self { client: host(client, 1, "02:00:00:00:00:01"), server: host(server, 2, "02:00:00:00:00:02") };
+        for ns in [pair.client(), pair.server()] {
+            for (name, value) in SETTINGS {
+                if ns.sysctl_get(name).is_ok() {
+                    ns.sysctl(name, value)?;
+                }
+            }
+        }
+        batch(
+            pair.client(),
+            &[format!(
+                "link add {LINK} address {} type veth peer name {LINK} address {} netns {}",
+                pair.client.mac,
+                pair.server.mac,
+                pair.server.ns.path()
+            )],
+        )?;
+        pair.client.address(&pair.server)?;
+        pair.server.address(&pair.client)?;
+        for family in [Family::V4, Family::V6] {
+            pair.prove(family)?;
+        }
+        Ok(pair)
+    }
+
+    /// The side that connects, sends, and retransmits.
+    pub fn client(&self) -> &Netns {
+        &self.client.ns
+    }
+
+    /// The side that listens.
+    pub fn server(&self) -> &Netns {
+        &self.server.ns
+    }
+
+    /// The client's address. That of [`Family::Mapped`] is the IPv4 one, mapped.
+    pub fn client_addr(&self, family: Family) -> IpAddr {
+        self.client.addr(family)
+    }
+
+    /// The server's address. That of [`Family::Mapped`] is the IPv4 one, mapped.
+    pub fn server_addr(&self, family: Family) -> IpAddr {
+        self.server.addr(family)
+    }
+
+    /// Turns tail loss probes on the client on or off. They are off in a new pair.
+    ///
+    /// # Errors
+    /// When the setting cannot be written.
+    pub fn set_tlp(&self, on: bool) -> Result<()> {
+        self.client().sysctl("net/ipv4/tcp_early_retrans", if on { "3" } else { "0" })
+    }
+
+    /// Sends datagrams until one has crossed in each direction. A link is not usable at once: the kernel may take up
+    /// to a second to notice that both ends are up, and drops what is sent before.
+    fn prove(&self, family: Family) -> Result<()> {
+        let socket = |host: &Host| -> Result<UdpSocket> {
+            let addr = SocketAddr::new(host.addr(family), 0);
+            let socket = host.ns.run(|| UdpSocket::bind(addr)).with_context(|| format!("cannot bind to {addr}"))?;
+            socket.set_read_timeout(Some(Duration::from_millis(20))).context("cannot set a time-out")?;
+            Ok(socket)
+        };
+        let (client, server) = (socket(&self.client)?, socket(&self.server)?);
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            let target = to.local_addr().context("cannot read a local address")?;
+            wait_for(&format!("a datagram to {target}"), PATIENCE, || {
+                // An error here is the link not being ready; if it never is, the deadline says so.
+                let _ = from.send_to(b"?", target);
+                match to.recv_from(&mut [0; 1]) {
+                    Ok(_) => Ok(Some(())),
+                    Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+                    Err(e) => Err(e).context("cannot receive a datagram"),
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Host {
+    fn addr(&self, family: Family) -> IpAddr {
+        match family {
+            Family::V4 => self.v4.into(),
+            Family::V6 => self.v6.into(),
+            Family::Mapped => self.v4.to_ipv6_mapped().into(),
+        }
+    }
+
+    fn address(&self, peer: &Host) -> Result<()> {
+        batch(
+            &self.ns,
+            &[
+                "link set lo up".into(),
+                format!("addr add {}/24 dev {LINK}", self.v4),
+                format!("addr add {}/64 dev {LINK} nodad", self.v6),
+                format!("link set {LINK} up"),
+                format!("neigh replace {} lladdr {} dev {LINK} nud permanent", peer.v4, peer.mac),
+                format!("neigh replace {} lladdr {} dev {LINK} nud permanent", peer.v6, peer.mac),
+            ],
+        )
+    }
+}
+
+/// Several `ip` commands in one process: starting one is the dear part.
+fn batch(ns: &Netns, lines: &[String]) -> Result<()> {
+    ns.sh(&format!("ip -batch - <<'END'\n{}\nEND", lines.join("\n"))).map(drop)
+}

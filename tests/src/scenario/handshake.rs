@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Losses before there is a connection.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{SockAddr, Socket};
+
+use super::{Outcome, Scenario, Sockets, Subject};
+use crate::tcp::{accept, canonical, cookie, endpoint, listen, unconnected};
+use crate::{Blackhole, Context, Error, Family, Pair, Result};
+
+/// From linux/socket.h: connect, and send data with the SYN.
+const MSG_FASTOPEN: i32 = 0x2000_0000;
+
+/// The bits of net.ipv4.tcp_fastopen: a client may, and without a cookie.
+const CLIENT: u32 = 0x1 | 0x4;
+/// A server may, without a cookie, on any listener.
+const SERVER: u32 = 0x2 | 0x200 | 0x400;
+
+pub(super) fn syn(pair: &Pair, family: Family) -> Result<Scenario> {
+    let (listener, target) = listen(pair, family, 0)?;
+    let (client, local) = unconnected(pair, family)?;
+    let subject = Subject {
+        cookie: Some(cookie(&client)?),
+        local: canonical(local),
+        remote: canonical(target),
+        netns: pair.client().inode(),
+    };
+    let faults = vec![Blackhole::input().dport(target.port()).syn().install(pair.server())?];
+    let sockets = Sockets::Handshake { listener, client: Some(client), target, child: None };
+    Ok(Scenario { outcome: Outcome::Syn, family, subject, sockets, faults, start: Some(start_syn) })
+}
+
+fn start_syn(scenario: &mut Scenario) -> Result<()> {
+    let Sockets::Handshake { client: Some(client), target, .. } = &scenario.sockets else {
+        return Err(Error::new("the scenario has no client"));
+    };
+    connect_later(client, *target)
+}
+
+pub(super) fn synack(pair: &Pair, family: Family, outcome: Outcome) -> Result<Scenario> {
+    let mut faults = Vec::new();
+    if outcome == Outcome::SynackFastopen {
+        // Before there is a listener: it looks when it begins to listen.
+        faults.push(pair.server().sysctl_scoped("net/ipv4/tcp_fastopen", &SERVER.to_string())?);
+        faults.push(pair.client().sysctl_scoped("net/ipv4/tcp_fastopen", &CLIENT.to_string())?);
+    }
+    let (listener, target) = listen(pair, family, 0)?;
+    let (client, remote) = unconnected(pair, family)?;
+    faults.push(Blackhole::input().sport(target.port()).synack().install(pair.client())?);
+    let subject = Subject {
+        cookie: if outcome == Outcome::Synack { Some(cookie(&listener)?) } else { None },
+        local: canonical(target),
+        remote: canonical(remote),
+        netns: pair.server().inode(),
+    };
+    let sockets = Sockets::Handshake { listener, client: Some(client), target, child: None };
+    let start = if outcome == Outcome::Synack { start_synack } else { start_fastopen };
+    Ok(Scenario { outcome, family, subject, sockets, faults, start: Some(start) })
+}
+
+fn start_synack(scenario: &mut Scenario) -> Result<()> {
+    let Sockets::Handshake { client, target, .. } = &mut scenario.sockets else {
+        return Err(Error::new("the scenario has no listener"));
+    };
+    // Once its SYN is out the client is gone, without a word. Otherwise it would retransmit the SYN in the same second,
+    // and the listener would answer that too.
+    let client = client.take().ok_or_else(|| Error::new("the scenario has no client"))?;
+    connect_later(&client, *target)
+}
+
+fn start_fastopen(scenario: &mut Scenario) -> Result<()> {
+    let Sockets::Handshake { listener, client, target, child } = &mut scenario.sockets else {
+        return Err(Error::new("the scenario has no listener"));
+    };
+    let client = client.take().ok_or_else(|| Error::new("the scenario has no client"))?;
+    client.set_nonblocking(true).context("cannot set a socket non-blocking")?;
+    in_progress(client.send_to_with_flags(b"early", &SockAddr::from(*target), MSG_FASTOPEN).map(drop))?;
+    drop(client);
+    // The data in the SYN makes a connection at once, which is handed out before the handshake is done.
+    let accepted = accept(listener).context("no Fast Open connection")?;
+    scenario.subject.cookie = Some(endpoint(&accepted)?.cookie);
+    *child = Some(accepted);
+    Ok(())
+}
+
+/// Sends the SYN and does not wait for the answer.
+fn connect_later(client: &Socket, target: SocketAddr) -> Result<()> {
+    client.set_nonblocking(true).context("cannot set a socket non-blocking")?;
+    in_progress(client.connect(&target.into()))
+}
+
+fn in_progress(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Ok(()),
+        other => other.context("cannot begin to connect"),
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A namespace's own retransmission counters.
+
+use std::fs;
+use std::ops::Sub;
+
+use crate::{Context, Error, Netns, Result};
+
+/// What a namespace has counted since it was made.
+///
+/// Subtract an earlier reading to get what happened in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// `RetransSegs`: segments of all attempts that reached the transmit step, successful or not.
+    pub retrans_segs: u64,
+    /// `TCPRetransFail`: segments of those attempts whose transmit step failed.
+    pub retrans_fail: u64,
+    /// `TCPSpuriousRtxHostQueues`: attempts given up because the segment had not left the host yet.
+    pub spurious_rtx_host_queues: u64,
+    /// `TCPSynRetrans`: SYN and SYN-ACK retransmissions.
+    pub syn_retrans: u64,
+    /// `TCPLossProbes`: tail loss probes sent, new data or old.
+    pub loss_probes: u64,
+    /// `TCPFastRetrans`: segments retransmitted during recovery.
+    pub fast_retrans: u64,
+    /// `TCPTimeouts`: retransmission timer expiries.
+    pub timeouts: u64,
+    /// `TCPWqueueTooBig`: segments not split because the write queue is too large.
+    pub wqueue_too_big: u64,
+}
+
+impl Counters {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When a file or a counter is missing.
+    pub fn read(ns: &Netns) -> Result<Self> {
+        // /proc/net is a link to the main thread's, which is in another namespace.
+        let (snmp, netstat) = ns.run(|| {
+            let read = |name: &str| {
+                let path = format!("/proc/thread-self/net/{name}");
+                fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+            };
+            Ok::<_, Error>((read("snmp")?, read("netstat")?))
+        })?;
+        Self::parse(&snmp, &netstat)
+    }
+
+    /// Takes them from the texts of /proc/net/snmp and /proc/net/netstat.
+    ///
+    /// # Errors
+    /// When a counter is missing.
+    pub fn parse(snmp: &str, netstat: &str) -> Result<Self> {
+        let ext = |name| field(netstat, "TcpExt", name);
+        Ok(Self {
+            retrans_segs: field(snmp, "Tcp", "RetransSegs")?,
+            retrans_fail: ext("TCPRetransFail")?,
+            spurious_rtx_host_queues: ext("TCPSpuriousRtxHostQueues")?,
+            syn_retrans: ext("TCPSynRetrans")?,
+            loss_probes: ext("TCPLossProbes")?,
+            fast_retrans: ext("TCPFastRetrans")?,
+            timeouts: ext("TCPTimeouts")?,
+            wqueue_too_big: ext("TCPWqueueTooBig")?,
+        })
+    }
+}
+
+impl Sub for Counters {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            retrans_segs: self.retrans_segs - before.retrans_segs,
+            retrans_fail: self.retrans_fail - before.retrans_fail,
+            spurious_rtx_host_queues: self.spurious_rtx_host_queues - before.spurious_rtx_host_queues,
+            syn_retrans: self.syn_retrans - before.syn_retrans,
+            loss_probes: self.loss_probes - before.loss_probes,
+            fast_retrans: self.fast_retrans - before.fast_retrans,
+            timeouts: self.timeouts - before.timeouts,
+            wqueue_too_big: self.wqueue_too_big - before.wqueue_too_big,
+        }
+    }
+}
+
+/// The files hold pairs of lines with the same first word: the names, then the values.
+fn field(text: &str, group: &str, name: &str) -> Result<u64> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(": ")).filter(|(word, _)| *word == group);
+    let value = lines.next().zip(lines.next()).and_then(|((_, names), (_, values))| {
+        names.split_ascii_whitespace().zip(values.split_ascii_whitespace()).find(|(n, _)| *n == name)
+    });
+    let (_, value) = value.ok_or_else(|| Error::new(format!("no counter {group} {name}")))?;
+    value.parse().with_context(|| format!("counter {group} {name} is {value:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SNMP: &str = "Ip: Forwarding DefaultTTL\nIp: 1 64\n\
+        Tcp: RtoAlgorithm MaxConn RetransSegs InErrs\nTcp: 1 -1 17 0\nUdp: RetransSegs\nUdp: 5\n";
+    const NETSTAT: &str = "TcpExt: TCPTimeouts TCPLossProbes TCPFastRetrans TCPRetransFail \
+        TCPSpuriousRtxHostQueues TCPSynRetrans TCPWqueueTooBig\nTcpExt: 1 2 3 4 5 6 7\nIpExt: InOctets\nIpExt: 9\n";
+
+    #[test]
+    fn takes_each_counter_from_its_column() {
+        let counters = Counters::parse(SNMP, NETSTAT).unwrap();
+        let expected = Counters {
+            retrans_segs: 17,
+            retrans_fail: 4,
+            spurious_rtx_host_queues: 5,
+            syn_retrans: 6,
+            loss_probes: 2,
+            fast_retrans: 3,
+            timeouts: 1,
+            wqueue_too_big: 7,
+        };
+        assert_eq!(counters, expected);
+        assert_eq!(counters - counters, Counters::default());
+    }
+
+    #[test]
+    fn names_what_is_missing() {
+        let error = Counters::parse(SNMP, "TcpExt: TCPTimeouts\nTcpExt: 1\n").unwrap_err();
+        assert_eq!(error.to_string(), "no counter TcpExt TCPRetransFail");
+        let error = Counters::parse("Tcp: RetransSegs\nTcp: many\n", NETSTAT).unwrap_err();
+        assert!(error.to_string().starts_with("counter Tcp RetransSegs is \"many\""), "{error}");
+        assert!(Counters::parse("Tcp: RetransSegs\n", NETSTAT).is_err());
+        assert!(Counters::parse("", "").is_err());
+    }
+}

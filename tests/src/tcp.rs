@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A TCP connection across the pair, both ends in hand.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::wait::PATIENCE;
+use crate::{Context, Netns, Pair, Result};
+
+/// Which addresses a socket uses, and how it sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// AF_INET.
+    V4,
+    /// AF_INET6.
+    V6,
+    /// AF_INET6 with IPv4-mapped addresses: IPv4 on the wire.
+    Mapped,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::V4, Self::V6, Self::Mapped];
+
+    /// True if IPv4 is what goes over the wire.
+    pub fn is_ipv4_on_the_wire(self) -> bool {
+        !matches!(self, Self::V6)
+    }
+}
+
+/// One end of a connection. IPv4-mapped addresses are given as the IPv4 addresses they stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// SO_COOKIE.
+    pub cookie: u64,
+    /// The socket's own address and port.
+    pub local: SocketAddr,
+    /// Its peer's.
+    pub remote: SocketAddr,
+}
+
+/// An established connection, from the client's namespace to the server's.
+///
+/// Whenever it is closed, on [`abort`](Conn::abort), by going out of scope or with the process, it is closed with a
+/// reset: no FIN is sent, and so none is ever retransmitted. Both ends run Reno without pacing, send each write at once
+/// (TCP_NODELAY), and give up a blocking read or write after [`PATIENCE`].
+#[derive(Debug)]
+pub struct Conn {
+    client: TcpStream,
+    server: TcpStream,
+    client_end: Endpoint,
+    server_end: Endpoint,
+}
+
+impl Conn {
+    /// Connects to a port of the kernel's choice.
+    ///
+    /// # Errors
+    /// When a socket call fails or the handshake is not done within [`PATIENCE`].
+    pub fn open(pair: &Pair, family: Family) -> Result<Self> {
+        Self::open_on(pair, family, 0)
+    }
+
+    /// Connects to this port of the server.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when the port is taken.
+    pub fn open_on(pair: &Pair, family: Family, port: u16) -> Result<Self> {
+        let (listener, address) = listen(pair, family, port)?;
+        let (client, _) = unconnected(pair, family)?;
+        client
+            .connect_timeout(&SockAddr::from(address), PATIENCE)
+            .with_context(|| format!("cannot connect to {address}"))?;
+        let server = accept(&listener)?;
+        let client_end = endpoint(&client)?;
+        let server_end = endpoint(&server)?;
+        Ok(Self { client: client.into(), server: server.into(), client_end, server_end })
+    }
+
+    /// The client's end, a blocking stream.
+    pub fn client(&self) -> &TcpStream {
+        &self.client
+    }
+
+    /// The server's end, a blocking stream.
+    pub fn server(&self) -> &TcpStream {
+        &self.server
+    }
+
+    /// Cookie and addresses of the client's end.
+    pub fn client_end(&self) -> Endpoint {
+        self.client_end
+    }
+
+    /// Cookie and addresses of the server's end.
+    pub fn server_end(&self) -> Endpoint {
+        self.server_end
+    }
+
+    /// Resets the connection from both ends.
+    pub fn abort(self) {}
+}
+
+/// A listening socket of the server, and the address that a client of the same family connects to.
+pub(crate) fn listen(pair: &Pair, family: Family, port: u16) -> Result<(Socket, SocketAddr)> {
+    let address = SocketAddr::new(pair.server_addr(family), port);
+    let listener = socket(pair.server(), family)?;
+    listener
+        .bind(&address.into())
+        .and_then(|()| listener.listen(16))
+        .with_context(|| format!("cannot listen on {address}"))?;
+    let address = address_of(listener.local_addr())?;
+    Ok((listener, address))
+}
+
+/// A client's socket that has its address and port already, but is not connected.
+pub(crate) fn unconnected(pair: &Pair, family: Family) -> Result<(Socket, SocketAddr)> {
+    let address = SocketAddr::new(pair.client_addr(family), 0);
+    let client = socket(pair.client(), family)?;
+    client.bind(&address.into()).with_context(|| format!("cannot bind to {address}"))?;
+    let address = address_of(client.local_addr())?;
+    Ok((client, address))
+}
+
+/// The next connection, which takes over every option of the listener.
+pub(crate) fn accept(listener: &Socket) -> Result<Socket> {
+    // The listener's receive time-out bounds this too.
+    Ok(listener.accept().context("cannot accept a connection")?.0)
+}
+
+/// Cookie and addresses of a connected socket.
+pub(crate) fn endpoint(socket: &Socket) -> Result<Endpoint> {
+    Ok(Endpoint {
+        cookie: cookie(socket)?,
+        local: canonical(address_of(socket.local_addr())?),
+        remote: canonical(address_of(socket.peer_addr())?),
+    })
+}
+
+/// SO_COOKIE.
+pub(crate) fn cookie(socket: &Socket) -> Result<u64> {
+    socket.cookie().context("cannot read SO_COOKIE")
+}
+
+/// The IPv4 address behind a mapped one; any other as it is.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn address_of(address: io::Result<SockAddr>) -> Result<SocketAddr> {
+    address.ok().and_then(|a| a.as_socket()).ok_or_else(|| crate::Error::new("cannot read a socket's address"))
+}
+
+/// A socket made in `ns`. Where it was made is where it stays; everything else can be done from any thread.
+fn socket(ns: &Netns, family: Family) -> Result<Socket> {
+    let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = ns.run(|| Socket::new(domain, Type::STREAM, Some(Protocol::TCP))).context("cannot make a socket")?;
+    prepare(&socket).context("cannot prepare a socket")?;
+    Ok(socket)
+}
+
+fn prepare(socket: &Socket) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    // Reno is in every kernel and open to everyone. The default may be one that paces, or keeps a model of the path.
+    socket.set_tcp_congestion(b"reno")?;
+    socket.set_tcp_nodelay(true)?;
+    // A zero linger time turns every close into a reset, that of a killed process too.
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))
+}
