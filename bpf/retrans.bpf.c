@@ -55,9 +55,10 @@ static __always_inline int observe(const struct attempt *a, struct retrans_count
 		return 0;
 	}
 	put_record(record, a, cookie);
+	/* Before the reader can have it: what is read is never more than what was submitted. */
+	count(&c->submitted, 1);
 	/* Without a flag: a wake-up only when the reader had caught up. */
 	bpf_ringbuf_submit(record, 0);
-	count(&c->submitted, 1);
 	return 0;
 }
 
@@ -96,7 +97,8 @@ int retransmit_synack(__u64 *ctx)
 {
 	const struct sock *sk = (const void *)ctx[0];
 	const struct request_sock *req = (const void *)ctx[1];
-	bool child = sk->__sk_common.skc_state != TCP_LISTEN;
+	/* By the request, not by the state of sk: a listener may be closing. */
+	bool child = BPF_CORE_READ((const struct tcp_request_sock *)req, tfo_listener);
 	struct retrans_counters *c = my_counters();
 	struct attempt a = {
 	    .skc = child ? &sk->__sk_common : &req->__req_common,

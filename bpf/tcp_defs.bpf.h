@@ -8,7 +8,6 @@
 
 /* include/net/tcp_states.h */
 #define TCP_SYN_SENT 2
-#define TCP_LISTEN   10
 
 /* include/uapi/linux/tcp.h, enum tcp_ca_state */
 #define TCP_CA_CWR	2

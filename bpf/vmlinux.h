@@ -153,6 +153,15 @@ struct request_sock {
 	struct sock_common __req_common;
 };
 
+struct inet_request_sock {
+	struct request_sock req;
+};
+
+struct tcp_request_sock {
+	struct inet_request_sock req;
+	bool tfo_listener;
+};
+
 #pragma clang attribute pop
 
 #endif /* __VMLINUX_H__ */

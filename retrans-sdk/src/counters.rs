@@ -156,7 +156,8 @@ impl StatsReader {
             filtered: filtered + filtered_here,
             limited,
             lost,
-            submitted: submitted - filtered_here,
+            // Each record that was filtered here was counted as submitted before it could be read.
+            submitted: submitted.saturating_sub(filtered_here),
             rejected,
             dropped,
             delivered,

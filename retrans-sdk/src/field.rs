@@ -46,7 +46,7 @@ macro_rules! optional_fields {
             mss: u32,
             /// Segments retransmitted and not yet acknowledged, without this one.
             retrans_out: u32,
-            /// Retransmissions of the connection so far, in segments.
+            /// Segments retransmitted over the connection's life, this attempt included if it reached the transmit step.
             total_retrans: u32,
             /// Bytes of memory in the send queue.
             wmem_queued: u32,

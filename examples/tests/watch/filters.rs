@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every `watch` with a filter shows exactly those lines of an unfiltered one that the filter matches.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::running::{Watch, finish, socket_of, sockets, traffic};
+use retrans_sdk::{Event, Filter};
+use retrans_tests::{Outcome, RouteFault};
+
+/// Without the time: each stream has its own offset to the epoch.
+fn without_time(event: &Event) -> String {
+    let line = event.to_string();
+    line.split_once(' ').expect("more than a time").1.to_owned()
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn a_filter_lets_through_what_it_matches() {
+    let filters = [
+        "result=in_host_queue,route_fail",
+        "result!=success",
+        "class=drop",
+        "class!=drop,busy family=inet",
+        "family=inet6",
+        "kind=rto mapped=yes",
+        "state=syn_sent --or result=xmit_drop family=inet",
+        "sport=1..40000",
+        "sport!=1..40000 dport!=1..40000",
+        "err=-200..-1 snd_cwnd=1",
+        "saddr=10.0.0.0/8 result=success",
+        "saddr=fd00::/16 --or class=window",
+        "sk_err_soft!=0",
+        "result=k17",
+    ];
+    let everything = Watch::ready(&[]);
+    let filtered = filters.map(|filter| Watch::ready(&filter.split(' ').collect::<Vec<_>>()));
+    let traffic = traffic(&[
+        Outcome::Rto,
+        Outcome::Syn,
+        Outcome::Synack,
+        Outcome::InHostQueue,
+        Outcome::RouteFail(RouteFault::Prohibit),
+        Outcome::Denied,
+        Outcome::XmitDrop,
+    ]);
+    let sockets = sockets(&traffic);
+    thread::sleep(Duration::from_millis(1500));
+    finish(traffic);
+
+    let ours = |events: Vec<Event>| -> Vec<Event> {
+        events.into_iter().filter(|event| sockets.contains(&socket_of(event))).collect()
+    };
+    // Sorted: the ring is one, but its order across CPUs is not that of another ring.
+    let lines = |events: Vec<Event>| {
+        let mut lines: Vec<_> = events.iter().map(without_time).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let everything = ours(everything.interrupt().events());
+    for (text, watch) in filters.iter().zip(filtered) {
+        let filter: Filter = text.parse().expect(text);
+        let expected: Vec<_> = everything.iter().filter(|event| filter.matches(event)).copied().collect();
+        let impossible = *text == "result=k17";
+        assert_eq!(expected.is_empty(), impossible, "{text}: the traffic must have both kinds");
+        assert!(expected.len() < everything.len(), "{text}: the traffic must have both kinds");
+
+        let ended = watch.interrupt();
+        assert!(ended.status.success());
+        let stats = ended.stats();
+        let (actual, expected) = (lines(ours(ended.events())), lines(expected));
+        assert!(
+            actual == expected,
+            "{text}: {} lines instead of {}; the first that differs: {:?}",
+            actual.len(),
+            expected.len(),
+            actual.iter().zip(&expected).find(|(actual, expected)| actual != expected)
+        );
+        assert!(stats["filtered"] > 0, "{text}");
+        assert_eq!(stats["seen"], stats["filtered"] + stats["limited"] + stats["lost"] + stats["submitted"], "{text}");
+        assert_eq!(stats["submitted"], stats["rejected"] + stats["dropped"] + stats["delivered"], "{text}");
+    }
+}

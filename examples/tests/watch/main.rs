@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The `watch` program, run as a user does.
+
+mod beside_trace;
+mod command_line;
+mod filters;
+mod running;

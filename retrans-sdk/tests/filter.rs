@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a filter matches.
+
+use retrans_sdk::{Event, Filter};
+
+const EVENT: &str = "ts=100.5 result=denied err=-1 kind=rto family=inet saddr=10.1.2.3 sport=40000 daddr=192.0.2.7 dport=443 \
+    state=established segs=2 mapped=yes cookie=18446744073709551615 tcp_flags=0x018 snd_cwnd=10 ca_state=loss ca_name=cubic";
+
+#[test]
+fn terms_hold_or_do_not() {
+    let event: Event = EVENT.parse().expect("a line");
+    for (filter, holds) in [
+        ("", true),
+        ("result=denied", true),
+        ("result!=denied", false),
+        ("result=success,denied", true),
+        ("result!=success,denied", false),
+        ("result=k17", false),
+        ("class=drop", true),
+        ("class!=drop", false),
+        ("kind=rto state=established ca_state=loss", true),
+        ("kind=rto state=close", false),
+        ("kind=tlp --or state=established", true),
+        ("kind=tlp --or state=close", false),
+        ("family=inet mapped=yes", true),
+        ("mapped=-", false),
+        ("dport=443,8443", true),
+        ("dport=442", false),
+        ("sport=32768..60999", true),
+        ("sport=40000..40000", true),
+        ("sport=40001..60999", false),
+        ("sport!=1..39999,40001..65535", true),
+        ("err=-1", true),
+        ("err=-200..-1", true),
+        ("err=-", false),
+        ("err!=-", true),
+        ("saddr=10.0.0.0/8", true),
+        ("saddr=10.1.2.3", true),
+        ("saddr!=10.0.0.0/8", false),
+        ("saddr=0.0.0.0/0", true),
+        // Of the other family; not even the widest prefix.
+        ("saddr=::/0", false),
+        ("saddr!=::/0", true),
+        // What IPv6 calls an IPv4-mapped address is the IPv4 address that the line prints.
+        ("saddr=::ffff:10.1.2.3", true),
+        ("saddr=::ffff:10.0.0.0/104", true),
+        ("saddr=::ffff:11.0.0.0/104", false),
+        ("cookie=18446744073709551615", true),
+        ("cookie=0..18446744073709551614", false),
+        ("tcp_flags=0x018,0x010", true),
+        ("tcp_flags!=0x018", false),
+        ("ts=100..101", true),
+        ("ts=100.500000000", true),
+        ("ts=100.500000001..200", false),
+        ("ca_name=cubic,bbr", true),
+        ("ca_name!=cubic", false),
+        ("snd_cwnd=1..10", true),
+        // Absent: nothing holds of it, but that it is.
+        ("srtt_us=0..4294967295", false),
+        ("srtt_us!=0", false),
+        ("srtt_us=-", true),
+        ("srtt_us=-,5", true),
+        ("srtt_us!=-", false),
+        ("srtt_us!=-,5", false),
+        ("snd_cwnd=-,10", true),
+        ("snd_cwnd!=-", true),
+        ("snd_cwnd!=-,10", false),
+    ] {
+        let parsed: Filter = filter.parse().expect(filter);
+        assert_eq!(parsed.matches(&event), holds, "{filter}");
+        // And again as it prints itself.
+        assert_eq!(parsed.to_string().parse::<Filter>().expect(filter).matches(&event), holds, "{filter}");
+    }
+}
