@@ -198,7 +198,7 @@ impl Stream {
     /// As [`poll`](Self::poll).
     pub fn read(&mut self, timeout: Duration) -> Result<Batch<'_>, Error> {
         let deadline = Instant::now().checked_add(timeout);
-        while !self.advance()? && !is_past(deadline) && self.wait(deadline)? == Woken::ForRecords {}
+        while !self.advance()? && !is_past(deadline) && self.wait(deadline)? {}
         // Once more: a record may have come in while the time ran out.
         self.advance()?;
         Ok(Batch { stream: self })
@@ -275,8 +275,8 @@ impl Stream {
         Some(event)
     }
 
-    /// Blocks until there may be records.
-    fn wait(&self, deadline: Option<Instant>) -> Result<Woken, Error> {
+    /// Blocks until there may be records: true; or until the deadline, a signal or a stop: false.
+    fn wait(&self, deadline: Option<Instant>) -> Result<bool, Error> {
         let timeout = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
@@ -284,16 +284,15 @@ impl Stream {
         let records = self.source.fd();
         let mut fds = [PollFd::new(&records, PollFlags::IN), PollFd::new(&self.stop.0.eventfd, PollFlags::IN)];
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(0) => Ok(Woken::InVain),
-            Err(Errno::INTR) => Ok(Woken::InVain),
-            Ok(_) if !fds[1].revents().is_empty() => Ok(Woken::InVain),
-            Ok(_) => Ok(Woken::ForRecords),
+            Ok(0) | Err(Errno::INTR) => Ok(false),
+            Ok(_) => Ok(fds[1].revents().is_empty()),
             Err(errno) => Err(Error::system("cannot wait for the ring", errno)),
         }
     }
 }
 
-/// Readable while there are records.
+/// Readable while there are records in the ring. What a batch left untaken is out of it already: [`Stream::drain`] before
+/// waiting on the descriptor.
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.source.fd()
@@ -302,13 +301,6 @@ impl AsFd for Stream {
 
 fn is_past(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
-}
-
-#[derive(PartialEq)]
-enum Woken {
-    ForRecords,
-    /// By the timeout, a signal or a stop.
-    InVain,
 }
 
 struct CountOnDrop<'a>(&'a AtomicU64);
