@@ -6,6 +6,20 @@
 /* One tick in nanoseconds: icsk_rto is in jiffies, and BTF does not know CONFIG_HZ. */
 const volatile __u64 tick_ns = 4000000;
 
+/*
+ * Whether programs like these may call bpf_get_socket_cookie(): since v5.12 (c5dbb89fc2ac). User
+ * space looks for the function in BTF.
+ */
+const volatile bool has_cookie_helper = true;
+
+/* Before, only the cookie of a socket that somebody has asked for one: 0 of any other. */
+static __always_inline __u64 cookie_of(const struct sock_common *skc)
+{
+	if (has_cookie_helper)
+		return bpf_get_socket_cookie((void *)skc);
+	return skc->skc_cookie.counter;
+}
+
 static __always_inline bool is_mapped(const struct sock_common *skc)
 {
 	const struct in6_addr *daddr = &skc->skc_v6_daddr;

@@ -85,7 +85,7 @@ int retransmit_skb(__u64 *ctx)
 	read_segment(&a);
 	a.result = result_of(&a);
 	a.kind = kind_of(&a);
-	return observe(&a, c, bpf_get_socket_cookie((void *)sk));
+	return observe(&a, c, cookie_of(a.skc));
 }
 
 /*
@@ -112,5 +112,5 @@ int retransmit_synack(__u64 *ctx)
 		return 0;
 	a.state = a.skc->skc_state;
 	/* The request's cookie is the one that the accepted socket inherits. */
-	return observe(&a, c, bpf_get_socket_cookie(child ? (void *)sk : (void *)req));
+	return observe(&a, c, cookie_of(a.skc));
 }

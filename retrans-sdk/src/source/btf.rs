@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use libbpf_rs::ReferencesType as _;
-use libbpf_rs::btf::types::{Enum, FuncProto, Int, Ptr, Typedef};
+use libbpf_rs::btf::types::{Enum, Func, FuncProto, Int, Ptr, Typedef};
 use libbpf_rs::btf::{Btf, BtfType, TypeId};
 
 use super::quiet::quietly;
@@ -80,6 +80,12 @@ pub(crate) fn tracepoint<'btf>(btf: &'btf Btf<'_>, name: &str) -> Result<FuncPro
         );
         Error::new(ErrorKind::NoTracepoint, message)
     })
+}
+
+/// Whether tracing programs may call `bpf_get_socket_cookie()`: c5dbb89fc2ac (Linux 5.12) brought the helper for them
+/// along with the function behind it, which has this name and takes any `struct sock *`.
+pub(crate) fn has_cookie_helper(btf: &Btf<'_>) -> bool {
+    btf.type_by_name::<Func<'_>>("bpf_get_socket_ptr_cookie").is_some()
 }
 
 /// Every enum of a BTF.

@@ -51,8 +51,8 @@ pub(crate) struct Source {
 /// epoch, in nanoseconds. On an error nothing of it is left.
 pub(crate) fn open(filter: &KernelFilter, ring_size: u32, epoch: u64) -> Result<Source, Error> {
     privilege::check()?;
-    let (chosen, why) = choose(Path::new(VMLINUX))?;
-    let mut object = Object::load(chosen, filter, ring_size)?;
+    let choice = choose(Path::new(VMLINUX))?;
+    let mut object = Object::load(&choice, filter, ring_size)?;
 
     let inbox = Inbox::default();
     let write = Arc::clone(&inbox);
@@ -60,26 +60,38 @@ pub(crate) fn open(filter: &KernelFilter, ring_size: u32, epoch: u64) -> Result<
     let ring = object.ring(move |bytes| lock(&write).push(wire::decode(bytes, epoch)))?;
     let stats = StatsReader::new(object.counters()?, object.programs()?);
     object.attach()?;
-    Ok(Source { ring, inbox, _object: object, chosen, why, stats })
+    Ok(Source { ring, inbox, _object: object, chosen: choice.source, why: choice.why, stats })
 }
 
 fn lock(inbox: &Inbox) -> MutexGuard<'_, Vec<Result<Event, WireError>>> {
     inbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The best source that a BTF admits, and why none better.
-fn choose(vmlinux: &Path) -> Result<(AttachSource, String), Error> {
+/// What a kernel's BTF admits.
+#[derive(Debug)]
+struct Choice {
+    source: AttachSource,
+    /// Why none better.
+    why: String,
+    has_cookie_helper: bool,
+}
+
+/// The best source that a BTF admits.
+fn choose(vmlinux: &Path) -> Result<Choice, Error> {
     let btf = read_btf(vmlinux)?;
     btf::tracepoint(&btf, "tcp_retransmit_synack")?;
-    match third_argument(&btf)? {
-        ThirdArgument::Err => Ok((AttachSource::TpErr, "the tracepoint's third argument is int err".to_owned())),
-        ThirdArgument::Absent => Ok((
+    let (source, why) = match third_argument(&btf)? {
+        ThirdArgument::Err => (AttachSource::TpErr, "the tracepoint's third argument is int err"),
+        ThirdArgument::Absent => (
             AttachSource::TpSuccess,
-            "the tracepoint has no third argument (Linux before 6.17), so failures are unobservable".to_owned(),
-        )),
-        ThirdArgument::Enum(name) => Err(unsupported(&format!("enum {name}, whose numbers are not those of an errno"))),
-        ThirdArgument::Other(what) => Err(unsupported(&what)),
-    }
+            "the tracepoint has no third argument (Linux before 6.17), so failures are unobservable",
+        ),
+        ThirdArgument::Enum(name) => {
+            return Err(unsupported(&format!("enum {name}, whose numbers are not those of an errno")));
+        }
+        ThirdArgument::Other(what) => return Err(unsupported(&what)),
+    };
+    Ok(Choice { source, why: why.to_owned(), has_cookie_helper: btf::has_cookie_helper(&btf) })
 }
 
 fn unsupported(what: &str) -> Error {
@@ -146,9 +158,9 @@ mod tests {
     #[test]
     fn the_third_argument_decides() {
         let choose = |third| choose(Made::object(&kernel(third)).as_path());
-        let (source, why) = choose(Some("int")).expect("a source");
+        let Choice { source, why, .. } = choose(Some("int")).expect("a source");
         assert_eq!((source, source.observes_failures()), (AttachSource::TpErr, true), "{why}");
-        let (source, why) = choose(None).expect("a source");
+        let Choice { source, why, .. } = choose(None).expect("a source");
         assert_eq!((source, source.observes_failures()), (AttachSource::TpSuccess, false), "{why}");
 
         // Its 0 is a failure, and `int err`'s 0 is success: never one for the other.
@@ -156,5 +168,15 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::UnsupportedTracepoint);
         assert!(error.to_string().contains("enum tcp_retransmit_quit_reason"), "{error}");
         assert_eq!(choose(Some("void *")).expect_err("no such").kind(), ErrorKind::UnsupportedTracepoint);
+    }
+
+    #[test]
+    fn the_cookie_helper_is_used_where_btf_has_it() {
+        let choose = |source: &str| choose(Made::object(source).as_path()).expect("a source");
+        // Linux 5.10 has the ones of other program types only.
+        let old = format!("{} long bpf_get_socket_cookie_sock(long r1) {{ return r1; }}", kernel(None));
+        assert!(!choose(&old).has_cookie_helper);
+        let new = format!("{old} long bpf_get_socket_ptr_cookie(long r1) {{ return r1; }}");
+        assert!(choose(&new).has_cookie_helper);
     }
 }

@@ -9,11 +9,11 @@ use libbpf_rs::{Link, OpenObject, ProgramMut, RingBuffer, RingBufferBuilder};
 use rustix::time::{ClockId, clock_getres};
 use self_cell::{MutBorrow, self_cell};
 
+use super::Choice;
 use super::btf::indent;
 use super::privilege::REMEDY;
 use super::quiet::quietly;
 use super::skel::{RetransSkel, RetransSkelBuilder, types};
-use crate::AttachSource;
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
 use crate::filter::KernelFilter;
@@ -52,14 +52,15 @@ fn tell<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
 }
 
 impl Object {
-    /// Loads the programs for `source`, with a filter and a ring of `ring_size` bytes.
-    pub(super) fn load(source: AttachSource, filter: &KernelFilter, ring_size: u32) -> Result<Self, Error> {
+    /// Loads the programs for what the kernel has, with a filter and a ring of `ring_size` bytes.
+    pub(super) fn load(choice: &Choice, filter: &KernelFilter, ring_size: u32) -> Result<Self, Error> {
         let skeleton = tell(|| {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
                 let open = RetransSkelBuilder::default().open(object.borrow_mut());
                 let mut open = step("open the object", open)?;
                 let rodata = open.maps.rodata_data.as_mut().expect("an opened skeleton has its read-only data");
-                rodata.has_err = source.observes_failures();
+                rodata.has_err = choice.source.observes_failures();
+                rodata.has_cookie_helper = choice.has_cookie_helper;
                 // The coarse clock ticks with the kernel: its resolution is one jiffy.
                 rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
                 rodata.filter = filter_of(filter);
@@ -144,30 +145,40 @@ fn ports_of(ranges: &[(u16, u16)]) -> types::retrans_ports {
 
 /// The kernel's refusal of a step, with the remedy if it is one of privilege.
 fn refused(what: &str, error: libbpf_rs::Error, said: &str) -> Error {
-    const EPERM: i32 = 1;
-    let errno = errno_of(&error);
-    let (kind, hint) = match errno {
+    let (kind, hint) = if is_eperm(&error) {
         // The capabilities are there: `privilege` has looked.
-        Some(EPERM) => (
+        (
             ErrorKind::MissingCapability,
             format!(
                 "; the capabilities are held, so they may belong to a user namespace, or kernel lockdown or a security \
-                 module forbids it: {REMEDY}"
+                 module forbids it, or (before Linux 5.11) RLIMIT_MEMLOCK is too low, which `ulimit -l unlimited` or \
+                 `LimitMEMLOCK=infinity` raises: {REMEDY}"
             ),
-        ),
-        _ => (ErrorKind::Load, String::new()),
+        )
+    } else {
+        (ErrorKind::Load, String::new())
     };
     let said = indent(said);
     Error::new(kind, format!("cannot {what}{hint}{said}")).caused_by(error)
 }
 
-fn errno_of(error: &libbpf_rs::Error) -> Option<i32> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return io.raw_os_error();
-        }
-        cause = error.source();
+/// libbpf-rs keeps the errno to itself, and its kind is one for EPERM and for the verifier's EACCES.
+fn is_eperm(error: &libbpf_rs::Error) -> bool {
+    format!("{error:#}").contains("(os error 1)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_privilege_is_told_from_the_verifiers() {
+        const EPERM: i32 = 1;
+        const EACCES: i32 = 13;
+        let refused = |errno| refused("load the programs", libbpf_rs::Error::from_raw_os_error(errno), "");
+        let error = refused(EPERM);
+        assert_eq!(error.kind(), ErrorKind::MissingCapability);
+        assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}");
+        assert_eq!(refused(EACCES).kind(), ErrorKind::Load);
     }
-    None
 }
