@@ -82,17 +82,9 @@ impl Builder {
     /// The [`ErrorKind`] says which of its cases it is. Nothing is left of a stream that failed to open: no program, no
     /// link, no file descriptor.
     pub fn open(self) -> Result<Stream, Error> {
-        let page = rustix::param::page_size() as u32;
-        if !self.ring_size.is_multiple_of(page) || !(self.ring_size / page).is_power_of_two() {
-            let fitting = (self.ring_size / page).max(1).checked_next_power_of_two().and_then(|n| n.checked_mul(page));
-            let message = format!(
-                "the ring's size of {} bytes is not a power-of-two number of pages of {page} bytes: use {}",
-                self.ring_size,
-                fitting.unwrap_or(1 << 31)
-            );
-            return Err(Error::new(ErrorKind::RingSize, message));
-        }
+        check_ring_size(self.ring_size)?;
         let stop = StopHandle::new()?;
+        check_descriptors(&stop)?;
         let source = source::open(&self.filter.for_kernel(), self.ring_size, epoch())?;
         Ok(Stream {
             source,
@@ -103,6 +95,30 @@ impl Builder {
             stop,
         })
     }
+}
+
+fn check_ring_size(bytes: u32) -> Result<(), Error> {
+    let page = rustix::param::page_size() as u32;
+    if bytes.is_multiple_of(page) && (bytes / page).is_power_of_two() {
+        return Ok(());
+    }
+    // The next one that fits, or the largest there is.
+    let fitting = bytes.div_ceil(page).max(1).checked_next_power_of_two().and_then(|pages| pages.checked_mul(page));
+    let message = format!(
+        "the ring's size of {bytes} bytes is not a power-of-two number of pages of {page} bytes: use {}",
+        fitting.unwrap_or(1 << 31)
+    );
+    Err(Error::new(ErrorKind::RingSize, message))
+}
+
+/// Whether there are descriptors enough to open a stream. Without, libbpf takes a probe that fails for a kernel that
+/// lacks the feature, and the error is about something else.
+fn check_descriptors(stop: &StopHandle) -> Result<(), Error> {
+    const ENOUGH: usize = 32;
+    (0..ENOUGH).map(|_| stop.0.eventfd.try_clone()).collect::<Result<Vec<_>, _>>().map(|_| ()).map_err(|error| {
+        let message = format!("opening a stream takes up to {ENOUGH} file descriptors for a moment (RLIMIT_NOFILE)");
+        Error::new(ErrorKind::System, message).caused_by(error)
+    })
 }
 
 /// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
