@@ -40,12 +40,12 @@ endef
 
 .PHONY: demo
 demo: deps
-	cargo build --release --package retrans-examples
+	cargo build --locked --release --package retrans-examples
 	$(SUDO) $(TARGET)/release/demo
 
 .PHONY: test
 test: deps
-	cargo test --workspace --all-features
+	cargo test --locked --workspace --all-features
 	@$(MAKE) --no-print-directory live LIVE=$(LIVE)
 
 # Each live test is `#[ignore]`d by name for a plain `cargo test`. Here they run, as root, or it is said that they did not.

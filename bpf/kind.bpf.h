@@ -28,8 +28,15 @@ static __always_inline __u8 kind_of(const struct attempt *a)
 	if (pending == ICSK_TIME_LOSS_PROBE && a->ca_state <= TCP_CA_CWR && !a->tp->tlp_high_seq)
 		return RETRANS_KIND_TLP;
 
-	if ((pending == ICSK_TIME_RETRANS || pending == ICSK_TIME_REO_TIMEOUT) &&
-	    a->ca_state == TCP_CA_Recovery)
+	if (a->ca_state != TCP_CA_Recovery)
+		return RETRANS_KIND_UNKNOWN;
+	if (pending == ICSK_TIME_RETRANS || pending == ICSK_TIME_REO_TIMEOUT)
+		return RETRANS_KIND_FAST;
+	/*
+	 * A probe that was scheduled before Recovery began may still be pending, and may even go
+	 * out in it: but a probe retransmits the last segment sent, and nothing else.
+	 */
+	if (pending == ICSK_TIME_LOSS_PROBE && a->end_seq != a->tp->snd_nxt)
 		return RETRANS_KIND_FAST;
 
 	return RETRANS_KIND_UNKNOWN;

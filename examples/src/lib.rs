@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use retrans_sdk::{Stats, Stream};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// Becomes true at SIGINT or SIGTERM; a second one ends the process at once.
+/// Becomes true at SIGINT, SIGTERM or SIGHUP; a second one ends the process at once.
 ///
 /// # Errors
 ///
 /// If the handlers cannot be installed.
 pub fn until_interrupted() -> io::Result<impl Fn() -> bool> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&interrupted))?;
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
@@ -32,10 +33,20 @@ pub fn say_ready(stream: &Stream) {
     );
 }
 
-/// Says on stderr what became of every attempt: one line of counters, and one for each result and kind that came about.
+/// Says on stderr what became of every attempt: one line of counters, and one for each result and kind that was seen, filter
+/// or not.
 pub fn say_stats(stats: &Stats) {
     eprintln!("stats {stats}");
     for count in &stats.counts {
-        eprintln!("count {count}");
+        eprintln!("seen {count}");
     }
+}
+
+/// For a program without arguments: says what it does if it was given any, and whether it was.
+pub fn was_asked_for_help(help: &str) -> bool {
+    let asked = std::env::args_os().len() > 1;
+    if asked {
+        eprintln!("{help}");
+    }
+    asked
 }

@@ -14,7 +14,7 @@ macro_rules! optional_fields {
     ($then:ident) => {
         $then! {
             /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. Of a SYN-ACK: the one that the accepted
-            /// socket will have.
+            /// socket will have. Before Linux 5.12 only of sockets that somebody has asked for it.
             cookie: u64,
             /// The inode number of the socket's network namespace (`/proc/PID/ns/net`).
             netns: u32,

@@ -7,7 +7,7 @@ use crate::reason_table;
 #[reason_table(key = "kind")]
 #[non_exhaustive]
 pub enum RetransKind {
-    /// Not proven.
+    /// Not proven by the socket's state. Prints `unknown`; not to be taken for a number without a variant.
     #[reason(value = "unknown", c_name = "RETRANS_KIND_UNKNOWN")]
     Unproven = 0,
     /// The retransmission timeout expired (RFC 6298).

@@ -48,7 +48,25 @@ impl fmt::Display for ParseLineError {
 
 impl std::error::Error for ParseLineError {}
 
-/// A line as it was recorded: the event, and the keys that this version does not know, kept as they were.
+/// A line as it was recorded: the event, and the keys that this version does not know, kept as they were. A value that
+/// this version does not know, such as a result of a newer one, is an error.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use retrans_sdk::{Filter, Line};
+///
+/// let recording = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 \
+///     dport=443 state=established segs=1 class=drop";
+/// let filter: Filter = "class=drop".parse()?;
+/// for line in recording.lines() {
+///     let line: Line = line.parse()?;
+///     if filter.matches(&line.event) {
+///         println!("{line}");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// The event.

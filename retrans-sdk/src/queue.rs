@@ -12,7 +12,24 @@ use crate::stats::Stats;
 use crate::stream::{StopHandle, Stream};
 
 /// A stream that a thread of its own reads into a bounded queue. What finds the queue full is counted as `dropped`.
-/// Dropping it ends the thread and detaches everything; what was still in the queue is then `dropped` too.
+///
+/// It ends when it is told to ([`stop_handle`](Self::stop_handle)) or when the stream fails; events that were in the queue
+/// can still be taken. Dropping it ends the thread and detaches everything; what was still in the queue is then `dropped`.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// let mut queue = retrans_sdk::Stream::builder().open()?.into_queue(10_000)?;
+/// while !queue.is_ended() {
+///     while let Some(event) = queue.next_within(Duration::from_secs(5))? {
+///         println!("{event}");
+///     }
+///     eprintln!("{}", queue.stats());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Queue {
     events: Receiver<Event>,
@@ -55,16 +72,17 @@ fn fill(mut stream: Stream, queue: &SyncSender<Event>) -> Result<(), Error> {
 }
 
 impl Queue {
-    /// The next event, at once or within `timeout`; `None` after it.
+    /// The next event, at once or within `timeout`; `None` after it, and at once when the queue [has
+    /// ended](Self::is_ended) and is empty.
     ///
     /// # Errors
     ///
-    /// The one that ended the reading thread.
+    /// The one that ended the reading thread, once: the stream's, or [`ErrorKind::System`] if the predicate panicked.
     pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
         match self.events.recv_timeout(timeout) {
             Ok(event) => Ok(Some(self.delivered(event))),
             Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => self.ended().map(|()| None),
+            Err(RecvTimeoutError::Disconnected) => self.end().map(|()| None),
         }
     }
 
@@ -77,8 +95,21 @@ impl Queue {
         match self.events.try_recv() {
             Ok(event) => Ok(Some(self.delivered(event))),
             Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => self.ended().map(|()| None),
+            Err(TryRecvError::Disconnected) => self.end().map(|()| None),
         }
+    }
+
+    /// Whether the thread has ended and every event was taken: no event comes any more. Known once `next_within` or
+    /// `try_next` has come to the end.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        self.thread.is_none()
+    }
+
+    /// A handle by which another thread, or a signal handler's, ends the queue.
+    #[must_use]
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
     }
 
     /// The counters now. Those of `delivered` are the events taken out of the queue.
@@ -92,12 +123,12 @@ impl Queue {
         event
     }
 
-    /// Why the thread is no longer there.
-    fn ended(&mut self) -> Result<(), Error> {
+    /// The thread is gone: by itself if it was stopped, else with why.
+    fn end(&mut self) -> Result<(), Error> {
         match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
             Some(Ok(result)) => result,
             Some(Err(_)) => Err(Error::new(ErrorKind::System, "the predicate panicked")),
-            None => Err(Error::new(ErrorKind::System, "the queue has ended")),
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::{RetransKind, RetransResult};
 /// - `seen = filtered + limited + lost + submitted`
 /// - `submitted = rejected + dropped + delivered`, after a drain; before it [`waiting`](Self::waiting) is the difference.
 ///
+/// Terms of a filter that are decided here, not in the kernel, are looked at when the stream is read: until then a record is
+/// `submitted`, and if it is excluded it moves from there to `filtered`. All other counters only ever rise.
+///
 /// A reading taken while attempts are being made may show some that are seen and not yet judged: `seen` and `submitted`
 /// are then the larger side, never the smaller.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,7 +25,7 @@ pub struct Stats {
     pub seen: u64,
     /// Attempts that the stream's filter excluded, in the kernel or here.
     pub filtered: u64,
-    /// Attempts that a rate limit held back. Nothing limits yet.
+    /// Attempts that a rate limit held back: 0, there is no limit to be set yet.
     pub limited: u64,
     /// Attempts for which the ring had no room: read faster, or ask for a larger ring.
     pub lost: u64,

@@ -124,7 +124,7 @@ fn parse_unknown(text: &str) -> Option<u32> {
     (kernel_number(raw) == number).then_some(raw)
 }
 
-/// A number for which table `T` has no variant. Only [`ReasonTable::from_raw`] makes one, and only where no
+/// A number for which table `T` has no variant. Prints as `k` (for kernel) and the number. Only [`ReasonTable::from_raw`] makes one, and only where no
 /// variant has the number, so it never stands beside a variant that means the same.
 pub struct Unknown<T> {
     raw: u32,

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use retrans_examples::{say_ready, say_stats, until_interrupted};
+use retrans_examples::{say_ready, say_stats, until_interrupted, was_asked_for_help};
 use retrans_sdk::{Event, Filter, Stream};
 
 /// More than half of what the receiver allows is on its way: two fields against each other, which no filter term can say.
@@ -16,6 +16,9 @@ fn in_full_flight(event: &Event) -> bool {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    if was_asked_for_help("Prints timeouts of connections that were in full flight. Takes no arguments.") {
+        return Ok(());
+    }
     let interrupted = until_interrupted()?;
 
     // Decided in the kernel: what is on its way out anyway, or went to SSH, costs no record.

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use retrans_examples::was_asked_for_help;
 use retrans_sdk::{Event, Stream};
 use retrans_tests::{Family, Outcome, Pair, RouteFault, Scenario, privilege};
 
@@ -25,6 +26,11 @@ const ACTS: [(Outcome, Family, &str); 9] = [
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
+    if was_asked_for_help(
+        "Makes TCP retransmit in namespaces of its own and prints the events. Takes no arguments; needs root.",
+    ) {
+        return ExitCode::from(2);
+    }
     match demo() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -45,8 +51,11 @@ fn demo() -> Result<(), Box<dyn Error>> {
         println!("{event}");
     }
     let stats = stream.stats();
-    println!("\n# the counters, which add up: seen = filtered + limited + lost + submitted\n{stats}");
-    println!("\nTo watch this machine: sudo target/release/watch 'result!=success'");
+    println!(
+        "\n# the counters, this host's other traffic included: seen = filtered + limited + lost + submitted\n{stats}"
+    );
+    let watch = std::env::current_exe()?.with_file_name("watch");
+    println!("\nTo watch this machine: sudo {} 'result!=success'", watch.display());
     Ok(())
 }
 

@@ -18,15 +18,16 @@ Prints each attempt of this host to retransmit a TCP segment, with what came of 
 
 usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for SECONDS]
 
-  TERM            only attempts for which all terms hold: key=a,b  key!=a,b  port=lo..hi  addr=PREFIX  key=-
+  TERM            only attempts for which all terms hold: key=a,b  key!=a,b  sport=LO..HI  daddr=PREFIX  key=-
   --or            starts another set of terms; one set that holds is enough
   --format kv     key=val, the default; a file of these lines is a recording
   --format json   one JSON object a line, with the same keys
   --count N       ends after N events
   --for SECONDS   ends after so long
 
-Events go to stdout. `ready …` goes to stderr once attached, and `stats …` at the end, also at SIGINT and SIGTERM.
-Exit status: 0, or 2 if it could not start.";
+Events go to stdout. `ready …` goes to stderr once attached; at the end, also by SIGINT, SIGTERM or SIGHUP, `stats …` with
+every counter, and `seen …` for each result and kind, whatever the filter. A reader of stdout that goes away ends it quietly.
+Exit status: 0; 1 if stdout cannot be written; 2 if it could not start.";
 
 /// How long it sleeps at most before it looks at the clock, the signals and whether stdout is still open.
 const TICK: Duration = Duration::from_millis(100);
@@ -48,7 +49,9 @@ fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
-            println!("{HELP}\n\nKeys: {}", retrans_sdk::keys().collect::<Vec<_>>().join(" "));
+            let keys: Vec<_> = retrans_sdk::keys().collect();
+            // Whoever does not want to read it need not.
+            let _ = writeln!(io::stdout(), "{HELP}\n\nKeys: {}", keys.join(" "));
             return ExitCode::SUCCESS;
         }
         Err(error) => return cannot_start(error),
@@ -93,9 +96,9 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
                     other => return Err(format!("--format is kv or json, not `{other}`").into()),
                 }
             }
-            Long("count") => count = Some(parser.value()?.parse()?),
+            Long("count") => count = Some(parser.value()?.parse().map_err(|error| format!("--count: {error}"))?),
             Long("for") => {
-                let seconds = parser.value()?.parse()?;
+                let seconds = parser.value()?.parse().map_err(|error| format!("--for: {error}"))?;
                 limit = Some(Duration::try_from_secs_f64(seconds).map_err(|error| format!("--for: {error}"))?);
             }
             Short('h') | Long("help") => return Ok(None),

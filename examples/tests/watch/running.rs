@@ -115,17 +115,28 @@ impl Ended {
     }
 }
 
-/// Traffic with every outcome that the lab has here, over all families, with a pair for each.
+/// Each outcome over each family, in a pair of its own, under way.
 pub(crate) fn traffic(outcomes: &[Outcome]) -> Vec<(Pair, Scenario)> {
+    let mut traffic = prepare(outcomes);
+    start(&mut traffic);
+    traffic
+}
+
+/// The same, before anything is retransmitted.
+pub(crate) fn prepare(outcomes: &[Outcome]) -> Vec<(Pair, Scenario)> {
     outcomes
         .iter()
         .flat_map(|outcome| Family::ALL.map(|family| (*outcome, family)))
         .map(|(outcome, family)| {
             let pair = Pair::new().expect("a pair of namespaces");
-            let scenario = Scenario::run(&pair, family, outcome).expect("a scenario");
+            let scenario = Scenario::prepare(&pair, family, outcome).expect("a scenario");
             (pair, scenario)
         })
         .collect()
+}
+
+pub(crate) fn start(traffic: &mut [(Pair, Scenario)]) {
+    traffic.iter_mut().for_each(|(_, scenario)| scenario.start().expect("a start"));
 }
 
 /// Local and peer of each socket that the traffic is about.
