@@ -5,8 +5,9 @@ PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev iproute2 n
 LINT_PACKAGES := clang-format
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-TARGET := $(or $(CARGO_TARGET_DIR),target)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+# Has cargo run what it built as root.
+AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO) -E")
 
 # `make test LIVE=required` fails where the live tests cannot run.
 LIVE ?= if-possible
@@ -27,6 +28,11 @@ deps: ; @$(call install,$(PACKAGES))
 .PHONY: lint-deps
 lint-deps: ; @$(call install,$(LINT_PACKAGES))
 
+# Takes cargo 1.90 or newer: the two depend on each other, and neither is published.
+.PHONY: package
+package: deps
+	cargo package --package retrans-macros --package retrans-sdk --allow-dirty
+
 # Only what is missing, and nothing without apt: elsewhere the build says what it lacks.
 define install
 	command -v dpkg-query >/dev/null || exit 0; \
@@ -41,7 +47,7 @@ endef
 .PHONY: demo
 demo: deps
 	cargo build --locked --release --package retrans-examples
-	$(SUDO) $(TARGET)/release/demo
+	@$(AS_ROOT) cargo run --locked --release --quiet --package retrans-examples --bin demo
 
 .PHONY: test
 test: deps
@@ -52,7 +58,7 @@ test: deps
 .PHONY: live
 live:
 	@if [ -z "$(SUDO)" ] || $(SUDO) true; then \
-		set -x; CARGO_TARGET_$(HOST)_RUNNER="$(and $(SUDO),$(SUDO) -E)" tests/live.sh; \
+		$(AS_ROOT) tests/live.sh; \
 	elif [ "$(LIVE)" = required ]; then \
 		echo "live tests: NOT RUN, and they are required: they need root or sudo"; exit 1; \
 	else \
@@ -66,13 +72,9 @@ lint: deps lint-deps
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 	# As on a machine without clang.
-	RUSTDOCFLAGS="-D warnings" DOCS_RS=1 CLANG=/nonexistent CARGO_TARGET_DIR=$(TARGET)/without-clang \
+	RUSTDOCFLAGS="-D warnings" DOCS_RS=1 CLANG=/nonexistent CARGO_TARGET_DIR=target/without-clang \
 		cargo doc --package retrans-sdk --no-deps --all-features
 
 .PHONY: header-check
 header-check: deps
-	cargo run --quiet --package retrans-examples --bin header_check -- $(KERNEL_SRC)
-
-.PHONY: package
-package: deps
-	cargo package --package retrans-macros --package retrans-sdk --allow-dirty
+	cargo run --quiet --package retrans-examples --bin header_check -- "$(KERNEL_SRC)"

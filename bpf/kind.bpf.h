@@ -11,7 +11,10 @@ static __always_inline __u8 kind_of(const struct attempt *a)
 	const struct inet_connection_sock *icsk = &a->tp->inet_conn;
 	__u8 pending = icsk->icsk_pending;
 
-	/* tcp_write_timer_handler() clears icsk_pending before it handles an RTO, and only then. */
+	/*
+	 * tcp_write_timer_handler() clears icsk_pending before it handles an RTO (and before it
+	 * probes a closed window, which takes another way than the tracepoint's).
+	 */
 	if (pending == 0) {
 		if (a->state == TCP_SYN_SENT)
 			return a->tcp_flags & TCPHDR_SYN ? RETRANS_KIND_SYN : RETRANS_KIND_UNKNOWN;

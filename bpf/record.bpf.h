@@ -20,10 +20,13 @@ static __always_inline __u64 cookie_of(const struct sock_common *skc)
 	return skc->skc_cookie.counter;
 }
 
+/* False without CONFIG_IPV6, where the members do not exist either. */
 static __always_inline bool is_mapped(const struct sock_common *skc)
 {
 	const struct in6_addr *daddr = &skc->skc_v6_daddr;
 
+	if (!bpf_core_field_exists(skc->skc_v6_daddr))
+		return false;
 	return !daddr->in6_u.u6_addr32[0] && !daddr->in6_u.u6_addr32[1] &&
 	       daddr->in6_u.u6_addr32[2] == bpf_htonl(0xffff);
 }
@@ -51,7 +54,7 @@ static __always_inline void put_v4(__u8 *to, __be32 from)
 static __always_inline void put_addresses(struct retrans_record *r, const struct sock_common *skc)
 {
 	r->family = skc->skc_family;
-	if (r->family == AF_INET6) {
+	if (r->family == AF_INET6 && bpf_core_field_exists(skc->skc_v6_daddr)) {
 		put_v6(r->saddr, &skc->skc_v6_rcv_saddr);
 		put_v6(r->daddr, &skc->skc_v6_daddr);
 	} else {

@@ -46,12 +46,9 @@ static __always_inline __u32 result_of(const struct attempt *a)
 		return RETRANS_OWN_NOMEM;
 	case -ENOBUFS:
 		/*
-		 * The copy, instead of a clone, is made for a headroom that csum_start cannot
-		 * address (and, where NET_IP_ALIGN is not 0, for unaligned data, which BTF cannot
-		 * tell and is left to the coarser name).
+		 * The copy that an unusual headroom needs, a clone, or something further down:
+		 * nothing here tells a copy that failed from one that did not get further.
 		 */
-		if (a->skb->data - a->skb->head >= 0xffff)
-			return TCP_RETRANS_PSKB_COPY_NOBUFS;
 		return RETRANS_OWN_NOBUFS;
 	default:
 		return TCP_RETRANS_ERR_DEFAULT;

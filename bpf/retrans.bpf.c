@@ -75,7 +75,7 @@ int retransmit_skb(__u64 *ctx)
 	    .skb = skb,
 	};
 
-	/* Neither happens: the tracepoint's socket is a TCP socket, the CPU a possible one. */
+	/* Neither happens: the tracepoint's socket is a full TCP socket, the element exists. */
 	if (!c || !a.tp)
 		return 0;
 	/* Without the argument the tracepoint fires for successes only. */

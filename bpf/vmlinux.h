@@ -138,8 +138,6 @@ struct tcp_sock {
 struct sk_buff {
 	char cb[48];
 	unsigned int len;
-	unsigned char *head;
-	unsigned char *data;
 };
 
 struct tcp_skb_cb {

@@ -4,11 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# A runner of "" is an error to cargo.
-for runner in ${!CARGO_TARGET_*}; do
-	[ -n "${!runner}" ] || unset "$runner"
-done
-
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the example programs share.
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,23 +23,28 @@ pub fn until_interrupted() -> io::Result<impl Fn() -> bool> {
     Ok(move || interrupted.load(Ordering::Relaxed))
 }
 
+/// A line on stderr; whether anybody reads it is not our concern.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Says on stderr that the stream is attached, and to what.
 pub fn say_ready(stream: &Stream) {
     let seen = |observed: bool| if observed { "observed" } else { "unobservable" };
-    eprintln!(
+    say(format_args!(
         "ready {} failures={} synack_failures={}",
         stream.source().key_val(),
         seen(stream.source().observes_failures()),
         seen(false)
-    );
+    ));
 }
 
 /// Says on stderr what became of every attempt: one line of counters, and one for each result and kind that was seen, filter
 /// or not.
 pub fn say_stats(stats: &Stats) {
-    eprintln!("stats {stats}");
+    say(format_args!("stats {stats}"));
     for count in &stats.counts {
-        eprintln!("seen {count}");
+        say(format_args!("seen {count}"));
     }
 }
 

@@ -22,8 +22,8 @@ macro_rules! event {
             pub ts: Timestamp,
             /// What came of it.
             pub result: RetransResult,
-            /// The integer that the kernel gave: 0 for success, a negative errno, or +1 (`NET_XMIT_DROP`). `None` where
-            /// the source has none.
+            /// The integer that the kernel gave: a negative errno, or +1 (`NET_XMIT_DROP`); 0 for every success, also where the
+            /// tracepoint fires for successes only and has no such argument. `None` where the source cannot tell.
             pub err: Option<i32>,
             /// Why it was made.
             pub kind: RetransKind,

@@ -153,7 +153,9 @@ macro_rules! from_str_fields {
                 Value::$variant(self)
             }
             fn parse(text: &str) -> Result<Self, String> {
-                text.parse().map_err(|e: <$type as FromStr>::Err| e.to_string())
+                let value: Self = text.parse().map_err(|e: <$type as FromStr>::Err| e.to_string())?;
+                // One spelling a value, or a line would not come back as it was.
+                if value.to_string() == text { Ok(value) } else { Err(format!("to be spelt {value}")) }
             }
         }
     )*};

@@ -39,13 +39,14 @@ pub struct Queue {
 }
 
 impl Stream {
-    /// Hands the stream to a thread that reads it into a queue of `capacity` events (at least one).
+    /// Hands the stream to a thread that reads it into a queue of `capacity` events, at least one and at most 1,048,576;
+    /// the memory for all of them is taken at once.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::System`] if there can be no thread.
     pub fn into_queue(self, capacity: usize) -> Result<Queue, Error> {
-        let (send, events) = sync_channel(capacity.max(1));
+        let (send, events) = sync_channel(capacity.clamp(1, 1 << 20));
         let (stop, stats) = (self.stop_handle(), self.stats_reader());
         let thread = thread::Builder::new()
             .name("retrans-queue".to_owned())

@@ -55,10 +55,10 @@ pub enum RetransResult {
     /// No memory to trim the part of the segment that was acknowledged (-ENOMEM).
     #[reason(value = "trim_head_nomem", c_name = "TCP_RETRANS_TRIM_HEAD_NOMEM", class = Nomem)]
     TrimHeadNomem = 4,
-    /// No memory to make the segment's buffer private (-ENOMEM).
+    /// No memory to make the segment's buffer private (-ENOMEM): only where the kernel says so itself.
     #[reason(value = "unclone_nomem", c_name = "TCP_RETRANS_UNCLONE_NOMEM", class = Nomem)]
     UncloneNomem = 5,
-    /// No memory to split the segment, or too much queued already to allow it (-ENOMEM).
+    /// No memory to split the segment, or too much queued already to allow it (-ENOMEM): only where the kernel says so itself.
     #[reason(value = "frag_nomem", c_name = "TCP_RETRANS_FRAG_NOMEM", class = Nomem)]
     FragNomem = 6,
     /// No route to the peer, or the local address is gone (-EHOSTUNREACH); `sk_err_soft` has the cause.
@@ -67,19 +67,19 @@ pub enum RetransResult {
     /// The receiver's window is closed for this segment, and it is not the first one unacknowledged (-EAGAIN).
     #[reason(value = "rcv_zero_window", c_name = "TCP_RETRANS_RCV_ZERO_WINDOW", class = Window)]
     RcvZeroWindow = 8,
-    /// No memory for the copy that a segment with an unusual headroom needs (-ENOBUFS).
+    /// No memory for the copy that a segment with an unusual headroom needs (-ENOBUFS): only where the kernel says so itself.
     #[reason(value = "pskb_copy_nobufs", c_name = "TCP_RETRANS_PSKB_COPY_NOBUFS", class = Nomem)]
     PskbCopyNobufs = 9,
     /// No memory (-ENOMEM), and nothing proves at which site.
     #[reason(value = "nomem", c_name = "RETRANS_OWN_NOMEM", class = Nomem)]
     Nomem = 128,
-    /// A clone or a buffer could not be had on the way down (-ENOBUFS).
+    /// A copy, a clone or a buffer could not be had on the way down (-ENOBUFS).
     #[reason(value = "nobufs", c_name = "RETRANS_OWN_NOBUFS", class = Nomem)]
     Nobufs = 129,
-    /// A firewall's OUTPUT rule or a cgroup program refused the segment (-EPERM).
+    /// A firewall's OUTPUT or POSTROUTING rule, or a cgroup program, refused the segment (-EPERM).
     #[reason(value = "denied", c_name = "RETRANS_OWN_DENIED", class = Drop)]
     Denied = 130,
-    /// A qdisc or a device dropped the segment (+1, `NET_XMIT_DROP`).
+    /// A qdisc, a device or a cgroup program dropped the segment (+1, `NET_XMIT_DROP`).
     #[reason(value = "xmit_drop", c_name = "RETRANS_OWN_XMIT_DROP", class = Drop)]
     XmitDrop = 131,
 }

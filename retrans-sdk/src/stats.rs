@@ -17,7 +17,8 @@ use crate::{RetransKind, RetransResult};
 /// `submitted`, and if it is excluded it moves from there to `filtered`. All other counters only ever rise.
 ///
 /// A reading taken while attempts are being made may show some that are seen and not yet judged: `seen` and `submitted`
-/// are then the larger side, never the smaller.
+/// are then the larger side (on CPUs that reorder stores, such as arm64, either may be off by what is under way). Of a
+/// stream that is closed, what was still in the ring stays [`waiting`](Self::waiting).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
@@ -33,8 +34,8 @@ pub struct Stats {
     pub submitted: u64,
     /// Events that the application's own predicate refused.
     pub rejected: u64,
-    /// Events that were read and could not be handed on: a full [`Queue`](crate::Queue), or a record that failed its
-    /// checks (which only corruption brings about).
+    /// Events that were read and not handed on: a full [`Queue`](crate::Queue), a stream closed in the middle of a batch,
+    /// or a record that failed its checks (which only corruption brings about).
     pub dropped: u64,
     /// Events handed to the application.
     pub delivered: u64,

@@ -134,7 +134,21 @@ fn epoch() -> u64 {
         let after = nanos(ClockId::Boottime);
         (after - before, real.wrapping_sub(before + (after - before) / 2))
     });
-    pairs.min().map_or(0, |(_, epoch)| epoch)
+    let epoch = pairs.min().map_or(0, |(_, epoch)| epoch);
+    // The kernel side's clock is the host's, this one a time namespace's, whose offset is added to what is read.
+    epoch
+        .wrapping_add_signed(boottime_offset(&std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default()))
+}
+
+/// The offset of CLOCK_BOOTTIME in nanoseconds, from `timens_offsets` (Linux 5.6): name or number, seconds, nanoseconds.
+fn boottime_offset(offsets: &str) -> i64 {
+    let of_line = |line: &str| {
+        let mut words = line.split_whitespace();
+        let ("boottime" | "7") = words.next()? else { return None };
+        let (seconds, nanos) = (words.next()?.parse::<i64>().ok()?, words.next()?.parse::<i64>().ok()?);
+        Some(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    };
+    offsets.lines().find_map(of_line).unwrap_or_default()
 }
 
 /// A live stream of retransmission attempts. Owned, without a lifetime, `Send`; dropping it detaches everything.
@@ -307,6 +321,15 @@ impl Stream {
     }
 }
 
+/// What is out of the ring and was not handed on is `dropped`: nobody can have it any more.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        for _ in self.ready.take().into_iter().chain(self.incoming.drain(..)) {
+            add_one(&self.source.stats.user().dropped);
+        }
+    }
+}
+
 /// Readable while there are records in the ring. What a batch left untaken is out of it already: [`Stream::drain`] before
 /// waiting on the descriptor.
 impl AsFd for Stream {
@@ -421,5 +444,18 @@ impl StopHandle {
 
     fn is_stopped(&self) -> bool {
         self.0.stopped.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_of_a_time_namespace_is_read() {
+        let offsets = "monotonic           0         0\nboottime       100000        50\n";
+        assert_eq!(boottime_offset(offsets), 100_000_000_000_050);
+        assert_eq!(boottime_offset("1 0 0\n7 -5 0\n"), -5_000_000_000);
+        assert_eq!(boottime_offset(""), 0);
     }
 }

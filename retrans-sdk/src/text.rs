@@ -77,6 +77,9 @@ impl FromStr for Text {
     type Err = ParseTextError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "-" {
+            return Err(ParseTextError);
+        }
         let mut rest = text.bytes();
         while let Some(byte) = rest.next() {
             let fine = match byte {

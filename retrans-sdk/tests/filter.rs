@@ -3,7 +3,7 @@
 
 use retrans_sdk::{Event, Filter};
 
-const EVENT: &str = "ts=100.5 result=denied err=-1 kind=rto family=inet saddr=10.1.2.3 sport=40000 daddr=192.0.2.7 dport=443 \
+const EVENT: &str = "ts=100.500000000 result=denied err=-1 kind=rto family=inet saddr=10.1.2.3 sport=40000 daddr=192.0.2.7 dport=443 \
     state=established segs=2 mapped=yes cookie=18446744073709551615 tcp_flags=0x018 snd_cwnd=10 ca_state=loss ca_name=cubic";
 
 #[test]

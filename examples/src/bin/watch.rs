@@ -137,8 +137,9 @@ fn watch(
     }
     if left > 0 {
         // What came in before the end, and no more of what comes in now.
-        for event in stream.read(Duration::ZERO)?.take(usize::try_from(left).unwrap_or(usize::MAX)) {
-            print(&mut out, format, &event)?;
+        let behind = stream.stats().waiting().min(left);
+        for event in stream.drain().take(usize::try_from(behind).unwrap_or(usize::MAX)) {
+            print(&mut out, format, &event?)?;
         }
         out.flush()?;
     }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub(crate) struct CEnum {
     pub(crate) name: Option<String>,
     pub(crate) values: Vec<(String, i64)>,
+    /// The first enumerator whose value could not be read. It and those behind it are not among the values.
+    pub(crate) unread: Option<String>,
 }
 
 impl CEnum {
@@ -18,9 +20,10 @@ impl CEnum {
 }
 
 /// Every enum of a header. An enumerator whose value is an expression beyond a number, a sum or a shift of numbers and
-/// earlier enumerators ends the enum that it stands in: what follows it would be a guess.
+/// earlier enumerators ends the enum that it stands in, and is named: what follows it would be a guess.
 pub(crate) fn enums(header: &str) -> Vec<CEnum> {
-    let tokens = tokens(header);
+    let header = without_comments(header);
+    let tokens = tokens(&header);
     let mut enums = Vec::new();
     let mut rest = tokens.as_slice();
     while let Some(at) = rest.iter().position(|token| *token == "enum") {
@@ -32,27 +35,28 @@ pub(crate) fn enums(header: &str) -> Vec<CEnum> {
             _ => continue,
         };
         let end = body.iter().position(|token| *token == "}").unwrap_or(body.len());
-        enums.push(CEnum { name, values: enumerators(&body[..end]) });
+        let (values, unread) = enumerators(&body[..end]);
+        enums.push(CEnum { name, values, unread });
         rest = &body[end..];
     }
     enums
 }
 
-fn enumerators(body: &[&str]) -> Vec<(String, i64)> {
+fn enumerators(body: &[&str]) -> (Vec<(String, i64)>, Option<String>) {
     let mut values: Vec<(String, i64)> = Vec::new();
-    let mut next = 0;
+    let mut next = Some(0);
     for item in body.split(|token| *token == ",") {
         let value = match item {
             [] => continue,
-            [_] => Some(next),
+            [_] => next,
             [_, "=", expression @ ..] => evaluate(expression, &values),
             _ => None,
         };
-        let Some(value) = value else { break };
+        let Some(value) = value else { return (values, Some(item[0].to_owned())) };
         values.push((item[0].to_owned(), value));
-        next = value + 1;
+        next = value.checked_add(1);
     }
-    values
+    (values, None)
 }
 
 fn evaluate(expression: &[&str], earlier: &[(String, i64)]) -> Option<i64> {
@@ -77,23 +81,40 @@ fn integer(text: &str) -> Option<i64> {
     }
 }
 
-/// Words and punctuation; without comments and preprocessor lines.
+/// As the preprocessor does it, before it looks for its own lines: each comment becomes a space.
+fn without_comments(header: &str) -> String {
+    let mut text = String::with_capacity(header.len());
+    let mut rest = header;
+    while let Some(at) = rest.find('/') {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let length = if let Some(comment) = rest.strip_prefix("/*") {
+            comment.find("*/").map_or(rest.len(), |end| end + 4)
+        } else if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else {
+            text.push('/');
+            rest = &rest[1..];
+            continue;
+        };
+        text.push(' ');
+        rest = &rest[length..];
+    }
+    text + rest
+}
+
+/// Words and punctuation, without preprocessor lines.
 fn tokens(header: &str) -> Vec<&str> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut tokens = Vec::new();
     let mut rest = header;
     let mut line_start = true;
     while let Some(first) = rest.chars().next() {
-        let length = if let Some(comment) = rest.strip_prefix("/*") {
-            comment.find("*/").map_or(rest.len(), |end| end + 4)
-        } else if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if first == '#' && line_start {
+        let length = if first == '#' && line_start {
             directive_length(rest)
         } else if first.is_whitespace() {
             line_start |= first == '\n';
-            rest = &rest[first.len_utf8()..];
-            continue;
+            first.len_utf8()
         } else {
             let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
             let length = if word > 0 { word } else { first.len_utf8() };
@@ -145,6 +166,18 @@ mod tests {
         let expected = [("A", 0), ("B", 16), ("C", 17), ("D", 16), ("E", 16), ("F", 18), ("G", -1), ("H", 8)];
         assert_eq!(enums[0].values, expected.map(|(name, value)| (name.to_owned(), value)));
         assert_eq!(enums[1].values, [("I".to_owned(), 7), ("J".to_owned(), 8)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let read = |header| enums(header).remove(0);
+        let big = read("enum { A = 0x7fffffffffffffff, B, C };");
+        assert_eq!((big.values.len(), big.unread.as_deref()), (1, Some("B")));
+        let expression = read("enum { A, B = BIT(3), C };");
+        assert_eq!((expression.values.len(), expression.unread.as_deref()), (1, Some("B")));
+        let comment = read("enum { A,\n#define A A /* two\nlines */\nB };");
+        assert_eq!((comment.values.len(), comment.unread), (2, None));
+        assert_eq!(read("enum { A /* x */ = 1 /* y */ , /**/ B // z\n };").values[1], ("B".to_owned(), 2));
     }
 
     #[test]

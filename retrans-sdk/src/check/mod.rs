@@ -48,6 +48,11 @@ pub enum Finding {
         /// Its number in the header.
         theirs: i64,
     },
+    /// The header has an enumerator whose value could not be read, so that neither it nor those behind it were compared.
+    Unread {
+        /// The enumerator.
+        c_name: String,
+    },
     /// The header has no such enum at all.
     NoEnum {
         /// What it was looked for as.
@@ -61,6 +66,7 @@ impl fmt::Display for Finding {
             Self::Missing { c_name } => write!(f, "{c_name} is missing"),
             Self::Extra { c_name, number } => write!(f, "{c_name} = {number} is in no table"),
             Self::Renumbered { c_name, ours, theirs } => write!(f, "{c_name} is {theirs}, in the table {ours}"),
+            Self::Unread { c_name } => write!(f, "{c_name} has a value that cannot be read here"),
             Self::NoEnum { what } => write!(f, "there is no {what}"),
         }
     }
@@ -111,6 +117,9 @@ impl Report {
             if !ours.contains_key(c_name) && !IGNORED.contains(&c_name) {
                 self.findings.push(Finding::Extra { c_name: c_name.to_owned(), number });
             }
+        }
+        if let Some(c_name) = &found.unread {
+            self.findings.push(Finding::Unread { c_name: c_name.clone() });
         }
         if self.findings.len() == before {
             let name = found.name.as_deref().unwrap_or("without a name");

@@ -146,6 +146,9 @@ fn a_wrong_header_is_found() {
     each_is_found(STATES, &WRONG_STATES, check);
     each_is_found(CA_STATES, &WRONG_CA_STATES, check);
     each_is_found(PROPOSAL, &WRONG_PROPOSAL, check);
+    // What the reader cannot evaluate is a finding, not the end of the enum.
+    let unread = check(&CA_STATES.replace("TCP_CA_Loss = 4", "TCP_CA_Loss = 4, TCP_CA_New = BIT(3), TCP_CA_Newer"));
+    assert_eq!(unread.findings[0].to_string(), "TCP_CA_New has a value that cannot be read here");
     // As uapi/linux/bpf.h has them.
     let copied = STATES.replace("TCP_", "BPF_TCP_");
     assert!(check(&copied).passed());

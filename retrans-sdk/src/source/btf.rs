@@ -99,6 +99,7 @@ pub(crate) fn enums(btf: &Btf<'_>) -> Vec<CEnum> {
                 .iter()
                 .filter_map(|member| Some((member.name?.to_string_lossy().into_owned(), member.value)))
                 .collect(),
+            unread: None,
         })
         .collect()
 }

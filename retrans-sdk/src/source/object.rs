@@ -64,8 +64,10 @@ impl Object {
                 // The coarse clock ticks with the kernel: its resolution is one jiffy.
                 rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
                 rodata.filter = filter_of(filter);
+                let cpus = cpus()? as u32;
+                rodata.cpus = cpus;
                 step("set the ring's size", open.maps.events.set_max_entries(ring_size))?;
-                step("set the number of counters", open.maps.counters.set_max_entries(cpus()? as u32))?;
+                step("set the number of counters", open.maps.counters.set_max_entries(cpus))?;
                 step("load the programs", open.load())
             })
         })?;

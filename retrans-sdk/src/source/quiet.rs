@@ -12,23 +12,28 @@ thread_local! {
     static HEARD: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-struct Hook {
-    users: usize,
-    previous: Option<(PrintLevel, PrintCallback)>,
+type Printer = Option<(PrintLevel, PrintCallback)>;
+
+/// How many listen. Held while the printer is changed, and never taken by a printer: libbpf-rs calls printers with the
+/// lock held that `set_print` and `get_print` take.
+static USERS: Mutex<usize> = Mutex::new(0);
+
+/// The printer to go back to. A leaf: nothing else is locked or called while it is held.
+static PREVIOUS: Mutex<Printer> = Mutex::new(None);
+
+fn users() -> std::sync::MutexGuard<'static, usize> {
+    USERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-static HOOK: Mutex<Hook> = Mutex::new(Hook { users: 0, previous: None });
-
-fn hook() -> std::sync::MutexGuard<'static, Hook> {
-    HOOK.lock().unwrap_or_else(PoisonError::into_inner)
+fn previous() -> std::sync::MutexGuard<'static, Printer> {
+    PREVIOUS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn listen(level: PrintLevel, message: String) {
     let caught = HEARD.with_borrow_mut(|heard| heard.as_mut().map(|text| text.push_str(&message)).is_some());
     if !caught {
-        let previous = hook().previous;
-        if let Some((most, print)) = previous.filter(|(most, _)| level <= *most) {
-            let _ = most;
+        let previous = *previous();
+        if let Some((_, print)) = previous.filter(|(most, _)| level <= *most) {
             print(level, message);
         }
     }
@@ -40,22 +45,24 @@ pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> (T, String) {
     impl Drop for Listening {
         fn drop(&mut self) {
             HEARD.with_borrow_mut(|heard| std::mem::swap(heard, &mut self.0));
-            let mut hook = hook();
-            hook.users -= 1;
+            let mut users = users();
+            *users -= 1;
             // Unless somebody has set another printer since.
-            if hook.users == 0 && is_ours(get_print()) {
-                set_print(hook.previous.take());
+            if *users == 0 && is_ours(get_print()) {
+                let before = *previous();
+                set_print(before);
             }
         }
     }
 
     {
-        let mut hook = hook();
-        if hook.users == 0 {
-            hook.previous = get_print();
+        let mut users = users();
+        if *users == 0 {
+            let before = get_print();
+            *previous() = before;
             set_print(Some((PrintLevel::Info, listen)));
         }
-        hook.users += 1;
+        *users += 1;
     }
     let mut listening = Listening(Some(String::new()));
     HEARD.with_borrow_mut(|heard| std::mem::swap(heard, &mut listening.0));
