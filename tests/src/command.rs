@@ -15,7 +15,11 @@ use crate::wait::PATIENCE;
 use crate::{Context, Error, Result};
 
 /// Runs `command` to its end and gives what it wrote to standard output.
-pub(crate) fn run(mut command: Command) -> Result<String> {
+///
+/// # Errors
+/// When it cannot be started, takes longer than [`PATIENCE`], or fails; the error holds the command line, the status and
+/// what it wrote to standard error.
+pub fn run(mut command: Command) -> Result<String> {
     let line = describe(&command);
     // Files in memory rather than pipes: a program can fill them without anyone reading, so nothing can deadlock.
     let (out, err) = (scratch()?, scratch()?);

@@ -26,10 +26,12 @@
 //!
 //! Needs root, and the programs `ip`, `tc` and `nft`; [`privilege::check`] says what is missing.
 
+pub mod command;
 pub mod error;
 pub mod fault;
 pub mod netns;
 pub mod nft;
+pub mod observe;
 pub mod pair;
 pub mod privilege;
 pub mod scenario;
@@ -38,7 +40,6 @@ pub mod tcp;
 pub mod trace;
 pub mod wait;
 
-mod command;
 mod tracefs;
 
 pub use error::{Context, Error, Result};

@@ -27,7 +27,8 @@ pub(super) fn syn(pair: &Pair, family: Family) -> Result<Scenario> {
         remote: canonical(target),
         netns: pair.client().inode(),
     };
-    let faults = vec![Blackhole::input().dport(target.port()).syn().install(pair.server())?];
+    let syns = Blackhole::input().sport(local.port()).dport(target.port()).syn();
+    let faults = vec![syns.install(pair.server())?];
     let sockets = Sockets::Handshake { listener, client: Some(client), target, child: None };
     Ok(Scenario { outcome: Outcome::Syn, family, subject, sockets, faults, start: Some(start_syn) })
 }
@@ -48,7 +49,8 @@ pub(super) fn synack(pair: &Pair, family: Family, outcome: Outcome) -> Result<Sc
     }
     let (listener, target) = listen(pair, family, 0)?;
     let (client, remote) = unconnected(pair, family)?;
-    faults.push(Blackhole::input().sport(target.port()).synack().install(pair.client())?);
+    let synacks = Blackhole::input().sport(target.port()).dport(remote.port()).synack();
+    faults.push(synacks.install(pair.client())?);
     let subject = Subject {
         cookie: if outcome == Outcome::Synack { Some(cookie(&listener)?) } else { None },
         local: canonical(target),

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use super::{Outcome, Scenario, Sockets, Start};
+use super::{Outcome, Scenario, Sockets, Start, Subject};
 use crate::pair::LINK;
 use crate::{Blackhole, Conn, Context, Error, Family, Fault, Pair, Result};
 
@@ -19,8 +19,9 @@ pub(super) fn connected(pair: &Pair, family: Family, outcome: Outcome, mark: u32
 
 /// Everything the client sends is lost.
 pub(super) fn lose_everything(scenario: &mut Scenario, pair: &Pair) -> Result<()> {
-    let port = scenario.subject.remote.port();
-    scenario.faults.push(Blackhole::input().dport(port).install(pair.server())?);
+    let Subject { local, remote, .. } = scenario.subject;
+    // By both ports: an IPv4 and an IPv6 listener may have been given the same.
+    scenario.faults.push(Blackhole::input().sport(local.port()).dport(remote.port()).install(pair.server())?);
     Ok(())
 }
 
@@ -52,7 +53,8 @@ pub(super) fn one_loss(pair: &Pair, family: Family) -> Result<Scenario> {
     // 14 segments or more, so that there are acknowledgements enough after the one that is lost.
     let mut scenario = connected(pair, family, Outcome::Fast, 0, |scenario| send(scenario, &[20_000]))?;
     scenario.faults.insert(0, fault);
-    let port = scenario.subject.remote.port();
-    scenario.faults.push(Blackhole::input().dport(port).at_least(1400).nth(1).install(pair.server())?);
+    let Subject { local, remote, .. } = scenario.subject;
+    let second = Blackhole::input().sport(local.port()).dport(remote.port()).at_least(1400).nth(1);
+    scenario.faults.push(second.install(pair.server())?);
     Ok(scenario)
 }

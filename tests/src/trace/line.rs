@@ -40,6 +40,8 @@ pub struct TraceEvent {
     pub tracepoint: Tracepoint,
     /// CLOCK_BOOTTIME, in microseconds' precision.
     pub timestamp: Duration,
+    /// The thread that was running. A retransmission is a timer's doing, so this is mostly a bystander.
+    pub task: Option<u32>,
     /// The socket, as a number made up by the kernel to stand for its address.
     pub skaddr: Option<u64>,
     /// Local port.
@@ -108,6 +110,7 @@ impl TraceEvent {
         Ok(Some(Self {
             tracepoint,
             timestamp,
+            task: task(head),
             skaddr: match value("skaddr") {
                 Some(hex) => Some(u64::from_str_radix(hex.trim_start_matches("0x"), 16).context("skaddr")?),
                 None => None,
@@ -129,6 +132,11 @@ impl TraceEvent {
 
 fn required<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(value: Option<&str>, key: &str) -> Result<T> {
     value.ok_or_else(|| Error::new(format!("no {key}")))?.parse().context(key)
+}
+
+/// `name-123   [001] ..s1.`
+fn task(head: &str) -> Option<u32> {
+    head.rsplit_once(" [")?.0.trim_end().rsplit_once('-')?.1.parse().ok()
 }
 
 /// `123.456789`
@@ -157,6 +165,7 @@ mod tests {
         );
         assert_eq!(event.tracepoint, Tracepoint::RetransmitSkb);
         assert_eq!(event.timestamp, Duration::from_micros(1_234_567_890));
+        assert_eq!(event.task, Some(0));
         assert_eq!(event.skaddr, Some(0xdead_beef));
         assert_eq!((event.sport, event.dport), (40000, 443));
         assert_eq!(event.family.as_deref(), Some("AF_INET"));
@@ -173,6 +182,7 @@ mod tests {
              dport=1 saddr=0.0.0.0 daddr=0.0.0.0 saddrv6=fd00:0:0:7::2 daddrv6=fd00:0:0:7::1",
         );
         assert_eq!(event.tracepoint, Tracepoint::RetransmitSynack);
+        assert_eq!(event.task, Some(7));
         assert_eq!(event.local(), "[fd00:0:0:7::2]:443".parse().unwrap());
         assert_eq!(event.remote(), "[fd00:0:0:7::1]:1".parse().unwrap());
         assert_eq!((event.skaddr, event.state, event.err), (None, None, None));

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! CAP_BPF and CAP_PERFMON are enough, for a user without any other right; with less, what is missing is named.
+
+use std::thread;
+
+use retrans_sdk::{ErrorKind, Event, Stream};
+use retrans_tests::observe::{concerns, until};
+use retrans_tests::wait::PATIENCE;
+use retrans_tests::{Context, Family, Outcome, Pair, Result, Scenario, privilege};
+use rustix::process::{Gid, Uid, getegid, geteuid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
+};
+
+const NOBODY: u32 = 65534;
+
+/// Runs `work` on a thread of its own as nobody, with these capabilities and no other, nor a way to more.
+fn as_nobody<T: Send>(held: CapabilitySet, work: impl FnOnce() -> T + Send) -> Result<T> {
+    privilege::check()?;
+    thread::scope(|scope| {
+        let nobody = scope.spawn(|| -> Result<T> {
+            // All of these are the thread's own.
+            let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+            set_keep_capabilities(true).context("cannot keep the capabilities")?;
+            set_thread_groups(&[]).context("cannot leave the groups")?;
+            set_thread_res_gid(gid, gid, gid).context("cannot leave the group")?;
+            set_thread_res_uid(uid, uid, uid).context("cannot become nobody")?;
+            let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
+            set_capabilities(None, sets).context("cannot give the other capabilities up")?;
+            assert_eq!(capabilities(None).context("cannot read the capabilities")?, sets);
+            assert_eq!((geteuid(), getegid()), (uid, gid));
+            Ok(work())
+        });
+        nobody.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn bpf_and_perfmon_are_enough() -> Result<()> {
+    let enough = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    let mut stream = as_nobody(enough, || Stream::builder().open())?.context("cannot open a stream")?;
+    let pair = Pair::new()?;
+    let scenario = Scenario::run(&pair, Family::V4, Outcome::Denied)?;
+    let subject = scenario.subject();
+    // Read as nobody too, now without any capability.
+    let (events, stats) = as_nobody(CapabilitySet::empty(), || {
+        let events = until(&mut stream, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)));
+        (events, stream.stats())
+    })?;
+    let ours: Vec<Event> = events?.into_iter().filter(|event| concerns(&subject, event)).collect();
+    assert!(ours.iter().all(|event| event.err == Some(-1) && event.cookie == subject.cookie), "{ours:?}");
+    assert!(stats.seen >= 1 && stats.missed.is_some(), "{stats}");
+    scenario.finish()
+}
+
+fn refused(held: CapabilitySet, missing: &str) -> Result<()> {
+    let error = as_nobody(held, || Stream::builder().open())?.expect_err("it is not enough");
+    assert_eq!(error.kind(), ErrorKind::MissingCapability, "{error}");
+    // Behind it, how to get them.
+    assert!(error.to_string().starts_with(&format!("missing {missing}: ")), "{error}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn bpf_alone_is_not() -> Result<()> {
+    refused(CapabilitySet::BPF, "CAP_PERFMON")
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn perfmon_alone_is_not() -> Result<()> {
+    refused(CapabilitySet::PERFMON, "CAP_BPF")
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn none_is_not() -> Result<()> {
+    refused(CapabilitySet::empty(), "CAP_BPF and CAP_PERFMON")?;
+    // Another does not make up for it.
+    refused(CapabilitySet::NET_ADMIN, "CAP_BPF and CAP_PERFMON")
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn sys_admin_is_enough() -> Result<()> {
+    as_nobody(CapabilitySet::SYS_ADMIN, || Stream::builder().open().map(drop))?.context("cannot open a stream")
+}

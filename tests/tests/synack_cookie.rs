@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The cookie on a SYN-ACK's event is not the listener's: it is that of the socket which `accept` gives in the end.
+
+use retrans_sdk::RetransKind;
+use retrans_tests::observe::{drain, ends, open, undisturbed};
+use retrans_tests::{Blackhole, Conn, Family, Pair, Result};
+
+fn check(family: Family) -> Result<()> {
+    let run = || {
+        let mut stream = open()?;
+        let pair = Pair::new()?;
+        // The first is lost and the second comes through.
+        let fault = Blackhole::input().synack().nth(0).install(pair.client())?;
+        let accepted = Conn::open(&pair, family)?.server_end();
+        fault.lift()?;
+        Ok((accepted, drain(&mut stream)?))
+    };
+    let ((accepted, events), _) = undisturbed(|_| run())?;
+    let synacks: Vec<_> = events.iter().filter(|event| ends(event) == (accepted.local, accepted.remote)).collect();
+    assert!(!synacks.is_empty(), "none of {events:?} is of {accepted:?}");
+    for event in synacks {
+        assert_eq!((event.kind, event.cookie), (RetransKind::Synack, Some(accepted.cookie)), "{event}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn v4() -> Result<()> {
+    check(Family::V4)
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn v6() -> Result<()> {
+    check(Family::V6)
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn mapped() -> Result<()> {
+    check(Family::Mapped)
+}
