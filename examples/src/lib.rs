@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use retrans_sdk::{Stats, Stream};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Becomes true at SIGINT, SIGTERM or SIGHUP; a second one ends the process at once.
+/// Becomes true at SIGINT or SIGTERM; a second one ends the process at once. A hang-up is left as it is: under nohup it must
+/// not end anything.
 ///
 /// # Errors
 ///
 /// If the handlers cannot be installed.
 pub fn until_interrupted() -> io::Result<impl Fn() -> bool> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&interrupted))?;
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }

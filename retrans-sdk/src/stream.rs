@@ -375,9 +375,8 @@ impl Iterator for Drain<'_> {
     type Item = Result<Event, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
+        while !self.failed {
             match self.stream.advance() {
-                _ if self.failed => return None,
                 Ok(true) => return self.stream.deliver().map(Ok),
                 // The batch looked at was all filtered: is there another?
                 Ok(false) if self.stream.source.is_readable() => {}
@@ -388,6 +387,7 @@ impl Iterator for Drain<'_> {
                 }
             }
         }
+        None
     }
 }
 

@@ -25,7 +25,7 @@ usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for S
   --count N       ends after N events
   --for SECONDS   ends after so long
 
-Events go to stdout. `ready …` goes to stderr once attached; at the end, also by SIGINT, SIGTERM or SIGHUP, `stats …` with
+Events go to stdout. `ready …` goes to stderr once attached; at the end, also by SIGINT or SIGTERM, `stats …` with
 every counter, and `seen …` for each result and kind, whatever the filter. A reader of stdout that goes away ends it quietly.
 Exit status: 0; 1 if stdout cannot be written; 2 if it could not start.";
 
