@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
-use crate::running::{PATIENCE, Watch, finish, prepare, start, traffic};
+use crate::running::{Watch, finish, prepare, socket_of, start, traffic};
 use retrans_sdk::{Event, RetransKind, RetransResult};
-use retrans_tests::{Outcome, Pair, RouteFault, Scenario, TraceEvent, TraceInstance, Tracepoint};
+use retrans_tests::observe::undisturbed;
+use retrans_tests::{Outcome, RouteFault, TraceEvent, Tracepoint};
 
 /// What both have of an attempt. The SYN-ACK tracepoint prints neither state nor err.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,37 +65,38 @@ const OUTCOMES: [Outcome; 9] = [
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn fifty_attempts_are_those_of_trace_pipe() {
-    let traffic = prepare(&OUTCOMES);
     // Whatever else this host sends again is among the fifty, and compared as well.
-    compare(&["--count", "50"], traffic);
+    compare(|_| None);
 }
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn fifty_attempts_of_every_outcome_are_those_of_trace_pipe() {
-    let traffic = prepare(&OUTCOMES);
-    let namespaces: Vec<_> = traffic.iter().map(|(_, scenario)| scenario.subject().netns.to_string()).collect();
-    let ours = format!("netns={}", namespaces.join(","));
-    let seen = compare(&["--count", "50", &ours], traffic);
+    let seen = compare(|namespaces| Some(format!("netns={}", namespaces.join(","))));
     // The timeouts come in waves, and each one within the first has its event among the fifty.
     assert!(seen >= OUTCOMES.len() * 2, "{seen} sockets among the fifty");
 }
 
 /// Runs a `watch` that ends after fifty attempts beside the kernel's own stream, and gives how many sockets of the
-/// traffic it has seen.
-fn compare(arguments: &[&str], mut traffic: Vec<(Pair, Scenario)>) -> usize {
-    let mut trace = TraceInstance::new().expect("a trace instance");
-    let watch = Watch::ready(arguments);
-    start(&mut traffic);
-    let ours: Vec<Socket> = traffic
-        .iter()
-        .map(|(_, scenario)| {
+/// traffic it has seen. The filter may name the traffic's namespaces.
+fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
+    let ((ended, ours), traced) = undisturbed(|_| {
+        let mut traffic = prepare(&OUTCOMES);
+        let namespaces: Vec<_> = traffic.iter().map(|(_, scenario)| scenario.subject().netns.to_string()).collect();
+        let filter = filter(&namespaces);
+        let arguments: Vec<_> = ["--count", "50"].into_iter().chain(filter.as_deref()).collect();
+        let watch = Watch::ready(&arguments);
+        start(&mut traffic);
+        let ours = traffic.iter().map(|(_, scenario)| {
             let subject = scenario.subject();
             (name_of(scenario.expected().tracepoint), subject.local, subject.remote)
-        })
-        .collect();
-    let ended = watch.end();
-    finish(traffic);
+        });
+        let ours: Vec<Socket> = ours.collect();
+        let ended = watch.end();
+        finish(traffic);
+        Ok((ended, ours))
+    })
+    .expect("the kernel's own stream");
 
     assert!(ended.status.success(), "{:?}", ended.stderr);
     let events = ended.events();
@@ -105,19 +108,12 @@ fn compare(arguments: &[&str], mut traffic: Vec<(Pair, Scenario)>) -> usize {
     );
 
     let seen = by_socket(&events, from_event);
-    let enough = |traced: &[TraceEvent]| {
-        let traced = by_socket(traced, from_trace);
-        seen.iter().all(|(socket, attempts)| traced.get(socket).is_some_and(|all| all.len() >= attempts.len()))
-    };
-    let traced = trace.until(PATIENCE, enough).expect("the kernel's own stream");
-    assert_eq!(trace.lost().expect("the instance's counters"), 0, "the witness must have seen all");
     let traced = by_socket(&traced, from_trace);
-
     for (socket, attempts) in &seen {
-        let all = &traced[socket];
+        let all = traced.get(socket).unwrap_or_else(|| panic!("{socket:?} is not in trace_pipe"));
         if ours.contains(socket) {
             // They began when both were listening: the same from the first one on.
-            assert_eq!(attempts[..], all[..attempts.len()], "{socket:?}");
+            assert_eq!(Some(&attempts[..]), all.get(..attempts.len()), "{socket:?}");
         } else {
             // Somebody else's, under way before: a run without a gap.
             assert!(all.windows(attempts.len()).any(|run| run == attempts), "{socket:?}: {attempts:?} in {all:?}");
@@ -129,19 +125,23 @@ fn compare(arguments: &[&str], mut traffic: Vec<(Pair, Scenario)>) -> usize {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn timestamps_are_those_of_trace_pipe() {
-    let mut trace = TraceInstance::new().expect("a trace instance");
-    let watch = Watch::ready(&[]);
-    let traffic = traffic(&[Outcome::Rto]);
-    let subject = traffic[0].1.subject();
-    let about = |event: &TraceEvent| (event.local(), event.remote()) == (subject.local, subject.remote);
-    let traced = trace.until(PATIENCE, |events| events.iter().filter(|e| about(e)).count() >= 2).expect("two timeouts");
-    finish(traffic);
-    let events = watch.interrupt().events();
+    let ((events, subject), traced) = undisturbed(|_| {
+        let watch = Watch::ready(&["kind=rto"]);
+        let traffic = traffic(&[Outcome::Rto]);
+        let subject = traffic[0].1.subject();
+        // Two timeouts, at 0.2 and 0.6 s.
+        thread::sleep(Duration::from_secs(1));
+        finish(traffic);
+        Ok((watch.interrupt().events(), subject))
+    })
+    .expect("the kernel's own stream");
 
-    let ours: Vec<_> = events.iter().filter(|event| event.sport == subject.local.port()).collect();
-    let theirs: Vec<_> = traced.iter().filter(|event| about(event)).collect();
-    // Both on CLOCK_BOOTTIME: the same offset to the epoch for both, within the microseconds that trace_pipe prints.
+    let ours: Vec<_> = events.iter().filter(|event| socket_of(event) == (subject.local, subject.remote)).collect();
+    let theirs: Vec<_> =
+        traced.iter().filter(|event| (event.local(), event.remote()) == (subject.local, subject.remote)).collect();
+    assert!(ours.len() >= 2 && ours.len() == theirs.len(), "{} events, {} in trace_pipe", ours.len(), theirs.len());
+    // Both on CLOCK_BOOTTIME: the same offset to the epoch for all, but for what passes between the two.
     let offset = |i: usize| Duration::from_nanos(ours[i].ts.as_nanos()) - theirs[i].timestamp;
     let apart = offset(0).abs_diff(offset(1));
-    assert!(apart < Duration::from_millis(1), "{apart:?} between the clocks");
+    assert!(apart < Duration::from_millis(100), "{apart:?} between the clocks");
 }
