@@ -259,6 +259,42 @@ fn what_is_left_in_a_queue_is_dropped() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
+fn what_is_left_of_a_batch_is_dropped() -> Result<()> {
+    let mut witness = open()?;
+    let pair = Pair::new()?;
+    let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
+    let subject = scenario.subject();
+    let mut stream = stream_of(&subject)?.open().context("cannot open a stream")?;
+    let reader = stream.stats_reader();
+    let made = count(&run(&mut witness, vec![scenario], 3)?, &subject);
+
+    // All of it leaves the ring in one batch, and one event the batch.
+    let taken = stream.read(PATIENCE).context("cannot read the stream")?.next();
+    assert!(taken.is_some_and(|event| concerns(&subject, &event)), "{taken:?}");
+    drop(stream);
+    let stats = reader.read();
+    assert_eq!((stats.submitted, stats.delivered, stats.dropped), (made, 1, made - 1), "{stats}");
+    assert!(adds_up(&stats), "{stats}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn a_stopped_queue_ends_without_an_error() -> Result<()> {
+    let mut queue = open()?.into_queue(16).context("no queue")?;
+    assert!(!queue.is_ended());
+    queue.stop_handle().stop();
+    wait_for("the queue to end", PATIENCE, || {
+        while queue.next_within(Duration::from_millis(100)).context("a stop is no error")?.is_some() {}
+        Ok(queue.is_ended().then_some(()))
+    })?;
+    assert!(queue.next_within(PATIENCE).context("nor is what comes after it")?.is_none());
+    assert!(queue.try_next().context("nor this")?.is_none());
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
 fn counters_are_read_whatever_the_stream_is_doing() -> Result<()> {
     let mut witness = open()?;
     let pair = Pair::new()?;

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An application may use libbpf itself, on other threads, with a printer of its own.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use libbpf_rs::btf::Btf;
+use libbpf_rs::{PrintLevel, get_print, set_print};
+
+static HEARD: AtomicU32 = AtomicU32::new(0);
+
+fn hear(_: PrintLevel, message: String) {
+    assert!(message.contains("theirs"), "what the SDK asks libbpf is not for the application: {message}");
+    HEARD.fetch_add(1, Ordering::Relaxed);
+}
+
+#[test]
+fn the_applications_printer_is_left_in_peace() {
+    const ROUNDS: u32 = 2000;
+    set_print(Some((PrintLevel::Info, hear)));
+    let (done, ended) = channel();
+    let theirs = done.clone();
+    thread::spawn(move || {
+        for _ in 0..ROUNDS {
+            assert!(Btf::from_raw("theirs", b"no object").is_err());
+        }
+        theirs.send(()).expect("the test");
+    });
+    thread::spawn(move || {
+        for _ in 0..ROUNDS {
+            assert!(retrans_sdk::check::object_in(b"no object").is_err());
+        }
+        done.send(()).expect("the test");
+    });
+    for _ in 0..2 {
+        ended.recv_timeout(Duration::from_secs(60)).expect("neither waits for the other for ever");
+    }
+    // libbpf may be between two printers for a moment, but not more.
+    assert!(HEARD.load(Ordering::Relaxed) >= ROUNDS / 2, "{HEARD:?}");
+    assert!(get_print().is_some_and(|(level, _)| level == PrintLevel::Info));
+    let before = HEARD.load(Ordering::Relaxed);
+    assert!(Btf::from_raw("theirs", b"no object").is_err());
+    assert!(HEARD.load(Ordering::Relaxed) > before, "it is theirs again");
+}
