@@ -182,3 +182,13 @@ fn a_text_has_a_limit() {
     assert!("12345678901234567".parse::<Text>().is_err());
     assert_eq!(Timestamp::from_nanos(1).to_string(), "0.000000001");
 }
+
+#[test]
+fn an_event_is_a_value() {
+    fn is_a_value<T: Copy + Send + Sync + 'static>() -> usize {
+        size_of::<T>()
+    }
+    // What the README says of it.
+    let size = is_a_value::<Event>();
+    assert!((200..=400).contains(&size), "{size} bytes");
+}
