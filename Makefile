@@ -20,6 +20,7 @@ help:
 	@echo "make test          every test, the live ones with sudo"
 	@echo "make lint          formatting, clippy, documentation, warnings denied"
 	@echo "make header-check  the tables against the kernel's headers (KERNEL_SRC=… for a tree of yours)"
+	@echo "make deny          licences and sources of all dependencies"
 	@echo "make package       both crates as they would be published, each built alone"
 
 .PHONY: deps
@@ -78,3 +79,12 @@ lint: deps lint-deps
 .PHONY: header-check
 header-check: deps
 	cargo run --quiet --package retrans-examples --bin header_check -- "$(KERNEL_SRC)"
+
+# The one on PATH, else one of our own, which takes three minutes to build.
+DENY := $(or $(shell command -v cargo-deny),target/tools/bin/cargo-deny)
+target/tools/bin/cargo-deny:
+	cargo install cargo-deny --version 0.20.2 --locked --quiet --root target/tools --target-dir target/tools/build
+
+.PHONY: deny
+deny: $(DENY)
+	$(DENY) --all-features check --hide-inclusion-graph licenses bans sources
