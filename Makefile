@@ -9,6 +9,9 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'
 # Has cargo run what it built as root.
 AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO) -E")
 
+CAN_BE_ROOT := [ -z "$(SUDO)" ] || $(SUDO) true
+DEMO := cargo run --locked --release --quiet --package retrans-examples --bin demo
+
 # `make test LIVE=required` fails where the live tests cannot run.
 LIVE ?= if-possible
 # What `make header-check` holds the tables against, besides the built object and the running kernel.
@@ -18,6 +21,9 @@ KERNEL_SRC ?= /usr/include
 help:
 	@echo "make demo          see it work: retransmissions and their results, in namespaces of its own"
 	@echo "make test          every test, the live ones with sudo"
+	@echo "make soak          every outcome 50 times (RUNS=…) with all CPUs busy; as root"
+	@echo "make recording     makes anew what the demo replays without root"
+	@echo "make fresh-machines  the README's commands on bare systems (SUITES=…)"
 	@echo "make lint          formatting, clippy, documentation, warnings denied"
 	@echo "make header-check  the tables against the kernel's headers (KERNEL_SRC=… for a tree of yours)"
 	@echo "make deny          licences and sources of all dependencies"
@@ -48,7 +54,12 @@ endef
 .PHONY: demo
 demo: deps
 	cargo build --locked --release --package retrans-examples
-	@$(AS_ROOT) cargo run --locked --release --quiet --package retrans-examples --bin demo
+	@if $(CAN_BE_ROOT); then $(AS_ROOT) $(DEMO); else $(DEMO); fi
+
+# What the demo replays for those who may not.
+.PHONY: recording
+recording: deps
+	$(AS_ROOT) $(DEMO) -- --record examples/recordings/lab.kv
 
 .PHONY: test
 test: deps
@@ -58,13 +69,26 @@ test: deps
 # Each live test is `#[ignore]`d by name for a plain `cargo test`. Here they run, as root, or it is said that they did not.
 .PHONY: live
 live:
-	@if [ -z "$(SUDO)" ] || $(SUDO) true; then \
+	@if $(CAN_BE_ROOT); then \
 		$(AS_ROOT) tests/live.sh; \
 	elif [ "$(LIVE)" = required ]; then \
 		echo "live tests: NOT RUN, and they are required: they need root or sudo"; exit 1; \
 	else \
 		echo "live tests: NOT RUN: they need root or sudo; with LIVE=required this is a failure"; \
 	fi
+
+# How often, each time with every outcome over every family.
+RUNS ?= 50
+.PHONY: soak
+soak: deps
+	$(AS_ROOT) tests/soak.sh $(RUNS)
+
+# Bare systems on which the README's commands are run. Ubuntu's archive may not be reachable: that is said.
+SUITES ?= bookworm trixie noble
+.PHONY: fresh-machines
+fresh-machines:
+	@$(call install,debootstrap wget)
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/fresh-machine.sh $(SUITES)
 
 .PHONY: lint
 lint: deps lint-deps

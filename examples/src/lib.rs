@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the example programs share.
 
+pub mod recording;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;

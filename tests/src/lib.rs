@@ -14,7 +14,7 @@
 //! let pair = Pair::new()?;
 //! let mut trace = TraceInstance::new()?;
 //! let scenario = Scenario::run(&pair, Family::V4, Outcome::Rto)?;
-//! let events = trace.until(Duration::from_secs(5), |seen| seen.iter().any(|e| scenario.matches(e)))?;
+//! let events = trace.until(Duration::from_secs(5), |seen| seen.iter().any(|e| scenario.concerns(e)))?;
 //! scenario.finish()?;
 //! # Ok(())
 //! # }
@@ -22,13 +22,14 @@
 //!
 //! Nothing here outlives the process, however it ends: namespaces are held by file descriptors alone, the kernel
 //! takes links, rules and qdiscs down with them, and every socket is closed with a reset, so that no FIN is left
-//! behind to be retransmitted. Only a trace instance can survive a kill, and the next one made sweeps it away.
+//! behind to be retransmitted. A trace instance, which the kernel would keep, has a process that removes it.
 //!
-//! Needs root, and the programs `ip`, `tc` and `nft`; [`privilege::check`] says what is missing.
+//! Needs root, /dev/net/tun, and the programs `ip`, `tc` and `nft`; [`privilege::check`] says what is missing.
 
 pub mod command;
 pub mod error;
 pub mod fault;
+pub mod netlink;
 pub mod netns;
 pub mod nft;
 pub mod observe;
@@ -37,17 +38,23 @@ pub mod privilege;
 pub mod scenario;
 pub mod snmp;
 pub mod tcp;
+pub mod tether;
 pub mod trace;
+pub mod trial;
+pub mod tun;
 pub mod wait;
+pub mod witness;
 
 mod tracefs;
 
 pub use error::{Context, Error, Result};
 pub use fault::Fault;
 pub use netns::Netns;
-pub use nft::Blackhole;
+pub use nft::Packets;
 pub use pair::Pair;
-pub use scenario::{Expected, Outcome, RouteFault, Scenario, Subject};
+pub use scenario::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, Scenario, Subject, WindowFault};
 pub use snmp::Counters;
 pub use tcp::{Conn, Endpoint, Family};
+pub use tether::Tether;
 pub use trace::{TraceEvent, TraceInstance, Tracepoint};
+pub use trial::Trial;

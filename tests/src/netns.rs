@@ -68,6 +68,14 @@ impl Netns {
         })?
     }
 
+    /// The number of the link with this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn link_index(&self, link: &str) -> Result<u32> {
+        self.try_run(|| nix::net::if_::if_nametoindex(link))?.with_context(|| format!("no link {link}"))
+    }
+
     /// Runs a program inside and gives its standard output.
     ///
     /// # Errors

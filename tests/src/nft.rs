@@ -1,39 +1,51 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packets that vanish.
+//! Packets that vanish, or arrive other than they were sent.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::pair::LINK;
 use crate::{Fault, Netns, Result};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A description of the TCP packets that a namespace is to drop, for IPv4 and IPv6 alike. Every condition added
-/// narrows it; [`install`](Blackhole::install) puts it in force.
-///
-/// A drop on input is a loss on the wire, as far as the sender can tell. A drop on output is refused to the sender
-/// with -EPERM.
+/// A description of TCP packets of a namespace, IPv4 and IPv6 alike. Every condition added narrows it; what is to
+/// be done to them comes last, and holds until the fault is lifted.
 #[derive(Clone, Debug)]
-#[must_use = "a blackhole drops nothing until it is installed"]
-pub struct Blackhole {
-    hook: &'static str,
+#[must_use = "a description alone does nothing to the packets"]
+pub struct Packets {
+    place: Place,
     conditions: Vec<String>,
-    /// Conditions with a state must come last, so that they see only packets which meet all others.
+    /// A condition with a state must come last, so that it sees only packets which meet all others.
     counting: Option<String>,
 }
 
-impl Blackhole {
-    /// Every TCP packet that arrives.
+/// Where nftables meets them.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Input,
+    Output,
+    Egress,
+}
+
+impl Packets {
+    /// Every TCP packet that arrives. Dropped there, it is lost on the wire as far as the sender can tell.
     pub fn input() -> Self {
-        Self::at("input")
+        Self::at(Place::Input)
     }
 
-    /// Every TCP packet that is sent.
+    /// Every TCP packet that is sent. Dropped there, it is refused to the sender with -EPERM.
     pub fn output() -> Self {
-        Self::at("output")
+        Self::at(Place::Output)
     }
 
-    fn at(hook: &'static str) -> Self {
-        Self { hook, conditions: vec!["meta l4proto tcp".into()], counting: None }
+    /// Every TCP packet that leaves by the link of a pair, below IP and after the qdisc was chosen. Dropped there, the
+    /// sender is told NET_XMIT_DROP. Takes Linux 5.16.
+    pub fn egress() -> Self {
+        Self::at(Place::Egress)
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, conditions: vec!["meta l4proto tcp".into()], counting: None }
     }
 
     fn and(mut self, condition: impl Into<String>) -> Self {
@@ -66,27 +78,60 @@ impl Blackhole {
         self.and(format!("meta length >= {bytes}"))
     }
 
-    /// Only from sockets with this SO_MARK; on output. Setting the mark is then what starts the drops, at once and for
-    /// one socket, without a process to start.
+    /// Only from sockets with this SO_MARK; on output and egress. Setting the mark is then what starts the fault, at
+    /// once and for one socket, without a process to start.
     pub fn mark(self, mark: u32) -> Self {
         self.and(format!("meta mark {mark:#x}"))
     }
 
     /// Of the packets that meet the other conditions only the `index`-th, from 0, and never another.
-    pub fn nth(mut self, index: u32) -> Self {
+    pub fn nth(self, index: u32) -> Self {
+        self.counted(format!("== {index}"))
+    }
+
+    /// Of the packets that meet the other conditions all but the first `count`.
+    pub fn after(self, count: u32) -> Self {
+        self.counted(format!(">= {count}"))
+    }
+
+    fn counted(mut self, which: String) -> Self {
         // The generator counts modulo a number that is never reached.
-        self.counting = Some(format!("numgen inc mod 2147483647 == {index}"));
+        self.counting = Some(format!("numgen inc mod 2147483647 {which}"));
         self
     }
 
-    /// Drops in `ns` what was described, until the fault is lifted.
+    /// Drops them in `ns`.
     ///
     /// # Errors
     /// When `nft` refuses the rule, or is not there.
-    pub fn install(&self, ns: &Netns) -> Result<Fault> {
+    pub fn drop_in(&self, ns: &Netns) -> Result<Fault> {
+        self.install(ns, "drop")
+    }
+
+    /// Refuses them in `ns`, with an ICMP error to whoever sent them.
+    ///
+    /// # Errors
+    /// As [`drop_in`](Self::drop_in).
+    pub fn reject_in(&self, ns: &Netns) -> Result<Fault> {
+        self.install(ns, "reject")
+    }
+
+    /// Sets the window that they announce in `ns` to zero.
+    ///
+    /// # Errors
+    /// As [`drop_in`](Self::drop_in).
+    pub fn close_window_in(&self, ns: &Netns) -> Result<Fault> {
+        self.install(ns, "tcp window set 0")
+    }
+
+    fn install(&self, ns: &Netns, verdict: &str) -> Result<Fault> {
+        let (family, hook) = match self.place {
+            Place::Input => ("inet", "input".to_owned()),
+            Place::Output => ("inet", "output".to_owned()),
+            Place::Egress => ("netdev", format!("egress device {LINK}")),
+        };
         // A table for each, so that lifting one leaves the others alone.
-        let table = format!("inet blackhole_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let hook = self.hook;
+        let table = format!("{family} lab_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut rule = self.conditions.join(" ");
         if let Some(counting) = &self.counting {
             rule = format!("{rule} {counting}");
@@ -95,12 +140,12 @@ impl Blackhole {
             "nft",
             &[&format!(
                 "add table {table}; \
-                 add chain {table} drops {{ type filter hook {hook} priority 0; policy accept; }}; \
-                 add rule {table} drops {rule} drop"
+                 add chain {table} lab {{ type filter hook {hook} priority 0; policy accept; }}; \
+                 add rule {table} lab {rule} {verdict}"
             )],
         )?;
         let ns = ns.clone();
-        Ok(Fault::new(format!("{hook} drop: {rule}"), move || {
+        Ok(Fault::new(format!("{hook}: {rule} {verdict}"), move || {
             ns.command("nft", &[&format!("delete table {table}")]).map(drop)
         }))
     }

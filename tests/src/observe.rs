@@ -2,7 +2,6 @@
 //! The stream under test: reading it until something was seen, and holding its counters to their equations.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use retrans_sdk::{Event, Family as Inet, Filter, RetransResult, Stats, Stream};
@@ -102,16 +101,12 @@ pub fn undisturbed<T>(mut run: impl FnMut(&mut TraceInstance) -> Result<T>) -> R
         if trace.lost()? != 0 {
             return Err(Error::new("the kernel's text is not complete"));
         }
-        match traced.iter().find(|event| is_in_the_way(event)) {
+        match traced.iter().find(|event| event.of_process_1) {
             Some(event) if left > 0 => eprintln!("once more, for process 1 was in the way: {}", event.line),
             _ => return Ok((result?, traced)),
         }
     }
     unreachable!("the last run is the last")
-}
-
-fn is_in_the_way(event: &TraceEvent) -> bool {
-    event.task.is_some_and(|task| Path::new(&format!("/proc/1/task/{task}")).exists())
 }
 
 /// Both equations, exactly, with nothing under way.

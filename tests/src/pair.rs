@@ -11,6 +11,10 @@ use crate::{Context, Family, Netns, Result};
 /// The name of the link, the same on both sides.
 pub const LINK: &str = "lab0";
 
+/// How long the prefixes of both families are.
+const PREFIX_V4: u8 = 24;
+const PREFIX_V6: u8 = 64;
+
 /// Settings that would make one run differ from the next. Kernels that lack one of them need it not.
 const SETTINGS: &[(&str, &str)] = &[
     // No tail loss probes: what is lost is retransmitted by the timer, and nothing else.
@@ -111,12 +115,27 @@ impl Pair {
         self.server.addr(family)
     }
 
-    /// Turns tail loss probes on the client on or off. They are off in a new pair.
+    /// How long the prefix of the pair's addresses is, on the wire.
+    pub(crate) fn prefix_length(family: Family) -> u8 {
+        if family.is_ipv4_on_the_wire() { PREFIX_V4 } else { PREFIX_V6 }
+    }
+
+    /// The prefix of the pair's addresses, as its route has it.
+    pub(crate) fn prefix(&self, family: Family) -> IpAddr {
+        let address = self.client.addr(family).to_canonical();
+        match address {
+            IpAddr::V4(a) => Ipv4Addr::from_bits(a.to_bits() & u32::MAX << (32 - PREFIX_V4)).into(),
+            IpAddr::V6(a) => Ipv6Addr::from_bits(a.to_bits() & u128::MAX << (128 - PREFIX_V6)).into(),
+        }
+    }
+
+    /// Enters the addresses and neighbours of both sides again, as they were in the beginning.
     ///
     /// # Errors
-    /// When the setting cannot be written.
-    pub fn set_tlp(&self, on: bool) -> Result<()> {
-        self.client().sysctl("net/ipv4/tcp_early_retrans", if on { "3" } else { "0" })
+    /// When `ip` fails.
+    pub(crate) fn mend(&self) -> Result<()> {
+        self.client.address(&self.server)?;
+        self.server.address(&self.client)
     }
 
     /// Sends datagrams until one has crossed in each direction. A link is not usable at once: the kernel may take up
@@ -159,8 +178,8 @@ impl Host {
             &self.ns,
             &[
                 "link set lo up".into(),
-                format!("addr add {}/24 dev {LINK}", self.v4),
-                format!("addr add {}/64 dev {LINK} nodad", self.v6),
+                format!("addr replace {}/{} dev {LINK}", self.v4, PREFIX_V4),
+                format!("addr replace {}/{} dev {LINK} nodad", self.v6, PREFIX_V6),
                 format!("link set {LINK} up"),
                 format!("neigh replace {} lladdr {} dev {LINK} nud permanent", peer.v4, peer.mac),
                 format!("neigh replace {} lladdr {} dev {LINK} nud permanent", peer.v6, peer.mac),

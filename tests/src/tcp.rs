@@ -125,6 +125,20 @@ pub(crate) fn unconnected(pair: &Pair, family: Family) -> Result<(Socket, Socket
     Ok((client, address))
 }
 
+/// Sends the SYN and does not wait for the answer.
+pub(crate) fn connect_later(client: &Socket, target: SocketAddr) -> Result<()> {
+    client.set_nonblocking(true).context("cannot set a socket non-blocking")?;
+    in_progress(client.connect(&target.into()))
+}
+
+/// Whether a non-blocking socket has begun to connect.
+pub(crate) fn in_progress(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Ok(()),
+        other => other.context("cannot begin to connect"),
+    }
+}
+
 /// The next connection, which takes over every option of the listener.
 pub(crate) fn accept(listener: &Socket) -> Result<Socket> {
     // The listener's receive time-out bounds this too.
@@ -155,7 +169,7 @@ fn address_of(address: io::Result<SockAddr>) -> Result<SocketAddr> {
 }
 
 /// A socket made in `ns`. Where it was made is where it stays; everything else can be done from any thread.
-fn socket(ns: &Netns, family: Family) -> Result<Socket> {
+pub(crate) fn socket(ns: &Netns, family: Family) -> Result<Socket> {
     let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
     let socket = ns.run(|| Socket::new(domain, Type::STREAM, Some(Protocol::TCP))).context("cannot make a socket")?;
     prepare(&socket).context("cannot prepare a socket")?;

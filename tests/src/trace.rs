@@ -4,13 +4,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use crate::wait::{PATIENCE, wait_for};
 use crate::{Context, Error, Result, tracefs};
 
 mod line;
@@ -20,43 +21,55 @@ pub use line::{TraceEvent, Tracepoint};
 /// Of the buffer of each CPU. An event takes about a hundred bytes.
 const BUFFER_KB: &str = "4096";
 
-/// What the names of our instances begin with. The process id comes next.
-const PREFIX: &str = "retrans-";
+/// Removes the directory named by its argument from where it stands, once its standard input is closed: by us, or by the
+/// kernel however we end. It is busy for as long as anyone, a file indexer say, has a file of it open.
+const KEEPER: &str = r#"
+read -r _
+tries=0
+until rmdir "$1" 2>/dev/null || [ ! -d "$1" ] || [ $tries -ge 100 ]; do
+    tries=$((tries + 1))
+    sleep 0.05
+done
+"#;
 
 /// A trace buffer of our own, with the retransmission tracepoints enabled and nothing else.
 ///
 /// It shows the retransmissions of every namespace, from the moment it was made. Others' use of tracing is not
-/// disturbed, nor does theirs disturb this.
+/// disturbed, nor does theirs disturb this. It is removed on drop, and also when this process is killed.
 #[derive(Debug)]
 pub struct TraceInstance {
     directory: PathBuf,
     /// Gone only in `drop`: an instance whose pipe is open cannot be removed.
     pipe: Option<File>,
+    /// A process of its own, for the kernel does not remove an instance with whoever made it.
+    keeper: Child,
     /// The beginning of a line whose end was not read yet.
     partial: Vec<u8>,
 }
 
 impl TraceInstance {
-    /// Makes one, after removing those of processes that are gone. Where tracefs is not mounted, a mount of our own
-    /// serves, which nobody else sees.
+    /// Makes one. Where tracefs is not mounted, a mount of our own serves, which nobody else sees.
     ///
     /// # Errors
     /// When tracefs is not to be had, or lacks the tracepoints.
     pub fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let instances = tracefs::root()?.join("instances");
-        sweep(&instances);
-        let directory = loop {
-            let n = NEXT.fetch_add(1, Ordering::Relaxed);
-            let directory = instances.join(format!("{PREFIX}{}-{n}", std::process::id()));
-            match fs::create_dir(&directory) {
-                Ok(()) => break directory,
-                // A process with our number, now gone, left it.
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e).with_context(|| format!("cannot make {directory:?}")),
-            }
-        };
-        let mut instance = Self { directory, pipe: None, partial: Vec::new() };
+        let name = format!("retrans-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let directory = instances.join(&name);
+        // First the keeper, so that there is no moment in which the instance has none.
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper", &name])
+            .current_dir(&instances)
+            // Ctrl-C is for the group of whoever runs the lab: the keeper has to outlive that.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot run `sh` in {instances:?}"))?;
+        let mut instance = Self { directory, pipe: None, keeper, partial: Vec::new() };
+        fs::create_dir(&instance.directory).with_context(|| format!("cannot make {:?}", instance.directory))?;
         instance.write("buffer_size_kb", BUFFER_KB)?;
         instance.write("trace_clock", "boot")?;
         for tracepoint in Tracepoint::ALL {
@@ -66,6 +79,11 @@ impl TraceInstance {
         let pipe = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&path);
         instance.pipe = Some(pipe.with_context(|| format!("cannot open {path:?}"))?);
         Ok(instance)
+    }
+
+    /// Where it is under tracefs.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The events that came since the last call, at once.
@@ -86,7 +104,9 @@ impl TraceInstance {
         }
         let whole = self.partial.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
         let lines: Vec<u8> = self.partial.drain(..whole).collect();
-        String::from_utf8_lossy(&lines).lines().filter_map(|l| TraceEvent::parse(l).transpose()).collect()
+        let events = String::from_utf8_lossy(&lines);
+        let events = events.lines().filter_map(|line| TraceEvent::parse(line).transpose());
+        events.map(|event| event.map(|event| TraceEvent { of_process_1: is_of_process_1(&event), ..event })).collect()
     }
 
     /// Reads until `enough` is true of all events read by this call, and gives them.
@@ -134,25 +154,17 @@ impl TraceInstance {
 impl Drop for TraceInstance {
     fn drop(&mut self) {
         self.pipe = None;
-        // Busy for as long as anyone, a file indexer say, has a file of it open. If it stays so, a later sweep has it.
-        let _ = wait_for("removing the trace instance", PATIENCE / 10, || Ok(fs::remove_dir(&self.directory).ok()));
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
     }
 }
 
-/// Removes the instances of processes that are gone. One in use by a process of another PID namespace looks the same
-/// but is safe: its pipe is open, and the kernel refuses.
-fn sweep(instances: &Path) {
-    for entry in fs::read_dir(instances).into_iter().flatten().flatten() {
-        if owner(&entry.file_name().to_string_lossy()).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            let _ = fs::remove_dir(entry.path());
-        }
-    }
-}
-
-/// The process id in the name of one of our instances.
-fn owner(name: &str) -> Option<&str> {
-    let (pid, n) = name.strip_prefix(PREFIX)?.split_once('-')?;
-    [pid, n].iter().all(|s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit())).then_some(pid)
+fn is_of_process_1(event: &TraceEvent) -> bool {
+    let there = |path: String| Path::new(&path).exists();
+    // The idle task is number 0, and nowhere in /proc.
+    event
+        .task
+        .is_some_and(|task| task != 0 && (there(format!("/proc/1/task/{task}")) || !there(format!("/proc/{task}"))))
 }
 
 fn lost_by(stats: &str) -> u64 {
@@ -163,15 +175,7 @@ fn lost_by(stats: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{lost_by, owner};
-
-    #[test]
-    fn only_our_instances_have_an_owner() {
-        assert_eq!(owner("retrans-123-0"), Some("123"));
-        for other in ["retrans-123", "retrans--0", "retrans-12x-0", "retrans-1-0-0", "retrans-1-", "perf-1-0", ""] {
-            assert_eq!(owner(other), None, "{other}");
-        }
-    }
+    use super::lost_by;
 
     #[test]
     fn every_kind_of_loss_counts() {

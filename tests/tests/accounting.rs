@@ -13,7 +13,7 @@ use retrans_tests::observe::{
     adds_up, assert_plausible, concerns, drain, ends, filter, open, ports_of, settle, settled, until,
 };
 use retrans_tests::wait::{PATIENCE, wait_for};
-use retrans_tests::{Context, Family, Outcome, Pair, Result, Scenario, Subject};
+use retrans_tests::{Context, Family, Outcome, Pair, Refusal, Result, Scenario, Subject};
 
 /// The attempts of one socket, as [`what`] has them.
 fn of(events: &[Event], subject: &Subject) -> Vec<Event> {
@@ -54,7 +54,7 @@ fn what_a_filter_excludes_is_filtered() -> Result<()> {
     let pair = Pair::new()?;
     let scenarios = vec![
         Scenario::prepare(&pair, Family::V4, Outcome::Rto)?,
-        Scenario::prepare(&pair, Family::V4, Outcome::Denied)?,
+        Scenario::prepare(&pair, Family::V4, Outcome::Denied(Refusal::Drop))?,
         Scenario::prepare(&pair, Family::V6, Outcome::Rto)?,
         Scenario::prepare(&pair, Family::Mapped, Outcome::Rto)?,
     ];

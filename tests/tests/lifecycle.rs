@@ -15,7 +15,7 @@ use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
 use retrans_sdk::{DEFAULT_RING_SIZE, ErrorKind, Event, Queue, StatsReader, StopHandle, Stream};
 use retrans_tests::observe::{concerns, drain, filter, open, settle, until};
 use retrans_tests::wait::{PATIENCE, wait_for};
-use retrans_tests::{Context, Family, Outcome, Pair, Result, Scenario, command, privilege};
+use retrans_tests::{Context, Family, Outcome, Pair, Refusal, Result, Scenario, command, privilege};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
@@ -391,7 +391,7 @@ fn two_streams_see_the_same() -> Result<()> {
     let _turn = turn();
     let (mut one, mut other) = (open()?, open()?);
     let pair = Pair::new()?;
-    let scenario = Scenario::run(&pair, Family::V6, Outcome::Denied)?;
+    let scenario = Scenario::run(&pair, Family::V6, Outcome::Denied(Refusal::Drop))?;
     let subject = scenario.subject();
     let twice = |seen: &[Event]| seen.iter().filter(|event| concerns(&subject, event)).count() >= 2;
     let mut seen = until(&mut one, PATIENCE, twice)?;

@@ -10,7 +10,9 @@ use std::time::Duration;
 use retrans_sdk::{Event, RetransKind, RetransResult, Stats, Stream};
 use retrans_tests::observe::{assert_plausible, concerns, drain, open, settle, undisturbed, until};
 use retrans_tests::wait::{PATIENCE, wait_for};
-use retrans_tests::{Blackhole, Conn, Context, Counters, Family, Outcome, Pair, Result, Scenario, TraceInstance};
+use retrans_tests::{
+    Conn, Context, Counters, Family, Outcome, Packets, Pair, Refusal, Result, Scenario, TraceInstance,
+};
 
 const CONNECTIONS: usize = 128;
 
@@ -67,11 +69,11 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     // The namespace's number, and so the address, may have been another's before.
     trace.read()?;
     let mut others = vec![
-        Scenario::prepare(&pair, Family::V6, Outcome::Denied)?,
+        Scenario::prepare(&pair, Family::V6, Outcome::Denied(Refusal::Drop))?,
         Scenario::prepare(&pair, Family::V4, Outcome::Syn)?,
     ];
     let connections: Vec<_> = (0..CONNECTIONS).map(|_| Conn::open(&pair, Family::V4)).collect::<Result<_>>()?;
-    let blackhole = Blackhole::input().install(pair.server())?;
+    let blackhole = Packets::input().drop_in(pair.server())?;
     let before = Counters::read(pair.client())?;
     let (mut witness, mut stream) = two_as_one()?;
 

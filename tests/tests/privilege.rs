@@ -6,7 +6,7 @@ use std::thread;
 use retrans_sdk::{ErrorKind, Event, Stream};
 use retrans_tests::observe::{concerns, until};
 use retrans_tests::wait::PATIENCE;
-use retrans_tests::{Context, Family, Outcome, Pair, Result, Scenario, privilege};
+use retrans_tests::{Context, Family, Outcome, Pair, Refusal, Result, Scenario, privilege};
 use rustix::process::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities, set_thread_groups,
@@ -42,7 +42,7 @@ fn bpf_and_perfmon_are_enough() -> Result<()> {
     let enough = CapabilitySet::BPF | CapabilitySet::PERFMON;
     let mut stream = as_nobody(enough, || Stream::builder().open())?.context("cannot open a stream")?;
     let pair = Pair::new()?;
-    let scenario = Scenario::run(&pair, Family::V4, Outcome::Denied)?;
+    let scenario = Scenario::run(&pair, Family::V4, Outcome::Denied(Refusal::Drop))?;
     let subject = scenario.subject();
     // Read as nobody too, now without any capability.
     let (events, stats) = as_nobody(CapabilitySet::empty(), || {

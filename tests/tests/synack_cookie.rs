@@ -3,14 +3,14 @@
 
 use retrans_sdk::RetransKind;
 use retrans_tests::observe::{drain, ends, open, undisturbed};
-use retrans_tests::{Blackhole, Conn, Family, Pair, Result};
+use retrans_tests::{Conn, Family, Packets, Pair, Result};
 
 fn check(family: Family) -> Result<()> {
     let run = || {
         let mut stream = open()?;
         let pair = Pair::new()?;
         // The first is lost and the second comes through.
-        let fault = Blackhole::input().synack().nth(0).install(pair.client())?;
+        let fault = Packets::input().synack().nth(0).drop_in(pair.client())?;
         let accepted = Conn::open(&pair, family)?.server_end();
         fault.lift()?;
         Ok((accepted, drain(&mut stream)?))

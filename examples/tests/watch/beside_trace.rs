@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::running::{Watch, finish, prepare, socket_of, start, traffic};
 use retrans_sdk::{Event, RetransKind, RetransResult};
 use retrans_tests::observe::undisturbed;
-use retrans_tests::{Outcome, RouteFault, TraceEvent, Tracepoint};
+use retrans_tests::{Discard, Hold, Outcome, Refusal, RouteFault, TraceEvent, Tracepoint};
 
 /// What both have of an attempt. The SYN-ACK tracepoint prints neither state nor err.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +55,10 @@ const OUTCOMES: [Outcome; 9] = [
     Outcome::Syn,
     Outcome::Synack,
     Outcome::SynackFastopen,
-    Outcome::InHostQueue,
+    Outcome::InHostQueue(Hold::Qdisc),
     Outcome::RouteFail(RouteFault::Unreachable),
-    Outcome::Denied,
-    Outcome::XmitDrop,
+    Outcome::Denied(Refusal::Drop),
+    Outcome::XmitDrop(Discard::Qdisc),
     Outcome::Fast,
 ];
 
@@ -89,7 +89,7 @@ fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
         start(&mut traffic);
         let ours = traffic.iter().map(|(_, scenario)| {
             let subject = scenario.subject();
-            (name_of(scenario.expected().tracepoint), subject.local, subject.remote)
+            (name_of(scenario.outcome().expected(0).tracepoint()), subject.local, subject.remote)
         });
         let ours: Vec<Socket> = ours.collect();
         let ended = watch.end();

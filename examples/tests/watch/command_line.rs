@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::running::{PATIENCE, Watch, finish, traffic, watch};
 use retrans_sdk::{Event, keys};
-use retrans_tests::Outcome;
+use retrans_tests::{Outcome, Refusal};
 use rustix::process::Signal;
 
 #[test]
@@ -129,7 +129,7 @@ fn a_closed_stdout_ends_it_quietly() {
 #[ignore = "live: needs root, run by make test"]
 fn json_has_the_keys_and_values_of_the_line() {
     let (kv, json) = (Watch::ready(&["state=established"]), Watch::ready(&["state=established", "--format", "json"]));
-    let traffic = traffic(&[Outcome::Rto, Outcome::Denied]);
+    let traffic = traffic(&[Outcome::Rto, Outcome::Denied(Refusal::Drop)]);
     let port = traffic[0].1.subject().local.port();
     std::thread::sleep(Duration::from_millis(700));
     finish(traffic);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::running::{Watch, finish, socket_of, sockets, traffic};
 use retrans_sdk::{Event, Filter};
-use retrans_tests::{Outcome, RouteFault};
+use retrans_tests::{Discard, Hold, Outcome, Refusal, RouteFault};
 
 /// Without the time: each stream has its own offset to the epoch.
 fn without_time(event: &Event) -> String {
@@ -39,10 +39,10 @@ fn a_filter_lets_through_what_it_matches() {
         Outcome::Rto,
         Outcome::Syn,
         Outcome::Synack,
-        Outcome::InHostQueue,
+        Outcome::InHostQueue(Hold::Qdisc),
         Outcome::RouteFail(RouteFault::Prohibit),
-        Outcome::Denied,
-        Outcome::XmitDrop,
+        Outcome::Denied(Refusal::Drop),
+        Outcome::XmitDrop(Discard::Qdisc),
     ]);
     let sockets = sockets(&traffic);
     thread::sleep(Duration::from_millis(1500));

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Losses before there is a connection.
 
-use std::io;
-use std::net::SocketAddr;
+use socket2::SockAddr;
 
-use socket2::{SockAddr, Socket};
-
-use super::{Outcome, Scenario, Sockets, Subject};
-use crate::tcp::{accept, canonical, cookie, endpoint, listen, unconnected};
-use crate::{Blackhole, Context, Error, Family, Pair, Result};
+use super::{Outcome, Scenario, Sockets, Start, Subject};
+use crate::tcp::{accept, canonical, connect_later, cookie, endpoint, in_progress, listen, unconnected};
+use crate::{Context, Error, Family, Packets, Pair, Result};
 
 /// From linux/socket.h: connect, and send data with the SYN.
 const MSG_FASTOPEN: i32 = 0x2000_0000;
@@ -27,10 +24,10 @@ pub(super) fn syn(pair: &Pair, family: Family) -> Result<Scenario> {
         remote: canonical(target),
         netns: pair.client().inode(),
     };
-    let syns = Blackhole::input().sport(local.port()).dport(target.port()).syn();
-    let faults = vec![syns.install(pair.server())?];
+    let syns = Packets::input().sport(local.port()).dport(target.port()).syn();
+    let faults = vec![syns.drop_in(pair.server())?];
     let sockets = Sockets::Handshake { listener, client: Some(client), target, child: None };
-    Ok(Scenario { outcome: Outcome::Syn, family, subject, sockets, faults, start: Some(start_syn) })
+    Ok(Scenario { outcome: Outcome::Syn, family, subject, sockets, faults, start: Some(Start::new(start_syn)) })
 }
 
 fn start_syn(scenario: &mut Scenario) -> Result<()> {
@@ -49,8 +46,8 @@ pub(super) fn synack(pair: &Pair, family: Family, outcome: Outcome) -> Result<Sc
     }
     let (listener, target) = listen(pair, family, 0)?;
     let (client, remote) = unconnected(pair, family)?;
-    let synacks = Blackhole::input().sport(target.port()).dport(remote.port()).synack();
-    faults.push(synacks.install(pair.client())?);
+    let synacks = Packets::input().sport(target.port()).dport(remote.port()).synack();
+    faults.push(synacks.drop_in(pair.client())?);
     let subject = Subject {
         cookie: if outcome == Outcome::Synack { Some(cookie(&listener)?) } else { None },
         local: canonical(target),
@@ -59,7 +56,7 @@ pub(super) fn synack(pair: &Pair, family: Family, outcome: Outcome) -> Result<Sc
     };
     let sockets = Sockets::Handshake { listener, client: Some(client), target, child: None };
     let start = if outcome == Outcome::Synack { start_synack } else { start_fastopen };
-    Ok(Scenario { outcome, family, subject, sockets, faults, start: Some(start) })
+    Ok(Scenario { outcome, family, subject, sockets, faults, start: Some(Start::new(start)) })
 }
 
 fn start_synack(scenario: &mut Scenario) -> Result<()> {
@@ -85,17 +82,4 @@ fn start_fastopen(scenario: &mut Scenario) -> Result<()> {
     scenario.subject.cookie = Some(endpoint(&accepted)?.cookie);
     *child = Some(accepted);
     Ok(())
-}
-
-/// Sends the SYN and does not wait for the answer.
-fn connect_later(client: &Socket, target: SocketAddr) -> Result<()> {
-    client.set_nonblocking(true).context("cannot set a socket non-blocking")?;
-    in_progress(client.connect(&target.into()))
-}
-
-fn in_progress(result: io::Result<()>) -> Result<()> {
-    match result {
-        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Ok(()),
-        other => other.context("cannot begin to connect"),
-    }
 }

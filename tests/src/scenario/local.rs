@@ -2,17 +2,19 @@
 //! Failures on the sender itself.
 //!
 //! The segment must be out, and the fault in force, before the timer expires, 200 ms later. Starting `nft` or `ip` in
-//! between would make that a race on a busy machine. So the way to fail is laid beforehand, for packets with a mark
-//! that no other socket has, and once the data is out the socket takes it by a single call, SO_MARK.
+//! between would make that a race on a busy machine. So the fault is laid beforehand, where only what is sent again meets it;
+//! or for packets with a mark that no other socket has, which the socket takes once the data is out; or it is a single
+//! request to rtnetlink.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use socket2::SockRef;
 
-use super::wire::{connected, lose_everything, send};
-use super::{Outcome, RouteFault, Scenario, Sockets};
+use super::wire::{connected, lose_everything, send, sends};
+use super::{Discard, Hold, Outcome, Refusal, RouteFault, Scenario, Start};
+use crate::netlink::Request;
 use crate::pair::LINK;
-use crate::{Blackhole, Context, Error, Family, Fault, Netns, Pair, Result};
+use crate::{Context, Error, Family, Fault, Netns, Packets, Pair, Result};
 
 /// Two bytes of a number that others are unlikely to use.
 const MARKS: u32 = 0x5e7a_0000;
@@ -23,40 +25,58 @@ fn next_mark() -> u32 {
     MARKS | (NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff)
 }
 
-fn send_then_mark(scenario: &mut Scenario) -> Result<()> {
-    send(scenario, &[100])?;
-    let Sockets::Connection { conn, mark } = &scenario.sockets else {
-        return Err(Error::new("the scenario has no connection"));
-    };
-    // This also makes the socket forget its route.
-    SockRef::from(conn.client()).set_mark(*mark).context("cannot set SO_MARK")
+fn sends_then_takes(mark: u32) -> Start {
+    Start::new(move |scenario| {
+        send(scenario, &[100])?;
+        let conn = scenario.conn().ok_or_else(|| Error::new("the scenario has no connection"))?;
+        // This also makes the socket forget its route.
+        SockRef::from(conn.client()).set_mark(mark).context("cannot set SO_MARK")
+    })
 }
 
-pub(super) fn denied(pair: &Pair, family: Family) -> Result<Scenario> {
+pub(super) fn denied(pair: &Pair, family: Family, refusal: Refusal) -> Result<Scenario> {
     let mark = next_mark();
-    let mut scenario = connected(pair, family, Outcome::Denied, mark, send_then_mark)?;
+    let mut scenario = connected(pair, family, Outcome::Denied(refusal), sends_then_takes(mark))?;
     lose_everything(&mut scenario, pair)?;
-    scenario.faults.push(Blackhole::output().mark(mark).install(pair.client())?);
+    let marked = Packets::output().mark(mark);
+    scenario.faults.push(match refusal {
+        Refusal::Drop => marked.drop_in(pair.client())?,
+        Refusal::Reject => marked.reject_in(pair.client())?,
+    });
     Ok(scenario)
 }
 
 pub(super) fn route_fail(pair: &Pair, family: Family, fault: RouteFault) -> Result<Scenario> {
-    let mark = next_mark();
-    let mut scenario = connected(pair, family, Outcome::RouteFail(fault), mark, send_then_mark)?;
+    let outcome = Outcome::RouteFail(fault);
+    let rule = |route: Option<&'static str>| -> Result<Scenario> {
+        let mark = next_mark();
+        let mut scenario = connected(pair, family, outcome, sends_then_takes(mark))?;
+        scenario.faults.push(misroute(pair.client(), family, route, mark)?);
+        Ok(scenario)
+    };
+    let mut scenario = match fault {
+        RouteFault::Prohibit => rule(Some("prohibit"))?,
+        RouteFault::Unreachable => rule(Some("unreachable"))?,
+        RouteFault::Blackhole => rule(Some("blackhole"))?,
+        RouteFault::Rule => rule(None)?,
+        RouteFault::RouteDeleted => {
+            let route = Request::delete_route(pair.client(), pair.prefix(family), Pair::prefix_length(family));
+            sends_then_loses(pair, family, outcome, route)?
+        }
+        RouteFault::AddressDeleted => {
+            let address = pair.client_addr(family).to_canonical();
+            let address = Request::delete_address(pair.client(), LINK, address, Pair::prefix_length(family))?;
+            sends_then_loses(pair, family, outcome, address)?
+        }
+    };
     lose_everything(&mut scenario, pair)?;
-    scenario.faults.push(misroute(pair.client(), family, fault, mark)?);
     Ok(scenario)
 }
 
 /// Routes packets with this mark nowhere.
-fn misroute(ns: &Netns, family: Family, fault: RouteFault, mark: u32) -> Result<Fault> {
+fn misroute(ns: &Netns, family: Family, route: Option<&str>, mark: u32) -> Result<Fault> {
     let ip = if family.is_ipv4_on_the_wire() { "ip -4" } else { "ip -6" };
-    let (route, action) = match fault {
-        RouteFault::Prohibit => (Some("prohibit"), format!("lookup {mark}")),
-        RouteFault::Unreachable => (Some("unreachable"), format!("lookup {mark}")),
-        RouteFault::Blackhole => (Some("blackhole"), format!("lookup {mark}")),
-        RouteFault::Rule => (None, "unreachable".into()),
-    };
+    let action = if route.is_some() { format!("lookup {mark}") } else { "unreachable".to_owned() };
     let mut lay = format!("{ip} rule add fwmark {mark:#x} {action}");
     let mut lift = format!("{ip} rule del fwmark {mark:#x} {action}");
     if let Some(kind) = route {
@@ -66,6 +86,71 @@ fn misroute(ns: &Netns, family: Family, fault: RouteFault, mark: u32) -> Result<
     ns.sh(&lay)?;
     let ns = ns.clone();
     Ok(Fault::new(lay, move || ns.sh(&lift).map(drop)))
+}
+
+/// After the data is out, the request takes away what it takes to send more.
+fn sends_then_loses(pair: &Pair, family: Family, outcome: Outcome, request: Request) -> Result<Scenario> {
+    let start = Start::new(move |scenario| {
+        send(scenario, &[100])?;
+        request.send()
+    });
+    let mut scenario = connected(pair, family, outcome, start)?;
+    scenario.faults.push(mended(pair, "a deletion"));
+    Ok(scenario)
+}
+
+/// Whatever was done to the pair's addresses, routes and neighbours.
+fn mended(pair: &Pair, what: &str) -> Fault {
+    let pair = pair.clone();
+    Fault::new(what, move || pair.mend())
+}
+
+pub(super) fn in_host_queue(pair: &Pair, family: Family, hold: Hold) -> Result<Scenario> {
+    let outcome = Outcome::InHostQueue(hold);
+    match hold {
+        Hold::Qdisc => {
+            // The first segment leaves and is acknowledged, the next ones wait, and the timer expires for them.
+            let mut scenario = connected(pair, family, outcome, sends(&[SEGMENT; 3]))?;
+            scenario.faults.push(slow_queue(pair.client(), 20_000)?);
+            Ok(scenario)
+        }
+        Hold::Neighbour => {
+            let mut scenario = connected(pair, family, outcome, sends(&[100]))?;
+            for version in ["ipv4", "ipv6"] {
+                // What waits for the answer is dropped after so many questions, one a second.
+                let questions = format!("net/{version}/neigh/{LINK}/mcast_solicit");
+                scenario.faults.push(pair.client().sysctl_scoped(&questions, "1000")?);
+            }
+            scenario.faults.push(mended(pair, "a missing neighbour"));
+            let peer = pair.server_addr(family).to_canonical();
+            let length = Pair::prefix_length(family);
+            // Nobody else answers for an address that is gone.
+            pair.server().command("ip", &["addr", "del", &format!("{peer}/{length}"), "dev", LINK])?;
+            pair.client().command("ip", &["neigh", "del", &peer.to_string(), "dev", LINK])?;
+            Ok(scenario)
+        }
+    }
+}
+
+pub(super) fn xmit_drop(pair: &Pair, family: Family, discard: Discard) -> Result<Scenario> {
+    let outcome = Outcome::XmitDrop(discard);
+    match discard {
+        Discard::Qdisc => {
+            // The first segment leaves and is lost, the second waits and fills the queue, and there is no room for the first
+            // when it is retransmitted.
+            let mut scenario = connected(pair, family, outcome, sends(&[SEGMENT; 2]))?;
+            lose_everything(&mut scenario, pair)?;
+            scenario.faults.push(slow_queue(pair.client(), 2000)?);
+            Ok(scenario)
+        }
+        Discard::Egress => {
+            let mark = next_mark();
+            let mut scenario = connected(pair, family, outcome, sends_then_takes(mark))?;
+            lose_everything(&mut scenario, pair)?;
+            scenario.faults.push(Packets::egress().mark(mark).drop_in(pair.client())?);
+            Ok(scenario)
+        }
+    }
 }
 
 /// So slow that what is sent now leaves in a minute and a half; the first two kilobytes leave at once.
@@ -78,22 +163,4 @@ fn slow_queue(ns: &Netns, limit: u32) -> Result<Fault> {
     ns.sh(&format!("tc qdisc add dev {LINK} root {TRICKLE} limit {limit}"))?;
     let ns = ns.clone();
     Ok(Fault::new(TRICKLE, move || ns.command("tc", &["qdisc", "del", "dev", LINK, "root"]).map(drop)))
-}
-
-/// The first segment leaves and is acknowledged, the next ones wait, and the timer expires for them.
-pub(super) fn in_host_queue(pair: &Pair, family: Family) -> Result<Scenario> {
-    let start = |scenario: &mut Scenario| send(scenario, &[SEGMENT; 3]);
-    let mut scenario = connected(pair, family, Outcome::InHostQueue, 0, start)?;
-    scenario.faults.push(slow_queue(pair.client(), 20_000)?);
-    Ok(scenario)
-}
-
-/// The first segment leaves and is lost, the second waits and fills the queue, and there is no room for the first when
-/// it is retransmitted.
-pub(super) fn xmit_drop(pair: &Pair, family: Family) -> Result<Scenario> {
-    let start = |scenario: &mut Scenario| send(scenario, &[SEGMENT; 2]);
-    let mut scenario = connected(pair, family, Outcome::XmitDrop, 0, start)?;
-    lose_everything(&mut scenario, pair)?;
-    scenario.faults.push(slow_queue(pair.client(), 2000)?);
-    Ok(scenario)
 }

@@ -2,140 +2,23 @@
 //! Every way to make the kernel retransmit, or fail to.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 
-use crate::{Conn, Endpoint, Error, Family, Fault, Pair, Result, TraceEvent, Tracepoint};
+use crate::tcp::endpoint;
+use crate::tun::Peer;
+use crate::{Conn, Endpoint, Error, Family, Fault, Pair, Result, TraceEvent};
 
 mod handshake;
 mod local;
+mod outcome;
+mod peer;
 mod wire;
 
-/// What a scenario provokes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// Data lost on the wire, retransmitted by the timer, again and again.
-    Rto,
-    /// Data lost on the wire, retransmitted first by a tail loss probe, then by the timer.
-    Tlp,
-    /// One segment lost among many, retransmitted once as soon as later ones are acknowledged.
-    Fast,
-    /// A SYN lost on the wire, retransmitted after a second.
-    Syn,
-    /// A SYN-ACK lost on the wire, retransmitted by the listener after a second.
-    Synack,
-    /// The same with TCP Fast Open: it is the half-open connection that retransmits.
-    SynackFastopen,
-    /// The timer expires while the segment has not left this host yet.
-    InHostQueue,
-    /// The route went away while data was unacknowledged.
-    RouteFail(RouteFault),
-    /// A firewall on the sender refuses the retransmission.
-    Denied,
-    /// A full queue on the sender drops the retransmission.
-    XmitDrop,
-}
+pub(crate) use wire::FAST_BYTES;
 
-/// The ways a route can fail. The tracepoint reports -EHOSTUNREACH for all; the socket's soft error differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RouteFault {
-    /// A prohibit route: EACCES.
-    Prohibit,
-    /// An unreachable route: EHOSTUNREACH.
-    Unreachable,
-    /// A blackhole route: EINVAL.
-    Blackhole,
-    /// An unreachable policy rule, with the soft error of a missing route: ENETUNREACH.
-    Rule,
-}
-
-impl RouteFault {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Prohibit, Self::Unreachable, Self::Blackhole, Self::Rule];
-
-    /// What ends up in the socket's `sk_err_soft`.
-    pub fn soft_error(self) -> i32 {
-        match self {
-            Self::Prohibit => 13,
-            Self::Unreachable => 113,
-            Self::Blackhole => 22,
-            Self::Rule => 101,
-        }
-    }
-}
-
-/// What the kernel is expected to report, once at least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// At this tracepoint.
-    pub tracepoint: Tracepoint,
-    /// The socket's state. The SYN-ACK tracepoint has none.
-    pub state: Option<&'static str>,
-    /// The result, on a kernel that has one. The SYN-ACK tracepoint, which sees successes only, has none.
-    pub err: Option<i32>,
-}
-
-impl Outcome {
-    /// All of them.
-    pub const ALL: [Self; 13] = [
-        Self::Rto,
-        Self::Tlp,
-        Self::Fast,
-        Self::Syn,
-        Self::Synack,
-        Self::SynackFastopen,
-        Self::InHostQueue,
-        Self::RouteFail(RouteFault::Prohibit),
-        Self::RouteFail(RouteFault::Unreachable),
-        Self::RouteFail(RouteFault::Blackhole),
-        Self::RouteFail(RouteFault::Rule),
-        Self::Denied,
-        Self::XmitDrop,
-    ];
-
-    /// What the kernel is expected to report. But for [`Tlp`](Self::Tlp), whose probe is followed by other
-    /// successes, every event of the socket is of this sort until the scenario ends.
-    pub fn expected(self) -> Expected {
-        let data = |err| Expected {
-            tracepoint: Tracepoint::RetransmitSkb,
-            state: Some(if self == Self::Syn { "TCP_SYN_SENT" } else { "TCP_ESTABLISHED" }),
-            err: Some(err),
-        };
-        match self {
-            Self::Rto | Self::Tlp | Self::Fast | Self::Syn => data(0),
-            Self::Synack | Self::SynackFastopen => {
-                Expected { tracepoint: Tracepoint::RetransmitSynack, state: None, err: None }
-            }
-            Self::InHostQueue => data(-16),
-            Self::RouteFail(_) => data(-113),
-            Self::Denied => data(-1),
-            Self::XmitDrop => data(1),
-        }
-    }
-}
-
-/// A name without spaces, such as `rto` or `route_fail_prohibit`.
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rto => "rto",
-            Self::Tlp => "tlp",
-            Self::Fast => "fast",
-            Self::Syn => "syn",
-            Self::Synack => "synack",
-            Self::SynackFastopen => "synack_fastopen",
-            Self::InHostQueue => "in_host_queue",
-            Self::RouteFail(RouteFault::Prohibit) => "route_fail_prohibit",
-            Self::RouteFail(RouteFault::Unreachable) => "route_fail_unreachable",
-            Self::RouteFail(RouteFault::Blackhole) => "route_fail_blackhole",
-            Self::RouteFail(RouteFault::Rule) => "route_fail_rule",
-            Self::Denied => "denied",
-            Self::XmitDrop => "xmit_drop",
-        })
-    }
-}
+pub use outcome::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, WindowFault};
 
 /// The socket that retransmits. IPv4-mapped addresses are given as the IPv4 addresses they stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,8 +42,7 @@ pub struct Subject {
 /// reset first and the faults lifted after, and nothing more is retransmitted.
 ///
 /// Several scenarios may share a pair at a time, except those that change what all of its connections see:
-/// [`Outcome::Tlp`], [`Outcome::Fast`], [`Outcome::SynackFastopen`], [`Outcome::InHostQueue`], [`Outcome::XmitDrop`].
-/// Those want a pair of their own.
+/// see [`Outcome::wants_its_own_pair`].
 #[derive(Debug)]
 pub struct Scenario {
     outcome: Outcome,
@@ -172,22 +54,36 @@ pub struct Scenario {
     start: Option<Start>,
 }
 
+type Step = dyn FnOnce(&mut Scenario) -> Result<()> + Send;
+
 /// Sets a prepared scenario off.
-type Start = fn(&mut Scenario) -> Result<()>;
+struct Start(Box<Step>);
+
+impl Start {
+    fn new(start: impl FnOnce(&mut Scenario) -> Result<()> + Send + 'static) -> Self {
+        Self(Box::new(start))
+    }
+}
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Start")
+    }
+}
 
 #[derive(Debug)]
 enum Sockets {
-    Connection {
-        conn: Conn,
-        /// The SO_MARK that makes the prepared fault apply to the client.
-        mark: u32,
-    },
+    Connection(Conn),
     Handshake {
         listener: Socket,
         client: Option<Socket>,
         /// Where the client connects to; mapped, if it is to be.
         target: SocketAddr,
         child: Option<Socket>,
+    },
+    Tun {
+        client: TcpStream,
+        peer: Peer,
     },
     Closed,
 }
@@ -203,10 +99,16 @@ impl Scenario {
             Outcome::Fast => wire::one_loss(pair, family),
             Outcome::Syn => handshake::syn(pair, family),
             Outcome::Synack | Outcome::SynackFastopen => handshake::synack(pair, family, outcome),
-            Outcome::InHostQueue => local::in_host_queue(pair, family),
+            Outcome::PartialAck => peer::partial_ack(pair, family),
+            Outcome::ZeroWindow => peer::zero_window(pair, family),
+            Outcome::MtuCut => peer::mtu_cut(pair, family),
+            Outcome::InHostQueue(hold) => local::in_host_queue(pair, family, hold),
             Outcome::RouteFail(fault) => local::route_fail(pair, family, fault),
-            Outcome::Denied => local::denied(pair, family),
-            Outcome::XmitDrop => local::xmit_drop(pair, family),
+            Outcome::RcvZeroWindow(WindowFault::Peer) => peer::rcv_zero_window(pair, family),
+            Outcome::RcvZeroWindow(WindowFault::Mangled) => wire::mangled_window(pair, family),
+            Outcome::FragNomem => peer::frag_nomem(pair, family),
+            Outcome::Denied(refusal) => local::denied(pair, family, refusal),
+            Outcome::XmitDrop(discard) => local::xmit_drop(pair, family, discard),
         }
     }
 
@@ -216,7 +118,7 @@ impl Scenario {
     /// When a socket call fails, or it was started before.
     pub fn start(&mut self) -> Result<()> {
         let start = self.start.take().ok_or_else(|| Error::new("the scenario was started before"))?;
-        start(self)
+        start.0(self)
     }
 
     /// [`prepare`](Self::prepare) and [`start`](Self::start) in one.
@@ -244,15 +146,10 @@ impl Scenario {
         self.subject
     }
 
-    /// What the kernel is expected to report about it.
-    pub fn expected(&self) -> Expected {
-        self.outcome.expected()
-    }
-
     /// The connection, if there is one: the handshake scenarios have none.
     pub fn conn(&self) -> Option<&Conn> {
         match &self.sockets {
-            Sockets::Connection { conn, .. } => Some(conn),
+            Sockets::Connection(conn) => Some(conn),
             _ => None,
         }
     }
@@ -260,19 +157,6 @@ impl Scenario {
     /// Whether the event is about the subject, whatever it says.
     pub fn concerns(&self, event: &TraceEvent) -> bool {
         event.local() == self.subject.local && event.remote() == self.subject.remote
-    }
-
-    /// Whether the event is about the subject and just what is expected.
-    ///
-    /// A kernel whose events have no result reports successes only, so there a failure is never matched. The names that
-    /// the proposed kernels print for results are not looked at.
-    pub fn matches(&self, event: &TraceEvent) -> bool {
-        let Expected { tracepoint, state, err } = self.expected();
-        let named = event.result.is_some();
-        self.concerns(event)
-            && event.tracepoint == tracepoint
-            && state.is_none_or(|state| event.state.as_deref() == Some(state))
-            && (named || event.err.unwrap_or(0) == err.unwrap_or(0))
     }
 
     /// Resets the sockets and lifts the faults.
@@ -293,11 +177,25 @@ impl Scenario {
         result
     }
 
-    fn of_connection(pair: &Pair, family: Family, outcome: Outcome, conn: Conn, mark: u32, start: Start) -> Self {
+    fn of_connection(pair: &Pair, family: Family, outcome: Outcome, conn: Conn, start: Start) -> Self {
         let Endpoint { cookie, local, remote } = conn.client_end();
         let subject = Subject { cookie: Some(cookie), local, remote, netns: pair.client().inode() };
-        let sockets = Sockets::Connection { conn, mark };
+        let sockets = Sockets::Connection(conn);
         Self { outcome, family, subject, sockets, faults: Vec::new(), start: Some(start) }
+    }
+
+    fn of_peer(
+        pair: &Pair,
+        family: Family,
+        outcome: Outcome,
+        client: TcpStream,
+        peer: Peer,
+        start: Start,
+    ) -> Result<Self> {
+        let Endpoint { cookie, local, remote } = endpoint(&SockRef::from(&client))?;
+        let subject = Subject { cookie: Some(cookie), local, remote, netns: pair.client().inode() };
+        let sockets = Sockets::Tun { client, peer };
+        Ok(Self { outcome, family, subject, sockets, faults: Vec::new(), start: Some(start) })
     }
 }
 

@@ -3,58 +3,96 @@
 
 use std::io::Write;
 
-use super::{Outcome, Scenario, Sockets, Start, Subject};
+use super::{Outcome, Scenario, Start, Subject, WindowFault};
 use crate::pair::LINK;
-use crate::{Blackhole, Conn, Context, Error, Family, Fault, Pair, Result};
+use crate::{Conn, Context, Error, Family, Fault, Packets, Pair, Result};
 
-/// A connection with tail loss probes on or off, and a scenario around it.
-pub(super) fn connected(pair: &Pair, family: Family, outcome: Outcome, mark: u32, start: Start) -> Result<Scenario> {
-    let probes = if outcome == Outcome::Tlp { "3" } else { "0" };
-    let setting = pair.client().sysctl_scoped("net/ipv4/tcp_early_retrans", probes)?;
+/// A connection, and a scenario around it in which nothing but the timer retransmits.
+pub(super) fn connected(pair: &Pair, family: Family, outcome: Outcome, start: Start) -> Result<Scenario> {
+    connected_with_probes(pair, family, outcome, false, start)
+}
+
+fn connected_with_probes(pair: &Pair, family: Family, outcome: Outcome, tlp: bool, start: Start) -> Result<Scenario> {
+    let setting = pair.client().sysctl_scoped("net/ipv4/tcp_early_retrans", if tlp { "3" } else { "0" })?;
     let conn = Conn::open(pair, family)?;
-    let mut scenario = Scenario::of_connection(pair, family, outcome, conn, mark, start);
+    let mut scenario = Scenario::of_connection(pair, family, outcome, conn, start);
     scenario.faults.push(setting);
     Ok(scenario)
 }
 
+/// The packets from the scenario's client to its server. By both ports: an IPv4 and an IPv6 listener may have been given
+/// the same.
+fn sent_by(scenario: &Scenario) -> Packets {
+    let Subject { local, remote, .. } = scenario.subject;
+    Packets::input().sport(local.port()).dport(remote.port())
+}
+
 /// Everything the client sends is lost.
 pub(super) fn lose_everything(scenario: &mut Scenario, pair: &Pair) -> Result<()> {
-    let Subject { local, remote, .. } = scenario.subject;
-    // By both ports: an IPv4 and an IPv6 listener may have been given the same.
-    scenario.faults.push(Blackhole::input().sport(local.port()).dport(remote.port()).install(pair.server())?);
+    let lost = sent_by(scenario).drop_in(pair.server())?;
+    scenario.faults.push(lost);
     Ok(())
 }
 
+/// Sends segments of these sizes.
+pub(super) fn sends(segments: &'static [usize]) -> Start {
+    Start::new(|scenario| send(scenario, segments))
+}
+
 pub(super) fn send(scenario: &Scenario, segments: &[usize]) -> Result<()> {
-    let Sockets::Connection { conn, .. } = &scenario.sockets else {
+    let Some(conn) = scenario.conn() else {
         return Err(Error::new("the scenario has no connection"));
     };
     segments.iter().try_for_each(|len| conn.client().write_all(&vec![b'x'; *len])).context("cannot send")
 }
 
 pub(super) fn loss(pair: &Pair, family: Family, outcome: Outcome) -> Result<Scenario> {
-    let start: Start = match outcome {
+    let mut scenario = if outcome == Outcome::Tlp {
         // With two segments out the probe does not wait for a delayed acknowledgement.
-        Outcome::Tlp => |scenario| send(scenario, &[100, 100]),
-        _ => |scenario| send(scenario, &[100]),
+        connected_with_probes(pair, family, outcome, true, sends(&[100, 100]))?
+    } else {
+        connected(pair, family, outcome, sends(&[100]))?
     };
-    let mut scenario = connected(pair, family, outcome, 0, start)?;
     lose_everything(&mut scenario, pair)?;
     Ok(scenario)
 }
 
-pub(super) fn one_loss(pair: &Pair, family: Family) -> Result<Scenario> {
-    // A connection asks how many segments it may hand down in one piece when it is made.
+/// Has the client hand down each segment by itself. A connection asks how many it may hand down in one piece when it is
+/// made.
+fn singly(pair: &Pair) -> Result<Fault> {
     pair.client().command("ip", &["link", "set", "dev", LINK, "gso_max_segs", "1"])?;
     let ns = pair.client().clone();
-    let fault = Fault::new("gso_max_segs 1", move || {
+    Ok(Fault::new("gso_max_segs 1", move || {
         ns.command("ip", &["link", "set", "dev", LINK, "gso_max_segs", "65535"]).map(drop)
-    });
-    // 14 segments or more, so that there are acknowledgements enough after the one that is lost.
-    let mut scenario = connected(pair, family, Outcome::Fast, 0, |scenario| send(scenario, &[20_000]))?;
-    scenario.faults.insert(0, fault);
+    }))
+}
+
+/// Of full-size segments alone.
+const FULL: u32 = 1400;
+
+/// 14 segments or more, so that there are acknowledgements enough after the one that is lost.
+pub(crate) const FAST_BYTES: usize = 20_000;
+
+pub(super) fn one_loss(pair: &Pair, family: Family) -> Result<Scenario> {
+    let singly = singly(pair)?;
+    let mut scenario = connected(pair, family, Outcome::Fast, sends(&[FAST_BYTES]))?;
+    scenario.faults.insert(0, singly);
+    let second = sent_by(&scenario).at_least(FULL).nth(1).drop_in(pair.server())?;
+    scenario.faults.push(second);
+    Ok(scenario)
+}
+
+/// Of three segments the first arrives, and its acknowledgement, which the socket handles after it has sent all three,
+/// closes the window. The tail loss probe then is for the third.
+pub(super) fn mangled_window(pair: &Pair, family: Family) -> Result<Scenario> {
+    let singly = singly(pair)?;
+    let outcome = Outcome::RcvZeroWindow(WindowFault::Mangled);
+    let mut scenario = connected_with_probes(pair, family, outcome, true, sends(&[4000]))?;
+    scenario.faults.insert(0, singly);
     let Subject { local, remote, .. } = scenario.subject;
-    let second = Blackhole::input().sport(local.port()).dport(remote.port()).at_least(1400).nth(1);
-    scenario.faults.push(second.install(pair.server())?);
+    let answers = Packets::input().sport(remote.port()).dport(local.port());
+    scenario.faults.push(answers.close_window_in(pair.client())?);
+    let rest = sent_by(&scenario).after(1).drop_in(pair.server())?;
+    scenario.faults.push(rest);
     Ok(scenario)
 }

@@ -42,6 +42,9 @@ pub struct TraceEvent {
     pub timestamp: Duration,
     /// The thread that was running. A retransmission is a timer's doing, so this is mostly a bystander.
     pub task: Option<u32>,
+    /// Whether that thread is one of process 1, or may have been, for it has ended since. Known of what an instance reads;
+    /// a line alone does not tell.
+    pub of_process_1: bool,
     /// The socket, as a number made up by the kernel to stand for its address.
     pub skaddr: Option<u64>,
     /// Local port.
@@ -111,6 +114,7 @@ impl TraceEvent {
             tracepoint,
             timestamp,
             task: task(head),
+            of_process_1: false,
             skaddr: match value("skaddr") {
                 Some(hex) => Some(u64::from_str_radix(hex.trim_start_matches("0x"), 16).context("skaddr")?),
                 None => None,

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One row an outcome.
+
+use std::fmt;
+
+use nix::errno::Errno;
+use retrans_sdk::Event;
+use retrans_tests::Outcome;
+
+use crate::acts::Act;
+
+const HEAD: [&str; COLUMNS] = ["what was done", "result", "class", "kind", "err", "errno", "events", "agreed"];
+const COLUMNS: usize = 8;
+
+pub(crate) struct Row {
+    cells: [String; COLUMNS],
+    /// Why it is not as it should be.
+    pub(crate) fault: Option<String>,
+}
+
+impl Row {
+    /// `agreed` says whether two witnesses tell the same; `None` if they cannot be asked any more.
+    pub(crate) fn new(act: &Act, events: &[Event], agreed: Option<Result<(), String>>) -> Self {
+        let Some(event) = events.iter().find(|event| shows(act.outcome, event)) else {
+            let mut cells = [const { String::new() }; COLUMNS];
+            cells[0] = act.said.to_owned();
+            cells[1] = "MISSING".to_owned();
+            return Self { cells, fault: Some(format!("{}: not among {} events", act.name(), events.len())) };
+        };
+        let cells = [
+            act.said.to_owned(),
+            event.result.to_string(),
+            event.class().to_string(),
+            event.kind.to_string(),
+            event.err.map_or_else(|| "-".to_owned(), |err| err.to_string()),
+            name_of(event.err),
+            events.len().to_string(),
+            match &agreed {
+                Some(Ok(())) => "yes".to_owned(),
+                Some(Err(_)) => "NO".to_owned(),
+                None => "-".to_owned(),
+            },
+        ];
+        Self { cells, fault: agreed.and_then(Result::err).map(|why| format!("{}: {why}", act.name())) }
+    }
+
+    /// Where nothing but successes can be seen.
+    pub(crate) fn unobservable(act: &Act) -> Self {
+        let mut cells = [const { String::new() }; COLUMNS];
+        cells[0] = act.said.to_owned();
+        cells[1] = "unobservable".to_owned();
+        Self { cells, fault: None }
+    }
+}
+
+/// Whether it is the event that the outcome is about, of all those of its socket.
+fn shows(outcome: Outcome, event: &Event) -> bool {
+    let expected = outcome.expected(outcome.telling());
+    (event.result, event.kind, event.err) == (expected.result, expected.kind, Some(expected.err))
+}
+
+fn name_of(err: Option<i32>) -> String {
+    match err {
+        None | Some(0) => "-".to_owned(),
+        // Not an errno: what a qdisc or a device answers (linux/netdevice.h).
+        Some(1) => "NET_XMIT_DROP".to_owned(),
+        Some(err) => format!("{:?}", Errno::from_raw(-err)),
+    }
+}
+
+pub(crate) struct Table<'a>(pub(crate) &'a [Row]);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = HEAD.map(str::to_owned);
+        let lines = || std::iter::once(&head).chain(self.0.iter().map(|row| &row.cells));
+        let widths: [usize; COLUMNS] =
+            std::array::from_fn(|column| lines().map(|cells| cells[column].len()).max().unwrap_or(0));
+        for cells in lines() {
+            let padded = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| match HEAD[column] {
+                "err" | "events" => format!("{cell:>width$}"),
+                _ => format!("{cell:width$}"),
+            });
+            writeln!(f, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}

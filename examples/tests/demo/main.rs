@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `demo`, run as a user does: live, as a replay, and interrupted.
+
+mod interrupted;
+mod replayed;
+
+use std::process::{Command, Stdio};
+
+use retrans_tests::Outcome;
+
+fn demo() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The rows of the table, without its head: what stands between the words and the first empty line after them.
+fn rows(stdout: &str) -> Vec<&str> {
+    stdout
+        .lines()
+        .skip_while(|line| !line.starts_with("what was done"))
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .collect()
+}
+
+/// As the table has it: result, class, kind, err.
+fn expected_words(outcome: Outcome) -> String {
+    let expected = outcome.expected(outcome.telling());
+    format!("{} {} {} {}", expected.result, expected.result.class(), expected.kind, expected.err)
+}
+
+/// Checks that each outcome has its row, whatever stands in the columns behind.
+fn assert_a_row_each(stdout: &str) {
+    let rows = rows(stdout);
+    assert_eq!(rows.len(), Outcome::ALL.len(), "{stdout}");
+    for (row, outcome) in rows.iter().zip(Outcome::ALL) {
+        let words = row.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&format!(" {} ", expected_words(outcome))), "{outcome}: {row}");
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `replay` prints a recording again, identically or filtered.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use retrans_sdk::{Filter, Line};
+use retrans_tests::{Family, Outcome, Pair, Refusal, Scenario};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What the lab's traffic looked like when `make recording` was run.
+const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.kv");
+
+fn replay(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_replay")).args(arguments).stdin(Stdio::null()).output().expect("replay is built")
+}
+
+fn printed(output: &Output) -> &str {
+    str::from_utf8(&output.stdout).expect("text")
+}
+
+fn recording() -> String {
+    fs::read_to_string(RECORDING).expect("the recording")
+}
+
+#[test]
+fn identically() {
+    let output = replay(&[RECORDING]);
+    assert!(output.status.success());
+    assert!(recording().lines().count() >= 24);
+    assert!(printed(&output) == recording(), "a byte differs");
+}
+
+#[test]
+fn filtered() {
+    for terms in
+        ["result=success", "class=route,drop family=inet6", "kind=tlp --or kind=syn", "sk_err_soft!=0", "result=k17"]
+    {
+        let filter: Filter = terms.parse().expect(terms);
+        let recording = recording();
+        let expected: Vec<_> =
+            recording.lines().filter(|line| filter.matches(&line.parse::<Line>().expect("a line").event)).collect();
+        let arguments: Vec<_> = [RECORDING].into_iter().chain(terms.split(' ')).collect();
+        let output = replay(&arguments);
+        assert!(output.status.success(), "{terms}");
+        assert_eq!(printed(&output).lines().collect::<Vec<_>>(), expected, "{terms}");
+        assert!(expected.len() < recording.lines().count(), "{terms} must leave some out");
+        assert_eq!(expected.is_empty(), terms == "result=k17", "{terms}");
+    }
+}
+
+#[test]
+fn from_stdin_up_to_a_line_that_is_none() {
+    let recording = recording();
+    let first = recording.lines().next().expect("a line");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_replay"))
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("replay is built");
+    let text = format!("{first}\n{}\n{first}\n", &first[..first.len() / 2]);
+    child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(printed(&output), format!("{first}\n"), "what came before is printed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("replay: -: line 2: column "), "{said}");
+}
+
+#[test]
+fn what_it_cannot_start_with() {
+    for (arguments, said) in [
+        (&["/nonexistent"][..], "/nonexistent: No such file"),
+        (&[], "which recording?"),
+        (&[RECORDING, "result=no_such"], "no_such"),
+        (&[RECORDING, "--no-such"], "--no-such"),
+    ] {
+        let output = replay(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), printed(&output)), (Some(2), ""), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with("replay: ") && stderr.contains(said), "{stderr}");
+    }
+    let output = replay(&["--help"]);
+    assert!(output.status.success() && printed(&output).contains("usage: replay FILE"));
+}
+
+/// `watch > FILE`, as somebody would in a shell.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn what_watch_has_written() {
+    let path = std::env::temp_dir().join(format!("retrans-replay-{}.kv", std::process::id()));
+    let file = File::create(&path).expect("a file");
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_watch"))
+        .args(["--for", "60"])
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("watch is built");
+    let pair = Pair::new().expect("a pair");
+    let scenarios: Vec<_> = [Outcome::Rto, Outcome::Syn, Outcome::Denied(Refusal::Drop)]
+        .into_iter()
+        .flat_map(|outcome| Family::ALL.map(|family| Scenario::run(&pair, family, outcome).expect("a scenario")))
+        .collect();
+    let written = || fs::read_to_string(&path).expect("what it wrote");
+    let ours =
+        |text: &str| text.lines().filter(|line| line.contains(&format!("netns={}", pair.client().inode()))).count();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while ours(&written()) < 9 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(50));
+    }
+    drop(scenarios);
+    kill_process(Pid::from_child(&watch), Signal::INT).expect("it runs");
+    assert!(watch.wait().expect("it ends").success());
+
+    let (written, output) = (written(), replay(&[path.to_str().expect("a path")]));
+    let _ = fs::remove_file(&path);
+    assert!(ours(&written) >= 9, "{written}");
+    assert!(output.status.success());
+    assert!(printed(&output) == written, "a byte differs");
+}

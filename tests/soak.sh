@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Runs every outcome's live test again and again while all CPUs are kept busy, and stops at the first failure.
+#
+# usage: tests/soak.sh [RUNS]      50 if not said
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+runs=${1:-50}
+log=$(mktemp)
+burners=()
+finish() {
+	[ "${#burners[@]}" = 0 ] || kill "${burners[@]}" 2>/dev/null || true
+	rm -f "$log"
+}
+trap finish EXIT
+
+# Built before the load, which would only slow that down.
+cargo test --locked --package retrans-tests --test outcomes --no-run
+for _ in $(seq $((2 * $(nproc)))); do
+	sh -c 'while :; do :; done' &
+	burners+=($!)
+done
+total=0
+for run in $(seq "$runs"); do
+	start=$SECONDS
+	if ! cargo test --quiet --locked --package retrans-tests --test outcomes -- --ignored --show-output --test-threads=24 >"$log" 2>&1; then
+		cat "$log"
+		echo "soak: run $run of $runs FAILED"
+		exit 1
+	fi
+	ran=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$log")
+	# A run of nothing proves nothing.
+	[ "${ran:-0}" -gt 0 ] || { cat "$log"; echo "soak: run $run of $runs ran no test"; exit 1; }
+	total=$((total + ran))
+	again=$(grep -c '^once more' "$log" || true)
+	echo "run $run of $runs: $ran tests passed in $((SECONDS - start)) s, $again repeated for process 1"
+done
+echo "soak: $runs runs, $total tests, no failure, ${#burners[@]} busy loops on $(nproc) CPUs"

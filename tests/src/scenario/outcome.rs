@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What traffic can bring about, and what the kernel says of it.
+
+use std::fmt;
+
+use retrans_sdk::{RetransKind, RetransResult, TcpState};
+
+use crate::Tracepoint;
+
+/// What a scenario provokes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Data lost on the wire, retransmitted by the timer, again and again.
+    Rto,
+    /// Data lost on the wire, retransmitted first by a tail loss probe, then by the timer.
+    Tlp,
+    /// One segment lost among many, retransmitted once as soon as later ones are acknowledged.
+    Fast,
+    /// A SYN lost on the wire, retransmitted after a second.
+    Syn,
+    /// A SYN-ACK lost on the wire, retransmitted by the listener after a second.
+    Synack,
+    /// The same with TCP Fast Open: it is the half-open connection that retransmits.
+    SynackFastopen,
+    /// The peer acknowledges a part of a segment, and the timer expires for the rest.
+    PartialAck,
+    /// The peer closes its window while data is out, and the timer expires for the first segment.
+    ZeroWindow,
+    /// A router says that what was sent is too large, and it is sent again at once in smaller pieces.
+    MtuCut,
+    /// The segment has not left this host yet when it is to be sent again.
+    InHostQueue(Hold),
+    /// The route went away while data was unacknowledged.
+    RouteFail(RouteFault),
+    /// The peer closed its window, and it is not the first segment that is to be sent again.
+    RcvZeroWindow(WindowFault),
+    /// The segment must be split before it is sent again, and too much is queued already.
+    FragNomem,
+    /// A firewall on the sender refuses the retransmission.
+    Denied(Refusal),
+    /// The sender drops the retransmission below IP.
+    XmitDrop(Discard),
+}
+
+/// What keeps a segment in this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// A qdisc that lets hardly anything through.
+    Qdisc,
+    /// A neighbour whose link-layer address nobody tells.
+    Neighbour,
+}
+
+/// The ways a route can fail. The tracepoint reports -EHOSTUNREACH for all; the socket's soft error differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RouteFault {
+    /// A prohibit route: EACCES.
+    Prohibit,
+    /// An unreachable route: EHOSTUNREACH.
+    Unreachable,
+    /// A blackhole route: EINVAL.
+    Blackhole,
+    /// An unreachable policy rule, with the soft error of a missing route: ENETUNREACH.
+    Rule,
+    /// The route was deleted: ENETUNREACH.
+    RouteDeleted,
+    /// The socket's own address was deleted, and with it the route: ENETUNREACH.
+    AddressDeleted,
+}
+
+/// Who closes the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WindowFault {
+    /// The peer itself.
+    Peer,
+    /// A rule on the sender that rewrites what the peer says.
+    Mangled,
+}
+
+/// How a firewall refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// In silence.
+    Drop,
+    /// With an ICMP error to the sender's own socket.
+    Reject,
+}
+
+/// What drops a segment below IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Discard {
+    /// A full qdisc.
+    Qdisc,
+    /// A rule at the egress of the device.
+    Egress,
+}
+
+/// What is to be said of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// As the SDK names it, on a kernel that has `int err`.
+    pub result: RetransResult,
+    /// Why it was made.
+    pub kind: RetransKind,
+    /// As the kernel gives it. Of a SYN-ACK only successes are reported.
+    pub err: i32,
+    /// The socket's, or the request's.
+    pub state: TcpState,
+    /// The socket's soft error. A SYN-ACK has none.
+    pub sk_err_soft: Option<i32>,
+}
+
+impl Expected {
+    /// Where it is reported.
+    pub fn tracepoint(&self) -> Tracepoint {
+        match self.kind {
+            RetransKind::Synack => Tracepoint::RetransmitSynack,
+            _ => Tracepoint::RetransmitSkb,
+        }
+    }
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 24] = [
+        Self::Rto,
+        Self::Tlp,
+        Self::Fast,
+        Self::Syn,
+        Self::Synack,
+        Self::SynackFastopen,
+        Self::PartialAck,
+        Self::ZeroWindow,
+        Self::MtuCut,
+        Self::InHostQueue(Hold::Qdisc),
+        Self::InHostQueue(Hold::Neighbour),
+        Self::RouteFail(RouteFault::Prohibit),
+        Self::RouteFail(RouteFault::Unreachable),
+        Self::RouteFail(RouteFault::Blackhole),
+        Self::RouteFail(RouteFault::Rule),
+        Self::RouteFail(RouteFault::RouteDeleted),
+        Self::RouteFail(RouteFault::AddressDeleted),
+        Self::RcvZeroWindow(WindowFault::Peer),
+        Self::RcvZeroWindow(WindowFault::Mangled),
+        Self::FragNomem,
+        Self::Denied(Refusal::Drop),
+        Self::Denied(Refusal::Reject),
+        Self::XmitDrop(Discard::Qdisc),
+        Self::XmitDrop(Discard::Egress),
+    ];
+
+    /// Whether it changes what all connections of a pair see.
+    pub fn wants_its_own_pair(self) -> bool {
+        match self {
+            Self::Tlp | Self::Fast | Self::SynackFastopen => true,
+            Self::InHostQueue(_) | Self::RcvZeroWindow(_) | Self::XmitDrop(Discard::Qdisc) => true,
+            Self::RouteFail(fault) => matches!(fault, RouteFault::RouteDeleted | RouteFault::AddressDeleted),
+            _ => false,
+        }
+    }
+
+    /// Which attempt of the socket shows the outcome, from 0.
+    pub fn telling(self) -> usize {
+        if self == Self::FragNomem { 1 } else { 0 }
+    }
+
+    /// How many attempts there will be, at least, within seconds. Where the next is not far it is one more than shows the
+    /// outcome, to see that it is of the sort expected.
+    pub fn attempts(self) -> usize {
+        match self {
+            Self::Fast | Self::Syn | Self::Synack | Self::SynackFastopen => 1,
+            _ => 2,
+        }
+    }
+
+    /// What is to be said of the socket's attempt with this index, from 0, for as long as the scenario lasts.
+    pub fn expected(self, index: usize) -> Expected {
+        let success = Expected {
+            result: RetransResult::Success,
+            kind: RetransKind::Rto,
+            err: 0,
+            state: TcpState::Established,
+            sk_err_soft: Some(0),
+        };
+        let failure = |result, err| Expected { result, err, ..success };
+        match self {
+            Self::Rto | Self::PartialAck => success,
+            // One probe only; what comes after is the timer's.
+            Self::Tlp if index == 0 => Expected { kind: RetransKind::Tlp, ..success },
+            Self::Tlp => success,
+            Self::Fast => Expected { kind: RetransKind::Fast, ..success },
+            Self::Syn => Expected { kind: RetransKind::Syn, state: TcpState::SynSent, ..success },
+            Self::Synack => {
+                Expected { kind: RetransKind::Synack, state: TcpState::NewSynRecv, sk_err_soft: None, ..success }
+            }
+            Self::SynackFastopen => {
+                Expected { kind: RetransKind::Synack, state: TcpState::SynRecv, sk_err_soft: None, ..success }
+            }
+            Self::ZeroWindow | Self::MtuCut => Expected { kind: RetransKind::Unproven, ..success },
+            Self::InHostQueue(_) => failure(RetransResult::InHostQueue, -16),
+            Self::RouteFail(fault) => {
+                Expected { sk_err_soft: Some(fault.soft_error()), ..failure(RetransResult::RouteFail, -113) }
+            }
+            // The probe is for the last segment; the timer then sends the first, window or no window.
+            Self::RcvZeroWindow(_) if index == 0 => {
+                Expected { kind: RetransKind::Tlp, ..failure(RetransResult::RcvZeroWindow, -11) }
+            }
+            Self::RcvZeroWindow(_) => Expected { kind: RetransKind::Unproven, ..success },
+            // The first buffer is small enough to be sent as it is.
+            Self::FragNomem if index == 0 => Expected { kind: RetransKind::Fast, ..success },
+            Self::FragNomem => Expected { kind: RetransKind::Fast, ..failure(RetransResult::Nomem, -12) },
+            // The ICMP error of the first refusal arrives after it: ECONNREFUSED, for "port unreachable".
+            Self::Denied(Refusal::Reject) if index > 0 => {
+                Expected { sk_err_soft: Some(111), ..failure(RetransResult::Denied, -1) }
+            }
+            Self::Denied(_) => failure(RetransResult::Denied, -1),
+            Self::XmitDrop(_) => failure(RetransResult::XmitDrop, 1),
+        }
+    }
+}
+
+impl RouteFault {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Prohibit, Self::Unreachable, Self::Blackhole, Self::Rule, Self::RouteDeleted, Self::AddressDeleted];
+
+    /// What ends up in the socket's `sk_err_soft`.
+    pub fn soft_error(self) -> i32 {
+        match self {
+            Self::Prohibit => 13,
+            Self::Unreachable => 113,
+            Self::Blackhole => 22,
+            Self::Rule | Self::RouteDeleted | Self::AddressDeleted => 101,
+        }
+    }
+}
+
+/// A name without spaces, such as `rto` or `route_fail_prohibit`.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rto => "rto",
+            Self::Tlp => "tlp",
+            Self::Fast => "fast",
+            Self::Syn => "syn",
+            Self::Synack => "synack",
+            Self::SynackFastopen => "synack_fastopen",
+            Self::PartialAck => "partial_ack",
+            Self::ZeroWindow => "zero_window",
+            Self::MtuCut => "mtu_cut",
+            Self::InHostQueue(Hold::Qdisc) => "in_host_queue_qdisc",
+            Self::InHostQueue(Hold::Neighbour) => "in_host_queue_neighbour",
+            Self::RouteFail(RouteFault::Prohibit) => "route_fail_prohibit",
+            Self::RouteFail(RouteFault::Unreachable) => "route_fail_unreachable",
+            Self::RouteFail(RouteFault::Blackhole) => "route_fail_blackhole",
+            Self::RouteFail(RouteFault::Rule) => "route_fail_rule",
+            Self::RouteFail(RouteFault::RouteDeleted) => "route_fail_route_deleted",
+            Self::RouteFail(RouteFault::AddressDeleted) => "route_fail_address_deleted",
+            Self::RcvZeroWindow(WindowFault::Peer) => "rcv_zero_window_peer",
+            Self::RcvZeroWindow(WindowFault::Mangled) => "rcv_zero_window_mangled",
+            Self::FragNomem => "frag_nomem",
+            Self::Denied(Refusal::Drop) => "denied_drop",
+            Self::Denied(Refusal::Reject) => "denied_reject",
+            Self::XmitDrop(Discard::Qdisc) => "xmit_drop_qdisc",
+            Self::XmitDrop(Discard::Egress) => "xmit_drop_egress",
+        })
+    }
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Scenarios run side by side, each in namespaces of its own, and what stream and witnesses have of each.
+
+use std::io::Read;
+use std::time::{Duration, Instant, SystemTime};
+
+use retrans_sdk::{Event, Stream};
+
+use crate::observe::{concerns, drain, open, printed_family};
+use crate::scenario::FAST_BYTES;
+use crate::wait::PATIENCE;
+use crate::witness::{counters_agree, text_agrees};
+use crate::{
+    Context, Counters, Error, Expected, Family, Outcome, Pair, Result, Scenario, Subject, TraceEvent, TraceInstance,
+};
+
+/// One scenario that was run, in a pair that nobody else used.
+#[derive(Debug)]
+pub struct Trial {
+    /// What was provoked.
+    pub outcome: Outcome,
+    /// With which addresses.
+    pub family: Family,
+    /// The socket.
+    pub subject: Subject,
+    /// All that the stream had of the pair's namespaces, in order.
+    pub events: Vec<Event>,
+    /// All that the kernel's text had of the socket, in order.
+    pub traced: Vec<TraceEvent>,
+    /// By how much the counters of both namespaces rose.
+    pub counted: Vec<(u32, Counters)>,
+    /// When it was started.
+    pub began: SystemTime,
+    /// When it was over.
+    pub ended: SystemTime,
+}
+
+impl Trial {
+    /// Runs them all at a time, until each has had its attempts or [`PATIENCE`] is over, and says to `progress` how far it is.
+    /// The stream must let everything through.
+    ///
+    /// # Errors
+    /// When the lab cannot be built, or stream or trace cannot be read. Events that do not come are none:
+    /// [`verify`](Self::verify) says so.
+    pub fn run(
+        stream: &mut Stream,
+        trace: &mut TraceInstance,
+        wanted: &[(Outcome, Family)],
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for want in wanted {
+            all.push(Running::prepare(*want)?);
+            progress(Progress::Prepared(all.len()));
+        }
+        // The numbers of the namespaces, and so their addresses, may have been others' before.
+        trace.read()?;
+        drain(stream)?;
+        all.iter_mut().try_for_each(Running::start)?;
+
+        let mut seen = 0;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            for event in stream.read(Duration::from_millis(50)).context("cannot read the stream")? {
+                keep(&mut all, event);
+            }
+            let done = all.iter().filter(|running| running.has_its_attempts()).count();
+            if done > seen {
+                progress(Progress::Seen(done));
+                seen = done;
+            }
+            if done == all.len() || Instant::now() >= deadline {
+                break;
+            }
+        }
+        all.iter_mut().try_for_each(Running::finish)?;
+        drain(stream)?.into_iter().for_each(|event| keep(&mut all, event));
+        let traced = trace.read()?;
+        if trace.lost()? != 0 {
+            return Err(Error::new("the kernel's text is not complete"));
+        }
+        all.into_iter().map(|running| running.report(&traced)).collect()
+    }
+
+    /// Runs one alone, and again where it [was disturbed](Self::was_disturbed).
+    ///
+    /// # Errors
+    /// For want of privileges, when no stream can be opened, and as [`run`](Self::run).
+    pub fn undisturbed(outcome: Outcome, family: Family) -> Result<Self> {
+        const RUNS: u32 = 5;
+        for left in (0..RUNS).rev() {
+            let trials = Self::run(&mut open()?, &mut TraceInstance::new()?, &[(outcome, family)], |_| {})?;
+            let trial = trials.into_iter().next().ok_or_else(|| Error::new("no trial"))?;
+            if left == 0 || !trial.was_disturbed() {
+                return Ok(trial);
+            }
+            eprintln!("once more, for process 1 was in the way: {outcome} over {family:?}");
+        }
+        unreachable!("the last run is the last")
+    }
+
+    /// Whether the kernel may have kept the programs from running ([`undisturbed`](crate::observe::undisturbed)), so that
+    /// nothing can be said of the stream.
+    pub fn was_disturbed(&self) -> bool {
+        self.traced.iter().any(|event| event.of_process_1)
+    }
+
+    /// Holds what the stream had against what was to be expected, against the kernel's text and against the counters.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn verify(&self) -> Result<()> {
+        let lines: String = self.events.iter().map(|event| format!("{event}\n")).collect();
+        let differs = |what: String| Error::new(format!("{} over {:?}: {what} in\n{lines}", self.outcome, self.family));
+        if self.events.len() < self.outcome.attempts() {
+            return Err(differs(format!("{} attempts instead of {}", self.events.len(), self.outcome.attempts())));
+        }
+        for (index, event) in self.events.iter().enumerate() {
+            let expected = self.outcome.expected(index);
+            let told = Expected {
+                result: event.result,
+                kind: event.kind,
+                err: event.err.ok_or_else(|| differs(format!("event {index} has no err")))?,
+                state: event.state,
+                sk_err_soft: event.sk_err_soft,
+            };
+            if told != expected {
+                return Err(differs(format!("event {index} has {told:?} instead of {expected:?}")));
+            }
+            let whose = (event.family(), event.mapped) == printed_family(self.family)
+                && concerns(&self.subject, event)
+                && event.netns == Some(self.subject.netns);
+            if !whose {
+                return Err(differs(format!("event {index} is not of {:?}", self.subject)));
+            }
+        }
+        text_agrees(&self.events, &self.traced)?;
+        self.counted.iter().try_for_each(|(netns, counted)| counters_agree(&self.events, *netns, *counted))
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// So many scenarios are prepared.
+    Prepared(usize),
+    /// So many have had their attempts.
+    Seen(usize),
+}
+
+/// A scenario under way.
+struct Running {
+    pair: Pair,
+    before: Vec<Counters>,
+    scenario: Option<Scenario>,
+    outcome: Outcome,
+    family: Family,
+    subject: Subject,
+    events: Vec<Event>,
+    began: SystemTime,
+}
+
+impl Running {
+    fn prepare((outcome, family): (Outcome, Family)) -> Result<Self> {
+        let pair = Pair::new()?;
+        let scenario = Scenario::prepare(&pair, family, outcome)?;
+        let (subject, before) = (scenario.subject(), counters(&pair)?);
+        let (scenario, began) = (Some(scenario), SystemTime::now());
+        Ok(Self { pair, before, scenario, outcome, family, subject, events: Vec::new(), began })
+    }
+
+    fn start(&mut self) -> Result<()> {
+        self.began = SystemTime::now();
+        if let Some(scenario) = &mut self.scenario {
+            scenario.start()?;
+            // A Fast Open connection has its cookie only now.
+            self.subject = scenario.subject();
+        }
+        Ok(())
+    }
+
+    fn has_its_attempts(&self) -> bool {
+        self.events.iter().filter(|event| concerns(&self.subject, event)).count() >= self.outcome.attempts()
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let Some(scenario) = self.scenario.take() else { return Ok(()) };
+        if let (Outcome::Fast, true, Some(conn)) = (self.outcome, self.has_its_attempts(), scenario.conn()) {
+            // Once everything has arrived there is nothing left to retransmit: one attempt too many would be seen.
+            conn.server().read_exact(&mut [0; FAST_BYTES]).context("cannot read what was sent")?;
+        }
+        scenario.finish()
+    }
+
+    fn report(self, traced: &[TraceEvent]) -> Result<Trial> {
+        let ended = SystemTime::now();
+        let after = counters(&self.pair)?;
+        let namespaces = [self.pair.client().inode(), self.pair.server().inode()];
+        let counted =
+            namespaces.into_iter().zip(after.into_iter().zip(self.before).map(|(after, before)| after - before));
+        let Self { outcome, family, subject, events, began, .. } = self;
+        let its = |event: &&TraceEvent| (event.local(), event.remote()) == (subject.local, subject.remote);
+        let traced = traced.iter().filter(its).cloned().collect();
+        Ok(Trial { outcome, family, subject, events, traced, counted: counted.collect(), began, ended })
+    }
+}
+
+fn counters(pair: &Pair) -> Result<Vec<Counters>> {
+    [pair.client(), pair.server()].into_iter().map(Counters::read).collect()
+}
+
+/// Gives an event to the trial in whose namespaces it happened; also by the cookie, so that one with a wrong namespace is
+/// not overlooked.
+fn keep(all: &mut [Running], event: Event) {
+    let whose = |running: &&mut Running| {
+        let of_the_pair =
+            [running.pair.client(), running.pair.server()].iter().any(|ns| event.netns == Some(ns.inode()));
+        of_the_pair || (event.cookie.is_some() && event.cookie == running.subject.cookie)
+    };
+    if let Some(running) = all.iter_mut().find(whose) {
+        running.events.push(event);
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a router says of a packet that its next link cannot carry.
+
+use std::net::IpAddr;
+
+use etherparse::icmpv4::DestUnreachableHeader;
+use etherparse::{Icmpv4Type, Icmpv6Type};
+
+use super::segment::{Segment, ip};
+use crate::{Context, Result};
+
+/// How much of the refused packet is sent back. RFC 792 wants the IP header and 8 bytes; RFC 1812 and RFC 4443 allow
+/// this.
+const QUOTED: usize = 512;
+
+/// "Fragmentation needed" or "packet too big", from the address that the segment was sent to.
+pub(super) fn too_big(refused: &Segment, mtu: u16) -> Result<Vec<u8>> {
+    let (router, sender) = (refused.to.ip(), refused.from.ip());
+    let quoted = &refused.packet[..refused.packet.len().min(QUOTED)];
+    let mut packet = Vec::new();
+    let step = ip(router, sender)?;
+    match router {
+        IpAddr::V4(_) => {
+            let kind = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: mtu };
+            step.icmpv4(Icmpv4Type::DestinationUnreachable(kind)).write(&mut packet, quoted)
+        }
+        IpAddr::V6(_) => step.icmpv6(Icmpv6Type::PacketTooBig { mtu: mtu.into() }).write(&mut packet, quoted),
+    }
+    .context("cannot build an ICMP error")?;
+    Ok(packet)
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{SlicedPacket, TcpHeader, TransportSlice};
+
+    use super::*;
+    use crate::tun::segment::build;
+
+    fn refused(from: &str, to: &str) -> Segment {
+        let mut packet = build(from.parse().unwrap(), to.parse().unwrap(), TcpHeader::new(40_000, 7, 1, 1)).unwrap();
+        let segment = Segment::parse(&packet).unwrap();
+        packet.resize(1500, b'x');
+        Segment { packet, ..segment }
+    }
+
+    #[test]
+    fn ipv4_says_fragmentation_needed() {
+        let refused = refused("100.64.1.2", "100.65.1.2");
+        let packet = too_big(&refused, 1280).unwrap();
+        let sliced = SlicedPacket::from_ip(&packet).unwrap();
+        let Some(TransportSlice::Icmpv4(icmp)) = sliced.transport else { panic!("{sliced:?}") };
+        let kind = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1280 };
+        assert_eq!(icmp.icmp_type(), Icmpv4Type::DestinationUnreachable(kind));
+        assert_eq!(icmp.payload(), &refused.packet[..QUOTED]);
+        assert_eq!(icmp.checksum(), icmp.icmp_type().calc_checksum(icmp.payload()));
+        let ip = sliced.net.as_ref().unwrap().ipv4_ref().unwrap().header();
+        assert_eq!((ip.source_addr().into(), ip.destination_addr().into()), (refused.to.ip(), refused.from.ip()));
+    }
+
+    #[test]
+    fn ipv6_says_packet_too_big() {
+        let refused = refused("fd00::1:2", "fd00::1:3");
+        let packet = too_big(&refused, 1280).unwrap();
+        let sliced = SlicedPacket::from_ip(&packet).unwrap();
+        let Some(TransportSlice::Icmpv6(icmp)) = &sliced.transport else { panic!("{sliced:?}") };
+        assert_eq!(icmp.icmp_type(), Icmpv6Type::PacketTooBig { mtu: 1280 });
+        assert_eq!(icmp.payload(), &refused.packet[..QUOTED]);
+        let ip = sliced.net.as_ref().unwrap().ipv6_ref().unwrap().header();
+        assert!(icmp.is_checksum_valid(ip.source(), ip.destination()));
+        assert_eq!((ip.source_addr().into(), ip.destination_addr().into()), (refused.to.ip(), refused.from.ip()));
+    }
+}

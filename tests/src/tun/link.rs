@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The device, and the addresses of its two ends.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tun_rs::{DeviceBuilder, SyncDevice};
+
+use crate::{Context, Error, Family, Pair, Result};
+
+/// More than the device's MTU, which is 1500.
+const LARGEST: usize = 2048;
+
+/// A TUN device in the client's namespace. It goes with its file descriptor.
+pub(super) struct Link {
+    device: SyncDevice,
+    /// The address at the kernel's end.
+    pub(super) client: IpAddr,
+    /// The address at ours.
+    pub(super) peer: IpAddr,
+}
+
+impl Link {
+    /// Makes one that carries this family, with these attributes of the client's route to the peer.
+    pub(super) fn new(pair: &Pair, family: Family, route: &str) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("peer{number}");
+        let [client, peer] = addresses(pair, family, number);
+        let device = pair
+            .client()
+            .run(|| DeviceBuilder::new().name(&name).enable(false).build_sync())
+            .with_context(|| format!("cannot make the TUN device {name}"))?;
+        device.set_nonblocking(true).context("cannot set a TUN device non-blocking")?;
+        // Nothing is sent but what a socket sends: no multicast, so no reports of groups; no duplicate address
+        // detection. (A pair's settings see to the rest.)
+        let detection = if family.is_ipv4_on_the_wire() { "" } else { "nodad" };
+        pair.client().sh(&format!(
+            "ip -batch - <<'END'\n\
+             link set {name} multicast off\n\
+             addr add {client} dev {name} {detection}\n\
+             link set {name} up\n\
+             route add {peer} dev {name} src {client} {route}\n\
+             END"
+        ))?;
+        Ok(Self { device, client, peer })
+    }
+
+    /// The next packet from the kernel, or `None` at the deadline.
+    pub(super) fn read(&self, deadline: Instant) -> Result<Option<Vec<u8>>> {
+        let mut packet = vec![0; LARGEST];
+        loop {
+            match self.device.recv(&mut packet) {
+                Ok(len) => {
+                    packet.truncate(len);
+                    return Ok(Some(packet));
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e).context("cannot read from the TUN device"),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut [PollFd::new(&self.device, PollFlags::IN)], Some(&left)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e).context("cannot wait for the TUN device"),
+            }
+        }
+    }
+
+    /// Hands a packet to the kernel, which has dealt with it when this returns.
+    pub(super) fn write(&self, packet: &[u8]) -> Result<()> {
+        match self.device.send(packet).context("cannot write to the TUN device")? {
+            len if len == packet.len() => Ok(()),
+            len => Err(Error::new(format!("the TUN device took {len} of {} bytes", packet.len()))),
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("client", &self.client).field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// The client's and the peer's address: the pair's own number in other subnets than the pair's, and the device's.
+fn addresses(pair: &Pair, family: Family, number: u32) -> [IpAddr; 2] {
+    match (pair.client_addr(Family::V4), pair.client_addr(Family::V6)) {
+        (IpAddr::V4(v4), _) if family.is_ipv4_on_the_wire() => {
+            let [_, high, low, _] = v4.octets();
+            // 100.64.0.0/10 has room for 32 devices of a pair at a time.
+            let net = 64 + 2 * (number % 32) as u8;
+            [net, net + 1].map(|net| Ipv4Addr::new(100, net, high, low).into())
+        }
+        (_, IpAddr::V6(v6)) => {
+            let [_, _, _, net, ..] = v6.segments();
+            let [high, low] = [(number >> 16) as u16, number as u16];
+            [1, 2].map(|host| Ipv6Addr::new(0xfd00, 0, 1, net, 0, high, low, host).into())
+        }
+        _ => unreachable!("a pair has an address of either family"),
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Two witnesses beside the stream: the kernel's own text of the same tracepoints, and the counters of a namespace. Both
+//! come from the kernel by other ways than the stream's programs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use retrans_sdk::table::ReasonTable;
+use retrans_sdk::{Event, RetransKind};
+
+use crate::observe::{ends, reaches_transmit};
+use crate::{Counters, Error, Result, TraceEvent, Tracepoint};
+
+type Connection = (SocketAddr, SocketAddr);
+
+/// What both stream and text tell of one attempt, beside whose it is.
+type Told = (Tracepoint, Option<String>, Option<String>, Option<i32>);
+
+/// Whether the kernel's text has the same attempts as the stream: of each connection as many, in the same order, with the
+/// same tracepoint, family, state and `err`, and at the same times but for one and the same offset between the clocks.
+///
+/// # Errors
+/// What differs, with all lines of both.
+pub fn text_agrees(events: &[Event], traced: &[TraceEvent]) -> Result<()> {
+    let both = || -> String {
+        let ours = events.iter().map(|event| format!("{event}\n"));
+        ours.chain(traced.iter().map(|event| format!("{}\n", event.line))).collect()
+    };
+    let (streamed, witnessed) = (account(events.iter().map(of_event)), account(traced.iter().map(of_trace)));
+    for connection in streamed.keys().chain(witnessed.keys()) {
+        let (ours, theirs) = (streamed.get(connection), witnessed.get(connection));
+        if ours != theirs {
+            let both = both();
+            return Err(Error::new(format!(
+                "{connection:?}: the stream tells {ours:?}, the kernel {theirs:?}\n{both}"
+            )));
+        }
+    }
+    let apart = clocks_apart(events, traced);
+    // Both times are taken in the same softirq, microseconds apart unless the machine itself was held up in between.
+    if apart > Duration::from_millis(100) {
+        return Err(Error::new(format!("the clocks drift apart by {apart:?}\n{}", both())));
+    }
+    Ok(())
+}
+
+/// Whether the counters of a namespace rose by what the stream tells of it: RetransSegs, TCPRetransFail and TCPSynRetrans.
+///
+/// # Errors
+/// Both sides in full.
+pub fn counters_agree(events: &[Event], netns: u32, counted: Counters) -> Result<()> {
+    let here: Vec<_> = events.iter().filter(|event| event.netns == Some(netns)).collect();
+    let segs = |which: &dyn Fn(&Event) -> bool| -> u64 {
+        here.iter().filter(|event| which(event)).map(|event| u64::from(event.segs)).sum()
+    };
+    let told = Counters {
+        retrans_segs: segs(&|event| reaches_transmit(event.result)),
+        retrans_fail: segs(&|event| reaches_transmit(event.result) && event.err != Some(0)),
+        syn_retrans: segs(&|event| matches!(event.kind, RetransKind::Syn | RetransKind::Synack)),
+        // Not about attempts alone, or not about each of them.
+        ..counted
+    };
+    if told == counted {
+        return Ok(());
+    }
+    let lines: String = here.iter().map(|event| format!("{event}\n")).collect();
+    Err(Error::new(format!("in namespace {netns} the stream tells of {told:?}, the kernel of {counted:?}\n{lines}")))
+}
+
+fn account(told: impl Iterator<Item = (Connection, Told)>) -> BTreeMap<Connection, Vec<Told>> {
+    let mut account: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (connection, told) in told {
+        account.entry(connection).or_default().push(told);
+    }
+    account
+}
+
+fn of_trace(event: &TraceEvent) -> (Connection, Told) {
+    ((event.local(), event.remote()), (event.tracepoint, event.family.clone(), event.state.clone(), event.err))
+}
+
+/// As the kernel would have printed it.
+fn of_event(event: &Event) -> (Connection, Told) {
+    let family = if event.mapped { Some("AF_INET6") } else { event.family().entry().and_then(|entry| entry.c_name) };
+    let family = family.map(str::to_owned);
+    let told = if event.kind == RetransKind::Synack {
+        (Tracepoint::RetransmitSynack, family, None, None)
+    } else {
+        let state = event.state.entry().and_then(|entry| entry.c_name).map(str::to_owned);
+        (Tracepoint::RetransmitSkb, family, state, event.err)
+    };
+    (ends(event), told)
+}
+
+/// The stream's time is the kernel's boot time, moved by an offset: by how much that differs between events.
+fn clocks_apart(events: &[Event], traced: &[TraceEvent]) -> Duration {
+    let mut ours: Vec<_> = events.iter().map(|event| (ends(event), i128::from(event.ts.as_nanos()))).collect();
+    let mut theirs: Vec<_> =
+        traced.iter().map(|event| ((event.local(), event.remote()), event.timestamp.as_nanos() as i128)).collect();
+    // Stable: by connection, and of each in the order in which they came.
+    ours.sort_by_key(|(connection, _)| *connection);
+    theirs.sort_by_key(|(connection, _)| *connection);
+    let offsets: Vec<_> = ours.iter().zip(&theirs).map(|((_, ours), (_, theirs))| ours - theirs).collect();
+    let apart = offsets.iter().max().zip(offsets.iter().min()).map_or(0, |(most, least)| most - least);
+    Duration::from_nanos(u64::try_from(apart).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &str = "ts=1000.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 \
+        daddr=10.0.0.2 dport=443 state=established segs=1 class=drop netns=7";
+
+    fn event() -> Event {
+        EVENT.parse().expect("an event")
+    }
+
+    fn traced(err: i32, second: &str) -> TraceEvent {
+        let line = format!(
+            "          <idle>-0       [001] ..s1.    {second}: tcp_retransmit_skb: skbaddr=0000000000000001 \
+             skaddr=0000000000000002 family=AF_INET sport=4000 dport=443 saddr=10.0.0.1 daddr=10.0.0.2 \
+             saddrv6=::ffff:10.0.0.1 daddrv6=::ffff:10.0.0.2 state=TCP_ESTABLISHED err={err}"
+        );
+        TraceEvent::parse(&line).expect("a line").expect("one of ours")
+    }
+
+    #[test]
+    fn agrees_only_with_the_same() {
+        assert!(text_agrees(&[], &[]).is_ok());
+        assert!(text_agrees(&[event()], &[traced(-1, "10.500000")]).is_ok());
+        assert!(text_agrees(&[event()], &[traced(-16, "10.500000")]).is_err(), "another result");
+        assert!(text_agrees(&[event()], &[]).is_err(), "one that the kernel does not have");
+        assert!(text_agrees(&[], &[traced(-1, "10.500000")]).is_err(), "one that the stream does not have");
+        let twice = [traced(-1, "10.500000"), traced(-1, "11.500000")];
+        assert!(text_agrees(&[event()], &twice).is_err(), "one of two");
+        let error = text_agrees(&[event(), event()], &twice).expect_err("a second apart, and at the same time");
+        assert!(error.to_string().starts_with("the clocks drift apart by 1s"), "{error}");
+    }
+
+    #[test]
+    fn counts_what_reached_the_transmit_step() {
+        let counted = Counters { retrans_segs: 1, retrans_fail: 1, timeouts: 5, ..Counters::default() };
+        assert!(counters_agree(&[event()], 7, counted).is_ok());
+        assert!(counters_agree(&[event()], 8, counted).is_err(), "another namespace's");
+        assert!(counters_agree(&[event(), event()], 7, counted).is_err());
+        let busy = EVENT.replace("result=denied err=-1", "result=in_host_queue err=-16").replace("drop", "busy");
+        let busy: Event = busy.parse().expect("an event");
+        assert!(counters_agree(&[event(), busy], 7, counted).is_ok(), "it went no further");
+    }
+}

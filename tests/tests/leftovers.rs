@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The lab leaves nothing behind: neither when it goes out of scope, nor when a test panics in the midst of it. That
+//! holds for Ctrl-C and a kill too, which the tests of `demo` show.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use retrans_tests::{Discard, Family, Outcome, Pair, Result, Scenario, Tether, TraceInstance, WindowFault};
+
+/// All that can be left: namespaces with links, rules, qdiscs, a TUN device and sockets with data to be sent; and a trace
+/// instance.
+fn build(tethers: &mut Vec<Tether>) -> Result<(TraceInstance, Vec<Scenario>)> {
+    let outcomes = [Outcome::Rto, Outcome::RcvZeroWindow(WindowFault::Peer), Outcome::XmitDrop(Discard::Qdisc)];
+    let mut scenarios = Vec::new();
+    for outcome in outcomes {
+        let pair = Pair::new()?;
+        tethers.push(Tether::to_netns(pair.client())?);
+        tethers.push(Tether::to_netns(pair.server())?);
+        scenarios.push(Scenario::run(&pair, Family::V4, outcome)?);
+    }
+    Ok((TraceInstance::new()?, scenarios))
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn out_of_scope() -> Result<()> {
+    let mut tethers = Vec::new();
+    let (trace, scenarios) = build(&mut tethers)?;
+    assert_eq!(tethers.len(), 6);
+    let directory = trace.directory().to_owned();
+    assert!(directory.exists());
+    drop((trace, scenarios));
+    assert!(!directory.exists());
+    tethers.iter().try_for_each(Tether::wait_until_cut)
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn panic() -> Result<()> {
+    let mut tethers = Vec::new();
+    let mut directory = None;
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let (trace, _scenarios) = build(&mut tethers).expect("a lab");
+        directory = Some(trace.directory().to_owned());
+        panic!("as a test that fails");
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(tethers.len(), 6);
+    assert!(!directory.expect("a trace instance").exists());
+    tethers.iter().try_for_each(Tether::wait_until_cut)
+}
+
+/// A tether that would say "gone" of anything proves nothing.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn a_namespace_that_is_held_is_still_there() -> Result<()> {
+    let pair = Pair::new()?;
+    let tether = Tether::to_netns(pair.client())?;
+    let client = pair.client().clone();
+    drop(pair);
+    assert!(tether.is_tied());
+    drop(client);
+    tether.wait_until_cut()
+}
