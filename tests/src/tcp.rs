@@ -3,8 +3,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::net::connect_unspec;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::wait::PATIENCE;
@@ -102,6 +104,20 @@ impl Conn {
 
     /// Resets the connection from both ends.
     pub fn abort(self) {}
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        reset(&self.client);
+        reset(&self.server);
+    }
+}
+
+/// Ends a connection, or a listener, at once. Closing alone would not: while another thread starts a program, its copy of
+/// the descriptor keeps the socket, and what it has to send is retransmitted a little longer.
+pub(crate) fn reset(socket: impl AsFd) {
+    // One that cannot be, since it is not connected, has nothing to send.
+    let _ = connect_unspec(socket);
 }
 
 /// A listening socket of the server, and the address that a client of the same family connects to.

@@ -3,8 +3,9 @@
 //! holds for Ctrl-C and a kill too, which the tests of `demo` show.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 
-use retrans_tests::{Discard, Family, Outcome, Pair, Result, Scenario, Tether, TraceInstance, WindowFault};
+use retrans_tests::{Discard, Family, Outcome, Pair, Result, Scenario, Tether, TraceInstance, WindowFault, command};
 
 /// All that can be left: namespaces with links, rules, qdiscs, a TUN device and sockets with data to be sent; and a trace
 /// instance.
@@ -31,6 +32,26 @@ fn out_of_scope() -> Result<()> {
     drop((trace, scenarios));
     assert!(!directory.exists());
     tethers.iter().try_for_each(Tether::wait_until_cut)
+}
+
+/// What the lab does, it does in namespaces of its own.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn the_host_is_as_it_was() -> Result<()> {
+    const LOOK: &str = "ip -o link; ip -o addr; ip rule; ip -6 rule; ip route show table all; nft list ruleset; tc qdisc; \
+grep -s . /proc/sys/net/ipv4/tcp_* /proc/sys/net/ipv6/conf/all/* /proc/sys/net/ipv6/conf/default/*";
+    let look = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", LOOK]);
+        command::run(command)
+    };
+    let before = look()?;
+    assert!(before.contains(" lo"), "{before}");
+    let (trace, scenarios) = build(&mut Vec::new())?;
+    assert_eq!(look()?, before, "while it is there");
+    drop((trace, scenarios));
+    assert_eq!(look()?, before, "when it is gone");
+    Ok(())
 }
 
 #[test]

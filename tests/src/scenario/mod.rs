@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use socket2::{SockRef, Socket};
 
-use crate::tcp::endpoint;
+use crate::tcp::{endpoint, reset};
 use crate::tun::Peer;
 use crate::{Conn, Endpoint, Error, Family, Fault, Pair, Result, TraceEvent};
 
@@ -169,6 +169,14 @@ impl Scenario {
 
     fn end(&mut self) -> Result<()> {
         // While the faults still hold: lifted first, they would let one more attempt through, with another result.
+        match &self.sockets {
+            // It does so itself.
+            Sockets::Connection(_) | Sockets::Closed => {}
+            Sockets::Handshake { listener, client, child, .. } => {
+                [Some(listener), client.as_ref(), child.as_ref()].into_iter().flatten().for_each(reset);
+            }
+            Sockets::Tun { client, .. } => reset(client),
+        }
         self.sockets = Sockets::Closed;
         let mut result = Ok(());
         while let Some(fault) = self.faults.pop() {
