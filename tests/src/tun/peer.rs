@@ -14,7 +14,7 @@ use etherparse::{TcpHeader, TcpOptionElement};
 use super::icmp;
 use super::link::Link;
 use super::segment::{Segment, build};
-use crate::tcp::{canonical, connect_later, socket};
+use crate::tcp::{canonical, connect_later, reset, socket};
 use crate::wait::PATIENCE;
 use crate::{Context, Error, Family, Pair, Result};
 
@@ -62,6 +62,18 @@ impl Peer {
     /// # Errors
     /// When the device cannot be made, or the handshake is not done within [`PATIENCE`].
     pub fn open(pair: &Pair, family: Family, path: Path) -> Result<(TcpStream, Self)> {
+        const TRIES: u32 = 5;
+        for _ in 0..TRIES {
+            if let Some(opened) = Self::try_open(pair, family, path)? {
+                return Ok(opened);
+            }
+        }
+        Err(Error::new(format!("in {TRIES} handshakes there was always a SYN too many")))
+    }
+
+    /// `None` if the machine was so busy that the SYN was retransmitted: then there is no first round-trip time, and the
+    /// timers are not those that were asked for.
+    fn try_open(pair: &Pair, family: Family, path: Path) -> Result<Option<(TcpStream, Self)>> {
         let link = Link::new(pair, family, path.route)?;
         let client = socket(pair.client(), family)?;
         let here = SocketAddr::new(link.peer, PORT);
@@ -84,10 +96,13 @@ impl Peer {
         let options = [MaximumSegmentSize(MSS), SelectiveAcknowledgementPermitted, WindowScale(SCALE)];
         // Before the handshake is done a window is not scaled.
         peer.send(TcpHeader { syn: true, ..peer.header(SEQ, 0, u16::MAX) }, &options)?;
-        peer.expect("the end of the handshake", |segment| !segment.syn)?;
+        if peer.expect("the end of the handshake", |_| true)?.syn {
+            reset(&client);
+            return Ok(None);
+        }
 
         client.set_nonblocking(false).context("cannot set a socket blocking")?;
-        Ok((client.into(), peer))
+        Ok(Some((client.into(), peer)))
     }
 
     /// The client's next segment; `None` if none comes in time. Whatever else is on the device is passed over.
