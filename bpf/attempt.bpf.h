@@ -3,6 +3,15 @@
 #ifndef RETRANS_ATTEMPT_BPF_H
 #define RETRANS_ATTEMPT_BPF_H
 
+/* Where an attempt ran out of memory, as far as a program was there to see it. */
+enum site {
+	SITE_UNKNOWN = 0,
+	SITE_TRIM_HEAD,
+	SITE_FRAGMENT,
+	/* The one that is left: neither of these, and before the transmit step. */
+	SITE_UNCLONE,
+};
+
 struct attempt {
 	/* The connection's addresses, ports and state: the socket, or the request of a SYN-ACK. */
 	const struct sock_common *skc;
@@ -16,13 +25,22 @@ struct attempt {
 	__u32 end_seq;
 	__u32 segs;
 	__u16 tcp_flags;
+	/* What tcp_retransmit_skb() has added to retrans_out already. */
+	__u32 retrans_out_added;
 
 	__s32 err;
+	bool has_err;
+	enum site site;
 	__u32 result;
 	__u8 kind;
 	__u8 state;
 	__u8 ca_state;
+
+	/* Whether the program's pointers are plain numbers: a constant. */
+	bool probing;
 };
+
+#include "load.bpf.h"
 
 static __always_inline void read_segment(struct attempt *a)
 {
@@ -36,6 +54,12 @@ static __always_inline void read_segment(struct attempt *a)
 	 * as many bytes as the running kernel has.
 	 */
 	a->tcp_flags = BPF_CORE_READ_BITFIELD_PROBED(cb, tcp_flags);
+}
+
+static __always_inline void read_socket(struct attempt *a)
+{
+	a->state = LOAD(a->skc, skc_state);
+	a->ca_state = LOAD_BITFIELD(&a->tp->inet_conn, icsk_ca_state);
 }
 
 #endif /* RETRANS_ATTEMPT_BPF_H */

@@ -28,11 +28,12 @@ static __always_inline __u64 ports_hold(const volatile struct retrans_ports *por
 	return hold;
 }
 
-static __always_inline bool filter_passes(const struct attempt *a, bool inet, __u16 sport,
-					  __u16 dport)
+static __always_inline bool filter_passes(const struct attempt *a)
 {
 	__u32 result = 1u << (result_slot(a->result) & 31);
-	__u32 family = inet ? 1 : 2;
+	__u32 family = LOAD(a->skc, skc_family) == AF_INET || is_mapped(a) ? 1 : 2;
+	__u16 sport = LOAD(a->skc, skc_num);
+	__u16 dport = bpf_ntohs(LOAD(a->skc, skc_dport));
 
 	if (!filter.used)
 		return true;

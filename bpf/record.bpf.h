@@ -12,34 +12,35 @@ const volatile __u64 tick_ns = 4000000;
  */
 const volatile bool has_cookie_helper = true;
 
-/* Before, only the cookie of a socket that somebody has asked for one: 0 of any other. */
-static __always_inline __u64 cookie_of(const struct sock_common *skc)
+/* Otherwise only the cookie of a socket that somebody has asked for one: 0 of any other. */
+static __always_inline __u64 cookie_of(const struct attempt *a)
 {
-	if (has_cookie_helper)
-		return bpf_get_socket_cookie((void *)skc);
-	return skc->skc_cookie.counter;
+	if (!a->probing && has_cookie_helper)
+		return bpf_get_socket_cookie((void *)a->skc);
+	return LOAD(a->skc, skc_cookie.counter);
 }
 
 /* False without CONFIG_IPV6, where the members do not exist either. */
-static __always_inline bool is_mapped(const struct sock_common *skc)
+static __always_inline bool is_mapped(const struct attempt *a)
 {
-	const struct in6_addr *daddr = &skc->skc_v6_daddr;
+	const struct sock_common *skc = a->skc;
 
 	if (!bpf_core_field_exists(skc->skc_v6_daddr))
 		return false;
-	return !daddr->in6_u.u6_addr32[0] && !daddr->in6_u.u6_addr32[1] &&
-	       daddr->in6_u.u6_addr32[2] == bpf_htonl(0xffff);
+	return !LOAD(skc, skc_v6_daddr.in6_u.u6_addr32[0]) &&
+	       !LOAD(skc, skc_v6_daddr.in6_u.u6_addr32[1]) &&
+	       LOAD(skc, skc_v6_daddr.in6_u.u6_addr32[2]) == bpf_htonl(0xffff);
 }
 
-static __always_inline void put_v6(__u8 *to, const struct in6_addr *from)
-{
-	__u32 *words = (__u32 *)to;
-
-	words[0] = from->in6_u.u6_addr32[0];
-	words[1] = from->in6_u.u6_addr32[1];
-	words[2] = from->in6_u.u6_addr32[2];
-	words[3] = from->in6_u.u6_addr32[3];
-}
+/* Takes an attempt in scope; a member of the socket, which is no pointer of its own. */
+#define PUT_V6(to, skc, field)                                                                     \
+	do {                                                                                       \
+		__u32 *words = (__u32 *)(to);                                                      \
+		words[0] = LOAD(skc, field.in6_u.u6_addr32[0]);                                    \
+		words[1] = LOAD(skc, field.in6_u.u6_addr32[1]);                                    \
+		words[2] = LOAD(skc, field.in6_u.u6_addr32[2]);                                    \
+		words[3] = LOAD(skc, field.in6_u.u6_addr32[3]);                                    \
+	} while (0)
 
 static __always_inline void put_v4(__u8 *to, __be32 from)
 {
@@ -51,15 +52,17 @@ static __always_inline void put_v4(__u8 *to, __be32 from)
 	words[3] = 0;
 }
 
-static __always_inline void put_addresses(struct retrans_record *r, const struct sock_common *skc)
+static __always_inline void put_addresses(struct retrans_record *r, const struct attempt *a)
 {
-	r->family = skc->skc_family;
+	const struct sock_common *skc = a->skc;
+
+	r->family = LOAD(skc, skc_family);
 	if (r->family == AF_INET6 && bpf_core_field_exists(skc->skc_v6_daddr)) {
-		put_v6(r->saddr, &skc->skc_v6_rcv_saddr);
-		put_v6(r->daddr, &skc->skc_v6_daddr);
+		PUT_V6(r->saddr, skc, skc_v6_rcv_saddr);
+		PUT_V6(r->daddr, skc, skc_v6_daddr);
 	} else {
-		put_v4(r->saddr, skc->skc_rcv_saddr);
-		put_v4(r->daddr, skc->skc_daddr);
+		put_v4(r->saddr, LOAD(skc, skc_rcv_saddr));
+		put_v4(r->daddr, LOAD(skc, skc_daddr));
 	}
 }
 
@@ -68,28 +71,29 @@ static __always_inline void put_tcp(struct retrans_record *r, const struct attem
 	const struct tcp_sock *tp = a->tp;
 	const struct inet_connection_sock *icsk = &tp->inet_conn;
 
-	r->snd_una = tp->snd_una;
-	r->snd_nxt = tp->snd_nxt;
-	r->snd_wnd = tp->snd_wnd;
-	r->snd_cwnd = tp->snd_cwnd;
-	r->ssthresh = tp->snd_ssthresh;
-	r->srtt_us = tp->srtt_us >> 3; /* kept in eighths */
-	r->rto_us = icsk->icsk_rto * tick_ns / 1000;
-	r->mss = tp->mss_cache;
-	r->retrans_out = tp->retrans_out;
-	r->total_retrans = tp->total_retrans;
-	r->wmem_queued = a->sk->sk_wmem_queued;
+	r->snd_una = LOAD(tp, snd_una);
+	r->snd_nxt = LOAD(tp, snd_nxt);
+	r->snd_wnd = LOAD(tp, snd_wnd);
+	r->snd_cwnd = LOAD(tp, snd_cwnd);
+	r->ssthresh = LOAD(tp, snd_ssthresh);
+	r->srtt_us = LOAD(tp, srtt_us) >> 3; /* kept in eighths */
+	r->rto_us = LOAD(icsk, icsk_rto) * tick_ns / 1000;
+	r->mss = LOAD(tp, mss_cache);
+	r->retrans_out = LOAD(tp, retrans_out) - a->retrans_out_added;
+	r->total_retrans = LOAD(tp, total_retrans);
+	r->wmem_queued = LOAD(a->sk, sk_wmem_queued);
 	r->ca_state = a->ca_state;
-	r->retransmits = icsk->icsk_retransmits;
-	r->backoff = icsk->icsk_backoff;
-	r->pending = icsk->icsk_pending;
-	bpf_probe_read_kernel_str(r->ca_name, sizeof(r->ca_name), icsk->icsk_ca_ops->name);
+	r->retransmits = LOAD(icsk, icsk_retransmits);
+	r->backoff = LOAD(icsk, icsk_backoff);
+	r->pending = LOAD(icsk, icsk_pending);
+	bpf_probe_read_kernel_str(r->ca_name, sizeof(r->ca_name), LOAD(icsk, icsk_ca_ops)->name);
 }
 
-static __always_inline void put_record(struct retrans_record *r, const struct attempt *a,
-				       __u64 cookie)
+static __always_inline void put_record(struct retrans_record *r, const struct attempt *a)
 {
-	__u64 present = 1ull << RETRANS_FIELD_ERR | 1ull << RETRANS_FIELD_NETNS;
+	__u64 present = 1ull << RETRANS_FIELD_NETNS;
+	__u64 cookie = cookie_of(a);
+	const struct net *net;
 
 	__builtin_memset(r, 0, sizeof(*r));
 	r->header.length = sizeof(*r);
@@ -97,15 +101,19 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 
 	r->ts = bpf_ktime_get_boot_ns();
 	r->result = a->result;
-	r->err = a->err;
+	if (a->has_err) {
+		r->err = a->err;
+		present |= 1ull << RETRANS_FIELD_ERR;
+	}
 	r->segs = a->segs;
 	r->kind = a->kind;
 	r->state = a->state;
-	r->sport = a->skc->skc_num;
-	r->dport = bpf_ntohs(a->skc->skc_dport);
-	put_addresses(r, a->skc);
+	r->sport = LOAD(a->skc, skc_num);
+	r->dport = bpf_ntohs(LOAD(a->skc, skc_dport));
+	put_addresses(r, a);
 
-	r->netns = a->sk->__sk_common.skc_net.net->ns.inum;
+	net = LOAD(a->sk, __sk_common.skc_net.net);
+	r->netns = LOAD(net, ns.inum);
 	if (cookie) {
 		r->cookie = cookie;
 		present |= 1ull << RETRANS_FIELD_COOKIE;
@@ -113,20 +121,22 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 	/* Absent before v5.15, where the pointer shares its bits with cgroup v1's data
 	 * (8520e224f547). */
 	if (bpf_core_field_exists(a->sk->sk_cgrp_data.cgroup)) {
-		const struct cgroup *cgroup = a->sk->sk_cgrp_data.cgroup;
+		const struct cgroup *cgroup = LOAD(a->sk, sk_cgrp_data.cgroup);
 
 		if (cgroup) {
-			r->cgroup = cgroup->kn->id;
+			const struct kernfs_node *kn = LOAD(cgroup, kn);
+
+			r->cgroup = LOAD(kn, id);
 			present |= 1ull << RETRANS_FIELD_CGROUP;
 		}
 	}
 	if (a->tp) {
 		r->seq = a->seq;
 		r->end_seq = a->end_seq;
-		r->len = a->skb->len;
+		r->len = LOAD(a->skb, len);
 		r->tcp_flags = a->tcp_flags;
 		put_tcp(r, a);
-		r->sk_err_soft = a->sk->sk_err_soft;
+		r->sk_err_soft = LOAD(a->sk, sk_err_soft);
 		present |= 1ull << RETRANS_FIELD_SKB | 1ull << RETRANS_FIELD_TCP |
 			   1ull << RETRANS_FIELD_ERR_SOFT;
 	}

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * From `int err`, as the tracepoint has it since v6.17 (ad892e912b84), to a result.
+ * From what __tcp_retransmit_skb() returns, and the tracepoint has since v6.17 (ad892e912b84) as
+ * `int err`, to a result.
  *
- * The tracepoint fires right before __tcp_retransmit_skb() returns, under the socket's lock, so the
- * state that a check there looked at is still the state here. A precise name is given where that
- * state proves it, the coarser one where it does not.
+ * The programs run right before it returns or right after, under the socket's lock, so the state
+ * that a check there looked at is still the state here. A precise name is given where that state
+ * proves it, the coarser one where it does not.
  */
 #ifndef RETRANS_RESULT_BPF_H
 #define RETRANS_RESULT_BPF_H
@@ -12,7 +13,7 @@
 static __always_inline __u32 result_of(const struct attempt *a)
 {
 	const struct tcp_sock *tp = a->tp;
-	__u32 snd_una = tp->snd_una;
+	__u32 snd_una = LOAD(tp, snd_una);
 
 	switch (a->err) {
 	case 0:
@@ -29,10 +30,13 @@ static __always_inline __u32 result_of(const struct attempt *a)
 		 * that goes away between the rebuild and ip_queue_xmit(). With a route at hand,
 		 * something further down said so.
 		 */
-		return a->sk->sk_dst_cache ? TCP_RETRANS_ERR_DEFAULT : TCP_RETRANS_ROUTE_FAIL;
+		return LOAD(a->sk, sk_dst_cache) ? TCP_RETRANS_ERR_DEFAULT : TCP_RETRANS_ROUTE_FAIL;
 	case -EAGAIN:
-		/* The kernel's own condition: nothing fits the window, and not the head segment. */
-		if ((__s32)(snd_una + tp->snd_wnd - a->seq) <= 0 && a->seq != snd_una)
+		/*
+		 * The kernel's own condition: nothing fits the window, and not the head segment.
+		 * 5.10 also says -EAGAIN of a backlog that is too large (sk_wmem_alloc).
+		 */
+		if ((__s32)(snd_una + LOAD(tp, snd_wnd) - a->seq) <= 0 && a->seq != snd_una)
 			return TCP_RETRANS_RCV_ZERO_WINDOW;
 		return TCP_RETRANS_ERR_DEFAULT;
 	case -EINVAL:
@@ -41,8 +45,12 @@ static __always_inline __u32 result_of(const struct attempt *a)
 		return TCP_RETRANS_ERR_DEFAULT;
 	case -ENOMEM:
 		/* tcp_trim_head() moves seq up to snd_una when it succeeds, and only then. */
-		if (before(a->seq, snd_una))
+		if (a->site == SITE_TRIM_HEAD || before(a->seq, snd_una))
 			return TCP_RETRANS_TRIM_HEAD_NOMEM;
+		if (a->site == SITE_FRAGMENT)
+			return TCP_RETRANS_FRAG_NOMEM;
+		if (a->site == SITE_UNCLONE)
+			return TCP_RETRANS_UNCLONE_NOMEM;
 		return RETRANS_OWN_NOMEM;
 	case -ENOBUFS:
 		/*
@@ -53,6 +61,17 @@ static __always_inline __u32 result_of(const struct attempt *a)
 	default:
 		return TCP_RETRANS_ERR_DEFAULT;
 	}
+}
+
+/*
+ * What the kernel's own enum gives, and the errno beside it: the enum files what the transmit step
+ * came to under one name, and its last version all sites of -ENOMEM.
+ */
+static __always_inline __u32 refined(const struct attempt *a, __u32 result)
+{
+	if (result == TCP_RETRANS_ERR_DEFAULT || result == RETRANS_OWN_NOMEM)
+		return result_of(a);
+	return result;
 }
 
 /* The slot in which a result is counted, and its bit in a clause. */

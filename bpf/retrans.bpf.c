@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The programs: one a tracepoint, both ending in observe(). */
+/*
+ * The programs. Whichever is the source, it fills a struct attempt and ends in observe(); user
+ * space loads those of one source, and of what can be added to it.
+ */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -9,11 +12,12 @@
 #include "retrans.h"
 #include "tcp_defs.bpf.h"
 #include "attempt.bpf.h"
+#include "underway.bpf.h"
 #include "result.bpf.h"
 #include "kind.bpf.h"
 #include "counters.bpf.h"
-#include "filter.bpf.h"
 #include "record.bpf.h"
+#include "filter.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -22,8 +26,8 @@ struct {
 	__uint(max_entries, 1 << 20); /* bytes; set at open */
 } events SEC(".maps");
 
-/* Whether the tracepoint has its third argument, `int err`: user space reads it in BTF. */
-const volatile bool has_err = true;
+/* Whether the functions' exits are attached to, which then tell of each attempt. */
+const volatile bool with_exit = false;
 
 /*
  * Types are in the object's BTF, and in the generated skeleton, only if a global uses them: the
@@ -36,16 +40,18 @@ const volatile enum retrans_field btf_field = RETRANS_FIELD_ERR;
 const struct retrans_record *const volatile btf_record = 0;
 
 /* Each attempt is seen once and ends as exactly one of filtered, lost and submitted. */
-static __always_inline int observe(const struct attempt *a, struct retrans_counters *c,
-				   __u64 cookie)
+static __always_inline int observe(const struct attempt *a)
 {
+	struct retrans_counters *c = my_counters();
 	struct retrans_record *record;
-	bool inet = a->skc->skc_family == AF_INET || is_mapped(a->skc);
 
+	/* It exists. */
+	if (!c)
+		return 0;
 	count(&c->seen, 1);
 	count_attempt(c, a);
 
-	if (!filter_passes(a, inet, a->skc->skc_num, bpf_ntohs(a->skc->skc_dport))) {
+	if (!filter_passes(a)) {
 		count(&c->filtered, 1);
 		return 0;
 	}
@@ -54,7 +60,7 @@ static __always_inline int observe(const struct attempt *a, struct retrans_count
 		count(&c->lost, 1);
 		return 0;
 	}
-	put_record(record, a, cookie);
+	put_record(record, a);
 	/* Before the reader can have it: what is read is never more than what was submitted. */
 	count(&c->submitted, 1);
 	/* Without a flag: a wake-up only when the reader had caught up. */
@@ -62,55 +68,56 @@ static __always_inline int observe(const struct attempt *a, struct retrans_count
 	return 0;
 }
 
-SEC("tp_btf/tcp_retransmit_skb")
-int retransmit_skb(__u64 *ctx)
+/* Of a full socket, with its result. */
+static __always_inline int tell(struct attempt *a)
 {
-	const struct sock *sk = (const void *)ctx[0];
-	const struct sk_buff *skb = (const void *)ctx[1];
-	struct retrans_counters *c = my_counters();
-	struct attempt a = {
-	    .skc = &sk->__sk_common,
-	    .sk = sk,
-	    .tp = bpf_skc_to_tcp_sock((void *)sk),
-	    .skb = skb,
-	};
-
-	/* Neither happens: the tracepoint's socket is a full TCP socket, the element exists. */
-	if (!c || !a.tp)
+	/* The tracepoint's and the functions' socket is a full TCP socket. */
+	if (!a->tp)
 		return 0;
-	/* Without the argument the tracepoint fires for successes only. */
-	a.err = has_err ? (__s32)ctx[2] : 0;
-	a.state = sk->__sk_common.skc_state;
-	a.ca_state = BPF_CORE_READ_BITFIELD(&a.tp->inet_conn, icsk_ca_state);
-	read_segment(&a);
-	a.result = result_of(&a);
-	a.kind = kind_of(&a);
-	return observe(&a, c, cookie_of(a.skc));
+	read_segment(a);
+	read_socket(a);
+	a->kind = kind_of(a);
+	return observe(a);
 }
 
-/*
- * sk is the listener and the connection is the request, or, with Fast Open, sk is the child that
- * exists already. Fires for successes only, on every kernel.
- */
-SEC("tp_btf/tcp_retransmit_synack")
-int retransmit_synack(__u64 *ctx)
+/* With an errno, and `u` where more than that may be known. */
+static __always_inline int name_and_tell(struct attempt *a, const struct underway *u)
 {
-	const struct sock *sk = (const void *)ctx[0];
-	const struct request_sock *req = (const void *)ctx[1];
-	/* By the request, not by the state of sk: a listener may be closing. */
-	bool child = BPF_CORE_READ((const struct tcp_request_sock *)req, tfo_listener);
-	struct retrans_counters *c = my_counters();
-	struct attempt a = {
-	    .skc = child ? &sk->__sk_common : &req->__req_common,
-	    .sk = sk,
-	    .segs = 1,
-	    .result = TCP_RETRANS_SUCCESS,
-	    .kind = RETRANS_KIND_SYNACK,
-	};
-
-	if (!c)
+	if (!a->tp)
 		return 0;
-	a.state = a.skc->skc_state;
-	/* The request's cookie is the one that the accepted socket inherits. */
-	return observe(&a, c, cookie_of(a.skc));
+	read_segment(a);
+	read_socket(a);
+	a->kind = kind_of(a);
+	a->result = u && u->has_result ? refined(a, u->result) : result_of(a);
+	return observe(a);
 }
+
+/* The exit of one of the two functions: one of them tells. */
+static __always_inline int returned(struct attempt *a, bool outer)
+{
+	struct underway *u = underway_of(a->sk);
+
+	/* The outer one's entry was not seen, so neither is known whether the inner one told. */
+	if (!u && outer)
+		return 0;
+	if (!outer || !u->told) {
+		if (u && a->tp && a->err == -ENOMEM)
+			a->site = site_of(a, u);
+		if (outer && !a->err) {
+			const struct tcp_skb_cb *cb = (const void *)a->skb->cb;
+
+			a->retrans_out_added = BPF_CORE_READ(cb, tcp_gso_segs);
+		}
+		name_and_tell(a, u);
+	}
+	if (u && u->outer && !outer)
+		u->told = true;
+	else
+		forget(a->sk);
+	return 0;
+}
+
+#include "tracepoint.bpf.h"
+#include "fexit.bpf.h"
+#include "sites.bpf.h"
+#include "kretprobe.bpf.h"

@@ -34,6 +34,22 @@ enum retrans_own_result {
 	RETRANS_OWN_XMIT_DROP = 131,
 };
 
+/*
+ * A number of the kernel's whose name none of ours has, so that it is never taken for one: this and
+ * the kernel's number. A declared number is smaller.
+ */
+#define RETRANS_RESULT_UNKNOWN 0x10000
+
+/* How many of the kernel's enumerators are told apart by name; a power of two. */
+#define RETRANS_MAX_ENUMERATORS 32
+
+/* What the tracepoint's third argument is. */
+enum retrans_third {
+	RETRANS_THIRD_NONE = 0,
+	RETRANS_THIRD_ERR = 1,
+	RETRANS_THIRD_ENUM = 2,
+};
+
 /* Why the attempt was made. */
 enum retrans_kind {
 	RETRANS_KIND_UNKNOWN = 0,

@@ -35,6 +35,7 @@ enum {
 
 /* uapi/linux/bpf.h: the values are ABI. */
 enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
@@ -44,6 +45,20 @@ enum {
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* arch/x86/include/asm/ptrace.h */
+struct pt_regs {
+	unsigned long si;
+	unsigned long di;
+	unsigned long ax;
+	unsigned long sp;
+};
+
+/* arch/arm64/include/uapi/asm/ptrace.h */
+struct user_pt_regs {
+	__u64 regs[31];
+	__u64 sp;
+};
 
 struct in6_addr {
 	union {

@@ -36,7 +36,7 @@ pub fn say_ready(stream: &Stream) {
     let seen = |observed: bool| if observed { "observed" } else { "unobservable" };
     say(format_args!(
         "ready {} failures={} synack_failures={}",
-        stream.source().key_val(),
+        stream.attachment(),
         seen(stream.source().observes_failures()),
         seen(false)
     ));

@@ -13,7 +13,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use crate::RetransKind;
 use crate::error::Error;
 use crate::result::{self, RESULT_SLOTS};
-use crate::stats::{Count, Stats};
+use crate::stats::{Count, Failures, Stats};
 
 /// `RETRANS_KIND_SLOTS`.
 pub(crate) const KIND_SLOTS: usize = 16;
@@ -101,6 +101,7 @@ struct Shared {
     user: UserCounters,
     /// The programs, for `missed`.
     programs: Vec<OwnedFd>,
+    observes_failures: bool,
 }
 
 /// Reads a stream's counters, from any thread, whatever the stream is doing; also when it is closed already.
@@ -116,8 +117,8 @@ impl std::fmt::Debug for StatsReader {
 }
 
 impl StatsReader {
-    pub(crate) fn new(kernel: KernelCounters, programs: Vec<OwnedFd>) -> Self {
-        Self(Arc::new(Shared { kernel, user: UserCounters::default(), programs }))
+    pub(crate) fn new(kernel: KernelCounters, programs: Vec<OwnedFd>, observes_failures: bool) -> Self {
+        Self(Arc::new(Shared { kernel, user: UserCounters::default(), programs, observes_failures }))
     }
 
     pub(crate) fn user(&self) -> &UserCounters {
@@ -127,7 +128,7 @@ impl StatsReader {
     /// The counters now. Takes two small reads under /proc, for `missed`.
     #[must_use]
     pub fn read(&self) -> Stats {
-        let Shared { kernel, user, programs } = &*self.0;
+        let Shared { kernel, user, programs, observes_failures } = &*self.0;
         // Outcomes before what they are outcomes of, so that no sum is ever larger than its whole.
         let [rejected, dropped, delivered, filtered_here] =
             [&user.rejected, &user.dropped, &user.delivered, &user.filtered].map(|c| c.load(Ordering::Acquire));
@@ -162,6 +163,7 @@ impl StatsReader {
             dropped,
             delivered,
             missed: programs.iter().map(missed).sum(),
+            failures: Failures::of(&counts, *observes_failures),
             counts,
         }
     }

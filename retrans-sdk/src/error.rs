@@ -18,6 +18,8 @@ pub enum ErrorKind {
     UnsupportedTracepoint,
     /// The ring's size is not a power-of-two number of pages.
     RingSize,
+    /// The source that was asked for is not to be had on this kernel.
+    SourceUnavailable,
     /// The kernel refused a program or a map.
     Load,
     /// Anything else from the operating system.
@@ -29,16 +31,32 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    /// What stands behind all that: a remedy, what the verifier says.
+    detail: String,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), source: None, detail: String::new() }
     }
 
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    pub(crate) fn with_detail_of(self, other: Self) -> Self {
+        self.with_detail(other.detail)
+    }
+
+    /// Without what stands behind.
+    pub(crate) fn in_short(&self) -> String {
+        self.to_string().strip_suffix(&self.detail).map_or_else(|| self.to_string(), str::to_owned)
     }
 
     /// A system call that failed.
@@ -53,7 +71,7 @@ impl Error {
     }
 }
 
-/// The message, and behind it the chain of causes.
+/// The message, the chain of causes, and what helps.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -62,7 +80,7 @@ impl fmt::Display for Error {
             write!(f, ": {error}")?;
             cause = error.source();
         }
-        Ok(())
+        f.write_str(&self.detail)
     }
 }
 

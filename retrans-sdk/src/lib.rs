@@ -7,6 +7,7 @@
 extern crate self as retrans_sdk;
 
 mod attach_source;
+mod attachment;
 pub mod check;
 mod counters;
 mod error;
@@ -29,11 +30,13 @@ mod tcp_flags;
 mod testing;
 mod text;
 mod timestamp;
+mod unobservable;
 mod wire;
 
 pub use retrans_macros::reason_table;
 
 pub use self::attach_source::AttachSource;
+pub use self::attachment::{Attachment, PassedOver};
 pub use self::counters::StatsReader;
 pub use self::error::{Error, ErrorKind};
 pub use self::event::Event;
@@ -43,9 +46,11 @@ pub use self::kind::RetransKind;
 pub use self::line::{Line, ParseLineError};
 pub use self::queue::Queue;
 pub use self::result::{ResultClass, RetransResult};
+pub use self::source::{Availability, Capability, Diagnosis, Verdict};
 pub use self::state::{CaState, Family, TcpState};
-pub use self::stats::{Count, Stats};
+pub use self::stats::{Count, Failures, Stats};
 pub use self::stream::{Batch, Builder, DEFAULT_RING_SIZE, Drain, Iter, StopHandle, Stream};
 pub use self::tcp_flags::{ParseTcpFlagsError, TcpFlags};
-pub use self::text::{ParseTextError, Text};
+pub use self::text::{Encoded, ParseTextError, Text};
 pub use self::timestamp::{ParseTimestampError, Timestamp};
+pub use self::unobservable::Unobservable;

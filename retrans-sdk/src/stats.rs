@@ -42,9 +42,42 @@ pub struct Stats {
     /// Attempts that no program saw because the kernel skipped it: it was already running on that CPU. `None` where the
     /// kernel does not tell (before Linux 5.12).
     pub missed: Option<u64>,
+    /// Attempts that failed, of all that were seen, before the filter. Those of SYN-ACKs are not among them: they are unobservable on
+    /// every kernel.
+    pub failures: Failures,
     /// By result and kind: every attempt that was seen, before the filter, so that the attempts here add up to `seen`.
     /// Counted in the kernel, so what the ring loses is in here. No entry stands for none.
     pub counts: Vec<Count>,
+}
+
+/// How many attempts failed, where that can be seen at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Failures {
+    /// So many.
+    Observed(u64),
+    /// The source sees successes only ([`AttachSource::TpSuccess`](crate::AttachSource::TpSuccess)): that is not none.
+    #[default]
+    Unobservable,
+}
+
+impl Failures {
+    pub(crate) fn of(counts: &[Count], observed: bool) -> Self {
+        if !observed {
+            return Self::Unobservable;
+        }
+        let failed = counts.iter().filter(|count| count.result != Some(RetransResult::Success));
+        Self::Observed(failed.map(|count| count.attempts).sum())
+    }
+}
+
+/// The number, or `unobservable`.
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Observed(attempts) => attempts.fmt(f),
+            Self::Unobservable => f.write_str("unobservable"),
+        }
+    }
 }
 
 /// How often one result came about for one kind of attempt.
@@ -85,7 +118,7 @@ impl Stats {
     }
 }
 
-/// As `key=val`, the counters only; `-` for a count that the kernel does not give.
+/// As `key=val`: the counters, with `-` for a count that the kernel does not give, and `failures`.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -96,7 +129,7 @@ impl fmt::Display for Stats {
             }
             separator = " ";
         }
-        Ok(())
+        write!(f, "{separator}{}", KeyVal { key: "failures", value: self.failures })
     }
 }
 

@@ -12,13 +12,14 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::AttachSource;
+use crate::attachment::Attachment;
 use crate::counters::{StatsReader, UserCounters, add_one};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::source::{self, Source};
+use crate::source::{self, Source, Wanted};
 use crate::stats::Stats;
+use crate::{AttachSource, RetransResult};
 
 /// The most records that are taken out of the ring at once: what bounds this side's memory.
 const BATCH: usize = 256;
@@ -34,11 +35,12 @@ pub struct Builder {
     filter: Filter,
     predicate: Option<Predicate>,
     ring_size: u32,
+    forced: Option<AttachSource>,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { filter: Filter::default(), predicate: None, ring_size: DEFAULT_RING_SIZE }
+        Self { filter: Filter::default(), predicate: None, ring_size: DEFAULT_RING_SIZE, forced: None }
     }
 }
 
@@ -48,6 +50,7 @@ impl fmt::Debug for Builder {
             .field("filter", &self.filter)
             .field("predicate", &self.predicate.is_some())
             .field("ring_size", &self.ring_size)
+            .field("source", &self.forced)
             .finish()
     }
 }
@@ -74,6 +77,12 @@ impl Builder {
         self
     }
 
+    /// This source or none: for tests and comparisons. Without it the best is taken that the kernel admits.
+    pub fn source(mut self, source: AttachSource) -> Self {
+        self.forced = Some(source);
+        self
+    }
+
     /// Loads and attaches the programs. Needs Linux 5.10, CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN); the stream can be
     /// read, and its counters too, after these are given up.
     ///
@@ -85,9 +94,15 @@ impl Builder {
         check_ring_size(self.ring_size)?;
         let stop = StopHandle::new()?;
         check_descriptors(&stop)?;
-        let source = source::open(&self.filter.for_kernel(), self.ring_size, epoch())?;
+        let (source, attachment) = source::open(&Wanted {
+            filter: self.filter.for_kernel(),
+            ring_size: self.ring_size,
+            epoch: epoch(),
+            forced: self.forced,
+        })?;
         Ok(Stream {
             source,
+            attachment,
             filter: self.filter,
             predicate: self.predicate,
             incoming: VecDeque::with_capacity(BATCH),
@@ -158,6 +173,7 @@ fn boottime_offset(offsets: &str) -> i64 {
 /// descriptor ([`AsFd`]) in an event loop of yours: readable means that there are records.
 pub struct Stream {
     source: Source,
+    attachment: Attachment,
     filter: Filter,
     predicate: Option<Predicate>,
     /// Out of the ring, and neither filtered nor rejected yet.
@@ -182,13 +198,20 @@ impl Stream {
     /// Where the events come from.
     #[must_use]
     pub const fn source(&self) -> AttachSource {
-        self.source.chosen
+        self.attachment.source
     }
 
-    /// Why it is that source and none better.
+    /// What the stream is attached to, what it can see from there, and why nothing better.
     #[must_use]
-    pub fn why(&self) -> &str {
-        &self.source.why
+    pub const fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    /// What the kernel calls a result for which this version has no name, one that prints as `k17`: where the events come from an
+    /// enum in the tracepoint ([`AttachSource::TpEnum`]).
+    #[must_use]
+    pub fn kernel_name(&self, result: RetransResult) -> Option<&str> {
+        self.source.kernel_name(result)
     }
 
     /// The counters now.

@@ -48,7 +48,24 @@ impl Text {
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.as_bytes() {
+        Encoded(self.as_bytes()).fmt(f)
+    }
+}
+
+/// Any bytes as a value of `key=val`: prints percent-encoded, as [`Text`] does.
+///
+/// ```
+/// use retrans_sdk::Encoded;
+/// use retrans_sdk::table::KeyVal;
+///
+/// assert_eq!(KeyVal { key: "comm", value: Encoded(b"my app") }.to_string(), "comm=my%20app");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoded<'a>(pub &'a [u8]);
+
+impl fmt::Display for Encoded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
             b"-" => f.write_str("%2D"),
             bytes => percent_encode(bytes, ENCODED).fmt(f),
         }

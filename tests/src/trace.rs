@@ -159,12 +159,19 @@ impl Drop for TraceInstance {
     }
 }
 
+/// Whether the task that was running is a thread of process 1; or was one, by its name, and has ended since.
 fn is_of_process_1(event: &TraceEvent) -> bool {
-    let there = |path: String| Path::new(&path).exists();
+    let Some(task) = event.task else { return false };
+    if Path::new(&format!("/proc/1/task/{task}")).exists() {
+        return true;
+    }
     // The idle task is number 0, and nowhere in /proc.
-    event
-        .task
-        .is_some_and(|task| task != 0 && (there(format!("/proc/1/task/{task}")) || !there(format!("/proc/{task}"))))
+    if task == 0 || Path::new(&format!("/proc/{task}")).exists() {
+        return false;
+    }
+    let threads = fs::read_dir("/proc/1/task").into_iter().flatten().flatten();
+    let names = threads.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+    names.into_iter().any(|name| event.line.trim_start().starts_with(&format!("{}-{task} ", name.trim_end())))
 }
 
 fn lost_by(stats: &str) -> u64 {

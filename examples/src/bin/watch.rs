@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
 use retrans_examples::{say_ready, say_stats, until_interrupted};
-use retrans_sdk::{Event, Filter, Stream};
+use retrans_sdk::{AttachSource, Builder, Event, Filter, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const HELP: &str = "\
 Prints each attempt of this host to retransmit a TCP segment, with what came of it.
 
-usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for SECONDS]
+usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for SECONDS] [--source SOURCE]
 
   TERM            only attempts for which all terms hold: key=a,b  key!=a,b  sport=LO..HI  daddr=PREFIX  key=-
   --or            starts another set of terms; one set that holds is enough
@@ -24,6 +24,7 @@ usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for S
   --format json   one JSON object a line, with the same keys
   --count N       ends after N events
   --for SECONDS   ends after so long
+  --source SOURCE this one or none: tp_enum, tp_err, fexit, kretprobe, tp_success; without it the best there is
 
 Events go to stdout. `ready …` goes to stderr once attached; at the end, also by SIGINT or SIGTERM, `stats …` with
 every counter, and `seen …` for each result and kind, whatever the filter. A reader of stdout that goes away ends it quietly.
@@ -43,6 +44,7 @@ struct Arguments {
     format: Format,
     count: Option<u64>,
     limit: Option<Duration>,
+    source: Option<AttachSource>,
 }
 
 fn main() -> ExitCode {
@@ -61,7 +63,9 @@ fn main() -> ExitCode {
         Ok(interrupted) => interrupted,
         Err(error) => return cannot_start(error),
     };
-    let stream = match Stream::builder().filter(arguments.filter).open() {
+    let builder = Stream::builder().filter(arguments.filter);
+    let builder = arguments.source.into_iter().fold(builder, Builder::source);
+    let stream = match builder.open() {
         Ok(stream) => stream,
         Err(error) => return cannot_start(error),
     };
@@ -83,7 +87,7 @@ fn cannot_start(error: impl Display) -> ExitCode {
 
 fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let mut terms: Vec<String> = Vec::new();
-    let (mut format, mut count, mut limit) = (Format::Kv, None, None);
+    let (mut format, mut count, mut limit, mut source) = (Format::Kv, None, None, None);
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -101,11 +105,12 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
                 let seconds = parser.value()?.parse().map_err(|error| format!("--for: {error}"))?;
                 limit = Some(Duration::try_from_secs_f64(seconds).map_err(|error| format!("--for: {error}"))?);
             }
+            Long("source") => source = Some(parser.value()?.parse().map_err(|error| format!("--source: {error}"))?),
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(Some(Arguments { filter: terms.join(" ").parse()?, format, count, limit }))
+    Ok(Some(Arguments { filter: terms.join(" ").parse()?, format, count, limit, source }))
 }
 
 fn watch(

@@ -219,9 +219,7 @@ pub fn kernel_btf(path: &Path) -> Result<Report, Error> {
     }
     let third = match source::third_argument(&btf)? {
         ThirdArgument::Absent => "absent: the tracepoint fires for successes only".to_owned(),
-        ThirdArgument::Err => "int err".to_owned(),
-        ThirdArgument::Enum(name) => format!("enum {name}"),
-        ThirdArgument::Other(what) => what,
+        other => other.to_string(),
     };
     report.notes.push(format!("third argument of tcp_retransmit_skb: {third}"));
     Ok(report)

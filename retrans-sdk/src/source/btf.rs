@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a kernel's BTF, or that of a built object, tells.
 
+use std::fmt;
 use std::path::Path;
 
 use libbpf_rs::ReferencesType as _;
@@ -22,10 +23,27 @@ pub(crate) enum ThirdArgument {
     Absent,
     /// Since ad892e912b84 (Linux 6.17): `int err`.
     Err,
-    /// An enum of this name: the proposal of July 2025, in one of its versions.
-    Enum(String),
+    /// An enum: the proposal of July 2025, in one of its versions.
+    Enum {
+        /// Its name.
+        name: String,
+        /// Its enumerators, by name, with their numbers.
+        members: Vec<(String, i64)>,
+    },
     /// Something else.
     Other(String),
+}
+
+/// As one would say it in C.
+impl fmt::Display for ThirdArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("absent"),
+            Self::Err => f.write_str("int err"),
+            Self::Enum { name, .. } => write!(f, "enum {name}"),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
 }
 
 /// The BTF in a file: `/sys/kernel/btf/vmlinux`, or an object.
@@ -60,8 +78,8 @@ pub(crate) fn third_argument(btf: &Btf<'_>) -> Result<ThirdArgument, Error> {
     let name = third.name().map(|name| name.to_string_lossy().into_owned());
     Ok(if Int::try_from(third).is_ok() {
         ThirdArgument::Err
-    } else if Enum::try_from(third).is_ok() {
-        ThirdArgument::Enum(name.unwrap_or_default())
+    } else if let Ok(found) = Enum::try_from(third) {
+        ThirdArgument::Enum { name: name.unwrap_or_default(), members: members(&found) }
     } else {
         ThirdArgument::Other(format!("{:?} {}", third.kind(), name.unwrap_or_default()))
     })
@@ -85,7 +103,17 @@ pub(crate) fn tracepoint<'btf>(btf: &'btf Btf<'_>, name: &str) -> Result<FuncPro
 /// Whether tracing programs may call `bpf_get_socket_cookie()`: c5dbb89fc2ac (Linux 5.12) brought the helper for them
 /// along with the function behind it, which has this name and takes any `struct sock *`.
 pub(crate) fn has_cookie_helper(btf: &Btf<'_>) -> bool {
-    btf.type_by_name::<Func<'_>>("bpf_get_socket_ptr_cookie").is_some()
+    has_function(btf, "bpf_get_socket_ptr_cookie")
+}
+
+/// Whether the kernel has a function of this name that programs can be attached to.
+pub(super) fn has_function(btf: &Btf<'_>, name: &str) -> bool {
+    btf.type_by_name::<Func<'_>>(name).is_some()
+}
+
+/// The enumerators of an enum that have a name.
+fn members(of: &Enum<'_>) -> Vec<(String, i64)> {
+    of.iter().filter_map(|member| Some((member.name?.to_string_lossy().into_owned(), member.value))).collect()
 }
 
 /// Every enum of a BTF.
@@ -95,10 +123,7 @@ pub(crate) fn enums(btf: &Btf<'_>) -> Vec<CEnum> {
         .filter_map(|id| btf.type_by_id::<Enum<'_>>(TypeId::from(id)))
         .map(|found| CEnum {
             name: found.name().map(|name| name.to_string_lossy().into_owned()),
-            values: found
-                .iter()
-                .filter_map(|member| Some((member.name?.to_string_lossy().into_owned(), member.value)))
-                .collect(),
+            values: members(&found),
             unread: None,
         })
         .collect()

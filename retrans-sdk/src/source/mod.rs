@@ -2,11 +2,15 @@
 //! The kernel side, loaded and attached. The only module that knows libbpf.
 
 mod btf;
+mod diagnosis;
 #[cfg(not(retrans_docs_only))]
 mod layout;
 #[cfg_attr(retrans_docs_only, path = "object_docs.rs")]
 mod object;
+mod plan;
 mod privilege;
+#[cfg(not(retrans_docs_only))]
+mod program;
 mod quiet;
 
 /// What libbpf-cargo generates from `bpf/retrans.bpf.c`.
@@ -16,7 +20,7 @@ mod skel {
     include!(concat!(env!("OUT_DIR"), "/retrans.skel.rs"));
 }
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,14 +29,17 @@ use libbpf_rs::RingBuffer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub(crate) use self::btf::{ThirdArgument, VMLINUX, enums, enums_of_object, read as read_btf, third_argument};
+pub use self::diagnosis::{Availability, Capability, Diagnosis, Verdict};
 use self::object::Object;
 pub(crate) use self::object::object_bytes;
-use crate::AttachSource;
+use self::plan::{Kernel, Plan, Way};
+use crate::attachment::{Attachment, PassedOver};
 use crate::counters::{StatsReader, add_one};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::filter::KernelFilter;
 use crate::wire::{self, WireError};
+use crate::{AttachSource, RetransResult};
 
 /// What the ring's callback leaves, in the order of the ring.
 type Inbox = Arc<Mutex<Vec<Result<Event, WireError>>>>;
@@ -42,67 +49,110 @@ pub(crate) struct Source {
     ring: RingBuffer<'static>,
     inbox: Inbox,
     _object: Object,
-    pub(crate) chosen: AttachSource,
-    pub(crate) why: String,
+    /// The kernel's names of the results that the table lacks, by number.
+    names: BTreeMap<u32, String>,
     pub(crate) stats: StatsReader,
 }
 
-/// Picks the best source that the kernel has, loads and attaches it; `epoch` is what takes `CLOCK_BOOTTIME` to the
-/// epoch, in nanoseconds. On an error nothing of it is left.
-pub(crate) fn open(filter: &KernelFilter, ring_size: u32, epoch: u64) -> Result<Source, Error> {
-    privilege::check()?;
-    let choice = choose(Path::new(VMLINUX))?;
-    let mut object = Object::load(&choice, filter, ring_size)?;
+/// What is asked of a source.
+pub(crate) struct Wanted {
+    pub(crate) filter: KernelFilter,
+    /// In bytes.
+    pub(crate) ring_size: u32,
+    /// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+    pub(crate) epoch: u64,
+    /// This one or none.
+    pub(crate) forced: Option<AttachSource>,
+}
 
+/// Loads and attaches the best that the kernel admits. On an error nothing of it is left.
+pub(crate) fn open(wanted: &Wanted) -> Result<(Source, Attachment), Error> {
+    privilege::check()?;
+    let kernel = Kernel::read(&read_btf(Path::new(VMLINUX))?)?;
+    attach_best(&kernel, wanted.forced, |plan| attach(plan, wanted))
+}
+
+/// Tries the ways that BTF admits, best first, until one is `attached`.
+fn attach_best<T>(
+    kernel: &Kernel,
+    forced: Option<AttachSource>,
+    mut attach: impl FnMut(Plan) -> Result<T, Error>,
+) -> Result<(T, Attachment), Error> {
+    let mut passed_over = Vec::new();
+    let mut refusal = None;
+    for (way, plan) in kernel.ways() {
+        if forced.is_some_and(|forced| forced != way.source) {
+            continue;
+        }
+        let tells_nomem_sites = plan.as_ref().is_ok_and(|plan| plan.sites);
+        let why = match plan.map(&mut attach) {
+            Ok(Ok(attached)) => {
+                let Way { source, companion } = way;
+                return Ok((attached, Attachment { source, companion, tells_nomem_sites, passed_over }));
+            }
+            Ok(Err(error)) => {
+                let why = error.in_short();
+                // The first is of the way that ought to have worked, unless a companion was too much.
+                if refusal.is_none() || way.companion.is_none() {
+                    refusal.get_or_insert(error);
+                }
+                why
+            }
+            Err(why) => why,
+        };
+        passed_over.push(PassedOver { way: way.to_string(), why });
+    }
+    Err(none_is_left(forced, &kernel.third, &passed_over, refusal))
+}
+
+fn none_is_left(
+    forced: Option<AttachSource>,
+    third: &ThirdArgument,
+    passed_over: &[PassedOver],
+    refusal: Option<Error>,
+) -> Error {
+    let tried: Vec<_> = passed_over.iter().map(PassedOver::to_string).collect();
+    let tried = tried.join("; ");
+    match (forced, refusal) {
+        (None, Some(refusal)) => refusal,
+        (None, None) => {
+            let message =
+                format!("the tracepoint tcp_retransmit_skb cannot be read, its third argument is {third}: {tried}");
+            Error::new(ErrorKind::UnsupportedTracepoint, message)
+        }
+        (Some(forced), refusal) => {
+            let error =
+                Error::new(ErrorKind::SourceUnavailable, format!("the source {forced} is not to be had here: {tried}"));
+            match refusal {
+                Some(refusal) => error.with_detail_of(refusal),
+                None => error,
+            }
+        }
+    }
+}
+
+fn attach(plan: Plan, wanted: &Wanted) -> Result<Source, Error> {
+    let mut object = Object::load(&plan, &wanted.filter, wanted.ring_size)?;
     let inbox = Inbox::default();
     let write = Arc::clone(&inbox);
+    let epoch = wanted.epoch;
     // A panic in here would have to cross libbpf's C frames, and aborts: decoding has none, users are called elsewhere.
     let ring = object.ring(move |bytes| lock(&write).push(wire::decode(bytes, epoch)))?;
-    let stats = StatsReader::new(object.counters()?, object.programs()?);
+    let stats = StatsReader::new(object.counters()?, object.programs()?, plan.way.source.observes_failures());
     object.attach()?;
-    Ok(Source { ring, inbox, _object: object, chosen: choice.source, why: choice.why, stats })
+    Ok(Source { ring, inbox, _object: object, names: plan.enumerators.unknown, stats })
 }
 
 fn lock(inbox: &Inbox) -> MutexGuard<'_, Vec<Result<Event, WireError>>> {
     inbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a kernel's BTF admits.
-#[derive(Debug)]
-struct Choice {
-    source: AttachSource,
-    /// Why none better.
-    why: String,
-    has_cookie_helper: bool,
-}
-
-/// The best source that a BTF admits.
-fn choose(vmlinux: &Path) -> Result<Choice, Error> {
-    let btf = read_btf(vmlinux)?;
-    btf::tracepoint(&btf, "tcp_retransmit_synack")?;
-    let (source, why) = match third_argument(&btf)? {
-        ThirdArgument::Err => (AttachSource::TpErr, "the tracepoint's third argument is int err"),
-        ThirdArgument::Absent => (
-            AttachSource::TpSuccess,
-            "the tracepoint has no third argument (Linux before 6.17), so failures are unobservable",
-        ),
-        ThirdArgument::Enum(name) => {
-            return Err(unsupported(&format!("enum {name}, whose numbers are not those of an errno")));
-        }
-        ThirdArgument::Other(what) => return Err(unsupported(&what)),
-    };
-    Ok(Choice { source, why: why.to_owned(), has_cookie_helper: btf::has_cookie_helper(&btf) })
-}
-
-fn unsupported(what: &str) -> Error {
-    let message = format!(
-        "the third argument of the tracepoint tcp_retransmit_skb is {what}; this version reads `int err` or none, and \
-         would misread it"
-    );
-    Error::new(ErrorKind::UnsupportedTracepoint, message)
-}
-
 impl Source {
+    /// The kernel's name of a result that the table lacks.
+    pub(crate) fn kernel_name(&self, result: RetransResult) -> Option<&str> {
+        self.names.get(&result.raw()).map(String::as_str)
+    }
+
     /// Reads up to `most` records into `events` and counts those that fail their checks. Does not block.
     pub(crate) fn read(&self, most: usize, events: &mut VecDeque<Event>) -> Result<(), Error> {
         let read = self.ring.consume_raw_n(most);
@@ -139,44 +189,91 @@ mod tests {
     use super::*;
     use crate::testing::{Made, kernel};
 
+    const FUNCTIONS: &str =
+        "int tcp_retransmit_skb(long sk) { return 0; } int __tcp_retransmit_skb(long sk) { return 0; }";
+
+    fn kernel_of(third: Option<&str>) -> Kernel {
+        let made = Made::object(&format!("{}{FUNCTIONS}", kernel(third)));
+        Kernel::read(&read_btf(made.as_path()).expect("BTF")).expect("a kernel")
+    }
+
+    fn refuse(_: Plan) -> Result<(), Error> {
+        Err(Error::new(ErrorKind::Load, "cannot load the programs").with_detail("\n    at length"))
+    }
+
     #[test]
-    fn a_kernel_without_btf_is_told_so() {
-        let error = choose(Path::new("/nonexistent/btf")).expect_err("there is no such file");
-        assert_eq!(error.kind(), ErrorKind::NoBtf);
+    fn what_is_refused_is_passed_over_for_the_next() {
+        let mut tried = Vec::new();
+        let (_, attachment) = attach_best(&kernel_of(None), None, |plan| {
+            tried.push(plan.way.to_string());
+            if plan.way.source == AttachSource::Fexit { refuse(plan) } else { Ok(()) }
+        })
+        .expect("kprobes");
+        assert_eq!(tried, ["fexit", "kretprobe"]);
+        assert_eq!((attachment.source, attachment.companion), (AttachSource::Kretprobe, None));
+        assert!(attachment.observes_failures() && attachment.observes_err() && !attachment.tells_nomem_sites);
+        let passed_over: Vec<_> = attachment.passed_over.iter().map(PassedOver::to_string).collect();
+        let absent = "the tracepoint's third argument is absent";
+        let expected = [
+            format!("tp_enum+fexit: {absent}"),
+            format!("tp_enum+kretprobe: {absent}"),
+            format!("tp_enum: {absent}"),
+            format!("tp_err+fexit: {absent}"),
+            format!("tp_err: {absent}"),
+            "fexit: cannot load the programs".to_owned(),
+        ];
+        assert_eq!(passed_over, expected);
+    }
+
+    #[test]
+    fn a_source_that_is_forced_and_not_there_says_why() {
+        let force = |kernel: &Kernel, forced| attach_best(kernel, Some(forced), refuse).expect_err("refused");
+        let error = force(&kernel_of(None), AttachSource::TpErr);
+        assert_eq!(error.kind(), ErrorKind::SourceUnavailable);
         let text = error.to_string();
-        assert!(text.contains("/nonexistent/btf") && text.contains("CONFIG_DEBUG_INFO_BTF"), "{text}");
+        assert!(
+            text.starts_with("the source tp_err is not to be had here: ") && text.contains("third argument is absent"),
+            "{text}"
+        );
+        let error = force(&kernel_of(Some("int")), AttachSource::Fexit);
+        assert_eq!(error.kind(), ErrorKind::SourceUnavailable);
+        assert!(
+            error.to_string().contains("fexit: cannot load the programs") && error.to_string().contains("at length"),
+            "{error}"
+        );
+
+        let mut tried = Vec::new();
+        let forced = attach_best(&kernel_of(Some("int")), Some(AttachSource::Kretprobe), |plan| {
+            tried.push(plan.way.to_string());
+            Ok(())
+        });
+        assert_eq!(forced.expect("kprobes").1.passed_over, []);
+        assert_eq!(tried, ["kretprobe"]);
     }
 
     #[test]
-    fn a_kernel_without_the_tracepoint_is_told_so() {
-        let made = Made::object("volatile int one;");
-        let error = choose(made.as_path()).expect_err("there is no tracepoint in it");
-        assert_eq!(error.kind(), ErrorKind::NoTracepoint);
-        assert!(error.to_string().contains("tcp:tcp_retransmit_"), "{error}");
+    fn where_nothing_works_the_error_is_of_what_ought_to_have() {
+        let mut refused = 0;
+        let error = attach_best(&kernel_of(Some("int")), None, |plan| -> Result<(), Error> {
+            refused += 1;
+            Err(Error::new(ErrorKind::Load, format!("no {}", plan.way)))
+        });
+        assert_eq!(error.expect_err("refused").to_string(), "no tp_err");
+        assert_eq!(refused, 3);
+        let error = attach_best(&kernel_of(Some("void *")), Some(AttachSource::TpSuccess), refuse).expect_err("void *");
+        assert_eq!(error.kind(), ErrorKind::SourceUnavailable);
     }
 
     #[test]
-    fn the_third_argument_decides() {
-        let choose = |third| choose(Made::object(&kernel(third)).as_path());
-        let Choice { source, why, .. } = choose(Some("int")).expect("a source");
-        assert_eq!((source, source.observes_failures()), (AttachSource::TpErr, true), "{why}");
-        let Choice { source, why, .. } = choose(None).expect("a source");
-        assert_eq!((source, source.observes_failures()), (AttachSource::TpSuccess, false), "{why}");
-
-        // Its 0 is a failure, and `int err`'s 0 is success: never one for the other.
-        let error = choose(Some("enum tcp_retransmit_quit_reason")).expect_err("not read yet");
-        assert_eq!(error.kind(), ErrorKind::UnsupportedTracepoint);
-        assert!(error.to_string().contains("enum tcp_retransmit_quit_reason"), "{error}");
-        assert_eq!(choose(Some("void *")).expect_err("no such").kind(), ErrorKind::UnsupportedTracepoint);
-    }
-
-    #[test]
-    fn the_cookie_helper_is_used_where_btf_has_it() {
-        let choose = |source: &str| choose(Made::object(source).as_path()).expect("a source");
-        // Linux 5.10 has the ones of other program types only.
-        let old = format!("{} long bpf_get_socket_cookie_sock(long r1) {{ return r1; }}", kernel(None));
-        assert!(!choose(&old).has_cookie_helper);
-        let new = format!("{old} long bpf_get_socket_ptr_cookie(long r1) {{ return r1; }}");
-        assert!(choose(&new).has_cookie_helper);
+    fn the_best_has_nothing_better() {
+        let kernel = kernel_of(Some("enum tcp_retransmit_quit_reason"));
+        let (_, attachment) = attach_best(&kernel, None, |_| Ok(())).expect("the enum");
+        assert_eq!((attachment.source, attachment.companion), (AttachSource::TpEnum, Some(AttachSource::Fexit)));
+        assert_eq!(attachment.to_string(), "source=tp_enum companion=fexit");
+        assert!(attachment.passed_over.is_empty() && attachment.observes_err());
+        let alone = attach_best(&kernel, None, |plan| if plan.way.companion.is_some() { refuse(plan) } else { Ok(()) });
+        let (_, alone) = alone.expect("the enum alone");
+        assert!(alone.observes_failures() && !alone.observes_err());
+        assert_eq!(alone.passed_over.len(), 2);
     }
 }

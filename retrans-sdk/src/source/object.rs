@@ -9,11 +9,13 @@ use libbpf_rs::{Link, OpenObject, ProgramMut, RingBuffer, RingBufferBuilder};
 use rustix::time::{ClockId, clock_getres};
 use self_cell::{MutBorrow, self_cell};
 
-use super::Choice;
 use super::btf::indent;
+use super::plan::Plan;
 use super::privilege::REMEDY;
+use super::program::Program;
 use super::quiet::quietly;
 use super::skel::{RetransSkel, RetransSkelBuilder, types};
+use crate::AttachSource;
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
 use crate::filter::KernelFilter;
@@ -31,6 +33,7 @@ self_cell!(
 pub(super) struct Object {
     /// First, so that they are detached before the programs go.
     links: Vec<Link>,
+    programs: Vec<Program>,
     skeleton: Skeleton,
 }
 
@@ -52,15 +55,23 @@ fn tell<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
 }
 
 impl Object {
-    /// Loads the programs for what the kernel has, with a filter and a ring of `ring_size` bytes.
-    pub(super) fn load(choice: &Choice, filter: &KernelFilter, ring_size: u32) -> Result<Self, Error> {
+    /// Loads the programs of a plan, with a filter and a ring of `ring_size` bytes.
+    pub(super) fn load(plan: &Plan, filter: &KernelFilter, ring_size: u32) -> Result<Self, Error> {
+        let programs = Program::of(plan);
         let skeleton = tell(|| {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
                 let open = RetransSkelBuilder::default().open(object.borrow_mut());
                 let mut open = step("open the object", open)?;
                 let rodata = open.maps.rodata_data.as_mut().expect("an opened skeleton has its read-only data");
-                rodata.has_err = choice.source.observes_failures();
-                rodata.has_cookie_helper = choice.has_cookie_helper;
+                rodata.third_argument = match plan.way.source {
+                    AttachSource::TpErr => types::retrans_third::RETRANS_THIRD_ERR,
+                    AttachSource::TpEnum => types::retrans_third::RETRANS_THIRD_ENUM,
+                    _ => types::retrans_third::RETRANS_THIRD_NONE,
+                };
+                rodata.enumerators = plan.enumerators.results;
+                rodata.with_exit = programs.iter().any(|program| program.is_exit());
+                rodata.sites = plan.sites;
+                rodata.has_cookie_helper = plan.has_cookie_helper;
                 // The coarse clock ticks with the kernel: its resolution is one jiffy.
                 rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
                 rodata.filter = filter_of(filter);
@@ -68,21 +79,34 @@ impl Object {
                 rodata.cpus = cpus;
                 step("set the ring's size", open.maps.events.set_max_entries(ring_size))?;
                 step("set the number of counters", open.maps.counters.set_max_entries(cpus))?;
+                // They count against RLIMIT_MEMLOCK on old kernels, used or not.
+                if !programs.iter().any(|program| program.is_entry()) {
+                    step("set a map's size", open.maps.underway.set_max_entries(1))?;
+                }
+                if !programs.contains(&Program::KprobeOuter) {
+                    step("set a map's size", open.maps.entered.set_max_entries(1))?;
+                }
+                for mut program in open.open_object_mut().progs_mut() {
+                    let wanted = programs.iter().any(|wanted| program.name() == wanted.name());
+                    program.set_autoload(wanted);
+                }
                 step("load the programs", open.load())
             })
         })?;
-        Ok(Self { links: Vec::new(), skeleton })
+        Ok(Self { links: Vec::new(), programs, skeleton })
     }
 
     pub(super) fn attach(&mut self) -> Result<(), Error> {
-        let Self { links, skeleton } = self;
+        let Self { links, programs, skeleton } = self;
         // One by one: the skeleton's own attach leaks the first link when the second fails.
         skeleton.with_dependent_mut(|_, skeleton| {
-            for (what, program) in [
-                ("attach to tcp_retransmit_skb", &skeleton.progs.retransmit_skb),
-                ("attach to tcp_retransmit_synack", &skeleton.progs.retransmit_synack),
-            ] {
-                links.push(tell(|| step(what, program.attach_trace()))?);
+            for wanted in programs {
+                let program = wanted.in_skeleton(skeleton);
+                let attach = || match wanted.kprobe() {
+                    Some((function, at_return)) => program.attach_kprobe(at_return, function),
+                    None => program.attach_trace(),
+                };
+                links.push(tell(|| step(wanted.attaching(), attach()))?);
             }
             Ok(())
         })
@@ -117,7 +141,7 @@ impl Object {
                 .map_err(|error| Error::new(ErrorKind::System, "cannot duplicate a descriptor").caused_by(error))
         };
         self.skeleton.with_dependent(|_, skeleton| {
-            [&skeleton.progs.retransmit_skb, &skeleton.progs.retransmit_synack].into_iter().map(own).collect()
+            self.programs.iter().map(|program| own(program.in_skeleton(skeleton))).collect()
         })
     }
 }
@@ -160,8 +184,7 @@ fn refused(what: &str, error: libbpf_rs::Error, said: &str) -> Error {
     } else {
         (ErrorKind::Load, String::new())
     };
-    let said = indent(said);
-    Error::new(kind, format!("cannot {what}{hint}{said}")).caused_by(error)
+    Error::new(kind, format!("cannot {what}")).caused_by(error).with_detail(hint + &indent(said))
 }
 
 /// libbpf-rs keeps the errno to itself, and its kind is one for EPERM and for the verifier's EACCES.

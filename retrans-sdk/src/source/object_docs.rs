@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use libbpf_rs::RingBuffer;
 
-use super::Choice;
+use super::plan::Plan;
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
 use crate::filter::KernelFilter;
@@ -18,7 +18,7 @@ pub(crate) fn object_bytes() -> &'static [u8] {
 }
 
 impl Object {
-    pub(super) fn load(_: &Choice, _: &KernelFilter, _: u32) -> Result<Self, Error> {
+    pub(super) fn load(_: &Plan, _: &KernelFilter, _: u32) -> Result<Self, Error> {
         Err(Error::new(ErrorKind::Load, "this build, with DOCS_RS set, is for documentation and has no programs"))
     }
 

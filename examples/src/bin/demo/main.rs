@@ -122,7 +122,9 @@ fn replay(recording: impl io::BufRead, name: &str) -> Faults {
 
 fn live(mut stream: Stream, record: Option<PathBuf>) -> Faults {
     println!("Each row is what this host's kernel said of its own attempts to retransmit, a moment ago.");
-    println!("{}: {}\n", stream.source().key_val(), stream.why());
+    println!("{}", stream.attachment());
+    stream.attachment().passed_over.iter().for_each(|way| println!("not {way}"));
+    println!();
     let began = Instant::now();
     let observes_failures = stream.source().observes_failures();
     let mut trace = TraceInstance::new()?;
@@ -130,7 +132,9 @@ fn live(mut stream: Stream, record: Option<PathBuf>) -> Faults {
     for _ in 0..TRIES {
         let missing: Vec<_> = (0..ACTS.len())
             .filter(|&index| observes_failures || ACTS[index].outcome.expected(0).err == 0)
-            .filter(|&index| trials[index].as_ref().is_none_or(Trial::was_disturbed))
+            .filter(|&index| {
+                trials[index].as_ref().is_none_or(|trial| trial.was_disturbed() && trial.verify().is_err())
+            })
             .collect();
         let wanted: Vec<_> = missing.iter().map(|&index| (ACTS[index].outcome, ACTS[index].family)).collect();
         if wanted.is_empty() {

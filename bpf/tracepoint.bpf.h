@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The tracepoints, whatever the third argument of the one is; user space reads that in BTF. */
+#ifndef RETRANS_TRACEPOINT_BPF_H
+#define RETRANS_TRACEPOINT_BPF_H
+
+const volatile enum retrans_third third_argument = RETRANS_THIRD_ERR;
+
+/*
+ * What the running kernel's enumerators mean, by their numbers there: the number of our table's
+ * enumerator of the same name, or RETRANS_RESULT_UNKNOWN and the kernel's number.
+ */
+const volatile __u32 enumerators[RETRANS_MAX_ENUMERATORS] = {};
+
+static __always_inline __u32 result_of_enumerator(__u32 number)
+{
+	__u64 index = number;
+
+	if (index >= RETRANS_MAX_ENUMERATORS)
+		return RETRANS_RESULT_UNKNOWN | (number & 0xffff);
+	/* Behind the barrier clang cannot drop the mask, which the verifier wants to see. */
+	barrier_var(index);
+	return enumerators[index & (RETRANS_MAX_ENUMERATORS - 1)];
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int retransmit_skb(__u64 *ctx)
+{
+	const struct sock *sk = (const void *)ctx[0];
+	struct attempt a = {
+	    .skc = &sk->__sk_common,
+	    .sk = sk,
+	    .tp = bpf_skc_to_tcp_sock((void *)sk),
+	    .skb = (const void *)ctx[1],
+	    .probing = false,
+	};
+	struct underway *u;
+
+	if (third_argument == RETRANS_THIRD_ENUM) {
+		__u32 result = result_of_enumerator(ctx[2]);
+
+		/* It has no errno. Where the exit is attached to, that one tells of the attempt. */
+		u = with_exit ? underway_of(sk) : 0;
+		if (u) {
+			u->result = result;
+			u->has_result = true;
+			return 0;
+		}
+		a.result = result;
+		return tell(&a);
+	}
+	/* Without the argument the tracepoint fires for successes only. */
+	a.err = third_argument == RETRANS_THIRD_ERR ? (__s32)ctx[2] : 0;
+	a.has_err = true;
+	if (sites) {
+		u = underway_of(sk);
+		if (u && a.tp && a.err == -ENOMEM)
+			a.site = site_of(&a, u);
+		forget(sk);
+	}
+	return name_and_tell(&a, 0);
+}
+
+/*
+ * sk is the listener and the connection is the request, or, with Fast Open, sk is the child that
+ * exists already. Fires for successes only, on every kernel.
+ */
+SEC("tp_btf/tcp_retransmit_synack")
+int retransmit_synack(__u64 *ctx)
+{
+	const struct sock *sk = (const void *)ctx[0];
+	const struct request_sock *req = (const void *)ctx[1];
+	/* By the request, not by the state of sk: a listener may be closing. */
+	bool child = BPF_CORE_READ((const struct tcp_request_sock *)req, tfo_listener);
+	struct attempt a = {
+	    .skc = child ? &sk->__sk_common : &req->__req_common,
+	    .sk = sk,
+	    .segs = 1,
+	    .has_err = true,
+	    .result = TCP_RETRANS_SUCCESS,
+	    .kind = RETRANS_KIND_SYNACK,
+	    .probing = false,
+	};
+
+	a.state = a.skc->skc_state;
+	/* The request's cookie is the one that the accepted socket inherits. */
+	return observe(&a);
+}
+
+#endif /* RETRANS_TRACEPOINT_BPF_H */

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Says what this kernel and this process allow, and what a stream would see.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use lexopt::prelude::*;
+use retrans_sdk::table::KeyVal;
+use retrans_sdk::{Availability, Diagnosis, Encoded, Verdict};
+use serde_json::{Value as Json, json};
+
+const HELP: &str = "\
+Says what this kernel and this process allow, from where a stream would take its events, and what it could not see.
+
+usage: doctor [--format kv|json]
+
+Exit status: 0 full, 1 degraded: there is something that it cannot see and on another kernel could, 2 unable.";
+
+fn main() -> ExitCode {
+    let json = match arguments() {
+        Ok(Some(json)) => json,
+        Ok(None) => {
+            let _ = writeln!(io::stdout(), "{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("doctor: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let diagnosis = Diagnosis::of_this_host();
+    let text = if json { format!("{:#}\n", as_json(&diagnosis)) } else { as_lines(&diagnosis) };
+    // Whether anybody reads it is not our concern: the exit status says the same in short.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::from(match diagnosis.verdict() {
+        Verdict::Full => 0,
+        Verdict::Degraded => 1,
+        Verdict::Unable => 2,
+    })
+}
+
+/// Whether JSON is wanted; `None` if help is.
+fn arguments() -> Result<Option<bool>, Box<dyn Error>> {
+    let mut json = false;
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("format") => {
+                json = match parser.value()?.string()?.as_str() {
+                    "kv" => false,
+                    "json" => true,
+                    other => return Err(format!("--format is kv or json, not `{other}`").into()),
+                }
+            }
+            Short('h') | Long("help") => return Ok(None),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Some(json))
+}
+
+const fn name_of(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Full => "full",
+        Verdict::Degraded => "degraded",
+        Verdict::Unable => "unable",
+    }
+}
+
+/// What was tried, by name.
+fn tried(diagnosis: &Diagnosis) -> [(&'static str, &Availability); 4] {
+    let Diagnosis { btf, ring_buffer, fexit, kretprobe, .. } = diagnosis;
+    [("btf", btf), ("ring_buffer", ring_buffer), ("fexit", fexit), ("kretprobe", kretprobe)]
+}
+
+/// A line a finding: what it is about, then `key=val`, percent-encoded as in an event's line.
+fn as_lines(diagnosis: &Diagnosis) -> String {
+    let mut lines = Vec::new();
+    let mut say = |about: &str, pairs: &[(&'static str, &str)]| {
+        let pairs = pairs.iter().map(|(key, value)| KeyVal { key, value: Encoded(value.as_bytes()) }.to_string());
+        lines.push(std::iter::once(about.to_owned()).chain(pairs).collect::<Vec<_>>().join(" "));
+    };
+    say("verdict", &[("verdict", name_of(diagnosis.verdict()))]);
+    say("kernel", &[("release", &diagnosis.kernel), ("lockdown", diagnosis.lockdown.as_deref().unwrap_or("unknown"))]);
+    say("tracepoint", &[("third_argument", diagnosis.third_argument.as_deref().unwrap_or("unknown"))]);
+    for (name, available) in tried(diagnosis) {
+        match available {
+            Availability::Yes => say("available", &[("what", name), ("is", "yes")]),
+            Availability::No { why } => say("available", &[("what", name), ("is", "no"), ("why", why)]),
+        }
+    }
+    for capability in &diagnosis.capabilities {
+        say("capability", &[("name", capability.name), ("held", if capability.held { "yes" } else { "no" })]);
+    }
+    match &diagnosis.attachment {
+        Ok(attachment) => {
+            let source = attachment.source.to_string();
+            match attachment.companion {
+                Some(companion) => say("attached", &[("source", &source), ("companion", &companion.to_string())]),
+                None => say("attached", &[("source", &source)]),
+            }
+            for passed_over in &attachment.passed_over {
+                say("passed_over", &[("way", &passed_over.way), ("why", &passed_over.why)]);
+            }
+            for what in attachment.unobservable() {
+                say("unobservable", &[("what", &what.to_string()), ("meaning", what.description())]);
+            }
+        }
+        Err(why) => say("unable", &[("why", why)]),
+    }
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+fn as_json(diagnosis: &Diagnosis) -> Json {
+    let available = tried(diagnosis).map(|(name, available)| {
+        let found = match available {
+            Availability::Yes => json!({ "available": true }),
+            Availability::No { why } => json!({ "available": false, "why": why }),
+        };
+        (name.to_owned(), found)
+    });
+    let capabilities: serde_json::Map<_, _> =
+        diagnosis.capabilities.iter().map(|capability| (capability.name.to_owned(), capability.held.into())).collect();
+    let attachment = match &diagnosis.attachment {
+        Ok(attachment) => json!({
+            "source": attachment.source.to_string(),
+            "companion": attachment.companion.map(|companion| companion.to_string()),
+            "passed_over": attachment.passed_over.iter()
+                .map(|passed_over| json!({ "way": passed_over.way, "why": passed_over.why }))
+                .collect::<Vec<_>>(),
+            "unobservable": attachment.unobservable()
+                .map(|what| (what.to_string(), what.description().into()))
+                .collect::<serde_json::Map<_, _>>(),
+        }),
+        Err(why) => json!({ "unable": why }),
+    };
+    json!({
+        "verdict": name_of(diagnosis.verdict()),
+        "kernel": diagnosis.kernel,
+        "lockdown": diagnosis.lockdown,
+        "third_argument": diagnosis.third_argument,
+        "available": serde_json::Map::from_iter(available),
+        "capabilities": capabilities,
+        "attachment": attachment,
+    })
+}

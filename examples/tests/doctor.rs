@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `doctor`, run as a user does.
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value as Json;
+
+fn doctor(arguments: &[&str]) -> Output {
+    run(Command::new(env!("CARGO_BIN_EXE_doctor")).args(arguments))
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("doctor is built")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).expect("text")
+}
+
+/// The value of a key in the first line about something.
+fn found<'a>(lines: &'a str, about: &str, key: &str) -> Option<&'a str> {
+    let line = lines.lines().find(|line| line.split(' ').next() == Some(about))?;
+    line.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn both_formats_and_the_status_say_the_same() {
+    let (kv, json) = (doctor(&[]), doctor(&["--format", "json"]));
+    assert_eq!(kv.status.code(), json.status.code());
+    let lines = text(&kv.stdout);
+    let json: Json = serde_json::from_slice(&json.stdout).expect("JSON");
+
+    let verdict = found(lines, "verdict", "verdict").expect("a verdict");
+    assert_eq!(json["verdict"], verdict);
+    let status = ["full", "degraded", "unable"].iter().position(|name| *name == verdict);
+    assert_eq!(kv.status.code(), status.map(|status| status as i32));
+
+    assert_eq!(
+        json["attachment"]["source"],
+        found(lines, "attached", "source").expect("as root a stream can be opened")
+    );
+    let passed_over: Vec<_> = json["attachment"]["passed_over"].as_array().expect("a list").iter().collect();
+    assert_eq!(lines.lines().filter(|line| line.starts_with("passed_over ")).count(), passed_over.len());
+    assert!(json["attachment"]["unobservable"]["synack_failures"].is_string());
+    assert_eq!(json["available"]["btf"]["available"], true);
+    assert_eq!(json["capabilities"]["CAP_SYS_ADMIN"], true);
+    assert!(lines.lines().all(|line| line.split(' ').skip(1).all(|pair| pair.matches('=').count() == 1)), "{lines}");
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn without_capabilities_it_is_unable_and_says_which() {
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs", env!("CARGO_BIN_EXE_doctor")]);
+    let output = run(&mut setpriv);
+    let lines = text(&output.stdout);
+    assert_eq!((output.status.code(), found(lines, "verdict", "verdict")), (Some(2), Some("unable")), "{lines}");
+    assert_eq!(found(lines, "capability", "held"), Some("no"));
+    assert!(found(lines, "unable", "why").is_some_and(|why| why.contains("CAP_BPF")), "{lines}");
+}
+
+#[test]
+fn what_it_does_not_know_is_an_error() {
+    for arguments in [&["--format", "xml"][..], &["what"]] {
+        let output = doctor(arguments);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""), "{arguments:?}");
+        assert!(text(&output.stderr).starts_with("doctor: "), "{arguments:?}");
+    }
+    assert!(text(&doctor(&["--help"]).stdout).contains("usage: doctor"));
+}

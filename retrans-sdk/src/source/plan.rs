@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The ways to attach, best first, and which of them a kernel's BTF admits. What it admits may still be refused.
+
+use std::collections::BTreeMap;
+
+use libbpf_rs::btf::Btf;
+
+use super::btf::{self, ThirdArgument, third_argument};
+use crate::error::Error;
+use crate::table::UNKNOWN_BASE as UNKNOWN;
+use crate::{AttachSource, RetransResult};
+
+/// What a kernel's BTF tells.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) third: ThirdArgument,
+    /// Whether both functions are there to be attached to.
+    functions: bool,
+    /// And those where memory runs out.
+    sites: bool,
+    pub(super) has_cookie_helper: bool,
+}
+
+impl Kernel {
+    pub(super) fn read(btf: &Btf<'_>) -> Result<Self, Error> {
+        btf::tracepoint(btf, "tcp_retransmit_synack")?;
+        let has = |names: [&str; 2]| names.into_iter().all(|name| btf::has_function(btf, name));
+        Ok(Self {
+            third: third_argument(btf)?,
+            functions: has(["tcp_retransmit_skb", "__tcp_retransmit_skb"]),
+            sites: has(["tcp_trim_head", "tcp_fragment"]),
+            has_cookie_helper: btf::has_cookie_helper(btf),
+        })
+    }
+
+    /// All ways, best first: for each why BTF does not admit it, or how it would be done.
+    pub(super) fn ways(&self) -> Vec<(Way, Result<Plan, String>)> {
+        use AttachSource::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
+        [
+            (TpEnum, Some(Fexit)),
+            (TpEnum, Some(Kretprobe)),
+            (TpEnum, None),
+            (TpErr, Some(Fexit)),
+            (TpErr, None),
+            (Fexit, None),
+            (Kretprobe, None),
+            (TpSuccess, None),
+        ]
+        .into_iter()
+        .map(|(source, companion)| {
+            let way = Way { source, companion };
+            (way, self.plan(way))
+        })
+        .collect()
+    }
+
+    fn plan(&self, way: Way) -> Result<Plan, String> {
+        let Way { source, companion } = way;
+        let mut enumerators = Enumerators::default();
+        match (source, &self.third) {
+            (AttachSource::TpEnum, ThirdArgument::Enum { name, members }) => {
+                enumerators = Enumerators::by_name(members);
+                if enumerators.known == 0 {
+                    return Err(format!("no enumerator of the tracepoint's enum {name} has a name that is known"));
+                }
+            }
+            (AttachSource::TpErr, ThirdArgument::Err) | (AttachSource::TpSuccess, ThirdArgument::Absent) => {}
+            (AttachSource::Fexit | AttachSource::Kretprobe, _) => {}
+            (_, third) => return Err(format!("the tracepoint's third argument is {third}")),
+        }
+        let fexit = source == AttachSource::Fexit || companion == Some(AttachSource::Fexit);
+        if fexit && !self.functions {
+            return Err("BTF lacks tcp_retransmit_skb or __tcp_retransmit_skb".to_owned());
+        }
+        // What fexit is to a tracepoint that has the error number already.
+        if (source, companion) == (AttachSource::TpErr, Some(AttachSource::Fexit)) && !self.sites {
+            return Err("BTF lacks tcp_trim_head or tcp_fragment".to_owned());
+        }
+        Ok(Plan { way, sites: fexit && self.sites, enumerators, has_cookie_helper: self.has_cookie_helper })
+    }
+}
+
+/// A source, and what is attached beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) source: AttachSource,
+    pub(super) companion: Option<AttachSource>,
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.companion {
+            Some(companion) => write!(f, "{}+{companion}", self.source),
+            None => write!(f, "{}", self.source),
+        }
+    }
+}
+
+/// A way that BTF admits, with all it takes.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) way: Way,
+    /// Whether the functions at which memory runs out are attached to as well.
+    pub(super) sites: bool,
+    pub(super) enumerators: Enumerators,
+    pub(super) has_cookie_helper: bool,
+}
+
+/// As many as the kernel side tells apart (`RETRANS_MAX_ENUMERATORS`).
+pub(super) const MAX_ENUMERATORS: usize = 32;
+
+/// What the kernel's enumerators mean, by name, for their numbers moved between the versions of the proposal.
+#[derive(Debug, Default)]
+pub(super) struct Enumerators {
+    /// By the kernel's number: the table's number, or `RETRANS_RESULT_UNKNOWN` and the kernel's.
+    pub(super) results: [u32; MAX_ENUMERATORS],
+    /// The kernel's names of those that the table lacks, by the number that their events carry.
+    pub(super) unknown: BTreeMap<u32, String>,
+    known: usize,
+}
+
+/// Names by which a version of the proposal called something that the table has under another.
+const OTHER_NAMES: [(&str, RetransResult); 2] = [
+    // v4: one for all sites.
+    ("TCP_RETRANS_NOMEM", RetransResult::Nomem),
+    // v1: "terminated unexpectedly", which later versions call the default.
+    ("TCP_RETRANS_QUIT_UNDEFINED", RetransResult::ErrDefault),
+];
+
+impl Enumerators {
+    fn by_name(members: &[(String, i64)]) -> Self {
+        let mut all = Self { results: std::array::from_fn(|number| UNKNOWN | number as u32), ..Self::default() };
+        for (name, number) in members {
+            let number = *number as u32 & 0xffff;
+            let of_the_table = RetransResult::ALL.iter().find(|entry| entry.c_name == Some(name.as_str()));
+            let of_another = || OTHER_NAMES.iter().find(|(other, _)| other == name);
+            let known = of_the_table.map(|entry| entry.number).or_else(|| of_another().map(|(_, result)| result.raw()));
+            match (known, all.results.get_mut(number as usize)) {
+                (Some(known), Some(result)) => {
+                    *result = known;
+                    all.known += 1;
+                }
+                _ => {
+                    all.unknown.insert(UNKNOWN | number, name.clone());
+                }
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::testing::{Made, kernel};
+
+    fn ways_of(source: &str) -> Vec<(String, Result<Plan, String>)> {
+        let btf = btf::read(Made::object(source).as_path()).expect("BTF");
+        let kernel = Kernel::read(&btf).expect("a kernel");
+        kernel.ways().into_iter().map(|(way, plan)| (way.to_string(), plan)).collect()
+    }
+
+    fn admitted(source: &str) -> Vec<String> {
+        ways_of(source).into_iter().filter(|(_, plan)| plan.is_ok()).map(|(way, _)| way).collect()
+    }
+
+    const FUNCTIONS: &str =
+        "int tcp_retransmit_skb(long sk) { return 0; } int __tcp_retransmit_skb(long sk) { return 0; }";
+    const SITES: &str = "int tcp_trim_head(long sk) { return 0; } int tcp_fragment(long sk) { return 0; }";
+
+    #[test]
+    fn the_third_argument_and_the_functions_decide() {
+        assert_eq!(admitted(&kernel(Some("int"))), ["tp_err", "kretprobe"]);
+        assert_eq!(admitted(&kernel(None)), ["kretprobe", "tp_success"]);
+        let with = |third, more: &str| format!("{}{more}", kernel(third));
+        assert_eq!(admitted(&with(None, FUNCTIONS)), ["fexit", "kretprobe", "tp_success"]);
+        assert_eq!(admitted(&with(Some("int"), FUNCTIONS)), ["tp_err", "fexit", "kretprobe"]);
+        let both = format!("{FUNCTIONS}{SITES}");
+        assert_eq!(admitted(&with(Some("int"), &both)), ["tp_err+fexit", "tp_err", "fexit", "kretprobe"]);
+        let proposal = Some("enum tcp_retransmit_quit_reason");
+        let expected = ["tp_enum+fexit", "tp_enum+kretprobe", "tp_enum", "fexit", "kretprobe"];
+        assert_eq!(admitted(&with(proposal, FUNCTIONS)), expected);
+        // It cannot be read, and whatever else there is can.
+        assert_eq!(admitted(&with(Some("void *"), FUNCTIONS)), ["fexit", "kretprobe"]);
+    }
+
+    #[test]
+    fn the_sites_are_told_where_their_functions_are() {
+        let sites = |more: &str| -> Vec<_> {
+            let ways = ways_of(&format!("{}{FUNCTIONS}{more}", kernel(None)));
+            ways.into_iter().filter_map(|(way, plan)| Some((way, plan.ok()?.sites))).collect()
+        };
+        let expected =
+            |fexit| [("fexit", fexit), ("kretprobe", false), ("tp_success", false)].map(|(w, s)| (w.to_owned(), s));
+        assert_eq!(sites(""), expected(false));
+        assert_eq!(sites(SITES), expected(true));
+    }
+
+    #[test]
+    fn what_is_not_admitted_says_why() {
+        let ways = ways_of(&kernel(None));
+        let why = |wanted: &str| {
+            let (_, plan) = ways.iter().find(|(way, _)| way == wanted).expect("a way");
+            plan.as_ref().expect_err("not admitted").clone()
+        };
+        assert_eq!(why("tp_err"), "the tracepoint's third argument is absent");
+        assert_eq!(why("tp_enum"), "the tracepoint's third argument is absent");
+        assert_eq!(why("fexit"), "BTF lacks tcp_retransmit_skb or __tcp_retransmit_skb");
+        let ways = ways_of(&kernel(Some("int")));
+        let (_, plan) = ways.last().expect("tp_success is the last");
+        assert_eq!(plan.as_ref().expect_err("every attempt is reported"), "the tracepoint's third argument is int err");
+    }
+
+    #[test]
+    fn enumerators_go_by_name() {
+        let of = |members: &[(&str, i64)]| {
+            Enumerators::by_name(
+                &members.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect::<Vec<_>>(),
+            )
+        };
+        // v4's numbers: 4 is not the table's 4.
+        let v4 = of(&[
+            ("TCP_RETRANS_ERR_DEFAULT", 0),
+            ("TCP_RETRANS_SUCCESS", 1),
+            ("TCP_RETRANS_IN_HOST_QUEUE", 2),
+            ("TCP_RETRANS_END_SEQ_ERROR", 3),
+            ("TCP_RETRANS_NOMEM", 4),
+            ("TCP_RETRANS_ROUTE_FAIL", 5),
+            ("TCP_RETRANS_RCV_ZERO_WINDOW", 6),
+        ]);
+        assert_eq!(v4.results[..8], [0, 1, 2, 3, 128, 7, 8, UNKNOWN | 7]);
+        assert!(v4.unknown.is_empty());
+        // v1's 0 is success.
+        let v1 = of(&[("TCP_RETRANS_SUCCESS", 0), ("TCP_RETRANS_QUIT_UNDEFINED", 9)]);
+        assert_eq!((v1.results[0], v1.results[9]), (1, 0));
+        // One that the table lacks is never taken for one that it has, and keeps its name.
+        let newer = of(&[("TCP_RETRANS_SUCCESS", 0), ("TCP_RETRANS_LATER", 1), ("TCP_RETRANS_FAR", 40)]);
+        assert_eq!(newer.results[..2], [1, UNKNOWN | 1]);
+        assert_eq!(newer.unknown[&(UNKNOWN | 1)], "TCP_RETRANS_LATER");
+        assert_eq!(newer.unknown[&(UNKNOWN | 40)], "TCP_RETRANS_FAR");
+        assert_eq!(RetransResult::from_raw(UNKNOWN | 40).to_string(), "k40");
+        assert_eq!(of(&[("SOMETHING_ELSE", 0)]).known, 0);
+    }
+
+    #[test]
+    fn a_kernel_without_the_tracepoint_is_told_so() {
+        let btf = btf::read(Made::object("volatile int one;").as_path()).expect("BTF");
+        let error = Kernel::read(&btf).expect_err("there is no tracepoint in it");
+        assert_eq!(error.kind(), crate::ErrorKind::NoTracepoint);
+        assert!(error.to_string().contains("tcp:tcp_retransmit_"), "{error}");
+        let error = btf::read(Path::new("/nonexistent/btf")).expect_err("there is no such file");
+        assert_eq!(error.kind(), crate::ErrorKind::NoBtf);
+        let text = error.to_string();
+        assert!(text.contains("/nonexistent/btf") && text.contains("CONFIG_DEBUG_INFO_BTF"), "{text}");
+    }
+
+    #[test]
+    fn the_cookie_helper_is_used_where_btf_has_it() {
+        let has = |source: &str| {
+            let btf = btf::read(Made::object(source).as_path()).expect("BTF");
+            Kernel::read(&btf).expect("a kernel").has_cookie_helper
+        };
+        // Linux 5.10 has the ones of other program types only.
+        let old = format!("{} long bpf_get_socket_cookie_sock(long r1) {{ return r1; }}", kernel(None));
+        assert!(!has(&old));
+        assert!(has(&format!("{old} long bpf_get_socket_ptr_cookie(long r1) {{ return r1; }}")));
+    }
+}

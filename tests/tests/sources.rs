@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every source that can be forced here gives the same events, and every other says why not.
+
+use retrans_sdk::{AttachSource, ErrorKind, Failures, Stream, Unobservable};
+use retrans_tests::{
+    Context, Discard, Family, Hold, Outcome, Refusal, Result, RouteFault, TraceInstance, Trial, WindowFault, privilege,
+};
+
+/// Each result, each kind, each way on which an attempt begins and ends.
+const OUTCOMES: [Outcome; 12] = [
+    Outcome::Rto,
+    Outcome::Tlp,
+    Outcome::Fast,
+    Outcome::Syn,
+    Outcome::Synack,
+    Outcome::MtuCut,
+    Outcome::InHostQueue(Hold::Qdisc),
+    Outcome::RouteFail(RouteFault::Prohibit),
+    Outcome::RcvZeroWindow(WindowFault::Peer),
+    Outcome::FragNomem,
+    Outcome::Denied(Refusal::Drop),
+    Outcome::XmitDrop(Discard::Qdisc),
+];
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn each_gives_the_same_or_says_why_not() -> Result<()> {
+    privilege::check()?;
+    let mut opened = 0;
+    for source in AttachSource::ALL.iter().map(|entry| entry.variant) {
+        match Stream::builder().source(source).open() {
+            Ok(mut stream) => {
+                opened += 1;
+                assert_eq!(stream.source(), source);
+                run_all(&mut stream)?;
+                let observed = source.observes_failures();
+                assert_eq!(matches!(stream.stats().failures, Failures::Observed(1..)), observed, "{source}");
+                assert_eq!(stream.stats().failures == Failures::Unobservable, !observed, "{source}");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::SourceUnavailable, "{source}: {error}");
+                let begin = format!("the source {source} is not to be had here: {source}");
+                assert!(error.to_string().starts_with(&begin), "{error}");
+            }
+        }
+    }
+    assert!(opened > 0, "no source at all");
+    Ok(())
+}
+
+fn run_all(stream: &mut Stream) -> Result<()> {
+    let all: Vec<_> = OUTCOMES.iter().enumerate().map(|(at, outcome)| (*outcome, Family::ALL[at % 3])).collect();
+    for trial in Trial::run(stream, &mut TraceInstance::new()?, &all, |_| {})? {
+        match trial.verify() {
+            // It may be the kernel that kept the programs from running.
+            Err(_) if trial.was_disturbed() => Trial::undisturbed(trial.outcome, trial.family)?.verify(),
+            verified => verified,
+        }
+        .with_context(|| format!("from {}", stream.attachment()))?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn the_best_is_taken_and_the_better_ones_are_named() -> Result<()> {
+    privilege::check()?;
+    let stream = Stream::builder().open().context("cannot open a stream")?;
+    let attachment = stream.attachment();
+    assert_eq!(attachment.source, stream.source());
+    // Nothing that was passed over can be had when it is asked for alone, unless it is the same with more beside it.
+    for passed_over in &attachment.passed_over {
+        let (source, companion) =
+            passed_over.way.split_once('+').map_or((&*passed_over.way, None), |(s, c)| (s, Some(c)));
+        let source: AttachSource = source.parse().context("not a source")?;
+        assert!(!passed_over.why.is_empty() && !passed_over.why.contains('\n'), "{passed_over}");
+        assert!(companion.is_some() || Stream::builder().source(source).open().is_err(), "{passed_over}");
+    }
+    let unobservable: Vec<_> = attachment.unobservable().collect();
+    assert_eq!(unobservable.last(), Some(&Unobservable::SynackFailures));
+    assert_eq!(unobservable.contains(&Unobservable::Failures), !attachment.observes_failures());
+    assert_eq!(unobservable.contains(&Unobservable::Err), !attachment.observes_err());
+    Ok(())
+}
