@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 
-# What a bare Debian or Ubuntu lacks to build, and to make namespaces with traffic in them.
-PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev iproute2 nftables
+# What a bare Debian or Ubuntu lacks to build,
+BUILD_PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev
+# and to make namespaces with traffic in them, which takes root anyway.
+LAB_PACKAGES := iproute2 nftables
 LINT_PACKAGES := clang-format
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -10,7 +12,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'
 AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO) -E")
 
 CAN_BE_ROOT := [ -z "$(SUDO)" ] || $(SUDO) true
-DEMO := cargo run --locked --release --quiet --package retrans-examples --bin demo
+DEMO = cargo run --locked --release --quiet --package retrans-examples --bin demo -- $(if $(filter required,$(LIVE)),--live)
 
 # `make test LIVE=required` fails where the live tests cannot run.
 LIVE ?= if-possible
@@ -29,8 +31,11 @@ help:
 	@echo "make deny          licences and sources of all dependencies"
 	@echo "make package       both crates as they would be published, each built alone"
 
+.PHONY: build-deps
+build-deps: ; @$(call install,$(BUILD_PACKAGES))
+
 .PHONY: deps
-deps: ; @$(call install,$(PACKAGES))
+deps: ; @$(call install,$(BUILD_PACKAGES) $(LAB_PACKAGES))
 
 .PHONY: lint-deps
 lint-deps: ; @$(call install,$(LINT_PACKAGES))
@@ -51,15 +56,18 @@ define install
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null
 endef
 
+# Without root it is a replay; with LIVE=required that is a failure.
 .PHONY: demo
-demo: deps
+demo: build-deps
 	cargo build --locked --release --package retrans-examples
-	@if $(CAN_BE_ROOT); then $(AS_ROOT) $(DEMO); else $(DEMO); fi
+	@if $(CAN_BE_ROOT); then $(MAKE) --no-print-directory deps && $(AS_ROOT) $(DEMO); else $(DEMO); fi
 
 # What the demo replays for those who may not.
 .PHONY: recording
 recording: deps
-	$(AS_ROOT) $(DEMO) -- --record examples/recordings/lab.kv
+	cargo build --locked --release --package retrans-examples
+	$(AS_ROOT) $(DEMO) --record examples/recordings/lab.kv
+	$(SUDO) chown --reference=README.md examples/recordings/lab.kv
 
 .PHONY: test
 test: deps

@@ -12,9 +12,13 @@ cd "$(dirname "$0")/.."
 
 [ "$(id -u)" = 0 ] || { echo "fresh-machine: needs root" >&2; exit 2; }
 [ $# -gt 0 ] || { sed -n 's/^# usage: /usage: /p' "$0" >&2; exit 2; }
-for program in debootstrap wget unshare; do
+for program in debootstrap git rustc unshare wget; do
 	command -v "$program" >/dev/null || { echo "fresh-machine: needs $program" >&2; exit 2; }
 done
+
+# Looked at here, where a failure ends this: in a folder's place, nothing would be all of this machine.
+toolchain=$(rustc --print sysroot)
+[ -x "$toolchain/bin/rustc" ] || { echo "fresh-machine: no toolchain in '$toolchain'" >&2; exit 2; }
 
 # As they stand there: lines of its shell blocks that a newcomer would type.
 mapfile -t commands < <(sed -n '/^```sh$/,/^```$/{/^make /p}' README.md)
@@ -41,7 +45,9 @@ bootstrap() {
 	local suite=$1 root=$2 options=() script=/usr/share/debootstrap/scripts/$1
 	! is_ubuntu "$suite" || options=(--components=main,universe)
 	[ -e "$script" ] || { is_ubuntu "$suite" && script=${script%/*}/gutsy || script=${script%/*}/sid; }
-	debootstrap --variant=minbase --include=sudo,ca-certificates,make "${options[@]}" \
+	# In a mount namespace of its own, so that however it ends nothing stays mounted.
+	unshare --mount --propagation private \
+		debootstrap --variant=minbase --include=sudo,ca-certificates,make "${options[@]}" \
 		"$suite" "$root" "$(mirror_of "$suite")" "$script"
 }
 
@@ -54,28 +60,37 @@ furnish() {
 	chroot "$root" useradd --create-home --shell /bin/bash user
 	echo 'user ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/user"
 	mkdir -p "$root/opt/rust"
-	cp -a "$(rustc --print sysroot)/." "$root/opt/rust/"
-	git -c safe.directory="*" clone --quiet --no-hardlinks . "$root/home/user/retrans"
+	cp -a "$toolchain/." "$root/opt/rust/"
+	# The checkout may be another user's, which git believes of no more than a file.
+	printf '[safe]\n\tdirectory = *\n' >"$work/gitconfig"
+	GIT_CONFIG_GLOBAL=$work/gitconfig git clone --quiet --no-hardlinks . "$root/home/user/retrans"
 	chroot "$root" chown -R user: /home/user/retrans
 }
 
+# Runs a README's command as the user; fails also if it did less than it could.
+run() {
+	local suite=$1 root=$2 command=$3 start=$SECONDS status=0 out=$work/$1.out
+	echo "### $suite: $command"
+	unshare --mount --propagation private sh -euc '
+		mount -t proc proc "$1/proc"
+		mount --rbind /sys "$1/sys"
+		mount --rbind /dev "$1/dev"
+		exec chroot "$1" su - user -c "PATH=/opt/rust/bin:\$PATH; cd retrans && $2"
+	' sh "$root" "$command" </dev/null >"$out" 2>&1 || status=$?
+	cat "$out"
+	if [ "$status" = 0 ] && grep -q '^REPLAY\|NOT RUN' "$out"; then
+		status="0, but not live"
+	fi
+	echo "### $suite: $command: exit $status after $((SECONDS - start)) s" | tee -a "$summary"
+	[ "$status" = 0 ]
+}
+
 try() {
-	local suite=$1 root=$2
-	bootstrap "$suite" "$root" || return 1
-	furnish "$root" || return 1
-	local command start status=0 failed=0
+	local suite=$1 root=$2 command failed=0
+	bootstrap "$suite" "$root"
+	furnish "$root"
 	for command in "${commands[@]}"; do
-		start=$SECONDS
-		echo "### $suite: $command"
-		# In a mount namespace of its own, so that however it ends nothing stays mounted.
-		unshare --mount --propagation private sh -euc '
-			mount -t proc proc "$1/proc"
-			mount --rbind /sys "$1/sys"
-			mount --rbind /dev "$1/dev"
-			exec chroot "$1" su - user -c "PATH=/opt/rust/bin:\$PATH; cd retrans && $2"
-		' sh "$root" "$command" </dev/null && status=0 || status=$?
-		[ "$status" = 0 ] || failed=1
-		echo "### $suite: $command: exit $status after $((SECONDS - start)) s" | tee -a "$summary"
+		run "$suite" "$root" "$command" || failed=1
 	done
 	return "$failed"
 }
@@ -84,15 +99,24 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/fresh-machine.XXXXXX")
 summary=$work/summary
 # --one-file-system: should something be mounted there after all, it is not ours to delete.
 trap 'rm -rf --one-file-system "$work"/root-*' EXIT
-failed=0
+failed=0 tried=0
 for suite in "$@"; do
-	if ! wget --quiet --spider --tries 1 --timeout 20 "$(mirror_of "$suite")/dists/$suite/Release"; then
+	status=0
+	wget --quiet --spider --tries 1 --timeout 20 "$(mirror_of "$suite")/dists/$suite/Release" || status=$?
+	if [ "$status" = 8 ]; then
+		echo "### $suite: FAILED: the archive has no such suite" | tee -a "$summary"
+		failed=1
+		continue
+	elif [ "$status" != 0 ]; then
 		echo "### $suite: NOT TRIED: its archive cannot be reached" | tee -a "$summary"
 		continue
 	fi
-	try "$suite" "$work/root-$suite" >"$work/$suite.log" 2>&1 || { failed=1; echo "### $suite: FAILED" >>"$summary"; }
+	tried=$((tried + 1))
+	# In a shell of its own, and not as a condition, so that it ends at the first step that fails.
+	(set -e; try "$suite" "$work/root-$suite") >"$work/$suite.log" 2>&1 &
+	wait $! || { failed=1; echo "### $suite: FAILED" >>"$summary"; }
 	rm -rf --one-file-system "$work/root-$suite"
 done
 cat "$summary"
 echo "logs: $work"
-exit "$failed"
+[ "$tried" -gt 0 ] && [ "$failed" = 0 ]

@@ -19,7 +19,15 @@ use crate::{Context, Error, Result};
 /// # Errors
 /// When it cannot be started, takes longer than [`PATIENCE`], or fails; the error holds the command line, the status and
 /// what it wrote to standard error.
-pub fn run(mut command: Command) -> Result<String> {
+pub fn run(command: Command) -> Result<String> {
+    run_within(PATIENCE, command)
+}
+
+/// As [`run`], with a deadline of its own.
+///
+/// # Errors
+/// As there.
+pub fn run_within(limit: Duration, mut command: Command) -> Result<String> {
     let line = describe(&command);
     // Files in memory rather than pipes: a program can fill them without anyone reading, so nothing can deadlock.
     let (out, err) = (scratch()?, scratch()?);
@@ -31,13 +39,13 @@ pub fn run(mut command: Command) -> Result<String> {
         .spawn()
         .with_context(|| format!("cannot run `{line}`"))?;
     let pid = Pid::from_child(&child);
-    let ended = pidfd_open(pid, PidfdFlags::empty()).and_then(|pidfd| ends_within(&pidfd, PATIENCE));
+    let ended = pidfd_open(pid, PidfdFlags::empty()).and_then(|pidfd| ends_within(&pidfd, limit));
     if !matches!(ended, Ok(true)) {
         let _ = child.kill();
     }
     let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
     if !ended.with_context(|| format!("cannot wait for `{line}`"))? {
-        return Err(Error::new(format!("`{line}` did not end within {PATIENCE:?}: {}", contents(&err))));
+        return Err(Error::new(format!("`{line}` did not end within {limit:?}: {}", contents(&err))));
     }
     if !status.success() {
         return Err(Error::new(format!("`{line}` failed ({status}): {}", contents(&err).trim())));

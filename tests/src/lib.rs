@@ -29,6 +29,7 @@
 pub mod command;
 pub mod error;
 pub mod fault;
+pub mod matrix;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

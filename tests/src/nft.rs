@@ -38,7 +38,7 @@ impl Packets {
         Self::at(Place::Output)
     }
 
-    /// Every TCP packet that leaves by the link of a pair, below IP and after the qdisc was chosen. Dropped there, the
+    /// Every TCP packet that leaves by the link of a pair, below IP and before a qdisc is chosen. Dropped there, the
     /// sender is told NET_XMIT_DROP. Takes Linux 5.16.
     pub fn egress() -> Self {
         Self::at(Place::Egress)
@@ -76,12 +76,6 @@ impl Packets {
     /// Only packets of at least so many bytes, IP header included.
     pub fn at_least(self, bytes: u32) -> Self {
         self.and(format!("meta length >= {bytes}"))
-    }
-
-    /// Only from sockets with this SO_MARK; on output and egress. Setting the mark is then what starts the fault, at
-    /// once and for one socket, without a process to start.
-    pub fn mark(self, mark: u32) -> Self {
-        self.and(format!("meta mark {mark:#x}"))
     }
 
     /// Of the packets that meet the other conditions only the `index`-th, from 0, and never another.

@@ -122,11 +122,15 @@ impl Pair {
 
     /// The prefix of the pair's addresses, as its route has it.
     pub(crate) fn prefix(&self, family: Family) -> IpAddr {
-        let address = self.client.addr(family).to_canonical();
-        match address {
-            IpAddr::V4(a) => Ipv4Addr::from_bits(a.to_bits() & u32::MAX << (32 - PREFIX_V4)).into(),
-            IpAddr::V6(a) => Ipv6Addr::from_bits(a.to_bits() & u128::MAX << (128 - PREFIX_V6)).into(),
-        }
+        prefix_of(self.client.addr(family))
+    }
+
+    /// The shortest retransmission time-out of connections that the client makes from now on, in the words of `ip route`.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub(crate) fn set_rto_min(&self, family: Family, words: &str) -> Result<()> {
+        batch(self.client(), &[format!("{} {words}", self.client.connected_route(family))])
     }
 
     /// Enters the addresses and neighbours of both sides again, as they were in the beginning.
@@ -173,6 +177,15 @@ impl Host {
         }
     }
 
+    /// The route that comes with an address, which does not come back with it once it was deleted.
+    fn connected_route(&self, family: Family) -> String {
+        let prefix = prefix_of(self.addr(family));
+        match family {
+            Family::V6 => format!("route replace {prefix}/{PREFIX_V6} dev {LINK} proto kernel metric 256"),
+            _ => format!("route replace {prefix}/{PREFIX_V4} dev {LINK} proto kernel scope link src {}", self.v4),
+        }
+    }
+
     fn address(&self, peer: &Host) -> Result<()> {
         batch(
             &self.ns,
@@ -181,10 +194,20 @@ impl Host {
                 format!("addr replace {}/{} dev {LINK}", self.v4, PREFIX_V4),
                 format!("addr replace {}/{} dev {LINK} nodad", self.v6, PREFIX_V6),
                 format!("link set {LINK} up"),
+                self.connected_route(Family::V4),
+                self.connected_route(Family::V6),
                 format!("neigh replace {} lladdr {} dev {LINK} nud permanent", peer.v4, peer.mac),
                 format!("neigh replace {} lladdr {} dev {LINK} nud permanent", peer.v6, peer.mac),
             ],
         )
+    }
+}
+
+/// What addresses of a pair have in common, on the wire.
+fn prefix_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(a) => Ipv4Addr::from_bits(a.to_bits() & u32::MAX << (32 - PREFIX_V4)).into(),
+        IpAddr::V6(a) => Ipv6Addr::from_bits(a.to_bits() & u128::MAX << (128 - PREFIX_V6)).into(),
     }
 }
 

@@ -2,7 +2,7 @@
 //! Telling that a network namespace is no more.
 
 use crate::wait::{PATIENCE, wait_for};
-use crate::{Netns, Result};
+use crate::{Error, Netns, Result};
 
 const LINK: &str = "tether";
 
@@ -33,8 +33,16 @@ impl Tether {
     }
 
     /// Whether the namespace is there.
-    pub fn is_tied(&self) -> bool {
-        self.ns.link_index(LINK).is_ok()
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub fn is_tied(&self) -> Result<bool> {
+        // A list, for an error of looking the name up would be taken for its absence.
+        let links = self.ns.command("ip", &["-o", "link"])?;
+        if !links.contains(" lo:") {
+            return Err(Error::new(format!("no list of links: {links}")));
+        }
+        Ok(links.contains(&format!(" {LINK}@")))
     }
 
     /// Returns once the namespace is gone.
@@ -42,6 +50,6 @@ impl Tether {
     /// # Errors
     /// When it is still there after [`PATIENCE`].
     pub fn wait_until_cut(&self) -> Result<()> {
-        wait_for("the end of a namespace", PATIENCE, || Ok((!self.is_tied()).then_some(())))
+        wait_for("the end of a namespace", PATIENCE, || Ok((!self.is_tied()?).then_some(())))
     }
 }

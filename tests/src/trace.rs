@@ -8,9 +8,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{Context, Error, Result, tracefs};
 
@@ -18,8 +20,8 @@ mod line;
 
 pub use line::{TraceEvent, Tracepoint};
 
-/// Of the buffer of each CPU. An event takes about a hundred bytes.
-const BUFFER_KB: &str = "4096";
+/// Of the buffers of all CPUs together. An event takes about a hundred bytes.
+const BUFFERS_KB: usize = 64 * 1024;
 
 /// Removes the directory named by its argument from where it stands, once its standard input is closed: by us, or by the
 /// kernel however we end. It is busy for as long as anyone, a file indexer say, has a file of it open.
@@ -55,7 +57,15 @@ impl TraceInstance {
     pub fn new() -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let instances = tracefs::root()?.join("instances");
-        let name = format!("retrans-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // Instances are everybody's: a process of another PID namespace may have our number.
+        let now = clock_gettime(ClockId::Boottime);
+        let name = format!(
+            "retrans-{}-{}-{}{:09}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed),
+            now.tv_sec,
+            now.tv_nsec
+        );
         let directory = instances.join(&name);
         // First the keeper, so that there is no moment in which the instance has none.
         let keeper = Command::new("sh")
@@ -69,8 +79,13 @@ impl TraceInstance {
             .spawn()
             .with_context(|| format!("cannot run `sh` in {instances:?}"))?;
         let mut instance = Self { directory, pipe: None, keeper, partial: Vec::new() };
-        fs::create_dir(&instance.directory).with_context(|| format!("cannot make {:?}", instance.directory))?;
-        instance.write("buffer_size_kb", BUFFER_KB)?;
+        if let Err(error) = fs::create_dir(&instance.directory) {
+            // If there is one, it is not ours to be removed.
+            let _ = instance.keeper.kill();
+            return Err(error).with_context(|| format!("cannot make {:?}", instance.directory));
+        }
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        instance.write("buffer_size_kb", &(BUFFERS_KB / cpus).clamp(256, 4096).to_string())?;
         instance.write("trace_clock", "boot")?;
         for tracepoint in Tracepoint::ALL {
             instance.write(&format!("events/tcp/{tracepoint}/enable"), "1")?;
@@ -84,6 +99,16 @@ impl TraceInstance {
     /// Where it is under tracefs.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Whether the text has `err`, and so the attempts that failed (Linux 6.17, and backports); else it has successes only.
+    ///
+    /// # Errors
+    /// When the format cannot be read.
+    pub fn prints_err(&self) -> Result<bool> {
+        let path = self.directory.join(format!("events/tcp/{}/format", Tracepoint::RetransmitSkb));
+        let format = fs::read_to_string(&path).with_context(|| format!("cannot read {path:?}"))?;
+        Ok(format.contains("int err;"))
     }
 
     /// The events that came since the last call, at once.
@@ -121,7 +146,7 @@ impl TraceInstance {
                 let lines: Vec<_> = events.iter().map(|e| e.line.as_str()).collect();
                 return Err(Error::new(format!("not seen in the trace within {limit:?}, but:\n{}", lines.join("\n"))));
             }
-            std::thread::sleep(Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
             events.append(&mut self.read()?);
         }
         Ok(events)

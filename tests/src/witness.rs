@@ -7,12 +7,31 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use retrans_sdk::table::ReasonTable;
-use retrans_sdk::{Event, RetransKind};
+use retrans_sdk::{Event, RetransKind, Stream};
 
 use crate::observe::{ends, reaches_transmit};
-use crate::{Counters, Error, Result, TraceEvent, Tracepoint};
+use crate::{Counters, Error, Result, TraceEvent, TraceInstance, Tracepoint};
 
 type Connection = (SocketAddr, SocketAddr);
+
+/// Who tells of attempts that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failures {
+    /// The stream does, by its source.
+    pub streamed: bool,
+    /// The kernel's text does; where it does not, it has no `err` either.
+    pub printed: bool,
+}
+
+impl Failures {
+    /// What stream and text of the running kernel tell.
+    ///
+    /// # Errors
+    /// When the text's format cannot be read.
+    pub fn told_by(stream: &Stream, trace: &TraceInstance) -> Result<Self> {
+        Ok(Self { streamed: stream.source().observes_failures(), printed: trace.prints_err()? })
+    }
+}
 
 /// What both stream and text tell of one attempt, beside whose it is.
 type Told = (Tracepoint, Option<String>, Option<String>, Option<i32>);
@@ -20,14 +39,26 @@ type Told = (Tracepoint, Option<String>, Option<String>, Option<i32>);
 /// Whether the kernel's text has the same attempts as the stream: of each connection as many, in the same order, with the
 /// same tracepoint, family, state and `err`, and at the same times but for one and the same offset between the clocks.
 ///
+/// Where only one of them tells of failures, the successes are held against each other. Linux 5.10 prints no family.
+///
 /// # Errors
 /// What differs, with all lines of both.
-pub fn text_agrees(events: &[Event], traced: &[TraceEvent]) -> Result<()> {
+pub fn text_agrees(events: &[Event], traced: &[TraceEvent], failures: Failures) -> Result<()> {
+    let succeeded = |err: Option<i32>| matches!(err, None | Some(0));
+    let events: Vec<Event> = events.iter().filter(|event| failures.printed || succeeded(event.err)).copied().collect();
+    let traced: Vec<TraceEvent> =
+        traced.iter().filter(|event| failures.streamed || succeeded(event.err)).cloned().collect();
+    let (events, traced) = (&events[..], &traced[..]);
+    let has_family = traced.iter().any(|event| event.family.is_some());
+    let printed = |event| {
+        let (connection, (tracepoint, family, state, err)) = of_event(event);
+        (connection, (tracepoint, family.filter(|_| has_family), state, err.filter(|_| failures.printed)))
+    };
     let both = || -> String {
         let ours = events.iter().map(|event| format!("{event}\n"));
         ours.chain(traced.iter().map(|event| format!("{}\n", event.line))).collect()
     };
-    let (streamed, witnessed) = (account(events.iter().map(of_event)), account(traced.iter().map(of_trace)));
+    let (streamed, witnessed) = (account(events.iter().map(printed)), account(traced.iter().map(of_trace)));
     for connection in streamed.keys().chain(witnessed.keys()) {
         let (ours, theirs) = (streamed.get(connection), witnessed.get(connection));
         if ours != theirs {
@@ -46,17 +77,20 @@ pub fn text_agrees(events: &[Event], traced: &[TraceEvent]) -> Result<()> {
 }
 
 /// Whether the counters of a namespace rose by what the stream tells of it: RetransSegs, TCPRetransFail and TCPSynRetrans.
+/// Where it tells of successes only, what failed is taken off RetransSegs, which counts it too.
 ///
 /// # Errors
 /// Both sides in full.
-pub fn counters_agree(events: &[Event], netns: u32, counted: Counters) -> Result<()> {
+pub fn counters_agree(events: &[Event], netns: u32, counted: Counters, failures: Failures) -> Result<()> {
     let here: Vec<_> = events.iter().filter(|event| event.netns == Some(netns)).collect();
     let segs = |which: &dyn Fn(&Event) -> bool| -> u64 {
         here.iter().filter(|event| which(event)).map(|event| u64::from(event.segs)).sum()
     };
+    let failed = segs(&|event| reaches_transmit(event.result) && event.err != Some(0));
+    let failed = if failures.streamed { failed } else { counted.retrans_fail };
     let told = Counters {
-        retrans_segs: segs(&|event| reaches_transmit(event.result)),
-        retrans_fail: segs(&|event| reaches_transmit(event.result) && event.err != Some(0)),
+        retrans_segs: segs(&|event| reaches_transmit(event.result) && event.err == Some(0)) + failed,
+        retrans_fail: failed,
         syn_retrans: segs(&|event| matches!(event.kind, RetransKind::Syn | RetransKind::Synack)),
         // Not about attempts alone, or not about each of them.
         ..counted
@@ -113,6 +147,8 @@ mod tests {
     const EVENT: &str = "ts=1000.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 \
         daddr=10.0.0.2 dport=443 state=established segs=1 class=drop netns=7";
 
+    const BOTH: Failures = Failures { streamed: true, printed: true };
+
     fn event() -> Event {
         EVENT.parse().expect("an event")
     }
@@ -128,25 +164,49 @@ mod tests {
 
     #[test]
     fn agrees_only_with_the_same() {
-        assert!(text_agrees(&[], &[]).is_ok());
-        assert!(text_agrees(&[event()], &[traced(-1, "10.500000")]).is_ok());
-        assert!(text_agrees(&[event()], &[traced(-16, "10.500000")]).is_err(), "another result");
-        assert!(text_agrees(&[event()], &[]).is_err(), "one that the kernel does not have");
-        assert!(text_agrees(&[], &[traced(-1, "10.500000")]).is_err(), "one that the stream does not have");
+        assert!(text_agrees(&[], &[], BOTH).is_ok());
+        assert!(text_agrees(&[event()], &[traced(-1, "10.500000")], BOTH).is_ok());
+        assert!(text_agrees(&[event()], &[traced(-16, "10.500000")], BOTH).is_err(), "another result");
+        assert!(text_agrees(&[event()], &[], BOTH).is_err(), "one that the kernel does not have");
+        assert!(text_agrees(&[], &[traced(-1, "10.500000")], BOTH).is_err(), "one that the stream does not have");
         let twice = [traced(-1, "10.500000"), traced(-1, "11.500000")];
-        assert!(text_agrees(&[event()], &twice).is_err(), "one of two");
-        let error = text_agrees(&[event(), event()], &twice).expect_err("a second apart, and at the same time");
+        assert!(text_agrees(&[event()], &twice, BOTH).is_err(), "one of two");
+        let error = text_agrees(&[event(), event()], &twice, BOTH).expect_err("a second apart, and at the same time");
         assert!(error.to_string().starts_with("the clocks drift apart by 1s"), "{error}");
+    }
+
+    #[test]
+    fn only_successes_can_be_compared_where_one_does_not_tell_of_failures() {
+        let success: Event =
+            EVENT.replace("denied err=-1", "success err=0").replace("drop", "ok").parse().expect("an event");
+        let successes_in_text = Failures { printed: false, ..BOTH };
+        // Such a kernel prints no err, and the oldest no family.
+        let mut old = traced(0, "10.500000");
+        old.err = None;
+        assert!(text_agrees(&[success], &[old.clone()], BOTH).is_err());
+        assert!(text_agrees(&[success, event()], &[old.clone()], successes_in_text).is_ok());
+        assert!(text_agrees(&[event()], &[old.clone()], successes_in_text).is_err());
+        old.family = None;
+        assert!(text_agrees(&[success], &[old], successes_in_text).is_ok());
+
+        let successes_in_stream = Failures { streamed: false, ..BOTH };
+        assert!(
+            text_agrees(&[success], &[traced(0, "10.500000"), traced(-1, "11.000000")], successes_in_stream).is_ok()
+        );
+        let counted = Counters { retrans_segs: 3, retrans_fail: 2, ..Counters::default() };
+        assert!(counters_agree(&[success], 7, counted, successes_in_stream).is_ok());
+        assert!(counters_agree(&[success], 7, counted, BOTH).is_err());
+        assert!(counters_agree(&[success; 2], 7, counted, successes_in_stream).is_err());
     }
 
     #[test]
     fn counts_what_reached_the_transmit_step() {
         let counted = Counters { retrans_segs: 1, retrans_fail: 1, timeouts: 5, ..Counters::default() };
-        assert!(counters_agree(&[event()], 7, counted).is_ok());
-        assert!(counters_agree(&[event()], 8, counted).is_err(), "another namespace's");
-        assert!(counters_agree(&[event(), event()], 7, counted).is_err());
+        assert!(counters_agree(&[event()], 7, counted, BOTH).is_ok());
+        assert!(counters_agree(&[event()], 8, counted, BOTH).is_err(), "another namespace's");
+        assert!(counters_agree(&[event(), event()], 7, counted, BOTH).is_err());
         let busy = EVENT.replace("result=denied err=-1", "result=in_host_queue err=-16").replace("drop", "busy");
         let busy: Event = busy.parse().expect("an event");
-        assert!(counters_agree(&[event(), busy], 7, counted).is_ok(), "it went no further");
+        assert!(counters_agree(&[event(), busy], 7, counted, BOTH).is_ok(), "it went no further");
     }
 }

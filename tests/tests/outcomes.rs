@@ -70,7 +70,12 @@ fn check(outcome: Outcome, family: Family) -> Result<()> {
     let trial = Trial::undisturbed(outcome, family)?;
     // Result, kind, err, state and soft error of each attempt; whose it is; the kernel's text; the counters.
     trial.verify()?;
-    let Trial { subject, events, began, ended, .. } = trial;
+    let Trial { subject, events, counted, began, ended, .. } = trial;
+    let counted = &counted[0].1;
+    let failed = |result| events.iter().filter(|event| event.result.class() == result).count() as u64;
+    // The kernel's own count of the two checks.
+    assert_eq!(counted.wqueue_too_big, failed(ResultClass::Nomem), "{}", lines(&events));
+    assert_eq!(counted.spurious_rtx_host_queues, failed(ResultClass::Busy), "{}", lines(&events));
     if outcome == Outcome::Fast {
         assert_eq!(events.len(), 1, "one segment was lost: {}", lines(&events));
     }

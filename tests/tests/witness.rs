@@ -7,13 +7,13 @@ use std::time::Duration;
 use retrans_sdk::Event;
 use retrans_tests::observe::{concerns, open, settle, undisturbed, until};
 use retrans_tests::wait::PATIENCE;
-use retrans_tests::witness::{counters_agree, text_agrees};
+use retrans_tests::witness::{Failures, counters_agree, text_agrees};
 use retrans_tests::{Counters, Family, Netns, Outcome, Pair, Result, Scenario, Subject, TraceInstance};
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn the_kernel_tells_the_same() -> Result<()> {
-    let (Seen { lab, subjects, events, counted }, mut traced) = undisturbed(run)?;
+    let (Seen { lab, subjects, events, counted, failures }, mut traced) = undisturbed(run)?;
     traced.retain(|event| {
         subjects.iter().any(|subject| (event.local(), event.remote()) == (subject.local, subject.remote))
     });
@@ -21,9 +21,9 @@ fn the_kernel_tells_the_same() -> Result<()> {
     for subject in &subjects {
         assert!(events.iter().any(|event| concerns(subject, event)), "{subject:?}");
     }
-    text_agrees(&events, &traced)?;
+    text_agrees(&events, &traced, failures)?;
     for (ns, counted) in lab.namespaces().zip(counted) {
-        counters_agree(&events, ns.inode(), counted)?;
+        counters_agree(&events, ns.inode(), counted, failures)?;
     }
     Ok(())
 }
@@ -35,6 +35,7 @@ struct Seen {
     events: Vec<Event>,
     /// In each namespace.
     counted: Vec<Counters>,
+    failures: Failures,
 }
 
 fn run(trace: &mut TraceInstance) -> Result<Seen> {
@@ -42,6 +43,7 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     // The namespaces' numbers, and so addresses, may have been others' before.
     trace.read()?;
     let mut stream = open()?;
+    let failures = Failures::told_by(&stream, trace)?;
     let before = lab.counters()?;
     lab.start()?;
 
@@ -56,7 +58,7 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     assert_eq!((stats.lost, stats.missed), (0, Some(0)), "the stream missed some: {stats}");
     events.retain(|event| lab.namespaces().any(|ns| event.netns == Some(ns.inode())));
     let counted = lab.counters()?.into_iter().zip(before).map(|(after, before)| after - before).collect();
-    Ok(Seen { lab, subjects, events, counted })
+    Ok(Seen { lab, subjects, events, counted, failures })
 }
 
 /// Every outcome, in namespaces that nobody else uses.

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -35,12 +35,12 @@ fn main() -> ExitCode {
         Ok(recording) => recording,
         Err(error) => return fails(2, &format!("{}: {error}", path.display())),
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    // A line at a time: who writes the recording may do so now.
+    let mut out = io::stdout().lock();
     for line in recording::lines(recording) {
         let line = match line {
             Ok(line) => line,
             Err(error) => {
-                let _ = out.flush();
                 return fails(1, &format!("{}: {error}", path.display()));
             }
         };

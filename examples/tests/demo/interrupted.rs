@@ -4,15 +4,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 
 use retrans_tests::wait::{PATIENCE, wait_for};
 use retrans_tests::{Tether, TraceInstance};
 use rustix::process::{Pid, Signal, kill_process_group};
-
-use crate::demo;
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
@@ -26,36 +24,56 @@ fn by_a_kill() {
     interrupt(Signal::KILL);
 }
 
+/// A process group that does not outlive the test, nor stays stopped.
+struct Group(Child);
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        kill_process_group(Pid::from_child(&self.0), signal).expect("it is not reaped yet");
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let group = Pid::from_child(&self.0);
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = kill_process_group(group, Signal::CONT);
+            let _ = self.0.wait();
+        }
+    }
+}
+
 fn interrupt(signal: Signal) {
     // Ours shows where instances are made.
     let ours = TraceInstance::new().expect("tracefs");
     let instances = ours.directory().parent().expect("a parent").to_owned();
 
-    // A terminal's Ctrl-C is for the whole group.
-    let mut demo = demo().process_group(0).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("demo is built");
-    let stderr = BufReader::new(demo.stderr.take().expect("piped"));
+    // A terminal's Ctrl-C is for the whole group. A shell without job control has it ignored by what runs in its background, this
+    // test perhaps among that.
+    let mut demo = Command::new("env");
+    demo.args(["--default-signal=INT", env!("CARGO_BIN_EXE_demo")]).process_group(0);
+    let demo = demo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("demo is built");
+    let mut demo = Group(demo);
+    let stderr = BufReader::new(demo.0.stderr.take().expect("piped"));
     let underway = stderr.lines().map_while(Result::ok).find(|line| line.ends_with("/24 outcomes seen"));
     assert!(underway.is_some(), "it ended early");
     // So that it does not end before it is interrupted.
-    kill_process_group(Pid::from_child(&demo), Signal::STOP).expect("it runs");
-    let traces = || traces_of(&instances, demo.id());
-    assert_eq!(traces(), 1);
-    let tethers = tie_to_namespaces_of(demo.id());
+    demo.signal(Signal::STOP);
+    let pid = demo.0.id();
+    assert_eq!(traces_of(&instances, pid), 1);
+    let tethers = tie_to_namespaces_of(pid);
     assert!(tethers.len() >= 48, "{} namespaces", tethers.len());
 
-    kill_process_group(Pid::from_child(&demo), signal).expect("it runs");
-    kill_process_group(Pid::from_child(&demo), Signal::CONT).expect("it is not reaped yet");
-    let status = demo.wait().expect("it ends");
-    assert!(!status.success(), "it was not ended by us: {status}");
+    demo.signal(signal);
+    demo.signal(Signal::CONT);
+    let status = demo.0.wait().expect("it ends");
+    assert_eq!(status.signal(), Some(signal.as_raw()), "it was not ended by us: {status}");
     for tether in tethers {
         tether.wait_until_cut().expect("a namespace is left");
     }
-    wait_for("the end of the trace instance", PATIENCE, || Ok((traces_of(&instances, demo.id()) == 0).then_some(())))
+    wait_for("the end of the trace instance", PATIENCE, || Ok((traces_of(&instances, pid) == 0).then_some(())))
         .expect("a trace instance is left");
-    assert_eq!(
-        fs::read_dir(format!("/proc/{}", demo.id())).map(|_| ()).map_err(|e| e.kind()),
-        Err(std::io::ErrorKind::NotFound)
-    );
 }
 
 /// Ties a link to every network namespace that the process holds open.

@@ -93,7 +93,8 @@ fn what_it_cannot_start_with() {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn what_watch_has_written() {
-    let path = std::env::temp_dir().join(format!("retrans-replay-{}.kv", std::process::id()));
+    let scratch = tempfile::tempdir().expect("a directory");
+    let path = scratch.path().join("recording.kv");
     let file = File::create(&path).expect("a file");
     let mut watch = Command::new(env!("CARGO_BIN_EXE_watch"))
         .args(["--for", "60"])
@@ -119,7 +120,6 @@ fn what_watch_has_written() {
     assert!(watch.wait().expect("it ends").success());
 
     let (written, output) = (written(), replay(&[path.to_str().expect("a path")]));
-    let _ = fs::remove_file(&path);
     assert!(ours(&written) >= 9, "{written}");
     assert!(output.status.success());
     assert!(printed(&output) == written, "a byte differs");

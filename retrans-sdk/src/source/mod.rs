@@ -92,9 +92,9 @@ fn attach_best<T>(
             }
             Ok(Err(error)) => {
                 let why = error.in_short();
-                // The first is of the way that ought to have worked, unless a companion was too much.
-                if refusal.is_none() || way.companion.is_none() {
-                    refusal.get_or_insert(error);
+                // That of the best way which asked for no more than it takes: a companion may be too much.
+                if refusal.as_ref().is_none_or(|(of, _): &(Way, Error)| of.companion.is_some()) {
+                    refusal = Some((way, error));
                 }
                 why
             }
@@ -102,7 +102,7 @@ fn attach_best<T>(
         };
         passed_over.push(PassedOver { way: way.to_string(), why });
     }
-    Err(none_is_left(forced, &kernel.third, &passed_over, refusal))
+    Err(none_is_left(forced, &kernel.third, &passed_over, refusal.map(|(_, error)| error)))
 }
 
 fn none_is_left(
@@ -253,13 +253,16 @@ mod tests {
 
     #[test]
     fn where_nothing_works_the_error_is_of_what_ought_to_have() {
+        let sites = "int tcp_trim_head(long sk) { return 0; } int tcp_fragment(long sk) { return 0; }";
+        let made = Made::object(&format!("{}{FUNCTIONS}{sites}", kernel(Some("int"))));
+        let full = Kernel::read(&read_btf(made.as_path()).expect("BTF")).expect("a kernel");
         let mut refused = 0;
-        let error = attach_best(&kernel_of(Some("int")), None, |plan| -> Result<(), Error> {
+        let error = attach_best(&full, None, |plan| -> Result<(), Error> {
             refused += 1;
             Err(Error::new(ErrorKind::Load, format!("no {}", plan.way)))
         });
         assert_eq!(error.expect_err("refused").to_string(), "no tp_err");
-        assert_eq!(refused, 3);
+        assert_eq!(refused, 4, "tp_err+fexit, tp_err, fexit, kretprobe");
         let error = attach_best(&kernel_of(Some("void *")), Some(AttachSource::TpSuccess), refuse).expect_err("void *");
         assert_eq!(error.kind(), ErrorKind::SourceUnavailable);
     }

@@ -27,7 +27,7 @@ pub(super) fn syn(pair: &Pair, family: Family) -> Result<Scenario> {
     let syns = Packets::input().sport(local.port()).dport(target.port()).syn();
     let faults = vec![syns.drop_in(pair.server())?];
     let sockets = Sockets::Handshake { listener, client: Some(client), target, child: None };
-    Ok(Scenario { outcome: Outcome::Syn, family, subject, sockets, faults, start: Some(Start::new(start_syn)) })
+    Ok(Scenario { outcome: Outcome::Syn, subject, sockets, faults, start: Some(Start::new(start_syn)) })
 }
 
 fn start_syn(scenario: &mut Scenario) -> Result<()> {
@@ -56,7 +56,7 @@ pub(super) fn synack(pair: &Pair, family: Family, outcome: Outcome) -> Result<Sc
     };
     let sockets = Sockets::Handshake { listener, client: Some(client), target, child: None };
     let start = if outcome == Outcome::Synack { start_synack } else { start_fastopen };
-    Ok(Scenario { outcome, family, subject, sockets, faults, start: Some(Start::new(start)) })
+    Ok(Scenario { outcome, subject, sockets, faults, start: Some(Start::new(start)) })
 }
 
 fn start_synack(scenario: &mut Scenario) -> Result<()> {

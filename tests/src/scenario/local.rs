@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Failures on the sender itself.
 //!
-//! The segment must be out, and the fault in force, before the timer expires, 200 ms later. Starting `nft` or `ip` in
-//! between would make that a race on a busy machine. So the fault is laid beforehand, where only what is sent again meets it;
-//! or for packets with a mark that no other socket has, which the socket takes once the data is out; or it is a single
-//! request to rtnetlink.
+//! The segment must be out, and the fault in force, before the timer expires. Starting `nft` or `ip` in between would make
+//! that a race on a busy machine. So a rule is laid beforehand that only what is sent again meets. A route that fails would
+//! be met by what is sent first too: there the timer is long, and the route is one for packets with a mark, which the socket
+//! takes once the data is out, or goes away by a single request to rtnetlink.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use socket2::SockRef;
 
 use super::wire::{connected, lose_everything, send, sends};
-use super::{Discard, Hold, Outcome, Refusal, RouteFault, Scenario, Start};
+use super::{Discard, Hold, Outcome, Refusal, RouteFault, Scenario, Start, Subject};
 use crate::netlink::Request;
 use crate::pair::LINK;
 use crate::{Context, Error, Family, Fault, Netns, Packets, Pair, Result};
@@ -27,27 +27,37 @@ fn next_mark() -> u32 {
 
 fn sends_then_takes(mark: u32) -> Start {
     Start::new(move |scenario| {
-        send(scenario, &[100])?;
+        send(scenario, &[DATA])?;
         let conn = scenario.conn().ok_or_else(|| Error::new("the scenario has no connection"))?;
         // This also makes the socket forget its route.
         SockRef::from(conn.client()).set_mark(mark).context("cannot set SO_MARK")
     })
 }
 
+/// The data that a socket sends again: what it sends first passes, and is lost on the wire.
+fn sent_again(scenario: &Scenario, place: Packets) -> Packets {
+    let Subject { local, remote, .. } = scenario.subject;
+    place.sport(local.port()).dport(remote.port()).at_least(DATA as u32).after(1)
+}
+
+/// Of data in a segment, and less than in a packet without.
+const DATA: usize = 100;
+
 pub(super) fn denied(pair: &Pair, family: Family, refusal: Refusal) -> Result<Scenario> {
-    let mark = next_mark();
-    let mut scenario = connected(pair, family, Outcome::Denied(refusal), sends_then_takes(mark))?;
+    let mut scenario = connected(pair, family, Outcome::Denied(refusal), sends(&[DATA]))?;
     lose_everything(&mut scenario, pair)?;
-    let marked = Packets::output().mark(mark);
+    let packets = sent_again(&scenario, Packets::output());
     scenario.faults.push(match refusal {
-        Refusal::Drop => marked.drop_in(pair.client())?,
-        Refusal::Reject => marked.reject_in(pair.client())?,
+        Refusal::Drop => packets.drop_in(pair.client())?,
+        Refusal::Reject => packets.reject_in(pair.client())?,
     });
     Ok(scenario)
 }
 
 pub(super) fn route_fail(pair: &Pair, family: Family, fault: RouteFault) -> Result<Scenario> {
     let outcome = Outcome::RouteFail(fault);
+    // Five times what it is by default.
+    pair.set_rto_min(family, "rto_min 1s")?;
     let rule = |route: Option<&'static str>| -> Result<Scenario> {
         let mark = next_mark();
         let mut scenario = connected(pair, family, outcome, sends_then_takes(mark))?;
@@ -91,7 +101,7 @@ fn misroute(ns: &Netns, family: Family, route: Option<&str>, mark: u32) -> Resul
 /// After the data is out, the request takes away what it takes to send more.
 fn sends_then_loses(pair: &Pair, family: Family, outcome: Outcome, request: Request) -> Result<Scenario> {
     let start = Start::new(move |scenario| {
-        send(scenario, &[100])?;
+        send(scenario, &[DATA])?;
         request.send()
     });
     let mut scenario = connected(pair, family, outcome, start)?;
@@ -115,7 +125,7 @@ pub(super) fn in_host_queue(pair: &Pair, family: Family, hold: Hold) -> Result<S
             Ok(scenario)
         }
         Hold::Neighbour => {
-            let mut scenario = connected(pair, family, outcome, sends(&[100]))?;
+            let mut scenario = connected(pair, family, outcome, sends(&[DATA]))?;
             for version in ["ipv4", "ipv6"] {
                 // What waits for the answer is dropped after so many questions, one a second.
                 let questions = format!("net/{version}/neigh/{LINK}/mcast_solicit");
@@ -144,10 +154,10 @@ pub(super) fn xmit_drop(pair: &Pair, family: Family, discard: Discard) -> Result
             Ok(scenario)
         }
         Discard::Egress => {
-            let mark = next_mark();
-            let mut scenario = connected(pair, family, outcome, sends_then_takes(mark))?;
+            let mut scenario = connected(pair, family, outcome, sends(&[DATA]))?;
             lose_everything(&mut scenario, pair)?;
-            scenario.faults.push(Packets::egress().mark(mark).drop_in(pair.client())?);
+            let again = sent_again(&scenario, Packets::egress()).drop_in(pair.client())?;
+            scenario.faults.push(again);
             Ok(scenario)
         }
     }

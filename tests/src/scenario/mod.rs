@@ -46,7 +46,6 @@ pub struct Subject {
 #[derive(Debug)]
 pub struct Scenario {
     outcome: Outcome,
-    family: Family,
     subject: Subject,
     sockets: Sockets,
     /// In the order in which they were brought about.
@@ -136,11 +135,6 @@ impl Scenario {
         self.outcome
     }
 
-    /// With which addresses.
-    pub fn family(&self) -> Family {
-        self.family
-    }
-
     /// The socket that retransmits.
     pub fn subject(&self) -> Subject {
         self.subject
@@ -185,25 +179,18 @@ impl Scenario {
         result
     }
 
-    fn of_connection(pair: &Pair, family: Family, outcome: Outcome, conn: Conn, start: Start) -> Self {
+    fn of_connection(pair: &Pair, outcome: Outcome, conn: Conn, start: Start) -> Self {
         let Endpoint { cookie, local, remote } = conn.client_end();
         let subject = Subject { cookie: Some(cookie), local, remote, netns: pair.client().inode() };
         let sockets = Sockets::Connection(conn);
-        Self { outcome, family, subject, sockets, faults: Vec::new(), start: Some(start) }
+        Self { outcome, subject, sockets, faults: Vec::new(), start: Some(start) }
     }
 
-    fn of_peer(
-        pair: &Pair,
-        family: Family,
-        outcome: Outcome,
-        client: TcpStream,
-        peer: Peer,
-        start: Start,
-    ) -> Result<Self> {
+    fn of_peer(pair: &Pair, outcome: Outcome, client: TcpStream, peer: Peer, start: Start) -> Result<Self> {
         let Endpoint { cookie, local, remote } = endpoint(&SockRef::from(&client))?;
         let subject = Subject { cookie: Some(cookie), local, remote, netns: pair.client().inode() };
         let sockets = Sockets::Tun { client, peer };
-        Ok(Self { outcome, family, subject, sockets, faults: Vec::new(), start: Some(start) })
+        Ok(Self { outcome, subject, sockets, faults: Vec::new(), start: Some(start) })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use retrans_sdk::{RetransKind, RetransResult, TcpState};
+use retrans_sdk::{Attachment, RetransKind, RetransResult, TcpState};
 
 use crate::Tracepoint;
 
@@ -99,7 +99,7 @@ pub enum Discard {
 /// What is to be said of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// As the SDK names it, on a kernel that has `int err`.
+    /// As the SDK names it where it can see everything.
     pub result: RetransResult,
     /// Why it was made.
     pub kind: RetransKind,
@@ -112,6 +112,15 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// The same as a stream tells it that is attached so.
+    #[must_use]
+    pub fn seen_from(self, attachment: &Attachment) -> Self {
+        match self.result {
+            RetransResult::FragNomem if !attachment.tells_nomem_sites => Self { result: RetransResult::Nomem, ..self },
+            _ => self,
+        }
+    }
+
     /// Where it is reported.
     pub fn tracepoint(&self) -> Tracepoint {
         match self.kind {
@@ -152,12 +161,16 @@ impl Outcome {
 
     /// Whether it changes what all connections of a pair see.
     pub fn wants_its_own_pair(self) -> bool {
-        match self {
-            Self::Tlp | Self::Fast | Self::SynackFastopen => true,
-            Self::InHostQueue(_) | Self::RcvZeroWindow(_) | Self::XmitDrop(Discard::Qdisc) => true,
-            Self::RouteFail(fault) => matches!(fault, RouteFault::RouteDeleted | RouteFault::AddressDeleted),
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Tlp
+                | Self::Fast
+                | Self::SynackFastopen
+                | Self::InHostQueue(_)
+                | Self::RouteFail(_)
+                | Self::RcvZeroWindow(_)
+                | Self::XmitDrop(Discard::Qdisc)
+        )
     }
 
     /// Which attempt of the socket shows the outcome, from 0.
@@ -209,7 +222,7 @@ impl Outcome {
             Self::RcvZeroWindow(_) => Expected { kind: RetransKind::Unproven, ..success },
             // The first buffer is small enough to be sent as it is.
             Self::FragNomem if index == 0 => Expected { kind: RetransKind::Fast, ..success },
-            Self::FragNomem => Expected { kind: RetransKind::Fast, ..failure(RetransResult::Nomem, -12) },
+            Self::FragNomem => Expected { kind: RetransKind::Fast, ..failure(RetransResult::FragNomem, -12) },
             // The ICMP error of the first refusal arrives after it: ECONNREFUSED, for "port unreachable".
             Self::Denied(Refusal::Reject) if index > 0 => {
                 Expected { sk_err_soft: Some(111), ..failure(RetransResult::Denied, -1) }

@@ -27,7 +27,7 @@ fn connected(pair: &Pair, family: Family, outcome: Outcome, path: Path, start: S
     let probes = if matches!(outcome, Outcome::RcvZeroWindow(_)) { "3" } else { "0" };
     let setting = pair.client().sysctl_scoped("net/ipv4/tcp_early_retrans", probes)?;
     let (client, peer) = Peer::open(pair, family, path)?;
-    let mut scenario = Scenario::of_peer(pair, family, outcome, client, peer, start)?;
+    let mut scenario = Scenario::of_peer(pair, outcome, client, peer, start)?;
     scenario.faults.push(setting);
     Ok(scenario)
 }
@@ -121,5 +121,8 @@ pub(super) fn frag_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
         }
         peer.acknowledge(sent).send()
     });
-    connected(pair, family, Outcome::FragNomem, path, start)
+    let mut scenario = connected(pair, family, Outcome::FragNomem, path, start)?;
+    // On a slow machine the round-trip time is long, and buffers would be made small to suit the pace (tcp_tso_autosize).
+    scenario.faults.push(pair.client().sysctl_scoped("net/ipv4/tcp_min_tso_segs", "40")?);
+    Ok(scenario)
 }

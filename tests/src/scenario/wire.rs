@@ -15,7 +15,7 @@ pub(super) fn connected(pair: &Pair, family: Family, outcome: Outcome, start: St
 fn connected_with_probes(pair: &Pair, family: Family, outcome: Outcome, tlp: bool, start: Start) -> Result<Scenario> {
     let setting = pair.client().sysctl_scoped("net/ipv4/tcp_early_retrans", if tlp { "3" } else { "0" })?;
     let conn = Conn::open(pair, family)?;
-    let mut scenario = Scenario::of_connection(pair, family, outcome, conn, start);
+    let mut scenario = Scenario::of_connection(pair, outcome, conn, start);
     scenario.faults.push(setting);
     Ok(scenario)
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::{Context, Endpoint, Error, Result};
+use crate::{Context, Error, Result};
 
 /// The tracepoints that are listened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,11 +88,6 @@ impl TraceEvent {
     /// The remote address and port; an IPv4-mapped address as the IPv4 address.
     pub fn remote(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::V6(self.daddrv6).to_canonical(), self.dport)
-    }
-
-    /// Whether this is about the socket with these addresses.
-    pub fn is_about(&self, end: &Endpoint) -> bool {
-        self.local() == end.local && self.remote() == end.remote
     }
 
     fn parse_known(line: &str) -> Result<Option<Self>> {

@@ -16,6 +16,11 @@ impl Act {
     pub(crate) fn name(&self) -> String {
         self.outcome.to_string()
     }
+
+    /// Whether the attempt that shows it succeeds, and so is seen from every source.
+    pub(crate) fn is_success(&self) -> bool {
+        self.outcome.expected(self.outcome.telling()).err == 0
+    }
 }
 
 const fn act(outcome: Outcome, family: Family, said: &'static str) -> Act {

@@ -4,29 +4,30 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use lexopt::prelude::*;
 use retrans_examples::recording;
-use retrans_sdk::{ErrorKind, Line, Stream};
+use retrans_sdk::{ErrorKind, Stream};
+use retrans_tests::privilege;
 use retrans_tests::trial::Progress;
-use retrans_tests::{TraceInstance, Trial, privilege};
 
 mod acts;
+mod live;
 mod table;
 
 use acts::{ACTS, Act};
-use table::{Row, Table};
+use table::{Row, Shown, Table};
 
 const HELP: &str = "\
 Makes TCP retransmit, and fail to, in network namespaces of its own, and prints what came of it, a row an outcome.
 
-usage: demo [--record FILE | --replay FILE]
+usage: demo [--live | --record FILE | --replay FILE]
 
-  --record FILE   writes the events to FILE too, one line each, with the key `act` besides
+  --live          no replay where it cannot be done live
+  --record FILE   writes the events to FILE too, one line each, with the key `act` besides, if all rows are as they should be
   --replay FILE   provokes nothing, and makes the table of such a file
 
 Needs root; without it, replays a recording that was made before. Exit status: 0; 1 if a row is missing, or the witnesses
@@ -35,140 +36,141 @@ tell otherwise; 2 if it could not start.";
 /// Made by `make recording`.
 const RECORDING: &str = include_str!("../../../recordings/lab.kv");
 
-/// A hardened kernel may not run BPF programs at the very moment of an attempt (see `Trial::was_disturbed`).
-const TRIES: u32 = 3;
-
-struct Arguments {
-    record: Option<PathBuf>,
-    replay: Option<PathBuf>,
+enum Mode {
+    LiveOrReplay,
+    Live,
+    Record(PathBuf),
+    Replay(PathBuf),
 }
 
 fn main() -> ExitCode {
-    let faults = match arguments() {
+    let mode = match arguments() {
+        Ok(Some(mode)) => mode,
         Ok(None) => {
             let _ = writeln!(io::stdout(), "{HELP}");
             return ExitCode::SUCCESS;
         }
-        Ok(Some(Arguments { replay: Some(path), .. })) => replay_file(&path),
-        Ok(Some(Arguments { record, replay: None })) => live_or_replay(record),
-        Err(error) => Err(error),
+        Err(error) => return cannot_start(&*error),
     };
-    match faults {
+    match run(mode) {
         Ok(faults) if faults.is_empty() => ExitCode::SUCCESS,
         Ok(faults) => {
-            faults.iter().for_each(|fault| eprintln!("demo: {fault}"));
+            for fault in faults {
+                let _ = writeln!(io::stderr(), "demo: {fault}");
+            }
             ExitCode::FAILURE
         }
-        Err(error) => {
-            eprintln!("demo: {error}");
-            ExitCode::from(2)
-        }
+        // Whoever read it has had enough.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => cannot_start(&*error),
     }
 }
 
-fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
-    let mut arguments = Arguments { record: None, replay: None };
+fn cannot_start(error: &dyn Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "demo: {error}");
+    ExitCode::from(2)
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn arguments() -> Result<Option<Mode>, Box<dyn Error>> {
+    let mut mode = Mode::LiveOrReplay;
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
-        match argument {
-            Long("record") => arguments.record = Some(parser.value()?.into()),
-            Long("replay") => arguments.replay = Some(parser.value()?.into()),
+        let asked = match argument {
+            Long("live") => Mode::Live,
+            Long("record") => Mode::Record(parser.value()?.into()),
+            Long("replay") => Mode::Replay(parser.value()?.into()),
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
+        };
+        if !matches!(mode, Mode::LiveOrReplay) {
+            return Err("--live, --record and --replay exclude each other".into());
         }
+        mode = asked;
     }
-    if arguments.record.is_some() && arguments.replay.is_some() {
-        return Err("--record and --replay exclude each other".into());
-    }
-    Ok(Some(arguments))
+    Ok(Some(mode))
 }
 
+/// What is not as it should be, row by row.
 type Faults = Result<Vec<String>, Box<dyn Error>>;
 
-fn live_or_replay(record: Option<PathBuf>) -> Faults {
+fn run(mode: Mode) -> Faults {
+    let mut out = io::stdout().lock();
+    let record = match &mode {
+        Mode::Replay(path) => {
+            let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            writeln!(out, "REPLAY of {}: nothing is provoked.\n", path.display())?;
+            return replay(&mut out, BufReader::new(file), &path.display().to_string());
+        }
+        Mode::Record(path) => Some(path.as_path()),
+        Mode::Live | Mode::LiveOrReplay => None,
+    };
     let why_not = match Stream::builder().open() {
         Ok(stream) => match privilege::check() {
-            Ok(()) => return live(stream, record),
+            Ok(()) => return live(&mut out, stream, record),
             Err(error) => error.to_string(),
         },
         Err(error) if error.kind() == ErrorKind::MissingCapability => error.to_string(),
         Err(error) => return Err(error.into()),
     };
-    if record.is_some() {
+    if !matches!(mode, Mode::LiveOrReplay) {
         return Err(why_not.into());
     }
-    println!("REPLAY: this is a recording that was made before. Nothing is provoked here, because:\n{why_not}\n");
-    replay(RECORDING.as_bytes(), "the recording")
+    writeln!(out, "REPLAY: this is a recording that was made before. Nothing is provoked here, because:\n{why_not}\n")?;
+    replay(&mut out, RECORDING.as_bytes(), "the recording")
 }
 
-fn replay_file(path: &PathBuf) -> Faults {
-    let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    println!("REPLAY of {}: nothing is provoked.\n", path.display());
-    replay(io::BufReader::new(file), &path.display().to_string())
-}
-
-fn replay(recording: impl io::BufRead, name: &str) -> Faults {
-    let lines: Vec<Line> =
-        recording::lines(recording).collect::<Result<_, _>>().map_err(|error| format!("{name}: {error}"))?;
-    let rows = ACTS.map(|act| {
-        let of_the_act = |line: &&Line| line.unknown.iter().any(|(key, value)| key == Act::KEY && *value == act.name());
-        let events: Vec<_> = lines.iter().filter(of_the_act).map(|line| line.event).collect();
-        Row::new(&act, &events, None)
-    });
-    print!("{}", Table(&rows));
-    println!("\nREPLAY: recorded, not seen here. As root it is seen live.");
-    Ok(faults_of(rows))
-}
-
-fn live(mut stream: Stream, record: Option<PathBuf>) -> Faults {
-    println!("Each row is what this host's kernel said of its own attempts to retransmit, a moment ago.");
-    println!("{}", stream.attachment());
-    stream.attachment().passed_over.iter().for_each(|way| println!("not {way}"));
-    println!();
-    let began = Instant::now();
-    let observes_failures = stream.source().observes_failures();
-    let mut trace = TraceInstance::new()?;
-    let mut trials: Vec<Option<Trial>> = ACTS.iter().map(|_| None).collect();
-    for _ in 0..TRIES {
-        let missing: Vec<_> = (0..ACTS.len())
-            .filter(|&index| observes_failures || ACTS[index].outcome.expected(0).err == 0)
-            .filter(|&index| {
-                trials[index].as_ref().is_none_or(|trial| trial.was_disturbed() && trial.verify().is_err())
-            })
-            .collect();
-        let wanted: Vec<_> = missing.iter().map(|&index| (ACTS[index].outcome, ACTS[index].family)).collect();
-        if wanted.is_empty() {
-            break;
-        }
-        let ran = Trial::run(&mut stream, &mut trace, &wanted, |progress| say(progress, wanted.len()))?;
-        missing.into_iter().zip(ran).for_each(|(index, trial)| trials[index] = Some(trial));
-    }
+fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>) -> Faults {
+    writeln!(out, "Each row is what this host's kernel said of its own attempts to retransmit, a moment ago.")?;
+    writeln!(out, "{}", stream.attachment())?;
+    let acted = live::act(&mut stream, say)?;
     if io::stderr().is_terminal() {
-        eprint!("\r\x1b[K");
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    let faults = faults_of(&acted.rows);
+    if let (Some(path), true) = (record, faults.is_empty()) {
+        acted.record(path).map_err(|error| format!("{}: {error}", path.display()))?;
     }
 
-    let rows: Vec<_> = ACTS.iter().zip(&trials).map(|(act, trial)| row(act, trial.as_ref())).collect();
-    print!("{}", Table(&rows));
-    println!(
-        "\nagreed: the kernel's own text (tracefs) has the same attempts, and RetransSegs and TCPRetransFail rose by as much."
-    );
-    println!(
-        "{} rows in {:.1} s. The counters, this host's other traffic included:",
-        rows.len(),
-        began.elapsed().as_secs_f64()
-    );
-    println!("{}", stream.stats());
-    let watch = std::env::current_exe()?.with_file_name("watch");
-    println!("\nTo watch this machine: sudo {} 'result!=success'", watch.display());
-    if let Some(path) = record {
-        write_recording(&path, &trials).map_err(|error| format!("{}: {error}", path.display()))?;
+    writeln!(out, "\n{}", Table(&acted.rows))?;
+    writeln!(
+        out,
+        "agreed: whether the kernel's own text (tracefs) has the same attempts, and RetransSegs and TCPRetransFail rose by as much."
+    )?;
+    for what in stream.attachment().unobservable() {
+        writeln!(out, "unobservable here: {what}. {}", what.description())?;
     }
-    Ok(faults_of(rows))
+    for passed_over in &stream.attachment().passed_over {
+        writeln!(out, "not {passed_over}")?;
+    }
+    writeln!(
+        out,
+        "\n{} rows in {:.1} s. The counters, this host's other traffic included:",
+        acted.rows.len(),
+        acted.took.as_secs_f64()
+    )?;
+    writeln!(out, "{}", stream.stats())?;
+    let watch = std::env::current_exe()?.with_file_name("watch");
+    writeln!(out, "\nTo watch this machine: sudo {} 'result!=success'", watch.display())?;
+    Ok(faults)
 }
 
-fn row(act: &Act, trial: Option<&Trial>) -> Row {
-    let Some(trial) = trial else { return Row::unobservable(act) };
-    Row::new(act, &trial.events, Some(trial.verify().map_err(|error| error.to_string())))
+fn replay(out: &mut impl Write, recording: impl BufRead, name: &str) -> Faults {
+    let mut shown = ACTS.map(|_| Shown::default());
+    for line in recording::lines(recording) {
+        let line = line.map_err(|error| format!("{name}: {error}"))?;
+        let is_of = |act: &Act| line.unknown.iter().any(|(key, value)| key == Act::KEY && *value == act.name());
+        if let Some(index) = ACTS.iter().position(is_of) {
+            shown[index].add(&ACTS[index], &line.event);
+        }
+    }
+    let rows: Vec<_> = ACTS.iter().zip(&shown).map(|(act, shown)| Row::new(act, shown, None)).collect();
+    writeln!(out, "{}", Table(&rows))?;
+    writeln!(out, "REPLAY: recorded, not seen here. As root it is seen live.")?;
+    Ok(faults_of(&rows))
 }
 
 /// On a terminal one line that changes, elsewhere a line at each outcome.
@@ -188,17 +190,6 @@ fn say(progress: Progress, of: usize) {
     };
 }
 
-fn write_recording(path: &PathBuf, trials: &[Option<Trial>]) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    for (act, trial) in ACTS.iter().zip(trials) {
-        for event in trial.iter().flat_map(|trial| &trial.events) {
-            let unknown = vec![(Act::KEY.to_owned(), act.name())];
-            writeln!(file, "{}", Line { event: *event, unknown })?;
-        }
-    }
-    file.flush()
-}
-
-fn faults_of(rows: impl IntoIterator<Item = Row>) -> Vec<String> {
-    rows.into_iter().filter_map(|row| row.fault).collect()
+fn faults_of(rows: &[Row]) -> Vec<String> {
+    rows.iter().filter_map(|row| row.fault.clone()).collect()
 }

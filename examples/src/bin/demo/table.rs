@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One row an outcome.
 
-use std::fmt;
+use std::fmt::{self, Display};
 
 use nix::errno::Errno;
 use retrans_sdk::Event;
@@ -18,14 +18,34 @@ pub(crate) struct Row {
     pub(crate) fault: Option<String>,
 }
 
+/// What there is of an act: the event that shows its outcome, and how many there are.
+#[derive(Default)]
+pub(crate) struct Shown {
+    event: Option<Event>,
+    events: usize,
+}
+
+impl Shown {
+    pub(crate) fn add(&mut self, act: &Act, event: &Event) {
+        self.events += 1;
+        if self.event.is_none() && shows(act.outcome, event) {
+            self.event = Some(*event);
+        }
+    }
+
+    pub(crate) fn of(act: &Act, events: &[Event]) -> Self {
+        let mut shown = Self::default();
+        events.iter().for_each(|event| shown.add(act, event));
+        shown
+    }
+}
+
 impl Row {
     /// `agreed` says whether two witnesses tell the same; `None` if they cannot be asked any more.
-    pub(crate) fn new(act: &Act, events: &[Event], agreed: Option<Result<(), String>>) -> Self {
-        let Some(event) = events.iter().find(|event| shows(act.outcome, event)) else {
-            let mut cells = [const { String::new() }; COLUMNS];
-            cells[0] = act.said.to_owned();
-            cells[1] = "MISSING".to_owned();
-            return Self { cells, fault: Some(format!("{}: not among {} events", act.name(), events.len())) };
+    pub(crate) fn new(act: &Act, shown: &Shown, agreed: Option<Result<(), String>>) -> Self {
+        let Some(event) = &shown.event else {
+            let why = agreed.and_then(Result::err).map(|why| format!("; {why}")).unwrap_or_default();
+            return Self::missing(act, format!("not among {} events{why}", shown.events));
         };
         let cells = [
             act.said.to_owned(),
@@ -34,7 +54,7 @@ impl Row {
             event.kind.to_string(),
             event.err.map_or_else(|| "-".to_owned(), |err| err.to_string()),
             name_of(event.err),
-            events.len().to_string(),
+            shown.events.to_string(),
             match &agreed {
                 Some(Ok(())) => "yes".to_owned(),
                 Some(Err(_)) => "NO".to_owned(),
@@ -42,6 +62,14 @@ impl Row {
             },
         ];
         Self { cells, fault: agreed.and_then(Result::err).map(|why| format!("{}: {why}", act.name())) }
+    }
+
+    /// Of an act that has no event, or could not be performed.
+    pub(crate) fn missing(act: &Act, why: impl Display) -> Self {
+        let mut cells = [const { String::new() }; COLUMNS];
+        cells[0] = act.said.to_owned();
+        cells[1] = "MISSING".to_owned();
+        Self { cells, fault: Some(format!("{}: {why}", act.name())) }
     }
 
     /// Where nothing but successes can be seen.
@@ -53,10 +81,11 @@ impl Row {
     }
 }
 
-/// Whether it is the event that the outcome is about, of all those of its socket.
+/// Whether it is the event that the outcome is about, of all those of its socket. The name may be a coarser one, by what
+/// could be seen: its class is the same, and a witness of a live run knows more.
 fn shows(outcome: Outcome, event: &Event) -> bool {
     let expected = outcome.expected(outcome.telling());
-    (event.result, event.kind, event.err) == (expected.result, expected.kind, Some(expected.err))
+    (event.class(), event.kind, event.err) == (expected.result.class(), expected.kind, Some(expected.err))
 }
 
 fn name_of(err: Option<i32>) -> String {

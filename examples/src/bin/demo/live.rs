@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All acts, performed.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use retrans_sdk::{Line, Stream};
+use retrans_tests::trial::Progress;
+use retrans_tests::{Error, TraceInstance, Trial};
+
+use crate::acts::{ACTS, Act};
+use crate::table::{Row, Shown};
+
+/// A kernel may not run BPF programs at the very moment of an attempt (see `Trial::was_disturbed`).
+const TRIES: u32 = 3;
+
+/// What came of them.
+pub(crate) struct Acted {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) took: Duration,
+    trials: Vec<Performed>,
+}
+
+/// `None` where it would show nothing, for nothing but successes can be seen.
+type Performed = Option<Result<Trial, Error>>;
+
+pub(crate) fn act(stream: &mut Stream, say: impl Fn(Progress, usize)) -> Result<Acted, Error> {
+    let began = Instant::now();
+    let observes_failures = stream.attachment().observes_failures();
+    let mut trace = TraceInstance::new()?;
+    let mut trials: Vec<Performed> = ACTS.iter().map(|_| None).collect();
+    for _ in 0..TRIES {
+        let missing: Vec<_> = (0..ACTS.len())
+            .filter(|&index| observes_failures || ACTS[index].is_success())
+            .filter(|&index| match &trials[index] {
+                None => true,
+                Some(Ok(trial)) => trial.was_disturbed() && trial.verify().is_err(),
+                Some(Err(_)) => false,
+            })
+            .collect();
+        if missing.is_empty() {
+            break;
+        }
+        for (index, trial) in missing.iter().zip(perform(stream, &mut trace, &missing, &say)) {
+            trials[*index] = Some(trial);
+        }
+    }
+    let rows = ACTS.iter().zip(&trials).map(|(act, trial)| row(act, trial)).collect();
+    Ok(Acted { rows, took: began.elapsed(), trials })
+}
+
+/// All at a time; or, if one of them cannot be performed, one after the other, so that it is known which.
+fn perform(
+    stream: &mut Stream,
+    trace: &mut TraceInstance,
+    acts: &[usize],
+    say: impl Fn(Progress, usize),
+) -> Vec<Result<Trial, Error>> {
+    let wanted: Vec<_> = acts.iter().map(|&index| (ACTS[index].outcome, ACTS[index].family)).collect();
+    if let Ok(trials) = Trial::run(stream, trace, &wanted, |progress| say(progress, wanted.len())) {
+        return trials.into_iter().map(Ok).collect();
+    }
+    let mut alone = |want| -> Result<Trial, Error> {
+        let trials = Trial::run(stream, trace, &[want], |_| {})?;
+        trials.into_iter().next().ok_or_else(|| Error::new("no trial"))
+    };
+    wanted.into_iter().map(&mut alone).collect()
+}
+
+fn row(act: &Act, trial: &Performed) -> Row {
+    match trial {
+        None => Row::unobservable(act),
+        Some(Err(error)) => Row::missing(act, error),
+        Some(Ok(trial)) => {
+            let agreed = trial.verify().map_err(|error| error.to_string());
+            Row::new(act, &Shown::of(act, &trial.events), Some(agreed))
+        }
+    }
+}
+
+impl Acted {
+    /// Writes the events to a file that is there whole or not at all.
+    pub(crate) fn record(&self, path: &Path) -> io::Result<()> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let mut file = BufWriter::new(File::create_new(&beside)?);
+        for (act, trial) in ACTS.iter().zip(&self.trials) {
+            for event in trial.iter().flatten().flat_map(|trial| &trial.events) {
+                let unknown = vec![(Act::KEY.to_owned(), act.name())];
+                writeln!(file, "{}", Line { event: *event, unknown })?;
+            }
+        }
+        file.flush()?;
+        fs::rename(&beside, path)
+    }
+}

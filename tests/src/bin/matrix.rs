@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Boots each kernel of `tests/matrix/kernels` under emulation, runs the lab's trials and the demo in it, and prints a table of
+//! what came of it.
+
+use std::env;
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use retrans_tests::matrix::archive::Archive;
+use retrans_tests::matrix::boot::{Emulator, boot};
+use retrans_tests::matrix::image::{Kernel, programs, remove};
+use retrans_tests::matrix::kernels::{Pinned, Wanted};
+use retrans_tests::matrix::log::Log;
+use retrans_tests::matrix::table::{check, put_into, table};
+use retrans_tests::{Context, Error, Result};
+use rustix::fs::{FlockOperation, flock};
+
+const HELP: &str = "\
+usage: matrix [--keep] [SERIES…]     boots these kernels, or all of them, and prints a table
+       matrix --check                holds the README's table against the logs of the tree
+
+  --keep    puts the logs of rows that passed into tests/matrix/logs, and the table of all logs there into README.md
+
+What is downloaded, and the console logs of rows that failed, are under $RETRANS_MATRIX_CACHE, else
+${XDG_CACHE_HOME:-$HOME/.cache}/retrans-matrix. $JOBS guests run at a time; as many as there are CPUs, if it is not said.
+Exit status: 0; 1 if a row failed or the table differs; 2 if it could not start.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["-h" | "--help"] => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ["--check"] => return told(check_readme()),
+        ["--keep", ..] => matrix(&arguments[1..], true),
+        _ => matrix(&arguments, false),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("matrix: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn told(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("matrix: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The checkout that this was built from.
+fn tree() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+fn logs_of_tree() -> PathBuf {
+    tree().join("tests/matrix/logs")
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {path:?}"))
+}
+
+/// The table of the logs in the tree, which must all be of rows that passed.
+fn table_of_tree() -> Result<String> {
+    let mut logs = Vec::new();
+    let directory = logs_of_tree();
+    for entry in fs::read_dir(&directory).with_context(|| format!("cannot read {directory:?}"))? {
+        let path = entry.context("cannot read a directory")?.path();
+        let log = Log::parse(&read(&path)?).with_context(|| format!("{path:?}"))?;
+        if !log.faults().is_empty() {
+            return Err(Error::new(format!("{path:?} is of a row that failed: {}", log.faults().join(", "))));
+        }
+        logs.push(log);
+    }
+    Ok(table(&logs))
+}
+
+fn check_readme() -> Result<()> {
+    let readme = tree().join("README.md");
+    check(&read(&readme)?, &table_of_tree()?).context("`make matrix KEEP=1` writes it")
+}
+
+fn cache() -> Result<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("RETRANS_MATRIX_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("retrans-matrix")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/retrans-matrix")))
+        .ok_or_else(|| Error::new("neither RETRANS_MATRIX_CACHE, XDG_CACHE_HOME nor HOME is set"))
+}
+
+/// Boots these series; whether all rows passed.
+fn matrix(series: &[String], keep: bool) -> Result<bool> {
+    let wanted = Wanted::parse(&read(&tree().join("tests/matrix/kernels"))?)?;
+    let kernels = wanted.of_series(series)?;
+    let cache = cache()?;
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {cache:?}"))?;
+    let lock = File::create(cache.join("lock")).context("cannot make a lock")?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).context("another run uses the cache")?;
+    let jobs = match env::var("JOBS") {
+        Ok(jobs) => jobs.parse().context("JOBS is no number")?,
+        Err(_) => thread::available_parallelism().map_or(1, usize::from),
+    };
+
+    let bench = Bench::new(&cache, &wanted.emulator)?;
+    let fetched = kernels.iter().map(|kernel| bench.fetch(kernel)).collect::<Result<Vec<_>>>()?;
+    let (queue, rows) = (Mutex::new(kernels.iter().zip(fetched)), Mutex::new(Vec::new()));
+    let next = || queue.lock().map_or(None, |mut queue| queue.next());
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some((pinned, kernel)) = next() {
+                    let row = bench.row(pinned, &kernel);
+                    println!("{row}");
+                    rows.lock().unwrap_or_else(PoisonError::into_inner).push(row);
+                }
+            });
+        }
+    });
+    let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+
+    let passed: Vec<_> = rows.iter().filter_map(|row| row.passed.as_ref()).collect();
+    println!("\n{}", table(&passed.iter().map(|(log, _)| log.clone()).collect::<Vec<_>>()));
+    if keep {
+        for (log, text) in &passed {
+            write(&logs_of_tree().join(format!("{}.log", log.series)), text)?;
+        }
+        let readme = tree().join("README.md");
+        write(&readme, &put_into(&read(&readme)?, &table_of_tree()?)?)?;
+    }
+    println!("{} of {} kernels passed", passed.len(), kernels.len());
+    Ok(passed.len() == kernels.len())
+}
+
+/// What is the same for all kernels.
+struct Bench {
+    cache: PathBuf,
+    archive: Archive,
+    emulator: Emulator,
+    programs: Vec<u8>,
+}
+
+impl Bench {
+    fn new(cache: &Path, emulator: &Pinned) -> Result<Self> {
+        let began = Instant::now();
+        let archive = Archive::new(cache.join("apt"))?;
+        let emulator = Emulator::fetch(&archive, cache, emulator)?;
+        let own = env::current_exe().context("no path to this program")?;
+        let programs = programs(&own.with_file_name("matrix_guest"), &[&own.with_file_name("demo")])?;
+        println!("emulator and programs: {:.0} s", began.elapsed().as_secs_f64());
+        Ok(Self { cache: cache.to_owned(), archive, emulator, programs })
+    }
+
+    fn fetch(&self, pinned: &Pinned) -> Result<Kernel> {
+        let began = Instant::now();
+        let kernel = Kernel::fetch(&self.archive, &self.cache, pinned).with_context(|| pinned.series.clone())?;
+        let names = kernel.packages.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        println!("{}: {names}: {:.0} s", pinned.series, began.elapsed().as_secs_f64());
+        if !kernel.packages.contains(&pinned.package) {
+            println!("{}: instead of {}, which the archive no longer has", pinned.series, pinned.package);
+        }
+        Ok(kernel)
+    }
+
+    fn row(&self, pinned: &Pinned, kernel: &Kernel) -> Row {
+        let began = Instant::now();
+        let work = self.cache.join("boots").join(&pinned.series);
+        let (passed, faults) = match boot(&self.emulator, kernel, &self.programs, &work) {
+            Err(error) => (None, vec![error.to_string()]),
+            Ok(booted) => {
+                let text = format!("{}\n{}", headline(pinned, kernel), booted.lines);
+                let mut faults = booted.complaints;
+                let log = Log::parse(&text).inspect_err(|error| faults.push(error.to_string())).ok();
+                faults.extend(log.iter().flat_map(Log::faults));
+                (log.map(|log| (log, text)).filter(|_| faults.is_empty()), faults)
+            }
+        };
+        let row = Row { series: pinned.series.clone(), passed, faults, seconds: began.elapsed().as_secs(), work };
+        if row.passed.is_some() {
+            // Nothing to look at; and if it stays, the next boot removes it.
+            let _ = remove(&row.work);
+        }
+        row
+    }
+}
+
+/// The first line of a log: what was booted.
+fn headline(pinned: &Pinned, kernel: &Kernel) -> String {
+    let packages = kernel.packages.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    format!("kernel series={} packages={packages}", pinned.series)
+}
+
+struct Row {
+    series: String,
+    passed: Option<(Log, String)>,
+    faults: Vec<String>,
+    seconds: u64,
+    /// Where the console log is, if it failed.
+    work: PathBuf,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.series)?;
+        if let Some((log, _)) = &self.passed {
+            return write!(f, "{} trials on {} in {} s", log.cells.len(), log.release, self.seconds);
+        }
+        writeln!(f, "FAILED after {} s; its console and its lines are in {}", self.seconds, self.work.display())?;
+        write!(f, "    {}", self.faults.join("\n    "))
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Process 1 of a guest of `matrix`: mounts, loads the modules, and has a child run the demo and the trials.
+
+use std::error::Error;
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::process::{Command, ExitCode};
+
+use retrans_tests::matrix::guest;
+use retrans_tests::matrix::image::GUEST_MODULES;
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, finit_module, reboot};
+
+/// The port that the kernel does not write to.
+const LINES: &str = "/dev/ttyS1";
+
+const MOUNTS: [(&str, &str); 6] = [
+    ("devtmpfs", "/dev"),
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("tmpfs", "/tmp"),
+    ("tracefs", "/sys/kernel/tracing"),
+    ("bpf", "/sys/fs/bpf"),
+];
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let is_init = std::process::id() == 1;
+    let result = if is_init { init() } else { tell() };
+    if let Err(error) = &result {
+        eprintln!("matrix_guest: {error}");
+    }
+    if is_init {
+        // For process 1 to return would be a panic. The emulator is told to end where a machine would boot again.
+        let refused = reboot(RebootCommand::Restart);
+        eprintln!("matrix_guest: cannot reboot: {refused:?}");
+    }
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn init() -> Result<()> {
+    for (kind, place) in MOUNTS {
+        mount(kind, place, kind, MountFlags::empty(), None::<&CStr>).map_err(|errno| format!("{place}: {errno}"))?;
+    }
+    let mut modules: Vec<_> = match fs::read_dir(GUEST_MODULES) {
+        Ok(directory) => directory.collect::<io::Result<_>>()?,
+        // None was to be had.
+        Err(_) => Vec::new(),
+    };
+    modules.sort_by_key(fs::DirEntry::file_name);
+    for module in modules {
+        let file = File::open(module.path())?;
+        finit_module(&file, c"", 0).map_err(|errno| format!("{:?}: {errno}", module.path()))?;
+    }
+    // A child, because a hardened kernel treats process 1 as a special case (see `observe::undisturbed`).
+    let status = Command::new("/init").env("PATH", "/bin").status()?;
+    if !status.success() {
+        return Err(format!("the trials: {status}").into());
+    }
+    Ok(())
+}
+
+fn tell() -> Result<()> {
+    let mut lines = File::options().write(true).open(LINES)?;
+    writeln!(lines, "guest release={}", guest::release()?)?;
+    demo(&mut lines)?;
+    Ok(guest::run(&mut lines)?)
+}
+
+/// The demo's rows and its exit status; what it measures besides differs from boot to boot.
+fn demo(lines: &mut File) -> Result<()> {
+    let output = Command::new("demo").output()?;
+    io::stderr().write_all(&output.stderr)?;
+    if !output.status.success() {
+        io::stderr().write_all(&output.stdout)?;
+    }
+    writeln!(lines, "demo exit={}", output.status.code().unwrap_or(-1))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let rows = text.lines().skip_while(|line| !line.starts_with("what was done"));
+    Ok(rows.take_while(|line| !line.is_empty()).try_for_each(|line| writeln!(lines, "demo | {line}"))?)
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Debian's archive, with apt and a state of our own: the system's sources and lists stay as they are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::kernels::{Package, Pinned};
+use crate::command::run_within;
+use crate::{Context, Error, Result};
+
+/// For any one step: a list, a download, an unpacking.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Signs all of the suites.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Where the kernels come from.
+const SUITES: [(&str, &str); 6] = [
+    ("debian-security", "bullseye-security"),
+    ("debian-security", "bookworm-security"),
+    ("debian", "bookworm-backports"),
+    ("debian", "trixie"),
+    ("debian", "trixie-backports"),
+    ("debian", "sid"),
+];
+
+/// A cache of packages, and the way to more of them.
+#[derive(Debug)]
+pub struct Archive {
+    /// Lists and downloads.
+    apt: PathBuf,
+    /// Lists are fetched once a run, and only if a package is missing.
+    updated: OnceLock<Result<()>>,
+}
+
+impl Archive {
+    /// One with its state in this directory.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(apt: PathBuf) -> Result<Self> {
+        if !Path::new(KEYRING).exists() {
+            return Err(Error::new(format!("no {KEYRING}: install debian-archive-keyring")));
+        }
+        for sub in ["state/lists/partial", "cache/archives/partial"] {
+            make(&apt.join(sub))?;
+        }
+        let line = |(archive, suite)| {
+            format!(
+                "deb [arch=amd64 signed-by={KEYRING} target=Packages] http://deb.debian.org/{archive} {suite} main\n"
+            )
+        };
+        let sources = apt.join("sources.list");
+        fs::write(&sources, SUITES.map(line).concat()).with_context(|| format!("cannot write {sources:?}"))?;
+        // As if nothing were installed here.
+        fs::write(apt.join("status"), "").context("cannot write a package list")?;
+        Ok(Self { apt, updated: OnceLock::new() })
+    }
+
+    /// What stands for the wanted package: itself, or the newest of its series if the archive no longer has it.
+    ///
+    /// # Errors
+    /// When the archive has none of the series.
+    pub fn resolve(&self, pinned: &Pinned) -> Result<Package> {
+        if self.downloaded(&pinned.package).exists() {
+            return Ok(pinned.package.clone());
+        }
+        let offered = self.offered(&pinned.suite, &same_series(pinned)?)?;
+        if offered.contains(&pinned.package) {
+            return Ok(pinned.package.clone());
+        }
+        let mut newest: Option<Package> = None;
+        for package in offered {
+            let is_newer = |other: &Package| is_newer(&package.version, &other.version);
+            if newest.as_ref().map_or(Ok(true), is_newer)? {
+                newest = Some(package);
+            }
+        }
+        newest.ok_or_else(|| Error::new(format!("the archive has no package of {} in {}", pinned.series, pinned.suite)))
+    }
+
+    /// Whether the archive has this package.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn has(&self, suite: &str, package: &Package) -> Result<bool> {
+        if self.downloaded(package).exists() {
+            return Ok(true);
+        }
+        Ok(self.offered(suite, &format!("^{}$", escaped(&package.name)))?.contains(package))
+    }
+
+    /// Downloads a package, unless it was before, and unpacks it into a new directory `to`.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn unpack(&self, package: &Package, to: &Path) -> Result<()> {
+        if !self.downloaded(package).exists() {
+            self.update()?;
+            let mut download = self.apt("apt-get");
+            run_within(LIMIT, {
+                download.current_dir(self.apt.join("cache/archives")).args(["download", &package.to_string()]);
+                download
+            })?;
+        }
+        extract(&self.downloaded(package), to)
+    }
+
+    /// Downloads a package with all that it depends on, libc included, and unpacks them into a new directory `to`.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn unpack_whole(&self, pinned: &Pinned, package: &Package, to: &Path) -> Result<()> {
+        self.update()?;
+        let archives = self.apt.join(format!("cache/{}", package.file_name()));
+        make(&archives.join("partial"))?;
+        let mut install = self.apt("apt-get");
+        install.arg("-o").arg(format!("Dir::Cache::Archives={}", archives.display()));
+        install.args(["-t", &pinned.suite, "install", "--no-install-recommends", "--download-only", "-y"]);
+        install.arg(package.to_string());
+        run_within(LIMIT, install)?;
+        for entry in fs::read_dir(&archives).with_context(|| format!("cannot read {archives:?}"))? {
+            let path = entry.context("cannot read a directory")?.path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                extract(&path, to)?;
+            }
+        }
+        fs::remove_dir_all(&archives).with_context(|| format!("cannot remove {archives:?}"))
+    }
+
+    fn downloaded(&self, package: &Package) -> PathBuf {
+        self.apt.join("cache/archives").join(package.file_name())
+    }
+
+    /// What a suite has of packages whose names match this.
+    fn offered(&self, suite: &str, names: &str) -> Result<Vec<Package>> {
+        self.update()?;
+        let mut search = self.apt("apt-cache");
+        search.args(["search", "--names-only", names]);
+        let found = run_within(LIMIT, search)?;
+        let names: Vec<_> = found.lines().filter_map(|line| line.split(' ').next()).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut madison = self.apt("apt-cache");
+        madison.arg("madison").args(names);
+        Ok(of_suite(&run_within(LIMIT, madison)?, suite))
+    }
+
+    fn update(&self) -> Result<()> {
+        let update = || {
+            let mut update = self.apt("apt-get");
+            update.args(["update", "--error-on=any"]);
+            run_within(LIMIT, update).map(drop)
+        };
+        match self.updated.get_or_init(update) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Error::new(error.to_string())),
+        }
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let mut set = |option: &str, path: &Path| {
+            command.arg("-o").arg(format!("{option}={}", path.display()));
+        };
+        set("Dir::Etc::SourceList", &self.apt.join("sources.list"));
+        set("Dir::Etc::SourceParts", Path::new("-"));
+        set("Dir::Etc::PreferencesParts", Path::new("-"));
+        set("Dir::State", &self.apt.join("state"));
+        set("Dir::State::status", &self.apt.join("status"));
+        set("Dir::Cache", &self.apt.join("cache"));
+        // The cache may be where apt's own user may not go.
+        command.args(["-q", "-o", "APT::Sandbox::User=root", "-o", "APT::Architecture=amd64"]);
+        command
+    }
+}
+
+/// What the names of all packages of the same series and sort match, and no meta package's.
+fn same_series(pinned: &Pinned) -> Result<String> {
+    let name = &pinned.package.name;
+    if !name.starts_with("linux-") {
+        return Ok(format!("^{}$", escaped(name)));
+    }
+    let (sort, _) = name
+        .split_once(&format!("-{}.", pinned.series))
+        .ok_or_else(|| Error::new(format!("{name} is not of {}", pinned.series)))?;
+    Ok(format!("^{}-{}\\.[0-9].*-cloud-amd64$", escaped(sort), escaped(&pinned.series)))
+}
+
+/// For an extended regular expression.
+fn escaped(name: &str) -> String {
+    name.replace('.', "\\.").replace('+', "\\+")
+}
+
+/// Reads `name | version | archive suite/main amd64 Packages`.
+fn of_suite(madison: &str, suite: &str) -> Vec<Package> {
+    let package = |line: &str| {
+        let mut columns = line.split('|').map(str::trim);
+        let (name, version, origin) = (columns.next()?, columns.next()?, columns.next()?);
+        let (_, place) = origin.split_once(' ')?;
+        let is_of_suite = place.split('/').next() == Some(suite) && place.ends_with(" Packages");
+        is_of_suite.then(|| Package { name: name.to_owned(), version: version.to_owned() })
+    };
+    madison.lines().filter_map(package).collect()
+}
+
+fn is_newer(version: &str, than: &str) -> Result<bool> {
+    let mut dpkg = Command::new("dpkg");
+    dpkg.args(["--compare-versions", version, "gt", than]);
+    Ok(dpkg.status().context("cannot run `dpkg`")?.success())
+}
+
+fn extract(package: &Path, to: &Path) -> Result<()> {
+    make(to)?;
+    let mut dpkg = Command::new("dpkg-deb");
+    dpkg.arg("--extract").arg(package).arg(to);
+    run_within(LIMIT, dpkg).map(drop)
+}
+
+fn make(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {directory:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str, version: &str) -> Package {
+        Package { name: name.to_owned(), version: version.to_owned() }
+    }
+
+    fn pinned(series: &str, name: &str) -> Pinned {
+        Pinned { series: series.to_owned(), suite: "s".to_owned(), package: package(name, "1") }
+    }
+
+    #[test]
+    fn reads_what_a_suite_offers() {
+        let madison = " linux-image-6.1.0-56-cloud-amd64 |  6.1.192-2 | http://x/debian-security bookworm-security/main amd64 Packages\n\
+             linux-image-6.1.0-0.deb11.52-cloud-amd64 | 6.1.1-1~deb11u1 | http://x/debian-security bullseye-security/main amd64 Packages\n\
+             linux-image-6.1.0-56-cloud-amd64 | 6.1.192-2 | http://x/debian-security bookworm-security/main Sources\n";
+        assert_eq!(of_suite(madison, "bookworm-security"), [package("linux-image-6.1.0-56-cloud-amd64", "6.1.192-2")]);
+        assert_eq!(of_suite(madison, "bookworm"), []);
+    }
+
+    #[test]
+    fn a_series_is_neither_a_longer_one_nor_a_meta_package() {
+        let image = same_series(&pinned("6.1", "linux-image-6.1.0-56-cloud-amd64")).unwrap();
+        assert_eq!(image, "^linux-image-6\\.1\\.[0-9].*-cloud-amd64$");
+        let binary = same_series(&pinned("7.3", "linux-binary-7.3.4+deb13-cloud-amd64")).unwrap();
+        assert_eq!(binary, "^linux-binary-7\\.3\\.[0-9].*-cloud-amd64$");
+        assert_eq!(same_series(&pinned("emulator", "qemu-system-x86")).unwrap(), "^qemu-system-x86$");
+        assert!(same_series(&pinned("6.2", "linux-image-6.1.0-56-cloud-amd64")).is_err());
+    }
+
+    #[test]
+    fn versions_are_compared_as_debian_does() {
+        assert!(is_newer("6.12.117-1", "6.12.95-1").unwrap());
+        assert!(!is_newer("7.3.4-1~bpo13+1", "7.3.4-1").unwrap());
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One boot under emulation, and what the console says of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::archive::Archive;
+use super::image::{Kernel, modules, remove};
+use super::kernels::Pinned;
+use crate::command::run_within;
+use crate::{Context, Result};
+
+/// How long a guest may take. None was seen to need a third of it.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// In MiB.
+const MEMORY: &str = "1024";
+
+/// No other clock may be tried: what the kernel finds out of the emulated one depends on the host's load. Warnings and worse
+/// go to the console.
+const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable";
+
+/// What a console must not have, and how it is called.
+const COMPLAINTS: [(&str, &str); 9] = [
+    ("Kernel panic", "panic"),
+    ("possible recursive locking", "lockdep"),
+    ("WARNING: ", "WARN"),
+    ("BUG: ", "BUG"),
+    ("kernel BUG at", "BUG"),
+    ("Oops: ", "oops"),
+    ("general protection fault", "oops"),
+    ("rcu: INFO:", "stall"),
+    ("blocked for more than", "hang"),
+];
+
+/// An emulator of its own, with its own libraries, libc included: what the host has does not matter.
+#[derive(Debug)]
+pub struct Emulator {
+    root: PathBuf,
+}
+
+impl Emulator {
+    /// Takes it from the archive, or from `cache`, where it was put before.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn fetch(archive: &Archive, cache: &Path, pinned: &Pinned) -> Result<Self> {
+        let ready = |package: &super::kernels::Package| cache.join(package.file_name().trim_end_matches(".deb"));
+        // Its packages are not kept, so the archive is not to be asked for what was unpacked.
+        if ready(&pinned.package).exists() {
+            return Ok(Self { root: ready(&pinned.package) });
+        }
+        let package = archive.resolve(pinned)?;
+        let root = ready(&package);
+        if package != pinned.package {
+            println!("emulator: {package} instead of {}, which the archive no longer has", pinned.package);
+        }
+        if !root.exists() {
+            let scratch = root.with_extension("part");
+            remove(&scratch)?;
+            archive.unpack_whole(pinned, &package, &scratch)?;
+            fs::rename(&scratch, &root).with_context(|| format!("cannot make {root:?}"))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// The command, but for what is to be booted. It ends when the thread that started it does.
+    fn command(&self) -> Command {
+        let at = |path: &str| self.root.join(path);
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]);
+        command.arg(at("usr/lib64/ld-linux-x86-64.so.2"));
+        command.arg("--library-path").arg(at("usr/lib/x86_64-linux-gnu"));
+        command.arg(at("usr/bin/qemu-system-x86_64"));
+        command.arg("-L").arg(at("usr/share/qemu")).arg("-L").arg(at("usr/share/seabios"));
+        command.env("QEMU_MODULE_DIR", at("usr/lib/x86_64-linux-gnu/qemu"));
+        command.args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", MEMORY]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        command
+    }
+}
+
+/// What a boot left.
+#[derive(Debug)]
+pub struct Booted {
+    /// What the guest wrote.
+    pub lines: String,
+    /// What the kernel wrote.
+    pub console: PathBuf,
+    /// Why it is worth nothing, if it is.
+    pub complaints: Vec<String>,
+}
+
+/// Boots `kernel` with an initramfs of `programs` and its modules, in the directory `work`, until it has powered off.
+///
+/// # Errors
+/// When a file cannot be read or written. What goes wrong in the guest is a complaint.
+pub fn boot(emulator: &Emulator, kernel: &Kernel, programs: &[u8], work: &Path) -> Result<Booted> {
+    remove(work)?;
+    fs::create_dir_all(work).with_context(|| format!("cannot make {work:?}"))?;
+    let [initrd, console, lines] = ["initrd", "console.log", "lines"].map(|name| work.join(name));
+    let image = [programs, &modules(kernel)?].concat();
+    fs::write(&initrd, image).with_context(|| format!("cannot write {initrd:?}"))?;
+    let mut command = emulator.command();
+    command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&initrd).args(["-append", COMMAND_LINE]);
+    // Two ports, so that what the kernel says does not tear the guest's lines.
+    for port in [&console, &lines] {
+        command.arg("-serial").arg(format!("file:{}", port.display()));
+    }
+    let ended = run_within(LIMIT, command);
+    fs::remove_file(&initrd).with_context(|| format!("cannot remove {initrd:?}"))?;
+    let read = |path: &Path| {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {path:?}"))?;
+        Ok::<_, crate::Error>(String::from_utf8_lossy(&bytes).replace('\r', ""))
+    };
+    // A terminal in the guest ends its lines with both.
+    let (said, lines) = (read(&console)?, read(&lines)?);
+    let mut complaints: Vec<String> = ended.err().map(|error| error.to_string()).into_iter().collect();
+    complaints.extend(complaints_in(&said));
+    Ok(Booted { lines, console, complaints })
+}
+
+/// The lines of a console that it must not have.
+pub fn complaints_in(console: &str) -> Vec<String> {
+    let complaint = |line: &str| {
+        let (_, name) = COMPLAINTS.iter().find(|(text, _)| line.contains(text))?;
+        Some(format!("{name}: {}", line.trim()))
+    };
+    console.lines().filter_map(complaint).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complaints_in;
+
+    #[test]
+    fn a_console_is_searched() {
+        let console = "[    0.1] Linux version 7.3\n[    1.0] WARNING: CPU: 0 PID: 1 at net/core/dev.c:1\n\
+            [    2.0] WARNING: possible recursive locking detected\n[    3.0] BUG: kernel NULL pointer dereference\n\
+            [    4.0] Kernel panic - not syncing: Fatal exception\n";
+        let names: Vec<_> =
+            complaints_in(console).iter().map(|line| line.split(':').next().unwrap().to_owned()).collect();
+        assert_eq!(names, ["WARN", "lockdep", "BUG", "panic"]);
+        assert!(complaints_in("[    0.1] Linux version 7.3\n").is_empty());
+    }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a guest does: the trials, from each source, and a line for each.
+
+use std::fs;
+use std::io::Write;
+
+use retrans_sdk::{AttachSource, Stream};
+
+use super::log::{Came, Cell, family_name};
+use crate::scenario::{Discard, Hold, WindowFault};
+use crate::{Context, Error, Family, Netns, Outcome, Packets, Pair, Result, TraceInstance, Trial};
+
+/// Runs every outcome over every family from every source that opens, and writes a line for each to `lines`. Why a trial
+/// differs is said on standard error.
+///
+/// # Errors
+/// When there is no source, or the lab cannot be built.
+pub fn run(lines: &mut impl Write) -> Result<()> {
+    let kernel = release()?;
+    let lacks = Lacks::find();
+    let mut count = 0;
+    for mut stream in sources() {
+        let source = stream.source();
+        let failures = if source.observes_failures() { "observed" } else { "unobservable" };
+        say(lines, &format!("source {} failures={failures}", source.key_val()))?;
+        for family in Family::ALL {
+            let came = portion(&mut stream, family, &lacks)?;
+            for (outcome, came) in Outcome::ALL.into_iter().zip(came) {
+                let (source, outcome) = (source.to_string(), outcome.to_string());
+                let cell =
+                    Cell { kernel: kernel.clone(), source, outcome, family: family_name(family).to_owned(), came };
+                say(lines, &cell.to_string())?;
+                count += 1;
+            }
+        }
+    }
+    say(lines, &format!("done cells={count}"))
+}
+
+/// The release of the running kernel.
+///
+/// # Errors
+/// When /proc is not there.
+pub fn release() -> Result<String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's release")?;
+    Ok(release.trim().to_owned())
+}
+
+/// A stream from each source that the kernel allows. Why not from another is said on standard error.
+fn sources() -> Vec<Stream> {
+    let open = |source| Stream::builder().source(source).open();
+    let all = AttachSource::ALL.iter().map(|entry| open(entry.variant));
+    all.filter_map(|opened| opened.inspect_err(|error| eprintln!("{error}")).ok()).collect()
+}
+
+fn say(lines: &mut impl Write, line: &str) -> Result<()> {
+    writeln!(lines, "{line}").and_then(|()| lines.flush()).context("cannot write a line")
+}
+
+/// A disturbed run proves nothing (see [`Trial::was_disturbed`]).
+const RUNS: u32 = 3;
+
+/// What came of each outcome over this family.
+fn portion(stream: &mut Stream, family: Family, lacks: &Lacks) -> Result<Vec<Came>> {
+    let possible: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| lacks.needed_by(*outcome).is_none()).collect();
+    let wanted: Vec<_> = possible.iter().map(|outcome| (*outcome, family)).collect();
+    let mut trace = TraceInstance::new()?;
+    let mut trials = Trial::run(stream, &mut trace, &wanted, |_| {})?;
+    for _ in 1..RUNS {
+        if !trials.iter().any(Trial::was_disturbed) {
+            break;
+        }
+        eprintln!("once more, for it was disturbed: {family:?}");
+        trials = Trial::run(stream, &mut trace, &wanted, |_| {})?;
+    }
+    let mut trials = trials.into_iter();
+    let mut all = Vec::new();
+    for outcome in Outcome::ALL {
+        all.push(match lacks.needed_by(outcome) {
+            Some(why) => Came::Impossible(why.to_owned()),
+            None => came(&trials.next().ok_or_else(|| Error::new("a trial is missing"))?),
+        });
+    }
+    Ok(all)
+}
+
+fn came(trial: &Trial) -> Came {
+    let events = trial.events.len();
+    match trial.verify() {
+        Ok(()) if events == 0 => Came::Unobservable,
+        Ok(()) => Came::Agreed(events),
+        Err(error) => {
+            eprintln!("{error}");
+            eprintln!("the kernel's text:");
+            trial.traced.iter().for_each(|event| eprintln!("{}", event.line));
+            Came::Differs(events)
+        }
+    }
+}
+
+/// What this kernel cannot do, in the words of a cell; each found out by trying.
+#[derive(Debug)]
+struct Lacks {
+    veth: Option<&'static str>,
+    nftables: Option<&'static str>,
+    tun: Option<&'static str>,
+    tbf: Option<&'static str>,
+    egress: Option<&'static str>,
+}
+
+impl Lacks {
+    fn find() -> Self {
+        let in_a_namespace = |program: &str, arguments: &[&str]| Netns::new()?.command(program, arguments).map(drop);
+        let tbf = ["qdisc", "add", "dev", "lo", "root", "tbf", "rate", "1mbit", "burst", "100k", "limit", "100k"];
+        Self {
+            veth: lacking("no veth", in_a_namespace("ip", &["link", "add", "type", "veth"])),
+            nftables: lacking("no nf_tables", in_a_namespace("nft", &["add table inet probe"])),
+            tun: lacking("no tun", fs::metadata("/dev/net/tun").map(drop).context("/dev/net/tun")),
+            tbf: lacking("no sch_tbf", in_a_namespace("tc", &tbf)),
+            egress: lacking(
+                "no egress hook",
+                Pair::new().and_then(|pair| Packets::egress().drop_in(pair.client())?.lift()),
+            ),
+        }
+    }
+
+    fn needed_by(&self, outcome: Outcome) -> Option<&'static str> {
+        let own = match outcome {
+            Outcome::PartialAck | Outcome::ZeroWindow | Outcome::MtuCut | Outcome::FragNomem => self.tun,
+            Outcome::RcvZeroWindow(WindowFault::Peer) => self.tun,
+            Outcome::InHostQueue(Hold::Neighbour) => None,
+            Outcome::InHostQueue(Hold::Qdisc) => self.tbf,
+            Outcome::XmitDrop(Discard::Qdisc) => self.nftables.or(self.tbf),
+            Outcome::XmitDrop(Discard::Egress) => self.nftables.or(self.egress),
+            _ => self.nftables,
+        };
+        self.veth.or(own)
+    }
+}
+
+fn lacking(what: &'static str, tried: Result<()>) -> Option<&'static str> {
+    let error = tried.err()?;
+    eprintln!("{what}: {error}");
+    Some(what)
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The guest's lines, which are what is kept of a boot.
+//!
+//! Each is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `source` for each that opened; `cell` for each trial; then
+//! `demo` with its exit status and its rows; `done` with the number of cells.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::{Context, Error, Family, Outcome, Result};
+
+/// How a family is called here.
+pub fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "inet",
+        Family::V6 => "inet6",
+        Family::Mapped => "mapped",
+    }
+}
+
+/// What came of one trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// The release of the kernel.
+    pub kernel: String,
+    /// The source of the stream.
+    pub source: String,
+    /// What was provoked.
+    pub outcome: String,
+    /// With which addresses.
+    pub family: String,
+    /// What the stream had.
+    pub came: Came,
+}
+
+/// What the stream had of a trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// So many events, all as expected, and both witnesses agree.
+    Agreed(usize),
+    /// None, and none was to come: this source sees nothing of it.
+    Unobservable,
+    /// This kernel cannot do it, and why.
+    Impossible(String),
+    /// Something else, after so many events.
+    Differs(usize),
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kernel, source, outcome, family, came } = self;
+        write!(f, "cell kernel={kernel} source={source} outcome={outcome} family={family} ")?;
+        match came {
+            Came::Agreed(events) => write!(f, "events={events} agreed=yes"),
+            Came::Unobservable => write!(f, "events=0 agreed=yes why=unobservable"),
+            Came::Impossible(why) => write!(f, "events=- agreed=- why={}", why.replace(' ', "_")),
+            Came::Differs(events) => write!(f, "events={events} agreed=no"),
+        }
+    }
+}
+
+/// What is known of one boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The first two parts of the kernel's version.
+    pub series: String,
+    /// Its release.
+    pub release: String,
+    /// The sources that opened, in the order in which they were tried.
+    pub sources: Vec<String>,
+    /// The trials.
+    pub cells: Vec<Cell>,
+    /// Whether the demo did as it should; `None` where there can be none.
+    pub demo: Option<bool>,
+}
+
+impl Log {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When a line is not understood, one is missing, or one is there twice.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (mut series, mut release, mut demo, mut done) = (None, None, None, false);
+        let (mut sources, mut cells) = (Vec::new(), Vec::new());
+        for line in text.lines() {
+            let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+            let refused = || format!("not understood: {line:?}");
+            if done {
+                return Err(Error::new(format!("after the end: {line:?}")));
+            }
+            match word {
+                "kernel" => series = Some(owned(&pairs(rest), "series").with_context(refused)?),
+                "guest" => release = Some(owned(&pairs(rest), "release").with_context(refused)?),
+                "source" => sources.push(owned(&pairs(rest), "source").with_context(refused)?),
+                "cell" => cells.push(cell(&pairs(rest)).with_context(refused)?),
+                "demo" if rest.starts_with("exit=") => {
+                    demo = match rest {
+                        "exit=-" => None,
+                        other => Some(other == "exit=0"),
+                    };
+                }
+                "demo" => {}
+                "done" => {
+                    let count: usize = owned(&pairs(rest), "cells")?.parse().with_context(refused)?;
+                    if count != cells.len() {
+                        return Err(Error::new(format!("{} cells, not {count}", cells.len())));
+                    }
+                    done = true;
+                }
+                _ => return Err(Error::new(refused())),
+            }
+        }
+        if !done {
+            let last = text.lines().last().unwrap_or("nothing");
+            return Err(Error::new(format!("the guest did not come to its end, only to: {last}")));
+        }
+        let series = series.ok_or_else(|| Error::new("no kernel line"))?;
+        let release = release.ok_or_else(|| Error::new("no guest line"))?;
+        let log = Self { series, release, sources, cells, demo };
+        log.is_whole().map(|()| log)
+    }
+
+    /// What is not as it should be.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults: Vec<_> = self
+            .cells
+            .iter()
+            .filter(|cell| matches!(cell.came, Came::Differs(_)))
+            .map(|cell| format!("{} over {} from {}", cell.outcome, cell.family, cell.source))
+            .collect();
+        if self.demo == Some(false) {
+            faults.push("the demo".to_owned());
+        }
+        faults
+    }
+
+    /// Each source has each outcome over each family, once.
+    fn is_whole(&self) -> Result<()> {
+        let mut seen = BTreeMap::new();
+        for cell in &self.cells {
+            *seen.entry((&*cell.source, cell.outcome.clone(), &*cell.family)).or_insert(0) += 1;
+        }
+        for source in &self.sources {
+            for outcome in Outcome::ALL {
+                for family in Family::ALL.map(family_name) {
+                    if seen.remove(&(&**source, outcome.to_string(), family)) != Some(1) {
+                        return Err(Error::new(format!("not one cell of {outcome} over {family} from {source}")));
+                    }
+                }
+            }
+        }
+        match seen.keys().next() {
+            Some(cell) => Err(Error::new(format!("a cell too many: {cell:?}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+type Pairs<'a> = BTreeMap<&'a str, &'a str>;
+
+fn pairs(text: &str) -> Pairs<'_> {
+    text.split(' ').filter_map(|word| word.split_once('=')).collect()
+}
+
+fn owned(pairs: &Pairs<'_>, key: &str) -> Result<String> {
+    let value = pairs.get(key).ok_or_else(|| Error::new(format!("no {key}")))?;
+    Ok((*value).to_owned())
+}
+
+fn cell(pairs: &Pairs<'_>) -> Result<Cell> {
+    let events = || owned(pairs, "events")?.parse().context("not a number of events");
+    let came = match (*pairs.get("agreed").unwrap_or(&""), pairs.get("why")) {
+        ("yes", None) => Came::Agreed(events()?),
+        ("yes", Some(&"unobservable")) => Came::Unobservable,
+        ("-", Some(why)) => Came::Impossible(why.replace('_', " ")),
+        ("no", None) => Came::Differs(events()?),
+        _ => return Err(Error::new("neither agreed nor not")),
+    };
+    let [kernel, source, outcome, family] = ["kernel", "source", "outcome", "family"].map(|key| owned(pairs, key));
+    Ok(Cell { kernel: kernel?, source: source?, outcome: outcome?, family: family?, came })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A log of a series, in which each cell is as `came` says.
+    pub(crate) fn log(series: &str, sources: &[&str], came: impl Fn(&str, Outcome) -> Came) -> String {
+        let mut lines = format!("kernel series={series} packages=p=1\nguest release={series}.9\n");
+        let mut count = 0;
+        for source in sources {
+            lines += &format!("source source={source} failures=observed\n");
+            for outcome in Outcome::ALL {
+                for family in Family::ALL.map(family_name).map(str::to_owned) {
+                    let [kernel, source] = [&format!("{series}.9"), *source].map(str::to_owned);
+                    let came = came(&source, outcome);
+                    lines += &format!("{}\n", Cell { kernel, source, outcome: outcome.to_string(), family, came });
+                    count += 1;
+                }
+            }
+        }
+        lines + &format!("demo exit=0\ndemo | a row\ndone cells={count}\n")
+    }
+
+    #[test]
+    fn reads_what_it_wrote() {
+        for came in
+            [Came::Agreed(3), Came::Unobservable, Came::Impossible("no egress hook".to_owned()), Came::Differs(1)]
+        {
+            let log = Log::parse(&log("6.1", &["tp_err", "fexit"], |_, _| came.clone())).unwrap();
+            assert_eq!((&*log.series, &*log.release, log.demo), ("6.1", "6.1.9", Some(true)));
+            assert_eq!(log.sources, ["tp_err", "fexit"]);
+            assert!(log.cells.iter().all(|cell| cell.came == came));
+            assert_eq!(log.faults().is_empty(), !matches!(came, Came::Differs(_)));
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_whole() {
+        let whole = log("6.1", &["tp_err"], |_, _| Came::Agreed(3));
+        let lines: Vec<_> = whole.lines().collect();
+        for left_out in [0, 1, 2, 3, lines.len() - 1] {
+            let rest: String =
+                lines.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, line)| format!("{line}\n")).collect();
+            assert!(Log::parse(&rest).is_err(), "without {:?}", lines[left_out]);
+        }
+        assert!(Log::parse(&format!("{whole}{}\n", lines[3])).is_err(), "more after the end");
+        assert!(Log::parse(&whole.replacen("events=3 agreed=yes", "events=3 agreed=perhaps", 1)).is_err());
+        assert!(Log::parse("").is_err());
+    }
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The table of the README.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::kernels::order;
+use super::log::{Came, Cell, Log};
+use crate::{Error, Outcome, Result};
+
+const BEGIN: &str = "<!-- matrix -->\n";
+const END: &str = "<!-- /matrix -->";
+
+/// A row an outcome, a column a kernel, older ones first. A cell has the number of events over all families for each source.
+pub fn table(logs: &[Log]) -> String {
+    let mut logs: Vec<&Log> = logs.iter().collect();
+    logs.sort_by_key(|log| order(&log.series));
+    let mut table = String::from("| |");
+    for log in &logs {
+        let _ = write!(table, " {} |", log.release.split(['-', '+']).next().unwrap_or(&log.release));
+    }
+    table += &format!("\n|---|{}\n", "---|".repeat(logs.len()));
+    for outcome in Outcome::ALL {
+        let cells = logs.iter().map(|log| format!(" {} |", cell(log, outcome))).collect::<String>();
+        let _ = writeln!(table, "| `{outcome}` |{cells}");
+    }
+    let demo = |log: &&Log| match log.demo {
+        Some(true) => " yes |",
+        Some(false) => " NO |",
+        None => " – |",
+    };
+    table + &format!("| `make demo` |{}\n", logs.iter().map(demo).collect::<String>())
+}
+
+fn cell(log: &Log, outcome: Outcome) -> String {
+    let name = outcome.to_string();
+    // Sources that have the same to say say it once.
+    let mut by_text: Vec<(String, Vec<&str>)> = Vec::new();
+    for source in &log.sources {
+        let its: Vec<_> = log.cells.iter().filter(|cell| cell.source == *source && cell.outcome == name).collect();
+        let text = text_of(&its);
+        match by_text.iter_mut().find(|(other, _)| *other == text) {
+            Some((_, sources)) => sources.push(source),
+            None => by_text.push((text, vec![source])),
+        }
+    }
+    let said = |(text, sources): &(String, Vec<&str>)| format!("{text} {}", sources.join(", "));
+    by_text.iter().map(said).collect::<Vec<_>>().join("<br>")
+}
+
+/// What the families have together.
+fn text_of(cells: &[&Cell]) -> String {
+    let mut events = 0;
+    let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+    for cell in cells {
+        match &cell.came {
+            Came::Agreed(count) => events += count,
+            Came::Unobservable => *others.entry("unobservable").or_default() += 1,
+            Came::Impossible(why) => *others.entry(why).or_default() += 1,
+            Came::Differs(_) => *others.entry("FAILED").or_default() += 1,
+        }
+    }
+    let mut parts: Vec<_> = others.into_keys().map(str::to_owned).collect();
+    if events > 0 || parts.is_empty() {
+        parts.insert(0, events.to_string());
+    }
+    parts.join(", ")
+}
+
+/// The README with this table in it.
+///
+/// # Errors
+/// When it has no place for one.
+pub fn put_into(readme: &str, table: &str) -> Result<String> {
+    let missing = |mark: &str| Error::new(format!("the README has no {}", mark.trim()));
+    let begin = readme.find(BEGIN).ok_or_else(|| missing(BEGIN))? + BEGIN.len();
+    let end = readme[begin..].find(END).ok_or_else(|| missing(END))? + begin;
+    Ok(format!("{}{table}{}", &readme[..begin], &readme[end..]))
+}
+
+/// Whether a README has just this table, and if not, the first line that differs.
+///
+/// # Errors
+/// That line, there and as it should be; or when there is no place for a table.
+pub fn check(readme: &str, table: &str) -> Result<()> {
+    let right = put_into(readme, table)?;
+    if right == readme {
+        return Ok(());
+    }
+    let (mut is, mut should) = (readme.lines(), right.lines());
+    loop {
+        match (is.next(), should.next()) {
+            (is, should) if is == should => {}
+            (is, should) => {
+                let [is, should] = [is, should].map(|line| line.unwrap_or("nothing"));
+                return Err(Error::new(format!(
+                    "the README's table differs from the logs: it has\n{is}\ninstead of\n{should}"
+                )));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log::tests::log;
+    use super::*;
+
+    fn logs() -> Vec<Log> {
+        let new = log("6.18", &["tp_err", "fexit"], |_, _| Came::Agreed(2));
+        let old = log("6.2", &["tp_success", "fexit"], |source, outcome| match (source, outcome) {
+            (_, Outcome::XmitDrop(_)) => Came::Impossible("no egress hook".to_owned()),
+            ("tp_success", Outcome::FragNomem) => Came::Unobservable,
+            _ => Came::Agreed(1),
+        });
+        [new, old].iter().map(|text| Log::parse(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn has_a_column_a_kernel_in_order() {
+        let table = table(&logs());
+        let row = |name: &str| table.lines().find(|line| line.starts_with(&format!("| {name}"))).unwrap().to_owned();
+        assert!(table.starts_with("| | 6.2.9 | 6.18.9 |\n|---|---|---|\n"), "{table}");
+        assert_eq!(row("`rto`"), "| `rto` | 3 tp_success, fexit | 6 tp_err, fexit |");
+        assert_eq!(row("`frag_nomem`"), "| `frag_nomem` | unobservable tp_success<br>3 fexit | 6 tp_err, fexit |");
+        assert_eq!(
+            row("`xmit_drop_egress`"),
+            "| `xmit_drop_egress` | no egress hook tp_success, fexit | 6 tp_err, fexit |"
+        );
+        assert_eq!(row("`make demo`"), "| `make demo` | yes | yes |");
+    }
+
+    #[test]
+    fn one_edited_cell_is_found() {
+        let table = table(&logs());
+        let readme = put_into("# x\n<!-- matrix -->\nold\n<!-- /matrix -->\nrest\n", &table).unwrap();
+        assert!(check(&readme, &table).is_ok());
+        assert!(readme.ends_with("<!-- /matrix -->\nrest\n"));
+        let error = check(&readme.replacen("6 tp_err", "7 tp_err", 1), &table).unwrap_err();
+        assert!(error.to_string().contains("7 tp_err, fexit |\ninstead of\n| `rto` |"), "{error}");
+        assert!(check("no marks", &table).is_err());
+    }
+}
