@@ -55,10 +55,10 @@ pub enum RetransResult {
     /// No memory to trim the part of the segment that was acknowledged (-ENOMEM).
     #[reason(value = "trim_head_nomem", c_name = "TCP_RETRANS_TRIM_HEAD_NOMEM", class = Nomem)]
     TrimHeadNomem = 4,
-    /// No memory to make the segment's buffer private (-ENOMEM): only where the kernel says so itself.
+    /// No memory to make the segment's buffer private (-ENOMEM): where fexit is attached, or the kernel says so itself.
     #[reason(value = "unclone_nomem", c_name = "TCP_RETRANS_UNCLONE_NOMEM", class = Nomem)]
     UncloneNomem = 5,
-    /// No memory to split the segment, or too much queued already to allow it (-ENOMEM): only where the kernel says so itself.
+    /// No memory to split the segment, or too much queued already to allow it (-ENOMEM): where fexit is attached, or the kernel says so itself.
     #[reason(value = "frag_nomem", c_name = "TCP_RETRANS_FRAG_NOMEM", class = Nomem)]
     FragNomem = 6,
     /// No route to the peer, or the local address is gone (-EHOSTUNREACH); `sk_err_soft` has the cause.
