@@ -93,6 +93,7 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 {
 	__u64 present = 1ull << RETRANS_FIELD_NETNS;
 	__u64 cookie = cookie_of(a);
+	const struct sock *sk = a->sk;
 	const struct net *net;
 
 	__builtin_memset(r, 0, sizeof(*r));
@@ -112,7 +113,7 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 	r->dport = bpf_ntohs(LOAD(a->skc, skc_dport));
 	put_addresses(r, a);
 
-	net = LOAD(a->sk, __sk_common.skc_net.net);
+	net = LOAD(sk, __sk_common.skc_net.net);
 	r->netns = LOAD(net, ns.inum);
 	if (cookie) {
 		r->cookie = cookie;
@@ -120,8 +121,8 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 	}
 	/* Absent before v5.15, where the pointer shares its bits with cgroup v1's data
 	 * (8520e224f547). */
-	if (bpf_core_field_exists(a->sk->sk_cgrp_data.cgroup)) {
-		const struct cgroup *cgroup = LOAD(a->sk, sk_cgrp_data.cgroup);
+	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup)) {
+		const struct cgroup *cgroup = LOAD(sk, sk_cgrp_data.cgroup);
 
 		if (cgroup) {
 			const struct kernfs_node *kn = LOAD(cgroup, kn);
@@ -136,7 +137,7 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 		r->len = LOAD(a->skb, len);
 		r->tcp_flags = a->tcp_flags;
 		put_tcp(r, a);
-		r->sk_err_soft = LOAD(a->sk, sk_err_soft);
+		r->sk_err_soft = LOAD(sk, sk_err_soft);
 		present |= 1ull << RETRANS_FIELD_SKB | 1ull << RETRANS_FIELD_TCP |
 			   1ull << RETRANS_FIELD_ERR_SOFT;
 	}
