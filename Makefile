@@ -5,6 +5,7 @@ BUILD_PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev
 # and to make namespaces with traffic in them, which takes root anyway.
 LAB_PACKAGES := iproute2 nftables
 LINT_PACKAGES := clang-format
+MATRIX_PACKAGES := debian-archive-keyring kmod xz-utils zstd
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
@@ -25,6 +26,8 @@ help:
 	@echo "make test          every test, the live ones with sudo"
 	@echo "make soak          every outcome 50 times (RUNS=…) with all CPUs busy; as root"
 	@echo "make recording     makes anew what the demo replays without root"
+	@echo "make matrix        the lab and the demo on a row of kernels under emulation (KERNELS=… for some; KEEP=1 for the README)"
+	@echo "make matrix-check  the README's table against the logs it is made of"
 	@echo "make fresh-machines  the README's commands on bare systems (SUITES=…)"
 	@echo "make lint          formatting, clippy, documentation, warnings denied"
 	@echo "make header-check  the tables against the kernel's headers (KERNEL_SRC=… for a tree of yours)"
@@ -97,6 +100,21 @@ SUITES ?= bookworm trixie noble
 fresh-machines:
 	@$(call install,debootstrap wget)
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/fresh-machine.sh $(SUITES)
+
+# Which of tests/matrix/kernels; all, if not said. Needs no root. As many at a time as there are CPUs, unless JOBS says another number. Downloads, and the console of the last boot of each, are under
+# $XDG_CACHE_HOME/retrans-matrix.
+KERNELS ?=
+KEEP ?=
+MATRIX := cargo run --locked --release --quiet --package retrans-tests --bin matrix --
+.PHONY: matrix
+matrix: deps
+	@$(call install,$(MATRIX_PACKAGES))
+	cargo build --locked --release --package retrans-tests --package retrans-examples --bin matrix_guest --bin demo
+	$(MATRIX) $(if $(KEEP),--keep) $(KERNELS)
+
+.PHONY: matrix-check
+matrix-check: deps
+	$(MATRIX) --check
 
 .PHONY: lint
 lint: deps lint-deps

@@ -86,3 +86,21 @@ fn ends_within(pidfd: &OwnedFd, limit: Duration) -> rustix::io::Result<bool> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use super::run_within;
+
+    #[test]
+    fn a_deadline_ends_the_program() {
+        let began = Instant::now();
+        let mut sleep = Command::new("sleep");
+        sleep.arg("60");
+        let error = run_within(Duration::from_millis(50), sleep).expect_err("it takes a minute");
+        assert_eq!(error.to_string(), "`sleep 60` did not end within 50ms: ");
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+}

@@ -15,6 +15,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub struct Packets {
     place: Place,
     conditions: Vec<String>,
+    /// Of the conditions those that a policy rule can have, if there is none that narrows it further.
+    ports: Option<Vec<String>>,
     /// A condition with a state must come last, so that it sees only packets which meet all others.
     counting: Option<String>,
 }
@@ -45,32 +47,45 @@ impl Packets {
     }
 
     fn at(place: Place) -> Self {
-        Self { place, conditions: vec!["meta l4proto tcp".into()], counting: None }
+        Self { place, conditions: vec!["meta l4proto tcp".into()], ports: Some(Vec::new()), counting: None }
     }
 
     fn and(mut self, condition: impl Into<String>) -> Self {
         self.conditions.push(condition.into());
+        self.ports = None;
+        self
+    }
+
+    fn port(mut self, condition: String) -> Self {
+        self.conditions.push(format!("tcp {condition}"));
+        self.ports.iter_mut().for_each(|ports| ports.push(condition.clone()));
         self
     }
 
     /// Only to this port.
     pub fn dport(self, port: u16) -> Self {
-        self.and(format!("tcp dport {port}"))
+        self.port(format!("dport {port}"))
     }
 
     /// Only from this port.
     pub fn sport(self, port: u16) -> Self {
-        self.and(format!("tcp sport {port}"))
+        self.port(format!("sport {port}"))
     }
 
     /// Only SYNs, not SYN-ACKs.
     pub fn syn(self) -> Self {
-        self.and("tcp flags & (syn | ack) == syn")
+        self.first("tcp flags & (syn | ack) == syn")
     }
 
     /// Only SYN-ACKs.
     pub fn synack(self) -> Self {
-        self.and("tcp flags & (syn | ack) == (syn | ack)")
+        self.first("tcp flags & (syn | ack) == (syn | ack)")
+    }
+
+    /// Without the first packet of a direction there are no others.
+    fn first(mut self, flags: &str) -> Self {
+        self.conditions.push(flags.to_owned());
+        self
     }
 
     /// Only packets of at least so many bytes, IP header included.
@@ -89,17 +104,21 @@ impl Packets {
     }
 
     fn counted(mut self, which: String) -> Self {
+        self.ports = None;
         // The generator counts modulo a number that is never reached.
         self.counting = Some(format!("numgen inc mod 2147483647 {which}"));
         self
     }
 
-    /// Drops them in `ns`.
+    /// Drops them in `ns`. In a kernel without nftables, what arrives for a port is routed nowhere instead.
     ///
     /// # Errors
     /// When `nft` refuses the rule, or is not there.
     pub fn drop_in(&self, ns: &Netns) -> Result<Fault> {
-        self.install(ns, "drop")
+        self.install(ns, "drop").or_else(|error| match (self.place, &self.ports) {
+            (Place::Input, Some(ports)) if ns.command("nft", &["list tables"]).is_err() => misroute(ns, ports),
+            _ => Err(error),
+        })
     }
 
     /// Refuses them in `ns`, with an ICMP error to whoever sent them.
@@ -143,4 +162,19 @@ impl Packets {
             ns.command("nft", &[&format!("delete table {table}")]).map(drop)
         }))
     }
+}
+
+/// Routes TCP packets that arrive for and from these ports nowhere, without a word to the sender, before the table of this host's
+/// own addresses is asked.
+fn misroute(ns: &Netns, ports: &[String]) -> Result<Fault> {
+    // A socket that is found first brings its route along.
+    ns.sysctl("net/ipv4/ip_early_demux", "0")?;
+    let rule = format!("pref 1 ipproto 6 {} blackhole", ports.join(" "));
+    for ip in ["ip -4", "ip -6"] {
+        // The second time it is there already.
+        ns.sh(&format!("{ip} rule add pref 2 lookup local || exit 0; {ip} rule del pref 0 lookup local"))?;
+        ns.sh(&format!("{ip} rule add {rule}"))?;
+    }
+    let (what, ns) = (format!("input: {rule}"), ns.clone());
+    Ok(Fault::new(what, move || ns.sh(&format!("ip -4 rule del {rule}; ip -6 rule del {rule}")).map(drop)))
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::wait::{PATIENCE, wait_for};
-use crate::{Context, Family, Netns, Result};
+use crate::{Context, Error, Family, Netns, Result};
 
 /// The name of the link, the same on both sides.
 pub const LINK: &str = "lab0";
@@ -34,7 +34,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv6/conf/default/disable_ipv6", "0"),
 ];
 
-/// A client and a server namespace joined by a veth pair, with IPv4 and IPv6 in working order.
+/// A client and a server namespace joined by a veth pair, or the like of one, with IPv4 and IPv6 in working order.
 ///
 /// Addresses differ from pair to pair, so that pairs used side by side can be told apart in what the kernel reports.
 /// Neighbours are entered by hand: no ARP, no discovery, no delay on first use.
@@ -51,7 +51,8 @@ struct Host {
     ns: Netns,
     v4: Ipv4Addr,
     v6: Ipv6Addr,
-    mac: &'static str,
+    /// `None` of a link without such addresses.
+    mac: Option<&'static str>,
 }
 
 impl Pair {
@@ -64,13 +65,13 @@ impl Pair {
         // No two namespaces have the same number, and their lower halves differ unless 65,536 more were made between.
         let [.., high, low] = client.inode().to_be_bytes();
         let net6 = u16::from_be_bytes([high, low]);
-        let host = |ns, id: u8, mac| Host {
+        let host = |ns, id: u8| Host {
             ns,
             v4: Ipv4Addr::new(10, high, low, id),
             v6: Ipv6Addr::new(0xfd00, 0, 0, net6, 0, 0, 0, id.into()),
-            mac,
+            mac: None,
         };
-        let pair = Self { client: host(client, 1, "02:00:00:00:00:01"), server: host(server, 2, "02:00:00:00:00:02") };
+        let mut pair = Self { client: host(client, 1), server: host(server, 2) };
         for ns in [pair.client(), pair.server()] {
             for (name, value) in SETTINGS {
                 if ns.sysctl_get(name).is_ok() {
@@ -78,15 +79,7 @@ impl Pair {
                 }
             }
         }
-        batch(
-            pair.client(),
-            &[format!(
-                "link add {LINK} address {} type veth peer name {LINK} address {} netns {}",
-                pair.client.mac,
-                pair.server.mac,
-                pair.server.ns.path()
-            )],
-        )?;
+        join(&mut pair.client, &mut pair.server)?;
         pair.client.address(&pair.server)?;
         pair.server.address(&pair.client)?;
         for family in [Family::V4, Family::V6] {
@@ -187,19 +180,19 @@ impl Host {
     }
 
     fn address(&self, peer: &Host) -> Result<()> {
-        batch(
-            &self.ns,
-            &[
-                "link set lo up".into(),
-                format!("addr replace {}/{} dev {LINK}", self.v4, PREFIX_V4),
-                format!("addr replace {}/{} dev {LINK} nodad", self.v6, PREFIX_V6),
-                format!("link set {LINK} up"),
-                self.connected_route(Family::V4),
-                self.connected_route(Family::V6),
-                format!("neigh replace {} lladdr {} dev {LINK} nud permanent", peer.v4, peer.mac),
-                format!("neigh replace {} lladdr {} dev {LINK} nud permanent", peer.v6, peer.mac),
-            ],
-        )
+        let mut lines = vec![
+            "link set lo up".into(),
+            format!("addr replace {}/{} dev {LINK}", self.v4, PREFIX_V4),
+            format!("addr replace {}/{} dev {LINK} nodad", self.v6, PREFIX_V6),
+            format!("link set {LINK} up"),
+            self.connected_route(Family::V4),
+            self.connected_route(Family::V6),
+        ];
+        if let Some(mac) = peer.mac {
+            lines.push(format!("neigh replace {} lladdr {mac} dev {LINK} nud permanent", peer.v4));
+            lines.push(format!("neigh replace {} lladdr {mac} dev {LINK} nud permanent", peer.v6));
+        }
+        batch(&self.ns, &lines)
     }
 }
 
@@ -209,6 +202,24 @@ fn prefix_of(address: IpAddr) -> IpAddr {
         IpAddr::V4(a) => Ipv4Addr::from_bits(a.to_bits() & u32::MAX << (32 - PREFIX_V4)).into(),
         IpAddr::V6(a) => Ipv6Addr::from_bits(a.to_bits() & u128::MAX << (128 - PREFIX_V6)).into(),
     }
+}
+
+/// Joins them by a veth pair. Where that is a module which is not at hand, netkit serves (Linux 6.7), which is built in where it
+/// is; it has no link-layer addresses, and so no neighbours.
+fn join(client: &mut Host, server: &mut Host) -> Result<()> {
+    const MACS: [&str; 2] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+    let ([near, far], netns) = (MACS, server.ns.path());
+    let veth = format!("link add {LINK} address {near} type veth peer name {LINK} address {far} netns {netns}");
+    match batch(&client.ns, &[veth]) {
+        Ok(()) => (client.mac, server.mac) = (Some(near), Some(far)),
+        Err(error) if error.to_string().contains("Unknown device type") => {
+            // A program that is older than netkit does not know its options, so the kernel names the other end.
+            let netkit = [format!("link add {LINK} type netkit"), format!("link set nk0 name {LINK} netns {netns}")];
+            batch(&client.ns, &netkit).map_err(|second| Error::new(format!("{error}; nor netkit: {second}")))?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Several `ip` commands in one process: starting one is the dear part.

@@ -151,6 +151,10 @@ impl Trial {
                 return Err(differs(format!("event {index} is not of {:?}", self.subject)));
             }
         }
+        // Where nothing is to be seen of it, that must not be because nothing happened.
+        if attempts == 0 && self.counted.iter().all(|(_, counted)| counted.timeouts == 0) {
+            return Err(differs("no timer expired".to_owned()));
+        }
         text_agrees(&self.events, &self.traced, self.failures)?;
         let agrees = |&(netns, counted): &(u32, Counters)| counters_agree(&self.events, netns, counted, self.failures);
         self.counted.iter().try_for_each(agrees)

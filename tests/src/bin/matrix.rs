@@ -5,6 +5,7 @@
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -13,12 +14,17 @@ use std::time::Instant;
 
 use retrans_tests::matrix::archive::Archive;
 use retrans_tests::matrix::boot::{Emulator, boot};
-use retrans_tests::matrix::image::{Kernel, programs, remove};
+use retrans_tests::matrix::image::{Kernel, programs};
 use retrans_tests::matrix::kernels::{Pinned, Wanted};
 use retrans_tests::matrix::log::Log;
 use retrans_tests::matrix::table::{check, put_into, table};
 use retrans_tests::{Context, Error, Result};
 use rustix::fs::{FlockOperation, flock};
+
+/// Prints a line, whether or not anybody reads it.
+macro_rules! say {
+    ($($what:tt)*) => {{ let _ = writeln!(io::stdout(), $($what)*); }};
+}
 
 const HELP: &str = "\
 usage: matrix [--keep] [SERIES…]     boots these kernels, or all of them, and prints a table
@@ -26,7 +32,7 @@ usage: matrix [--keep] [SERIES…]     boots these kernels, or all of them, and 
 
   --keep    puts the logs of rows that passed into tests/matrix/logs, and the table of all logs there into README.md
 
-What is downloaded, and the console logs of rows that failed, are under $RETRANS_MATRIX_CACHE, else
+What is downloaded, and the console of the last boot of each series, are under $RETRANS_MATRIX_CACHE, else
 ${XDG_CACHE_HOME:-$HOME/.cache}/retrans-matrix. $JOBS guests run at a time; as many as there are CPUs, if it is not said.
 Exit status: 0; 1 if a row failed or the table differs; 2 if it could not start.";
 
@@ -34,7 +40,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["-h" | "--help"] => {
-            println!("{HELP}");
+            say!("{HELP}");
             return ExitCode::SUCCESS;
         }
         ["--check"] => return told(check_readme()),
@@ -128,7 +134,7 @@ fn matrix(series: &[String], keep: bool) -> Result<bool> {
             scope.spawn(|| {
                 while let Some((pinned, kernel)) = next() {
                     let row = bench.row(pinned, &kernel);
-                    println!("{row}");
+                    say!("{row}");
                     rows.lock().unwrap_or_else(PoisonError::into_inner).push(row);
                 }
             });
@@ -137,7 +143,9 @@ fn matrix(series: &[String], keep: bool) -> Result<bool> {
     let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
 
     let passed: Vec<_> = rows.iter().filter_map(|row| row.passed.as_ref()).collect();
-    println!("\n{}", table(&passed.iter().map(|(log, _)| log.clone()).collect::<Vec<_>>()));
+    if !passed.is_empty() {
+        say!("\n{}", table(&passed.iter().map(|(log, _)| log.clone()).collect::<Vec<_>>()));
+    }
     if keep {
         for (log, text) in &passed {
             write(&logs_of_tree().join(format!("{}.log", log.series)), text)?;
@@ -145,7 +153,7 @@ fn matrix(series: &[String], keep: bool) -> Result<bool> {
         let readme = tree().join("README.md");
         write(&readme, &put_into(&read(&readme)?, &table_of_tree()?)?)?;
     }
-    println!("{} of {} kernels passed", passed.len(), kernels.len());
+    say!("{} of {} kernels passed", passed.len(), kernels.len());
     Ok(passed.len() == kernels.len())
 }
 
@@ -164,7 +172,7 @@ impl Bench {
         let emulator = Emulator::fetch(&archive, cache, emulator)?;
         let own = env::current_exe().context("no path to this program")?;
         let programs = programs(&own.with_file_name("matrix_guest"), &[&own.with_file_name("demo")])?;
-        println!("emulator and programs: {:.0} s", began.elapsed().as_secs_f64());
+        say!("emulator and programs: {:.0} s", began.elapsed().as_secs_f64());
         Ok(Self { cache: cache.to_owned(), archive, emulator, programs })
     }
 
@@ -172,9 +180,9 @@ impl Bench {
         let began = Instant::now();
         let kernel = Kernel::fetch(&self.archive, &self.cache, pinned).with_context(|| pinned.series.clone())?;
         let names = kernel.packages.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        println!("{}: {names}: {:.0} s", pinned.series, began.elapsed().as_secs_f64());
+        say!("{}: {names}: {:.0} s", pinned.series, began.elapsed().as_secs_f64());
         if !kernel.packages.contains(&pinned.package) {
-            println!("{}: instead of {}, which the archive no longer has", pinned.series, pinned.package);
+            say!("{}: instead of {}, which the archive no longer has", pinned.series, pinned.package);
         }
         Ok(kernel)
     }
@@ -192,12 +200,7 @@ impl Bench {
                 (log.map(|log| (log, text)).filter(|_| faults.is_empty()), faults)
             }
         };
-        let row = Row { series: pinned.series.clone(), passed, faults, seconds: began.elapsed().as_secs(), work };
-        if row.passed.is_some() {
-            // Nothing to look at; and if it stays, the next boot removes it.
-            let _ = remove(&row.work);
-        }
-        row
+        Row { series: pinned.series.clone(), passed, faults, seconds: began.elapsed().as_secs(), work }
     }
 }
 
@@ -212,7 +215,7 @@ struct Row {
     passed: Option<(Log, String)>,
     faults: Vec<String>,
     seconds: u64,
-    /// Where the console log is, if it failed.
+    /// Where its console is.
     work: PathBuf,
 }
 

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One boot under emulation, and what the console says of it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::fs::{MemfdFlags, memfd_create};
+
 use super::archive::Archive;
 use super::image::{Kernel, modules, remove};
-use super::kernels::Pinned;
+use super::kernels::{Package, Pinned};
 use crate::command::run_within;
-use crate::{Context, Result};
+use crate::{Context, Error, Result};
 
 /// How long a guest may take. None was seen to need a third of it.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -18,8 +22,8 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// In MiB.
 const MEMORY: &str = "1024";
 
-/// No other clock may be tried: what the kernel finds out of the emulated one depends on the host's load. Warnings and worse
-/// go to the console.
+/// Warnings and worse go to the console. The emulated clock is taken as it is: what the kernel would find out of it depends on
+/// the host's load.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable";
 
 /// What a console must not have, and how it is called.
@@ -47,7 +51,7 @@ impl Emulator {
     /// # Errors
     /// When it cannot be had.
     pub fn fetch(archive: &Archive, cache: &Path, pinned: &Pinned) -> Result<Self> {
-        let ready = |package: &super::kernels::Package| cache.join(package.file_name().trim_end_matches(".deb"));
+        let ready = |package: &Package| cache.join(package.file_name().trim_end_matches(".deb"));
         // Its packages are not kept, so the archive is not to be asked for what was unpacked.
         if ready(&pinned.package).exists() {
             return Ok(Self { root: ready(&pinned.package) });
@@ -55,7 +59,7 @@ impl Emulator {
         let package = archive.resolve(pinned)?;
         let root = ready(&package);
         if package != pinned.package {
-            println!("emulator: {package} instead of {}, which the archive no longer has", pinned.package);
+            eprintln!("emulator: {package} instead of {}, which the archive no longer has", pinned.package);
         }
         if !root.exists() {
             let scratch = root.with_extension("part");
@@ -100,20 +104,22 @@ pub struct Booted {
 pub fn boot(emulator: &Emulator, kernel: &Kernel, programs: &[u8], work: &Path) -> Result<Booted> {
     remove(work)?;
     fs::create_dir_all(work).with_context(|| format!("cannot make {work:?}"))?;
-    let [initrd, console, lines] = ["initrd", "console.log", "lines"].map(|name| work.join(name));
-    let image = [programs, &modules(kernel)?].concat();
-    fs::write(&initrd, image).with_context(|| format!("cannot write {initrd:?}"))?;
+    let [console, lines] = ["console.log", "lines"].map(|name| work.join(name));
+    // In memory, so that nothing is left of it.
+    let mut initrd = File::from(memfd_create("initrd", MemfdFlags::CLOEXEC).context("memfd_create")?);
+    [programs, &modules(kernel)?].iter().try_for_each(|part| initrd.write_all(part)).context("cannot make an image")?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), initrd.as_raw_fd());
     let mut command = emulator.command();
-    command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&initrd).args(["-append", COMMAND_LINE]);
+    command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&path).args(["-append", COMMAND_LINE]);
     // Two ports, so that what the kernel says does not tear the guest's lines.
     for port in [&console, &lines] {
         command.arg("-serial").arg(format!("file:{}", port.display()));
     }
     let ended = run_within(LIMIT, command);
-    fs::remove_file(&initrd).with_context(|| format!("cannot remove {initrd:?}"))?;
+    drop(initrd);
     let read = |path: &Path| {
         let bytes = fs::read(path).with_context(|| format!("cannot read {path:?}"))?;
-        Ok::<_, crate::Error>(String::from_utf8_lossy(&bytes).replace('\r', ""))
+        Ok::<_, Error>(String::from_utf8_lossy(&bytes).replace('\r', ""))
     };
     // A terminal in the guest ends its lines with both.
     let (said, lines) = (read(&console)?, read(&lines)?);

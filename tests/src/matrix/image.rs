@@ -96,7 +96,7 @@ fn keep(root: &Path, new: &Path) -> Result<()> {
     let Some(release) = fs::read_dir(&place).context("cannot read the modules")?.next() else { return Ok(()) };
     let release = release.context("cannot read the modules")?;
     let prefix = place.parent().and_then(Path::parent).ok_or_else(|| Error::new("modules in no place"))?;
-    let mut depmod = Command::new("depmod");
+    let mut depmod = Command::new(in_path("depmod")?);
     depmod.arg("-b").arg(prefix).arg(release.file_name());
     // A package of modules alone lacks the lists of what is built in, which depmod does without.
     run_within(LIMIT, depmod)?;

@@ -38,12 +38,23 @@ pub struct Cell {
 pub enum Came {
     /// So many events, all as expected, and both witnesses agree.
     Agreed(usize),
-    /// None, and none was to come: this source sees nothing of it.
-    Unobservable,
+    /// As [`Agreed`](Self::Agreed), but the attempts that the outcome is about are none that this source sees. The others of
+    /// the socket are, so many.
+    Unobservable(usize),
     /// This kernel cannot do it, and why.
     Impossible(String),
     /// Something else, after so many events.
     Differs(usize),
+}
+
+impl Cell {
+    /// Why this kernel cannot do it, if it cannot.
+    pub fn impossible(&self) -> Option<&str> {
+        match &self.came {
+            Came::Impossible(why) => Some(why),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Cell {
@@ -52,7 +63,7 @@ impl fmt::Display for Cell {
         write!(f, "cell kernel={kernel} source={source} outcome={outcome} family={family} ")?;
         match came {
             Came::Agreed(events) => write!(f, "events={events} agreed=yes"),
-            Came::Unobservable => write!(f, "events=0 agreed=yes why=unobservable"),
+            Came::Unobservable(events) => write!(f, "events={events} agreed=yes why=unobservable"),
             Came::Impossible(why) => write!(f, "events=- agreed=- why={}", why.replace(' ', "_")),
             Came::Differs(events) => write!(f, "events={events} agreed=no"),
         }
@@ -64,6 +75,8 @@ impl fmt::Display for Cell {
 pub struct Log {
     /// The first two parts of the kernel's version.
     pub series: String,
+    /// Its version. Debian's older ones have another number in their release.
+    pub version: String,
     /// Its release.
     pub release: String,
     /// The sources that opened, in the order in which they were tried.
@@ -80,7 +93,7 @@ impl Log {
     /// # Errors
     /// When a line is not understood, one is missing, or one is there twice.
     pub fn parse(text: &str) -> Result<Self> {
-        let (mut series, mut release, mut demo, mut done) = (None, None, None, false);
+        let (mut series, mut version, mut release, mut demo, mut done) = (None, None, None, None, false);
         let (mut sources, mut cells) = (Vec::new(), Vec::new());
         for line in text.lines() {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -89,7 +102,12 @@ impl Log {
                 return Err(Error::new(format!("after the end: {line:?}")));
             }
             match word {
-                "kernel" => series = Some(owned(&pairs(rest), "series").with_context(refused)?),
+                "kernel" => {
+                    let packages = owned(&pairs(rest), "packages").with_context(refused)?;
+                    version =
+                        packages.split('=').nth(1).and_then(|version| version.split('-').next()).map(str::to_owned);
+                    series = Some(owned(&pairs(rest), "series").with_context(refused)?);
+                }
                 "guest" => release = Some(owned(&pairs(rest), "release").with_context(refused)?),
                 "source" => sources.push(owned(&pairs(rest), "source").with_context(refused)?),
                 "cell" => cells.push(cell(&pairs(rest)).with_context(refused)?),
@@ -116,7 +134,8 @@ impl Log {
         }
         let series = series.ok_or_else(|| Error::new("no kernel line"))?;
         let release = release.ok_or_else(|| Error::new("no guest line"))?;
-        let log = Self { series, release, sources, cells, demo };
+        let version = version.ok_or_else(|| Error::new("no version of a package"))?;
+        let log = Self { series, version, release, sources, cells, demo };
         log.is_whole().map(|()| log)
     }
 
@@ -128,6 +147,9 @@ impl Log {
             .filter(|cell| matches!(cell.came, Came::Differs(_)))
             .map(|cell| format!("{} over {} from {}", cell.outcome, cell.family, cell.source))
             .collect();
+        if !self.cells.iter().any(|cell| matches!(cell.came, Came::Agreed(_))) {
+            faults.push("no trial".to_owned());
+        }
         if self.demo == Some(false) {
             faults.push("the demo".to_owned());
         }
@@ -138,6 +160,9 @@ impl Log {
     fn is_whole(&self) -> Result<()> {
         let mut seen = BTreeMap::new();
         for cell in &self.cells {
+            if cell.kernel != self.release {
+                return Err(Error::new(format!("a cell of another kernel: {cell}")));
+            }
             *seen.entry((&*cell.source, cell.outcome.clone(), &*cell.family)).or_insert(0) += 1;
         }
         for source in &self.sources {
@@ -171,7 +196,7 @@ fn cell(pairs: &Pairs<'_>) -> Result<Cell> {
     let events = || owned(pairs, "events")?.parse().context("not a number of events");
     let came = match (*pairs.get("agreed").unwrap_or(&""), pairs.get("why")) {
         ("yes", None) => Came::Agreed(events()?),
-        ("yes", Some(&"unobservable")) => Came::Unobservable,
+        ("yes", Some(&"unobservable")) => Came::Unobservable(events()?),
         ("-", Some(why)) => Came::Impossible(why.replace('_', " ")),
         ("no", None) => Came::Differs(events()?),
         _ => return Err(Error::new("neither agreed nor not")),
@@ -186,7 +211,7 @@ pub(crate) mod tests {
 
     /// A log of a series, in which each cell is as `came` says.
     pub(crate) fn log(series: &str, sources: &[&str], came: impl Fn(&str, Outcome) -> Came) -> String {
-        let mut lines = format!("kernel series={series} packages=p=1\nguest release={series}.9\n");
+        let mut lines = format!("kernel series={series} packages=p={series}.9-1\nguest release={series}.9\n");
         let mut count = 0;
         for source in sources {
             lines += &format!("source source={source} failures=observed\n");
@@ -205,13 +230,13 @@ pub(crate) mod tests {
     #[test]
     fn reads_what_it_wrote() {
         for came in
-            [Came::Agreed(3), Came::Unobservable, Came::Impossible("no egress hook".to_owned()), Came::Differs(1)]
+            [Came::Agreed(3), Came::Unobservable(1), Came::Impossible("no egress hook".to_owned()), Came::Differs(1)]
         {
             let log = Log::parse(&log("6.1", &["tp_err", "fexit"], |_, _| came.clone())).unwrap();
             assert_eq!((&*log.series, &*log.release, log.demo), ("6.1", "6.1.9", Some(true)));
             assert_eq!(log.sources, ["tp_err", "fexit"]);
             assert!(log.cells.iter().all(|cell| cell.came == came));
-            assert_eq!(log.faults().is_empty(), !matches!(came, Came::Differs(_)));
+            assert_eq!(log.faults().is_empty(), matches!(came, Came::Agreed(_)));
         }
     }
 
@@ -226,6 +251,8 @@ pub(crate) mod tests {
         }
         assert!(Log::parse(&format!("{whole}{}\n", lines[3])).is_err(), "more after the end");
         assert!(Log::parse(&whole.replacen("events=3 agreed=yes", "events=3 agreed=perhaps", 1)).is_err());
+        let another = whole.replacen("cell kernel=6.1.9", "cell kernel=6.1.8", 1);
+        assert!(Log::parse(&another).unwrap_err().to_string().starts_with("a cell of another kernel"));
         assert!(Log::parse("").is_err());
     }
 }

@@ -106,6 +106,8 @@ const LARGE: usize = 40_000;
 /// peer takes all.
 pub(super) fn frag_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
     let path = Path { delay: Duration::ZERO, route: "rto_min 30s initcwnd 400" };
+    // However long the handshake took: else a slow one makes for a low rate, and that for small buffers.
+    let size = pair.client().sysctl_scoped("net/ipv4/tcp_min_tso_segs", "40")?;
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
         sockopt::set_socket_send_buffer_size_force(client, 4 << 20).context("cannot set SO_SNDBUFFORCE")?;
@@ -122,7 +124,6 @@ pub(super) fn frag_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
         peer.acknowledge(sent).send()
     });
     let mut scenario = connected(pair, family, Outcome::FragNomem, path, start)?;
-    // On a slow machine the round-trip time is long, and buffers would be made small to suit the pace (tcp_tso_autosize).
-    scenario.faults.push(pair.client().sysctl_scoped("net/ipv4/tcp_min_tso_segs", "40")?);
+    scenario.faults.push(size);
     Ok(scenario)
 }
