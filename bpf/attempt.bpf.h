@@ -6,9 +6,8 @@
 /* Where an attempt ran out of memory, as far as a program was there to see it. */
 enum site {
 	SITE_UNKNOWN = 0,
-	SITE_TRIM_HEAD,
 	SITE_FRAGMENT,
-	/* The one that is left: neither of these, and before the transmit step. */
+	/* The one that is left: before the transmit step, and the sequence numbers are trimmed. */
 	SITE_UNCLONE,
 };
 

@@ -2,7 +2,7 @@
 /*
  * The same with kprobes. At the return the arguments are gone, so the entry keeps them, by where on
  * the stack the return address is: that tells nested and migrated calls apart, and a return that
- * was missed is never taken for another.
+ * was missed is not taken for the next one, as with a stack of calls it would be.
  */
 #ifndef RETRANS_KRETPROBE_BPF_H
 #define RETRANS_KRETPROBE_BPF_H
@@ -13,11 +13,14 @@ struct arguments {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_UNDERWAY);
 	__type(key, __u64); /* the stack pointer at the entry */
 	__type(value, struct arguments);
 } entered SEC(".maps");
+
+/* Whose registers vmlinux.h has. Elsewhere user space does not offer this source. */
+#if defined(__TARGET_ARCH_x86) || defined(__TARGET_ARCH_arm64)
 
 static __always_inline int kprobe(struct pt_regs *ctx, bool outer)
 {
@@ -28,7 +31,9 @@ static __always_inline int kprobe(struct pt_regs *ctx, bool outer)
 	const struct tcp_sock *tp = (const void *)arguments.sk;
 	__u64 key = PT_REGS_SP(ctx);
 
-	bpf_map_update_elem(&entered, &key, &arguments, 0);
+	/* What cannot be found again at the return is not begun. */
+	if (bpf_map_update_elem(&entered, &key, &arguments, 0))
+		return 0;
 	begin(arguments.sk, BPF_CORE_READ(tp, total_retrans), outer);
 	return 0;
 }
@@ -54,6 +59,20 @@ static __always_inline int kretprobe(struct pt_regs *ctx, bool outer)
 	bpf_map_delete_elem(&entered, &key);
 	return returned(&a, outer);
 }
+
+#else
+
+static __always_inline int kprobe(void *ctx, bool outer)
+{
+	return 0;
+}
+
+static __always_inline int kretprobe(void *ctx, bool outer)
+{
+	return 0;
+}
+
+#endif
 
 SEC("?kprobe/tcp_retransmit_skb")
 int kprobe_outer(struct pt_regs *ctx)

@@ -45,7 +45,7 @@ static __always_inline __u32 result_of(const struct attempt *a)
 		return TCP_RETRANS_ERR_DEFAULT;
 	case -ENOMEM:
 		/* tcp_trim_head() moves seq up to snd_una when it succeeds, and only then. */
-		if (a->site == SITE_TRIM_HEAD || before(a->seq, snd_una))
+		if (before(a->seq, snd_una))
 			return TCP_RETRANS_TRIM_HEAD_NOMEM;
 		if (a->site == SITE_FRAGMENT)
 			return TCP_RETRANS_FRAG_NOMEM;
@@ -65,13 +65,22 @@ static __always_inline __u32 result_of(const struct attempt *a)
 
 /*
  * What the kernel's own enum gives, and the errno beside it: the enum files what the transmit step
- * came to under one name, and its last version all sites of -ENOMEM.
+ * came to under one name, and its last version all sites of -ENOMEM. For the rest it has names, and
+ * where it did not use them they are not it.
  */
 static __always_inline __u32 refined(const struct attempt *a, __u32 result)
 {
-	if (result == TCP_RETRANS_ERR_DEFAULT || result == RETRANS_OWN_NOMEM)
+	if (result != TCP_RETRANS_ERR_DEFAULT && result != RETRANS_OWN_NOMEM)
+		return result;
+	switch (a->err) {
+	case -EPERM:
+	case NET_XMIT_DROP:
+	case -ENOBUFS:
+	case -ENOMEM:
 		return result_of(a);
-	return result;
+	default:
+		return result;
+	}
 }
 
 /* The slot in which a result is counted, and its bit in a clause. */

@@ -97,11 +97,11 @@ static __always_inline int returned(struct attempt *a, bool outer)
 {
 	struct underway *u = underway_of(a->sk);
 
-	/* The outer one's entry was not seen, so neither is known whether the inner one told. */
-	if (!u && outer)
+	/* Its entry was not seen: what there is to tell, the tracepoint did. */
+	if (!u)
 		return 0;
 	if (!outer || !u->told) {
-		if (u && a->tp && a->err == -ENOMEM)
+		if (a->tp && a->err == -ENOMEM)
 			a->site = site_of(a, u);
 		if (outer && !a->err) {
 			const struct tcp_skb_cb *cb = (const void *)a->skb->cb;
@@ -110,7 +110,7 @@ static __always_inline int returned(struct attempt *a, bool outer)
 		}
 		name_and_tell(a, u);
 	}
-	if (u && u->outer && !outer)
+	if (u->outer && !outer)
 		u->told = true;
 	else
 		forget(a->sk);

@@ -33,25 +33,27 @@ int retransmit_skb(__u64 *ctx)
 	    .skb = (const void *)ctx[1],
 	    .probing = false,
 	};
-	struct underway *u;
+	struct underway *u = with_exit ? underway_of(sk) : 0;
 
-	if (third_argument == RETRANS_THIRD_ENUM) {
-		__u32 result = result_of_enumerator(ctx[2]);
-
-		/* It has no errno. Where the exit is attached to, that one tells of the attempt. */
-		u = with_exit ? underway_of(sk) : 0;
-		if (u) {
-			u->result = result;
+	/*
+	 * Where the entry was seen the exit tells. Where not, the kernel skipped a program, or a
+	 * compiler put the function into a caller: then this is all that can be had.
+	 */
+	if (u) {
+		if (third_argument == RETRANS_THIRD_ENUM) {
+			u->result = result_of_enumerator(ctx[2]);
 			u->has_result = true;
-			return 0;
 		}
-		a.result = result;
+		return 0;
+	}
+	if (third_argument == RETRANS_THIRD_ENUM) {
+		a.result = result_of_enumerator(ctx[2]);
 		return tell(&a);
 	}
 	/* Without the argument the tracepoint fires for successes only. */
 	a.err = third_argument == RETRANS_THIRD_ERR ? (__s32)ctx[2] : 0;
 	a.has_err = true;
-	if (sites) {
+	if (sites && !with_exit) {
 		u = underway_of(sk);
 		if (u && a.tp && a.err == -ENOMEM)
 			a.site = site_of(&a, u);

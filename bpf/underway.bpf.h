@@ -12,8 +12,14 @@
 #ifndef RETRANS_UNDERWAY_BPF_H
 #define RETRANS_UNDERWAY_BPF_H
 
-/* Whether programs at tcp_trim_head() and tcp_fragment() tell where memory ran out. */
+/* Whether a program at tcp_fragment() tells that memory ran out there. */
 const volatile bool sites = false;
+
+/*
+ * Whether that program has ever run within an attempt. A compiler that put the function into its
+ * caller leaves another copy for others, and then its silence proves nothing.
+ */
+bool fragment_seen = false;
 
 struct underway {
 	/* As it was in the beginning: it rises when the transmit step is reached. */
@@ -27,11 +33,15 @@ struct underway {
 	__u8 site;
 };
 
-/* More than there are CPUs, several times over; set to 1 at open where it is not used. */
-#define MAX_UNDERWAY 4096
+/*
+ * More than there are CPUs, several times over; set to 1 at open where it is not used. Of an
+ * attempt whose exit the kernel skipped an entry stays, which the next attempt of that socket
+ * replaces: the map drops such before any that is in use.
+ */
+#define MAX_UNDERWAY 1024
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_UNDERWAY);
 	__type(key, __u64); /* the socket's address */
 	__type(value, struct underway);
@@ -58,17 +68,26 @@ static __always_inline void begin(const struct sock *sk, __u32 total_retrans, bo
 	__u64 key = (__u64)sk;
 
 	/* The inner function of an attempt that the outer one began and nobody told of yet. */
-	if (u && u->outer && !u->told)
+	if (u && u->outer && !u->told) {
+		/* Nothing is known yet, unless it was left by an earlier one. */
+		u->site = SITE_UNKNOWN;
+		u->has_result = false;
 		return;
+	}
 	bpf_map_update_elem(&underway, &key, &fresh, 0);
 }
 
-/* Where memory ran out; -ENOMEM before the transmit step has three causes. */
+/*
+ * Where memory ran out; -ENOMEM before the transmit step has three causes, and one of them shows
+ * in the sequence numbers.
+ */
 static __always_inline enum site site_of(const struct attempt *a, const struct underway *u)
 {
 	if (!sites || LOAD(a->tp, total_retrans) != u->total_retrans)
 		return SITE_UNKNOWN;
-	return u->site ? u->site : SITE_UNCLONE;
+	if (u->site)
+		return u->site;
+	return fragment_seen ? SITE_UNCLONE : SITE_UNKNOWN;
 }
 
 #endif /* RETRANS_UNDERWAY_BPF_H */

@@ -64,7 +64,7 @@ fn without_capabilities_it_is_unable_and_says_which() {
 fn what_it_does_not_know_is_an_error() {
     for arguments in [&["--format", "xml"][..], &["what"]] {
         let output = doctor(arguments);
-        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""), "{arguments:?}");
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(64), ""), "{arguments:?}");
         assert!(text(&output.stderr).starts_with("doctor: "), "{arguments:?}");
     }
     assert!(text(&doctor(&["--help"]).stdout).contains("usage: doctor"));

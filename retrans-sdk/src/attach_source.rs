@@ -32,6 +32,6 @@ impl AttachSource {
     /// Whether attempts that failed are seen at all. Where they are not, their absence says nothing.
     #[must_use]
     pub const fn observes_failures(self) -> bool {
-        !matches!(self, Self::TpSuccess)
+        matches!(self, Self::TpEnum | Self::TpErr | Self::Fexit | Self::Kretprobe)
     }
 }

@@ -99,8 +99,8 @@ pub(crate) fn add_one(counter: &AtomicU64) {
 struct Shared {
     kernel: KernelCounters,
     user: UserCounters,
-    /// The programs, for `missed`.
-    programs: Vec<OwnedFd>,
+    /// The programs, for `missed`; `None` if what they miss is not counted.
+    programs: Option<Vec<OwnedFd>>,
     observes_failures: bool,
 }
 
@@ -117,7 +117,7 @@ impl std::fmt::Debug for StatsReader {
 }
 
 impl StatsReader {
-    pub(crate) fn new(kernel: KernelCounters, programs: Vec<OwnedFd>, observes_failures: bool) -> Self {
+    pub(crate) fn new(kernel: KernelCounters, programs: Option<Vec<OwnedFd>>, observes_failures: bool) -> Self {
         Self(Arc::new(Shared { kernel, user: UserCounters::default(), programs, observes_failures }))
     }
 
@@ -125,7 +125,7 @@ impl StatsReader {
         &self.0.user
     }
 
-    /// The counters now. Takes two small reads under /proc, for `missed`.
+    /// The counters now. Takes some small reads under /proc, one a program, for `missed`.
     #[must_use]
     pub fn read(&self) -> Stats {
         let Shared { kernel, user, programs, observes_failures } = &*self.0;
@@ -162,7 +162,7 @@ impl StatsReader {
             rejected,
             dropped,
             delivered,
-            missed: programs.iter().map(missed).sum(),
+            missed: programs.as_ref().and_then(|programs| programs.iter().map(missed).sum()),
             failures: Failures::of(&counts, *observes_failures),
             counts,
         }

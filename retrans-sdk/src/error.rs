@@ -54,6 +54,16 @@ impl Error {
         self.with_detail(other.detail)
     }
 
+    /// Whether this process or the machine is short of something.
+    pub(crate) fn is_exhaustion(&self) -> bool {
+        const ENOMEM: i32 = 12;
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        // libbpf-rs keeps the errno to itself.
+        let text = self.to_string();
+        [ENOMEM, ENFILE, EMFILE].iter().any(|errno| text.contains(&format!("(os error {errno})")))
+    }
+
     /// Without what stands behind.
     pub(crate) fn in_short(&self) -> String {
         self.to_string().strip_suffix(&self.detail).map_or_else(|| self.to_string(), str::to_owned)

@@ -39,8 +39,9 @@ pub struct Stats {
     pub dropped: u64,
     /// Events handed to the application.
     pub delivered: u64,
-    /// Attempts that no program saw because the kernel skipped it: it was already running on that CPU. `None` where the
-    /// kernel does not tell (before Linux 5.12).
+    /// Attempts that were not seen because the kernel skipped a program, which was already running on that CPU. With
+    /// [`AttachSource::Fexit`](crate::AttachSource::Fexit), where several programs see to one attempt, at most so many. `None` where the
+    /// kernel does not tell: before Linux 5.12, and of kprobes.
     pub missed: Option<u64>,
     /// Attempts that failed, of all that were seen, before the filter. Those of SYN-ACKs are not among them: they are unobservable on
     /// every kernel.
@@ -52,6 +53,7 @@ pub struct Stats {
 
 /// How many attempts failed, where that can be seen at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Failures {
     /// So many.
     Observed(u64),

@@ -83,3 +83,13 @@ pub(crate) const PROPOSAL: &str = "
         TCP_RETRANS_TRIM_HEAD_NOMEM, TCP_RETRANS_UNCLONE_NOMEM, TCP_RETRANS_FRAG_NOMEM, TCP_RETRANS_ROUTE_FAIL,
         TCP_RETRANS_RCV_ZERO_WINDOW, TCP_RETRANS_PSKB_COPY_NOBUFS
     };";
+
+/// The functions that are attached to, as the kernel has them.
+pub(crate) const FUNCTIONS: &str = "
+    int tcp_retransmit_skb(long sk, long skb, long segs) { return 0; }
+    int __tcp_retransmit_skb(long sk, long skb, long segs) { return 0; }";
+
+/// And the one where memory runs out; declared only, for the BPF target has no functions of six parameters.
+pub(crate) const FRAGMENT: &str = "
+    int tcp_fragment(long sk, long queue, long skb, long len, long mss, long gfp) __attribute__((section(\".ksyms\")));
+    void *used(void) { return (void *)tcp_fragment; }";

@@ -241,7 +241,7 @@ fn without_descriptors_it_fails_and_leaves_nothing() -> Result<()> {
             let opened = open_within(Resource::Nofile, limit, DEFAULT_RING_SIZE);
             match opened {
                 Ok(stream) => {
-                    assert_eq!(Held::now()?.links().len(), 2);
+                    assert!(Held::now()?.links().len() >= 2);
                     println!("{when}: opened");
                     drop(stream);
                 }

@@ -15,7 +15,8 @@ Says what this kernel and this process allow, from where a stream would take its
 
 usage: doctor [--format kv|json]
 
-Exit status: 0 full, 1 degraded: there is something that it cannot see and on another kernel could, 2 unable.";
+Exit status: 0 full, 1 degraded: there is something that it cannot see and on another kernel could, 2 unable;
+64 for an argument that it does not know.";
 
 fn main() -> ExitCode {
     let json = match arguments() {
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("doctor: {error}");
-            return ExitCode::from(2);
+            return ExitCode::from(64);
         }
     };
     let diagnosis = Diagnosis::of_this_host();
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     ExitCode::from(match diagnosis.verdict() {
         Verdict::Full => 0,
         Verdict::Degraded => 1,
-        Verdict::Unable => 2,
+        _ => 2,
     })
 }
 
@@ -64,7 +65,7 @@ const fn name_of(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Full => "full",
         Verdict::Degraded => "degraded",
-        Verdict::Unable => "unable",
+        _ => "unable",
     }
 }
 
@@ -88,6 +89,7 @@ fn as_lines(diagnosis: &Diagnosis) -> String {
         match available {
             Availability::Yes => say("available", &[("what", name), ("is", "yes")]),
             Availability::No { why } => say("available", &[("what", name), ("is", "no"), ("why", why)]),
+            _ => {}
         }
     }
     for capability in &diagnosis.capabilities {
@@ -117,6 +119,7 @@ fn as_json(diagnosis: &Diagnosis) -> Json {
         let found = match available {
             Availability::Yes => json!({ "available": true }),
             Availability::No { why } => json!({ "available": false, "why": why }),
+            _ => Json::Null,
         };
         (name.to_owned(), found)
     });

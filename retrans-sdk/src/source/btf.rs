@@ -103,12 +103,13 @@ pub(crate) fn tracepoint<'btf>(btf: &'btf Btf<'_>, name: &str) -> Result<FuncPro
 /// Whether tracing programs may call `bpf_get_socket_cookie()`: c5dbb89fc2ac (Linux 5.12) brought the helper for them
 /// along with the function behind it, which has this name and takes any `struct sock *`.
 pub(crate) fn has_cookie_helper(btf: &Btf<'_>) -> bool {
-    has_function(btf, "bpf_get_socket_ptr_cookie")
+    parameters(btf, "bpf_get_socket_ptr_cookie").is_some()
 }
 
-/// Whether the kernel has a function of this name that programs can be attached to.
-pub(super) fn has_function(btf: &Btf<'_>, name: &str) -> bool {
-    btf.type_by_name::<Func<'_>>(name).is_some()
+/// How many parameters the kernel's function of this name has; `None` if there is none that programs can be attached to.
+pub(super) fn parameters(btf: &Btf<'_>, name: &str) -> Option<usize> {
+    let function = btf.type_by_name::<Func<'_>>(name)?;
+    Some(FuncProto::try_from(function.referenced_type()).ok()?.len())
 }
 
 /// The enumerators of an enum that have a name.

@@ -42,6 +42,7 @@ pub struct Diagnosis {
 
 /// Whether something is to be had, and why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Availability {
     /// It is, for it was tried.
     Yes,
@@ -79,6 +80,7 @@ pub struct Capability {
 
 /// What a stream would be worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// It sees all that can be seen on any kernel: the failures of SYN-ACKs can be on none.
     Full,

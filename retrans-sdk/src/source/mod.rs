@@ -84,16 +84,23 @@ fn attach_best<T>(
         if forced.is_some_and(|forced| forced != way.source) {
             continue;
         }
-        let tells_nomem_sites = plan.as_ref().is_ok_and(|plan| plan.sites);
+        let tells_nomem_sites = plan.as_ref().is_ok_and(Plan::tells_nomem_sites);
         let why = match plan.map(&mut attach) {
             Ok(Ok(attached)) => {
-                let Way { source, companion } = way;
+                let Way { source, companion, .. } = way;
                 return Ok((attached, Attachment { source, companion, tells_nomem_sites, passed_over }));
             }
             Ok(Err(error)) => {
-                let why = error.in_short();
+                // Another way would fail as well, or do with less and say no more of it.
+                if error.is_exhaustion() {
+                    return Err(error);
+                }
+                let mut why = error.in_short();
+                if error.kind() == ErrorKind::MissingCapability {
+                    why.push_str(" (by lockdown, a security module, or before Linux 5.11 RLIMIT_MEMLOCK)");
+                }
                 // That of the best way which asked for no more than it takes: a companion may be too much.
-                if refusal.as_ref().is_none_or(|(of, _): &(Way, Error)| of.companion.is_some()) {
+                if refusal.as_ref().is_none_or(|(of, _): &(Way, Error)| of.companion.is_some() || of.sites) {
                     refusal = Some((way, error));
                 }
                 why
@@ -138,7 +145,7 @@ fn attach(plan: Plan, wanted: &Wanted) -> Result<Source, Error> {
     let epoch = wanted.epoch;
     // A panic in here would have to cross libbpf's C frames, and aborts: decoding has none, users are called elsewhere.
     let ring = object.ring(move |bytes| lock(&write).push(wire::decode(bytes, epoch)))?;
-    let stats = StatsReader::new(object.counters()?, object.programs()?, plan.way.source.observes_failures());
+    let stats = StatsReader::new(object.counters()?, object.essential(&plan)?, plan.way.source.observes_failures());
     object.attach()?;
     Ok(Source { ring, inbox, _object: object, names: plan.enumerators.unknown, stats })
 }
@@ -187,10 +194,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Made, kernel};
-
-    const FUNCTIONS: &str =
-        "int tcp_retransmit_skb(long sk) { return 0; } int __tcp_retransmit_skb(long sk) { return 0; }";
+    use crate::testing::{FRAGMENT, FUNCTIONS, Made, kernel};
 
     fn kernel_of(third: Option<&str>) -> Kernel {
         let made = Made::object(&format!("{}{FUNCTIONS}", kernel(third)));
@@ -215,11 +219,13 @@ mod tests {
         let passed_over: Vec<_> = attachment.passed_over.iter().map(PassedOver::to_string).collect();
         let absent = "the tracepoint's third argument is absent";
         let expected = [
+            format!("tp_enum+fexit+sites: {absent}"),
             format!("tp_enum+fexit: {absent}"),
             format!("tp_enum+kretprobe: {absent}"),
             format!("tp_enum: {absent}"),
-            format!("tp_err+fexit: {absent}"),
+            format!("tp_err+fexit+sites: {absent}"),
             format!("tp_err: {absent}"),
+            "fexit+sites: BTF has no tcp_fragment of six parameters".to_owned(),
             "fexit: cannot load the programs".to_owned(),
         ];
         assert_eq!(passed_over, expected);
@@ -253,8 +259,7 @@ mod tests {
 
     #[test]
     fn where_nothing_works_the_error_is_of_what_ought_to_have() {
-        let sites = "int tcp_trim_head(long sk) { return 0; } int tcp_fragment(long sk) { return 0; }";
-        let made = Made::object(&format!("{}{FUNCTIONS}{sites}", kernel(Some("int"))));
+        let made = Made::object(&format!("{}{FUNCTIONS}{FRAGMENT}", kernel(Some("int"))));
         let full = Kernel::read(&read_btf(made.as_path()).expect("BTF")).expect("a kernel");
         let mut refused = 0;
         let error = attach_best(&full, None, |plan| -> Result<(), Error> {
@@ -262,7 +267,7 @@ mod tests {
             Err(Error::new(ErrorKind::Load, format!("no {}", plan.way)))
         });
         assert_eq!(error.expect_err("refused").to_string(), "no tp_err");
-        assert_eq!(refused, 4, "tp_err+fexit, tp_err, fexit, kretprobe");
+        assert_eq!(refused, 5, "tp_err+fexit+sites, tp_err, fexit+sites, fexit, kretprobe");
         let error = attach_best(&kernel_of(Some("void *")), Some(AttachSource::TpSuccess), refuse).expect_err("void *");
         assert_eq!(error.kind(), ErrorKind::SourceUnavailable);
     }
@@ -273,10 +278,12 @@ mod tests {
         let (_, attachment) = attach_best(&kernel, None, |_| Ok(())).expect("the enum");
         assert_eq!((attachment.source, attachment.companion), (AttachSource::TpEnum, Some(AttachSource::Fexit)));
         assert_eq!(attachment.to_string(), "source=tp_enum companion=fexit");
-        assert!(attachment.passed_over.is_empty() && attachment.observes_err());
+        let passed_over: Vec<_> = attachment.passed_over.iter().map(|passed_over| &*passed_over.way).collect();
+        assert_eq!(passed_over, ["tp_enum+fexit+sites"]);
+        assert!(attachment.observes_err() && attachment.tells_nomem_sites);
         let alone = attach_best(&kernel, None, |plan| if plan.way.companion.is_some() { refuse(plan) } else { Ok(()) });
         let (_, alone) = alone.expect("the enum alone");
         assert!(alone.observes_failures() && !alone.observes_err());
-        assert_eq!(alone.passed_over.len(), 2);
+        assert_eq!(alone.passed_over.len(), 3);
     }
 }

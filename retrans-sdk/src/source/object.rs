@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_getres};
 use self_cell::{MutBorrow, self_cell};
 
 use super::btf::indent;
-use super::plan::Plan;
+use super::plan::{Plan, Third};
 use super::privilege::REMEDY;
 use super::program::Program;
 use super::quiet::quietly;
@@ -63,14 +63,14 @@ impl Object {
                 let open = RetransSkelBuilder::default().open(object.borrow_mut());
                 let mut open = step("open the object", open)?;
                 let rodata = open.maps.rodata_data.as_mut().expect("an opened skeleton has its read-only data");
-                rodata.third_argument = match plan.way.source {
-                    AttachSource::TpErr => types::retrans_third::RETRANS_THIRD_ERR,
-                    AttachSource::TpEnum => types::retrans_third::RETRANS_THIRD_ENUM,
-                    _ => types::retrans_third::RETRANS_THIRD_NONE,
+                rodata.third_argument = match plan.tracepoint {
+                    Some(Third::Err) => types::retrans_third::RETRANS_THIRD_ERR,
+                    Some(Third::Enum) => types::retrans_third::RETRANS_THIRD_ENUM,
+                    Some(Third::None) | None => types::retrans_third::RETRANS_THIRD_NONE,
                 };
                 rodata.enumerators = plan.enumerators.results;
-                rodata.with_exit = programs.iter().any(|program| program.is_exit());
-                rodata.sites = plan.sites;
+                rodata.with_exit = plan.way.by_exit().is_some();
+                rodata.sites = plan.way.sites;
                 rodata.has_cookie_helper = plan.has_cookie_helper;
                 // The coarse clock ticks with the kernel: its resolution is one jiffy.
                 rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
@@ -80,10 +80,10 @@ impl Object {
                 step("set the ring's size", open.maps.events.set_max_entries(ring_size))?;
                 step("set the number of counters", open.maps.counters.set_max_entries(cpus))?;
                 // They count against RLIMIT_MEMLOCK on old kernels, used or not.
-                if !programs.iter().any(|program| program.is_entry()) {
+                if plan.way.by_exit().is_none() && !plan.way.sites {
                     step("set a map's size", open.maps.underway.set_max_entries(1))?;
                 }
-                if !programs.contains(&Program::KprobeOuter) {
+                if plan.way.by_exit() != Some(AttachSource::Kretprobe) {
                     step("set a map's size", open.maps.entered.set_max_entries(1))?;
                 }
                 for mut program in open.open_object_mut().progs_mut() {
@@ -132,17 +132,24 @@ impl Object {
         self.skeleton.with_dependent(|_, skeleton| KernelCounters::map(skeleton.maps.counters.as_fd(), cpus))
     }
 
-    /// The programs' descriptors, of our own.
-    pub(super) fn programs(&self) -> Result<Vec<OwnedFd>, Error> {
+    /// Descriptors, of our own, of the programs that an attempt may need in order to be seen; `None` where the kernel does not
+    /// count all that it skips: of kprobes it counts none that miss.
+    pub(super) fn essential(&self, plan: &Plan) -> Result<Option<Vec<OwnedFd>>, Error> {
+        if plan.way.by_exit() == Some(AttachSource::Kretprobe) {
+            return Ok(None);
+        }
         let own = |program: &ProgramMut<'_>| {
             program
                 .as_fd()
                 .try_clone_to_owned()
                 .map_err(|error| Error::new(ErrorKind::System, "cannot duplicate a descriptor").caused_by(error))
         };
-        self.skeleton.with_dependent(|_, skeleton| {
-            self.programs.iter().map(|program| own(program.in_skeleton(skeleton))).collect()
-        })
+        let essential = self.programs.iter().filter(|program| program.is_essential(plan));
+        self.skeleton
+            .with_dependent(|_, skeleton| {
+                essential.map(|program| own(program.in_skeleton(skeleton))).collect::<Result<Vec<_>, _>>()
+            })
+            .map(Some)
     }
 }
 

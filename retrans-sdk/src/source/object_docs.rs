@@ -34,7 +34,7 @@ impl Object {
         match *self {}
     }
 
-    pub(super) fn programs(&self) -> Result<Vec<OwnedFd>, Error> {
+    pub(super) fn essential(&self, _: &Plan) -> Result<Option<Vec<OwnedFd>>, Error> {
         match *self {}
     }
 }

@@ -14,21 +14,22 @@ use crate::{AttachSource, RetransResult};
 #[derive(Debug)]
 pub(super) struct Kernel {
     pub(super) third: ThirdArgument,
-    /// Whether both functions are there to be attached to.
+    /// Whether both functions are there to be attached to, with the parameters that are known of them: where what an exit
+    /// returns is found depends on their number.
     functions: bool,
-    /// And those where memory runs out.
-    sites: bool,
-    pub(super) has_cookie_helper: bool,
+    /// And the one where memory runs out.
+    fragment: bool,
+    has_cookie_helper: bool,
 }
 
 impl Kernel {
     pub(super) fn read(btf: &Btf<'_>) -> Result<Self, Error> {
         btf::tracepoint(btf, "tcp_retransmit_synack")?;
-        let has = |names: [&str; 2]| names.into_iter().all(|name| btf::has_function(btf, name));
+        let is = |name, parameters| btf::parameters(btf, name) == Some(parameters);
         Ok(Self {
             third: third_argument(btf)?,
-            functions: has(["tcp_retransmit_skb", "__tcp_retransmit_skb"]),
-            sites: has(["tcp_trim_head", "tcp_fragment"]),
+            functions: is("tcp_retransmit_skb", 3) && is("__tcp_retransmit_skb", 3),
+            fragment: is("tcp_fragment", 6),
             has_cookie_helper: btf::has_cookie_helper(btf),
         })
     }
@@ -37,46 +38,60 @@ impl Kernel {
     pub(super) fn ways(&self) -> Vec<(Way, Result<Plan, String>)> {
         use AttachSource::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
         [
-            (TpEnum, Some(Fexit)),
-            (TpEnum, Some(Kretprobe)),
-            (TpEnum, None),
-            (TpErr, Some(Fexit)),
-            (TpErr, None),
-            (Fexit, None),
-            (Kretprobe, None),
-            (TpSuccess, None),
+            (TpEnum, Some(Fexit), true),
+            (TpEnum, Some(Fexit), false),
+            (TpEnum, Some(Kretprobe), false),
+            (TpEnum, None, false),
+            (TpErr, Some(Fexit), true),
+            (TpErr, None, false),
+            (Fexit, None, true),
+            (Fexit, None, false),
+            (Kretprobe, None, false),
+            (TpSuccess, None, false),
         ]
         .into_iter()
-        .map(|(source, companion)| {
-            let way = Way { source, companion };
+        .map(|(source, companion, sites)| {
+            let way = Way { source, companion, sites };
             (way, self.plan(way))
         })
         .collect()
     }
 
     fn plan(&self, way: Way) -> Result<Plan, String> {
-        let Way { source, companion } = way;
-        let mut enumerators = Enumerators::default();
+        let Way { source, companion, sites } = way;
+        let enumerators = match &self.third {
+            ThirdArgument::Enum { members, .. } => Enumerators::by_name(members),
+            _ => Enumerators::default(),
+        };
         match (source, &self.third) {
-            (AttachSource::TpEnum, ThirdArgument::Enum { name, members }) => {
-                enumerators = Enumerators::by_name(members);
-                if enumerators.known == 0 {
-                    return Err(format!("no enumerator of the tracepoint's enum {name} has a name that is known"));
+            (AttachSource::TpEnum, ThirdArgument::Enum { name, .. }) => {
+                // Whatever else is unknown: a success must not be taken for a failure.
+                if !enumerators.results.contains(&RetransResult::Success.raw()) {
+                    return Err(format!("the tracepoint's enum {name} has no enumerator TCP_RETRANS_SUCCESS"));
                 }
             }
             (AttachSource::TpErr, ThirdArgument::Err) | (AttachSource::TpSuccess, ThirdArgument::Absent) => {}
             (AttachSource::Fexit | AttachSource::Kretprobe, _) => {}
             (_, third) => return Err(format!("the tracepoint's third argument is {third}")),
         }
-        let fexit = source == AttachSource::Fexit || companion == Some(AttachSource::Fexit);
-        if fexit && !self.functions {
-            return Err("BTF lacks tcp_retransmit_skb or __tcp_retransmit_skb".to_owned());
+        let by = |wanted| source == wanted || companion == Some(wanted);
+        if by(AttachSource::Fexit) && !self.functions {
+            return Err("BTF has no tcp_retransmit_skb and __tcp_retransmit_skb of three parameters".to_owned());
         }
-        // What fexit is to a tracepoint that has the error number already.
-        if (source, companion) == (AttachSource::TpErr, Some(AttachSource::Fexit)) && !self.sites {
-            return Err("BTF lacks tcp_trim_head or tcp_fragment".to_owned());
+        if sites && !self.fragment {
+            return Err("BTF has no tcp_fragment of six parameters".to_owned());
         }
-        Ok(Plan { way, sites: fexit && self.sites, enumerators, has_cookie_helper: self.has_cookie_helper })
+        if by(AttachSource::Kretprobe) && !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+            return Err("kprobes are read on x86-64 and arm64 only".to_owned());
+        }
+        let tracepoint = match &self.third {
+            // What cannot be read is left alone.
+            ThirdArgument::Other(_) => None,
+            ThirdArgument::Absent => Some(Third::None),
+            ThirdArgument::Err => Some(Third::Err),
+            ThirdArgument::Enum { .. } => Some(Third::Enum),
+        };
+        Ok(Plan { way, tracepoint, enumerators, has_cookie_helper: self.has_cookie_helper })
     }
 }
 
@@ -85,25 +100,47 @@ impl Kernel {
 pub(super) struct Way {
     pub(super) source: AttachSource,
     pub(super) companion: Option<AttachSource>,
+    /// Whether `tcp_fragment()` is attached to, to tell the sites of -ENOMEM apart.
+    pub(super) sites: bool,
 }
 
 impl std::fmt::Display for Way {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.companion {
-            Some(companion) => write!(f, "{}+{companion}", self.source),
-            None => write!(f, "{}", self.source),
+        write!(f, "{}", self.source)?;
+        if let Some(companion) = self.companion {
+            write!(f, "+{companion}")?;
         }
+        f.write_str(if self.sites { "+sites" } else { "" })
     }
+}
+
+/// How the tracepoint's third argument is read (`enum retrans_third`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Third {
+    None,
+    Err,
+    Enum,
 }
 
 /// A way that BTF admits, with all it takes.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) way: Way,
-    /// Whether the functions at which memory runs out are attached to as well.
-    pub(super) sites: bool,
+    /// The tracepoint is attached to whatever the source: it tells of an attempt whose entry was not seen.
+    pub(super) tracepoint: Option<Third>,
     pub(super) enumerators: Enumerators,
     pub(super) has_cookie_helper: bool,
+}
+
+impl Plan {
+    /// Whether -ENOMEM is told apart by its site: by what is attached, or by the kernel's own enum.
+    pub(super) fn tells_nomem_sites(&self) -> bool {
+        self.way.sites
+            || (self.way.source == AttachSource::TpEnum
+                && [RetransResult::TrimHeadNomem, RetransResult::FragNomem, RetransResult::UncloneNomem]
+                    .iter()
+                    .all(|site| self.enumerators.results.contains(&site.raw())))
+    }
 }
 
 /// As many as the kernel side tells apart (`RETRANS_MAX_ENUMERATORS`).
@@ -116,7 +153,6 @@ pub(super) struct Enumerators {
     pub(super) results: [u32; MAX_ENUMERATORS],
     /// The kernel's names of those that the table lacks, by the number that their events carry.
     pub(super) unknown: BTreeMap<u32, String>,
-    known: usize,
 }
 
 /// Names by which a version of the proposal called something that the table has under another.
@@ -136,10 +172,7 @@ impl Enumerators {
             let of_another = || OTHER_NAMES.iter().find(|(other, _)| other == name);
             let known = of_the_table.map(|entry| entry.number).or_else(|| of_another().map(|(_, result)| result.raw()));
             match (known, all.results.get_mut(number as usize)) {
-                (Some(known), Some(result)) => {
-                    *result = known;
-                    all.known += 1;
-                }
+                (Some(known), Some(result)) => *result = known,
                 _ => {
                     all.unknown.insert(UNKNOWN | number, name.clone());
                 }
@@ -154,7 +187,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::testing::{Made, kernel};
+    use crate::testing::{FRAGMENT, FUNCTIONS, Made, kernel};
 
     fn ways_of(source: &str) -> Vec<(String, Result<Plan, String>)> {
         let btf = btf::read(Made::object(source).as_path()).expect("BTF");
@@ -166,10 +199,6 @@ mod tests {
         ways_of(source).into_iter().filter(|(_, plan)| plan.is_ok()).map(|(way, _)| way).collect()
     }
 
-    const FUNCTIONS: &str =
-        "int tcp_retransmit_skb(long sk) { return 0; } int __tcp_retransmit_skb(long sk) { return 0; }";
-    const SITES: &str = "int tcp_trim_head(long sk) { return 0; } int tcp_fragment(long sk) { return 0; }";
-
     #[test]
     fn the_third_argument_and_the_functions_decide() {
         assert_eq!(admitted(&kernel(Some("int"))), ["tp_err", "kretprobe"]);
@@ -177,8 +206,9 @@ mod tests {
         let with = |third, more: &str| format!("{}{more}", kernel(third));
         assert_eq!(admitted(&with(None, FUNCTIONS)), ["fexit", "kretprobe", "tp_success"]);
         assert_eq!(admitted(&with(Some("int"), FUNCTIONS)), ["tp_err", "fexit", "kretprobe"]);
-        let both = format!("{FUNCTIONS}{SITES}");
-        assert_eq!(admitted(&with(Some("int"), &both)), ["tp_err+fexit", "tp_err", "fexit", "kretprobe"]);
+        let both = format!("{FUNCTIONS}{FRAGMENT}");
+        let expected = ["tp_err+fexit+sites", "tp_err", "fexit+sites", "fexit", "kretprobe"];
+        assert_eq!(admitted(&with(Some("int"), &both)), expected);
         let proposal = Some("enum tcp_retransmit_quit_reason");
         let expected = ["tp_enum+fexit", "tp_enum+kretprobe", "tp_enum", "fexit", "kretprobe"];
         assert_eq!(admitted(&with(proposal, FUNCTIONS)), expected);
@@ -187,15 +217,33 @@ mod tests {
     }
 
     #[test]
-    fn the_sites_are_told_where_their_functions_are() {
-        let sites = |more: &str| -> Vec<_> {
-            let ways = ways_of(&format!("{}{FUNCTIONS}{more}", kernel(None)));
-            ways.into_iter().filter_map(|(way, plan)| Some((way, plan.ok()?.sites))).collect()
+    fn a_function_with_other_parameters_is_another() {
+        let other = FUNCTIONS.replace("long segs", "long segs, long more");
+        assert_eq!(admitted(&format!("{}{other}", kernel(None))), ["kretprobe", "tp_success"]);
+        let other = FRAGMENT.replace("long gfp", "long gfp, long more");
+        assert_eq!(admitted(&format!("{}{FUNCTIONS}{other}", kernel(None))), ["fexit", "kretprobe", "tp_success"]);
+    }
+
+    #[test]
+    fn the_tracepoint_is_read_as_what_it_is() {
+        let read =
+            |third| ways_of(&kernel(third)).into_iter().find_map(|(_, plan)| plan.ok()).map(|plan| plan.tracepoint);
+        assert_eq!(read(None), Some(Some(Third::None)));
+        assert_eq!(read(Some("int")), Some(Some(Third::Err)));
+        assert_eq!(read(Some("enum tcp_retransmit_quit_reason")), Some(Some(Third::Enum)));
+        assert_eq!(read(Some("void *")), Some(None));
+    }
+
+    #[test]
+    fn the_sites_are_told_by_what_is_attached_or_by_the_enum() {
+        let tell = |third, more: &str| -> Vec<_> {
+            let ways = ways_of(&format!("{}{FUNCTIONS}{more}", kernel(third)));
+            ways.into_iter().filter_map(|(way, plan)| plan.ok()?.tells_nomem_sites().then_some(way)).collect()
         };
-        let expected =
-            |fexit| [("fexit", fexit), ("kretprobe", false), ("tp_success", false)].map(|(w, s)| (w.to_owned(), s));
-        assert_eq!(sites(""), expected(false));
-        assert_eq!(sites(SITES), expected(true));
+        assert_eq!(tell(None, ""), [""; 0]);
+        assert_eq!(tell(None, FRAGMENT), ["fexit+sites"]);
+        let proposal = Some("enum tcp_retransmit_quit_reason");
+        assert_eq!(tell(proposal, ""), ["tp_enum+fexit", "tp_enum+kretprobe", "tp_enum"]);
     }
 
     #[test]
@@ -207,7 +255,7 @@ mod tests {
         };
         assert_eq!(why("tp_err"), "the tracepoint's third argument is absent");
         assert_eq!(why("tp_enum"), "the tracepoint's third argument is absent");
-        assert_eq!(why("fexit"), "BTF lacks tcp_retransmit_skb or __tcp_retransmit_skb");
+        assert_eq!(why("fexit"), "BTF has no tcp_retransmit_skb and __tcp_retransmit_skb of three parameters");
         let ways = ways_of(&kernel(Some("int")));
         let (_, plan) = ways.last().expect("tp_success is the last");
         assert_eq!(plan.as_ref().expect_err("every attempt is reported"), "the tracepoint's third argument is int err");
@@ -241,7 +289,7 @@ mod tests {
         assert_eq!(newer.unknown[&(UNKNOWN | 1)], "TCP_RETRANS_LATER");
         assert_eq!(newer.unknown[&(UNKNOWN | 40)], "TCP_RETRANS_FAR");
         assert_eq!(RetransResult::from_raw(UNKNOWN | 40).to_string(), "k40");
-        assert_eq!(of(&[("SOMETHING_ELSE", 0)]).known, 0);
+        assert!(!of(&[("SOMETHING_ELSE", 0)]).results.contains(&1));
     }
 
     #[test]

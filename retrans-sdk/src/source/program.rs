@@ -47,7 +47,6 @@ programs! {
     FexitOuter = fexit_outer,
     FentryInner = fentry_inner,
     FexitInner = fexit_inner,
-    FexitTrimHead = fexit_trim_head,
     FexitFragment = fexit_fragment,
     KprobeOuter = kprobe_outer,
     KretprobeOuter = kretprobe_outer,
@@ -58,30 +57,36 @@ programs! {
 impl Program {
     /// Those of a plan, in the order in which they are attached: an exit before its entry, so that no entry is without one.
     pub(super) fn of(plan: &Plan) -> Vec<Self> {
-        let Way { source, companion } = plan.way;
         let mut programs = vec![Self::RetransmitSynack];
-        let by_exit = match (source, companion) {
-            (AttachSource::Fexit | AttachSource::Kretprobe, _) => Some(source),
-            (AttachSource::TpEnum, companion) => companion,
-            _ => None,
-        };
+        let by_exit = plan.way.by_exit();
         match by_exit {
             Some(AttachSource::Fexit) => programs.extend([Self::FexitOuter, Self::FexitInner]),
             Some(AttachSource::Kretprobe) => programs.extend([Self::KretprobeOuter, Self::KretprobeInner]),
             _ => {}
         }
-        if plan.sites {
-            programs.extend([Self::FexitTrimHead, Self::FexitFragment]);
+        if plan.way.sites {
+            programs.push(Self::FexitFragment);
         }
-        if plan.sites || by_exit == Some(AttachSource::Fexit) {
-            programs.extend([Self::FentryOuter, Self::FentryInner]);
-        } else if by_exit == Some(AttachSource::Kretprobe) {
+        if by_exit == Some(AttachSource::Kretprobe) {
             programs.extend([Self::KprobeOuter, Self::KprobeInner]);
+        } else if by_exit.is_some() || plan.way.sites {
+            programs.extend([Self::FentryOuter, Self::FentryInner]);
         }
-        if matches!(source, AttachSource::TpEnum | AttachSource::TpErr | AttachSource::TpSuccess) {
+        if plan.tracepoint.is_some() {
             programs.push(Self::RetransmitSkb);
         }
         programs
+    }
+
+    /// Whether an attempt may go unseen if the kernel skips this one.
+    pub(super) fn is_essential(self, plan: &Plan) -> bool {
+        match self {
+            Self::RetransmitSynack => true,
+            Self::FexitFragment => false,
+            Self::RetransmitSkb => plan.way.by_exit().is_none(),
+            // Beside the tracepoint they are there for the site of -ENOMEM.
+            _ => plan.way.by_exit().is_some(),
+        }
     }
 
     /// The function that it is a kprobe of, and whether of its return.
@@ -94,14 +99,15 @@ impl Program {
             _ => None,
         }
     }
+}
 
-    /// Whether it begins an attempt.
-    pub(super) const fn is_entry(self) -> bool {
-        matches!(self, Self::FentryOuter | Self::KprobeOuter)
-    }
-
-    /// Whether it tells of an attempt at the function's exit.
-    pub(super) const fn is_exit(self) -> bool {
-        matches!(self, Self::FexitOuter | Self::KretprobeOuter)
+impl Way {
+    /// By what the exits of the functions tell of each attempt, if they do.
+    pub(super) fn by_exit(self) -> Option<AttachSource> {
+        match self.source {
+            AttachSource::Fexit | AttachSource::Kretprobe => Some(self.source),
+            AttachSource::TpEnum => self.companion,
+            _ => None,
+        }
     }
 }

@@ -123,7 +123,9 @@ pub fn boot(emulator: &Emulator, kernel: &Kernel, programs: &[u8], work: &Path) 
     };
     // A terminal in the guest ends its lines with both.
     let (said, lines) = (read(&console)?, read(&lines)?);
-    let mut complaints: Vec<String> = ended.err().map(|error| error.to_string()).into_iter().collect();
+    // Without the command line, which is long.
+    let failed = |error: Error| format!("emulator: {}", error.to_string().rsplit("` ").next().unwrap_or_default());
+    let mut complaints: Vec<String> = ended.err().map(failed).into_iter().collect();
     complaints.extend(complaints_in(&said));
     Ok(Booted { lines, console, complaints })
 }
