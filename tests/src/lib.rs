@@ -29,6 +29,7 @@
 pub mod command;
 pub mod error;
 pub mod fault;
+pub mod lacks;
 pub mod matrix;
 pub mod netlink;
 pub mod netns;
@@ -50,6 +51,7 @@ mod tracefs;
 
 pub use error::{Context, Error, Result};
 pub use fault::Fault;
+pub use lacks::Lacks;
 pub use netns::Netns;
 pub use nft::Packets;
 pub use pair::Pair;

@@ -7,8 +7,7 @@ use std::io::Write;
 use retrans_sdk::{AttachSource, Stream};
 
 use super::log::{Came, Cell, family_name};
-use crate::scenario::{Discard, Hold, WindowFault};
-use crate::{Context, Error, Family, Netns, Outcome, Packets, Pair, Result, TraceInstance, Trial};
+use crate::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial};
 
 /// Runs every outcome over every family from every source that opens, and writes a line for each to `lines`. Why a trial
 /// differs is said on standard error.
@@ -97,54 +96,4 @@ fn came(trial: &Trial) -> Came {
             Came::Differs(events)
         }
     }
-}
-
-/// What this kernel cannot do, in the words of a cell; each found out by trying.
-#[derive(Debug)]
-struct Lacks {
-    link: Option<&'static str>,
-    neighbours: Option<&'static str>,
-    nftables: Option<&'static str>,
-    tun: Option<&'static str>,
-    tbf: Option<&'static str>,
-    egress: Option<&'static str>,
-}
-
-impl Lacks {
-    fn find() -> Self {
-        let in_a_namespace = |program: &str, arguments: &[&str]| Netns::new()?.command(program, arguments).map(drop);
-        let tbf = ["qdisc", "add", "dev", "lo", "root", "tbf", "rate", "1mbit", "burst", "100k", "limit", "100k"];
-        Self {
-            link: lacking("no link", Pair::new().map(drop)),
-            // The link is another kind then, without any.
-            neighbours: lacking("no veth", in_a_namespace("ip", &["link", "add", "type", "veth"])),
-            nftables: lacking("no nftables", in_a_namespace("nft", &["add table inet probe"])),
-            tun: lacking("no tun", fs::metadata("/dev/net/tun").map(drop).context("/dev/net/tun")),
-            tbf: lacking("no tbf", in_a_namespace("tc", &tbf)),
-            egress: lacking(
-                "no egress hook",
-                Pair::new().and_then(|pair| Packets::egress().drop_in(pair.client())?.lift()),
-            ),
-        }
-    }
-
-    fn needed_by(&self, outcome: Outcome) -> Option<&'static str> {
-        let own = match outcome {
-            Outcome::PartialAck | Outcome::ZeroWindow | Outcome::MtuCut | Outcome::FragNomem => self.tun,
-            Outcome::RcvZeroWindow(WindowFault::Peer) => self.tun,
-            Outcome::InHostQueue(Hold::Neighbour) => self.neighbours,
-            Outcome::InHostQueue(Hold::Qdisc) | Outcome::XmitDrop(Discard::Qdisc) => self.tbf,
-            Outcome::XmitDrop(Discard::Egress) => self.nftables.or(self.egress),
-            Outcome::Fast | Outcome::RcvZeroWindow(WindowFault::Mangled) | Outcome::Denied(_) => self.nftables,
-            // Losses, for which policy rules will do.
-            _ => None,
-        };
-        self.link.or(own)
-    }
-}
-
-fn lacking(what: &'static str, tried: Result<()>) -> Option<&'static str> {
-    let error = tried.err()?;
-    eprintln!("{what}: {error}");
-    Some(what)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use retrans_sdk::{Line, Stream};
 use retrans_tests::trial::Progress;
-use retrans_tests::{Error, TraceInstance, Trial};
+use retrans_tests::{Error, Lacks, TraceInstance, Trial};
 
 use crate::acts::{ACTS, Act};
 use crate::table::{Row, Shown};
@@ -23,28 +23,45 @@ pub(crate) struct Acted {
     trials: Vec<Performed>,
 }
 
-/// `None` where it would show nothing, for nothing but successes can be seen.
-type Performed = Option<Result<Trial, Error>>;
+/// What came of an act.
+enum Performed {
+    NotYet,
+    Done(Box<Trial>),
+    Failed(Error),
+    /// It would show nothing, for nothing but successes can be seen.
+    Unobservable,
+    /// The kernel lacks what it takes.
+    Impossible(&'static str),
+}
 
 pub(crate) fn act(stream: &mut Stream, say: impl Fn(Progress, usize)) -> Result<Acted, Error> {
     let began = Instant::now();
     let observes_failures = stream.attachment().observes_failures();
+    let lacks = Lacks::find();
     let mut trace = TraceInstance::new()?;
-    let mut trials: Vec<Performed> = ACTS.iter().map(|_| None).collect();
+    let mut trials: Vec<_> = ACTS
+        .iter()
+        .map(|act| match lacks.needed_by(act.outcome) {
+            Some(what) => Performed::Impossible(what),
+            None if !observes_failures && !act.is_success() => Performed::Unobservable,
+            None => Performed::NotYet,
+        })
+        .collect();
     for _ in 0..TRIES {
-        let missing: Vec<_> = (0..ACTS.len())
-            .filter(|&index| observes_failures || ACTS[index].is_success())
-            .filter(|&index| match &trials[index] {
-                None => true,
-                Some(Ok(trial)) => trial.was_disturbed() && trial.verify().is_err(),
-                Some(Err(_)) => false,
-            })
-            .collect();
+        let again = |performed: &Performed| match performed {
+            Performed::NotYet => true,
+            Performed::Done(trial) => trial.was_disturbed() && trial.verify().is_err(),
+            _ => false,
+        };
+        let missing: Vec<_> = (0..ACTS.len()).filter(|&index| again(&trials[index])).collect();
         if missing.is_empty() {
             break;
         }
         for (index, trial) in missing.iter().zip(perform(stream, &mut trace, &missing, &say)) {
-            trials[*index] = Some(trial);
+            trials[*index] = match trial {
+                Ok(trial) => Performed::Done(Box::new(trial)),
+                Err(error) => Performed::Failed(error),
+            };
         }
     }
     let rows = ACTS.iter().zip(&trials).map(|(act, trial)| row(act, trial)).collect();
@@ -69,11 +86,13 @@ fn perform(
     wanted.into_iter().map(&mut alone).collect()
 }
 
-fn row(act: &Act, trial: &Performed) -> Row {
-    match trial {
-        None => Row::unobservable(act),
-        Some(Err(error)) => Row::missing(act, error),
-        Some(Ok(trial)) => {
+fn row(act: &Act, performed: &Performed) -> Row {
+    match performed {
+        Performed::NotYet => Row::missing(act, "not performed"),
+        Performed::Failed(error) => Row::missing(act, error),
+        Performed::Unobservable => Row::without(act, "unobservable"),
+        Performed::Impossible(what) => Row::without(act, what),
+        Performed::Done(trial) => {
             let agreed = trial.verify().map_err(|error| error.to_string());
             Row::new(act, &Shown::of(act, &trial.events), Some(agreed))
         }
@@ -86,8 +105,9 @@ impl Acted {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".new");
         let mut file = BufWriter::new(File::create_new(&beside)?);
-        for (act, trial) in ACTS.iter().zip(&self.trials) {
-            for event in trial.iter().flatten().flat_map(|trial| &trial.events) {
+        for (act, performed) in ACTS.iter().zip(&self.trials) {
+            let Performed::Done(trial) = performed else { continue };
+            for event in &trial.events {
                 let unknown = vec![(Act::KEY.to_owned(), act.name())];
                 writeln!(file, "{}", Line { event: *event, unknown })?;
             }

@@ -26,7 +26,7 @@ Makes TCP retransmit, and fail to, in network namespaces of its own, and prints 
 
 usage: demo [--live | --record FILE | --replay FILE]
 
-  --live          no replay where it cannot be done live
+  --live          no replay where it cannot be done live, and no row left out because this kernel cannot do or show it
   --record FILE   writes the events to FILE too, one line each, with the key `act` besides, if all rows are as they should be
   --replay FILE   provokes nothing, and makes the table of such a file
 
@@ -110,7 +110,7 @@ fn run(mode: Mode) -> Faults {
     };
     let why_not = match Stream::builder().open() {
         Ok(stream) => match privilege::check() {
-            Ok(()) => return live(&mut out, stream, record),
+            Ok(()) => return live(&mut out, stream, record, !matches!(mode, Mode::LiveOrReplay)),
             Err(error) => error.to_string(),
         },
         Err(error) if error.kind() == ErrorKind::MissingCapability => error.to_string(),
@@ -123,14 +123,18 @@ fn run(mode: Mode) -> Faults {
     replay(&mut out, RECORDING.as_bytes(), "the recording")
 }
 
-fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>) -> Faults {
+fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bool) -> Faults {
     writeln!(out, "Each row is what this host's kernel said of its own attempts to retransmit, a moment ago.")?;
     writeln!(out, "{}", stream.attachment())?;
     let acted = live::act(&mut stream, say)?;
     if io::stderr().is_terminal() {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
-    let faults = faults_of(&acted.rows);
+    let mut faults = faults_of(&acted.rows);
+    if all {
+        let without = ACTS.iter().zip(&acted.rows).filter(|(_, row)| row.fault.is_none() && !row.has_event());
+        faults.extend(without.map(|(act, _)| format!("{}: not here", act.name())));
+    }
     if let (Some(path), true) = (record, faults.is_empty()) {
         acted.record(path).map_err(|error| format!("{}: {error}", path.display()))?;
     }

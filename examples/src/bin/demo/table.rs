@@ -72,12 +72,17 @@ impl Row {
         Self { cells, fault: Some(format!("{}: {why}", act.name())) }
     }
 
-    /// Where nothing but successes can be seen.
-    pub(crate) fn unobservable(act: &Act) -> Self {
+    /// Of an act that cannot be seen or not be done here, which is no fault of anybody's.
+    pub(crate) fn without(act: &Act, why: &str) -> Self {
         let mut cells = [const { String::new() }; COLUMNS];
         cells[0] = act.said.to_owned();
-        cells[1] = "unobservable".to_owned();
+        cells[1] = why.to_owned();
         Self { cells, fault: None }
+    }
+
+    /// Whether there is an event in it.
+    pub(crate) fn has_event(&self) -> bool {
+        !self.cells[COLUMNS - 1].is_empty()
     }
 }
 

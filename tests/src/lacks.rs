@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Outcomes that a kernel cannot bring about.
+
+use std::fs;
+
+use crate::scenario::{Discard, Hold, WindowFault};
+use crate::{Context, Netns, Outcome, Packets, Pair, Result};
+
+/// What this kernel cannot do, in the words of a cell; each found out by trying.
+#[derive(Debug)]
+pub struct Lacks {
+    link: Option<&'static str>,
+    neighbours: Option<&'static str>,
+    nftables: Option<&'static str>,
+    tun: Option<&'static str>,
+    tbf: Option<&'static str>,
+    egress: Option<&'static str>,
+}
+
+impl Lacks {
+    /// Tries it all. Why something is lacking is said on standard error.
+    pub fn find() -> Self {
+        let in_a_namespace = |program: &str, arguments: &[&str]| Netns::new()?.command(program, arguments).map(drop);
+        let tbf = ["qdisc", "add", "dev", "lo", "root", "tbf", "rate", "1mbit", "burst", "100k", "limit", "100k"];
+        Self {
+            link: lacking("no link", Pair::new().map(drop)),
+            // The link is another kind then, without any.
+            neighbours: lacking("no veth", in_a_namespace("ip", &["link", "add", "type", "veth"])),
+            nftables: lacking("no nftables", in_a_namespace("nft", &["add table inet probe"])),
+            tun: lacking("no tun", fs::metadata("/dev/net/tun").map(drop).context("/dev/net/tun")),
+            tbf: lacking("no tbf", in_a_namespace("tc", &tbf)),
+            egress: lacking(
+                "no egress hook",
+                Pair::new().and_then(|pair| Packets::egress().drop_in(pair.client())?.lift()),
+            ),
+        }
+    }
+
+    /// What is lacking of what this outcome takes.
+    pub fn needed_by(&self, outcome: Outcome) -> Option<&'static str> {
+        let own = match outcome {
+            Outcome::PartialAck | Outcome::ZeroWindow | Outcome::MtuCut | Outcome::FragNomem => self.tun,
+            Outcome::RcvZeroWindow(WindowFault::Peer) => self.tun,
+            Outcome::InHostQueue(Hold::Neighbour) => self.neighbours,
+            Outcome::InHostQueue(Hold::Qdisc) | Outcome::XmitDrop(Discard::Qdisc) => self.tbf,
+            Outcome::XmitDrop(Discard::Egress) => self.nftables.or(self.egress),
+            Outcome::Fast | Outcome::RcvZeroWindow(WindowFault::Mangled) | Outcome::Denied(_) => self.nftables,
+            // Losses, for which policy rules will do.
+            _ => None,
+        };
+        self.link.or(own)
+    }
+}
+
+fn lacking(what: &'static str, tried: Result<()>) -> Option<&'static str> {
+    let error = tried.err()?;
+    eprintln!("{what}: {error}");
+    Some(what)
+}
