@@ -210,7 +210,15 @@ impl Bench {
                 let text = format!("{}\n{}", headline(pinned, kernel), booted.lines);
                 let mut complaints = booted.complaints;
                 let log = Log::parse(&text).inspect_err(|error| complaints.push(error.to_string())).ok();
-                let faults: Vec<_> = log.iter().flat_map(Log::faults).collect();
+                let mut faults: Vec<_> = log.iter().flat_map(Log::faults).collect();
+                // Without one this is the first boot of the series.
+                let kept = fs::read_to_string(logs_of_tree().join(format!("{}.log", pinned.series)));
+                let kept = kept.ok().map(|kept| Log::parse(&kept));
+                match (&log, kept) {
+                    (Some(log), Some(Ok(kept))) => faults.extend(log.lacks_of(&kept)),
+                    (_, Some(Err(error))) => complaints.push(format!("the log in the tree: {error}")),
+                    _ => {}
+                }
                 let good = faults.is_empty() && complaints.is_empty();
                 Once { passed: log.map(|log| (log, text)).filter(|_| good), complaints, faults }
             }

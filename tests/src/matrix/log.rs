@@ -156,6 +156,27 @@ impl Log {
         faults
     }
 
+    /// What an earlier boot of the series had and this one lacks: a source that is refused, or an outcome that is said to be
+    /// impossible, is a fault where it was not before.
+    pub fn lacks_of(&self, earlier: &Self) -> Vec<String> {
+        let agreed = |log: &Self, cell: &Cell| {
+            let same = |other: &&Cell| {
+                (&other.source, &other.outcome, &other.family) == (&cell.source, &cell.outcome, &cell.family)
+            };
+            log.cells.iter().find(same).is_some_and(|cell| matches!(cell.came, Came::Agreed(_)))
+        };
+        let mut lacks: Vec<_> = earlier
+            .cells
+            .iter()
+            .filter(|cell| agreed(earlier, cell) && !agreed(self, cell))
+            .map(|cell| format!("no {} over {} from {} any more", cell.outcome, cell.family, cell.source))
+            .collect();
+        if earlier.demo == Some(true) && self.demo != Some(true) {
+            lacks.push("no demo any more".to_owned());
+        }
+        lacks
+    }
+
     /// Each source has each outcome over each family, once.
     fn is_whole(&self) -> Result<()> {
         let mut seen = BTreeMap::new();
@@ -225,6 +246,26 @@ pub(crate) mod tests {
             }
         }
         lines + &format!("demo exit=0\ndemo | a row\ndone cells={count}\n")
+    }
+
+    #[test]
+    fn what_was_there_before_must_be_there() {
+        let of =
+            |sources: &[&str], came: &dyn Fn(&str, Outcome) -> Came| Log::parse(&log("6.1", sources, came)).unwrap();
+        let agreed = |_: &str, _| Came::Agreed(3);
+        let earlier = of(&["tp_err", "fexit"], &agreed);
+        assert_eq!(of(&["tp_err", "fexit"], &|_, _| Came::Agreed(9)).lacks_of(&earlier), [""; 0]);
+        assert_eq!(of(&["tp_err", "fexit", "kretprobe"], &agreed).lacks_of(&earlier), [""; 0]);
+        assert_eq!(of(&["tp_err"], &agreed).lacks_of(&earlier).len(), 3 * Outcome::ALL.len(), "a source");
+        let impossible = |_: &str, outcome| match outcome {
+            Outcome::FragNomem => Came::Impossible("no tun".to_owned()),
+            _ => Came::Agreed(3),
+        };
+        let lacks = of(&["tp_err", "fexit"], &impossible).lacks_of(&earlier);
+        assert_eq!(lacks.len(), 6);
+        assert_eq!(lacks[0], "no frag_nomem over inet from tp_err any more");
+        // The other way round it is more than there was.
+        assert_eq!(earlier.lacks_of(&of(&["tp_err"], &impossible)), [""; 0]);
     }
 
     #[test]
