@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the example programs share.
 
+pub mod keys;
 pub mod recording;
+pub mod terminal;
+pub mod utc;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use retrans_sdk::{Stats, Stream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Becomes true at SIGINT or SIGTERM; a second one ends the process at once. A hang-up is left as it is: under nohup it must
@@ -49,6 +54,12 @@ pub fn say_stats(stats: &Stats) {
     for count in &stats.counts {
         say(format_args!("seen {count}"));
     }
+}
+
+/// Whether the reader of a pipe, or the terminal, has gone: with nothing to write, nothing else would tell.
+pub fn is_closed(out: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(out, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() && fds[0].revents().contains(PollFlags::ERR)
 }
 
 /// For a program without arguments: says what it does if it was given any, and whether it was.

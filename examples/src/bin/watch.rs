@@ -3,15 +3,13 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
-use retrans_examples::{say_ready, say_stats, until_interrupted};
+use retrans_examples::{is_closed, say_ready, say_stats, until_interrupted};
 use retrans_sdk::{AttachSource, Builder, Event, Filter, Stream};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const HELP: &str = "\
 Prints each attempt of this host to retransmit a TCP segment, with what came of it.
@@ -161,12 +159,6 @@ fn print(out: &mut impl Write, format: Format, event: &Event) -> Result<(), Box<
         }
     }
     Ok(())
-}
-
-/// Whether the reader of a pipe has gone: with no event to write, nothing else would tell.
-fn is_closed(out: &(impl AsFd + IsTerminal)) -> bool {
-    let mut fds = [PollFd::new(out, PollFlags::empty())];
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() && fds[0].revents().contains(PollFlags::ERR)
 }
 
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {

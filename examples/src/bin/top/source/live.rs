@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A stream, read by a thread of its own: drawing never keeps the ring waiting.
+
+use std::time::Instant;
+
+use retrans_sdk::{AttachSource, Error, Event, Filter, Queue, Stats, Stream, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::About;
+
+/// Events that wait here at most. What finds no room is counted as `dropped`.
+const QUEUE: usize = 1 << 14;
+
+pub(crate) struct Live {
+    queue: Queue,
+    pub(super) about: About,
+    /// What takes CLOCK_BOOTTIME, the clock of the events, to the epoch.
+    epoch: u64,
+}
+
+fn nanos(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+impl Live {
+    pub(super) fn open(forced: Option<AttachSource>, filter: &Filter) -> Result<Self, Error> {
+        let builder = Stream::builder().filter(filter.clone());
+        let stream = forced.into_iter().fold(builder, retrans_sdk::Builder::source).open()?;
+        let attachment = stream.attachment();
+        let about = About {
+            what: attachment.to_string(),
+            observes_failures: Some(attachment.observes_failures()),
+            unobservable: attachment.unobservable().map(|what| what.to_string()).collect(),
+        };
+        let epoch = nanos(ClockId::Realtime).wrapping_sub(nanos(ClockId::Boottime));
+        Ok(Self { queue: stream.into_queue(QUEUE)?, about, epoch })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(nanos(ClockId::Boottime).wrapping_add(self.epoch))
+    }
+
+    pub(super) fn take(&mut self, deadline: Instant, mut each: impl FnMut(&Event)) -> Result<(), Error> {
+        while Instant::now() < deadline {
+            match self.queue.try_next()? {
+                Some(event) => each(&event),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        self.queue.stats()
+    }
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Without a privilege: on a recording of the lab.
+
+use std::fs;
+
+use crate::screen::Screen;
+
+const ALL: [&str; 4] = ["--replay", "recordings/lab.kv", "--speed", "inf"];
+
+fn whole() -> Screen {
+    let screen = Screen::of(110, 40, &ALL);
+    screen.wait_for("end of the recording");
+    screen
+}
+
+/// The first column of the addresses, from the top.
+fn addresses(text: &str) -> Vec<String> {
+    let rows = text.lines().skip_while(|line| !line.contains("│address")).skip(1);
+    let address = |line: &str| line.trim_start_matches('│').split_whitespace().next().map(str::to_owned);
+    rows.take_while(|line| line.starts_with('│')).filter_map(address).filter(|a| a.contains(['.', ':'])).collect()
+}
+
+#[test]
+fn all_of_it_is_counted() {
+    let mut screen = whole();
+    assert!(screen.wait_for("read=").contains("read=75 filtered=0 delivered=75"));
+    let text = screen.text();
+    let total = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("│{name} "))).expect(name);
+        line.trim_start_matches('│').split_whitespace().nth(2).expect("a total").to_owned()
+    };
+    // As `awk '{ print $2 }' | sort | uniq -c` has them.
+    for (name, attempts) in [("success", "27"), ("xmit_drop", "14"), ("route_fail", "12"), ("nomem", "4")] {
+        assert_eq!(total(name), attempts, "{name}:\n{text}");
+    }
+    assert!(text.contains("remote addresses, 24"), "{text}");
+    screen.type_in("q");
+    let ended = screen.end();
+    assert!(ended.status.success() && ended.restored, "{}", ended.text);
+}
+
+#[test]
+fn addresses_are_sorted_and_scrolled() {
+    let mut screen = whole();
+    let by_failures = addresses(&screen.text());
+    assert_eq!(by_failures[..2], ["fd00:0:0:d5e::2", "10.13.234.2"], "seven failures each, the later one first");
+    let mut orders = vec![by_failures];
+    for heading in ["attempts▼", "ago▼", "address▲"] {
+        screen.type_in("s");
+        screen.wait_for(heading);
+        orders.push(addresses(&screen.text()));
+    }
+    for (i, order) in orders.iter().enumerate() {
+        assert!(orders[..i].iter().all(|other| other != order), "{i} is another order");
+    }
+    assert_eq!(orders[3][0], "10.1.81.2");
+    // Down, by the key that a terminal sends as an escape sequence.
+    screen.type_in("\u{1b}[B");
+    screen.wait_until("the second address on top", |text| (addresses(text)[0] == orders[3][1]).then_some(()));
+    screen.type_in("\u{3}");
+    let ended = screen.end();
+    assert!(ended.status.success() && ended.restored, "Ctrl-C ends it as q does");
+}
+
+#[test]
+fn a_filter_is_typed_mended_and_applied() {
+    let mut screen = whole();
+    screen.type_in("fresult!=success dport=0x");
+    screen.wait_for("filter, column 23: dport: ");
+    screen.type_in("\r");
+    screen.wait_for("filter, column 23: dport: ");
+    // ^W takes the term away.
+    screen.type_in("\u{17}kind=rto daddr=10.0.0.0/8\r");
+    screen.wait_for("filter: result!=success kind=rto daddr=10.0.0.0/8");
+    let line = screen.wait_until("the end with a filter", |text| {
+        let ended = text.contains("end of the recording") && !text.contains("no filter");
+        ended.then(|| text.lines().find(|line| line.contains("read=")).map(str::to_owned)).flatten()
+    });
+    let recording = fs::read_to_string("recordings/lab.kv").expect("a recording");
+    let expected = recording
+        .lines()
+        .filter(|line| !line.contains("result=success") && line.contains("kind=rto") && line.contains("daddr=10."))
+        .count();
+    assert!(line.contains(&format!("read=75 filtered={} delivered={expected}", 75 - expected)), "{line}");
+    assert!(!screen.text().contains("│success"), "{}", screen.text());
+
+    // What is not applied changes nothing.
+    screen.type_in("f\u{15}kind=tlp");
+    screen.wait_for("filter: kind=tlp");
+    screen.type_in("\u{1b}");
+    screen.wait_for("q quit");
+    screen.wait_for("filter: result!=success kind=rto");
+    screen.type_in("q");
+    assert!(screen.end().status.success());
+}
+
+#[test]
+fn help_comes_and_goes() {
+    let mut screen = whole();
+    screen.type_in("?");
+    screen.wait_for("help: any key goes back");
+    screen.type_in("q");
+    screen.wait_until("no help", |text| (!text.contains("help: any key")).then_some(()));
+    screen.type_in("q");
+    assert!(screen.end().status.success());
+}
+
+/// The display stops, the counting does not.
+#[test]
+fn a_pause_stops_the_display_only() {
+    let mut screen = Screen::of(110, 40, &["--replay", "recordings/lab.kv", "--speed", "0.5"]);
+    screen.wait_for("success");
+    screen.type_in("p");
+    screen.wait_for("PAUSED");
+    let counters = |text: &str| text.lines().find(|line| line.contains("read=")).map(str::to_owned).expect("counters");
+    let paused = counters(&screen.text());
+    screen.wait_for("end of the recording");
+    assert_eq!(counters(&screen.text()), paused, "it stands still");
+    assert!(!paused.contains("delivered=75"), "{paused}");
+    screen.type_in("p");
+    screen.wait_for("delivered=75");
+    assert!(!screen.text().contains("PAUSED"));
+}
+
+#[test]
+fn it_follows_the_size_of_the_terminal() {
+    let screen = whole();
+    screen.resize(40, 8);
+    screen.wait_until("the tiny picture", |text| (!text.contains('│') && text.contains("success 27")).then_some(()));
+    screen.resize(1, 1);
+    screen.resize(90, 30);
+    screen.wait_for("remote addresses, 24");
+}
+
+#[test]
+fn a_line_that_is_none_is_said_and_ends_it_with_status_1() {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    std::io::Write::write_all(&mut file, b"hello\n").expect("it can be written");
+    let path = file.path().to_str().expect("a path");
+    let mut screen = Screen::of(110, 30, &["--replay", path]);
+    screen.wait_for("the recording ends at line 1: column 1: `hello` is not key=val");
+    screen.type_in("q");
+    let ended = screen.end();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.restored && ended.text.contains(&format!("top: {path}: line 1")), "{}", ended.text);
+}
+
+/// A name is not a way to the terminal's controls.
+#[test]
+fn no_escape_sequence_gets_through() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let path = scratch.path().join("\u{1b}]0;pwned\u{7}\u{1b}[5mx");
+    fs::copy("recordings/lab.kv", &path).expect("a copy");
+    let mut screen = Screen::of(200, 30, &["--replay", path.to_str().expect("a path"), "--speed", "inf"]);
+    screen.wait_for("end of the recording");
+    screen.wait_for("]0;pwned[5mx");
+    screen.type_in("q");
+    let ended = screen.end();
+    let written = String::from_utf8_lossy(&ended.written);
+    assert!(!written.contains("\u{1b}]0;") && !written.contains("\u{1b}[5m") && !written.contains('\u{7}'));
+}
