@@ -2,7 +2,9 @@
 //! A file of lines, as `watch` prints them, read again.
 
 use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
 
 use retrans_sdk::{Line, ParseLineError};
 
@@ -33,6 +35,18 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Opens a recording; `-` is stdin.
+///
+/// # Errors
+///
+/// If there is no such file, or it may not be read.
+pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    Ok(Box::new(BufReader::new(File::open(path)?)))
+}
 
 /// The lines of a recording, up to the first that is none. A last line without its end was torn off while it was written.
 pub fn lines(mut recording: impl BufRead) -> impl Iterator<Item = Result<Line, Error>> {

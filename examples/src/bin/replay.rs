@@ -2,9 +2,8 @@
 //! Prints a recording again, whole or filtered.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
         }
         Err(error) => return fails(2, &*error),
     };
-    let recording = match open(&path) {
+    let recording = match recording::open(&path) {
         Ok(recording) => recording,
         Err(error) => return fails(2, &format!("{}: {error}", path.display())),
     };
@@ -69,13 +68,6 @@ fn arguments() -> Result<Option<(PathBuf, Filter)>, Box<dyn Error>> {
     }
     let path = path.ok_or("which recording? (see --help)")?;
     Ok(Some((path, terms.join(" ").parse()?)))
-}
-
-fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    Ok(Box::new(BufReader::new(File::open(path)?)))
 }
 
 fn fails(status: u8, why: &(impl std::fmt::Display + ?Sized)) -> ExitCode {

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Failed attempts by remote prefix over time, as text and as SVG.
+
+mod arguments;
+mod buckets;
+mod count;
+mod levels;
+mod picture;
+mod prefix;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use retrans_examples::{is_closed, recording, say_ready, say_stats, until_interrupted};
+use retrans_sdk::{AttachSource, Filter, Stream};
+
+use arguments::{Arguments, HELP, Origin, arguments};
+use count::Count;
+
+/// How long it sleeps at most before it looks at the clock and the signals.
+const TICK: Duration = Duration::from_millis(100);
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            // Whoever does not want to read it need not.
+            let _ = writeln!(io::stdout(), "{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return ends(2, &*error),
+    };
+    let Arguments { origin, filter, prefixes, bucket, rows, svg } = arguments;
+    let mut count = Count::new(prefixes, bucket);
+    let counted = match &origin {
+        Origin::Recording(path) => match recording::open(path) {
+            Ok(lines) => {
+                read(lines, &filter, &mut count).map_err(|error| format!("{}: {error}", path.display()).into())
+            }
+            Err(error) => return ends(2, &format!("{}: {error}", path.display())),
+        },
+        Origin::Live { limit, source } => match open(filter, *source) {
+            Ok(stream) => listen(stream, *limit, &mut count),
+            Err(error) => return ends(2, &*error),
+        },
+    };
+    // What was counted before it failed is worth seeing.
+    let shown = show(&count, rows, svg.as_deref());
+    match counted.and(shown) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => ends(1, &*error),
+    }
+}
+
+fn ends(status: u8, why: &(impl std::fmt::Display + ?Sized)) -> ExitCode {
+    // Whether anybody reads it is not our concern.
+    let _ = writeln!(io::stderr(), "histogram: {why}");
+    ExitCode::from(status)
+}
+
+fn read(lines: impl io::BufRead, filter: &Filter, count: &mut Count) -> Result<(), Box<dyn Error>> {
+    for line in recording::lines(lines) {
+        let event = line?.event;
+        if filter.matches(&event) {
+            count.add(&event)?;
+        }
+    }
+    Ok(())
+}
+
+fn open(filter: Filter, source: Option<AttachSource>) -> Result<Stream, Box<dyn Error>> {
+    let builder = Stream::builder().filter(filter);
+    let stream = source.into_iter().fold(builder, retrans_sdk::Builder::source).open()?;
+    if !stream.attachment().observes_failures() {
+        return Err(format!("failures are unobservable here ({}): see `doctor`", stream.attachment()).into());
+    }
+    Ok(stream)
+}
+
+fn listen(mut stream: Stream, limit: Duration, count: &mut Count) -> Result<(), Box<dyn Error>> {
+    let interrupted = until_interrupted()?;
+    let deadline = Instant::now().checked_add(limit);
+    say_ready(&stream);
+    while !interrupted() && !is_closed(&io::stdout()) {
+        let left = deadline.map_or(TICK, |deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            break;
+        }
+        for event in stream.read(TICK.min(left))? {
+            count.add(&event)?;
+        }
+    }
+    // What came in before the end, and no more of what comes in now.
+    let behind = usize::try_from(stream.stats().waiting()).unwrap_or(usize::MAX);
+    for event in stream.drain().take(behind) {
+        count.add(&event?)?;
+    }
+    let stats = stream.stats();
+    count.missing = stats.lost + stats.dropped + stats.missed.unwrap_or_default();
+    say_stats(&stats);
+    Ok(())
+}
+
+fn show(count: &Count, rows: usize, svg: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    let table = count.table(rows);
+    match io::stdout().write_all(text::draw(&table).as_bytes()) {
+        // Whoever reads it has had enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written?,
+    }
+    match svg {
+        Some(path) => {
+            let written = write_whole(path, &picture::draw(&table));
+            written.map_err(|error| format!("{}: {error}", path.display()).into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Writes a file that is there whole or not at all. What is no regular file, such as /dev/stdout, is written as it is.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return fs::write(path, text);
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, text)?;
+    fs::rename(&beside, path)
+}
