@@ -6,6 +6,8 @@ BUILD_PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev
 LAB_PACKAGES := iproute2 nftables
 LINT_PACKAGES := clang-format
 MATRIX_PACKAGES := debian-archive-keyring kmod xz-utils zstd
+# To build a kernel: tests/kernel.
+KERNEL_PACKAGES := bc bison dwarves flex patch perl
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
@@ -101,16 +103,18 @@ fresh-machines:
 	@$(call install,debootstrap wget)
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/fresh-machine.sh $(SUITES)
 
-# Which of tests/matrix/kernels; all, if not said. Needs no root. As many at a time as there are CPUs, unless JOBS says another number. Downloads, and the console of the last boot of each, are under
-# $XDG_CACHE_HOME/retrans-matrix.
+# Which of tests/matrix/kernels; all, if not said. Needs no root. As many at a time as there are CPUs, unless JOBS says another
+# number. Those of tests/kernel are built if they were not before: about ten minutes on two CPUs; with CACHED=1 they are left
+# out then. Downloads, kernels, and the console of the last boot of each, are under $XDG_CACHE_HOME/retrans-matrix.
 KERNELS ?=
 KEEP ?=
+CACHED ?=
 MATRIX := cargo run --locked --release --quiet --package retrans-tests --bin matrix --
 .PHONY: matrix
 matrix: deps
-	@$(call install,$(MATRIX_PACKAGES))
+	@$(call install,$(MATRIX_PACKAGES) $(KERNEL_PACKAGES))
 	cargo build --locked --release --package retrans-tests --package retrans-examples --bin matrix_guest --bin demo
-	$(MATRIX) $(if $(KEEP),--keep) $(KERNELS)
+	$(MATRIX) $(if $(KEEP),--keep) $(if $(CACHED),--cached) $(KERNELS)
 
 .PHONY: matrix-check
 matrix-check: deps
@@ -119,7 +123,7 @@ matrix-check: deps
 .PHONY: lint
 lint: deps lint-deps
 	cargo fmt --all --check
-	clang-format --dry-run --Werror bpf/*.h bpf/*.c
+	clang-format --style=file:bpf/.clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/bpf/*.c
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 	# As on a machine without clang.

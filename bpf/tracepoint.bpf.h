@@ -5,6 +5,9 @@
 
 const volatile enum retrans_third third_argument = RETRANS_THIRD_ERR;
 
+/* Whether what an enum says is heeded where an exit tells. */
+const volatile bool enum_is_source = false;
+
 /*
  * What the running kernel's enumerators mean, by their numbers there: the number of our table's
  * enumerator of the same name, or RETRANS_RESULT_UNKNOWN and the kernel's number.
@@ -40,7 +43,7 @@ int retransmit_skb(__u64 *ctx)
 	 * compiler put the function into a caller: then this is all that can be had.
 	 */
 	if (u) {
-		if (third_argument == RETRANS_THIRD_ENUM) {
+		if (enum_is_source) {
 			u->result = result_of_enumerator(ctx[2]);
 			u->has_result = true;
 		}

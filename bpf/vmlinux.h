@@ -36,6 +36,7 @@ enum {
 /* uapi/linux/bpf.h: the values are ABI. */
 enum bpf_map_type {
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
@@ -115,6 +116,7 @@ struct sock {
 	struct dst_entry *sk_dst_cache;
 	int sk_wmem_queued;
 	int sk_err_soft;
+	__u32 sk_mark;
 	struct sock_cgroup_data sk_cgrp_data;
 };
 

@@ -36,11 +36,13 @@ pub struct Builder {
     predicate: Option<Predicate>,
     ring_size: u32,
     forced: Option<AttachSource>,
+    companion: bool,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { filter: Filter::default(), predicate: None, ring_size: DEFAULT_RING_SIZE, forced: None }
+        let filter = Filter::default();
+        Self { filter, predicate: None, ring_size: DEFAULT_RING_SIZE, forced: None, companion: true }
     }
 }
 
@@ -51,6 +53,7 @@ impl fmt::Debug for Builder {
             .field("predicate", &self.predicate.is_some())
             .field("ring_size", &self.ring_size)
             .field("source", &self.forced)
+            .field("companion", &self.companion)
             .finish()
     }
 }
@@ -83,6 +86,14 @@ impl Builder {
         self
     }
 
+    /// Nothing beside the source, so that an attempt runs one program and not several. What that costs is what
+    /// [`Attachment::companion`] would have told: the error number beside [`AttachSource::TpEnum`], the site at which memory ran
+    /// out beside either tracepoint. Of what is left unsaid [`Attachment::unobservable`] tells.
+    pub fn without_companion(mut self) -> Self {
+        self.companion = false;
+        self
+    }
+
     /// Loads and attaches the programs. Needs Linux 5.10, CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN); the stream can be
     /// read, and its counters too, after these are given up.
     ///
@@ -99,6 +110,7 @@ impl Builder {
             ring_size: self.ring_size,
             epoch: epoch(),
             forced: self.forced,
+            companion: self.companion,
         })?;
         Ok(Stream {
             source,

@@ -3,8 +3,9 @@
 
 use std::fs;
 
+use crate::proposal::{CANCELED, Proposal};
 use crate::scenario::{Discard, Hold, WindowFault};
-use crate::{Context, Netns, Outcome, Packets, Pair, Result};
+use crate::{Context, Netns, Outcome, Packets, Pair, Result, injection};
 
 /// What this kernel cannot do, in the words of a cell; each found out by trying.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Lacks {
     tun: Option<&'static str>,
     tbf: Option<&'static str>,
     egress: Option<&'static str>,
+    injection: Option<&'static str>,
+    enumerator: Option<&'static str>,
 }
 
 impl Lacks {
@@ -33,6 +36,8 @@ impl Lacks {
                 "no egress hook",
                 Pair::new().and_then(|pair| Packets::egress().drop_in(pair.client())?.lift()),
             ),
+            injection: lacking("no fault injection", injection::attach()),
+            enumerator: (!Proposal::of_running_kernel().has(CANCELED)).then_some("no such enumerator"),
         }
     }
 
@@ -45,6 +50,8 @@ impl Lacks {
             Outcome::InHostQueue(Hold::Qdisc) | Outcome::XmitDrop(Discard::Qdisc) => self.tbf,
             Outcome::XmitDrop(Discard::Egress) => self.nftables.or(self.egress),
             Outcome::Fast | Outcome::RcvZeroWindow(WindowFault::Mangled) | Outcome::Denied(_) => self.nftables,
+            Outcome::Canceled => self.tun.or(self.enumerator).or(self.injection),
+            outcome if outcome.is_injected() => self.tun.or(self.injection),
             // Losses, for which policy rules will do.
             _ => None,
         };

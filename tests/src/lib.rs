@@ -29,6 +29,7 @@
 pub mod command;
 pub mod error;
 pub mod fault;
+pub mod injection;
 pub mod lacks;
 pub mod matrix;
 pub mod netlink;
@@ -37,6 +38,7 @@ pub mod nft;
 pub mod observe;
 pub mod pair;
 pub mod privilege;
+pub mod proposal;
 pub mod scenario;
 pub mod snmp;
 pub mod tcp;

@@ -50,10 +50,16 @@ pub fn printed_family(family: Family) -> (Inet, bool) {
     }
 }
 
-/// Whether an attempt with this result came as far as the transmit step, where RetransSegs is counted. Of the results
-/// that traffic alone can bring about.
-pub fn reaches_transmit(result: RetransResult) -> bool {
-    matches!(result, RetransResult::Success | RetransResult::Denied | RetransResult::XmitDrop)
+/// Whether an attempt of the lab's came as far as the transmit step, where RetransSegs is counted. `None` if the event does not
+/// tell: without the errno one name can stand for several causes.
+pub fn reaches_transmit(event: &Event) -> Option<bool> {
+    use RetransResult::{Denied, ErrDefault, Nobufs, Nomem, PskbCopyNobufs, Success, XmitDrop};
+    match event.result {
+        Success | Denied | XmitDrop | PskbCopyNobufs | Nobufs => Some(true),
+        ErrDefault | Nomem if event.err.is_none() => None,
+        // Of those that do, the lab provokes none with another name.
+        _ => Some(false),
+    }
 }
 
 /// Reads until `enough` is true of all events read by this call, and gives them.

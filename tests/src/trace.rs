@@ -101,14 +101,14 @@ impl TraceInstance {
         &self.directory
     }
 
-    /// Whether the text has `err`, and so the attempts that failed (Linux 6.17, and backports); else it has successes only.
+    /// Whether the format of retransmissions has such a field.
     ///
     /// # Errors
     /// When the format cannot be read.
-    pub fn prints_err(&self) -> Result<bool> {
+    pub fn prints(&self, field: &str) -> Result<bool> {
         let path = self.directory.join(format!("events/tcp/{}/format", Tracepoint::RetransmitSkb));
         let format = fs::read_to_string(&path).with_context(|| format!("cannot read {path:?}"))?;
-        Ok(format.contains("int err;"))
+        Ok(format.contains(field))
     }
 
     /// The events that came since the last call, at once.

@@ -4,9 +4,11 @@
 use std::io::Read;
 use std::time::{Duration, Instant, SystemTime};
 
-use retrans_sdk::{Attachment, Event, Stream};
+use retrans_sdk::table::ReasonTable;
+use retrans_sdk::{Attachment, Event, RetransKind, Stream};
 
 use crate::observe::{concerns, drain, open, printed_family};
+use crate::proposal::CANCELED;
 use crate::scenario::FAST_BYTES;
 use crate::wait::PATIENCE;
 use crate::witness::{Failures, counters_agree, text_agrees};
@@ -25,6 +27,8 @@ pub struct Trial {
     pub subject: Subject,
     /// All that the stream had of the pair's namespaces, in order.
     pub events: Vec<Event>,
+    /// What the kernel calls the results that no table has, event by event.
+    pub named: Vec<String>,
     /// All that the kernel's text had of the socket, in order.
     pub traced: Vec<TraceEvent>,
     /// By how much the counters of both namespaces rose.
@@ -89,7 +93,7 @@ impl Trial {
             return Err(Error::new("the kernel's text is not complete"));
         }
         let missed = missed(stream) - missed_before;
-        all.into_iter().map(|running| running.report(&traced, missed, stream.attachment().clone())).collect()
+        all.into_iter().map(|running| running.report(&traced, missed, stream)).collect()
     }
 
     /// Runs one alone, and again where it differs and [was disturbed](Self::was_disturbed).
@@ -134,10 +138,15 @@ impl Trial {
         let mut expected = expected.filter(|expected| self.failures.streamed || expected.err == 0);
         for (index, event) in self.events.iter().enumerate() {
             let expected = expected.next().ok_or_else(|| differs(format!("event {index} is one too many")))?;
+            // Of a SYN-ACK it is always known.
+            let tells_err = self.attachment.observes_err() || event.kind == RetransKind::Synack;
+            if event.err.is_some() != tells_err {
+                return Err(differs(format!("event {index} has err {:?}", event.err)));
+            }
             let told = Expected {
                 result: event.result,
                 kind: event.kind,
-                err: event.err.ok_or_else(|| differs(format!("event {index} has no err")))?,
+                err: event.err.unwrap_or(expected.err),
                 state: event.state,
                 sk_err_soft: event.sk_err_soft,
             };
@@ -150,6 +159,10 @@ impl Trial {
             if !whose {
                 return Err(differs(format!("event {index} is not of {:?}", self.subject)));
             }
+        }
+        let unnamed = self.events.iter().filter(|event| event.result.entry().is_none()).count();
+        if unnamed != self.named.len() || self.named.iter().any(|name| name != CANCELED) {
+            return Err(differs(format!("by the kernel's names, {:?}", self.named)));
         }
         // Where nothing is to be seen of it, that must not be because nothing happened.
         if attempts == 0 && self.counted.iter().all(|(_, counted)| counted.timeouts == 0) {
@@ -221,7 +234,7 @@ impl Running {
         scenario.finish()
     }
 
-    fn report(self, traced: &[TraceEvent], missed: u64, attachment: Attachment) -> Result<Trial> {
+    fn report(self, traced: &[TraceEvent], missed: u64, stream: &Stream) -> Result<Trial> {
         let ended = SystemTime::now();
         let after = counters(&self.pair)?;
         let namespaces = [self.pair.client().inode(), self.pair.server().inode()];
@@ -231,7 +244,22 @@ impl Running {
         let its = |event: &&TraceEvent| (event.local(), event.remote()) == (subject.local, subject.remote);
         let traced = traced.iter().filter(its).cloned().collect();
         let counted = counted.collect();
-        Ok(Trial { outcome, family, subject, events, traced, counted, attachment, failures, missed, began, ended })
+        let named = events.iter().filter_map(|event| stream.kernel_name(event.result)).map(str::to_owned).collect();
+        let attachment = stream.attachment().clone();
+        Ok(Trial {
+            outcome,
+            family,
+            subject,
+            events,
+            named,
+            traced,
+            counted,
+            attachment,
+            failures,
+            missed,
+            began,
+            ended,
+        })
     }
 }
 

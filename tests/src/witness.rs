@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use retrans_sdk::table::ReasonTable;
-use retrans_sdk::{Event, RetransKind, Stream};
+use retrans_sdk::{AttachSource, Event, RetransKind, RetransResult, Stream};
 
 use crate::observe::{ends, reaches_transmit};
+use crate::proposal::{agrees, agrees_by_errno, meaning};
 use crate::{Counters, Error, Result, TraceEvent, TraceInstance, Tracepoint};
 
 type Connection = (SocketAddr, SocketAddr);
@@ -21,6 +22,10 @@ pub struct Failures {
     pub streamed: bool,
     /// The kernel's text does; where it does not, it has no `err` either.
     pub printed: bool,
+    /// By `err`. Else by a name, as in the proposal.
+    pub by_errno: bool,
+    /// The stream's source is that name.
+    pub named: bool,
 }
 
 impl Failures {
@@ -29,7 +34,11 @@ impl Failures {
     /// # Errors
     /// When the text's format cannot be read.
     pub fn told_by(stream: &Stream, trace: &TraceInstance) -> Result<Self> {
-        Ok(Self { streamed: stream.source().observes_failures(), printed: trace.prints_err()? })
+        let by_errno = trace.prints("int err;")?;
+        let by_name = trace.prints("enum tcp_retransmit_")?;
+        let source = stream.source();
+        let named = source == AttachSource::TpEnum;
+        Ok(Self { streamed: source.observes_failures(), printed: by_errno || by_name, by_errno, named })
     }
 }
 
@@ -37,22 +46,26 @@ impl Failures {
 type Told = (Tracepoint, Option<String>, Option<String>, Option<i32>);
 
 /// Whether the kernel's text has the same attempts as the stream: of each connection as many, in the same order, with the
-/// same tracepoint, family, state and `err`, and at the same times but for one and the same offset between the clocks.
+/// same tracepoint, family, state and `err` or result, and at the same times but for one and the same offset between the clocks.
 ///
 /// Where only one of them tells of failures, the successes are held against each other. Linux 5.10 prints no family.
 ///
 /// # Errors
 /// What differs, with all lines of both.
 pub fn text_agrees(events: &[Event], traced: &[TraceEvent], failures: Failures) -> Result<()> {
-    let succeeded = |err: Option<i32>| matches!(err, None | Some(0));
-    let events: Vec<Event> = events.iter().filter(|event| failures.printed || succeeded(event.err)).copied().collect();
+    let is_success = |event: &&Event| event.result == RetransResult::Success;
+    let printed_success = |event: &&TraceEvent| match &event.result {
+        Some(text) => meaning(text) == Some(RetransResult::Success),
+        None => matches!(event.err, None | Some(0)),
+    };
+    let events: Vec<Event> = events.iter().filter(|event| failures.printed || is_success(event)).copied().collect();
     let traced: Vec<TraceEvent> =
-        traced.iter().filter(|event| failures.streamed || succeeded(event.err)).cloned().collect();
+        traced.iter().filter(|event| failures.streamed || printed_success(event)).cloned().collect();
     let (events, traced) = (&events[..], &traced[..]);
     let has_family = traced.iter().any(|event| event.family.is_some());
     let printed = |event| {
         let (connection, (tracepoint, family, state, err)) = of_event(event);
-        (connection, (tracepoint, family.filter(|_| has_family), state, err.filter(|_| failures.printed)))
+        (connection, (tracepoint, family.filter(|_| has_family), state, err.filter(|_| failures.by_errno)))
     };
     let both = || -> String {
         let ours = events.iter().map(|event| format!("{event}\n"));
@@ -68,6 +81,12 @@ pub fn text_agrees(events: &[Event], traced: &[TraceEvent], failures: Failures) 
             )));
         }
     }
+    for (event, traced) in paired(events, traced) {
+        let agrees = if failures.named { agrees } else { agrees_by_errno };
+        if traced.result.as_deref().is_some_and(|text| !agrees(text, event.result)) {
+            return Err(Error::new(format!("another result: {event}\n{}", traced.line)));
+        }
+    }
     let apart = clocks_apart(events, traced);
     // Both times are taken in the same softirq, microseconds apart unless the machine itself was held up in between.
     if apart > Duration::from_millis(100) {
@@ -77,7 +96,8 @@ pub fn text_agrees(events: &[Event], traced: &[TraceEvent], failures: Failures) 
 }
 
 /// Whether the counters of a namespace rose by what the stream tells of it: RetransSegs, TCPRetransFail and TCPSynRetrans.
-/// Where it tells of successes only, what failed is taken off RetransSegs, which counts it too.
+/// Where it tells of successes only, what failed is taken off RetransSegs, which counts it too. What an event does not tell, the
+/// kernel may say.
 ///
 /// # Errors
 /// Both sides in full.
@@ -86,10 +106,14 @@ pub fn counters_agree(events: &[Event], netns: u32, counted: Counters, failures:
     let segs = |which: &dyn Fn(&Event) -> bool| -> u64 {
         here.iter().filter(|event| which(event)).map(|event| u64::from(event.segs)).sum()
     };
-    let failed = segs(&|event| reaches_transmit(event.result) && event.err != Some(0));
-    let failed = if failures.streamed { failed } else { counted.retrans_fail };
+    let reached = |event: &Event| reaches_transmit(event) == Some(true);
+    let succeeded = |event: &Event| event.result == RetransResult::Success;
+    let failed = segs(&|event| reached(event) && !succeeded(event));
+    let perhaps = segs(&|event| reaches_transmit(event).is_none());
+    let failed =
+        if failures.streamed { counted.retrans_fail.clamp(failed, failed + perhaps) } else { counted.retrans_fail };
     let told = Counters {
-        retrans_segs: segs(&|event| reaches_transmit(event.result) && event.err == Some(0)) + failed,
+        retrans_segs: segs(&succeeded) + failed,
         retrans_fail: failed,
         syn_retrans: segs(&|event| matches!(event.kind, RetransKind::Syn | RetransKind::Synack)),
         // Not about attempts alone, or not about each of them.
@@ -127,15 +151,20 @@ fn of_event(event: &Event) -> (Connection, Told) {
     (ends(event), told)
 }
 
+/// Both sides of each attempt, if there are as many of each connection.
+fn paired<'a>(events: &'a [Event], traced: &'a [TraceEvent]) -> Vec<(&'a Event, &'a TraceEvent)> {
+    let (mut ours, mut theirs): (Vec<_>, Vec<_>) = (events.iter().collect(), traced.iter().collect());
+    // Stable: by connection, and of each in the order in which they came.
+    ours.sort_by_key(|event| ends(event));
+    theirs.sort_by_key(|event| (event.local(), event.remote()));
+    ours.into_iter().zip(theirs).collect()
+}
+
 /// The stream's time is the kernel's boot time, moved by an offset: by how much that differs between events.
 fn clocks_apart(events: &[Event], traced: &[TraceEvent]) -> Duration {
-    let mut ours: Vec<_> = events.iter().map(|event| (ends(event), i128::from(event.ts.as_nanos()))).collect();
-    let mut theirs: Vec<_> =
-        traced.iter().map(|event| ((event.local(), event.remote()), event.timestamp.as_nanos() as i128)).collect();
-    // Stable: by connection, and of each in the order in which they came.
-    ours.sort_by_key(|(connection, _)| *connection);
-    theirs.sort_by_key(|(connection, _)| *connection);
-    let offsets: Vec<_> = ours.iter().zip(&theirs).map(|((_, ours), (_, theirs))| ours - theirs).collect();
+    let offset =
+        |(ours, theirs): (&Event, &TraceEvent)| i128::from(ours.ts.as_nanos()) - theirs.timestamp.as_nanos() as i128;
+    let offsets: Vec<_> = paired(events, traced).into_iter().map(offset).collect();
     let apart = offsets.iter().max().zip(offsets.iter().min()).map_or(0, |(most, least)| most - least);
     Duration::from_nanos(u64::try_from(apart).unwrap_or(u64::MAX))
 }
@@ -147,7 +176,7 @@ mod tests {
     const EVENT: &str = "ts=1000.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 \
         daddr=10.0.0.2 dport=443 state=established segs=1 class=drop netns=7";
 
-    const BOTH: Failures = Failures { streamed: true, printed: true };
+    const BOTH: Failures = Failures { streamed: true, printed: true, by_errno: true, named: false };
 
     fn event() -> Event {
         EVENT.parse().expect("an event")
@@ -179,7 +208,7 @@ mod tests {
     fn only_successes_can_be_compared_where_one_does_not_tell_of_failures() {
         let success: Event =
             EVENT.replace("denied err=-1", "success err=0").replace("drop", "ok").parse().expect("an event");
-        let successes_in_text = Failures { printed: false, ..BOTH };
+        let successes_in_text = Failures { printed: false, by_errno: false, ..BOTH };
         // Such a kernel prints no err, and the oldest no family.
         let mut old = traced(0, "10.500000");
         old.err = None;

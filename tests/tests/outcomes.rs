@@ -33,8 +33,11 @@ macro_rules! outcomes {
 
         #[test]
         fn none_is_left_out() {
-            assert_eq!([$($outcome),*], Outcome::ALL);
-            assert_eq!([$(stringify!($name)),*].map(str::to_owned), Outcome::ALL.map(|outcome| outcome.to_string()));
+            // Those that are injected take a kernel of our own: they are in the matrix.
+            let all: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| !outcome.is_injected()).collect();
+            assert_eq!([$($outcome),*], all[..]);
+            let names: Vec<_> = all.iter().map(Outcome::to_string).collect();
+            assert_eq!([$(stringify!($name)),*].map(str::to_owned), names[..]);
         }
     };
 }
@@ -185,7 +188,8 @@ fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
         }
     }
     // Everything that came as far as the transmit step.
-    let retransmitted: u32 = events.iter().filter(|event| reaches_transmit(event.result)).map(|event| event.segs).sum();
+    let retransmitted: u32 =
+        events.iter().filter(|event| reaches_transmit(event) == Some(true)).map(|event| event.segs).sum();
     assert_eq!(event.total_retrans, Some(retransmitted), "{at}");
 
     let initial = if outcome == Outcome::Syn { 1_000_000 } else { 200_000 };

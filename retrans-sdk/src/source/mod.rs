@@ -63,24 +63,28 @@ pub(crate) struct Wanted {
     pub(crate) epoch: u64,
     /// This one or none.
     pub(crate) forced: Option<AttachSource>,
+    /// Whether something may be attached beside it.
+    pub(crate) companion: bool,
 }
 
 /// Loads and attaches the best that the kernel admits. On an error nothing of it is left.
 pub(crate) fn open(wanted: &Wanted) -> Result<(Source, Attachment), Error> {
     privilege::check()?;
     let kernel = Kernel::read(&read_btf(Path::new(VMLINUX))?)?;
-    attach_best(&kernel, wanted.forced, |plan| attach(plan, wanted))
+    let ways = kernel.ways(wanted.companion);
+    attach_best(&kernel.third, ways, wanted.forced, |plan| attach(plan, wanted))
 }
 
 /// Tries the ways that BTF admits, best first, until one is `attached`.
 fn attach_best<T>(
-    kernel: &Kernel,
+    third: &ThirdArgument,
+    ways: Vec<(Way, Result<Plan, String>)>,
     forced: Option<AttachSource>,
     mut attach: impl FnMut(Plan) -> Result<T, Error>,
 ) -> Result<(T, Attachment), Error> {
     let mut passed_over = Vec::new();
     let mut refusal = None;
-    for (way, plan) in kernel.ways() {
+    for (way, plan) in ways {
         if forced.is_some_and(|forced| forced != way.source) {
             continue;
         }
@@ -109,7 +113,7 @@ fn attach_best<T>(
         };
         passed_over.push(PassedOver { way: way.to_string(), why });
     }
-    Err(none_is_left(forced, &kernel.third, &passed_over, refusal.map(|(_, error)| error)))
+    Err(none_is_left(forced, third, &passed_over, refusal.map(|(_, error)| error)))
 }
 
 fn none_is_left(
@@ -201,6 +205,14 @@ mod tests {
         Kernel::read(&read_btf(made.as_path()).expect("BTF")).expect("a kernel")
     }
 
+    fn best<T>(
+        kernel: &Kernel,
+        forced: Option<AttachSource>,
+        attach: impl FnMut(Plan) -> Result<T, Error>,
+    ) -> Result<(T, Attachment), Error> {
+        attach_best(&kernel.third, kernel.ways(true), forced, attach)
+    }
+
     fn refuse(_: Plan) -> Result<(), Error> {
         Err(Error::new(ErrorKind::Load, "cannot load the programs").with_detail("\n    at length"))
     }
@@ -208,7 +220,7 @@ mod tests {
     #[test]
     fn what_is_refused_is_passed_over_for_the_next() {
         let mut tried = Vec::new();
-        let (_, attachment) = attach_best(&kernel_of(None), None, |plan| {
+        let (_, attachment) = best(&kernel_of(None), None, |plan| {
             tried.push(plan.way.to_string());
             if plan.way.source == AttachSource::Fexit { refuse(plan) } else { Ok(()) }
         })
@@ -233,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_source_that_is_forced_and_not_there_says_why() {
-        let force = |kernel: &Kernel, forced| attach_best(kernel, Some(forced), refuse).expect_err("refused");
+        let force = |kernel: &Kernel, forced| best(kernel, Some(forced), refuse).expect_err("refused");
         let error = force(&kernel_of(None), AttachSource::TpErr);
         assert_eq!(error.kind(), ErrorKind::SourceUnavailable);
         let text = error.to_string();
@@ -249,7 +261,7 @@ mod tests {
         );
 
         let mut tried = Vec::new();
-        let forced = attach_best(&kernel_of(Some("int")), Some(AttachSource::Kretprobe), |plan| {
+        let forced = best(&kernel_of(Some("int")), Some(AttachSource::Kretprobe), |plan| {
             tried.push(plan.way.to_string());
             Ok(())
         });
@@ -262,28 +274,33 @@ mod tests {
         let made = Made::object(&format!("{}{FUNCTIONS}{FRAGMENT}", kernel(Some("int"))));
         let full = Kernel::read(&read_btf(made.as_path()).expect("BTF")).expect("a kernel");
         let mut refused = 0;
-        let error = attach_best(&full, None, |plan| -> Result<(), Error> {
+        let error = best(&full, None, |plan| -> Result<(), Error> {
             refused += 1;
             Err(Error::new(ErrorKind::Load, format!("no {}", plan.way)))
         });
         assert_eq!(error.expect_err("refused").to_string(), "no tp_err");
         assert_eq!(refused, 5, "tp_err+fexit+sites, tp_err, fexit+sites, fexit, kretprobe");
-        let error = attach_best(&kernel_of(Some("void *")), Some(AttachSource::TpSuccess), refuse).expect_err("void *");
+        let error = best(&kernel_of(Some("void *")), Some(AttachSource::TpSuccess), refuse).expect_err("void *");
         assert_eq!(error.kind(), ErrorKind::SourceUnavailable);
     }
 
     #[test]
     fn the_best_has_nothing_better() {
         let kernel = kernel_of(Some("enum tcp_retransmit_quit_reason"));
-        let (_, attachment) = attach_best(&kernel, None, |_| Ok(())).expect("the enum");
+        let (_, attachment) = best(&kernel, None, |_| Ok(())).expect("the enum");
         assert_eq!((attachment.source, attachment.companion), (AttachSource::TpEnum, Some(AttachSource::Fexit)));
         assert_eq!(attachment.to_string(), "source=tp_enum companion=fexit");
         let passed_over: Vec<_> = attachment.passed_over.iter().map(|passed_over| &*passed_over.way).collect();
         assert_eq!(passed_over, ["tp_enum+fexit+sites"]);
         assert!(attachment.observes_err() && attachment.tells_nomem_sites);
-        let alone = attach_best(&kernel, None, |plan| if plan.way.companion.is_some() { refuse(plan) } else { Ok(()) });
+        let alone = best(&kernel, None, |plan| if plan.way.companion.is_some() { refuse(plan) } else { Ok(()) });
         let (_, alone) = alone.expect("the enum alone");
         assert!(alone.observes_failures() && !alone.observes_err());
         assert_eq!(alone.passed_over.len(), 3);
+
+        let unaccompanied = attach_best(&kernel.third, kernel.ways(false), None, |_| Ok(()));
+        let (_, unaccompanied) = unaccompanied.expect("the enum alone");
+        assert_eq!(unaccompanied.companion, None);
+        assert!(unaccompanied.passed_over.iter().all(|over| over.why == "not asked for"), "{unaccompanied:?}");
     }
 }

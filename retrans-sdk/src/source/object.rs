@@ -70,6 +70,7 @@ impl Object {
                 };
                 rodata.enumerators = plan.enumerators.results;
                 rodata.with_exit = plan.way.by_exit().is_some();
+                rodata.enum_is_source = plan.way.source == AttachSource::TpEnum;
                 rodata.sites = plan.way.sites;
                 rodata.has_cookie_helper = plan.has_cookie_helper;
                 // The coarse clock ticks with the kernel: its resolution is one jiffy.

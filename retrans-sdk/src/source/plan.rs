@@ -34,8 +34,8 @@ impl Kernel {
         })
     }
 
-    /// All ways, best first: for each why BTF does not admit it, or how it would be done.
-    pub(super) fn ways(&self) -> Vec<(Way, Result<Plan, String>)> {
+    /// All ways, best first: for each why it is not to be, or how it would be done. Without companions if none is wanted.
+    pub(super) fn ways(&self, accompanied: bool) -> Vec<(Way, Result<Plan, String>)> {
         use AttachSource::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
         [
             (TpEnum, Some(Fexit), true),
@@ -52,7 +52,8 @@ impl Kernel {
         .into_iter()
         .map(|(source, companion, sites)| {
             let way = Way { source, companion, sites };
-            (way, self.plan(way))
+            let wanted = accompanied || way.companion.is_none();
+            (way, if wanted { self.plan(way) } else { Err("not asked for".to_owned()) })
         })
         .collect()
     }
@@ -192,7 +193,7 @@ mod tests {
     fn ways_of(source: &str) -> Vec<(String, Result<Plan, String>)> {
         let btf = btf::read(Made::object(source).as_path()).expect("BTF");
         let kernel = Kernel::read(&btf).expect("a kernel");
-        kernel.ways().into_iter().map(|(way, plan)| (way.to_string(), plan)).collect()
+        kernel.ways(true).into_iter().map(|(way, plan)| (way.to_string(), plan)).collect()
     }
 
     fn admitted(source: &str) -> Vec<String> {

@@ -182,7 +182,7 @@ impl Archive {
 /// What the names of all packages of the same series and sort match, and no meta package's.
 fn same_series(pinned: &Pinned) -> Result<String> {
     let name = &pinned.package.name;
-    if !name.starts_with("linux-") {
+    if !name.ends_with("-amd64") {
         return Ok(format!("^{}$", escaped(name)));
     }
     let (sort, _) = name
@@ -253,6 +253,7 @@ mod tests {
         let binary = same_series(&pinned("7.3", "linux-binary-7.3.4+deb13-cloud-amd64")).unwrap();
         assert_eq!(binary, "^linux-binary-7\\.3\\.[0-9].*-cloud-amd64$");
         assert_eq!(same_series(&pinned("emulator", "qemu-system-x86")).unwrap(), "^qemu-system-x86$");
+        assert_eq!(same_series(&pinned("6.12-v2", "linux-source-6.12")).unwrap(), "^linux-source-6\\.12$");
         assert!(same_series(&pinned("6.2", "linux-image-6.1.0-56-cloud-amd64")).is_err());
     }
 

@@ -4,9 +4,9 @@
 use std::fs;
 use std::io::Write;
 
-use retrans_sdk::{AttachSource, Stream};
+use retrans_sdk::{AttachSource, Builder, Stream, check};
 
-use super::log::{Came, Cell, family_name};
+use super::log::{Came, Cell, family_name, findings_line};
 use crate::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial};
 
 /// Runs every outcome over every family from every source that opens, and writes a line for each to `lines`. Why a trial
@@ -17,15 +17,17 @@ use crate::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial
 pub fn run(lines: &mut impl Write) -> Result<()> {
     let kernel = release()?;
     let lacks = Lacks::find();
+    let differs = check::running_kernel().context("cannot check the kernel's types")?.findings;
+    say(lines, &findings_line(&differs.iter().map(ToString::to_string).collect::<Vec<_>>()))?;
     let mut count = 0;
-    for mut stream in sources() {
-        let source = stream.source();
-        let failures = if source.observes_failures() { "observed" } else { "unobservable" };
-        say(lines, &format!("source {} failures={failures}", source.key_val()))?;
+    for (source, mut stream) in sources() {
+        let failures = if stream.source().observes_failures() { "observed" } else { "unobservable" };
+        let companion = stream.attachment().companion.map_or_else(|| "-".to_owned(), |companion| companion.to_string());
+        say(lines, &format!("source source={source} companion={companion} failures={failures}"))?;
         for family in Family::ALL {
             let came = portion(&mut stream, family, &lacks)?;
             for (outcome, came) in Outcome::ALL.into_iter().zip(came) {
-                let (source, outcome) = (source.to_string(), outcome.to_string());
+                let (source, outcome) = (source.clone(), outcome.to_string());
                 let cell =
                     Cell { kernel: kernel.clone(), source, outcome, family: family_name(family).to_owned(), came };
                 say(lines, &cell.to_string())?;
@@ -45,11 +47,24 @@ pub fn release() -> Result<String> {
     Ok(release.trim().to_owned())
 }
 
-/// A stream from each source that the kernel allows. Why not from another is said on standard error.
-fn sources() -> Vec<Stream> {
-    let open = |source| Stream::builder().source(source).open();
-    let all = AttachSource::ALL.iter().map(|entry| open(entry.variant));
-    all.filter_map(|opened| opened.inspect_err(|error| eprintln!("{error}")).ok()).collect()
+/// A stream from each source that the kernel allows, by a name for it; the proposal's enum with the errno beside it and, as
+/// `tp_enum_alone`, without. Why not from another is said on standard error.
+fn sources() -> Vec<(String, Stream)> {
+    let open = |name: String, builder: Builder| match builder.open() {
+        Ok(stream) => Some((name, stream)),
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            None
+        }
+    };
+    let builder = |source| Stream::builder().source(source);
+    let all = AttachSource::ALL.iter().map(|entry| open(entry.value.to_owned(), builder(entry.variant)));
+    let mut all: Vec<_> = all.flatten().collect();
+    if all.iter().any(|(_, stream)| stream.source() == AttachSource::TpEnum && stream.attachment().companion.is_some())
+    {
+        all.extend(open("tp_enum_alone".to_owned(), builder(AttachSource::TpEnum).without_companion()));
+    }
+    all
 }
 
 fn say(lines: &mut impl Write, line: &str) -> Result<()> {

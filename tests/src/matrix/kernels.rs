@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::own::{self, NUMBERINGS};
 use crate::{Error, Result};
 
 /// A package of Debian's archive at a version.
@@ -17,7 +18,9 @@ pub struct Package {
 impl Package {
     /// The name that `apt-get download` gives the file. Also what its contents are kept under.
     pub fn file_name(&self) -> String {
-        format!("{}_{}_amd64.deb", self.name, self.version.replace(':', "%3a"))
+        // Sources are for all.
+        let architecture = if self.name.starts_with("linux-source-") { "all" } else { "amd64" };
+        format!("{}_{}_{architecture}.deb", self.name, self.version.replace(':', "%3a"))
     }
 }
 
@@ -62,6 +65,13 @@ impl Wanted {
             let pinned = Pinned { series: series.to_owned(), suite: suite.to_owned(), package };
             if series == "emulator" {
                 emulator = Some(pinned);
+            } else if series == "own" {
+                let version = pinned.package.name.trim_start_matches("linux-source-").to_owned();
+                kernels.extend(
+                    NUMBERINGS
+                        .iter()
+                        .map(|numbering| Pinned { series: own::series(&version, numbering), ..pinned.clone() }),
+                );
             } else if order(series).is_some() {
                 kernels.push(pinned);
             } else {
@@ -88,10 +98,11 @@ impl Wanted {
     }
 }
 
-/// By which series are sorted: 6.2 before 6.12. `None` if it is not two numbers.
-pub fn order(series: &str) -> Option<(u32, u32)> {
-    let (major, minor) = series.split_once('.')?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
+/// By which series are sorted: 6.2 before 6.12, and 6.12 before ours of it. `None` if it is not two numbers.
+pub fn order(series: &str) -> Option<(u32, u32, &str)> {
+    let (version, numbering) = series.split_once('-').unwrap_or((series, ""));
+    let (major, minor) = version.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?, numbering))
 }
 
 #[cfg(test)]

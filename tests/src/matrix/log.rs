@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guest's lines, which are what is kept of a boot.
 //!
-//! Each is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `source` for each that opened; `cell` for each trial; then
+//! Each is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `check` with how the kernel's enums differ from the tables; `source` for each that opened; `cell` for each trial; then
 //! `demo` with its exit status and its rows; `done` with the number of cells.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::own;
 use crate::{Context, Error, Family, Outcome, Result};
 
 /// How a family is called here.
@@ -79,6 +80,8 @@ pub struct Log {
     pub version: String,
     /// Its release.
     pub release: String,
+    /// How the kernel's enums differ from the tables.
+    pub findings: Vec<String>,
     /// The sources that opened, in the order in which they were tried.
     pub sources: Vec<String>,
     /// The trials.
@@ -94,7 +97,7 @@ impl Log {
     /// When a line is not understood, one is missing, or one is there twice.
     pub fn parse(text: &str) -> Result<Self> {
         let (mut series, mut version, mut release, mut demo, mut done) = (None, None, None, None, false);
-        let (mut sources, mut cells) = (Vec::new(), Vec::new());
+        let (mut sources, mut cells, mut findings) = (Vec::new(), Vec::new(), None);
         for line in text.lines() {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             let refused = || format!("not understood: {line:?}");
@@ -109,6 +112,7 @@ impl Log {
                     series = Some(owned(&pairs(rest), "series").with_context(refused)?);
                 }
                 "guest" => release = Some(owned(&pairs(rest), "release").with_context(refused)?),
+                "check" => findings = Some(findings_of(&owned(&pairs(rest), "findings").with_context(refused)?)),
                 "source" => sources.push(owned(&pairs(rest), "source").with_context(refused)?),
                 "cell" => cells.push(cell(&pairs(rest)).with_context(refused)?),
                 "demo" if rest.starts_with("exit=") => {
@@ -135,7 +139,8 @@ impl Log {
         let series = series.ok_or_else(|| Error::new("no kernel line"))?;
         let release = release.ok_or_else(|| Error::new("no guest line"))?;
         let version = version.ok_or_else(|| Error::new("no version of a package"))?;
-        let log = Self { series, version, release, sources, cells, demo };
+        let findings = findings.ok_or_else(|| Error::new("no check line"))?;
+        let log = Self { series, version, release, findings, sources, cells, demo };
         log.is_whole().map(|()| log)
     }
 
@@ -153,7 +158,17 @@ impl Log {
         if self.demo == Some(false) {
             faults.push("the demo".to_owned());
         }
+        let differs = own::numbering_of(&self.series).map_or(&[][..], |numbering| numbering.differs);
+        if self.findings != differs {
+            faults.push(format!("the kernel's enums differ from the tables in {:?}", self.findings));
+        }
         faults
+    }
+
+    /// Whether this outcome came about.
+    pub fn has(&self, outcome: Outcome) -> bool {
+        let name = outcome.to_string();
+        self.cells.iter().any(|cell| cell.outcome == name && matches!(cell.came, Came::Agreed(_)))
     }
 
     /// What an earlier boot of the series had and this one lacks: a source that is refused, or an outcome that is said to be
@@ -202,6 +217,16 @@ impl Log {
     }
 }
 
+/// The line that says how the kernel's enums differ from the tables.
+pub fn findings_line(findings: &[String]) -> String {
+    let said = findings.iter().map(|finding| finding.replace(' ', "+")).collect::<Vec<_>>().join(";");
+    format!("check findings={}", if said.is_empty() { "-" } else { &said })
+}
+
+fn findings_of(said: &str) -> Vec<String> {
+    said.split(';').filter(|finding| *finding != "-").map(|finding| finding.replace('+', " ")).collect()
+}
+
 type Pairs<'a> = BTreeMap<&'a str, &'a str>;
 
 fn pairs(text: &str) -> Pairs<'_> {
@@ -232,7 +257,8 @@ pub(crate) mod tests {
 
     /// A log of a series, in which each cell is as `came` says.
     pub(crate) fn log(series: &str, sources: &[&str], came: impl Fn(&str, Outcome) -> Came) -> String {
-        let mut lines = format!("kernel series={series} packages=p={series}.9-1\nguest release={series}.9\n");
+        let mut lines =
+            format!("kernel series={series} packages=p={series}.9-1\nguest release={series}.9\ncheck findings=-\n");
         let mut count = 0;
         for source in sources {
             lines += &format!("source source={source} failures=observed\n");
@@ -282,15 +308,27 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn findings_come_back() {
+        let findings = ["TCP_RETRANS_NOMEM = 4 is in no table", "TCP_CA_X is missing"].map(str::to_owned).to_vec();
+        let line = findings_line(&findings);
+        assert_eq!(line, "check findings=TCP_RETRANS_NOMEM+=+4+is+in+no+table;TCP_CA_X+is+missing");
+        let whole = log("6.1", &["tp_err"], |_, _| Came::Agreed(3)).replace("check findings=-", &line);
+        let log = Log::parse(&whole).unwrap();
+        assert_eq!(log.findings, findings);
+        assert_eq!(log.faults().len(), 1);
+        assert_eq!(findings_line(&[]), "check findings=-");
+    }
+
+    #[test]
     fn refuses_what_is_not_whole() {
         let whole = log("6.1", &["tp_err"], |_, _| Came::Agreed(3));
         let lines: Vec<_> = whole.lines().collect();
-        for left_out in [0, 1, 2, 3, lines.len() - 1] {
+        for left_out in [0, 1, 2, 3, 4, lines.len() - 1] {
             let rest: String =
                 lines.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, line)| format!("{line}\n")).collect();
             assert!(Log::parse(&rest).is_err(), "without {:?}", lines[left_out]);
         }
-        assert!(Log::parse(&format!("{whole}{}\n", lines[3])).is_err(), "more after the end");
+        assert!(Log::parse(&format!("{whole}{}\n", lines[4])).is_err(), "more after the end");
         assert!(Log::parse(&whole.replacen("events=3 agreed=yes", "events=3 agreed=perhaps", 1)).is_err());
         let another = whole.replacen("cell kernel=6.1.9", "cell kernel=6.1.8", 1);
         assert!(Log::parse(&another).unwrap_err().to_string().starts_with("a cell of another kernel"));

@@ -10,4 +10,5 @@ pub mod guest;
 pub mod image;
 pub mod kernels;
 pub mod log;
+pub mod own;
 pub mod table;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::kernels::order;
 use super::log::{Came, Cell, Log};
+use super::own;
 use crate::{Error, Outcome, Result};
 
 const BEGIN: &str = "<!-- matrix -->\n";
@@ -16,7 +17,8 @@ pub fn table(logs: &[Log]) -> String {
     logs.sort_by_key(|log| order(&log.series));
     let mut table = String::from("| |");
     for log in &logs {
-        let _ = write!(table, " {} |", log.version);
+        let numbering = own::numbering_of(&log.series).map(|numbering| format!(", {}", numbering.name));
+        let _ = write!(table, " {}{} |", log.version, numbering.unwrap_or_default());
     }
     table += &format!("\n|---|{}\n", "---|".repeat(logs.len()));
     for outcome in Outcome::ALL {

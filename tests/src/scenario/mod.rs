@@ -6,11 +6,13 @@ use std::net::{SocketAddr, TcpStream};
 
 use socket2::{SockRef, Socket};
 
+use crate::injection::Injected;
 use crate::tcp::{endpoint, reset};
 use crate::tun::Peer;
 use crate::{Conn, Endpoint, Error, Family, Fault, Pair, Result, TraceEvent};
 
 mod handshake;
+mod injected;
 mod local;
 mod outcome;
 mod peer;
@@ -108,6 +110,11 @@ impl Scenario {
             Outcome::FragNomem => peer::frag_nomem(pair, family),
             Outcome::Denied(refusal) => local::denied(pair, family, refusal),
             Outcome::XmitDrop(discard) => local::xmit_drop(pair, family, discard),
+            Outcome::TrimHeadNomem => injected::trim_head_nomem(pair, family),
+            Outcome::UncloneNomem => injected::unclone_nomem(pair, family),
+            Outcome::PskbCopyNobufs => injected::on_timeout(pair, family, outcome, Injected::NoCopy),
+            Outcome::EndSeqError => injected::on_timeout(pair, family, outcome, Injected::EndSeq),
+            Outcome::Canceled => injected::on_timeout(pair, family, outcome, Injected::Cancel),
         }
     }
 

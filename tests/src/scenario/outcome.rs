@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What traffic can bring about, and what the kernel says of it.
+//! What can be brought about, and what the kernel says of it.
 
 use std::fmt;
 
-use retrans_sdk::{Attachment, RetransKind, RetransResult, TcpState};
+use retrans_sdk::table::ReasonTable;
+use retrans_sdk::{AttachSource, Attachment, RetransKind, RetransResult, TcpState};
 
 use crate::Tracepoint;
+use crate::proposal::{CANCELED, Proposal};
 
 /// What a scenario provokes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +43,16 @@ pub enum Outcome {
     Denied(Refusal),
     /// The sender drops the retransmission below IP.
     XmitDrop(Discard),
+    /// There is no memory to trim what was acknowledged of a segment. Takes [`injection`](crate::injection), as what follows.
+    TrimHeadNomem,
+    /// There is no memory for a head of the segment's own, for somebody still has a copy.
+    UncloneNomem,
+    /// There is no memory to copy a segment whose headroom is too large.
+    PskbCopyNobufs,
+    /// The segment ends before what is acknowledged: the kernel warns of it.
+    EndSeqError,
+    /// It is given up for a reason that has no name in any table.
+    Canceled,
 }
 
 /// What keeps a segment in this host.
@@ -112,12 +124,30 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// The same as a stream tells it that is attached so.
+    /// The same as a stream tells it that is attached so, to the running kernel.
     #[must_use]
     pub fn seen_from(self, attachment: &Attachment) -> Self {
+        let result = if attachment.source == AttachSource::TpEnum {
+            match (Proposal::of_running_kernel().says(self.result), attachment.companion) {
+                // The errno tells more where the enum has no name, or one for several.
+                (RetransResult::ErrDefault | RetransResult::Nomem, Some(_)) => self.by_errno(attachment),
+                (said, _) => said,
+            }
+        } else {
+            self.by_errno(attachment)
+        };
+        Self { result, ..self }
+    }
+
+    /// What the errno and the socket prove.
+    fn by_errno(self, attachment: &Attachment) -> RetransResult {
         match self.result {
-            RetransResult::FragNomem if !attachment.tells_nomem_sites => Self { result: RetransResult::Nomem, ..self },
-            _ => self,
+            RetransResult::FragNomem | RetransResult::UncloneNomem if !attachment.tells_nomem_sites => {
+                RetransResult::Nomem
+            }
+            RetransResult::PskbCopyNobufs => RetransResult::Nobufs,
+            known if known.entry().is_some() => known,
+            _ => RetransResult::ErrDefault,
         }
     }
 
@@ -132,7 +162,7 @@ impl Expected {
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 29] = [
         Self::Rto,
         Self::Tlp,
         Self::Fast,
@@ -157,7 +187,20 @@ impl Outcome {
         Self::Denied(Refusal::Reject),
         Self::XmitDrop(Discard::Qdisc),
         Self::XmitDrop(Discard::Egress),
+        Self::TrimHeadNomem,
+        Self::UncloneNomem,
+        Self::PskbCopyNobufs,
+        Self::EndSeqError,
+        Self::Canceled,
     ];
+
+    /// Whether no traffic brings it about, but only a fault inside the kernel: [`injection`](crate::injection).
+    pub fn is_injected(self) -> bool {
+        matches!(
+            self,
+            Self::TrimHeadNomem | Self::UncloneNomem | Self::PskbCopyNobufs | Self::EndSeqError | Self::Canceled
+        )
+    }
 
     /// Whether it changes what all connections of a pair see.
     pub fn wants_its_own_pair(self) -> bool {
@@ -175,7 +218,11 @@ impl Outcome {
 
     /// Which attempt of the socket shows the outcome, from 0.
     pub fn telling(self) -> usize {
-        if self == Self::FragNomem { 1 } else { 0 }
+        match self {
+            Self::FragNomem => 1,
+            Self::UncloneNomem => 2,
+            _ => 0,
+        }
     }
 
     /// How many attempts there will be, at least, within seconds. Where the next is not far it is one more than shows the
@@ -183,6 +230,7 @@ impl Outcome {
     pub fn attempts(self) -> usize {
         match self {
             Self::Fast | Self::Syn | Self::Synack | Self::SynackFastopen => 1,
+            Self::UncloneNomem => 3,
             _ => 2,
         }
     }
@@ -229,6 +277,16 @@ impl Outcome {
             }
             Self::Denied(_) => failure(RetransResult::Denied, -1),
             Self::XmitDrop(_) => failure(RetransResult::XmitDrop, 1),
+            Self::TrimHeadNomem => failure(RetransResult::TrimHeadNomem, -12),
+            // As with a cut of the MTU, which comes first.
+            Self::UncloneNomem if index < 2 => Self::MtuCut.expected(index),
+            Self::UncloneNomem => failure(RetransResult::UncloneNomem, -12),
+            Self::PskbCopyNobufs => failure(RetransResult::PskbCopyNobufs, -105),
+            Self::EndSeqError => failure(RetransResult::EndSeqError, -22),
+            Self::Canceled => {
+                let unknown = Proposal::of_running_kernel().unknown(CANCELED);
+                failure(unknown.unwrap_or(RetransResult::ErrDefault), -125)
+            }
         }
     }
 }
@@ -277,6 +335,11 @@ impl fmt::Display for Outcome {
             Self::Denied(Refusal::Reject) => "denied_reject",
             Self::XmitDrop(Discard::Qdisc) => "xmit_drop_qdisc",
             Self::XmitDrop(Discard::Egress) => "xmit_drop_egress",
+            Self::TrimHeadNomem => "trim_head_nomem",
+            Self::UncloneNomem => "unclone_nomem",
+            Self::PskbCopyNobufs => "pskb_copy_nobufs",
+            Self::EndSeqError => "end_seq_error",
+            Self::Canceled => "canceled",
         })
     }
 }

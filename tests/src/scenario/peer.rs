@@ -23,7 +23,7 @@ const SLOW: Path = Path { delay: Duration::from_millis(200), route: "" };
 const UNTIMED: &str = "rto_min 30s";
 
 /// A client connected to a peer, and a scenario around them.
-fn connected(pair: &Pair, family: Family, outcome: Outcome, path: Path, start: Start) -> Result<Scenario> {
+pub(super) fn connected(pair: &Pair, family: Family, outcome: Outcome, path: Path, start: Start) -> Result<Scenario> {
     let probes = if matches!(outcome, Outcome::RcvZeroWindow(_)) { "3" } else { "0" };
     let setting = pair.client().sysctl_scoped("net/ipv4/tcp_early_retrans", probes)?;
     let (client, peer) = Peer::open(pair, family, path)?;
@@ -32,7 +32,7 @@ fn connected(pair: &Pair, family: Family, outcome: Outcome, path: Path, start: S
     Ok(scenario)
 }
 
-fn ends(scenario: &Scenario) -> Result<(&TcpStream, &Peer)> {
+pub(super) fn ends(scenario: &Scenario) -> Result<(&TcpStream, &Peer)> {
     match &scenario.sockets {
         Sockets::Tun { client, peer } => Ok((client, peer)),
         _ => Err(Error::new("the scenario has no peer")),
@@ -40,7 +40,7 @@ fn ends(scenario: &Scenario) -> Result<(&TcpStream, &Peer)> {
 }
 
 /// Sends segments of so many bytes, or what will be several, and gives the number of bytes in all.
-fn send(mut client: &TcpStream, writes: &[usize]) -> Result<u32> {
+pub(super) fn send(mut client: &TcpStream, writes: &[usize]) -> Result<u32> {
     writes.iter().try_for_each(|len| client.write_all(&vec![b'x'; *len])).context("cannot send")?;
     Ok(writes.iter().sum::<usize>() as u32)
 }
@@ -83,14 +83,20 @@ pub(super) fn mtu_cut(pair: &Pair, family: Family) -> Result<Scenario> {
     let path = Path { delay: Duration::ZERO, route: UNTIMED };
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
-        let sent = send(client, &[1400; 2])?;
-        let segments = peer.receive_until(sent)?;
-        // The least that IPv6 allows.
-        peer.too_big(&segments[0], 1280)?;
-        peer.receive_until(sent)?;
-        peer.acknowledge(sent).send()
+        cut(client, peer).map(drop)
     });
     connected(pair, family, Outcome::MtuCut, path, start)
+}
+
+/// The same, on a connection that has sent nothing yet. Gives the number of bytes.
+pub(super) fn cut(client: &TcpStream, peer: &Peer) -> Result<u32> {
+    let sent = send(client, &[1400; 2])?;
+    let segments = peer.receive_until(sent)?;
+    // The least that IPv6 allows.
+    peer.too_big(&segments[0], 1280)?;
+    peer.receive_until(sent)?;
+    peer.acknowledge(sent).send()?;
+    Ok(sent)
 }
 
 /// Of one buffer, or skb, which can hold 64 KiB and is many segments.

@@ -17,6 +17,11 @@ impl Act {
         self.outcome.to_string()
     }
 
+    /// Whether it takes a kernel that was built for it. Elsewhere there is nothing to be said of it.
+    pub(crate) fn is_of_the_lab_kernel(&self) -> bool {
+        self.outcome.is_injected()
+    }
+
     /// Whether the attempt that shows it succeeds, and so is seen from every source.
     pub(crate) fn is_success(&self) -> bool {
         self.outcome.expected(self.outcome.telling()).err == 0
@@ -29,7 +34,7 @@ const fn act(outcome: Outcome, family: Family, said: &'static str) -> Act {
 
 use Family::{Mapped, V4, V6};
 
-pub(crate) const ACTS: [Act; 24] = [
+pub(crate) static ACTS: [Act; 28] = [
     act(Outcome::Rto, V4, "a segment is lost, and the timeout expires"),
     act(Outcome::Tlp, V6, "the last segment is lost, and a probe asks"),
     act(Outcome::Fast, Mapped, "one segment of many is lost"),
@@ -54,4 +59,8 @@ pub(crate) const ACTS: [Act; 24] = [
     act(Outcome::Denied(Refusal::Reject), V4, "an OUTPUT rule rejects it"),
     act(Outcome::XmitDrop(Discard::Qdisc), V6, "the qdisc is full"),
     act(Outcome::XmitDrop(Discard::Egress), Mapped, "a rule at the device's egress drops it"),
+    act(Outcome::TrimHeadNomem, V4, "no memory to trim what was acknowledged"),
+    act(Outcome::UncloneNomem, V6, "no memory for data that somebody shares"),
+    act(Outcome::PskbCopyNobufs, Mapped, "no memory to copy it"),
+    act(Outcome::EndSeqError, V4, "it was acknowledged already"),
 ];

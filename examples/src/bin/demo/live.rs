@@ -18,6 +18,9 @@ const TRIES: u32 = 3;
 
 /// What came of them.
 pub(crate) struct Acted {
+    /// What was to be done on this kernel.
+    pub(crate) acts: Vec<&'static Act>,
+    /// One for each.
     pub(crate) rows: Vec<Row>,
     pub(crate) took: Duration,
     trials: Vec<Performed>,
@@ -39,7 +42,9 @@ pub(crate) fn act(stream: &mut Stream, say: impl Fn(Progress, usize)) -> Result<
     let observes_failures = stream.attachment().observes_failures();
     let lacks = Lacks::find();
     let mut trace = TraceInstance::new()?;
-    let mut trials: Vec<_> = ACTS
+    let is_ours = |act: &&Act| !act.is_of_the_lab_kernel() || lacks.needed_by(act.outcome).is_none();
+    let acts: Vec<_> = ACTS.iter().filter(is_ours).collect();
+    let mut trials: Vec<_> = acts
         .iter()
         .map(|act| match lacks.needed_by(act.outcome) {
             Some(what) => Performed::Impossible(what),
@@ -53,29 +58,31 @@ pub(crate) fn act(stream: &mut Stream, say: impl Fn(Progress, usize)) -> Result<
             Performed::Done(trial) => trial.was_disturbed() && trial.verify().is_err(),
             _ => false,
         };
-        let missing: Vec<_> = (0..ACTS.len()).filter(|&index| again(&trials[index])).collect();
+        let missing: Vec<_> = (0..acts.len()).filter(|&index| again(&trials[index])).collect();
         if missing.is_empty() {
             break;
         }
-        for (index, trial) in missing.iter().zip(perform(stream, &mut trace, &missing, &say)) {
+        for (index, trial) in
+            missing.iter().zip(perform(stream, &mut trace, missing.iter().map(|&index| acts[index]), &say))
+        {
             trials[*index] = match trial {
                 Ok(trial) => Performed::Done(Box::new(trial)),
                 Err(error) => Performed::Failed(error),
             };
         }
     }
-    let rows = ACTS.iter().zip(&trials).map(|(act, trial)| row(act, trial)).collect();
-    Ok(Acted { rows, took: began.elapsed(), trials })
+    let rows = acts.iter().zip(&trials).map(|(act, trial)| row(act, trial)).collect();
+    Ok(Acted { acts, rows, took: began.elapsed(), trials })
 }
 
 /// All at a time; or, if one of them cannot be performed, one after the other, so that it is known which.
-fn perform(
+fn perform<'a>(
     stream: &mut Stream,
     trace: &mut TraceInstance,
-    acts: &[usize],
+    acts: impl Iterator<Item = &'a Act>,
     say: impl Fn(Progress, usize),
 ) -> Vec<Result<Trial, Error>> {
-    let wanted: Vec<_> = acts.iter().map(|&index| (ACTS[index].outcome, ACTS[index].family)).collect();
+    let wanted: Vec<_> = acts.map(|act| (act.outcome, act.family)).collect();
     if let Ok(trials) = Trial::run(stream, trace, &wanted, |progress| say(progress, wanted.len())) {
         return trials.into_iter().map(Ok).collect();
     }
@@ -105,7 +112,7 @@ impl Acted {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".new");
         let mut file = BufWriter::new(File::create_new(&beside)?);
-        for (act, performed) in ACTS.iter().zip(&self.trials) {
+        for (act, performed) in self.acts.iter().zip(&self.trials) {
             let Performed::Done(trial) = performed else { continue };
             for event in &trial.events {
                 let unknown = vec![(Act::KEY.to_owned(), act.name())];

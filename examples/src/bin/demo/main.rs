@@ -132,7 +132,7 @@ fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bo
     }
     let mut faults = faults_of(&acted.rows);
     if all {
-        let without = ACTS.iter().zip(&acted.rows).filter(|(_, row)| row.fault.is_none() && !row.has_event());
+        let without = acted.acts.iter().zip(&acted.rows).filter(|(_, row)| row.fault.is_none() && !row.has_event());
         faults.extend(without.map(|(act, _)| format!("{}: not here", act.name())));
     }
     if let (Some(path), true) = (record, faults.is_empty()) {
@@ -163,7 +163,7 @@ fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bo
 }
 
 fn replay(out: &mut impl Write, recording: impl BufRead, name: &str) -> Faults {
-    let mut shown = ACTS.map(|_| Shown::default());
+    let mut shown: Vec<_> = ACTS.iter().map(|_| Shown::default()).collect();
     for line in recording::lines(recording) {
         let line = line.map_err(|error| format!("{name}: {error}"))?;
         let is_of = |act: &Act| line.unknown.iter().any(|(key, value)| key == Act::KEY && *value == act.name());
@@ -171,7 +171,8 @@ fn replay(out: &mut impl Write, recording: impl BufRead, name: &str) -> Faults {
             shown[index].add(&ACTS[index], &line.event);
         }
     }
-    let rows: Vec<_> = ACTS.iter().zip(&shown).map(|(act, shown)| Row::new(act, shown, None)).collect();
+    let recorded = ACTS.iter().zip(&shown).filter(|(act, shown)| !act.is_of_the_lab_kernel() || shown.has_event());
+    let rows: Vec<_> = recorded.map(|(act, shown)| Row::new(act, shown, None)).collect();
     writeln!(out, "{}", Table(&rows))?;
     writeln!(out, "REPLAY: recorded, not seen here. As root it is seen live.")?;
     Ok(faults_of(&rows))

@@ -33,6 +33,11 @@ impl Shown {
         }
     }
 
+    /// Whether there is the event that shows the outcome.
+    pub(crate) fn has_event(&self) -> bool {
+        self.event.is_some()
+    }
+
     pub(crate) fn of(act: &Act, events: &[Event]) -> Self {
         let mut shown = Self::default();
         events.iter().for_each(|event| shown.add(act, event));

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Builds the kernels that have the proposal's enum: build.sh TARBALL OUT
+#
+# TARBALL is that of Debian's linux-source package; OUT, which must not be there, gets a directory for each numbering with the
+# kernel, its configuration, and those of its headers that the tables are held against. One tree, one cold build; the others are rebuilt in it, and it is removed.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+tarball=$(realpath "$1")
+out=$2
+
+# In the order in which they are built. The first is the patches alone.
+variants="ours v1 v2 v4"
+
+step() {
+	local what=$1 start=$SECONDS
+	shift
+	"$@"
+	echo "own kernels: $what: $((SECONDS - start)) s"
+}
+
+# Beside OUT, and under no other name, so that what a killed run left is found.
+part=$out.part
+rm -rf "$part"
+mkdir -p "$part/out"
+trap 'rm -rf "$part"' EXIT
+
+unpack() {
+	mkdir "$part/tree"
+	tar --extract --file "$tarball" --directory "$part/tree" --strip-components 1
+}
+
+# From the tree that the patches are for. Errors and warnings fail; it has no git history to look a commit up in.
+checkpatch() {
+	perl scripts/checkpatch.pl --no-tree --root=. --quiet "$here"/0*.patch
+}
+
+apply() { patch --batch --quiet --fuzz=0 --strip 1 "$@"; }
+
+configure() {
+	make -s tinyconfig
+	scripts/kconfig/merge_config.sh -m -O . .config "$here/config" >/dev/null
+	make -s olddefconfig
+	# What it depends on may be missing, and then it is dropped without a word.
+	grep '^CONFIG_' "$here/config" | while read -r line; do
+		grep -qxF -- "$line" .config || { echo "own kernels: the configuration lacks $line" >&2; exit 1; }
+	done
+}
+
+# The same inputs give the same kernel.
+export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' KBUILD_BUILD_USER=retrans KBUILD_BUILD_HOST=retrans
+
+build() {
+	make -s -j"$(nproc)" LOCALVERSION="-$1" bzImage
+	mkdir "$part/out/$1"
+	cp arch/x86/boot/bzImage "$part/out/$1/vmlinuz"
+	cp --parents include/net/tcp_states.h include/uapi/linux/tcp.h include/linux/tcp.h .config "$part/out/$1/"
+}
+
+step unpack unpack
+cd "$part/tree"
+step checkpatch checkpatch
+for patch in "$here"/0*.patch; do
+	apply --input "$patch"
+done
+step configure configure
+for variant in $variants; do
+	[ "$variant" = ours ] || apply --input "$here/variants/$variant.patch"
+	step "$variant" build "$variant"
+	[ "$variant" = ours ] || apply --reverse --input "$here/variants/$variant.patch"
+done
+mv "$part/out" "$out"

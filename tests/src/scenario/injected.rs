@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What no traffic brings about: the socket is marked before its timer expires, and its attempts fail inside the kernel.
+
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::peer::{connected, ends, send};
+use super::{Outcome, Scenario, Start};
+use crate::injection::{Injected, inject};
+use crate::tun::Path;
+use crate::{Context, Family, Fault, Pair, Result};
+
+/// The timer expires 600 ms after the data was sent.
+const SLOW: Path = Path { delay: Duration::from_millis(200), route: "" };
+
+/// A thousand bytes are out, and nothing is heard of them.
+pub(super) fn on_timeout(pair: &Pair, family: Family, outcome: Outcome, what: Injected) -> Result<Scenario> {
+    let start = Start::new(move |scenario| {
+        let (client, peer) = ends(scenario)?;
+        inject(client, what)?;
+        peer.receive_until(send(client, &[1000])?)?;
+        Ok(())
+    });
+    connected(pair, family, outcome, SLOW, start)
+}
+
+/// A thousand bytes are out, and the peer acknowledges the first 400: they are to be trimmed off what somebody else has a
+/// copy of.
+pub(super) fn trim_head_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
+    let start = Start::new(|scenario| {
+        let (client, peer) = ends(scenario)?;
+        inject(client, Injected::NoMemory)?;
+        peer.receive_until(send(client, &[1000])?)?;
+        peer.acknowledge(400).send()
+    });
+    let mut scenario = connected(pair, family, Outcome::TrimHeadNomem, SLOW, start)?;
+    scenario.faults.push(copies_are_kept(pair)?);
+    Ok(scenario)
+}
+
+/// A thousand bytes are out, and somebody else has a copy of them.
+///
+/// What was out before was cut in pieces, so that a stream has seen attempts that split a segment: only then is it sure that it
+/// would have seen this one do so.
+pub(super) fn unclone_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
+    let start = Start::new(|scenario| {
+        let (client, peer) = ends(scenario)?;
+        let cut = super::peer::cut(client, peer)?;
+        inject(client, Injected::NoMemory)?;
+        peer.receive_until(cut + send(client, &[1000])?)?;
+        Ok(())
+    });
+    let mut scenario = connected(pair, family, Outcome::UncloneNomem, SLOW, start)?;
+    scenario.faults.push(copies_are_kept(pair)?);
+    Ok(scenario)
+}
+
+/// Has a copy of whatever the client sends wait for somebody who never reads it. A copy shares the original's data, which
+/// therefore may not be changed.
+fn copies_are_kept(pair: &Pair) -> Result<Fault> {
+    /// `ETH_P_ALL`.
+    const ALL: u16 = 3;
+    let protocol = Protocol::from(i32::from(ALL.to_be()));
+    let socket = pair.client().run(|| Socket::new(Domain::PACKET, Type::RAW, Some(protocol)));
+    let socket = socket.context("cannot open a packet socket")?;
+    Ok(Fault::new("a packet socket that nobody reads", move || {
+        drop(socket);
+        Ok(())
+    }))
+}
