@@ -123,7 +123,7 @@ matrix-check: deps
 .PHONY: lint
 lint: deps lint-deps
 	cargo fmt --all --check
-	clang-format --style=file:bpf/.clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/bpf/*.c
+	clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/bpf/*.c
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 	# As on a machine without clang.

@@ -35,6 +35,9 @@ struct attempt {
 	__u8 state;
 	__u8 ca_state;
 
+	/* CLOCK_BOOTTIME, ns; 0 until somebody asks. */
+	__u64 ts;
+
 	/* Whether the program's pointers are plain numbers: a constant. */
 	bool probing;
 };

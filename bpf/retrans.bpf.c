@@ -16,7 +16,11 @@
 #include "result.bpf.h"
 #include "kind.bpf.h"
 #include "counters.bpf.h"
+#include "address.bpf.h"
+#include "fields.bpf.h"
+#include "read.bpf.h"
 #include "record.bpf.h"
+#include "facts.bpf.h"
 #include "filter.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -37,10 +41,30 @@ const volatile enum tcp_retransmit_quit_reason btf_quit_reason = TCP_RETRANS_ERR
 const volatile enum retrans_own_result btf_own_result = RETRANS_OWN_NOMEM;
 const volatile enum retrans_kind btf_kind = RETRANS_KIND_UNKNOWN;
 const volatile enum retrans_field btf_field = RETRANS_FIELD_ERR;
+const volatile enum retrans_fact btf_fact = RETRANS_FACT_TS;
 const struct retrans_record *const volatile btf_record = 0;
 
+/* Always 0, and the verifier cannot know. */
+__u64 nothing = 0;
+
+/*
+ * An attempt is named in many ways, each with other numbers. Up to v6.1 a verifier that knows them
+ * would walk the filter once for each.
+ */
+static __always_inline void make_unknown(struct attempt *a)
+{
+	__u64 unknown = *(volatile __u64 *)&nothing;
+
+	a->result += unknown;
+	a->err += unknown;
+	a->kind += unknown;
+	a->state += unknown;
+	a->ca_state += unknown;
+	a->retrans_out_added += unknown;
+}
+
 /* Each attempt is seen once and ends as exactly one of filtered, lost and submitted. */
-static __always_inline int observe(const struct attempt *a)
+static __always_inline int observe(struct attempt *a)
 {
 	struct retrans_counters *c = my_counters();
 	struct retrans_record *record;
@@ -51,6 +75,10 @@ static __always_inline int observe(const struct attempt *a)
 	count(&c->seen, 1);
 	count_attempt(c, a);
 
+	if (filter.ts_used)
+		a->ts = bpf_ktime_get_boot_ns();
+	if (filter.used)
+		make_unknown(a);
 	if (!filter_passes(a)) {
 		count(&c->filtered, 1);
 		return 0;

@@ -72,6 +72,7 @@ enum retrans_field {
 	RETRANS_FIELD_TCP = 5,
 	/* sk_err_soft */
 	RETRANS_FIELD_ERR_SOFT = 6,
+	RETRANS_FIELD_UID = 7,
 };
 
 #define RETRANS_RECORD_VERSION 1
@@ -120,8 +121,9 @@ struct retrans_record {
 	__u8 ca_state;
 	__u8 retransmits; /* icsk_retransmits */
 	__u8 backoff;
-	__u8 pending;	  /* icsk_pending */
-	__u8 zero[6];	  /* 0 */
+	__u8 pending; /* icsk_pending */
+	__u8 zero[2]; /* 0 */
+	__u32 uid;
 	__u8 ca_name[16]; /* NUL-terminated unless full */
 };
 
@@ -166,12 +168,13 @@ RETRANS_AT(retransmits, 159);
 RETRANS_AT(backoff, 160);
 RETRANS_AT(pending, 161);
 RETRANS_AT(zero, 162);
+RETRANS_AT(uid, 164);
 RETRANS_AT(ca_name, 168);
 _Static_assert(sizeof(struct retrans_record) == 184, "record");
 
 /*
- * Where a result is counted and which bit of a clause stands for it: the kernel's results take
- * 0..15, the SDK's own 16..30, and one slot is for every other number.
+ * Where a result is counted: the kernel's results take 0..15, the SDK's own 16..30, and one slot is
+ * for every other number.
  */
 #define RETRANS_RESULT_SLOTS	    32
 #define RETRANS_RESULT_SLOT_UNKNOWN 31
@@ -194,32 +197,93 @@ struct retrans_counters {
 
 _Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16, "counters");
 
-#define RETRANS_MAX_CLAUSES 16
-#define RETRANS_MAX_RANGES  8
+/* What a test of the filter compares. In groups: below SEQ, of the segment, of the socket, found.
+ */
+enum retrans_fact {
+	RETRANS_FACT_TS = 0, /* CLOCK_BOOTTIME, ns */
+	RETRANS_FACT_RESULT = 1,
+	RETRANS_FACT_ERR = 2, /* with the sign bit turned over, as all that has a sign */
+	RETRANS_FACT_KIND = 3,
+	RETRANS_FACT_INET = 4, /* 1: IPv4, mapped included; 0: IPv6 */
+	RETRANS_FACT_SADDR_HIGH = 5,
+	RETRANS_FACT_SADDR_LOW = 6, /* all of an IPv4 address */
+	RETRANS_FACT_SPORT = 7,
+	RETRANS_FACT_DADDR_HIGH = 8,
+	RETRANS_FACT_DADDR_LOW = 9,
+	RETRANS_FACT_DPORT = 10,
+	RETRANS_FACT_STATE = 11,
+	RETRANS_FACT_SEGS = 12,
+	RETRANS_FACT_MAPPED = 13, /* 1, or absent */
+	RETRANS_FACT_COOKIE = 14,
+	RETRANS_FACT_NETNS = 15,
+	RETRANS_FACT_CGROUP = 16,
+	RETRANS_FACT_UID = 17,
+	RETRANS_FACT_MINE = 18, /* 1: a socket of the application's set; absent as the cookie */
 
-struct retrans_port_range {
-	__u16 low;
-	__u16 high; /* inclusive */
+	RETRANS_FACT_SEQ = 32,
+	RETRANS_FACT_END_SEQ = 33,
+	RETRANS_FACT_LEN = 34,
+	RETRANS_FACT_TCP_FLAGS = 35,
+
+	RETRANS_FACT_SND_UNA = 48,
+	RETRANS_FACT_SND_NXT = 49,
+	RETRANS_FACT_SND_WND = 50,
+	RETRANS_FACT_SND_CWND = 51,
+	RETRANS_FACT_SSTHRESH = 52,
+	RETRANS_FACT_SRTT_US = 53,
+	RETRANS_FACT_RTO_US = 54,
+	RETRANS_FACT_MSS = 55,
+	RETRANS_FACT_RETRANS_OUT = 56,
+	RETRANS_FACT_TOTAL_RETRANS = 57,
+	RETRANS_FACT_WMEM_QUEUED = 58,
+	RETRANS_FACT_CA_STATE = 59,
+	RETRANS_FACT_RETRANSMITS = 60,
+	RETRANS_FACT_BACKOFF = 61,
+	RETRANS_FACT_PENDING = 62,
+	RETRANS_FACT_CA_NAME_HEAD = 63, /* the first eight bytes, as they are in memory */
+	RETRANS_FACT_CA_NAME_TAIL = 64,
+	RETRANS_FACT_SK_ERR_SOFT = 65,
+
+	/* And k: 1 if the cgroup is retrans_filter.trees[k] or below it; absent as the cgroup. */
+	RETRANS_FACT_TREE = 128,
 };
 
-/* A port passes if any of the first `used` ranges holds it. */
-struct retrans_ports {
-	__u32 used;
-	struct retrans_port_range ranges[RETRANS_MAX_RANGES];
+#define RETRANS_TEST_FETCH	  0x01 /* of another fact than the test before */
+#define RETRANS_TEST_ENDS_OPERAND 0x02
+#define RETRANS_TEST_ENDS_TERM	  0x04 /* and the operand */
+#define RETRANS_TEST_ENDS_CLAUSE  0x08 /* and the term */
+/* Of the term, at its end. */
+#define RETRANS_TEST_NEGATED   0x10
+#define RETRANS_TEST_OR_ABSENT 0x20 /* not beside NEGATED */
+
+/* Whether a fact is in a range, both ends included. None is if low is above high. */
+struct retrans_test {
+	__u64 low;
+	__u64 high;
+	__u8 fact; /* enum retrans_fact */
+	__u8 flags;
+	__u8 zero[6];
 };
 
-/* One clause: everything in it must hold. */
-struct retrans_clause {
-	__u32 results;	/* bit set over result slots */
-	__u32 families; /* bit 0: inet, mapped included; bit 1: inet6 */
-	struct retrans_ports sport;
-	struct retrans_ports dport;
-};
+#define RETRANS_MAX_TESTS 512
+#define RETRANS_MAX_TREES 16
+/* More than any host has; a socket's cgroup is looked for in so many levels from the root. */
+#define RETRANS_MAX_CGROUP_LEVELS 32
 
-/* An attempt passes if any of the first `used` clauses does. */
+/*
+ * An attempt passes if any clause holds, and without a test. A clause holds if all of its terms do,
+ * a term if any of its operands does, an operand if all of its tests do.
+ */
 struct retrans_filter {
 	__u32 used;
-	struct retrans_clause clauses[RETRANS_MAX_CLAUSES];
+	__u32 trees_used;
+	__u64 mine_used;		/* 1 if RETRANS_FACT_MINE is tested */
+	__u64 ts_used;			/* 1 if RETRANS_FACT_TS is tested */
+	__u64 trees[RETRANS_MAX_TREES]; /* ids of cgroups */
+	struct retrans_test tests[RETRANS_MAX_TESTS];
 };
+
+_Static_assert(sizeof(struct retrans_test) == 24, "test");
+_Static_assert(sizeof(struct retrans_filter) == 24 + 16 * 8 + 512 * 24, "filter");
 
 #endif /* RETRANS_H */

@@ -35,6 +35,7 @@ enum {
 
 /* uapi/linux/bpf.h: the values are ABI. */
 enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
@@ -102,7 +103,10 @@ struct kernfs_node {
 };
 
 struct cgroup {
+	int level;
 	struct kernfs_node *kn;
+	/* As many as there are levels, itself included (6.1). */
+	struct cgroup *ancestors[1];
 };
 
 struct sock_cgroup_data {
@@ -111,12 +115,17 @@ struct sock_cgroup_data {
 
 struct dst_entry;
 
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
 struct sock {
 	struct sock_common __sk_common;
 	struct dst_entry *sk_dst_cache;
 	int sk_wmem_queued;
 	int sk_err_soft;
 	__u32 sk_mark;
+	kuid_t sk_uid;
 	struct sock_cgroup_data sk_cgrp_data;
 };
 

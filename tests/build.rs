@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compiles the lab's own BPF programs into `OUT_DIR`.
+//! Compiles the lab's own programs: the faults, and the harness of the filter, once more for each mutation of the filter itself.
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use libbpf_cargo::SkeletonBuilder;
 
-const NAMES: [&str; 1] = ["faults"];
+include!("bpf/mutations.rs");
 
 fn main() {
     println!("cargo:rerun-if-env-changed=CLANG");
@@ -15,18 +16,38 @@ fn main() {
     println!("cargo:rerun-if-changed=../bpf");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
-    let mut include = OsString::from("-I");
-    include.push(root.join("../bpf"));
-    for name in NAMES {
-        let mut builder = SkeletonBuilder::new();
-        if let Some(clang) = env::var_os("CLANG") {
-            builder.clang(clang);
-        }
-        let source = root.join(format!("bpf/{name}.bpf.c"));
-        let arguments = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-mcpu=v2"].map(OsString::from);
-        builder.source(&source).obj(out.join(format!("{name}.bpf.o")));
-        if let Err(error) = builder.clang_args(arguments.into_iter().chain([include.clone()])).build() {
-            panic!("cannot compile {}: {error:#}", source.display());
-        }
+    let programs = root.join("../bpf");
+
+    compile(&root, "faults", &out, &[&programs]);
+    compile(&root, "filter_harness", &out, &[&programs]);
+    let mut objects = String::from("[\n");
+    for (name, header, from, to) in MUTATIONS {
+        let folder = out.join(name);
+        fs::create_dir_all(&folder).expect("a folder in OUT_DIR");
+        let whole = fs::read_to_string(programs.join(header)).expect("a header of the programs");
+        assert_eq!(whole.matches(from).count(), 1, "{name}: `{from}` must stand once in {header}");
+        fs::write(folder.join(header), whole.replace(from, to)).expect("a file in OUT_DIR");
+        // Found before the one that it is a copy of.
+        compile(&root, "filter_harness", &folder, &[&folder, &programs]);
+        let object = folder.join("filter_harness.bpf.o");
+        objects += &format!("({name:?}, include_bytes!({object:?}).as_slice()),\n");
+    }
+    fs::write(out.join("mutants.rs"), objects + "]\n").expect("a file in OUT_DIR");
+}
+
+fn compile(root: &Path, name: &str, out: &Path, includes: &[&Path]) {
+    let mut arguments: Vec<OsString> =
+        ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-mcpu=v2"].map(Into::into).into();
+    for include in includes {
+        arguments.extend(["-I".into(), include.into()]);
+    }
+    let mut builder = SkeletonBuilder::new();
+    if let Some(clang) = env::var_os("CLANG") {
+        builder.clang(clang);
+    }
+    let source = root.join(format!("bpf/{name}.bpf.c"));
+    builder.source(&source).obj(out.join(format!("{name}.bpf.o"))).clang_args(arguments);
+    if let Err(error) = builder.build() {
+        panic!("cannot compile {}: {error:#}", source.display());
     }
 }

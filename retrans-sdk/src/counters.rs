@@ -85,8 +85,6 @@ impl Drop for KernelCounters {
 /// This side's counters.
 #[derive(Default)]
 pub(crate) struct UserCounters {
-    /// Excluded by the part of the filter that is decided here.
-    pub(crate) filtered: AtomicU64,
     pub(crate) rejected: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) delivered: AtomicU64,
@@ -130,8 +128,8 @@ impl StatsReader {
     pub fn read(&self) -> Stats {
         let Shared { kernel, user, programs, observes_failures } = &*self.0;
         // Outcomes before what they are outcomes of, so that no sum is ever larger than its whole.
-        let [rejected, dropped, delivered, filtered_here] =
-            [&user.rejected, &user.dropped, &user.delivered, &user.filtered].map(|c| c.load(Ordering::Acquire));
+        let [rejected, dropped, delivered] =
+            [&user.rejected, &user.dropped, &user.delivered].map(|c| c.load(Ordering::Acquire));
         let submitted = kernel.sum(word::SUBMITTED);
         let lost = kernel.sum(word::LOST);
         let limited = kernel.sum(word::LIMITED);
@@ -154,11 +152,10 @@ impl StatsReader {
         }
         Stats {
             seen: kernel.sum(word::SEEN),
-            filtered: filtered + filtered_here,
+            filtered,
             limited,
             lost,
-            // Each record that was filtered here was counted as submitted before it could be read.
-            submitted: submitted.saturating_sub(filtered_here),
+            submitted,
             rejected,
             dropped,
             delivered,

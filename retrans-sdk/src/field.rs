@@ -20,6 +20,8 @@ macro_rules! optional_fields {
             netns: u32,
             /// The id of the socket's cgroup in the unified hierarchy: that directory's inode number. Since Linux 5.15.
             cgroup: u64,
+            /// The user that the socket belongs to, by its number in the first user namespace; of a SYN-ACK the listener's.
+            uid: u32,
             /// The first sequence number of the segment.
             seq: u32,
             /// The sequence number behind the segment.
@@ -99,9 +101,10 @@ impl fmt::Display for Value {
 #[derive(Clone, Copy)]
 pub(crate) enum FieldType {
     Time,
-    /// By name; the function gives a name's number.
+    /// By name; `parse` gives a name's number, `canonical` that of whatever a number means.
     Table {
         parse: fn(&str) -> Option<u32>,
+        canonical: fn(u32) -> u32,
         names: fn() -> String,
     },
     Int {
@@ -173,7 +176,8 @@ impl FieldValue for u64 {
 }
 
 impl<T: ReasonTable> FieldValue for T {
-    const TYPE: FieldType = FieldType::Table { parse: number_of::<T>, names: names_of::<T> };
+    const TYPE: FieldType =
+        FieldType::Table { parse: number_of::<T>, canonical: |raw| T::from_raw(raw).raw(), names: names_of::<T> };
     fn value(self) -> Value {
         Value::Name { name: self.name(), raw: self.raw() }
     }

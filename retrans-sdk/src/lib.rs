@@ -14,6 +14,8 @@ mod error;
 mod event;
 mod field;
 mod filter;
+#[doc(hidden)]
+pub mod harness;
 #[cfg(feature = "serde")]
 mod json;
 mod kind;

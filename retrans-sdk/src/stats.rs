@@ -13,8 +13,7 @@ use crate::{RetransKind, RetransResult};
 /// - `seen = filtered + limited + lost + submitted`
 /// - `submitted = rejected + dropped + delivered`, after a drain; before it [`waiting`](Self::waiting) is the difference.
 ///
-/// Terms of a filter that are decided here, not in the kernel, are looked at when the stream is read: until then a record is
-/// `submitted`, and if it is excluded it moves from there to `filtered`. All other counters only ever rise.
+/// All of them only ever rise.
 ///
 /// A reading taken while attempts are being made may show some that are seen and not yet judged: `seen` and `submitted`
 /// are then the larger side (on CPUs that reorder stores, such as arm64, either may be off by what is under way). Of a
@@ -24,13 +23,13 @@ use crate::{RetransKind, RetransResult};
 pub struct Stats {
     /// Attempts at which a program of the stream ran.
     pub seen: u64,
-    /// Attempts that the stream's filter excluded, in the kernel or here.
+    /// Attempts that the stream's filter excluded.
     pub filtered: u64,
     /// Attempts that a rate limit held back: 0, there is no limit to be set yet.
     pub limited: u64,
     /// Attempts for which the ring had no room: read faster, or ask for a larger ring.
     pub lost: u64,
-    /// Attempts whose record went into the ring and passed the filter.
+    /// Attempts whose record went into the ring.
     pub submitted: u64,
     /// Events that the application's own predicate refused.
     pub rejected: u64,

@@ -59,8 +59,8 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Only attempts that pass the filter. What it excludes is counted as `filtered`. Terms over result, class, family,
-    /// sport and dport are decided in the kernel, so that what they exclude costs no record.
+    /// Only attempts that pass the filter, all of which is decided in the kernel: what it excludes costs no record. It is
+    /// counted as `filtered`.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
@@ -105,10 +105,11 @@ impl Builder {
         check_ring_size(self.ring_size)?;
         let stop = StopHandle::new()?;
         check_descriptors(&stop)?;
+        let epoch = epoch();
         let (source, attachment) = source::open(&Wanted {
-            filter: self.filter.for_kernel(),
+            filter: self.filter.for_kernel(epoch),
             ring_size: self.ring_size,
-            epoch: epoch(),
+            epoch,
             forced: self.forced,
             companion: self.companion,
         })?;
@@ -188,7 +189,7 @@ pub struct Stream {
     attachment: Attachment,
     filter: Filter,
     predicate: Option<Predicate>,
-    /// Out of the ring, and neither filtered nor rejected yet.
+    /// Out of the ring, and not looked at by the predicate yet.
     incoming: VecDeque<Event>,
     /// The next one that passed.
     ready: Option<Event>,
@@ -281,7 +282,7 @@ impl Stream {
     }
 
     /// Has the next event ready, out of the ring if need be; false if the ring is empty. Looks at one batch at most, so
-    /// that a flood of what the filter excludes does not keep it past a deadline.
+    /// that a flood of what the predicate refuses does not keep it past a deadline.
     fn advance(&mut self) -> Result<bool, Error> {
         if !self.judge() {
             self.source.read(BATCH, &mut self.incoming)?;
@@ -290,14 +291,12 @@ impl Stream {
         Ok(self.ready.is_some())
     }
 
-    /// Puts the incoming events through filter and predicate until one passes.
+    /// Puts the incoming events through the predicate until one passes.
     fn judge(&mut self) -> bool {
         while self.ready.is_none() {
             let Some(event) = self.incoming.pop_front() else { return false };
-            let UserCounters { filtered, rejected, .. } = self.source.stats.user();
-            if !self.filter.matches(&event) {
-                add_one(filtered);
-            } else if let Some(predicate) = &mut self.predicate {
+            let UserCounters { rejected, .. } = self.source.stats.user();
+            if let Some(predicate) = &mut self.predicate {
                 // Counted even if the predicate panics: then the event is gone, and that must show.
                 let refused = CountOnDrop(rejected);
                 if predicate(&event) {
@@ -413,7 +412,7 @@ impl Iterator for Drain<'_> {
         while !self.failed {
             match self.stream.advance() {
                 Ok(true) => return self.stream.deliver().map(Ok),
-                // The batch looked at was all filtered: is there another?
+                // The batch looked at was all refused: is there another?
                 Ok(false) if self.stream.source.is_readable() => {}
                 Ok(false) => return None,
                 Err(error) => {

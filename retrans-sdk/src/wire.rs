@@ -49,6 +49,7 @@ macro_rules! record_layout {
             retransmits: u8 = 159,
             backoff: u8 = 160,
             pending: u8 = 161,
+            uid: u32 = 164,
         }
     };
 }
@@ -68,6 +69,7 @@ pub(crate) mod present {
     pub(crate) const SKB: u32 = 4;
     pub(crate) const TCP: u32 = 5;
     pub(crate) const ERR_SOFT: u32 = 6;
+    pub(crate) const UID: u32 = 7;
 }
 
 /// A record whose header was checked.
@@ -171,6 +173,7 @@ pub(crate) fn decode(bytes: &[u8], epoch: u64) -> Result<Event, WireError> {
     event.cookie = record.has(present::COOKIE).then(|| record.cookie());
     event.netns = record.has(present::NETNS).then(|| record.netns());
     event.cgroup = record.has(present::CGROUP).then(|| record.cgroup());
+    event.uid = record.has(present::UID).then(|| record.uid());
     if record.has(present::SKB) {
         event.seq = Some(record.seq());
         event.end_seq = Some(record.end_seq());

@@ -4,7 +4,7 @@
 use retrans_sdk::{Event, Filter};
 
 const EVENT: &str = "ts=100.500000000 result=denied err=-1 kind=rto family=inet saddr=10.1.2.3 sport=40000 daddr=192.0.2.7 dport=443 \
-    state=established segs=2 mapped=yes cookie=18446744073709551615 tcp_flags=0x018 snd_cwnd=10 ca_state=loss ca_name=cubic";
+    state=established segs=2 mapped=yes cookie=18446744073709551615 cgroup=34 uid=1000 tcp_flags=0x018 snd_cwnd=10 ca_state=loss ca_name=cubic";
 
 #[test]
 fn terms_hold_or_do_not() {
@@ -47,6 +47,19 @@ fn terms_hold_or_do_not() {
         ("saddr=::ffff:11.0.0.0/104", false),
         ("cookie=18446744073709551615", true),
         ("cookie=0..18446744073709551614", false),
+        ("uid=1000", true),
+        ("uid=0..999", false),
+        ("cgroup=34,35", true),
+        // Of what is above the cgroup the line does not tell, nor whose the socket is.
+        ("cgroup=34/", true),
+        ("cgroup!=34/", false),
+        ("cgroup=1/", false),
+        ("cgroup!=1/", false),
+        ("cgroup=1/,34", true),
+        ("cgroup!=1/,34", false),
+        ("cookie=mine", false),
+        ("cookie!=mine", false),
+        ("cookie=mine,18446744073709551615", true),
         ("tcp_flags=0x018,0x010", true),
         ("tcp_flags!=0x018", false),
         ("ts=100..101", true),
@@ -71,4 +84,11 @@ fn terms_hold_or_do_not() {
         // And again as it prints itself.
         assert_eq!(parsed.to_string().parse::<Filter>().expect(filter).matches(&event), holds, "{filter}");
     }
+}
+
+#[test]
+fn what_an_event_alone_does_not_tell_is_listed() {
+    let filter: Filter = "cgroup!=34/,7 dport=1 --or cookie=5,mine cgroup=7 --or sport=1".parse().expect("a filter");
+    assert_eq!(filter.live_only().collect::<Vec<_>>(), ["cgroup!=34/,7", "cookie=5,mine"]);
+    assert_eq!(Filter::default().live_only().count(), 0);
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 #[test]
 fn json_is_the_line() {
     let event: Event = "ts=1.000000002 result=k17 err=- kind=syn family=inet saddr=10.0.0.1 sport=1 daddr=10.0.0.2 dport=2 \
-        state=syn_sent segs=1 class=other mapped=yes cookie=18446744073709551615 netns=4026532177 cgroup=5 tcp_flags=0x002 \
+        state=syn_sent segs=1 class=other mapped=yes cookie=18446744073709551615 netns=4026532177 cgroup=5 uid=1000 tcp_flags=0x002 \
         ca_name=a%22%5C%20"
         .replace("%5C", "\\")
         .parse()
@@ -20,7 +20,7 @@ fn json_is_the_line() {
         json!({
             "ts": "1.000000002", "result": "k17", "err": null, "kind": "syn", "family": "inet", "saddr": "10.0.0.1",
             "sport": 1, "daddr": "10.0.0.2", "dport": 2, "state": "syn_sent", "segs": 1, "class": "other", "mapped": true,
-            "cookie": "18446744073709551615", "netns": 4026532177u32, "cgroup": "5", "tcp_flags": "0x002",
+            "cookie": "18446744073709551615", "netns": 4026532177u32, "cgroup": "5", "uid": 1000, "tcp_flags": "0x002",
             "ca_name": "a%22\\%20",
         })
     );

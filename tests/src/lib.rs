@@ -29,6 +29,7 @@
 pub mod command;
 pub mod error;
 pub mod fault;
+pub mod filters;
 pub mod injection;
 pub mod lacks;
 pub mod matrix;

@@ -51,75 +51,122 @@ fn stream_of(subject: &Subject) -> Result<retrans_sdk::Builder> {
 #[ignore = "live: needs root, run by make test"]
 fn what_a_filter_excludes_is_filtered() -> Result<()> {
     let mut witness = open()?;
-    let pair = Pair::new()?;
+    let (pair, other) = (Pair::new()?, Pair::new()?);
     let scenarios = vec![
         Scenario::prepare(&pair, Family::V4, Outcome::Rto)?,
         Scenario::prepare(&pair, Family::V4, Outcome::Denied(Refusal::Drop))?,
         Scenario::prepare(&pair, Family::V6, Outcome::Rto)?,
         Scenario::prepare(&pair, Family::Mapped, Outcome::Rto)?,
+        // Its socket is a request, and what it belongs to is the listener's.
+        Scenario::prepare(&other, Family::V6, Outcome::Synack)?,
     ];
-    let [lost4, denied4, lost6, mapped4] = [0, 1, 2, 3].map(|n: usize| scenarios[n].subject());
-    let clause = |subject: &Subject, more: &str| format!("{} {more}", ports_of(subject));
-    let either = |a: &Subject, b: &Subject, more: &str| format!("{} --or {}", clause(a, more), clause(b, more));
-    let about = |subjects: Vec<Subject>| -> Choice {
-        Box::new(move |event| subjects.iter().any(|subject| concerns(subject, event)))
+    let subjects: Vec<_> = scenarios.iter().map(Scenario::subject).collect();
+    let [lost, synack] = [0, 4].map(|n: usize| subjects[n]);
+    let cookie = lost.cookie.expect("it has one");
+    let (address, netns) = (lost.local.ip(), synack.netns);
+
+    // Whether there are attempts of both kinds: those that pass and those that do not.
+    let both = [
+        "result=success",
+        "result!=success",
+        "class=drop",
+        "class!=drop",
+        "kind=rto",
+        "kind!=rto",
+        "kind=synack",
+        "family=inet",
+        "family!=inet",
+        "mapped=yes",
+        "mapped=-",
+        "state=established",
+        "state=new_syn_recv",
+        "err=-1",
+        "err!=-1",
+        "err=-200..-1",
+        "saddr!=0.0.0.0/0",
+        "daddr=10.0.0.0/8",
+        "daddr!=fd00::/8",
+        "seq=-",
+        "end_seq!=-",
+        "len=1..65535",
+        "tcp_flags=0x018",
+        "tcp_flags=-",
+        "snd_una=-",
+        "snd_nxt!=-",
+        "snd_wnd=1..4294967295",
+        "snd_cwnd=1",
+        "ssthresh=2..2147483646",
+        "srtt_us=0..1000000",
+        "rto_us=1..100000000",
+        "mss=500..65535",
+        "retrans_out=0",
+        "total_retrans=1",
+        "wmem_queued=1..4294967295",
+        "ca_state=loss",
+        "ca_state=-",
+        "retransmits=1",
+        "backoff=0,1",
+        "pending=0",
+        "ca_name=reno",
+        "ca_name=-,bbr",
+        "sk_err_soft=0",
+    ];
+    let ours =
+        [format!("cookie={cookie}"), format!("cookie!={cookie}"), format!("saddr={address}"), format!("netns={netns}")];
+    let all = ["ts=1600000000..4000000000", "segs=1", "uid=0", "netns!=-", "cgroup=1..18446744073709551615,-"];
+    let none = ["ts=0..1600000000", "segs!=1", "uid!=0", "uid=-", "snd_wnd=0", "result=k17", "ca_name!=reno"];
+    let cases =
+        |texts: &[&str], some, rest| texts.iter().map(|text| ((*text).to_owned(), some, rest)).collect::<Vec<_>>();
+    let mut cases = [cases(&both, true, true), cases(&all, true, false), cases(&none, false, true)].concat();
+    cases.extend(ours.map(|text| (text, true, true)));
+
+    // Of these sockets only: the machine may have others.
+    let of_ours = |text: &str| {
+        let clauses: Vec<_> = subjects.iter().map(|subject| format!("{} {text}", ports_of(subject))).collect();
+        clauses.join(" --or ")
     };
-    let (sport, dport, saddr) = (lost4.local.port(), lost4.remote.port(), lost4.local.ip());
+    let open_one = |text: &str| {
+        Stream::builder().filter(filter(text)?).ring_size(1 << 16).open().with_context(|| format!("cannot open {text}"))
+    };
+    let streams: Result<Vec<_>> = cases.iter().map(|(text, ..)| open_one(&of_ours(text))).collect();
+    let (sport, dport) = (lost.local.port(), lost.remote.port());
+    let ports = [format!("sport={sport}"), format!("dport={dport}"), format!("sport={sport} dport!={dport}")];
+    let of_ports: Result<Vec<_>> = ports.iter().map(|text| open_one(text)).collect();
 
-    // The text, what the kernel lets through, and what is left of that in the end.
-    let cases: Vec<(String, Choice, Choice)> = vec![
-        (either(&lost4, &denied4, "result=success"), about(vec![lost4]), about(vec![lost4])),
-        (either(&lost4, &denied4, "result!=success"), about(vec![denied4]), about(vec![denied4])),
-        (either(&lost4, &denied4, "class=drop"), about(vec![denied4]), about(vec![denied4])),
-        (either(&lost4, &lost6, "family=inet"), about(vec![lost4]), about(vec![lost4])),
-        (either(&lost4, &lost6, "family!=inet"), about(vec![lost6]), about(vec![lost6])),
-        (either(&mapped4, &lost6, "family=inet"), about(vec![mapped4]), about(vec![mapped4])),
-        (either(&mapped4, &lost4, "mapped=yes"), about(vec![mapped4, lost4]), about(vec![mapped4])),
-        // These are not held to our sockets alone.
-        (format!("sport={sport}"), Box::new(move |event| event.sport == sport), Box::new(|_| true)),
-        (format!("dport={dport}"), Box::new(move |event| event.dport == dport), Box::new(|_| true)),
-        (
-            format!("sport={sport} dport!={dport}"),
-            Box::new(move |event| event.sport == sport && event.dport != dport),
-            Box::new(|_| true),
-        ),
-        (either(&lost4, &lost6, &format!("saddr={saddr}")), about(vec![lost4, lost6]), about(vec![lost4])),
-        (either(&lost4, &lost6, "saddr!=0.0.0.0/0"), about(vec![lost4, lost6]), about(vec![lost6])),
-        (clause(&lost4, "snd_wnd=0"), about(vec![lost4]), about(vec![])),
-        (clause(&lost4, "snd_wnd=1..4294967295"), about(vec![lost4]), about(vec![lost4])),
-        (
-            either(&lost4, &denied4, "result=success retransmits=1"),
-            about(vec![lost4]),
-            Box::new(|e| e.retransmits == Some(1)),
-        ),
-    ];
-    let streams: Result<Vec<_>> = cases
-        .iter()
-        .map(|(text, ..)| Stream::builder().filter(filter(text)?).open().with_context(|| format!("cannot open {text}")))
-        .collect();
     let events = run(&mut witness, scenarios, 2)?;
+    let is_ours = |event: &Event| subjects.iter().any(|subject| concerns(subject, event));
 
-    for ((text, through, left), mut stream) in cases.into_iter().zip(streams?) {
-        // Nothing was read, so all that was filtered so far was filtered in the kernel.
-        let unread = stream.stats();
-        assert_plausible(&unread);
-        let (through, not_through): (Vec<_>, Vec<_>) = events.iter().partition(|event| through(event));
-        assert_eq!(unread.submitted, through.len() as u64, "{text}: {unread}");
-        assert!(unread.filtered > 0 && !not_through.is_empty(), "{text}: {unread}");
-
-        let mut read = Vec::new();
-        let stats = settle(&mut stream, &mut read)?;
-        let left: Vec<_> = through.iter().filter(|event| left(event)).map(what).collect();
-        assert_eq!(read.iter().map(what).collect::<Vec<_>>(), left, "{text}: {stats}");
-        assert_eq!((stats.submitted, stats.delivered), (left.len() as u64, left.len() as u64), "{text}: {stats}");
-        assert!(stats.filtered - unread.filtered >= (through.len() - left.len()) as u64, "{text}: {stats}");
-        assert_eq!((stats.limited, stats.lost, stats.rejected, stats.dropped), (0, 0, 0, 0), "{text}: {stats}");
+    for ((text, some, rest), stream) in cases.iter().zip(streams?) {
+        let alone = filter(text)?;
+        let (passing, others): (Vec<_>, Vec<_>) = events.iter().filter(|e| is_ours(e)).partition(|e| alone.matches(e));
+        assert_eq!((!passing.is_empty(), !others.is_empty()), (*some, *rest), "{text}");
+        has_exactly(stream, text, &passing)?;
+    }
+    for (text, stream) in ports.iter().zip(of_ports?) {
+        let alone = filter(text)?;
+        has_exactly(stream, text, &events.iter().filter(|event| alone.matches(event)).collect::<Vec<_>>())?;
     }
     Ok(())
 }
 
-/// Whether an event is one that a filter should choose.
-type Choice = Box<dyn Fn(&Event) -> bool>;
+/// The kernel let through these and no others, and counted the rest.
+fn has_exactly(mut stream: Stream, text: &str, passing: &[&Event]) -> Result<()> {
+    let unread = stream.stats();
+    assert_plausible(&unread);
+    assert_eq!(unread.submitted, passing.len() as u64, "{text}: {unread}");
+    let mut read = Vec::new();
+    let stats = settle(&mut stream, &mut read)?;
+    assert_eq!(
+        read.iter().map(what).collect::<Vec<_>>(),
+        passing.iter().map(|e| what(e)).collect::<Vec<_>>(),
+        "{text}"
+    );
+    // Reading changes nothing of it.
+    assert_eq!((stats.submitted, stats.delivered), (unread.submitted, unread.submitted), "{text}: {stats}");
+    assert!(stats.filtered >= unread.filtered && unread.filtered + unread.submitted > 0, "{text}: {stats}");
+    assert_eq!((stats.limited, stats.lost, stats.rejected, stats.dropped), (0, 0, 0, 0), "{text}: {stats}");
+    Ok(())
+}
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
@@ -199,9 +246,7 @@ fn what_finds_the_queue_full_is_dropped() -> Result<()> {
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let subject = scenario.subject();
-    // The namespace is a term of user space: the queue's thread has something to filter, too.
-    let ours = filter(&format!("{} netns={}", ports_of(&subject), subject.netns))?;
-    let stream = Stream::builder().filter(ours).open().context("cannot open a stream")?;
+    let stream = stream_of(&subject)?.open().context("cannot open a stream")?;
     let mut queue = stream.into_queue(CAPACITY).context("no queue")?;
     let events = run(&mut witness, vec![scenario], CAPACITY as u64 + 1)?;
     let made = count(&events, &subject);

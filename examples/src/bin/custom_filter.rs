@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let interrupted = until_interrupted()?;
 
-    // Result and port are decided in the kernel, where what they exclude costs no record; kind is decided here.
+    // Decided in the kernel, where what it excludes costs no record; the predicate is asked here, behind it.
     let filter: Filter = "result!=in_host_queue dport!=22 kind=rto".parse()?;
 
     let mut stream = Stream::builder().filter(filter).predicate(in_full_flight).open()?;

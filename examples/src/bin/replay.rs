@@ -67,7 +67,12 @@ fn arguments() -> Result<Option<(PathBuf, Filter)>, Box<dyn Error>> {
         }
     }
     let path = path.ok_or("which recording? (see --help)")?;
-    Ok(Some((path, terms.join(" ").parse()?)))
+    let filter: Filter = terms.join(" ").parse()?;
+    let live_only = filter.live_only().next().map(str::to_owned);
+    if let Some(term) = live_only {
+        return Err(format!("{term}: a recording does not tell (cgroup=ID and cookie=NUMBER it does)").into());
+    }
+    Ok(Some((path, filter)))
 }
 
 fn fails(status: u8, why: &(impl std::fmt::Display + ?Sized)) -> ExitCode {

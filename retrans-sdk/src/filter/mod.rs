@@ -8,7 +8,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-pub(crate) use self::kernel::{KernelFilter, MAX_CLAUSES, MAX_RANGES};
+pub(crate) use self::kernel::{KernelFilter, MAX_TESTS, MAX_TREES, Test, fact, facts};
 pub use self::parse::FilterError;
 use crate::Text;
 use crate::event::Event;
@@ -26,9 +26,14 @@ use crate::field::{Field, Value};
 /// | `sport=32768..60999` | the number is in the range, both ends included |
 /// | `daddr=10.0.0.0/8` | the address is in the prefix; IPv4 prefixes hold for IPv4-mapped connections too |
 /// | `cookie=-` | there is no value; `cookie!=-`: there is one |
+/// | `cgroup=34/` | the cgroup is this one or below it |
+/// | `cookie=mine` | the socket is one of those that the application calls its own (`Filter::my_sockets`) |
 ///
 /// The keys are those of the line ([`keys`](crate::keys)), and the values are spelt as there. A key stands at most once
-/// in a clause.
+/// in a clause. There are at most 16 clauses, and room for 512 values, of which an address takes two or three; of `cgroup=34/` for 16 different ones.
+///
+/// A stream decides all of it in the kernel. The last two, and their negations, cannot be told from an event alone
+/// ([`live_only`](Self::live_only)).
 ///
 /// ```
 /// use retrans_sdk::Filter;
@@ -44,16 +49,38 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether an event passes.
+    /// Whether an event passes. It is the answer that a stream with this filter gave in the kernel, but for what the event
+    /// alone does not tell ([`live_only`](Self::live_only)): of that nothing holds, as of an absent value.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
-        self.clauses.is_empty() || self.clauses.iter().any(|clause| clause.iter().all(|term| term.holds(event)))
+        self.matches_with(event, &Beyond::default())
     }
 
-    /// The part that the kernel side decides. It lets through at least what [`matches`](Self::matches) does.
-    pub(crate) fn for_kernel(&self) -> KernelFilter {
-        KernelFilter::of(&self.clauses)
+    /// The terms that an event alone does not always decide, as they were read: what is above a cgroup and which sockets
+    /// are the application's own is not on the line.
+    pub fn live_only(&self) -> impl Iterator<Item = &str> {
+        let is_live_only =
+            |term: &&Term| term.operands.iter().any(|operand| matches!(operand, Operand::Within(_) | Operand::Mine));
+        self.clauses.iter().flatten().filter(is_live_only).map(|term| &*term.text)
     }
+
+    pub(crate) fn matches_with(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
+        self.clauses.is_empty() || self.clauses.iter().any(|clause| clause.iter().all(|term| term.holds(event, beyond)))
+    }
+
+    /// As the kernel side has it. `epoch` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+    pub(crate) fn for_kernel(&self, epoch: u64) -> KernelFilter {
+        KernelFilter::of(&self.clauses, epoch)
+    }
+}
+
+/// What the kernel side knows of an attempt and its event does not tell.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Beyond<'a> {
+    /// The ids of the cgroup and of all above it.
+    pub(crate) cgroups: Option<&'a [u64]>,
+    /// Whether the socket is one of the application's own.
+    pub(crate) mine: Option<bool>,
 }
 
 /// In the grammar that it was read from, white space and `--or` normalised.
@@ -95,29 +122,39 @@ enum Operand {
     },
     Net(IpNet),
     Text(Text),
+    /// The cgroup with this id, or one below it.
+    Within(u64),
+    /// A socket of the application's own.
+    Mine,
 }
 
 impl Term {
-    fn holds(&self, event: &Event) -> bool {
-        self.holds_for((self.field.get)(event))
-    }
-
-    fn holds_for(&self, value: Option<Value>) -> bool {
-        match value {
-            // Of an absent value nothing holds but that it is absent.
-            None => !self.negated && self.operands.contains(&Operand::Absent),
-            Some(value) => self.operands.iter().any(|operand| operand.holds(&value)) != self.negated,
+    fn holds(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
+        // Of an absent value nothing holds but that it is absent.
+        let Some(value) = (self.field.get)(event) else {
+            return !self.negated && self.operands.contains(&Operand::Absent);
+        };
+        let answers: Vec<_> = self.operands.iter().map(|operand| operand.holds(&value, beyond)).collect();
+        if answers.contains(&Some(true)) {
+            !self.negated
+        } else {
+            // What nobody can tell holds as little as its negation.
+            self.negated && !answers.contains(&None)
         }
     }
 }
 
 impl Operand {
-    fn holds(&self, value: &Value) -> bool {
+    /// `None` where that cannot be told.
+    fn holds(&self, value: &Value, beyond: &Beyond<'_>) -> Option<bool> {
         match (self, value) {
-            (Self::Range { low, high }, value) => number(value).is_some_and(|n| (*low..=*high).contains(&n)),
-            (Self::Net(net), Value::Addr(addr)) => net.contains(addr),
-            (Self::Text(operand), Value::Text(text)) => operand == text,
-            _ => false,
+            (Self::Range { low, high }, value) => Some(number(value).is_some_and(|n| (*low..=*high).contains(&n))),
+            (Self::Net(net), Value::Addr(addr)) => Some(net.contains(addr)),
+            (Self::Text(operand), Value::Text(text)) => Some(operand == text),
+            (Self::Within(id), Value::Id(cgroup)) if id == cgroup => Some(true),
+            (Self::Within(id), Value::Id(_)) => beyond.cgroups.map(|above| above.contains(id)),
+            (Self::Mine, _) => beyond.mine,
+            _ => Some(false),
         }
     }
 }

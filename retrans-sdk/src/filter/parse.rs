@@ -7,9 +7,13 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::kernel::{MAX_TESTS, MAX_TREES, tests_of};
 use super::{Filter, Operand, Term};
-use crate::field::{self, FieldType};
+use crate::field::{self, Field, FieldType};
 use crate::{TcpFlags, Text, Timestamp};
+
+/// As many sets of terms as there may be.
+const MAX_CLAUSES: usize = 16;
 
 /// A text is not a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,11 +44,16 @@ impl FromStr for Filter {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut clauses = vec![Vec::new()];
         let mut last_or = None;
+        let mut room = Room::default();
         for (column, word) in words(text) {
             let clause = clauses.last_mut().expect("there is always one");
             if word == "--or" {
                 if clause.is_empty() {
                     return Err(empty_clause(column));
+                }
+                if clauses.len() == MAX_CLAUSES {
+                    let problem = format!("more than {MAX_CLAUSES} sets of terms");
+                    return Err(FilterError { column, problem });
                 }
                 clauses.push(Vec::new());
                 last_or = Some(column);
@@ -54,6 +63,7 @@ impl FromStr for Filter {
                     let problem = format!("`{}` stands twice in one clause; use a list or --or", term.field.key);
                     return Err(FilterError { column, problem });
                 }
+                room.take(&term).map_err(|problem| FilterError { column, problem })?;
                 clause.push(term);
             }
         }
@@ -62,6 +72,35 @@ impl FromStr for Filter {
             None if clauses[0].is_empty() => Ok(Self::default()),
             _ => Ok(Self { clauses }),
         }
+    }
+}
+
+/// What the kernel side has room for.
+#[derive(Default)]
+struct Room {
+    tests: usize,
+    trees: Vec<u64>,
+}
+
+impl Room {
+    fn take(&mut self, term: &Term) -> Result<(), String> {
+        self.tests += tests_of(term);
+        if self.tests > MAX_TESTS {
+            return Err(format!(
+                "too many values: the kernel side has room for {MAX_TESTS} tests, and here it is full"
+            ));
+        }
+        for operand in &term.operands {
+            if let Operand::Within(id) = operand
+                && !self.trees.contains(id)
+            {
+                self.trees.push(*id);
+            }
+        }
+        if self.trees.len() > MAX_TREES {
+            return Err(format!("more than {MAX_TREES} different cgroups with all below them"));
+        }
+        Ok(())
     }
 }
 
@@ -92,7 +131,7 @@ fn term(word: &str, column: usize) -> Result<Term, FilterError> {
     let mut operands = Vec::new();
     let mut column = column + left.chars().count() + 1;
     for value in values.split(',') {
-        match operand(field.field_type, value) {
+        match operand(field, value) {
             Ok(operand) => operands.push(operand),
             Err(problem) => return fail(column, format!("{key}: `{value}` is {problem}")),
         }
@@ -101,15 +140,20 @@ fn term(word: &str, column: usize) -> Result<Term, FilterError> {
     Ok(Term { field, negated, operands, text: word.to_owned() })
 }
 
-fn operand(field_type: FieldType, text: &str) -> Result<Operand, String> {
+fn operand(field: &Field, text: &str) -> Result<Operand, String> {
     if text.is_empty() {
         return Err("empty; `-` matches an absent value".to_owned());
     }
     if text == "-" {
         return Ok(Operand::Absent);
     }
-    match field_type {
-        FieldType::Table { parse, names } => {
+    match (field.key, text.strip_suffix('/')) {
+        ("cookie", _) if text == "mine" => return Ok(Operand::Mine),
+        ("cgroup", Some(id)) => return id_of(id).map(Operand::Within),
+        _ => {}
+    }
+    match field.field_type {
+        FieldType::Table { parse, names, .. } => {
             let raw = parse(text).ok_or_else(|| format!("not one of {}", names()))?;
             Ok(just(raw.into()))
         }
@@ -118,10 +162,7 @@ fn operand(field_type: FieldType, text: &str) -> Result<Operand, String> {
             let within = (i128::from(low)..=i128::from(high)).contains(&value);
             if within { Ok(value) } else { Err(format!("not within {low}..{high}")) }
         }),
-        FieldType::Id => range(text, |n| {
-            integer(n)?;
-            n.parse::<u64>().map(i128::from).map_err(|_| format!("not within 0..{}", u64::MAX))
-        }),
+        FieldType::Id => range(text, |n| id_of(n).map(i128::from)),
         FieldType::Time => range(text, |n| match n.parse::<Timestamp>() {
             Ok(ts) => Ok(ts.as_nanos().into()),
             Err(error) => Err(error.to_string()),
@@ -137,7 +178,12 @@ fn operand(field_type: FieldType, text: &str) -> Result<Operand, String> {
     }
 }
 
-const fn just(number: i128) -> Operand {
+fn id_of(text: &str) -> Result<u64, String> {
+    integer(text)?;
+    text.parse().map_err(|_| format!("not within 0..{}", u64::MAX))
+}
+
+pub(super) const fn just(number: i128) -> Operand {
     Operand::Range { low: number, high: number }
 }
 
@@ -201,6 +247,10 @@ mod tests {
             ("cookie=18446744073709551616", 8, "not within"),
             ("daddr=10.0.0.0/33", 7, "not an IP address or prefix"),
             ("daddr=10.0.0.1..10.0.0.9", 7, "not an IP address or prefix"),
+            ("cgroup=5..6/", 8, "not an integer"),
+            ("cgroup=/", 8, "not an integer"),
+            ("cookie=5/", 8, "not an integer"),
+            ("netns=mine", 7, "not an integer"),
             ("mapped=no", 8, "not `yes` or `-`"),
             ("tcp_flags=syn", 11, "not 0x"),
             ("ts=now", 4, "not a number of seconds"),
@@ -218,8 +268,34 @@ mod tests {
     }
 
     #[test]
+    fn what_finds_no_room_in_the_kernel_has_its_column() {
+        let says = |text: &str| text.parse::<Filter>().map(|_| ()).map_err(|error| (error.column(), error.to_string()));
+        let clauses = |count| vec!["sport=1"; count].join(" --or ");
+        assert_eq!(says(&clauses(16)), Ok(()));
+        let (column, text) = says(&clauses(17)).expect_err("17");
+        assert!(column == clauses(16).len() + 2 && text.contains("more than 16 sets of terms"), "{text}");
+
+        let list = |key: &str, count: u64, end: &str| {
+            let values: Vec<_> = (1..=count).map(|value| format!("{value}{end}")).collect();
+            format!("{key}={}", values.join(","))
+        };
+        assert_eq!(says(&list("cookie", 512, "")), Ok(()));
+        assert_eq!(says(&format!("{} sport=1", list("cookie", 511, ""))), Ok(()));
+        let full = list("cookie", 512, "");
+        let (column, text) = says(&format!("{full} sport=1")).expect_err("513");
+        assert!(column == full.len() + 2 && text.contains("room for 512"), "{text}");
+
+        assert_eq!(says(&list("cgroup", 16, "/")), Ok(()));
+        assert_eq!(says(&format!("{0} --or {0}", list("cgroup", 16, "/"))), Ok(()), "they are the same");
+        let (column, text) = says(&list("cgroup", 17, "/")).expect_err("17");
+        assert!(column == 1 && text.contains("more than 16 different cgroups"), "{text}");
+    }
+
+    #[test]
     fn prints_as_it_was_read() {
-        for text in ["", "dport=443,8443 result!=success", "dport=1 --or dport=2 --or daddr=::1"] {
+        for text in
+            ["", "dport=443,8443 result!=success", "cgroup!=34/,7 cookie=mine", "dport=1 --or dport=2 --or daddr=::1"]
+        {
             assert_eq!(text.parse::<Filter>().expect(text).to_string(), text);
         }
         let spaced: Filter = "  dport=1\t--or\n dport=2 ".parse().expect("white space is free");

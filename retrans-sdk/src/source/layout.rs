@@ -3,9 +3,11 @@
 
 use std::mem::offset_of;
 
-use super::skel::types::{retrans_counters, retrans_field, retrans_filter, retrans_header, retrans_record};
+use super::skel::types::{
+    retrans_counters, retrans_fact, retrans_field, retrans_filter, retrans_header, retrans_record,
+};
 use crate::counters::{COUNTER_WORDS, KIND_SLOTS, word};
-use crate::filter::{MAX_CLAUSES, MAX_RANGES};
+use crate::filter::{MAX_TESTS, MAX_TREES, facts};
 use crate::result::RESULT_SLOTS;
 use crate::wire::{CA_NAME, DADDR, RECORD_LEN, SADDR, present, record_layout};
 
@@ -37,6 +39,7 @@ const _: () = assert!(retrans_field::RETRANS_FIELD_CGROUP.0 == present::CGROUP);
 const _: () = assert!(retrans_field::RETRANS_FIELD_SKB.0 == present::SKB);
 const _: () = assert!(retrans_field::RETRANS_FIELD_TCP.0 == present::TCP);
 const _: () = assert!(retrans_field::RETRANS_FIELD_ERR_SOFT.0 == present::ERR_SOFT);
+const _: () = assert!(retrans_field::RETRANS_FIELD_UID.0 == present::UID);
 
 const _: () = assert!(size_of::<retrans_counters>() == COUNTER_WORDS * 8);
 const _: () = assert!(offset_of!(retrans_counters, seen) == word::SEEN * 8);
@@ -48,7 +51,13 @@ const _: () = assert!(offset_of!(retrans_counters, counts) == word::COUNTS * 8);
 const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts) == RESULT_SLOTS * KIND_SLOTS * 16);
 const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts[0]) == KIND_SLOTS * 16);
 
-const _: () = assert!(
-    size_behind(|f: &retrans_filter| &f.clauses) == MAX_CLAUSES * size_behind(|f: &retrans_filter| &f.clauses[0])
-);
-const _: () = assert!(size_behind(|f: &retrans_filter| &f.clauses[0].sport.ranges) == MAX_RANGES * 4);
+const _: () = assert!(size_behind(|f: &retrans_filter| &f.trees) == MAX_TREES * 8);
+const _: () =
+    assert!(size_behind(|f: &retrans_filter| &f.tests) == MAX_TESTS * size_behind(|f: &retrans_filter| &f.tests[0]));
+
+macro_rules! same_facts {
+    ($( $name:ident $c_name:ident = $number:literal $key:literal, )*) => {$(
+        const _: () = assert!(retrans_fact::$c_name.0 == $number, stringify!($name));
+    )*};
+}
+facts!(same_facts);

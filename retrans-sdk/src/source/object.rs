@@ -18,7 +18,7 @@ use super::skel::{RetransSkel, RetransSkelBuilder, types};
 use crate::AttachSource;
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
-use crate::filter::KernelFilter;
+use crate::filter::{KernelFilter, Test, fact};
 
 self_cell!(
     /// The skeleton together with the object that it borrows from: a handle without a lifetime.
@@ -75,7 +75,7 @@ impl Object {
                 rodata.has_cookie_helper = plan.has_cookie_helper;
                 // The coarse clock ticks with the kernel: its resolution is one jiffy.
                 rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
-                rodata.filter = filter_of(filter);
+                fill(&mut rodata.filter, filter);
                 let cpus = cpus()? as u32;
                 rodata.cpus = cpus;
                 step("set the ring's size", open.maps.events.set_max_entries(ring_size))?;
@@ -158,23 +158,18 @@ fn cpus() -> Step<usize> {
     step("count the CPUs", libbpf_rs::num_possible_cpus())
 }
 
-fn filter_of(filter: &KernelFilter) -> types::retrans_filter {
-    let mut to = types::retrans_filter { used: filter.clauses.len() as u32, ..Default::default() };
-    for (to, from) in to.clauses.iter_mut().zip(&filter.clauses) {
-        to.results = from.results;
-        to.families = from.families;
-        to.sport = ports_of(&from.sport);
-        to.dport = ports_of(&from.dport);
+fn fill(to: &mut types::retrans_filter, filter: &KernelFilter) {
+    to.used = filter.tests.len() as u32;
+    to.trees_used = filter.trees.len() as u32;
+    to.mine_used = filter.uses(fact::MINE).into();
+    to.ts_used = filter.uses(fact::TS).into();
+    for (to, from) in to.trees.iter_mut().zip(&filter.trees) {
+        *to = *from;
     }
-    to
-}
-
-fn ports_of(ranges: &[(u16, u16)]) -> types::retrans_ports {
-    let mut to = types::retrans_ports { used: ranges.len() as u32, ..Default::default() };
-    for (to, &(low, high)) in to.ranges.iter_mut().zip(ranges) {
-        *to = types::retrans_port_range { low, high };
+    for (to, from) in to.tests.iter_mut().zip(&filter.tests) {
+        let Test { low, high, fact, flags } = *from;
+        *to = types::retrans_test { low, high, fact, flags, ..Default::default() };
     }
-    to
 }
 
 /// The kernel's refusal of a step, with the remedy if it is one of privilege.

@@ -3,13 +3,16 @@
 
 use std::fs;
 use std::io::Write;
+use std::time::Instant;
 
 use retrans_sdk::{AttachSource, Builder, Stream, check};
 
 use super::log::{Came, Cell, family_name, findings_line};
-use crate::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial};
+use crate::observe::filter;
+use crate::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial, filters};
 
-/// Runs every outcome over every family from every source that opens, and writes a line for each to `lines`. Why a trial
+/// Loads the hardest filters and runs every outcome over every family, from every source that opens, and writes a line for
+/// each outcome to `lines`. Why a trial
 /// differs is said on standard error.
 ///
 /// # Errors
@@ -20,6 +23,7 @@ pub fn run(lines: &mut impl Write) -> Result<()> {
     let differs = check::running_kernel().context("cannot check the kernel's types")?.findings;
     say(lines, &findings_line(&differs.iter().map(ToString::to_string).collect::<Vec<_>>()))?;
     let mut count = 0;
+    demanding_filters_load()?;
     for (source, mut stream) in sources() {
         let failures = if stream.source().observes_failures() { "observed" } else { "unobservable" };
         let companion = stream.attachment().companion.map_or_else(|| "-".to_owned(), |companion| companion.to_string());
@@ -65,6 +69,21 @@ fn sources() -> Vec<(String, Stream)> {
         all.extend(open("tp_enum_alone".to_owned(), builder(AttachSource::TpEnum).without_companion()));
     }
     all
+}
+
+/// Verifiers differ, and what one walks in a moment is too much for another.
+fn demanding_filters_load() -> Result<()> {
+    let mut all: Vec<_> = sources().iter().map(|(_, stream)| stream.source()).collect();
+    all.dedup();
+    for source in all {
+        for text in filters::demanding() {
+            let began = Instant::now();
+            let stream = Stream::builder().source(source).filter(filter(&text)?).open();
+            stream.with_context(|| format!("{source} with {text}"))?;
+            eprintln!("{source} in {} ms: {text:.60}…", began.elapsed().as_millis());
+        }
+    }
+    Ok(())
 }
 
 fn say(lines: &mut impl Write, line: &str) -> Result<()> {

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the tests of this repository need to run the kernel side's filter on records of their own (`tests/bpf`). Not a part
+//! of the API: it may change with any version.
+
+use std::ops::Range;
+
+use crate::filter::{Beyond, MAX_TESTS, MAX_TREES, Test, fact};
+use crate::wire::{self, CA_NAME, DADDR, RECORD_LEN, SADDR, VERSION, present, record_layout};
+use crate::{Event, Filter};
+
+/// `struct retrans_filter` of a filter.
+#[must_use]
+pub fn filter_bytes(filter: &Filter) -> Vec<u8> {
+    let filter = filter.for_kernel(0);
+    let mut bytes = Vec::new();
+    bytes.extend((filter.tests.len() as u32).to_ne_bytes());
+    bytes.extend((filter.trees.len() as u32).to_ne_bytes());
+    bytes.extend(u64::from(filter.uses(fact::MINE)).to_ne_bytes());
+    bytes.extend(u64::from(filter.uses(fact::TS)).to_ne_bytes());
+    for index in 0..MAX_TREES {
+        bytes.extend(filter.trees.get(index).copied().unwrap_or_default().to_ne_bytes());
+    }
+    for index in 0..MAX_TESTS {
+        let none = Test { low: 0, high: 0, fact: 0, flags: 0 };
+        let Test { low, high, fact, flags } = filter.tests.get(index).copied().unwrap_or(none);
+        bytes.extend(low.to_ne_bytes());
+        bytes.extend(high.to_ne_bytes());
+        bytes.extend([fact, flags, 0, 0, 0, 0, 0, 0]);
+    }
+    bytes
+}
+
+/// What the kernel side must say of a record, by the model: the ids of its cgroup and of those above, and whether the socket
+/// is the application's own, are not in the record.
+#[must_use]
+pub fn matches(filter: &Filter, event: &Event, cgroups: &[u64], mine: bool) -> bool {
+    filter.matches_with(event, &Beyond { cgroups: Some(cgroups), mine: Some(mine) })
+}
+
+/// A record as an event.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+pub fn event_of(record: &[u8]) -> Event {
+    match wire::decode(record, 0) {
+        Ok(event) => event,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A record without a value: its header, and room for the fields.
+#[must_use]
+pub fn empty_record() -> Vec<u8> {
+    let mut record = vec![0; RECORD_LEN];
+    record[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
+    record[2..4].copy_from_slice(&VERSION.to_ne_bytes());
+    record
+}
+
+/// Where a field of a record is.
+///
+/// # Panics
+/// When there is none of this name.
+#[must_use]
+pub fn place_of(field: &str) -> Range<usize> {
+    macro_rules! places {
+        ($( $name:ident: $type:ty = $offset:literal, )*) => {
+            match field {
+                "present" => 8..16,
+                "saddr" => SADDR..SADDR + 16,
+                "daddr" => DADDR..DADDR + 16,
+                "ca_name" => CA_NAME..CA_NAME + 16,
+                $( stringify!($name) => $offset..$offset + size_of::<$type>(), )*
+                _ => panic!("no field {field}"),
+            }
+        };
+    }
+    record_layout!(places)
+}
+
+/// The bit by which a record says that it has a field, or the group of fields that this one stands for.
+///
+/// # Panics
+/// When there is none of this name.
+#[must_use]
+pub fn bit_of(field: &str) -> u64 {
+    1 << match field {
+        "err" => present::ERR,
+        "cookie" => present::COOKIE,
+        "netns" => present::NETNS,
+        "cgroup" => present::CGROUP,
+        "uid" => present::UID,
+        "seq" => present::SKB,
+        "snd_una" => present::TCP,
+        "sk_err_soft" => present::ERR_SOFT,
+        _ => panic!("no bit for {field}"),
+    }
+}

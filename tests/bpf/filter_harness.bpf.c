@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Runs the filter of the programs, the same lines of C, on records that a test made: tracing
+ * programs have no test run, a syscall program does.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "retrans.h"
+#include "tcp_defs.bpf.h"
+#include "address.bpf.h"
+#include "fields.bpf.h"
+
+#define SUBJECTS 100
+
+/* As tests/tests/filter_harness.rs has it. */
+struct harness_subject {
+	struct retrans_record record;
+	/* From the root down to its own; `levels` of them. */
+	__u64 cgroups[RETRANS_MAX_CGROUP_LEVELS];
+	__u32 levels;
+	__u32 mine;
+	/* What the filter says. */
+	__u64 passed;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SUBJECTS);
+	__type(key, __u32);
+	__type(value, struct harness_subject);
+} subjects SEC(".maps");
+
+typedef const struct harness_subject *subject;
+
+#define SUBJECT_VALUE(field, expression) (a->record.field)
+#define SUBJECT_AFRESH(a)		 barrier_var(a)
+
+static __always_inline __u64 has(subject a, enum retrans_field field)
+{
+	return a->record.header.present >> field & 1;
+}
+
+static __always_inline __u64 subject_ts(subject a)
+{
+	return a->record.ts;
+}
+
+static __always_inline __u64 has_err(subject a)
+{
+	return has(a, RETRANS_FIELD_ERR);
+}
+
+static __always_inline bool has_socket(subject a)
+{
+	return true;
+}
+
+static __always_inline __u64 has_segment_fields(subject a)
+{
+	return has(a, RETRANS_FIELD_SKB);
+}
+
+static __always_inline __u64 has_tcp_fields(subject a)
+{
+	return has(a, RETRANS_FIELD_TCP);
+}
+
+static __always_inline __u64 has_err_soft(subject a)
+{
+	return has(a, RETRANS_FIELD_ERR_SOFT);
+}
+
+static __always_inline bool is_mine(subject a, __u64 cookie)
+{
+	return a->mine;
+}
+
+static __always_inline bool next_cgroup(subject a, __u32 level, __u64 *id)
+{
+	if (level >= a->levels)
+		return false;
+	*id = a->cgroups[level];
+	return true;
+}
+
+static __always_inline struct ends subject_ends(subject a)
+{
+	struct ends ends = {.family = a->record.family};
+
+	__builtin_memcpy(ends.saddr.words, a->record.saddr, sizeof(a->record.saddr));
+	__builtin_memcpy(ends.daddr.words, a->record.daddr, sizeof(a->record.daddr));
+	return ends;
+}
+
+static __always_inline void read_ca_name(subject a, __u8 to[16])
+{
+	__builtin_memcpy(to, a->record.ca_name, sizeof(a->record.ca_name));
+}
+
+#include "filter.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+static long judge(__u32 index, void *unused)
+{
+	struct harness_subject *one = bpf_map_lookup_elem(&subjects, &index);
+
+	if (one)
+		one->passed = filter_passes(one);
+	return 0;
+}
+
+SEC("syscall")
+int judge_all(void *unused)
+{
+	return bpf_loop(SUBJECTS, judge, 0, 0);
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Filters that ask much of a verifier.
+
+use retrans_sdk::keys;
+
+/// Each as hard in another way: every key, each field over and over, as many tests as there may be, all that takes a loop of
+/// its own.
+pub fn demanding() -> Vec<String> {
+    let all: Vec<_> = keys().collect();
+    let of_keys = |keys: &[&str]| keys.iter().map(|key| format!("{key}!=-")).collect::<Vec<_>>().join(" ");
+    let sixteen = |clause: &str| vec![clause; 16].join(" --or ");
+    let numbers: Vec<_> = (1..=512).map(|number| number.to_string()).collect();
+    let addresses = "10.0.0.0/8,fd00::/72,fd01::/96,192.0.2.0/24,fd02::1";
+    let cgroups: Vec<_> = (1..=16).map(|id| format!("cgroup={id}/ cookie!=mine")).collect();
+    vec![
+        of_keys(&all),
+        // As many as there is room for, and none of them twice in a row.
+        sixteen(&of_keys(&all[..32])),
+        sixteen(&of_keys(&all[all.len() - 32..])),
+        format!("sport={}", numbers.join(",")),
+        sixteen(&format!("saddr={addresses} daddr!={addresses}")),
+        sixteen("netns=1,-,2 ca_name=cubic,bbr cookie=1,mine ts=1..2 uid!=0"),
+        cgroups.join(" --or "),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn they_are_filters() {
+        for text in super::demanding() {
+            text.parse::<retrans_sdk::Filter>().unwrap_or_else(|error| panic!("{text}: {error}"));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a filter costs: what it does not use is not in the program that the kernel runs, and what it does is verified on each
+//! source.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
+use retrans_sdk::{AttachSource, ErrorKind, Stream};
+use retrans_tests::filters::demanding;
+use retrans_tests::observe::filter;
+use retrans_tests::{Context, Result, privilege};
+
+/// What the process has attached is looked at, so the tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The size of an instruction.
+const INSTRUCTION: usize = 8;
+
+/// How many instructions each program of a stream with this filter has, as the kernel runs them. This process has no other.
+fn sizes(text: &str) -> Result<BTreeMap<String, usize>> {
+    let _stream = Stream::builder().filter(filter(text)?).open().with_context(|| format!("cannot open {text}"))?;
+    let mut ours = Vec::new();
+    for entry in fs::read_dir("/proc/self/fdinfo").context("cannot read /proc/self/fdinfo")? {
+        // The directory's own is gone by now.
+        let info = fs::read_to_string(entry.context("cannot read /proc/self/fdinfo")?.path()).unwrap_or_default();
+        ours.extend(info.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u32>().ok()));
+    }
+    let options = ProgInfoQueryOptions::default().include_xlated_prog_insns(true);
+    let programs = ProgInfoIter::with_query_opts(options).filter(|program| ours.contains(&program.id));
+    let size = |bytes: &[u8]| bytes.len() / INSTRUCTION;
+    Ok(programs.map(|p| (p.name.to_string_lossy().into_owned(), size(&p.xlated_prog_insns))).collect())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn what_is_not_used_is_not_there() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    // That of SYN-ACKs: it is attached on every kernel, and the smaller one.
+    let synack = |text: &str| -> Result<usize> {
+        let sizes = sizes(text)?;
+        let (_, size) = sizes.iter().find(|(name, _)| name.starts_with("retransmit_syn")).expect("it is attached");
+        println!("{size} {text:?} {sizes:?}");
+        Ok(*size)
+    };
+    let none = synack("")?;
+    assert!((100..=240).contains(&none), "{none} instructions without a filter");
+    let cost = |text: &str| synack(text).map(|size| size as i64 - none as i64);
+
+    let port = cost("dport=443")?;
+    assert!((20..=150).contains(&port), "{port}");
+    // As many tests of one kind as there may be are a loop over data.
+    let many: Vec<_> = (1..=512).map(|port| port.to_string()).collect();
+    assert_eq!(cost(&format!("dport={}", many.join(",")))?, port);
+    assert_eq!(cost("dport!=443,8000..9000")?, cost("dport!=443")?);
+    // Each that is added is seen, and only that.
+    let both = cost("dport=443 sport=22")?;
+    assert!((port + 1..port + 20).contains(&both), "{both}");
+    let address = cost("daddr=10.0.0.0/8")?;
+    assert!(address > both, "{address}");
+    let cgroup = cost("cgroup=5/")?;
+    assert!(cgroup > port, "{cgroup}");
+    let all = cost(&demanding()[0])?;
+    assert!(all > address && all > cgroup, "{all}");
+    // A SYN-ACK has no such field, so nothing passes: the record goes too.
+    assert!(cost("snd_wnd=1")? < 0);
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn the_hardest_are_verified_on_each_source() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    let mut opened = 0;
+    for source in AttachSource::ALL.iter().map(|entry| entry.variant) {
+        // Not here, as `sources` shows.
+        if Stream::builder().source(source).open().is_err_and(|e| e.kind() == ErrorKind::SourceUnavailable) {
+            continue;
+        }
+        for text in demanding() {
+            let stream = Stream::builder().source(source).filter(filter(&text)?).open();
+            stream.with_context(|| format!("{source} with {text}"))?;
+            opened += 1;
+        }
+    }
+    assert!(opened >= demanding().len());
+    Ok(())
+}
