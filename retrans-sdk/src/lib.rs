@@ -48,7 +48,7 @@ pub use self::kind::RetransKind;
 pub use self::line::{Line, ParseLineError};
 pub use self::queue::Queue;
 pub use self::result::{ResultClass, RetransResult};
-pub use self::source::{Availability, Capability, Diagnosis, Verdict};
+pub use self::source::{Availability, Capability, Diagnosis, MySockets, Verdict};
 pub use self::state::{CaState, Family, TcpState};
 pub use self::stats::{Count, Failures, Stats};
 pub use self::stream::{Batch, Builder, DEFAULT_RING_SIZE, Drain, Iter, StopHandle, Stream};

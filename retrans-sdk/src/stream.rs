@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::filter::Filter;
 use crate::source::{self, Source, Wanted};
 use crate::stats::Stats;
-use crate::{AttachSource, RetransResult};
+use crate::{AttachSource, MySockets, RetransResult};
 
 /// The most records that are taken out of the ring at once: what bounds this side's memory.
 const BATCH: usize = 256;
@@ -225,6 +225,12 @@ impl Stream {
     #[must_use]
     pub fn kernel_name(&self, result: RetransResult) -> Option<&str> {
         self.source.kernel_name(result)
+    }
+
+    /// The sockets that `cookie=mine` means; `None` if the filter does not ask for them.
+    #[must_use]
+    pub fn my_sockets(&self) -> Option<MySockets> {
+        self.source.my_sockets.clone()
     }
 
     /// The counters now.

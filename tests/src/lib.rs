@@ -26,6 +26,7 @@
 //!
 //! Needs root, /dev/net/tun, and the programs `ip`, `tc` and `nft`; [`privilege::check`] says what is missing.
 
+pub mod cgroup;
 pub mod command;
 pub mod error;
 pub mod fault;
@@ -50,6 +51,7 @@ pub mod tun;
 pub mod wait;
 pub mod witness;
 
+mod kept;
 mod tracefs;
 
 pub use error::{Context, Error, Result};

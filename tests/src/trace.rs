@@ -4,16 +4,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
-use rustix::time::{ClockId, clock_gettime};
 
+use crate::kept::Kept;
 use crate::{Context, Error, Result, tracefs};
 
 mod line;
@@ -23,28 +20,15 @@ pub use line::{TraceEvent, Tracepoint};
 /// Of the buffers of all CPUs together. An event takes about a hundred bytes.
 const BUFFERS_KB: usize = 64 * 1024;
 
-/// Removes the directory named by its argument from where it stands, once its standard input is closed: by us, or by the
-/// kernel however we end. It is busy for as long as anyone, a file indexer say, has a file of it open.
-const KEEPER: &str = r#"
-read -r _
-tries=0
-until rmdir "$1" 2>/dev/null || [ ! -d "$1" ] || [ $tries -ge 100 ]; do
-    tries=$((tries + 1))
-    sleep 0.05
-done
-"#;
-
 /// A trace buffer of our own, with the retransmission tracepoints enabled and nothing else.
 ///
 /// It shows the retransmissions of every namespace, from the moment it was made. Others' use of tracing is not
 /// disturbed, nor does theirs disturb this. It is removed on drop, and also when this process is killed.
 #[derive(Debug)]
 pub struct TraceInstance {
-    directory: PathBuf,
-    /// Gone only in `drop`: an instance whose pipe is open cannot be removed.
+    /// Closed before the directory goes: with its pipe open it cannot be removed.
     pipe: Option<File>,
-    /// A process of its own, for the kernel does not remove an instance with whoever made it.
-    keeper: Child,
+    kept: Kept,
     /// The beginning of a line whose end was not read yet.
     partial: Vec<u8>,
 }
@@ -55,42 +39,15 @@ impl TraceInstance {
     /// # Errors
     /// When tracefs is not to be had, or lacks the tracepoints.
     pub fn new() -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let instances = tracefs::root()?.join("instances");
-        // Instances are everybody's: a process of another PID namespace may have our number.
-        let now = clock_gettime(ClockId::Boottime);
-        let name = format!(
-            "retrans-{}-{}-{}{:09}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed),
-            now.tv_sec,
-            now.tv_nsec
-        );
-        let directory = instances.join(&name);
-        // First the keeper, so that there is no moment in which the instance has none.
-        let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "keeper", &name])
-            .current_dir(&instances)
-            // Ctrl-C is for the group of whoever runs the lab: the keeper has to outlive that.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot run `sh` in {instances:?}"))?;
-        let mut instance = Self { directory, pipe: None, keeper, partial: Vec::new() };
-        if let Err(error) = fs::create_dir(&instance.directory) {
-            // If there is one, it is not ours to be removed.
-            let _ = instance.keeper.kill();
-            return Err(error).with_context(|| format!("cannot make {:?}", instance.directory));
-        }
+        let kept = Kept::create(&tracefs::root()?.join("instances"))?;
+        let mut instance = Self { pipe: None, kept, partial: Vec::new() };
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         instance.write("buffer_size_kb", &(BUFFERS_KB / cpus).clamp(256, 4096).to_string())?;
         instance.write("trace_clock", "boot")?;
         for tracepoint in Tracepoint::ALL {
             instance.write(&format!("events/tcp/{tracepoint}/enable"), "1")?;
         }
-        let path = instance.directory.join("trace_pipe");
+        let path = instance.kept.path().join("trace_pipe");
         let pipe = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&path);
         instance.pipe = Some(pipe.with_context(|| format!("cannot open {path:?}"))?);
         Ok(instance)
@@ -98,7 +55,7 @@ impl TraceInstance {
 
     /// Where it is under tracefs.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.kept.path()
     }
 
     /// Whether the format of retransmissions has such a field.
@@ -106,7 +63,7 @@ impl TraceInstance {
     /// # Errors
     /// When the format cannot be read.
     pub fn prints(&self, field: &str) -> Result<bool> {
-        let path = self.directory.join(format!("events/tcp/{}/format", Tracepoint::RetransmitSkb));
+        let path = self.kept.path().join(format!("events/tcp/{}/format", Tracepoint::RetransmitSkb));
         let format = fs::read_to_string(&path).with_context(|| format!("cannot read {path:?}"))?;
         Ok(format.contains(field))
     }
@@ -158,7 +115,7 @@ impl TraceInstance {
     /// When the statistics cannot be read.
     pub fn lost(&self) -> Result<u64> {
         let mut lost = 0;
-        let cpus = self.directory.join("per_cpu");
+        let cpus = self.kept.path().join("per_cpu");
         for cpu in fs::read_dir(&cpus).with_context(|| format!("cannot read {cpus:?}"))? {
             let path = cpu.context("cannot read a directory")?.path().join("stats");
             lost += lost_by(&fs::read_to_string(&path).with_context(|| format!("cannot read {path:?}"))?);
@@ -167,20 +124,12 @@ impl TraceInstance {
     }
 
     fn write(&self, file: &str, value: &str) -> Result<()> {
-        let path = self.directory.join(file);
+        let path = self.kept.path().join(file);
         OpenOptions::new()
             .write(true)
             .open(&path)
             .and_then(|mut f| std::io::Write::write_all(&mut f, value.as_bytes()))
             .with_context(|| format!("cannot write {value} to {path:?}"))
-    }
-}
-
-impl Drop for TraceInstance {
-    fn drop(&mut self) {
-        self.pipe = None;
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
     }
 }
 

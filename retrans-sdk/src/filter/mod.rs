@@ -2,6 +2,7 @@
 //! Which attempts to hear of, in the grammar of the line.
 
 mod kernel;
+mod own;
 mod parse;
 
 use std::fmt;

@@ -5,6 +5,7 @@ mod btf;
 mod diagnosis;
 #[cfg(not(retrans_docs_only))]
 mod layout;
+mod my_sockets;
 #[cfg_attr(retrans_docs_only, path = "object_docs.rs")]
 mod object;
 mod plan;
@@ -30,6 +31,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub(crate) use self::btf::{ThirdArgument, VMLINUX, enums, enums_of_object, read as read_btf, third_argument};
 pub use self::diagnosis::{Availability, Capability, Diagnosis, Verdict};
+pub use self::my_sockets::MySockets;
 use self::object::Object;
 pub(crate) use self::object::object_bytes;
 use self::plan::{Kernel, Plan, Way};
@@ -37,7 +39,7 @@ use crate::attachment::{Attachment, PassedOver};
 use crate::counters::{StatsReader, add_one};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::filter::KernelFilter;
+use crate::filter::{KernelFilter, fact};
 use crate::wire::{self, WireError};
 use crate::{AttachSource, RetransResult};
 
@@ -51,6 +53,8 @@ pub(crate) struct Source {
     _object: Object,
     /// The kernel's names of the results that the table lacks, by number.
     names: BTreeMap<u32, String>,
+    /// Where the filter asks for them.
+    pub(crate) my_sockets: Option<MySockets>,
     pub(crate) stats: StatsReader,
 }
 
@@ -150,8 +154,11 @@ fn attach(plan: Plan, wanted: &Wanted) -> Result<Source, Error> {
     // A panic in here would have to cross libbpf's C frames, and aborts: decoding has none, users are called elsewhere.
     let ring = object.ring(move |bytes| lock(&write).push(wire::decode(bytes, epoch)))?;
     let stats = StatsReader::new(object.counters()?, object.essential(&plan)?, plan.way.source.observes_failures());
+    let my_sockets = wanted.filter.uses(fact::MINE).then(|| object.my_sockets()).transpose()?;
+    // Before anything is attached: of these no attempt is missed.
+    my_sockets.as_ref().map(MySockets::add_all).transpose()?;
     object.attach()?;
-    Ok(Source { ring, inbox, _object: object, names: plan.enumerators.unknown, stats })
+    Ok(Source { ring, inbox, _object: object, names: plan.enumerators.unknown, my_sockets, stats })
 }
 
 fn lock(inbox: &Inbox) -> MutexGuard<'_, Vec<Result<Event, WireError>>> {

@@ -5,11 +5,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
-use libbpf_rs::{Link, OpenObject, ProgramMut, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{Link, MapHandle, OpenObject, ProgramMut, RingBuffer, RingBufferBuilder};
 use rustix::time::{ClockId, clock_getres};
 use self_cell::{MutBorrow, self_cell};
 
 use super::btf::indent;
+use super::my_sockets::MySockets;
 use super::plan::{Plan, Third};
 use super::privilege::REMEDY;
 use super::program::Program;
@@ -87,6 +88,9 @@ impl Object {
                 if plan.way.by_exit() != Some(AttachSource::Kretprobe) {
                     step("set a map's size", open.maps.entered.set_max_entries(1))?;
                 }
+                if filter.uses(fact::MINE) {
+                    step("set a map's size", open.maps.mine.set_max_entries(MySockets::CAPACITY))?;
+                }
                 for mut program in open.open_object_mut().progs_mut() {
                     let wanted = programs.iter().any(|wanted| program.name() == wanted.name());
                     program.set_autoload(wanted);
@@ -131,6 +135,11 @@ impl Object {
     pub(super) fn counters(&self) -> Result<KernelCounters, Error> {
         let cpus = tell(cpus)?;
         self.skeleton.with_dependent(|_, skeleton| KernelCounters::map(skeleton.maps.counters.as_fd(), cpus))
+    }
+
+    pub(super) fn my_sockets(&self) -> Result<MySockets, Error> {
+        let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.mine));
+        self.skeleton.with_dependent(|_, skeleton| tell(|| of(skeleton))).map(MySockets::new)
     }
 
     /// Descriptors, of our own, of the programs that an attempt may need in order to be seen; `None` where the kernel does not

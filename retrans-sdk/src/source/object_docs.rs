@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use libbpf_rs::RingBuffer;
 
+use super::my_sockets::MySockets;
 use super::plan::Plan;
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
@@ -31,6 +32,10 @@ impl Object {
     }
 
     pub(super) fn counters(&self) -> Result<KernelCounters, Error> {
+        match *self {}
+    }
+
+    pub(super) fn my_sockets(&self) -> Result<MySockets, Error> {
         match *self {}
     }
 
