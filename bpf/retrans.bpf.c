@@ -22,6 +22,7 @@
 #include "record.bpf.h"
 #include "facts.bpf.h"
 #include "filter.bpf.h"
+#include "limit.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -63,7 +64,7 @@ static __always_inline void make_unknown(struct attempt *a)
 	a->retrans_out_added += unknown;
 }
 
-/* Each attempt is seen once and ends as exactly one of filtered, lost and submitted. */
+/* Each attempt is seen once and ends as exactly one of filtered, limited, lost and submitted. */
 static __always_inline int observe(struct attempt *a)
 {
 	struct retrans_counters *c = my_counters();
@@ -75,12 +76,16 @@ static __always_inline int observe(struct attempt *a)
 	count(&c->seen, 1);
 	count_attempt(c, a);
 
-	if (filter.ts_used)
+	if (filter.ts_used || limit_interval)
 		a->ts = bpf_ktime_get_boot_ns();
 	if (filter.used)
 		make_unknown(a);
 	if (!filter_passes(a)) {
 		count(&c->filtered, 1);
+		return 0;
+	}
+	if (limit_interval && !limit_passes(a)) {
+		count(&c->limited, 1);
 		return 0;
 	}
 	record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);

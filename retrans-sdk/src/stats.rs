@@ -25,7 +25,8 @@ pub struct Stats {
     pub seen: u64,
     /// Attempts that the stream's filter excluded.
     pub filtered: u64,
-    /// Attempts that a rate limit held back: 0, there is no limit to be set yet.
+    /// Attempts that passed the filter and were held back by the limit
+    /// ([`Builder::limit_per_result`](crate::Builder::limit_per_result)): 0 without one.
     pub limited: u64,
     /// Attempts for which the ring had no room: read faster, or ask for a larger ring.
     pub lost: u64,

@@ -17,7 +17,7 @@ use crate::counters::{StatsReader, UserCounters, add_one};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::source::{self, Source, Wanted};
+use crate::source::{self, Limit, Source, Wanted};
 use crate::stats::Stats;
 use crate::{AttachSource, MySockets, RetransResult};
 
@@ -27,6 +27,8 @@ const BATCH: usize = 256;
 /// The size of the ring unless asked otherwise: room for about 5,400 records.
 pub const DEFAULT_RING_SIZE: u32 = 1 << 20;
 
+const NANOS: u64 = 1_000_000_000;
+
 type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
 
 /// What a stream shall be, before it is opened.
@@ -35,6 +37,7 @@ pub struct Builder {
     filter: Filter,
     predicate: Option<Predicate>,
     ring_size: u32,
+    limit: Option<Limit>,
     forced: Option<AttachSource>,
     companion: bool,
 }
@@ -42,7 +45,7 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Self {
         let filter = Filter::default();
-        Self { filter, predicate: None, ring_size: DEFAULT_RING_SIZE, forced: None, companion: true }
+        Self { filter, predicate: None, ring_size: DEFAULT_RING_SIZE, limit: None, forced: None, companion: true }
     }
 }
 
@@ -52,6 +55,7 @@ impl fmt::Debug for Builder {
             .field("filter", &self.filter)
             .field("predicate", &self.predicate.is_some())
             .field("ring_size", &self.ring_size)
+            .field("limit", &self.limit)
             .field("source", &self.forced)
             .field("companion", &self.companion)
             .finish()
@@ -77,6 +81,17 @@ impl Builder {
     /// 192 bytes. What finds the ring full is counted as `lost`.
     pub fn ring_size(mut self, bytes: u32) -> Self {
         self.ring_size = bytes;
+        self
+    }
+
+    /// At most so many events a second of each result, over time; `burst` of them may come at once. None unless set. A token bucket for
+    /// each result in the kernel, behind the filter: what finds it empty costs no record, and is counted as `limited`. Results
+    /// without a name share one. Attempts of one result at the same moment on several CPUs may get by on one token.
+    ///
+    /// Of both, 0 is taken as 1, and of `per_second` what is above 1,000,000,000 as that.
+    pub fn limit_per_result(mut self, per_second: u32, burst: u32) -> Self {
+        let interval = NANOS / u64::from(per_second).clamp(1, NANOS);
+        self.limit = Some(Limit { interval, burst: interval * u64::from(burst.max(1)) });
         self
     }
 
@@ -108,6 +123,7 @@ impl Builder {
         let epoch = epoch();
         let (source, attachment) = source::open(&Wanted {
             filter: self.filter.for_kernel(epoch),
+            limit: self.limit,
             ring_size: self.ring_size,
             epoch,
             forced: self.forced,
@@ -153,7 +169,7 @@ fn check_descriptors(stop: &StopHandle) -> Result<(), Error> {
 fn epoch() -> u64 {
     let nanos = |clock| {
         let now = clock_gettime(clock);
-        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+        now.tv_sec as u64 * NANOS + now.tv_nsec as u64
     };
     // The pair taken closest together, in case the thread is preempted between the clocks.
     let pairs = (0..8).map(|_| {
@@ -490,6 +506,19 @@ impl StopHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_is_kept_as_times() {
+        let limit = |per_second, burst| {
+            let Limit { interval, burst } = Stream::builder().limit_per_result(per_second, burst).limit.expect("set");
+            (interval, burst)
+        };
+        assert_eq!(limit(10, 5), (100_000_000, 500_000_000));
+        assert_eq!(limit(0, 0), (NANOS, NANOS));
+        // Never none, which would be no limit.
+        assert_eq!(limit(u32::MAX, 1), (1, 1));
+        assert_eq!(limit(1, u32::MAX), (NANOS, NANOS * u64::from(u32::MAX)));
+    }
 
     #[test]
     fn the_offset_of_a_time_namespace_is_read() {

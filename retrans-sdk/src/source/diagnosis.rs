@@ -122,7 +122,14 @@ impl Diagnosis {
 }
 
 fn wanted(forced: Option<AttachSource>) -> Wanted {
-    Wanted { filter: Filter::default().for_kernel(0), ring_size: DEFAULT_RING_SIZE, epoch: 0, forced, companion: true }
+    Wanted {
+        filter: Filter::default().for_kernel(0),
+        limit: None,
+        ring_size: DEFAULT_RING_SIZE,
+        epoch: 0,
+        forced,
+        companion: true,
+    }
 }
 
 fn ring_buffer() -> Availability {

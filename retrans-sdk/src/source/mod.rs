@@ -61,6 +61,7 @@ pub(crate) struct Source {
 /// What is asked of a source.
 pub(crate) struct Wanted {
     pub(crate) filter: KernelFilter,
+    pub(crate) limit: Option<Limit>,
     /// In bytes.
     pub(crate) ring_size: u32,
     /// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
@@ -69,6 +70,15 @@ pub(crate) struct Wanted {
     pub(crate) forced: Option<AttachSource>,
     /// Whether something may be attached beside it.
     pub(crate) companion: bool,
+}
+
+/// As the kernel side has it: both in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit {
+    /// How long a token takes to come.
+    pub(crate) interval: u64,
+    /// How long it takes an empty bucket to be full.
+    pub(crate) burst: u64,
 }
 
 /// Loads and attaches the best that the kernel admits. On an error nothing of it is left.
@@ -147,7 +157,7 @@ fn none_is_left(
 }
 
 fn attach(plan: Plan, wanted: &Wanted) -> Result<Source, Error> {
-    let mut object = Object::load(&plan, &wanted.filter, wanted.ring_size)?;
+    let mut object = Object::load(&plan, wanted)?;
     let inbox = Inbox::default();
     let write = Arc::clone(&inbox);
     let epoch = wanted.epoch;

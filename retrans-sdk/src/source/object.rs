@@ -16,6 +16,7 @@ use super::privilege::REMEDY;
 use super::program::Program;
 use super::quiet::quietly;
 use super::skel::{RetransSkel, RetransSkelBuilder, types};
+use super::{Limit, Wanted};
 use crate::AttachSource;
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
@@ -56,8 +57,9 @@ fn tell<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
 }
 
 impl Object {
-    /// Loads the programs of a plan, with a filter and a ring of `ring_size` bytes.
-    pub(super) fn load(plan: &Plan, filter: &KernelFilter, ring_size: u32) -> Result<Self, Error> {
+    /// Loads the programs of a plan, as wanted.
+    pub(super) fn load(plan: &Plan, wanted: &Wanted) -> Result<Self, Error> {
+        let Wanted { filter, limit, ring_size, .. } = wanted;
         let programs = Program::of(plan);
         let skeleton = tell(|| {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
@@ -77,9 +79,12 @@ impl Object {
                 // The coarse clock ticks with the kernel: its resolution is one jiffy.
                 rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
                 fill(&mut rodata.filter, filter);
+                if let Some(Limit { interval, burst }) = *limit {
+                    (rodata.limit_interval, rodata.limit_burst) = (interval, burst);
+                }
                 let cpus = cpus()? as u32;
                 rodata.cpus = cpus;
-                step("set the ring's size", open.maps.events.set_max_entries(ring_size))?;
+                step("set the ring's size", open.maps.events.set_max_entries(*ring_size))?;
                 step("set the number of counters", open.maps.counters.set_max_entries(cpus))?;
                 // They count against RLIMIT_MEMLOCK on old kernels, used or not.
                 if plan.way.by_exit().is_none() && !plan.way.sites {

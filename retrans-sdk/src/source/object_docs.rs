@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 
 use libbpf_rs::RingBuffer;
 
+use super::Wanted;
 use super::my_sockets::MySockets;
 use super::plan::Plan;
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
-use crate::filter::KernelFilter;
 
 pub(super) enum Object {}
 
@@ -19,7 +19,7 @@ pub(crate) fn object_bytes() -> &'static [u8] {
 }
 
 impl Object {
-    pub(super) fn load(_: &Plan, _: &KernelFilter, _: u32) -> Result<Self, Error> {
+    pub(super) fn load(_: &Plan, _: &Wanted) -> Result<Self, Error> {
         Err(Error::new(ErrorKind::Load, "this build, with DOCS_RS set, is for documentation and has no programs"))
     }
 

@@ -78,7 +78,7 @@ fn demanding_filters_load() -> Result<()> {
     for source in all {
         for text in filters::demanding() {
             let began = Instant::now();
-            let stream = Stream::builder().source(source).filter(filter(&text)?).open();
+            let stream = Stream::builder().source(source).filter(filter(&text)?).limit_per_result(10, 10).open();
             stream.with_context(|| format!("{source} with {text}"))?;
             eprintln!("{source} in {} ms: {text:.60}…", began.elapsed().as_millis());
         }
