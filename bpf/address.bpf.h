@@ -6,13 +6,22 @@
 #ifndef RETRANS_ADDRESS_BPF_H
 #define RETRANS_ADDRESS_BPF_H
 
-/* Each is 1 or 0. Behind the barriers clang does not see that these are comparisons. */
+/* 1 for a negative number. Behind the barriers clang does not see that this is a comparison. */
+static __always_inline __u64 sign_of(__u64 x)
+{
+	__u64 bit = x >> 63;
+
+	barrier_var(bit);
+	return bit;
+}
+
+/* Each is 1 or 0. */
 static __always_inline __u64 is_zero(__u64 x)
 {
 	__u64 negative = -x;
 
 	barrier_var(negative);
-	return ((x | negative) >> 63) ^ 1;
+	return sign_of(x | negative) ^ 1;
 }
 
 static __always_inline __u64 is_less(__u64 a, __u64 b)
@@ -21,7 +30,7 @@ static __always_inline __u64 is_less(__u64 a, __u64 b)
 
 	barrier_var(difference);
 	/* The borrow of the subtraction. */
-	return ((~a & b) | ((~a | b) & difference)) >> 63;
+	return sign_of((~a & b) | ((~a | b) & difference));
 }
 
 /* All ones for 1, none for 0. */

@@ -110,6 +110,7 @@ static __always_inline int tell(struct attempt *a)
 	read_segment(a);
 	read_socket(a);
 	a->kind = kind_of(a);
+	remember_held(a);
 	return observe(a);
 }
 
@@ -122,6 +123,7 @@ static __always_inline int name_and_tell(struct attempt *a, const struct underwa
 	read_socket(a);
 	a->kind = kind_of(a);
 	a->result = u && u->has_result ? refined(a, u->result) : result_of(a);
+	remember_held(a);
 	return observe(a);
 }
 

@@ -58,6 +58,10 @@ enum retrans_kind {
 	RETRANS_KIND_FAST = 3,
 	RETRANS_KIND_SYN = 4,
 	RETRANS_KIND_SYNACK = 5,
+	RETRANS_KIND_ZERO_WINDOW_PROBE = 6,
+	RETRANS_KIND_SLOW_START = 7,
+	RETRANS_KIND_MTU = 8,
+	RETRANS_KIND_RESUME = 9,
 };
 
 /* Bit numbers in retrans_header.present: the fields of a record that hold a value. */

@@ -22,6 +22,9 @@
 /* include/net/tcp.h */
 #define TCPHDR_SYN 0x02
 
+/* include/net/sock.h, enum sock_flags: the bit of a socket that its process has closed */
+#define SOCK_DEAD 0
+
 /* include/uapi/asm-generic/errno-base.h, errno.h */
 #define EPERM	     1
 #define EAGAIN	     11

@@ -92,6 +92,7 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned long skc_flags;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -159,6 +160,11 @@ struct tcp_sock {
 	u32 retrans_out;
 	u32 total_retrans;
 	u32 tlp_high_seq;
+	u32 undo_marker;
+	u32 prior_ssthresh;
+	u32 mtu_info;
+	u32 segs_in;
+	__u8 syn_data : 1;
 };
 
 struct sk_buff {

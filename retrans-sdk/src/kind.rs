@@ -25,4 +25,18 @@ pub enum RetransKind {
     /// The SYN-ACK of a passive open. Its failures are not observable on any kernel.
     #[reason(value = "synack", c_name = "RETRANS_KIND_SYNACK")]
     Synack = 5,
+    /// The retransmission timeout expired while the receiver's window is closed: the first segment probes it (RFC 9293, 3.8.6.1).
+    /// Without unacknowledged data the kernel probes in another way, which is no retransmission.
+    #[reason(value = "zero_window_probe", c_name = "RETRANS_KIND_ZERO_WINDOW_PROBE")]
+    ZeroWindowProbe = 6,
+    /// In slow start after a timeout: what was out before it is sent again as acknowledgements make room.
+    #[reason(value = "slow_start", c_name = "RETRANS_KIND_SLOW_START")]
+    SlowStart = 7,
+    /// The path's MTU was reduced, and what is too large now is sent again in smaller pieces.
+    #[reason(value = "mtu", c_name = "RETRANS_KIND_MTU")]
+    Mtu = 8,
+    /// After a timeout at which the first copy was still in this host's queue, the queue has drained, and nothing was heard
+    /// from the peer in between. From Linux 5.13.
+    #[reason(value = "resume", c_name = "RETRANS_KIND_RESUME")]
+    Resume = 9,
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Runs the filter of the programs, the same lines of C, on records that a test made: tracing
- * programs have no test run, a syscall program does.
+ * programs have no test run, a syscall program does. Takes Linux 5.17, for bpf_loop().
  */
 #include "vmlinux.h"
 #include <bpf/bpf_endian.h>

@@ -2,10 +2,12 @@
 //! Outcomes that a kernel cannot bring about.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use crate::proposal::{CANCELED, Proposal};
 use crate::scenario::{Discard, Hold, WindowFault};
-use crate::{Context, Netns, Outcome, Packets, Pair, Result, injection};
+use crate::wait::{PATIENCE, wait_for};
+use crate::{Context, Counters, Family, Netns, Outcome, Packets, Pair, Result, Scenario, injection};
 
 /// What this kernel cannot do, in the words of a cell; each found out by trying.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub struct Lacks {
     egress: Option<&'static str>,
     injection: Option<&'static str>,
     enumerator: Option<&'static str>,
+    /// Takes a second and more to find out.
+    resumption: OnceLock<Option<&'static str>>,
 }
 
 impl Lacks {
@@ -38,6 +42,7 @@ impl Lacks {
             ),
             injection: lacking("no fault injection", injection::attach()),
             enumerator: (!Proposal::of_running_kernel().has(CANCELED)).then_some("no such enumerator"),
+            resumption: OnceLock::new(),
         }
     }
 
@@ -46,6 +51,9 @@ impl Lacks {
         let own = match outcome {
             Outcome::PartialAck | Outcome::ZeroWindow | Outcome::MtuCut | Outcome::FragNomem => self.tun,
             Outcome::RcvZeroWindow(WindowFault::Peer) => self.tun,
+            Outcome::SlowStart | Outcome::MtuCutInLoss | Outcome::OrphanZeroWindow => self.tun,
+            Outcome::DuplicateAckInLoss => self.tun.or(self.tbf),
+            Outcome::Resume => self.tbf.or_else(|| *self.resumption.get_or_init(resumption)),
             Outcome::InHostQueue(Hold::Neighbour) => self.neighbours,
             Outcome::InHostQueue(Hold::Qdisc) | Outcome::XmitDrop(Discard::Qdisc) => self.tbf,
             Outcome::XmitDrop(Discard::Egress) => self.nftables.or(self.egress),
@@ -56,6 +64,25 @@ impl Lacks {
             _ => None,
         };
         self.link.or(own)
+    }
+}
+
+/// Whether a queue that drains has the kernel go on with what it held (since f4dae54e486d, v5.13), by its own counters: after
+/// the first timeout, and before a second.
+fn resumption() -> Option<&'static str> {
+    let tried = || -> Result<bool> {
+        let pair = Pair::new()?;
+        let before = Counters::read(pair.client())?;
+        let scenario = Scenario::run(&pair, Family::V4, Outcome::Resume)?;
+        let rose = || Ok(Counters::read(pair.client())? - before);
+        let sent = wait_for("a retransmission", PATIENCE, || Ok(Some(rose()?).filter(|rose| rose.retrans_segs > 0)))?;
+        scenario.finish()?;
+        Ok(sent.timeouts == 1)
+    };
+    match tried() {
+        Ok(true) => None,
+        Ok(false) => Some("no resumption"),
+        Err(error) => lacking("no resumption", Err(error)),
     }
 }
 

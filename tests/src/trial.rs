@@ -127,7 +127,8 @@ impl Trial {
     /// # Errors
     /// What differs.
     pub fn verify(&self) -> Result<()> {
-        let lines: String = self.events.iter().map(|event| format!("{event}\n")).collect();
+        let told = self.events.iter().map(|event| format!("{event}\n"));
+        let lines: String = told.chain(self.traced.iter().map(|event| format!("{}\n", event.line))).collect();
         let differs = |what: String| Error::new(format!("{} over {:?}: {what} in\n{lines}", self.outcome, self.family));
         let attempts = observable(self.outcome, self.failures);
         if self.events.len() < attempts {

@@ -67,6 +67,11 @@ outcomes! {
     denied_reject: Outcome::Denied(Refusal::Reject),
     xmit_drop_qdisc: Outcome::XmitDrop(Discard::Qdisc),
     xmit_drop_egress: Outcome::XmitDrop(Discard::Egress),
+    slow_start: Outcome::SlowStart,
+    resume: Outcome::Resume,
+    duplicate_ack_in_loss: Outcome::DuplicateAckInLoss,
+    mtu_cut_in_loss: Outcome::MtuCutInLoss,
+    orphan_zero_window: Outcome::OrphanZeroWindow,
 }
 
 fn check(outcome: Outcome, family: Family) -> Result<()> {
@@ -111,7 +116,8 @@ fn check(outcome: Outcome, family: Family) -> Result<()> {
 
 fn class_of(outcome: Outcome, index: usize) -> ResultClass {
     match outcome {
-        Outcome::InHostQueue(_) => ResultClass::Busy,
+        Outcome::InHostQueue(_) | Outcome::DuplicateAckInLoss => ResultClass::Busy,
+        Outcome::Resume if index == 0 => ResultClass::Busy,
         Outcome::RouteFail(_) => ResultClass::Route,
         Outcome::RcvZeroWindow(_) if index == 0 => ResultClass::Window,
         Outcome::FragNomem if index > 0 => ResultClass::Nomem,
@@ -149,7 +155,12 @@ fn check_segment(outcome: Outcome, index: usize, event: &Event, at: &str) {
         RetransKind::Tlp => assert_eq!(end_seq, snd_nxt, "{at}"),
         // The first that is missing; or one behind it, which cannot be sent, or is sent because it was too large as well.
         _ => {
-            let first = index == 0 || !matches!(outcome, Outcome::FragNomem | Outcome::MtuCut);
+            let first = match outcome {
+                Outcome::FragNomem | Outcome::MtuCut => index == 0,
+                Outcome::SlowStart => index < 2,
+                Outcome::MtuCutInLoss => index < 3,
+                _ => true,
+            };
             assert_eq!(seq == snd_una, first, "{at}");
         }
     }
@@ -171,14 +182,24 @@ fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
             assert!(matches!(event.pending, Some(1 | 6)), "{at}");
         }
         // The first in a window that is closed is sent over and over, and does not count as a timeout.
-        RetransKind::Unproven if outcome != Outcome::MtuCut => {
+        RetransKind::ZeroWindowProbe => {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(0)), "{at}");
             assert_eq!((event.pending, event.snd_wnd), (Some(0), Some(0)), "{at}");
         }
-        RetransKind::Unproven => {
+        RetransKind::Mtu => {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(0)), "{at}");
             assert_eq!((event.pending, event.segs), (Some(1), 2), "{at}");
         }
+        RetransKind::SlowStart => {
+            assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(0)), "{at}");
+            assert_eq!(event.pending, Some(1), "{at}");
+        }
+        // In Loss by an acknowledgement as well as by a queue that drained.
+        RetransKind::Resume | RetransKind::Unproven if outcome != Outcome::MtuCutInLoss => {
+            assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(1)), "{at}");
+            assert_eq!(event.pending, Some(1), "{at}");
+        }
+        RetransKind::Unproven => assert_eq!((event.ca_state, event.pending), (Some(CaState::Loss), Some(1)), "{at}"),
         _ => {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(timers)), "{at}");
             assert_eq!(event.pending, Some(0), "{at}");
@@ -195,7 +216,7 @@ fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
     let initial = if outcome == Outcome::Syn { 1_000_000 } else { 200_000 };
     let (first, backoff) = (events[0].rto_us.expect("rto_us"), event.backoff.expect("backoff"));
     assert!(first >= initial, "{at}");
-    let closed = matches!(outcome, Outcome::ZeroWindow | Outcome::RcvZeroWindow(_));
+    let closed = matches!(outcome, Outcome::ZeroWindow | Outcome::RcvZeroWindow(_) | Outcome::OrphanZeroWindow);
     // Between two attempts of a recovery an acknowledgement came, and a new round-trip time with it.
     if event.kind != RetransKind::Fast {
         assert_eq!(event.rto_us, Some(first << backoff), "{at}");

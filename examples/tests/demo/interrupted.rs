@@ -56,7 +56,7 @@ fn interrupt(signal: Signal) {
     let demo = demo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("demo is built");
     let mut demo = Group(demo);
     let stderr = BufReader::new(demo.0.stderr.take().expect("piped"));
-    let underway = stderr.lines().map_while(Result::ok).find(|line| line.ends_with("/24 outcomes seen"));
+    let underway = stderr.lines().map_while(Result::ok).find(|line| line.ends_with("/29 outcomes seen"));
     assert!(underway.is_some(), "it ended early");
     // So that it does not end before it is interrupted.
     demo.signal(Signal::STOP);

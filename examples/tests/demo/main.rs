@@ -24,6 +24,11 @@ fn rows(stdout: &str) -> Vec<&str> {
         .collect()
 }
 
+/// What can be brought about on any kernel that is not built for it.
+fn outcomes() -> Vec<Outcome> {
+    Outcome::ALL.into_iter().filter(|outcome| !outcome.is_injected()).collect()
+}
+
 /// As the table has it: class, kind, err. The result before them may be a coarser one.
 fn expected_words(outcome: Outcome) -> String {
     let expected = outcome.expected(outcome.telling());
@@ -33,8 +38,8 @@ fn expected_words(outcome: Outcome) -> String {
 /// Checks that each outcome has its row, whatever stands in the columns behind.
 fn assert_a_row_each(stdout: &str) {
     let rows = rows(stdout);
-    assert_eq!(rows.len(), Outcome::ALL.len(), "{stdout}");
-    for (row, outcome) in rows.iter().zip(Outcome::ALL) {
+    assert_eq!(rows.len(), outcomes().len(), "{stdout}");
+    for (row, outcome) in rows.iter().zip(outcomes()) {
         let words = row.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(&format!(" {} ", expected_words(outcome))), "{outcome}: {row}");
     }

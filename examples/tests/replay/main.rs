@@ -79,6 +79,7 @@ fn what_it_cannot_start_with() {
         (&[], "which recording?"),
         (&[RECORDING, "result=no_such"], "no_such"),
         (&[RECORDING, "--no-such"], "--no-such"),
+        (&[RECORDING, "result=success", "cgroup=1/"], "cgroup=1/: a recording does not tell"),
     ] {
         let output = replay(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);

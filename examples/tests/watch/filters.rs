@@ -31,7 +31,7 @@ fn a_filter_lets_through_what_it_matches() {
         "saddr=10.0.0.0/8 result=success",
         "saddr=fd00::/16 --or class=window",
         "sk_err_soft!=0",
-        "uid=0 ca_name=reno srtt_us=0..10000000 --or kind=synack uid=0",
+        "uid=0 kind!=syn ca_name=reno srtt_us=0..10000000 --or kind=synack uid=0",
         "result=k17",
     ];
     let everything = Watch::ready(&[]);

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind};
 ///
 /// A socket goes by its cookie, which is unique until the host reboots, so the set need not be told of one that is closed: it
 /// may yet retransmit. A SYN-ACK has the cookie that the accepted socket will have, which nobody knows then: take the
-/// listener's by its port, `… --or kind=synack sport=443`.
+/// listener's by its port, `… --or kind=synack sport=443`. The TCP sockets beneath one of MPTCP are the kernel's, and not among them.
 #[derive(Clone)]
 pub struct MySockets(Arc<MapHandle>);
 

@@ -164,7 +164,7 @@ pub(super) fn xmit_drop(pair: &Pair, family: Family, discard: Discard) -> Result
 }
 
 /// So slow that what is sent now leaves in a minute and a half; the first two kilobytes leave at once.
-const TRICKLE: &str = "tbf rate 80bit burst 2000";
+pub(super) const TRICKLE: &str = "tbf rate 80bit burst 2000";
 
 /// Of data. Two of these do not fit in the burst, and one fits in a segment of either family.
 const SEGMENT: usize = 1400;

@@ -13,6 +13,7 @@ use crate::{Conn, Endpoint, Error, Family, Fault, Pair, Result, TraceEvent};
 
 mod handshake;
 mod injected;
+mod kinds;
 mod local;
 mod outcome;
 mod peer;
@@ -83,7 +84,8 @@ enum Sockets {
         child: Option<Socket>,
     },
     Tun {
-        client: TcpStream,
+        /// `None` once it was closed.
+        client: Option<TcpStream>,
         peer: Peer,
     },
     Closed,
@@ -110,6 +112,11 @@ impl Scenario {
             Outcome::FragNomem => peer::frag_nomem(pair, family),
             Outcome::Denied(refusal) => local::denied(pair, family, refusal),
             Outcome::XmitDrop(discard) => local::xmit_drop(pair, family, discard),
+            Outcome::SlowStart => kinds::slow_start(pair, family),
+            Outcome::Resume => kinds::resume(pair, family),
+            Outcome::DuplicateAckInLoss => kinds::duplicate_ack_in_loss(pair, family),
+            Outcome::MtuCutInLoss => kinds::mtu_cut_in_loss(pair, family),
+            Outcome::OrphanZeroWindow => kinds::orphan_zero_window(pair, family),
             Outcome::TrimHeadNomem => injected::trim_head_nomem(pair, family),
             Outcome::UncloneNomem => injected::unclone_nomem(pair, family),
             Outcome::PskbCopyNobufs => injected::on_timeout(pair, family, outcome, Injected::NoCopy),
@@ -176,7 +183,11 @@ impl Scenario {
             Sockets::Handshake { listener, client, child, .. } => {
                 [Some(listener), client.as_ref(), child.as_ref()].into_iter().flatten().for_each(reset);
             }
-            Sockets::Tun { client, .. } => reset(client),
+            Sockets::Tun { client: Some(client), .. } => reset(client),
+            // Nobody else can end it.
+            Sockets::Tun { client: None, peer } => {
+                let _ = peer.abort();
+            }
         }
         self.sockets = Sockets::Closed;
         let mut result = Ok(());
@@ -196,7 +207,7 @@ impl Scenario {
     fn of_peer(pair: &Pair, outcome: Outcome, client: TcpStream, peer: Peer, start: Start) -> Result<Self> {
         let Endpoint { cookie, local, remote } = endpoint(&SockRef::from(&client))?;
         let subject = Subject { cookie: Some(cookie), local, remote, netns: pair.client().inode() };
-        let sockets = Sockets::Tun { client, peer };
+        let sockets = Sockets::Tun { client: Some(client), peer };
         Ok(Self { outcome, subject, sockets, faults: Vec::new(), start: Some(start) })
     }
 }

@@ -43,6 +43,16 @@ pub enum Outcome {
     Denied(Refusal),
     /// The sender drops the retransmission below IP.
     XmitDrop(Discard),
+    /// What was out when the timer expired is sent again as the peer acknowledges.
+    SlowStart,
+    /// The first copy was held by this host when the timer expired, and then it is not any more.
+    Resume,
+    /// The first copy is held by this host when the timer expires, and then a duplicate acknowledgement comes.
+    DuplicateAckInLoss,
+    /// A router says that what was sent is too large, when the timer has expired already.
+    MtuCutInLoss,
+    /// The peer closes its window, the process its socket, and the timer expires.
+    OrphanZeroWindow,
     /// There is no memory to trim what was acknowledged of a segment. Takes [`injection`](crate::injection), as what follows.
     TrimHeadNomem,
     /// There is no memory for a head of the segment's own, for somebody still has a copy.
@@ -162,7 +172,7 @@ impl Expected {
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 34] = [
         Self::Rto,
         Self::Tlp,
         Self::Fast,
@@ -187,6 +197,11 @@ impl Outcome {
         Self::Denied(Refusal::Reject),
         Self::XmitDrop(Discard::Qdisc),
         Self::XmitDrop(Discard::Egress),
+        Self::SlowStart,
+        Self::Resume,
+        Self::DuplicateAckInLoss,
+        Self::MtuCutInLoss,
+        Self::OrphanZeroWindow,
         Self::TrimHeadNomem,
         Self::UncloneNomem,
         Self::PskbCopyNobufs,
@@ -213,13 +228,15 @@ impl Outcome {
                 | Self::RouteFail(_)
                 | Self::RcvZeroWindow(_)
                 | Self::XmitDrop(Discard::Qdisc)
+                | Self::Resume
+                | Self::DuplicateAckInLoss
         )
     }
 
     /// Which attempt of the socket shows the outcome, from 0.
     pub fn telling(self) -> usize {
         match self {
-            Self::FragNomem => 1,
+            Self::FragNomem | Self::SlowStart | Self::Resume | Self::DuplicateAckInLoss | Self::MtuCutInLoss => 1,
             Self::UncloneNomem => 2,
             _ => 0,
         }
@@ -230,7 +247,9 @@ impl Outcome {
     pub fn attempts(self) -> usize {
         match self {
             Self::Fast | Self::Syn | Self::Synack | Self::SynackFastopen => 1,
-            Self::UncloneNomem => 3,
+            // A busy kernel may give up a socket that nobody has any more.
+            Self::OrphanZeroWindow => 1,
+            Self::SlowStart | Self::UncloneNomem => 3,
             _ => 2,
         }
     }
@@ -258,7 +277,19 @@ impl Outcome {
             Self::SynackFastopen => {
                 Expected { kind: RetransKind::Synack, state: TcpState::SynRecv, sk_err_soft: None, ..success }
             }
-            Self::ZeroWindow | Self::MtuCut => Expected { kind: RetransKind::Unproven, ..success },
+            Self::ZeroWindow => Expected { kind: RetransKind::ZeroWindowProbe, ..success },
+            Self::MtuCut => Expected { kind: RetransKind::Mtu, ..success },
+            Self::SlowStart if index > 0 => Expected { kind: RetransKind::SlowStart, ..success },
+            Self::MtuCutInLoss if index > 0 => Expected { kind: RetransKind::Unproven, ..success },
+            Self::SlowStart | Self::MtuCutInLoss => success,
+            Self::Resume if index == 0 => failure(RetransResult::InHostQueue, -16),
+            Self::Resume if index == 1 => Expected { kind: RetransKind::Resume, ..success },
+            Self::Resume => success,
+            Self::DuplicateAckInLoss if index == 1 => {
+                Expected { kind: RetransKind::Unproven, ..failure(RetransResult::InHostQueue, -16) }
+            }
+            Self::DuplicateAckInLoss => failure(RetransResult::InHostQueue, -16),
+            Self::OrphanZeroWindow => Expected { state: TcpState::FinWait1, ..success },
             Self::InHostQueue(_) => failure(RetransResult::InHostQueue, -16),
             Self::RouteFail(fault) => {
                 Expected { sk_err_soft: Some(fault.soft_error()), ..failure(RetransResult::RouteFail, -113) }
@@ -267,7 +298,7 @@ impl Outcome {
             Self::RcvZeroWindow(_) if index == 0 => {
                 Expected { kind: RetransKind::Tlp, ..failure(RetransResult::RcvZeroWindow, -11) }
             }
-            Self::RcvZeroWindow(_) => Expected { kind: RetransKind::Unproven, ..success },
+            Self::RcvZeroWindow(_) => Expected { kind: RetransKind::ZeroWindowProbe, ..success },
             // The first buffer is small enough to be sent as it is.
             Self::FragNomem if index == 0 => Expected { kind: RetransKind::Fast, ..success },
             Self::FragNomem => Expected { kind: RetransKind::Fast, ..failure(RetransResult::FragNomem, -12) },
@@ -335,6 +366,11 @@ impl fmt::Display for Outcome {
             Self::Denied(Refusal::Reject) => "denied_reject",
             Self::XmitDrop(Discard::Qdisc) => "xmit_drop_qdisc",
             Self::XmitDrop(Discard::Egress) => "xmit_drop_egress",
+            Self::SlowStart => "slow_start",
+            Self::Resume => "resume",
+            Self::DuplicateAckInLoss => "duplicate_ack_in_loss",
+            Self::MtuCutInLoss => "mtu_cut_in_loss",
+            Self::OrphanZeroWindow => "orphan_zero_window",
             Self::TrimHeadNomem => "trim_head_nomem",
             Self::UncloneNomem => "unclone_nomem",
             Self::PskbCopyNobufs => "pskb_copy_nobufs",

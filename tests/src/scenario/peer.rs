@@ -34,7 +34,7 @@ pub(super) fn connected(pair: &Pair, family: Family, outcome: Outcome, path: Pat
 
 pub(super) fn ends(scenario: &Scenario) -> Result<(&TcpStream, &Peer)> {
     match &scenario.sockets {
-        Sockets::Tun { client, peer } => Ok((client, peer)),
+        Sockets::Tun { client: Some(client), peer } => Ok((client, peer)),
         _ => Err(Error::new("the scenario has no peer")),
     }
 }

@@ -18,6 +18,7 @@ const LARGEST: usize = 2048;
 /// A TUN device in the client's namespace. It goes with its file descriptor.
 pub(super) struct Link {
     device: SyncDevice,
+    pub(super) name: String,
     /// The address at the kernel's end.
     pub(super) client: IpAddr,
     /// The address at ours.
@@ -47,7 +48,7 @@ impl Link {
              route add {peer} dev {name} src {client} {route}\n\
              END"
         ))?;
-        Ok(Self { device, client, peer })
+        Ok(Self { device, name, client, peer })
     }
 
     /// The next packet from the kernel, or `None` at the deadline.

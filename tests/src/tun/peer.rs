@@ -105,6 +105,19 @@ impl Peer {
         Ok(Some((client.into(), peer)))
     }
 
+    /// The device between the two, in the client's namespace.
+    pub fn device(&self) -> &str {
+        &self.link.name
+    }
+
+    /// Ends the connection, for a client that nobody has any more.
+    ///
+    /// # Errors
+    /// When the device cannot be written to.
+    pub fn abort(&self) -> Result<()> {
+        self.send(TcpHeader { rst: true, ..self.header(SEQ + 1, 0, 0) }, &[])
+    }
+
     /// The client's next segment; `None` if none comes in time. Whatever else is on the device is passed over.
     ///
     /// # Errors

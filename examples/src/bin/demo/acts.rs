@@ -34,7 +34,7 @@ const fn act(outcome: Outcome, family: Family, said: &'static str) -> Act {
 
 use Family::{Mapped, V4, V6};
 
-pub(crate) static ACTS: [Act; 28] = [
+pub(crate) static ACTS: [Act; 33] = [
     act(Outcome::Rto, V4, "a segment is lost, and the timeout expires"),
     act(Outcome::Tlp, V6, "the last segment is lost, and a probe asks"),
     act(Outcome::Fast, Mapped, "one segment of many is lost"),
@@ -59,6 +59,11 @@ pub(crate) static ACTS: [Act; 28] = [
     act(Outcome::Denied(Refusal::Reject), V4, "an OUTPUT rule rejects it"),
     act(Outcome::XmitDrop(Discard::Qdisc), V6, "the qdisc is full"),
     act(Outcome::XmitDrop(Discard::Egress), Mapped, "a rule at the device's egress drops it"),
+    act(Outcome::SlowStart, V4, "the peer acknowledges after a timeout"),
+    act(Outcome::Resume, V6, "the queue that held it drains"),
+    act(Outcome::DuplicateAckInLoss, Mapped, "it is held, and a duplicate ACK comes"),
+    act(Outcome::MtuCutInLoss, V4, "too large, and a timeout was before"),
+    act(Outcome::OrphanZeroWindow, V6, "window and socket are both closed"),
     act(Outcome::TrimHeadNomem, V4, "no memory to trim what was acknowledged"),
     act(Outcome::UncloneNomem, V6, "no memory for data that somebody shares"),
     act(Outcome::PskbCopyNobufs, Mapped, "no memory to copy it"),

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Attempts that differ in why they are made, and in little else.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::local::TRICKLE;
+use super::peer::{connected, ends, send};
+use super::wire::{connected as wired, lose_everything, send as send_over};
+use super::{Outcome, Scenario, Sockets, Start};
+use crate::pair::LINK;
+use crate::tun::{Path, Peer};
+use crate::wait::{PATIENCE, wait_for};
+use crate::{Context, Counters, Error, Family, Netns, Pair, Result};
+
+/// The timer expires 210 ms after the data was sent.
+const QUICK: Path = Path { delay: Duration::from_millis(70), route: "" };
+
+/// Too large for two of them to be made one when they are sent again.
+const SEGMENT: usize = 1400;
+
+/// Until the timer has expired for the first segment, which is sent again.
+fn one_timeout(peer: &Peer) -> Result<()> {
+    let again = peer.receive(PATIENCE)?;
+    again.map(drop).ok_or_else(|| Error::new("the timer did not expire"))
+}
+
+/// The same by the kernel's own count, where nothing arrives.
+fn one_timeout_counted(ns: &Netns) -> Result<()> {
+    wait_for("a timeout", PATIENCE, || Ok((Counters::read(ns)?.timeouts > 0).then_some(())))
+}
+
+/// Three segments are out, and nothing is heard of them until the timer has expired. Then the peer has the first, and there is
+/// room for the others.
+pub(super) fn slow_start(pair: &Pair, family: Family) -> Result<Scenario> {
+    let start = Start::new(|scenario| {
+        let (client, peer) = ends(scenario)?;
+        let sent = send(client, &[SEGMENT; 3])?;
+        peer.receive_until(sent)?;
+        one_timeout(peer)?;
+        peer.acknowledge(SEGMENT as u32).send()?;
+        peer.acknowledge(sent).send()
+    });
+    connected(pair, family, Outcome::SlowStart, QUICK, start)
+}
+
+/// The same, but a router says in between that what was sent is too large: what is sent next may be so for either cause.
+pub(super) fn mtu_cut_in_loss(pair: &Pair, family: Family) -> Result<Scenario> {
+    let start = Start::new(|scenario| {
+        let (client, peer) = ends(scenario)?;
+        let sent = send(client, &[SEGMENT; 3])?;
+        let segments = peer.receive_until(sent)?;
+        one_timeout(peer)?;
+        peer.too_big(&segments[0], 1280)?;
+        peer.acknowledge(SEGMENT as u32).send()?;
+        peer.acknowledge(sent).send()
+    });
+    connected(pair, family, Outcome::MtuCutInLoss, QUICK, start)
+}
+
+/// The peer closes its window, and the client's process its socket: what is sent then is no probe, for there is nobody who
+/// would wait for an answer.
+pub(super) fn orphan_zero_window(pair: &Pair, family: Family) -> Result<Scenario> {
+    let start = Start::new(|scenario| {
+        let (client, peer) = ends(scenario)?;
+        peer.receive_until(send(client, &[100; 2])?)?;
+        peer.acknowledge(100).window(0).send()?;
+        let client = match &mut scenario.sockets {
+            Sockets::Tun { client, .. } => client.take(),
+            _ => None,
+        };
+        let client = client.ok_or_else(|| Error::new("the scenario has no peer"))?;
+        // Closed without a reset.
+        SockRef::from(&client).set_linger(None).context("cannot set SO_LINGER")?;
+        Ok(())
+    });
+    connected(pair, family, Outcome::OrphanZeroWindow, QUICK, start)
+}
+
+/// The first copy waits in the client's queue when the timer expires, and then an acknowledgement comes that says nothing new.
+/// The state of the socket is then as if the queue had drained.
+pub(super) fn duplicate_ack_in_loss(pair: &Pair, family: Family) -> Result<Scenario> {
+    let ns = pair.client().clone();
+    let start = Start::new(move |scenario| {
+        let (client, peer) = ends(scenario)?;
+        // This takes what the queue lets through at once.
+        let first = send(client, &[SEGMENT])?;
+        peer.receive_until(first)?;
+        peer.acknowledge(first).send()?;
+        send(client, &[SEGMENT])?;
+        one_timeout_counted(&ns)?;
+        peer.acknowledge(first).send()
+    });
+    let scenario = connected(pair, family, Outcome::DuplicateAckInLoss, QUICK, start)?;
+    let (_, peer) = ends(&scenario)?;
+    // It goes with the device.
+    pair.client().sh(&format!("tc qdisc add dev {} root {TRICKLE} limit 20000", peer.device()))?;
+    Ok(scenario)
+}
+
+/// Bytes a second, and how many of them at once.
+const DRAIN: &str = "tbf rate 16kbit burst 1600 limit 20000";
+
+/// Of a datagram that waits before the segment.
+const FILLER: usize = 1000;
+
+/// The first copy waits behind others' packets in the client's queue when the timer expires, half a second after it was sent.
+/// After nearly a second it leaves, and is lost. The timer would expire again after one and a half.
+pub(super) fn resume(pair: &Pair, family: Family) -> Result<Scenario> {
+    pair.set_rto_min(family, "rto_min 500ms")?;
+    let (ns, server) = (pair.client().clone(), pair.server_addr(family));
+    let start = Start::new(move |scenario| {
+        let local = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let others = ns.run(|| UdpSocket::bind(local)).context("cannot make a socket")?;
+        for _ in 0..3 {
+            // To nobody.
+            others.send_to(&[0; FILLER], (server, 9)).context("cannot send")?;
+        }
+        send_over(scenario, &[100])
+    });
+    let mut scenario = wired(pair, family, Outcome::Resume, start)?;
+    lose_everything(&mut scenario, pair)?;
+    pair.client().sh(&format!("tc qdisc add dev {LINK} root {DRAIN}"))?;
+    let ns = pair.client().clone();
+    scenario
+        .faults
+        .push(crate::Fault::new(DRAIN, move || ns.command("tc", &["qdisc", "del", "dev", LINK, "root"]).map(drop)));
+    Ok(scenario)
+}
