@@ -58,8 +58,9 @@ static __always_inline __u8 kind_of_timeout(const struct attempt *a)
 	/* tcp_retransmit_timer() enters Loss first. */
 	if (a->ca_state != TCP_CA_Loss)
 		return RETRANS_KIND_UNKNOWN;
-	/* Its own test, but for states that have no data out. */
-	if (!LOAD(tp, snd_wnd) && !(LOAD(a->sk, __sk_common.skc_flags) & (1 << SOCK_DEAD)))
+	/* Its own test. */
+	if (!LOAD(tp, snd_wnd) && a->state != TCP_SYN_RECV &&
+	    !(LOAD(a->sk, __sk_common.skc_flags) & (1 << SOCK_DEAD)))
 		return RETRANS_KIND_ZERO_WINDOW_PROBE;
 	/* It counts its timeouts, other than such probes, before it sends. */
 	return LOAD(icsk, icsk_retransmits) ? RETRANS_KIND_RTO : RETRANS_KIND_UNKNOWN;

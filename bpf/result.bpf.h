@@ -10,6 +10,21 @@
 #ifndef RETRANS_RESULT_BPF_H
 #define RETRANS_RESULT_BPF_H
 
+/*
+ * Until v5.13 (ac3959fd0dcc) an attempt is put off with -EAGAIN, first of all, while too much of
+ * the socket's sits in this host. Nothing says whether the running kernel does so: where its
+ * condition is met, -EAGAIN proves nothing else.
+ */
+static __always_inline bool is_backlogged(const struct attempt *a)
+{
+	const struct sock *sk = a->sk;
+	__u32 queued = LOAD(sk, sk_wmem_queued);
+	__u32 limit = queued + (queued >> 2);
+	__u32 sndbuf = LOAD(sk, sk_sndbuf);
+
+	return (__u32)LOAD(sk, sk_wmem_alloc.refs.counter) > (limit < sndbuf ? limit : sndbuf);
+}
+
 static __always_inline __u32 result_of(const struct attempt *a)
 {
 	const struct tcp_sock *tp = a->tp;
@@ -32,11 +47,9 @@ static __always_inline __u32 result_of(const struct attempt *a)
 		 */
 		return LOAD(a->sk, sk_dst_cache) ? TCP_RETRANS_ERR_DEFAULT : TCP_RETRANS_ROUTE_FAIL;
 	case -EAGAIN:
-		/*
-		 * The kernel's own condition: nothing fits the window, and not the head segment.
-		 * 5.10 also says -EAGAIN of a backlog that is too large (sk_wmem_alloc).
-		 */
-		if ((__s32)(snd_una + LOAD(tp, snd_wnd) - a->seq) <= 0 && a->seq != snd_una)
+		/* The kernel's own condition: nothing fits the window, and not the head segment. */
+		if ((__s32)(snd_una + LOAD(tp, snd_wnd) - a->seq) <= 0 && a->seq != snd_una &&
+		    !is_backlogged(a))
 			return TCP_RETRANS_RCV_ZERO_WINDOW;
 		return TCP_RETRANS_ERR_DEFAULT;
 	case -EINVAL:

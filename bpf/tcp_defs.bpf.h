@@ -8,6 +8,7 @@
 
 /* include/net/tcp_states.h */
 #define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
 
 /* include/uapi/linux/tcp.h, enum tcp_ca_state */
 #define TCP_CA_CWR	2

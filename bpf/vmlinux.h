@@ -85,6 +85,14 @@ typedef struct {
 	s64 counter;
 } atomic64_t;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct refcount_struct {
+	atomic_t refs;
+} refcount_t;
+
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
@@ -122,6 +130,8 @@ typedef struct {
 
 struct sock {
 	struct sock_common __sk_common;
+	refcount_t sk_wmem_alloc;
+	int sk_sndbuf;
 	struct dst_entry *sk_dst_cache;
 	int sk_wmem_queued;
 	int sk_err_soft;

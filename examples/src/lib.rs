@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use retrans_sdk::{Stats, Stream};
+use retrans_sdk::{RetransKind, Stats, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -47,12 +47,17 @@ pub fn say_ready(stream: &Stream) {
     ));
 }
 
-/// Says on stderr what became of every attempt: one line of counters, and one for each result and kind that was seen, filter
-/// or not.
+/// Says on stderr what became of every attempt: one line of counters, one for each result and kind that was seen, filter or
+/// not, and one for each of these kinds with how many failed, if that can be seen.
 pub fn say_stats(stats: &Stats) {
     say(format_args!("stats {stats}"));
     for count in &stats.counts {
         say(format_args!("seen {count}"));
+    }
+    for kind in RetransKind::ALL.iter().map(|entry| entry.variant) {
+        if stats.counts.iter().any(|count| count.kind == kind) {
+            say(format_args!("failed {} failures={}", kind.key_val(), stats.failures_of(kind)));
+        }
     }
 }
 

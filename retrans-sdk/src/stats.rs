@@ -97,6 +97,16 @@ pub struct Count {
 }
 
 impl Stats {
+    /// Attempts of one kind that failed, of all that were seen, before the filter.
+    /// [`Synack`](RetransKind::Synack) is [`Failures::Unobservable`] on every kernel, whatever the source: its tracepoint fires for
+    /// successes only. What is not observed cannot be named: an attempt that no program saw is of no kind.
+    #[must_use]
+    pub fn failures_of(&self, kind: RetransKind) -> Failures {
+        let observed = kind != RetransKind::Synack && self.failures != Failures::Unobservable;
+        let of_kind: Vec<_> = self.counts.iter().filter(|count| count.kind == kind).copied().collect();
+        Failures::of(&of_kind, observed)
+    }
+
     /// Records that were submitted and are neither rejected nor dropped nor delivered yet.
     #[must_use]
     pub const fn waiting(&self) -> u64 {
@@ -143,5 +153,27 @@ impl fmt::Display for Count {
             None => write!(f, "{}", KeyVal { key: RetransResult::KEY, value: '-' })?,
         }
         write!(f, " {} attempts={} segs={}", self.kind.key_val(), self.attempts, self.segs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_by_kind_where_they_can_be_seen() {
+        let count = |result, kind, attempts| Count { result: Some(result), kind, attempts, segs: attempts };
+        let counts = vec![
+            count(RetransResult::Success, RetransKind::Rto, 5),
+            count(RetransResult::Denied, RetransKind::Rto, 2),
+            count(RetransResult::RouteFail, RetransKind::Rto, 1),
+            count(RetransResult::Success, RetransKind::Synack, 4),
+        ];
+        let stats = Stats { failures: Failures::of(&counts, true), counts, ..Stats::default() };
+        assert_eq!(stats.failures_of(RetransKind::Rto), Failures::Observed(3));
+        assert_eq!(stats.failures_of(RetransKind::Tlp), Failures::Observed(0));
+        assert_eq!(stats.failures_of(RetransKind::Synack), Failures::Unobservable);
+        let blind = Stats { failures: Failures::Unobservable, ..stats };
+        assert_eq!(blind.failures_of(RetransKind::Rto), Failures::Unobservable);
     }
 }

@@ -22,6 +22,7 @@ pub struct Lacks {
     enumerator: Option<&'static str>,
     /// Takes a second and more to find out.
     resumption: OnceLock<Option<&'static str>>,
+    backlog_check: OnceLock<Option<&'static str>>,
 }
 
 impl Lacks {
@@ -43,6 +44,7 @@ impl Lacks {
             injection: lacking("no fault injection", injection::attach()),
             enumerator: (!Proposal::of_running_kernel().has(CANCELED)).then_some("no such enumerator"),
             resumption: OnceLock::new(),
+            backlog_check: OnceLock::new(),
         }
     }
 
@@ -53,6 +55,7 @@ impl Lacks {
             Outcome::RcvZeroWindow(WindowFault::Peer) => self.tun,
             Outcome::SlowStart | Outcome::MtuCutInLoss | Outcome::OrphanZeroWindow => self.tun,
             Outcome::DuplicateAckInLoss => self.tun.or(self.tbf),
+            Outcome::Backlog => self.tbf.or_else(|| *self.backlog_check.get_or_init(backlog_check)),
             Outcome::Resume => self.tbf.or_else(|| *self.resumption.get_or_init(resumption)),
             Outcome::InHostQueue(Hold::Neighbour) => self.neighbours,
             Outcome::InHostQueue(Hold::Qdisc) | Outcome::XmitDrop(Discard::Qdisc) => self.tbf,
@@ -83,6 +86,24 @@ fn resumption() -> Option<&'static str> {
         Ok(true) => None,
         Ok(false) => Some("no resumption"),
         Err(error) => lacking("no resumption", Err(error)),
+    }
+}
+
+/// Whether an attempt is put off for what waits in this host, before it is looked whether its own copy does, which is counted.
+fn backlog_check() -> Option<&'static str> {
+    let tried = || -> Result<bool> {
+        let pair = Pair::new()?;
+        let before = Counters::read(pair.client())?;
+        let scenario = Scenario::run(&pair, Family::V4, Outcome::Backlog)?;
+        let rose = || Ok(Counters::read(pair.client())? - before);
+        let rose = wait_for("a timeout", PATIENCE, || Ok(Some(rose()?).filter(|rose| rose.timeouts > 0)))?;
+        scenario.finish()?;
+        Ok(rose.spurious_rtx_host_queues == 0)
+    };
+    match tried() {
+        Ok(true) => None,
+        Ok(false) => Some("no backlog check"),
+        Err(error) => lacking("no backlog check", Err(error)),
     }
 }
 

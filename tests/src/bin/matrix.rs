@@ -160,6 +160,7 @@ fn matrix(series: &[String], keep: bool, build: bool) -> Result<bool> {
         say!("\n{}", table(&passed.iter().map(|(log, _)| log.clone()).collect::<Vec<_>>()));
     }
     if keep {
+        fs::create_dir_all(logs_of_tree()).context("cannot make a place for the logs")?;
         for (log, text) in &passed {
             write(&logs_of_tree().join(format!("{}.log", log.series)), text)?;
         }

@@ -142,6 +142,19 @@ pub(super) fn in_host_queue(pair: &Pair, family: Family, hold: Hold) -> Result<S
     }
 }
 
+/// The first segment leaves and is acknowledged, the next ones wait: more than the socket may have there, once its buffer is
+/// made as small as can be.
+pub(super) fn backlog(pair: &Pair, family: Family) -> Result<Scenario> {
+    let start = Start::new(|scenario| {
+        send(scenario, &[SEGMENT; 6])?;
+        let conn = scenario.conn().ok_or_else(|| Error::new("the scenario has no connection"))?;
+        SockRef::from(conn.client()).set_send_buffer_size(1).context("cannot set SO_SNDBUF")
+    });
+    let mut scenario = connected(pair, family, Outcome::Backlog, start)?;
+    scenario.faults.push(slow_queue(pair.client(), 20_000)?);
+    Ok(scenario)
+}
+
 pub(super) fn xmit_drop(pair: &Pair, family: Family, discard: Discard) -> Result<Scenario> {
     let outcome = Outcome::XmitDrop(discard);
     match discard {

@@ -117,6 +117,7 @@ impl Scenario {
             Outcome::DuplicateAckInLoss => kinds::duplicate_ack_in_loss(pair, family),
             Outcome::MtuCutInLoss => kinds::mtu_cut_in_loss(pair, family),
             Outcome::OrphanZeroWindow => kinds::orphan_zero_window(pair, family),
+            Outcome::Backlog => local::backlog(pair, family),
             Outcome::TrimHeadNomem => injected::trim_head_nomem(pair, family),
             Outcome::UncloneNomem => injected::unclone_nomem(pair, family),
             Outcome::PskbCopyNobufs => injected::on_timeout(pair, family, outcome, Injected::NoCopy),

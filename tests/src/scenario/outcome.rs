@@ -53,6 +53,8 @@ pub enum Outcome {
     MtuCutInLoss,
     /// The peer closes its window, the process its socket, and the timer expires.
     OrphanZeroWindow,
+    /// Too much of the socket's waits in this host: an attempt is put off, on kernels that look (before Linux 5.13).
+    Backlog,
     /// There is no memory to trim what was acknowledged of a segment. Takes [`injection`](crate::injection), as what follows.
     TrimHeadNomem,
     /// There is no memory for a head of the segment's own, for somebody still has a copy.
@@ -146,7 +148,12 @@ impl Expected {
         } else {
             self.by_errno(attachment)
         };
-        Self { result, ..self }
+        // It is known by the attempt that failed before.
+        let kind = match self.kind {
+            RetransKind::Resume if !attachment.observes_failures() => RetransKind::Unproven,
+            kind => kind,
+        };
+        Self { result, kind, ..self }
     }
 
     /// What the errno and the socket prove.
@@ -172,7 +179,7 @@ impl Expected {
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Rto,
         Self::Tlp,
         Self::Fast,
@@ -202,12 +209,18 @@ impl Outcome {
         Self::DuplicateAckInLoss,
         Self::MtuCutInLoss,
         Self::OrphanZeroWindow,
+        Self::Backlog,
         Self::TrimHeadNomem,
         Self::UncloneNomem,
         Self::PskbCopyNobufs,
         Self::EndSeqError,
         Self::Canceled,
     ];
+
+    /// Whether any kernel can do it, given the modules: it is neither injected nor of old kernels alone.
+    pub fn is_common(self) -> bool {
+        !self.is_injected() && self != Self::Backlog
+    }
 
     /// Whether no traffic brings it about, but only a fault inside the kernel: [`injection`](crate::injection).
     pub fn is_injected(self) -> bool {
@@ -230,6 +243,7 @@ impl Outcome {
                 | Self::XmitDrop(Discard::Qdisc)
                 | Self::Resume
                 | Self::DuplicateAckInLoss
+                | Self::Backlog
         )
     }
 
@@ -308,6 +322,7 @@ impl Outcome {
             }
             Self::Denied(_) => failure(RetransResult::Denied, -1),
             Self::XmitDrop(_) => failure(RetransResult::XmitDrop, 1),
+            Self::Backlog => failure(RetransResult::ErrDefault, -11),
             Self::TrimHeadNomem => failure(RetransResult::TrimHeadNomem, -12),
             // As with a cut of the MTU, which comes first.
             Self::UncloneNomem if index < 2 => Self::MtuCut.expected(index),
@@ -371,6 +386,7 @@ impl fmt::Display for Outcome {
             Self::DuplicateAckInLoss => "duplicate_ack_in_loss",
             Self::MtuCutInLoss => "mtu_cut_in_loss",
             Self::OrphanZeroWindow => "orphan_zero_window",
+            Self::Backlog => "backlog",
             Self::TrimHeadNomem => "trim_head_nomem",
             Self::UncloneNomem => "unclone_nomem",
             Self::PskbCopyNobufs => "pskb_copy_nobufs",
