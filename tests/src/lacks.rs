@@ -73,37 +73,36 @@ impl Lacks {
 /// Whether a queue that drains has the kernel go on with what it held (since f4dae54e486d, v5.13), by its own counters: after
 /// the first timeout, and before a second.
 fn resumption() -> Option<&'static str> {
-    let tried = || -> Result<bool> {
-        let pair = Pair::new()?;
-        let before = Counters::read(pair.client())?;
-        let scenario = Scenario::run(&pair, Family::V4, Outcome::Resume)?;
-        let rose = || Ok(Counters::read(pair.client())? - before);
-        let sent = wait_for("a retransmission", PATIENCE, || Ok(Some(rose()?).filter(|rose| rose.retrans_segs > 0)))?;
-        scenario.finish()?;
-        Ok(sent.timeouts == 1)
-    };
-    match tried() {
-        Ok(true) => None,
-        Ok(false) => Some("no resumption"),
-        Err(error) => lacking("no resumption", Err(error)),
-    }
+    by_counters("no resumption", Outcome::Resume, |rose| rose.retrans_segs > 0, |rose| rose.timeouts == 1)
 }
 
 /// Whether an attempt is put off for what waits in this host, before it is looked whether its own copy does, which is counted.
 fn backlog_check() -> Option<&'static str> {
+    // A timeout is counted before its attempt is made: with the second, the first has been.
+    let over = |rose: Counters| rose.timeouts > 1;
+    by_counters("no backlog check", Outcome::Backlog, over, |rose| rose.spurious_rtx_host_queues == 0)
+}
+
+/// Brings the outcome about until it is `over`, and has the counters tell whether it is what it should be.
+fn by_counters(
+    what: &'static str,
+    outcome: Outcome,
+    over: impl Fn(Counters) -> bool,
+    is_it: impl Fn(Counters) -> bool,
+) -> Option<&'static str> {
     let tried = || -> Result<bool> {
         let pair = Pair::new()?;
         let before = Counters::read(pair.client())?;
-        let scenario = Scenario::run(&pair, Family::V4, Outcome::Backlog)?;
-        let rose = || Ok(Counters::read(pair.client())? - before);
-        let rose = wait_for("a timeout", PATIENCE, || Ok(Some(rose()?).filter(|rose| rose.timeouts > 0)))?;
+        let scenario = Scenario::run(&pair, Family::V4, outcome)?;
+        let rose = || Ok(Some(Counters::read(pair.client())? - before).filter(|rose| over(*rose)));
+        let rose = wait_for("what a kernel is told by", PATIENCE, rose)?;
         scenario.finish()?;
-        Ok(rose.spurious_rtx_host_queues == 0)
+        Ok(is_it(rose))
     };
     match tried() {
         Ok(true) => None,
-        Ok(false) => Some("no backlog check"),
-        Err(error) => lacking("no backlog check", Err(error)),
+        Ok(false) => Some(what),
+        Err(error) => lacking(what, Err(error)),
     }
 }
 
