@@ -30,6 +30,9 @@ struct attempt {
 	__s32 err;
 	bool has_err;
 	enum site site;
+	/* Whether the entry was seen, and what is_backlogged() said there. */
+	bool entered;
+	bool was_backlogged;
 	__u32 result;
 	__u8 kind;
 	__u8 state;

@@ -6,9 +6,10 @@
 static __always_inline int fentry(const struct sock *sk, bool outer)
 {
 	const struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+	const struct attempt a = {.sk = sk, .probing = false};
 
 	if (tp)
-		begin(sk, tp->total_retrans, outer);
+		begin(sk, tp->total_retrans, is_backlogged(&a), outer);
 	return 0;
 }
 

@@ -29,12 +29,13 @@ static __always_inline int kprobe(struct pt_regs *ctx, bool outer)
 	    .skb = (const void *)PT_REGS_PARM2(ctx),
 	};
 	const struct tcp_sock *tp = (const void *)arguments.sk;
+	const struct attempt a = {.sk = arguments.sk, .probing = true};
 	__u64 key = PT_REGS_SP(ctx);
 
 	/* What cannot be found again at the return is not begun. */
 	if (bpf_map_update_elem(&entered, &key, &arguments, 0))
 		return 0;
-	begin(arguments.sk, BPF_CORE_READ(tp, total_retrans), outer);
+	begin(arguments.sk, BPF_CORE_READ(tp, total_retrans), is_backlogged(&a), outer);
 	return 0;
 }
 

@@ -13,7 +13,8 @@
 /*
  * Until v5.13 (ac3959fd0dcc) an attempt is put off with -EAGAIN, first of all, while too much of
  * the socket's sits in this host. Nothing says whether the running kernel does so: where its
- * condition is met, -EAGAIN proves nothing else.
+ * condition is met, -EAGAIN proves nothing else. What is in this host may leave it meanwhile: at
+ * the entry it is as much as at the check, or more, and at the exit perhaps less.
  */
 static __always_inline bool is_backlogged(const struct attempt *a)
 {
@@ -49,7 +50,7 @@ static __always_inline __u32 result_of(const struct attempt *a)
 	case -EAGAIN:
 		/* The kernel's own condition: nothing fits the window, and not the head segment. */
 		if ((__s32)(snd_una + LOAD(tp, snd_wnd) - a->seq) <= 0 && a->seq != snd_una &&
-		    !is_backlogged(a))
+		    !(a->entered ? a->was_backlogged : is_backlogged(a)))
 			return TCP_RETRANS_RCV_ZERO_WINDOW;
 		return TCP_RETRANS_ERR_DEFAULT;
 	case -EINVAL:

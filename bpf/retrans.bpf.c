@@ -136,6 +136,8 @@ static __always_inline int returned(struct attempt *a, bool outer)
 	if (!u)
 		return 0;
 	if (!outer || !u->told) {
+		a->entered = true;
+		a->was_backlogged = u->backlogged;
 		if (a->tp && a->err == -ENOMEM)
 			a->site = site_of(a, u);
 		if (outer && !a->err) {

@@ -24,6 +24,7 @@ bool fragment_seen = false;
 struct underway {
 	/* As it was in the beginning: it rises when the transmit step is reached. */
 	__u32 total_retrans;
+	bool backlogged;
 	/* What the tracepoint gave, where that is an enum, as the Rust table has it. */
 	__u32 result;
 	bool has_result;
@@ -61,9 +62,11 @@ static __always_inline void forget(const struct sock *sk)
 	bpf_map_delete_elem(&underway, &key);
 }
 
-static __always_inline void begin(const struct sock *sk, __u32 total_retrans, bool outer)
+static __always_inline void begin(const struct sock *sk, __u32 total_retrans, bool backlogged,
+				  bool outer)
 {
-	struct underway fresh = {.total_retrans = total_retrans, .outer = outer};
+	struct underway fresh = {
+	    .total_retrans = total_retrans, .backlogged = backlogged, .outer = outer};
 	struct underway *u = outer ? 0 : underway_of(sk);
 	__u64 key = (__u64)sk;
 
@@ -72,6 +75,7 @@ static __always_inline void begin(const struct sock *sk, __u32 total_retrans, bo
 		/* Nothing is known yet, unless it was left by an earlier one. */
 		u->site = SITE_UNKNOWN;
 		u->has_result = false;
+		u->backlogged = backlogged;
 		return;
 	}
 	bpf_map_update_elem(&underway, &key, &fresh, 0);
