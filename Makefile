@@ -28,7 +28,7 @@ help:
 	@echo "make test          every test, the live ones with sudo"
 	@echo "make soak          every outcome 50 times (RUNS=…) with all CPUs busy; as root"
 	@echo "make recording     makes anew what the demo replays without root"
-	@echo "make matrix        the lab and the demo on a row of kernels under emulation (KERNELS=… for some; KEEP=1 for the README)"
+	@echo "make matrix        the lab, the live tests and the demo on a row of kernels under emulation (KERNELS=… for some; KEEP=1 for the README)"
 	@echo "make matrix-check  the README's table against the logs it is made of"
 	@echo "make fresh-machines  the README's commands on bare systems (SUITES=…)"
 	@echo "make lint          formatting, clippy, documentation, warnings denied"
@@ -113,7 +113,6 @@ MATRIX := cargo run --locked --release --quiet --package retrans-tests --bin mat
 .PHONY: matrix
 matrix: deps
 	@$(call install,$(MATRIX_PACKAGES) $(KERNEL_PACKAGES))
-	cargo build --locked --release --package retrans-tests --package retrans-examples --bin matrix_guest --bin demo
 	$(MATRIX) $(if $(KEEP),--keep) $(if $(CACHED),--cached) $(KERNELS)
 
 .PHONY: matrix-check

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,7 +27,31 @@ pub fn run(command: Command) -> Result<String> {
 ///
 /// # Errors
 /// As there.
-pub fn run_within(limit: Duration, mut command: Command) -> Result<String> {
+pub fn run_within(limit: Duration, command: Command) -> Result<String> {
+    let line = describe(&command);
+    let Ended { status, stdout, stderr } = end_of(limit, command)?;
+    if !status.success() {
+        return Err(Error::new(format!("`{line}` failed ({status}): {}", stderr.trim())));
+    }
+    Ok(stdout)
+}
+
+/// What a program left.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+/// Runs `command` to its end, be it a failure.
+///
+/// # Errors
+/// When it cannot be started or takes longer than `limit`; the error holds the command line and what it wrote.
+pub fn end_of(limit: Duration, mut command: Command) -> Result<Ended> {
     let line = describe(&command);
     // Files in memory rather than pipes: a program can fill them without anyone reading, so nothing can deadlock.
     let (out, err) = (scratch()?, scratch()?);
@@ -45,12 +69,9 @@ pub fn run_within(limit: Duration, mut command: Command) -> Result<String> {
     }
     let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
     if !ended.with_context(|| format!("cannot wait for `{line}`"))? {
-        return Err(Error::new(format!("`{line}` did not end within {limit:?}: {}", contents(&err))));
+        return Err(Error::new(format!("`{line}` did not end within {limit:?}: {}{}", contents(&out), contents(&err))));
     }
-    if !status.success() {
-        return Err(Error::new(format!("`{line}` failed ({status}): {}", contents(&err).trim())));
-    }
-    Ok(contents(&out))
+    Ok(Ended { status, stdout: contents(&out), stderr: contents(&err) })
 }
 
 fn describe(command: &Command) -> String {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use crate::proposal::{CANCELED, Proposal};
 use crate::scenario::{Discard, Hold, WindowFault};
 use crate::wait::{PATIENCE, wait_for};
-use crate::{Context, Counters, Family, Netns, Outcome, Packets, Pair, Result, Scenario, injection};
+use crate::{Context, Counters, Error, Family, Netns, Outcome, Packets, Pair, Result, Scenario, injection};
 
 /// What this kernel cannot do, in the words of a cell; each found out by trying.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct Lacks {
     egress: Option<&'static str>,
     injection: Option<&'static str>,
     enumerator: Option<&'static str>,
+    loops: Option<&'static str>,
     /// Takes a second and more to find out.
     resumption: OnceLock<Option<&'static str>>,
     backlog_check: OnceLock<Option<&'static str>>,
@@ -43,9 +44,18 @@ impl Lacks {
             ),
             injection: lacking("no fault injection", injection::attach()),
             enumerator: (!Proposal::of_running_kernel().has(CANCELED)).then_some("no such enumerator"),
+            loops: lacking(
+                "no bpf_loop",
+                has_symbol("bpf_loop").and_then(|is| if is { Ok(()) } else { Err(Error::new("no such symbol")) }),
+            ),
             resumption: OnceLock::new(),
             backlog_check: OnceLock::new(),
         }
+    }
+
+    /// Whether it is the helper by which a BPF program loops over as much as it likes.
+    pub fn helper_for_loops(&self) -> Option<&'static str> {
+        self.loops
     }
 
     /// What is lacking of what this outcome takes.
@@ -81,6 +91,16 @@ fn backlog_check() -> Option<&'static str> {
     // A timeout is counted before its attempt is made: with the second, the first has been.
     let over = |rose: Counters| rose.timeouts > 1;
     by_counters("no backlog check", Outcome::Backlog, over, |rose| rose.spurious_rtx_host_queues == 0)
+}
+
+/// Whether the running kernel has this function, such as a helper for BPF programs.
+///
+/// # Errors
+/// When its symbols cannot be read.
+pub fn has_symbol(name: &str) -> Result<bool> {
+    let symbols = fs::read_to_string("/proc/kallsyms").context("cannot read the kernel's symbols")?;
+    let is_it = |line: &str| line.split(' ').nth(2).and_then(|rest| rest.split('\t').next()) == Some(name);
+    Ok(symbols.lines().any(is_it))
 }
 
 /// Brings the outcome about until it is `over`, and has the counters tell whether it is what it should be.

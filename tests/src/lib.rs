@@ -24,7 +24,8 @@
 //! takes links, rules and qdiscs down with them, and every socket is closed with a reset, so that no FIN is left
 //! behind to be retransmitted. A trace instance, which the kernel would keep, has a process that removes it.
 //!
-//! Needs root, /dev/net/tun, and the programs `ip`, `tc` and `nft`; [`privilege::check`] says what is missing.
+//! Needs root, and the programs `ip`, `tc` and `nft`; [`privilege::check`] says what is missing. What a kernel lacks for an outcome,
+//! such as /dev/net/tun, [`Lacks`] finds out.
 
 pub mod cgroup;
 pub mod command;
@@ -56,7 +57,7 @@ mod tracefs;
 
 pub use error::{Context, Error, Result};
 pub use fault::Fault;
-pub use lacks::Lacks;
+pub use lacks::{Lacks, has_symbol};
 pub use netns::Netns;
 pub use nft::Packets;
 pub use pair::Pair;
@@ -64,5 +65,5 @@ pub use scenario::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, Scenar
 pub use snmp::Counters;
 pub use tcp::{Conn, Endpoint, Family};
 pub use tether::Tether;
-pub use trace::{TraceEvent, TraceInstance, Tracepoint};
+pub use trace::{PrintedFailures, TraceEvent, TraceInstance, Tracepoint};
 pub use trial::Trial;

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::{Context, Fault, Result, command};
@@ -74,6 +75,18 @@ impl Netns {
     /// When there is none.
     pub(crate) fn link_index(&self, link: &str) -> Result<u32> {
         self.try_run(|| nix::net::if_::if_nametoindex(link))?.with_context(|| format!("no link {link}"))
+    }
+
+    /// Whether there is a link with this name.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub(crate) fn has_link(&self, link: &str) -> Result<bool> {
+        match self.try_run(|| nix::net::if_::if_nametoindex(link))? {
+            Ok(_) => Ok(true),
+            Err(Errno::ENODEV) => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot look for the link {link}")),
+        }
     }
 
     /// Runs a program inside and gives its standard output.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The stream under test: reading it until something was seen, and holding its counters to their equations.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -113,6 +114,21 @@ pub fn undisturbed<T>(mut run: impl FnMut(&mut TraceInstance) -> Result<T>) -> R
         }
     }
     unreachable!("the last run is the last")
+}
+
+/// Whether the kernel says of a program how often it skipped it (Linux 5.12), by what it says of those that this process has open.
+///
+/// # Errors
+/// When it has none open.
+pub fn tells_missed() -> Result<bool> {
+    let open = fs::read_dir("/proc/self/fd").context("cannot read /proc/self/fd")?;
+    let is_program =
+        |path: &std::path::PathBuf| fs::read_link(path).is_ok_and(|target| target.as_os_str() == "anon_inode:bpf-prog");
+    let program = open.flatten().map(|entry| entry.path()).find(is_program);
+    let program = program.ok_or_else(|| Error::new("no program is open"))?;
+    let info = program.to_string_lossy().replacen("/fd/", "/fdinfo/", 1);
+    let info = fs::read_to_string(&info).with_context(|| format!("cannot read {info}"))?;
+    Ok(info.lines().any(|line| line.starts_with("recursion_misses:")))
 }
 
 /// Both equations, exactly, with nothing under way.

@@ -3,7 +3,6 @@
 
 use std::env;
 use std::fs;
-use std::path::Path;
 
 use crate::{Context, Error, Netns, Result};
 
@@ -26,9 +25,6 @@ pub fn check() -> Result<()> {
     let absent: Vec<_> = PROGRAMS.into_iter().filter(|p| !is_in_path(p)).collect();
     if !absent.is_empty() {
         return Err(Error::new(format!("the lab needs these programs, not found in PATH: {}", absent.join(", "))));
-    }
-    if !Path::new("/dev/net/tun").exists() {
-        return Err(Error::new("the lab needs /dev/net/tun, and there is none"));
     }
     // Capabilities are not all: a container's system call filter may say no.
     // So may a /proc/sys that is read-only.

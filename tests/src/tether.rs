@@ -2,7 +2,7 @@
 //! Telling that a network namespace is no more.
 
 use crate::wait::{PATIENCE, wait_for};
-use crate::{Error, Netns, Result};
+use crate::{Netns, Result};
 
 const LINK: &str = "tether";
 
@@ -37,12 +37,7 @@ impl Tether {
     /// # Errors
     /// When that cannot be found out.
     pub fn is_tied(&self) -> Result<bool> {
-        // A list, for an error of looking the name up would be taken for its absence.
-        let links = self.ns.command("ip", &["-o", "link"])?;
-        if !links.contains(" lo:") {
-            return Err(Error::new(format!("no list of links: {links}")));
-        }
-        Ok(links.contains(&format!(" {LINK}@")))
+        self.ns.has_link(LINK)
     }
 
     /// Returns once the namespace is gone.

@@ -33,6 +33,17 @@ pub struct TraceInstance {
     partial: Vec<u8>,
 }
 
+/// What the kernel's text tells of attempts that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrintedFailures {
+    /// It has none of them, before Linux 6.17.
+    No,
+    /// Their `err`.
+    ByErrno,
+    /// Their result by a name, or a sentence, as in the proposal.
+    ByName,
+}
+
 impl TraceInstance {
     /// Makes one. Where tracefs is not mounted, a mount of our own serves, which nobody else sees.
     ///
@@ -58,14 +69,18 @@ impl TraceInstance {
         self.kept.path()
     }
 
-    /// Whether the format of retransmissions has such a field.
+    /// What the kernel's text tells of an attempt that failed.
     ///
     /// # Errors
     /// When the format cannot be read.
-    pub fn prints(&self, field: &str) -> Result<bool> {
+    pub fn prints_failures(&self) -> Result<PrintedFailures> {
         let path = self.kept.path().join(format!("events/tcp/{}/format", Tracepoint::RetransmitSkb));
         let format = fs::read_to_string(&path).with_context(|| format!("cannot read {path:?}"))?;
-        Ok(format.contains(field))
+        Ok(match () {
+            () if format.contains("int err;") => PrintedFailures::ByErrno,
+            () if format.contains("enum tcp_retransmit_") => PrintedFailures::ByName,
+            () => PrintedFailures::No,
+        })
     }
 
     /// The events that came since the last call, at once.

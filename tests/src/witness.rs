@@ -11,7 +11,7 @@ use retrans_sdk::{AttachSource, Event, RetransKind, RetransResult, Stream};
 
 use crate::observe::{ends, reaches_transmit};
 use crate::proposal::{agrees, agrees_by_errno, meaning};
-use crate::{Counters, Error, Result, TraceEvent, TraceInstance, Tracepoint};
+use crate::{Counters, Error, PrintedFailures, Result, TraceEvent, TraceInstance, Tracepoint};
 
 type Connection = (SocketAddr, SocketAddr);
 
@@ -34,11 +34,14 @@ impl Failures {
     /// # Errors
     /// When the text's format cannot be read.
     pub fn told_by(stream: &Stream, trace: &TraceInstance) -> Result<Self> {
-        let by_errno = trace.prints("int err;")?;
-        let by_name = trace.prints("enum tcp_retransmit_")?;
+        let printed = trace.prints_failures()?;
         let source = stream.source();
-        let named = source == AttachSource::TpEnum;
-        Ok(Self { streamed: source.observes_failures(), printed: by_errno || by_name, by_errno, named })
+        Ok(Self {
+            streamed: source.observes_failures(),
+            printed: printed != PrintedFailures::No,
+            by_errno: printed == PrintedFailures::ByErrno,
+            named: source == AttachSource::TpEnum,
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
 use retrans_sdk::{DEFAULT_RING_SIZE, ErrorKind, Event, Queue, StatsReader, StopHandle, Stream};
-use retrans_tests::observe::{concerns, drain, filter, open, settle, until};
+use retrans_tests::observe::{concerns, drain, filter, open, settle, tells_missed, until};
 use retrans_tests::wait::{PATIENCE, wait_for};
 use retrans_tests::{Context, Family, Outcome, Pair, Refusal, Result, Scenario, command, privilege};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -88,7 +88,8 @@ fn nothing_is_left_of_a_stream() -> Result<()> {
         let links = held.links();
         let programs = held.ids("anon_inode:bpf-prog", "prog_id");
         let maps = held.ids("anon_inode:bpf-map", "map_id");
-        assert_eq!((links.len(), programs.len()), (2, 2), "{held:?}");
+        // As many as the source takes, and at least the two tracepoints'.
+        assert!(links.len() == programs.len() && links.len() >= 2, "{held:?}");
         assert!(!maps.is_empty() && held.mappings.len() > before.mappings.len(), "{held:?}");
         assert!(links.is_subset(&all_links()), "{held:?}");
 
@@ -115,7 +116,7 @@ fn a_reader_keeps_the_counters_and_no_link() -> Result<()> {
     let links = Held::now()?.links();
     drop(stream);
     gone(&links)?;
-    assert!(reader.read().missed.is_some());
+    assert_eq!(reader.read().missed.is_some(), tells_missed()?);
     drop(reader);
     assert_eq!(Held::now()?, before);
     Ok(())
@@ -128,7 +129,6 @@ fn nothing_is_left_of_a_queue() -> Result<()> {
     let before = Held::now()?;
     let queue = open()?.into_queue(8).context("no queue")?;
     let links = Held::now()?.links();
-    assert_eq!(links.len(), 2);
     drop(queue);
     assert_eq!(Held::now()?, before);
     gone(&links)?;
@@ -234,45 +234,35 @@ fn open_within(resource: Resource, soft: u64, ring_size: u32) -> Result<Stream, 
 #[ignore = "live: needs root, run by make test"]
 fn without_descriptors_it_fails_and_leaves_nothing() -> Result<()> {
     const NAME: &str = "without_descriptors_it_fails_and_leaves_nothing";
-    if let Some(limit) = limit() {
-        // Twice: before libbpf has ever asked what the kernel can do, and after.
-        for when in ["first", "then"] {
-            let before = Held::now()?;
-            let opened = open_within(Resource::Nofile, limit, DEFAULT_RING_SIZE);
-            match opened {
-                Ok(stream) => {
-                    assert!(Held::now()?.links().len() >= 2);
-                    println!("{when}: opened");
-                    drop(stream);
-                }
-                Err(error) => {
-                    println!("{when}: {error:?}");
-                    let text = error.to_string();
-                    assert!(text.contains("Too many open files"), "{when}: {error:?}");
-                }
+    if limit().is_some() {
+        // Before libbpf has ever asked what the kernel can do, and after.
+        let enough = ["first", "then"].map(|when| {
+            for limit in 3..100 {
+                let before = Held::now().expect("what is held");
+                let opened = open_within(Resource::Nofile, limit, DEFAULT_RING_SIZE);
+                let Err(error) = opened else {
+                    assert!(Held::now().expect("what is held").links().len() >= 2, "{when}, {limit}");
+                    drop(opened);
+                    assert_eq!(Held::now().expect("what is held"), before, "{when}, {limit}");
+                    // A stream has eight at least.
+                    assert!(limit >= 3 + 8, "{when}: {limit}");
+                    return limit;
+                };
+                // Not libbpf's: it would take the want for something else, and remember it.
+                assert_eq!(error.kind(), ErrorKind::System, "{when}, {limit}: {error:?}");
+                assert!(error.to_string().contains("Too many open files"), "{when}, {limit}: {error:?}");
+                assert_eq!(Held::now().expect("what is held"), before, "{when}, {limit}");
             }
-            assert_eq!(Held::now()?, before, "{when}");
-            // Want of descriptors is over: nothing of it stays.
-            drop(open().with_context(|| format!("after a limit of {limit}, {when}"))?);
-            assert_eq!(Held::now()?, before, "{when}");
-        }
-        return Ok(());
+            panic!("{when}: so many descriptors, and it was not opened")
+        });
+        assert_eq!(enough[0], enough[1]);
+        // Want of descriptors is over: nothing of it stays.
+        return open().map(drop);
     }
 
     let _turn = turn();
     privilege::check()?;
-    let mut refused = 0;
-    for limit in 3.. {
-        let said = in_a_process(NAME, limit)?;
-        refused += u32::from(!said.contains("first: opened"));
-        if said.contains("first: opened") && said.contains("then: opened") {
-            break;
-        }
-        assert!(limit < 100, "so many descriptors, and it was not opened: {said}");
-    }
-    // There are as many at least in a stream.
-    assert!(refused >= 8, "{refused}");
-    Ok(())
+    in_a_process(NAME, 0).map(drop)
 }
 
 #[test]
@@ -375,7 +365,7 @@ fn an_open_stream_needs_no_capability() -> Result<()> {
         let mut events = until(&mut stream, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)))?;
         let stats = settle(&mut stream, &mut events)?;
         assert!(stats.seen > 0 && stats.delivered == events.len() as u64, "{stats}");
-        assert!(stats.missed.is_some(), "{stats}");
+        assert_eq!(stats.missed.is_some(), tells_missed()?, "{stats}");
         drop(stream);
         Ok(events)
     })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every outcome at once, held against two witnesses: the kernel's own text of the same tracepoints, and the counters of
-//! the namespaces.
+//! Every outcome that this kernel can bring about at once, held against two witnesses: the kernel's own text of the same
+//! tracepoints, and the counters of the namespaces.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use retrans_sdk::Event;
 use retrans_tests::observe::{concerns, open, settle, undisturbed, until};
 use retrans_tests::wait::PATIENCE;
 use retrans_tests::witness::{Failures, counters_agree, text_agrees};
-use retrans_tests::{Counters, Family, Netns, Outcome, Pair, Result, Scenario, Subject, TraceInstance};
+use retrans_tests::{Counters, Family, Lacks, Netns, Outcome, Pair, Result, Scenario, Subject, TraceInstance};
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
@@ -55,13 +55,14 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     std::thread::sleep(Duration::from_secs(1));
     lab.finish()?;
     let stats = settle(&mut stream, &mut events)?;
-    assert_eq!((stats.lost, stats.missed), (0, Some(0)), "the stream missed some: {stats}");
+    // Before Linux 5.12 the witnesses alone tell of what was missed.
+    assert_eq!((stats.lost, stats.missed.unwrap_or(0)), (0, 0), "the stream missed some: {stats}");
     events.retain(|event| lab.namespaces().any(|ns| event.netns == Some(ns.inode())));
     let counted = lab.counters()?.into_iter().zip(before).map(|(after, before)| after - before).collect();
     Ok(Seen { lab, subjects, events, counted, failures })
 }
 
-/// Every outcome that any kernel can bring about, in namespaces that nobody else uses.
+/// Every outcome that traffic brings about and that is possible here, in namespaces that nobody else uses.
 struct Lab {
     pairs: Vec<Pair>,
     scenarios: Vec<Scenario>,
@@ -71,7 +72,12 @@ impl Lab {
     fn new() -> Result<Self> {
         let shared = Pair::new()?;
         let mut lab = Self { pairs: vec![shared.clone()], scenarios: Vec::new() };
+        let lacks = Lacks::find();
         for (index, outcome) in Outcome::ALL.into_iter().filter(|outcome| outcome.is_common()).enumerate() {
+            // That it has every outcome is what `outcomes` is for.
+            if lacks.needed_by(outcome).is_some() {
+                continue;
+            }
             if outcome.wants_its_own_pair() {
                 let pair = Pair::new()?;
                 let family = Family::ALL[index % Family::ALL.len()];

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `watch --count 50` shows the same attempts as the kernel's own trace_pipe: field by field, in order per socket.
+//! `watch --count 50` shows the same attempts as the kernel's own trace_pipe: field by field, in order per socket. Before Linux
+//! 6.17 that has those which succeeded, and no `err`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use crate::running::{Watch, finish, prepare, socket_of, start, traffic};
 use retrans_sdk::{Event, RetransKind, RetransResult};
 use retrans_tests::observe::undisturbed;
-use retrans_tests::{Discard, Hold, Outcome, Refusal, RouteFault, TraceEvent, Tracepoint};
+use retrans_tests::{Discard, Hold, Outcome, PrintedFailures, Refusal, RouteFault, TraceEvent, Tracepoint};
 
 /// What both have of an attempt. The SYN-ACK tracepoint prints neither state nor err.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +81,7 @@ fn fifty_attempts_of_every_outcome_are_those_of_trace_pipe() {
 /// Runs a `watch` that ends after fifty attempts beside the kernel's own stream, and gives how many sockets of the
 /// traffic it has seen. The filter may name the traffic's namespaces.
 fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
-    let ((ended, ours), traced) = undisturbed(|_| {
+    let ((ended, ours, failures), traced) = undisturbed(|trace| {
         let mut traffic = prepare(&OUTCOMES);
         let namespaces: Vec<_> = traffic.iter().map(|(_, scenario)| scenario.subject().netns.to_string()).collect();
         let filter = filter(&namespaces);
@@ -94,7 +95,7 @@ fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
         let ours: Vec<Socket> = ours.collect();
         let ended = watch.end();
         finish(traffic);
-        Ok((ended, ours))
+        Ok((ended, ours, trace.prints_failures()?))
     })
     .expect("the kernel's own stream");
 
@@ -107,7 +108,14 @@ fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
         ended.stdout
     );
 
-    let seen = by_socket(&events, from_event);
+    let sockets: BTreeSet<Socket> = events.iter().map(|event| from_event(event).0).collect();
+    let printed = |event: &Event| failures != PrintedFailures::No || event.err == Some(0);
+    let printed: Vec<Event> = events.into_iter().filter(printed).collect();
+    let has_err = failures == PrintedFailures::ByErrno;
+    let seen = by_socket(&printed, |event| {
+        let (socket, Attempt { state, err }) = from_event(event);
+        (socket, Attempt { state, err: err.filter(|_| has_err) })
+    });
     let traced = by_socket(&traced, from_trace);
     for (socket, attempts) in &seen {
         let all = traced.get(socket).unwrap_or_else(|| panic!("{socket:?} is not in trace_pipe"));
@@ -119,7 +127,7 @@ fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
             assert!(all.windows(attempts.len()).any(|run| run == attempts), "{socket:?}: {attempts:?} in {all:?}");
         }
     }
-    ours.iter().filter(|socket| seen.contains_key(*socket)).count()
+    ours.iter().filter(|socket| sockets.contains(*socket)).count()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Boots each kernel of `tests/matrix/kernels` under emulation, runs the lab's trials and the demo in it, and prints a table of
-//! what came of it.
+//! Boots each kernel of `tests/matrix/kernels` under emulation, runs the lab's trials, the live tests and the demo in it, and prints
+//! a table of what came of it.
 
 use std::env;
 use std::fmt;
@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use retrans_tests::matrix::archive::Archive;
 use retrans_tests::matrix::boot::{Emulator, boot};
+use retrans_tests::matrix::built::Built;
 use retrans_tests::matrix::image::{Kernel, programs};
 use retrans_tests::matrix::kernels::{Pinned, Wanted};
 use retrans_tests::matrix::log::Log;
@@ -80,6 +81,9 @@ fn told(result: Result<()>) -> ExitCode {
 fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
+
+/// What the live tests read of the tree.
+const READ_BY_TESTS: [&str; 1] = ["examples/recordings/lab.kv"];
 
 fn logs_of_tree() -> PathBuf {
     tree().join("tests/matrix/logs")
@@ -179,6 +183,7 @@ struct Bench {
     cache: PathBuf,
     archive: Archive,
     emulator: Emulator,
+    built: Built,
     programs: Vec<u8>,
 }
 
@@ -187,10 +192,10 @@ impl Bench {
         let began = Instant::now();
         let archive = Archive::new(cache.join("apt"))?;
         let emulator = Emulator::fetch(&archive, cache, emulator)?;
-        let own = env::current_exe().context("no path to this program")?;
-        let programs = programs(&own.with_file_name("matrix_guest"), &[&own.with_file_name("demo")])?;
+        let built = Built::new(&tree(), &cache.join("programs"))?;
+        let programs = programs(&built, &READ_BY_TESTS.map(|file| tree().join(file)))?;
         say!("emulator and programs: {:.0} s", began.elapsed().as_secs_f64());
-        Ok(Self { cache: cache.to_owned(), archive, emulator, programs })
+        Ok(Self { cache: cache.to_owned(), archive, emulator, built, programs })
     }
 
     /// `None` if it is one of our own that is not to be built now, which is said.
@@ -212,7 +217,7 @@ impl Bench {
         Ok(Some(kernel))
     }
 
-    /// Boots it, and once more if nothing but a trial or the demo was not as it should be: a kernel that is emulated may be late by
+    /// Boots it, and once more if nothing but a trial, a test or the demo was not as it should be: a kernel that is emulated may be late by
     /// seconds. What was wrong the first time is told all the same. What the kernel itself complains of is final.
     fn row(&self, pinned: &Pinned, kernel: &Kernel) -> Row {
         let began = Instant::now();
@@ -239,6 +244,9 @@ impl Bench {
                     expect_warning(log.has(Outcome::EndSeqError), &mut complaints);
                 }
                 let mut faults: Vec<_> = log.iter().flat_map(Log::faults).collect();
+                let tests: Vec<_> = self.built.tests.iter().map(|(name, _)| name.as_str()).collect();
+                let other = log.as_ref().and_then(|log| log.differs_from(&tests));
+                complaints.extend(other.map(|test| format!("{test} is in the tree or in the log alone")));
                 // Without one this is the first boot of the series.
                 let kept = fs::read_to_string(logs_of_tree().join(format!("{}.log", pinned.series)));
                 let kept = kept.ok().map(|kept| Log::parse(&kept));
@@ -270,7 +278,7 @@ struct Once {
     passed: Option<(Log, String)>,
     /// What the kernel or the emulator says.
     complaints: Vec<String>,
-    /// What the trials and the demo say.
+    /// What the trials, the tests and the demo say.
     faults: Vec<String>,
 }
 
@@ -298,7 +306,9 @@ impl fmt::Display for Row {
             write!(f, "booted twice, for the first time there was: {}; ", self.before.join(", "))?;
         }
         if let Some((log, _)) = &self.passed {
-            return write!(f, "{} trials on {} in {} s", log.cells.len(), log.release, self.seconds);
+            let (tests, all) = (log.passed(), log.tests.len());
+            let (trials, release) = (log.cells.len(), &log.release);
+            return write!(f, "{trials} trials, {tests} of {all} live tests on {release} in {} s", self.seconds);
         }
         writeln!(f, "FAILED after {} s; its console and its lines are in {}", self.seconds, self.work.display())?;
         write!(f, "    {}", self.faults.join("\n    "))

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest does: the trials, from each source, and a line for each.
+//! What a guest does: the trials, from each source, and the live tests, and a line for each.
 
 use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
-use retrans_sdk::{AttachSource, Builder, Stream, check};
+use retrans_sdk::{AttachSource, Builder, ErrorKind, Failures, Stream, check};
 
+use super::live;
 use super::log::{Came, Cell, family_name, findings_line};
 use crate::observe::filter;
 use crate::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial, filters};
 
-/// Loads the hardest filters and runs every outcome over every family, from every source that opens, and writes a line for
-/// each outcome to `lines`. Why a trial
-/// differs is said on standard error.
+/// Loads the hardest filters and runs every outcome over every family, from every source that opens, then the live tests, and
+/// writes a line for each to `lines`. Why a trial differs or a test failed is said on standard error.
 ///
 /// # Errors
 /// When there is no source, or the lab cannot be built.
@@ -24,8 +24,9 @@ pub fn run(lines: &mut impl Write) -> Result<()> {
     say(lines, &findings_line(&differs.iter().map(ToString::to_string).collect::<Vec<_>>()))?;
     let mut count = 0;
     demanding_filters_load()?;
-    for (source, mut stream) in sources() {
-        let failures = if stream.source().observes_failures() { "observed" } else { "unobservable" };
+    for (source, mut stream) in sources()? {
+        let observes = stream.source().observes_failures();
+        let failures = if observes { "observed" } else { "unobservable" };
         let companion = stream.attachment().companion.map_or_else(|| "-".to_owned(), |companion| companion.to_string());
         say(lines, &format!("source source={source} companion={companion} failures={failures}"))?;
         for family in Family::ALL {
@@ -38,8 +39,14 @@ pub fn run(lines: &mut impl Write) -> Result<()> {
                 count += 1;
             }
         }
+        let (told, failures) = (observes, stream.stats().failures);
+        if matches!(failures, Failures::Observed(1..)) != told || (failures == Failures::Unobservable) == told {
+            return Err(Error::new(format!("{source} counts {failures} failures")));
+        }
     }
-    say(lines, &format!("done cells={count}"))
+    let tests = live::run(&lacks)?;
+    tests.iter().try_for_each(|test| say(lines, &test.to_string()))?;
+    say(lines, &format!("done cells={count} tests={}", tests.len()))
 }
 
 /// The release of the running kernel.
@@ -53,27 +60,31 @@ pub fn release() -> Result<String> {
 
 /// A stream from each source that the kernel allows, by a name for it; the proposal's enum with the errno beside it and, as
 /// `tp_enum_alone`, without. Why not from another is said on standard error.
-fn sources() -> Vec<(String, Stream)> {
-    let open = |name: String, builder: Builder| match builder.open() {
-        Ok(stream) => Some((name, stream)),
-        Err(error) => {
-            eprintln!("{name}: {error}");
-            None
-        }
-    };
-    let builder = |source| Stream::builder().source(source);
-    let all = AttachSource::ALL.iter().map(|entry| open(entry.value.to_owned(), builder(entry.variant)));
-    let mut all: Vec<_> = all.flatten().collect();
+fn sources() -> Result<Vec<(String, Stream)>> {
+    let mut all = Vec::new();
+    for source in AttachSource::ALL.iter().map(|entry| entry.variant) {
+        open(&mut all, source.to_string(), Stream::builder().source(source))?;
+    }
     if all.iter().any(|(_, stream)| stream.source() == AttachSource::TpEnum && stream.attachment().companion.is_some())
     {
-        all.extend(open("tp_enum_alone".to_owned(), builder(AttachSource::TpEnum).without_companion()));
+        let alone = Stream::builder().source(AttachSource::TpEnum).without_companion();
+        open(&mut all, "tp_enum_alone".to_owned(), alone)?;
     }
-    all
+    Ok(all)
+}
+
+fn open(all: &mut Vec<(String, Stream)>, name: String, builder: Builder) -> Result<()> {
+    match builder.open() {
+        Ok(stream) => all.push((name, stream)),
+        Err(error) if error.kind() == ErrorKind::SourceUnavailable => eprintln!("{name}: {error}"),
+        Err(error) => return Err(error).context(name),
+    }
+    Ok(())
 }
 
 /// Verifiers differ, and what one walks in a moment is too much for another.
 fn demanding_filters_load() -> Result<()> {
-    let mut all: Vec<_> = sources().iter().map(|(_, stream)| stream.source()).collect();
+    let mut all: Vec<_> = sources()?.iter().map(|(_, stream)| stream.source()).collect();
     all.dedup();
     for source in all {
         for text in filters::demanding() {

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use super::archive::Archive;
+use super::built::Built;
 use super::kernels::{Package, Pinned};
 use crate::command::{run, run_within};
 use crate::{Context, Error, Result};
@@ -16,8 +18,11 @@ use crate::{Context, Error, Result};
 /// What the lab needs of a kernel that may be a module.
 const MODULES: [&str; 6] = ["veth", "tun", "nf_tables", "nft_numgen", "nft_reject_inet", "sch_tbf"];
 
-/// What the lab runs, and its shell's scripts.
-const PROGRAMS: [&str; 6] = ["ip", "nft", "tc", "sh", "rmdir", "sleep"];
+/// What the lab and its tests run, and their shell's scripts.
+const PROGRAMS: [&str; 11] = ["ip", "nft", "tc", "sh", "rmdir", "sleep", "env", "grep", "sed", "setpriv", "setsid"];
+
+/// A line for each live test: its name and, behind a space, its program.
+pub const GUEST_TESTS: &str = "/tests";
 
 /// Where the modules are in the guest, in the order in which they load.
 pub const GUEST_MODULES: &str = "/modules";
@@ -150,12 +155,12 @@ fn decompressed(path: &Path) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// The part of the initramfs that is the same for all kernels: `init`, other programs by name, those of the host that the lab
-/// runs, and all of their libraries.
+/// The part of the initramfs that is the same for all kernels: `matrix_guest` as its first process, the project's programs and
+/// these files of the tree where they are here, those of the host that the lab runs, and all of their libraries.
 ///
 /// # Errors
-/// When a program or a library is not there.
-pub fn programs(init: &Path, others: &[&Path]) -> Result<Vec<u8>> {
+/// When a program, a library or a file is not there.
+pub fn programs(built: &Built, files: &[PathBuf]) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
     for directory in ["bin", "dev", "proc", "sys", "tmp", "run"] {
         cpio.directory(directory);
@@ -170,18 +175,25 @@ pub fn programs(init: &Path, others: &[&Path]) -> Result<Vec<u8>> {
         libraries.extend(libraries_of(&run(ldd)?)?);
         cpio.file_of(path, to)
     };
-    add(&mut cpio, init, "init")?;
-    for path in others {
-        let name = path.file_name().ok_or_else(|| Error::new(format!("{path:?} is no program")))?;
-        add(&mut cpio, path, &format!("bin/{}", name.to_string_lossy()))?;
+    for program in &built.programs {
+        add(&mut cpio, &program.stripped, &inside(&program.place))?;
     }
+    cpio.link("init", &built.program("matrix_guest")?.place);
+    cpio.link("bin/demo", &built.program("demo")?.place);
     for program in PROGRAMS {
         add(&mut cpio, &in_path(program)?, &format!("bin/{program}"))?;
     }
-    for library in libraries {
-        cpio.file_of(&library, library.to_string_lossy().trim_start_matches('/'))?;
+    for path in libraries.iter().chain(files) {
+        cpio.file_of(path, &inside(path))?;
     }
+    let tests = built.tests.iter().map(|(name, place)| format!("{name} {}\n", place.display()));
+    cpio.file(&inside(Path::new(GUEST_TESTS)), tests.collect::<String>().as_bytes());
     Ok(cpio.finish())
+}
+
+/// Where an absolute path is in the archive.
+fn inside(path: &Path) -> String {
+    path.to_string_lossy().trim_start_matches('/').to_owned()
 }
 
 /// The part that is a kernel's own.
@@ -197,7 +209,7 @@ pub fn modules(kernel: &Kernel) -> Result<Vec<u8>> {
     Ok(cpio.finish())
 }
 
-fn in_path(program: &str) -> Result<PathBuf> {
+pub(super) fn in_path(program: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     // Where an unprivileged user does not look, too.
     let directories = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
@@ -225,6 +237,7 @@ struct Cpio {
 
 const DIRECTORY: u32 = 0o040_755;
 const FILE: u32 = 0o100_755;
+const LINK: u32 = 0o120_777;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
 impl Cpio {
@@ -239,12 +252,19 @@ impl Cpio {
     }
 
     fn file_of(&mut self, from: &Path, to: &str) -> Result<()> {
-        let bytes = fs::read(from).with_context(|| format!("cannot read {from:?}"))?;
-        for (end, _) in to.match_indices('/') {
-            self.directory(&to[..end]);
-        }
-        self.entry(to, FILE, (0, 0), &bytes);
+        self.file(to, &fs::read(from).with_context(|| format!("cannot read {from:?}"))?);
         Ok(())
+    }
+
+    fn file(&mut self, path: &str, bytes: &[u8]) {
+        for (end, _) in path.match_indices('/') {
+            self.directory(&path[..end]);
+        }
+        self.entry(path, FILE, (0, 0), bytes);
+    }
+
+    fn link(&mut self, path: &str, to: &Path) {
+        self.entry(path, LINK, (0, 0), to.as_os_str().as_bytes());
     }
 
     fn entry(&mut self, path: &str, mode: u32, device: (u32, u32), bytes: &[u8]) {

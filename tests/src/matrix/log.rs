@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guest's lines, which are what is kept of a boot.
 //!
-//! Each is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `check` with how the kernel's enums differ from the tables; `source` for each that opened; `cell` for each trial; then
-//! `demo` with its exit status and its rows; `done` with the number of cells.
+//! Each is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `demo` with its exit status and its rows;
+//! `check` with how the kernel's enums differ from the tables; `source` for each that opened; `cell` for each trial; `test` for
+//! each live test; `done` with the number of both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::own;
@@ -71,6 +72,40 @@ impl fmt::Display for Cell {
     }
 }
 
+/// A live test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Test {
+    /// Its program and its name there: `program::test`.
+    pub name: String,
+    /// How it ended.
+    pub came: Ran,
+}
+
+/// How a live test ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// It ran and passed.
+    Passed,
+    /// It ran and failed.
+    Failed,
+    /// Its program told nothing of it: it died, or took too long.
+    NoResult,
+    /// It did not run: what it takes is lacking here.
+    Lacking(String),
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "test name={} ", self.name)?;
+        match &self.came {
+            Ran::Passed => write!(f, "result=ok"),
+            Ran::Failed => write!(f, "result=failed"),
+            Ran::NoResult => write!(f, "result=failed why=no_result"),
+            Ran::Lacking(why) => write!(f, "result=ignored why={}", why.replace(' ', "_")),
+        }
+    }
+}
+
 /// What is known of one boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -86,8 +121,10 @@ pub struct Log {
     pub sources: Vec<String>,
     /// The trials.
     pub cells: Vec<Cell>,
-    /// Whether the demo did as it should; `None` where there can be none.
-    pub demo: Option<bool>,
+    /// The live tests.
+    pub tests: Vec<Test>,
+    /// Whether the demo did as it should.
+    pub demo: bool,
 }
 
 impl Log {
@@ -97,7 +134,7 @@ impl Log {
     /// When a line is not understood, one is missing, or one is there twice.
     pub fn parse(text: &str) -> Result<Self> {
         let (mut series, mut version, mut release, mut demo, mut done) = (None, None, None, None, false);
-        let (mut sources, mut cells, mut findings) = (Vec::new(), Vec::new(), None);
+        let (mut sources, mut cells, mut findings, mut tests) = (Vec::new(), Vec::new(), None, Vec::new());
         for line in text.lines() {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             let refused = || format!("not understood: {line:?}");
@@ -115,17 +152,15 @@ impl Log {
                 "check" => findings = Some(findings_of(&owned(&pairs(rest), "findings").with_context(refused)?)),
                 "source" => sources.push(owned(&pairs(rest), "source").with_context(refused)?),
                 "cell" => cells.push(cell(&pairs(rest)).with_context(refused)?),
-                "demo" if rest.starts_with("exit=") => {
-                    demo = match rest {
-                        "exit=-" => None,
-                        other => Some(other == "exit=0"),
-                    };
-                }
+                "test" => tests.push(test(&pairs(rest)).with_context(refused)?),
+                "demo" if rest.starts_with("exit=") => demo = Some(rest == "exit=0"),
                 "demo" => {}
                 "done" => {
-                    let count: usize = owned(&pairs(rest), "cells")?.parse().with_context(refused)?;
-                    if count != cells.len() {
-                        return Err(Error::new(format!("{} cells, not {count}", cells.len())));
+                    for (what, there) in [("cells", cells.len()), ("tests", tests.len())] {
+                        let count: usize = owned(&pairs(rest), what)?.parse().with_context(refused)?;
+                        if count != there {
+                            return Err(Error::new(format!("{there} {what}, not {count}")));
+                        }
                     }
                     done = true;
                 }
@@ -139,8 +174,9 @@ impl Log {
         let series = series.ok_or_else(|| Error::new("no kernel line"))?;
         let release = release.ok_or_else(|| Error::new("no guest line"))?;
         let version = version.ok_or_else(|| Error::new("no version of a package"))?;
+        let demo = demo.ok_or_else(|| Error::new("no demo line"))?;
         let findings = findings.ok_or_else(|| Error::new("no check line"))?;
-        let log = Self { series, version, release, findings, sources, cells, demo };
+        let log = Self { series, version, release, findings, sources, cells, tests, demo };
         log.is_whole().map(|()| log)
     }
 
@@ -155,7 +191,9 @@ impl Log {
         if !self.cells.iter().any(|cell| matches!(cell.came, Came::Agreed(_))) {
             faults.push("no trial".to_owned());
         }
-        if self.demo == Some(false) {
+        let failed = self.tests.iter().filter(|test| matches!(test.came, Ran::Failed | Ran::NoResult));
+        faults.extend(failed.map(|test| test.name.clone()));
+        if !self.demo {
             faults.push("the demo".to_owned());
         }
         let differs = own::numbering_of(&self.series).map_or(&[][..], |numbering| numbering.differs);
@@ -171,8 +209,20 @@ impl Log {
         self.cells.iter().any(|cell| cell.outcome == name && matches!(cell.came, Came::Agreed(_)))
     }
 
-    /// What an earlier boot of the series had and this one lacks: a source that is refused, or an outcome that is said to be
-    /// impossible, is a fault where it was not before.
+    /// How many of the live tests passed.
+    pub fn passed(&self) -> usize {
+        self.tests.iter().filter(|test| test.came == Ran::Passed).count()
+    }
+
+    /// The first test that only one of the log and the tree has.
+    pub fn differs_from(&self, tree: &[&str]) -> Option<String> {
+        let here: BTreeSet<_> = self.tests.iter().map(|test| &*test.name).collect();
+        let there: BTreeSet<_> = tree.iter().copied().collect();
+        here.symmetric_difference(&there).next().map(|test| (*test).to_owned())
+    }
+
+    /// What an earlier boot of the series had and this one lacks: a source that is refused, an outcome that is said to be
+    /// impossible, or a test that is not run, is a fault where it was not before. A test that is no more in the tree is none.
     pub fn lacks_of(&self, earlier: &Self) -> Vec<String> {
         let agreed = |log: &Self, cell: &Cell| {
             let same = |other: &&Cell| {
@@ -186,9 +236,12 @@ impl Log {
             .filter(|cell| agreed(earlier, cell) && !agreed(self, cell))
             .map(|cell| format!("no {} over {} from {} any more", cell.outcome, cell.family, cell.source))
             .collect();
-        if earlier.demo == Some(true) && self.demo != Some(true) {
-            lacks.push("no demo any more".to_owned());
-        }
+        let passed = |test: &Test| {
+            let before = earlier.tests.iter().find(|before| before.name == test.name);
+            before.is_some_and(|before| before.came == Ran::Passed)
+        };
+        let not_run = self.tests.iter().filter(|test| matches!(test.came, Ran::Lacking(_)) && passed(test));
+        lacks.extend(not_run.map(|test| format!("{} is not run any more", test.name)));
         lacks
     }
 
@@ -251,6 +304,17 @@ fn cell(pairs: &Pairs<'_>) -> Result<Cell> {
     Ok(Cell { kernel: kernel?, source: source?, outcome: outcome?, family: family?, came })
 }
 
+fn test(pairs: &Pairs<'_>) -> Result<Test> {
+    let came = match (*pairs.get("result").unwrap_or(&""), pairs.get("why")) {
+        ("ok", None) => Ran::Passed,
+        ("failed", None) => Ran::Failed,
+        ("failed", Some(&"no_result")) => Ran::NoResult,
+        ("ignored", Some(why)) => Ran::Lacking(why.replace('_', " ")),
+        _ => return Err(Error::new("no result of a test")),
+    };
+    Ok(Test { name: owned(pairs, "name")?, came })
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -271,7 +335,33 @@ pub(crate) mod tests {
                 }
             }
         }
-        lines + &format!("demo exit=0\ndemo | a row\ndone cells={count}\n")
+        lines + &format!("demo exit=0\ndemo | a row\ntest name=a::b result=ok\ndone cells={count} tests=1\n")
+    }
+
+    #[test]
+    fn each_test_is_told_of() {
+        let log = |result: &str| {
+            let log = log("6.1", &["tp_err"], |_, _| Came::Agreed(3));
+            Log::parse(&log.replace("result=ok", result))
+        };
+        let passed = log("result=ok").unwrap();
+        assert_eq!((passed.passed(), passed.faults()), (1, vec![]));
+        for failed in ["result=failed", "result=failed why=no_result"] {
+            let failed = log(failed).unwrap();
+            assert_eq!((failed.passed(), failed.faults()), (0, vec!["a::b".to_owned()]));
+        }
+        for none in ["result=ignored", "result=perhaps", "result=ok why=so"] {
+            assert!(log(none).is_err(), "{none}");
+        }
+        let lacking = log("result=ignored why=no_tbf").unwrap();
+        assert_eq!(lacking.tests[0].to_string(), "test name=a::b result=ignored why=no_tbf");
+        assert_eq!((lacking.passed(), lacking.faults()), (0, vec![]));
+        assert_eq!(lacking.lacks_of(&passed), ["a::b is not run any more"]);
+        assert_eq!((passed.lacks_of(&lacking), lacking.lacks_of(&lacking)), (vec![], vec![]));
+
+        assert_eq!(passed.differs_from(&["a::b"]), None);
+        assert_eq!(passed.differs_from(&["a::b", "a::c"]).as_deref(), Some("a::c"));
+        assert_eq!(passed.differs_from(&[]).as_deref(), Some("a::b"));
     }
 
     #[test]
@@ -300,7 +390,7 @@ pub(crate) mod tests {
             [Came::Agreed(3), Came::Unobservable(1), Came::Impossible("no egress hook".to_owned()), Came::Differs(1)]
         {
             let log = Log::parse(&log("6.1", &["tp_err", "fexit"], |_, _| came.clone())).unwrap();
-            assert_eq!((&*log.series, &*log.release, log.demo), ("6.1", "6.1.9", Some(true)));
+            assert_eq!((&*log.series, &*log.release, log.demo), ("6.1", "6.1.9", true));
             assert_eq!(log.sources, ["tp_err", "fexit"]);
             assert!(log.cells.iter().all(|cell| cell.came == came));
             assert_eq!(log.faults().is_empty(), matches!(came, Came::Agreed(_)));
@@ -323,7 +413,7 @@ pub(crate) mod tests {
     fn refuses_what_is_not_whole() {
         let whole = log("6.1", &["tp_err"], |_, _| Came::Agreed(3));
         let lines: Vec<_> = whole.lines().collect();
-        for left_out in [0, 1, 2, 3, 4, lines.len() - 1] {
+        for left_out in [0, 1, 2, 3, 4, lines.len() - 4, lines.len() - 2, lines.len() - 1] {
             let rest: String =
                 lines.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, line)| format!("{line}\n")).collect();
             assert!(Log::parse(&rest).is_err(), "without {:?}", lines[left_out]);

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The matrix: the lab's trials and the demo on a row of kernels, each booted under emulation.
+//! The matrix: the lab's trials, the live tests and the demo on a row of kernels, each booted under emulation.
 //!
-//! The host (`matrix`) fetches kernels and emulator, packs the programs into an initramfs, boots, and makes a table of what
-//! came of it. The guest (`matrix_guest`) is process 1 there, runs the trials, and writes a line for each.
+//! The host (`matrix`) fetches kernels and emulator, has cargo build the programs, packs them into an initramfs, boots, and makes
+//! a table of what came of it. The guest (`matrix_guest`) is process 1 there, runs trials and tests, and writes a line for each.
 
 pub mod archive;
 pub mod boot;
+pub mod built;
 pub mod guest;
 pub mod image;
 pub mod kernels;
+pub mod live;
 pub mod log;
 pub mod own;
 pub mod table;

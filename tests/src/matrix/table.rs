@@ -25,11 +25,12 @@ pub fn table(logs: &[Log]) -> String {
         let cells = logs.iter().map(|log| format!(" {} |", cell(log, outcome))).collect::<String>();
         let _ = writeln!(table, "| `{outcome}` |{cells}");
     }
-    let demo = |log: &&Log| match log.demo {
-        Some(true) => " yes |",
-        Some(false) => " NO |",
-        None => " – |",
+    let tests = |log: &&Log| match (log.passed(), log.tests.len()) {
+        (passed, all) if passed == all => format!(" {all} |"),
+        (passed, all) => format!(" {passed} of {all} |"),
     };
+    let demo = |log: &&Log| if log.demo { " yes |" } else { " NO |" };
+    table += &format!("| live tests |{}\n", logs.iter().map(tests).collect::<String>());
     table + &format!("| `make demo` |{}\n", logs.iter().map(demo).collect::<String>())
 }
 
@@ -111,6 +112,7 @@ mod tests {
             ("tp_success", Outcome::FragNomem) => Came::Unobservable(1),
             _ => Came::Agreed(1),
         });
+        let old = old.replace("result=ok", "result=ignored why=no_tbf");
         [new, old].iter().map(|text| Log::parse(text).unwrap()).collect()
     }
 
@@ -122,6 +124,7 @@ mod tests {
         assert_eq!(row("`rto`"), "| `rto` | tp_success, fexit 3 | tp_err, fexit 6 |");
         assert_eq!(row("`frag_nomem`"), "| `frag_nomem` | tp_success unobservable<br>fexit 3 | tp_err, fexit 6 |");
         assert_eq!(row("`xmit_drop_egress`"), "| `xmit_drop_egress` | no egress hook | tp_err, fexit 6 |");
+        assert_eq!(row("live tests"), "| live tests | 0 of 1 | 1 |");
         assert_eq!(row("`make demo`"), "| `make demo` | yes | yes |");
     }
 

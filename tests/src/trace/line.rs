@@ -111,8 +111,9 @@ impl TraceEvent {
             task: task(head),
             of_process_1: false,
             skaddr: match value("skaddr") {
+                // Before it has randomness enough to make one up.
+                Some("(____ptrval____)") | None => None,
                 Some(hex) => Some(u64::from_str_radix(hex.trim_start_matches("0x"), 16).context("skaddr")?),
-                None => None,
             },
             sport: required(value("sport"), "sport")?,
             dport: required(value("dport"), "dport")?,
@@ -171,7 +172,9 @@ mod tests {
         assert_eq!(event.local(), "10.1.2.1:40000".parse().unwrap());
         assert_eq!(event.remote(), "10.1.2.2:443".parse().unwrap());
         assert_eq!(event.state.as_deref(), Some("TCP_ESTABLISHED"));
-        assert_eq!((event.err, event.result), (Some(-16), None));
+        assert_eq!((&event.err, &event.result), (&Some(-16), &None));
+        let early = TraceEvent::parse(&event.line.replace("00000000deadbeef", "(____ptrval____)")).unwrap().unwrap();
+        assert_eq!((early.skaddr, early.err), (None, Some(-16)));
     }
 
     #[test]

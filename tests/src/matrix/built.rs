@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The project's own programs, as cargo builds them: the live tests, and whatever they and the guest run.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value as Json;
+
+use super::image::{in_path, remove};
+use crate::command::run;
+use crate::{Context, Error, Result};
+
+/// The packages that have live tests; `tests/live.sh` sees to it that no other has.
+const PACKAGES: [&str; 2] = ["retrans-tests", "retrans-examples"];
+
+/// What the guest's trials do, with more outcomes or from more sources: these would only be done again.
+const TRIALS: [&str; 3] = [
+    "outcomes::",
+    "sources::each_gives_the_same_or_says_why_not",
+    "filter_cost::the_hardest_are_verified_on_each_source",
+];
+
+/// A program, and where cargo put it: tests know the programs that they run by their paths.
+#[derive(Debug)]
+pub struct Program {
+    /// What cargo calls it.
+    pub name: String,
+    /// Where it was built, and is to be in the guest.
+    pub place: PathBuf,
+    /// The same without what only a debugger reads, which is most of it.
+    pub stripped: PathBuf,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Built {
+    /// What a user runs, the guest's process 1, and the programs of the live tests.
+    pub programs: Vec<Program>,
+    /// The live tests, as `program::test`, and the place of their program.
+    pub tests: Vec<(String, PathBuf)>,
+}
+
+impl Built {
+    /// Has cargo build them from the checkout `tree`, and puts what goes into a guest in the directory `scratch`.
+    ///
+    /// # Errors
+    /// When they cannot be built.
+    pub fn new(tree: &Path, scratch: &Path) -> Result<Self> {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["test", "--no-run", "--locked", "--release", "--all-features", "--tests"]);
+        cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+        cargo.args(["--quiet", "--message-format", "json-render-diagnostics"]);
+        let output = cargo.current_dir(tree).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+        let output = output.context("cannot run cargo")?;
+        if !output.status.success() {
+            return Err(Error::new(format!("cargo cannot build the tests ({})", output.status)));
+        }
+        remove(scratch)?;
+        fs::create_dir_all(scratch).with_context(|| format!("cannot make {scratch:?}"))?;
+
+        let (mut programs, mut tests) = (Vec::new(), Vec::new());
+        for Executable { name, path, is_test } in executables(&String::from_utf8_lossy(&output.stdout))? {
+            if is_test {
+                let its = ignored_tests(&path)?.into_iter().map(|test| format!("{name}::{test}"));
+                let its: Vec<_> = its.filter(|test| !TRIALS.iter().any(|trials| test.starts_with(trials))).collect();
+                if its.is_empty() {
+                    continue;
+                }
+                tests.extend(its.into_iter().map(|test| (test, path.clone())));
+            }
+            let file = path.file_name().ok_or_else(|| Error::new(format!("{path:?} is no program")))?;
+            let stripped = scratch.join(file);
+            let mut strip = Command::new(in_path("strip")?);
+            strip.arg("--strip-debug").arg("-o").args([&stripped, &path]);
+            run(strip)?;
+            programs.push(Program { name, place: path, stripped });
+        }
+        let names: BTreeSet<_> = tests.iter().map(|(name, _)| name).collect();
+        if tests.is_empty() || names.len() < tests.len() {
+            return Err(Error::new(format!("no tests, or two of one name: {names:?}")));
+        }
+        tests.sort();
+        Ok(Self { programs, tests })
+    }
+
+    /// The program of this name that is no test.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn program(&self, name: &str) -> Result<&Program> {
+        let is_test = |program: &Program| self.tests.iter().any(|(_, place)| *place == program.place);
+        let found = self.programs.iter().find(|program| program.name == name && !is_test(program));
+        found.ok_or_else(|| Error::new(format!("cargo has built no {name}")))
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Executable {
+    name: String,
+    path: PathBuf,
+    is_test: bool,
+}
+
+/// Those that cargo's messages tell of.
+fn executables(messages: &str) -> Result<Vec<Executable>> {
+    let mut all = Vec::new();
+    for line in messages.lines() {
+        let message: Json =
+            serde_json::from_str(line).with_context(|| format!("not a message of cargo's: {line:?}"))?;
+        if let (Some(path), Some(name)) = (message["executable"].as_str(), message["target"]["name"].as_str()) {
+            let is_test = message["profile"]["test"] == true;
+            all.push(Executable { name: name.to_owned(), path: PathBuf::from(path), is_test });
+        }
+    }
+    Ok(all)
+}
+
+/// The tests of a program that are not run unless asked for: the live ones.
+fn ignored_tests(program: &Path) -> Result<Vec<String>> {
+    let mut list = Command::new(program);
+    list.args(["--ignored", "--list", "--format", "terse"]);
+    Ok(run(list)?.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_cargo_tells() {
+        let messages = r#"{"reason":"build-script-executed","package_id":"x"}
+            {"reason":"compiler-artifact","target":{"kind":["lib"],"name":"lab"},"profile":{"test":false},"executable":null}
+            {"reason":"compiler-artifact","target":{"kind":["bin"],"name":"watch"},"profile":{"test":false},"executable":"/t/watch"}
+            {"reason":"compiler-artifact","target":{"kind":["test"],"name":"watch"},"profile":{"test":true},"executable":"/t/deps/watch-1"}
+            {"reason":"build-finished","success":true}"#;
+        let executable =
+            |path: &str, is_test| Executable { name: "watch".to_owned(), path: PathBuf::from(path), is_test };
+        let expected = [executable("/t/watch", false), executable("/t/deps/watch-1", true)];
+        assert_eq!(executables(messages).unwrap(), expected);
+        assert!(executables("error: no such package").is_err());
+    }
+
+    #[test]
+    fn finds_the_tests_that_are_ignored() {
+        // Of this very program, which has none.
+        assert_eq!(ignored_tests(&env::current_exe().unwrap()).unwrap(), [""; 0]);
+    }
+}

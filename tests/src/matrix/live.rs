@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The live tests in a guest: each is run, or it is said what the kernel lacks for it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::image::GUEST_TESTS;
+use super::log::{Ran, Test};
+use crate::command::{Ended, end_of};
+use crate::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result, WindowFault};
+
+/// What the tests take that not every kernel has, as the outcomes that take the same: whether it is there is found out by trying
+/// ([`Lacks`]). All tests of a program where no test is named. What is not in here runs on every kernel.
+const TAKE: &[(&str, &[Outcome])] = &[
+    ("accounting::what_a_filter_excludes_is_filtered", &[DENIED]),
+    ("histogram::", &[DENIED]),
+    // And a namespace's end is told by a veth pair.
+    ("leftovers::out_of_scope", &[TUN, TBF, VETH]),
+    ("leftovers::the_host_is_as_it_was", &[TUN, TBF]),
+    ("leftovers::panic", &[TUN, TBF, VETH]),
+    ("leftovers::a_namespace_that_is_held_is_still_there", &[VETH]),
+    ("lifecycle::two_streams_see_the_same", &[DENIED]),
+    ("limit::", &[DENIED]),
+    ("overrun::", &[DENIED]),
+    ("privilege::bpf_and_perfmon_are_enough", &[DENIED]),
+    // The n-th packet is dropped, as in that outcome.
+    ("synack_cookie::", &[Outcome::Fast]),
+    ("demo::interrupted::", &[VETH]),
+    // A recording has every outcome that traffic brings about, or it is none.
+    ("demo::replayed::what_is_seen_live_is_what_was_recorded", &Outcome::ALL),
+    ("replay::what_watch_has_written", &[DENIED]),
+    ("watch::beside_trace::fifty_attempts", &[DENIED, TBF]),
+    ("watch::command_line::json_has_the_keys_and_values_of_the_line", &[DENIED]),
+    ("top::live::", &[DENIED, TBF]),
+    ("watch::filters::", &[DENIED, TBF]),
+];
+
+/// These take `bpf_loop`, of Linux 5.17.
+const LOOP: &str = "filter_harness::";
+
+const DENIED: Outcome = Outcome::Denied(Refusal::Drop);
+const TUN: Outcome = Outcome::RcvZeroWindow(WindowFault::Peer);
+const TBF: Outcome = Outcome::XmitDrop(Discard::Qdisc);
+const VETH: Outcome = Outcome::InHostQueue(Hold::Neighbour);
+
+/// Most of the time of most tests is waiting for timers.
+const THREADS: &str = "8";
+
+/// For all tests of a program.
+const LIMIT: Duration = Duration::from_secs(400);
+
+/// Runs them all, a program at a time as `cargo test` does, and gives what came of each, in the order of their names. What a
+/// program wrote is on standard error if one of its tests failed.
+///
+/// # Errors
+/// When the guest has no list of them, or what a test takes is said of one that does not exist.
+pub(super) fn run(lacks: &Lacks) -> Result<Vec<Test>> {
+    let list = fs::read_to_string(GUEST_TESTS).with_context(|| format!("cannot read {GUEST_TESTS}"))?;
+    let all: Vec<_> = list.lines().filter_map(|line| line.split_once(' ')).collect();
+    let mut prefixes = TAKE.iter().map(|(prefix, _)| *prefix).chain([LOOP]);
+    if let Some(prefix) = prefixes.find(|prefix| !all.iter().any(|(name, _)| name.starts_with(prefix))) {
+        return Err(Error::new(format!("no test is called {prefix}…, of which it is said what it takes")));
+    }
+    let mut programs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for &(name, program) in &all {
+        programs.entry(program).or_default().push(name);
+    }
+    let mut tests = Vec::new();
+    for (program, names) in programs {
+        let began = Instant::now();
+        tests.extend(of_program(program, &names, lacks)?);
+        eprintln!("{program}: {:.1} s", began.elapsed().as_secs_f64());
+    }
+    tests.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(tests)
+}
+
+/// What the kernel lacks for a test.
+fn lacking(name: &str, lacks: &Lacks) -> Option<&'static str> {
+    let takes = TAKE.iter().filter(|(prefix, _)| name.starts_with(prefix)).flat_map(|(_, outcomes)| *outcomes);
+    let takes = takes.filter(|outcome| outcome.is_common());
+    let has_loop = || name.starts_with(LOOP).then(|| lacks.helper_for_loops()).flatten();
+    takes.into_iter().find_map(|outcome| lacks.needed_by(*outcome)).or_else(has_loop)
+}
+
+/// The name of a test in its program.
+fn inner(name: &str) -> &str {
+    name.split_once("::").map_or(name, |(_, inner)| inner)
+}
+
+fn of_program(program: &str, names: &[&str], lacks: &Lacks) -> Result<Vec<Test>> {
+    let lacking: BTreeMap<&str, &str> = names.iter().filter_map(|name| Some((*name, lacking(name, lacks)?))).collect();
+    let possible: Vec<_> = names.iter().filter(|name| !lacking.contains_key(*name)).map(|name| inner(name)).collect();
+    let mut command = Command::new(program);
+    command.args(["--ignored", "--exact", "--test-threads", THREADS]).args(&possible);
+    let ended = match possible[..] {
+        // Without a name it would run all.
+        [] => Ok(Ended::default()),
+        _ => end_of(LIMIT, command),
+    };
+    let (said, stderr) = match ended {
+        Ok(Ended { stdout, stderr, .. }) => (stdout, stderr),
+        // With what it wrote.
+        Err(error) => (error.to_string(), String::new()),
+    };
+    let came = |name: &&str| match lacking.get(name) {
+        Some(why) => Ran::Lacking((*why).to_owned()),
+        None => result_of(&said, inner(name)),
+    };
+    let tests: Vec<_> = names.iter().map(|name| Test { name: (*name).to_owned(), came: came(name) }).collect();
+    if tests.iter().any(|test| matches!(test.came, Ran::Failed | Ran::NoResult)) {
+        eprintln!("{said}{stderr}");
+    }
+    Ok(tests)
+}
+
+/// From what the program prints of each test.
+fn result_of(said: &str, test: &str) -> Ran {
+    let result = said.lines().find_map(|line| line.strip_prefix("test ")?.strip_prefix(test)?.strip_prefix(" ... "));
+    match result {
+        Some("ok") => Ran::Passed,
+        Some(_) => Ran::Failed,
+        None => Ran::NoResult,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_did_not_end_has_no_result() {
+        let said =
+            "\nrunning 3 tests\ntest a ... ok\ntest b::a ... FAILED\ntest b has been running for over 60 seconds\n";
+        assert_eq!(result_of(said, "a"), Ran::Passed);
+        assert_eq!(result_of(said, "b::a"), Ran::Failed);
+        assert_eq!(result_of(said, "b"), Ran::NoResult);
+        assert_eq!(result_of("", "a"), Ran::NoResult);
+    }
+
+    #[test]
+    fn a_name_in_its_program() {
+        assert_eq!(inner("watch::filters::a_filter"), "filters::a_filter");
+    }
+}
