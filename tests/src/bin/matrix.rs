@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use retrans_tests::matrix::archive::Archive;
 use retrans_tests::matrix::boot::{Emulator, boot};
 use retrans_tests::matrix::built::Built;
 use retrans_tests::matrix::image::{Kernel, programs};
-use retrans_tests::matrix::kernels::{Pinned, Wanted};
+use retrans_tests::matrix::kernels::{LEAST, Pinned, Wanted};
 use retrans_tests::matrix::log::Log;
 use retrans_tests::matrix::own;
 use retrans_tests::matrix::table::{check, put_into, table};
@@ -29,10 +29,12 @@ macro_rules! say {
 }
 
 const HELP: &str = "\
-usage: matrix [--keep] [--cached] [SERIES…]   boots these kernels, or all of them, and prints a table
+usage: matrix [--keep] [--cached] [--within=MINUTES] [SERIES…]
+                                              boots these kernels, or all of them, and prints a table
        matrix --check                         holds the README's table against the logs of the tree
 
   --cached  of the kernels of tests/kernel only those that are built already; of the others it is said that they are not
+  --within  starts no further kernel when so much time has passed, and says which are left out; five at least are booted
   --keep    puts the logs of rows that passed into tests/matrix/logs, and the table of all logs there into README.md
 
 What is downloaded, and the console of the last boot of each series, are under $RETRANS_MATRIX_CACHE, else
@@ -50,11 +52,7 @@ fn main() -> ExitCode {
         _ => {
             let (options, series): (Vec<_>, Vec<_>) =
                 arguments.iter().cloned().partition(|argument| argument.starts_with("--"));
-            let has = |name: &str| options.iter().any(|option| option == name);
-            match options.iter().find(|option| !["--keep", "--cached"].contains(&option.as_str())) {
-                Some(unknown) => Err(Error::new(format!("no option {unknown}\n{HELP}"))),
-                None => matrix(&series, has("--keep"), !has("--cached")),
-            }
+            Options::parse(&options).and_then(|options| matrix(&series, &options))
         }
     };
     match result {
@@ -64,6 +62,29 @@ fn main() -> ExitCode {
             eprintln!("matrix: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// What is asked for beside the series.
+#[derive(Default)]
+struct Options {
+    keep: bool,
+    cached: bool,
+    within: Option<Duration>,
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Self> {
+        let mut options = Self::default();
+        for argument in arguments {
+            match (argument.as_str(), argument.strip_prefix("--within=").map(str::parse::<u64>)) {
+                ("--keep", _) => options.keep = true,
+                ("--cached", _) => options.cached = true,
+                (_, Some(Ok(minutes))) => options.within = Some(Duration::from_secs(60 * minutes)),
+                _ => return Err(Error::new(format!("no option {argument}\n{HELP}"))),
+            }
+        }
+        Ok(options)
     }
 }
 
@@ -125,8 +146,10 @@ fn cache() -> Result<PathBuf> {
         .ok_or_else(|| Error::new("neither RETRANS_MATRIX_CACHE, XDG_CACHE_HOME nor HOME is set"))
 }
 
-/// Boots these series; whether all rows passed. Kernels of our own are built if they are not there and `build` is true.
-fn matrix(series: &[String], keep: bool, build: bool) -> Result<bool> {
+/// Boots these series; whether all rows passed that were booted. Kernels of our own are built if they are not there, unless only
+/// those are asked for that are.
+fn matrix(series: &[String], options: &Options) -> Result<bool> {
+    let began = Instant::now();
     let wanted = Wanted::parse(&read(&tree().join("tests/matrix/kernels"))?)?;
     let kernels = wanted.of_series(series)?;
     let cache = cache()?;
@@ -141,11 +164,16 @@ fn matrix(series: &[String], keep: bool, build: bool) -> Result<bool> {
     let bench = Bench::new(&cache, &wanted.emulator)?;
     let mut fetched = Vec::new();
     for pinned in &kernels {
-        fetched.extend(bench.fetch(pinned, build)?.map(|kernel| (pinned, kernel)));
+        fetched.extend(bench.fetch(pinned, !options.cached)?.map(|kernel| (pinned, kernel)));
     }
-    let (there, without) = (fetched.len(), kernels.len() - fetched.len());
-    let (queue, rows) = (Mutex::new(fetched.into_iter()), Mutex::new(Vec::new()));
-    let next = || queue.lock().map_or(None, |mut queue| queue.next());
+    let without = kernels.len() - fetched.len();
+    let all: Vec<_> = fetched.iter().map(|(pinned, _)| pinned.series.clone()).collect();
+    let (queue, rows) = (Mutex::new(fetched.into_iter().enumerate()), Mutex::new(Vec::new()));
+    let is_over = |started| started >= LEAST && options.within.is_some_and(|within| began.elapsed() > within);
+    let next = || {
+        let (number, kernel) = queue.lock().ok()?.next()?;
+        (!is_over(number)).then_some(kernel)
+    };
     thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
@@ -158,12 +186,14 @@ fn matrix(series: &[String], keep: bool, build: bool) -> Result<bool> {
         }
     });
     let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let booted: Vec<_> = rows.iter().map(|row| row.series.as_str()).collect();
+    let left_out: Vec<_> = all.iter().filter(|series| !booted.contains(&series.as_str())).map(String::as_str).collect();
 
     let passed: Vec<_> = rows.iter().filter_map(|row| row.passed.as_ref()).collect();
     if !passed.is_empty() {
         say!("\n{}", table(&passed.iter().map(|(log, _)| log.clone()).collect::<Vec<_>>()));
     }
-    if keep {
+    if options.keep {
         fs::create_dir_all(logs_of_tree()).context("cannot make a place for the logs")?;
         for (log, text) in &passed {
             write(&logs_of_tree().join(format!("{}.log", log.series)), text)?;
@@ -171,11 +201,14 @@ fn matrix(series: &[String], keep: bool, build: bool) -> Result<bool> {
         let readme = tree().join("README.md");
         write(&readme, &put_into(&read(&readme)?, &table_of_tree()?)?)?;
     }
-    say!("{} of {there} kernels passed", passed.len());
+    say!("{} of {} kernels passed", passed.len(), rows.len());
+    if !left_out.is_empty() {
+        say!("for want of time NOT BOOTED: {}", left_out.join(" "));
+    }
     if without > 0 {
         say!("{without} kernels were NOT BOOTED, for they are not built");
     }
-    Ok(passed.len() == there)
+    Ok(passed.len() == rows.len())
 }
 
 /// What is the same for all kernels.

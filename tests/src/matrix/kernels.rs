@@ -98,6 +98,9 @@ impl Wanted {
     }
 }
 
+/// So many of the file are booted however much time it takes.
+pub const LEAST: usize = 5;
+
 /// By which series are sorted: 6.2 before 6.12, and 6.12 before ours of it. `None` if it is not two numbers.
 pub fn order(series: &str) -> Option<(u32, u32, &str)> {
     let (version, numbering) = series.split_once('-').unwrap_or((series, ""));
@@ -132,8 +135,9 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_the_tree_is_sorted() {
+    fn the_first_are_those_that_are_never_left_out() {
         let wanted = Wanted::parse(include_str!("../../matrix/kernels")).unwrap();
-        assert!(wanted.kernels.iter().is_sorted_by_key(|kernel| order(&kernel.series)));
+        let first: Vec<_> = wanted.kernels.iter().take(LEAST).map(|kernel| kernel.series.as_str()).collect();
+        assert_eq!(first, ["5.10", "6.1", "6.12", "6.17", "7.3"]);
     }
 }
