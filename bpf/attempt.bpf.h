@@ -37,6 +37,7 @@ struct attempt {
 	__u8 kind;
 	__u8 state;
 	__u8 ca_state;
+	__u8 transmit;
 
 	/* CLOCK_BOOTTIME, ns; 0 until somebody asks. */
 	__u64 ts;

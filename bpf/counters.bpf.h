@@ -35,17 +35,22 @@ static __always_inline void count_attempt(struct retrans_counters *c, const stru
 {
 	__u64 slot = result_slot(a->result);
 	__u64 kind = a->kind;
+	__u64 transmit = a->transmit;
 	struct retrans_count *of;
 
 	/*
-	 * Both are in range already, and clang knows: behind the barrier it cannot drop the masks,
+	 * All are in range already, and clang knows: behind the barrier it cannot drop the masks,
 	 * which the verifier wants to see.
 	 */
 	barrier_var(slot);
 	barrier_var(kind);
+	barrier_var(transmit);
 	slot &= RETRANS_RESULT_SLOTS - 1;
 	kind &= RETRANS_KIND_SLOTS - 1;
 	of = &c->counts[slot][kind];
+	count(&of->attempts, 1);
+	count(&of->segs, a->segs);
+	of = &c->transmits[transmit & (RETRANS_TRANSMIT_SLOTS - 1)];
 	count(&of->attempts, 1);
 	count(&of->segs, a->segs);
 }

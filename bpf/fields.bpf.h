@@ -13,7 +13,8 @@
 	FIELD(SPORT, sport, LOAD(a->skc, skc_num))                                                 \
 	FIELD(DPORT, dport, bpf_ntohs(LOAD(a->skc, skc_dport)))                                    \
 	FIELD(STATE, state, a->state)                                                              \
-	FIELD(SEGS, segs, a->segs)
+	FIELD(SEGS, segs, a->segs)                                                                 \
+	FIELD(TRANSMIT, transmit, a->transmit)
 
 /* Of whoever has the socket: of a SYN-ACK the listener's. */
 #define OWNER_FIELDS(FIELD)                                                                        \

@@ -15,6 +15,7 @@
 #include "underway.bpf.h"
 #include "result.bpf.h"
 #include "kind.bpf.h"
+#include "transmit.bpf.h"
 #include "counters.bpf.h"
 #include "address.bpf.h"
 #include "fields.bpf.h"
@@ -41,6 +42,7 @@ const volatile bool with_exit = false;
 const volatile enum tcp_retransmit_quit_reason btf_quit_reason = TCP_RETRANS_ERR_DEFAULT;
 const volatile enum retrans_own_result btf_own_result = RETRANS_OWN_NOMEM;
 const volatile enum retrans_kind btf_kind = RETRANS_KIND_UNKNOWN;
+const volatile enum retrans_transmit btf_transmit = RETRANS_TRANSMIT_UNKNOWN;
 const volatile enum retrans_field btf_field = RETRANS_FIELD_ERR;
 const volatile enum retrans_fact btf_fact = RETRANS_FACT_TS;
 const struct retrans_record *const volatile btf_record = 0;
@@ -59,6 +61,7 @@ static __always_inline void make_unknown(struct attempt *a)
 	a->result += unknown;
 	a->err += unknown;
 	a->kind += unknown;
+	a->transmit += unknown;
 	a->state += unknown;
 	a->ca_state += unknown;
 	a->retrans_out_added += unknown;
@@ -110,6 +113,7 @@ static __always_inline int tell(struct attempt *a)
 	read_segment(a);
 	read_socket(a);
 	a->kind = kind_of(a);
+	a->transmit = transmit_of(a);
 	remember_held(a);
 	return observe(a);
 }
@@ -123,6 +127,8 @@ static __always_inline int name_and_tell(struct attempt *a, const struct underwa
 	read_socket(a);
 	a->kind = kind_of(a);
 	a->result = u && u->has_result ? refined(a, u->result) : result_of(a);
+	if (!a->transmit)
+		a->transmit = transmit_of(a);
 	remember_held(a);
 	return observe(a);
 }
@@ -138,6 +144,8 @@ static __always_inline int returned(struct attempt *a, bool outer)
 	if (!outer || !u->told) {
 		a->entered = true;
 		a->was_backlogged = u->backlogged;
+		if (a->tp)
+			a->transmit = transmit_since(a, u);
 		if (a->tp && a->err == -ENOMEM)
 			a->site = site_of(a, u);
 		if (outer && !a->err) {

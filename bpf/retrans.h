@@ -64,6 +64,16 @@ enum retrans_kind {
 	RETRANS_KIND_RESUME = 9,
 };
 
+/*
+ * Whether the attempt reached the transmit step of __tcp_retransmit_skb(), where the kernel counts
+ * RetransSegs and total_retrans.
+ */
+enum retrans_transmit {
+	RETRANS_TRANSMIT_UNKNOWN = 0,
+	RETRANS_TRANSMIT_NO = 1,
+	RETRANS_TRANSMIT_YES = 2,
+};
+
 /* Bit numbers in retrans_header.present: the fields of a record that hold a value. */
 enum retrans_field {
 	RETRANS_FIELD_ERR = 0,
@@ -125,8 +135,9 @@ struct retrans_record {
 	__u8 ca_state;
 	__u8 retransmits; /* icsk_retransmits */
 	__u8 backoff;
-	__u8 pending; /* icsk_pending */
-	__u8 zero[2]; /* 0 */
+	__u8 pending;  /* icsk_pending */
+	__u8 transmit; /* enum retrans_transmit */
+	__u8 zero;     /* 0 */
 	__u32 uid;
 	__u8 ca_name[16]; /* NUL-terminated unless full */
 };
@@ -171,7 +182,8 @@ RETRANS_AT(ca_state, 158);
 RETRANS_AT(retransmits, 159);
 RETRANS_AT(backoff, 160);
 RETRANS_AT(pending, 161);
-RETRANS_AT(zero, 162);
+RETRANS_AT(transmit, 162);
+RETRANS_AT(zero, 163);
 RETRANS_AT(uid, 164);
 RETRANS_AT(ca_name, 168);
 _Static_assert(sizeof(struct retrans_record) == 184, "record");
@@ -183,6 +195,7 @@ _Static_assert(sizeof(struct retrans_record) == 184, "record");
 #define RETRANS_RESULT_SLOTS	    32
 #define RETRANS_RESULT_SLOT_UNKNOWN 31
 #define RETRANS_KIND_SLOTS	    16
+#define RETRANS_TRANSMIT_SLOTS	    4
 
 struct retrans_count {
 	__u64 attempts;
@@ -197,9 +210,10 @@ struct retrans_counters {
 	__u64 lost;
 	__u64 submitted;
 	struct retrans_count counts[RETRANS_RESULT_SLOTS][RETRANS_KIND_SLOTS];
+	struct retrans_count transmits[RETRANS_TRANSMIT_SLOTS];
 };
 
-_Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16, "counters");
+_Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16, "counters");
 
 /* What a test of the filter compares. In groups: below SEQ, of the segment, of the socket, found.
  */
@@ -223,6 +237,7 @@ enum retrans_fact {
 	RETRANS_FACT_CGROUP = 16,
 	RETRANS_FACT_UID = 17,
 	RETRANS_FACT_MINE = 18, /* 1: a socket of the application's set; absent as the cookie */
+	RETRANS_FACT_TRANSMIT = 19,
 
 	RETRANS_FACT_SEQ = 32,
 	RETRANS_FACT_END_SEQ = 33,

@@ -58,6 +58,8 @@ int retransmit_skb(__u64 *ctx)
 	a.has_err = true;
 	if (sites && !with_exit) {
 		u = underway_of(sk);
+		if (u && a.tp)
+			a.transmit = transmit_since(&a, u);
 		if (u && a.tp && a.err == -ENOMEM)
 			a.site = site_of(&a, u);
 		forget(sk);
@@ -83,6 +85,7 @@ int retransmit_synack(__u64 *ctx)
 	    .has_err = true,
 	    .result = TCP_RETRANS_SUCCESS,
 	    .kind = RETRANS_KIND_SYNACK,
+	    .transmit = RETRANS_TRANSMIT_YES,
 	    .probing = false,
 	};
 

@@ -174,12 +174,19 @@ struct tcp_sock {
 	u32 prior_ssthresh;
 	u32 mtu_info;
 	u32 segs_in;
+	u64 tcp_wstamp_ns;
+	u64 tcp_clock_cache;
 	__u8 syn_data : 1;
 };
 
 struct sk_buff {
+	union {
+		u64 skb_mstamp_ns;
+	};
 	char cb[48];
 	unsigned int len;
+	unsigned char *head;
+	unsigned char *data;
 };
 
 struct tcp_skb_cb {

@@ -48,7 +48,8 @@ pub fn say_ready(stream: &Stream) {
 }
 
 /// Says on stderr what became of every attempt: one line of counters, one for each result and kind that was seen, filter or
-/// not, and one for each of these kinds with how many failed, if that can be seen.
+/// not, one for each of these kinds with how many failed, if that can be seen, and one for those that reached the transmit step,
+/// did not, or may have.
 pub fn say_stats(stats: &Stats) {
     say(format_args!("stats {stats}"));
     for count in &stats.counts {
@@ -58,6 +59,9 @@ pub fn say_stats(stats: &Stats) {
         if stats.counts.iter().any(|count| count.kind == kind) {
             say(format_args!("failed {} failures={}", kind.key_val(), stats.failures_of(kind)));
         }
+    }
+    for count in &stats.transmits {
+        say(format_args!("seen {count}"));
     }
 }
 

@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::RetransKind;
 use crate::error::Error;
 use crate::result::{self, RESULT_SLOTS};
-use crate::stats::{Count, Failures, Stats};
+use crate::stats::{Count, Failures, Stats, TransmitCount};
+use crate::{RetransKind, Transmit};
 
 /// `RETRANS_KIND_SLOTS`.
 pub(crate) const KIND_SLOTS: usize = 16;
+/// `RETRANS_TRANSMIT_SLOTS`.
+pub(crate) const TRANSMIT_SLOTS: usize = 4;
 
 /// `struct retrans_counters` in words of eight bytes; `source/layout.rs` holds it against the built object.
 pub(crate) mod word {
@@ -26,10 +28,11 @@ pub(crate) mod word {
     pub(crate) const LOST: usize = 3;
     pub(crate) const SUBMITTED: usize = 4;
     pub(crate) const COUNTS: usize = 5;
+    pub(crate) const TRANSMITS: usize = COUNTS + super::RESULT_SLOTS * super::KIND_SLOTS * 2;
 }
 
 /// One `struct retrans_counters`, in words.
-pub(crate) const COUNTER_WORDS: usize = word::COUNTS + RESULT_SLOTS * KIND_SLOTS * 2;
+pub(crate) const COUNTER_WORDS: usize = word::TRANSMITS + TRANSMIT_SLOTS * 2;
 
 /// The kernel side's counters, one element a CPU, mapped into this process. No system call and no capability to read.
 pub(crate) struct KernelCounters {
@@ -150,6 +153,11 @@ impl StatsReader {
                 }
             }
         }
+        let transmits = Transmit::ALL.iter().map(|entry| {
+            let at = word::TRANSMITS + entry.number as usize * 2;
+            TransmitCount { transmit: entry.variant, attempts: kernel.sum(at), segs: kernel.sum(at + 1) }
+        });
+        let transmits = transmits.filter(|count| count.attempts != 0).collect();
         Stats {
             seen: kernel.sum(word::SEEN),
             filtered,
@@ -162,6 +170,7 @@ impl StatsReader {
             missed: programs.as_ref().and_then(|programs| programs.iter().map(missed).sum()),
             failures: Failures::of(&counts, *observes_failures),
             counts,
+            transmits,
         }
     }
 }

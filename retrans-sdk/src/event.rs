@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::field::optional_fields;
-use crate::{CaState, Family, ResultClass, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp};
+use crate::{CaState, Family, ResultClass, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp, Transmit};
 
 macro_rules! event {
     ($( $(#[$doc:meta])* $name:ident: $type:ty, )*) => {

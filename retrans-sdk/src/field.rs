@@ -7,12 +7,15 @@ use std::str::FromStr;
 
 use crate::event::Event;
 use crate::table::{Name, ReasonTable};
-use crate::{CaState, Family, ResultClass, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp};
+use crate::{CaState, Family, ResultClass, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp, Transmit};
 
 /// The declaration of the optional fields: key, type, documentation, in the order of the line.
 macro_rules! optional_fields {
     ($then:ident) => {
         $then! {
+            /// Whether the attempt reached the transmit step. `unknown` where nothing proves it; absent from what was recorded before
+            /// there was the key.
+            transmit: Transmit,
             /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. Of a SYN-ACK: the one that the accepted
             /// socket will have. Before Linux 5.12 only of sockets that somebody has asked for it.
             cookie: u64,
@@ -312,7 +315,7 @@ mod tests {
 
     #[test]
     fn tables_and_fields_agree_on_the_key() {
-        for key in [RetransResult::KEY, RetransKind::KEY, TcpState::KEY, CaState::KEY] {
+        for key in [RetransResult::KEY, RetransKind::KEY, Transmit::KEY, TcpState::KEY, CaState::KEY] {
             assert!(matches!(by_key(key), Some((_, Field { field_type: FieldType::Table { .. }, .. }))), "{key}");
         }
     }

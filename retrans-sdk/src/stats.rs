@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::table::KeyVal;
-use crate::{RetransKind, RetransResult};
+use crate::{RetransKind, RetransResult, Transmit};
 
 /// What became of every attempt since the stream was opened.
 ///
@@ -49,6 +49,8 @@ pub struct Stats {
     /// By result and kind: every attempt that was seen, before the filter, so that the attempts here add up to `seen`.
     /// Counted in the kernel, so what the ring loses is in here. No entry stands for none.
     pub counts: Vec<Count>,
+    /// By whether they reached the transmit step, in the same way.
+    pub transmits: Vec<TransmitCount>,
 }
 
 /// How many attempts failed, where that can be seen at all.
@@ -90,6 +92,18 @@ pub struct Count {
     pub result: Option<RetransResult>,
     /// The kind.
     pub kind: RetransKind,
+    /// Attempts.
+    pub attempts: u64,
+    /// The segments that these attempts stand for.
+    pub segs: u64,
+}
+
+/// How many attempts reached the transmit step, or did not, or may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TransmitCount {
+    /// Which of these.
+    pub transmit: Transmit,
     /// Attempts.
     pub attempts: u64,
     /// The segments that these attempts stand for.
@@ -153,6 +167,13 @@ impl fmt::Display for Count {
             None => write!(f, "{}", KeyVal { key: RetransResult::KEY, value: '-' })?,
         }
         write!(f, " {} attempts={} segs={}", self.kind.key_val(), self.attempts, self.segs)
+    }
+}
+
+/// As `transmit=… attempts=… segs=…`.
+impl fmt::Display for TransmitCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} attempts={} segs={}", self.transmit.key_val(), self.attempts, self.segs)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::event::{Core, Event};
-use crate::{CaState, Family, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp};
+use crate::{CaState, Family, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp, Transmit};
 
 /// `RETRANS_RECORD_VERSION`.
 pub(crate) const VERSION: u16 = 1;
@@ -49,6 +49,7 @@ macro_rules! record_layout {
             retransmits: u8 = 159,
             backoff: u8 = 160,
             pending: u8 = 161,
+            transmit: u8 = 162,
             uid: u32 = 164,
         }
     };
@@ -170,6 +171,7 @@ pub(crate) fn decode(bytes: &[u8], epoch: u64) -> Result<Event, WireError> {
         segs: record.segs(),
         mapped,
     });
+    event.transmit = Some(Transmit::from_raw(record.transmit().into()));
     event.cookie = record.has(present::COOKIE).then(|| record.cookie());
     event.netns = record.has(present::NETNS).then(|| record.netns());
     event.cgroup = record.has(present::CGROUP).then(|| record.cgroup());
@@ -219,7 +221,7 @@ pub(crate) mod tests {
             // Half of the records with numbers that have names, so that both kinds are seen.
             if bytes[4] & 1 != 0 {
                 bytes[24..28].copy_from_slice(&result.to_ne_bytes());
-                (bytes[42], bytes[43]) = (small, small);
+                (bytes[42], bytes[43], bytes[162]) = (small, small, small);
             }
             bytes[36..38].copy_from_slice(&if inet6 { 10u16 } else { 2 }.to_ne_bytes());
             if mapped {
@@ -284,7 +286,7 @@ pub(crate) mod tests {
         let event = decode(&record, 0).expect("a good header");
         let keys: Vec<_> =
             event.to_string().split(' ').map(|pair| pair.split_once('=').expect("=").0.to_owned()).collect();
-        assert_eq!(keys.join(" "), "ts result err kind family saddr sport daddr dport state segs class");
+        assert_eq!(keys.join(" "), "ts result err kind family saddr sport daddr dport state segs class transmit");
         assert!(event.to_string().contains(" err=- "));
     }
 }

@@ -5,9 +5,9 @@ use std::io::Read;
 use std::time::{Duration, Instant, SystemTime};
 
 use retrans_sdk::table::ReasonTable;
-use retrans_sdk::{Attachment, Event, RetransKind, Stream};
+use retrans_sdk::{Attachment, Event, RetransKind, Stream, Transmit};
 
-use crate::observe::{concerns, drain, open, printed_family};
+use crate::observe::{concerns, drain, open, printed_family, reaches_transmit};
 use crate::proposal::CANCELED;
 use crate::scenario::FAST_BYTES;
 use crate::wait::PATIENCE;
@@ -153,6 +153,15 @@ impl Trial {
             };
             if told != expected {
                 return Err(differs(format!("event {index} has {told:?} instead of {expected:?}")));
+            }
+            // Without the errno a name that stands for several causes proves nothing, and one that nobody knows neither.
+            let transmit = match reaches_transmit(event) {
+                Some(_) if event.err.is_none() && event.result.entry().is_none() => Some(Transmit::Unproven),
+                Some(reached) => Some(if reached { Transmit::Yes } else { Transmit::No }),
+                None => Some(Transmit::Unproven),
+            };
+            if event.transmit != transmit {
+                return Err(differs(format!("event {index} is not of transmit {transmit:?}")));
             }
             let whose = (event.family(), event.mapped) == printed_family(self.family)
                 && concerns(&self.subject, event)

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use libbpf_rs::{MapCore as _, MapFlags, ObjectBuilder, ProgramInput};
 use retrans_sdk::harness::{bit_of, empty_record, event_of, filter_bytes, matches, place_of};
 use retrans_sdk::table::ReasonTable;
-use retrans_sdk::{CaState, Event, Family, Filter, ResultClass, RetransKind, RetransResult, TcpState, keys};
+use retrans_sdk::{CaState, Event, Family, Filter, ResultClass, RetransKind, RetransResult, TcpState, Transmit, keys};
 use retrans_tests::{Context, Result, privilege};
 
 const HARNESS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/filter_harness.bpf.o"));
@@ -156,6 +156,7 @@ fn subject(random: &mut Random) -> Subject {
     let result = *random.of(&[0u32, 1, 2, 5, 7, 8, 128, 130, 131, 0x1_0001, 0x1_0063]);
     put("result", &result.to_ne_bytes());
     put("kind", &[random.below(7) as u8]);
+    put("transmit", &[random.below(4) as u8]);
     put("state", &[random.below(15) as u8]);
     put("ca_state", &[random.below(6) as u8]);
     for field in ["err", "sk_err_soft"] {
@@ -240,6 +241,7 @@ fn operand(random: &mut Random, key: &str) -> (&'static str, String) {
         "result" => named(values::<RetransResult>(), random),
         "class" => named(values::<ResultClass>(), random),
         "kind" => named(values::<RetransKind>(), random),
+        "transmit" => named(values::<Transmit>(), random),
         "state" => named(values::<TcpState>(), random),
         "ca_state" => named(values::<CaState>(), random),
         "family" => named(values::<Family>(), random),
@@ -293,13 +295,14 @@ fn filter(random: &mut Random) -> (String, Vec<(Option<Kind>, String)>) {
 
 /// What there must be of kinds of terms: each with both answers, but for those that have one only.
 fn kinds() -> BTreeSet<(Kind, bool)> {
-    const ALWAYS: [&str; 13] = [
+    const ALWAYS: [&str; 14] = [
         "ts", "result", "kind", "family", "saddr", "sport", "daddr", "dport", "state", "segs", "class", "netns", "uid",
+        "transmit",
     ];
     let mut all = BTreeSet::new();
     for key in keys() {
         let operands: &[&'static str] = match key {
-            "result" | "class" | "kind" | "state" | "ca_state" | "family" => &["name", "absent"],
+            "result" | "class" | "kind" | "transmit" | "state" | "ca_state" | "family" => &["name", "absent"],
             "saddr" | "daddr" => &["prefix", "absent"],
             "mapped" | "ca_name" | "tcp_flags" => &["value", "absent"],
             "cookie" => &["value", "range", "mine", "absent"],

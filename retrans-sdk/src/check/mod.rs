@@ -21,7 +21,7 @@ pub(crate) use self::c_header::CEnum;
 use crate::error::{Error, ErrorKind};
 use crate::source::{self, ThirdArgument};
 use crate::table::ReasonTable;
-use crate::{CaState, RetransKind, RetransResult, TcpState};
+use crate::{CaState, RetransKind, RetransResult, TcpState, Transmit};
 
 /// A way in which a table and a header differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,6 +190,7 @@ pub fn object_in(object: &[u8]) -> Result<Report, Error> {
         report.findings.push(Finding::NoEnum { what: format!("enum {}", PROPOSAL[0]) });
     }
     report.hold_enum_with::<RetransKind>(&enums, ["RETRANS_KIND_UNKNOWN", "RETRANS_KIND_RTO"], "RETRANS_KIND_");
+    report.hold_enum_with::<Transmit>(&enums, ["RETRANS_TRANSMIT_UNKNOWN", "RETRANS_TRANSMIT_NO"], "RETRANS_TRANSMIT_");
     report.hold_enum_with::<RetransResult>(&enums, ["RETRANS_OWN_NOMEM", "RETRANS_OWN_NOBUFS"], "RETRANS_OWN_");
     Ok(report)
 }

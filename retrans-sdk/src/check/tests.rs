@@ -74,7 +74,8 @@ fn our_header() -> String {
         "typedef unsigned char __u8; typedef unsigned short __u16; typedef unsigned int __u32; typedef int __s32;
         typedef unsigned long long __u64;
         {header}
-        volatile enum tcp_retransmit_quit_reason one; volatile enum retrans_own_result two; volatile enum retrans_kind three;"
+        volatile enum tcp_retransmit_quit_reason one; volatile enum retrans_own_result two; volatile enum retrans_kind three;
+        volatile enum retrans_transmit four;"
     )
 }
 
@@ -93,6 +94,7 @@ fn a_wrong_object_is_found() {
             findings: &["TCP_RETRANS_MOON_PHASE = 10 is in no table"],
         },
         Wrong { from: "RETRANS_KIND_TLP = 2,", to: "", findings: &["RETRANS_KIND_TLP is missing"] },
+        Wrong { from: "RETRANS_TRANSMIT_NO = 1,", to: "", findings: &["RETRANS_TRANSMIT_NO is missing"] },
         Wrong { from: "RETRANS_OWN_DENIED = 130,", to: "", findings: &["RETRANS_OWN_DENIED is missing"] },
     ];
     each_is_found(&our_header(), &wrongs, |source| {

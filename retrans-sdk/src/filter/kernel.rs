@@ -36,6 +36,7 @@ macro_rules! facts {
             CGROUP RETRANS_FACT_CGROUP = 16 "cgroup",
             UID RETRANS_FACT_UID = 17 "uid",
             MINE RETRANS_FACT_MINE = 18 "",
+            TRANSMIT RETRANS_FACT_TRANSMIT = 19 "transmit",
             SEQ RETRANS_FACT_SEQ = 32 "seq",
             END_SEQ RETRANS_FACT_END_SEQ = 33 "end_seq",
             LEN RETRANS_FACT_LEN = 34 "len",

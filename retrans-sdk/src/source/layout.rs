@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use super::skel::types::{
     retrans_counters, retrans_fact, retrans_field, retrans_filter, retrans_header, retrans_record,
 };
-use crate::counters::{COUNTER_WORDS, KIND_SLOTS, word};
+use crate::counters::{COUNTER_WORDS, KIND_SLOTS, TRANSMIT_SLOTS, word};
 use crate::filter::{MAX_TESTS, MAX_TREES, facts};
 use crate::result::RESULT_SLOTS;
 use crate::wire::{CA_NAME, DADDR, RECORD_LEN, SADDR, present, record_layout};
@@ -50,6 +50,8 @@ const _: () = assert!(offset_of!(retrans_counters, submitted) == word::SUBMITTED
 const _: () = assert!(offset_of!(retrans_counters, counts) == word::COUNTS * 8);
 const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts) == RESULT_SLOTS * KIND_SLOTS * 16);
 const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts[0]) == KIND_SLOTS * 16);
+const _: () = assert!(offset_of!(retrans_counters, transmits) == word::TRANSMITS * 8);
+const _: () = assert!(size_behind(|c: &retrans_counters| &c.transmits) == TRANSMIT_SLOTS * 16);
 
 const _: () = assert!(size_behind(|f: &retrans_filter| &f.trees) == MAX_TREES * 8);
 const _: () =
