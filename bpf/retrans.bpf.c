@@ -20,6 +20,7 @@
 #include "address.bpf.h"
 #include "fields.bpf.h"
 #include "read.bpf.h"
+#include "sums.bpf.h"
 #include "record.bpf.h"
 #include "facts.bpf.h"
 #include "filter.bpf.h"
@@ -78,6 +79,7 @@ static __always_inline int observe(struct attempt *a)
 		return 0;
 	count(&c->seen, 1);
 	count_attempt(c, a);
+	sum_attempt(c, a);
 
 	if (filter.ts_used || limit_interval)
 		a->ts = bpf_ktime_get_boot_ns();

@@ -202,6 +202,18 @@ struct retrans_count {
 	__u64 segs;
 };
 
+/*
+ * What the counters of one namespace, those of the kernel's own, must have risen by.
+ */
+struct retrans_sums {
+	__u64 retrans_segs;
+	__u64 retrans_fail;
+	__u64 syn_retrans;
+	__u64 in_host_queue;
+	/* Of which nothing proves whether they are among these. */
+	struct retrans_count unknown;
+};
+
 /* One per CPU; seen = filtered + limited + lost + submitted. */
 struct retrans_counters {
 	__u64 seen;
@@ -211,9 +223,10 @@ struct retrans_counters {
 	__u64 submitted;
 	struct retrans_count counts[RETRANS_RESULT_SLOTS][RETRANS_KIND_SLOTS];
 	struct retrans_count transmits[RETRANS_TRANSMIT_SLOTS];
+	struct retrans_sums sums; /* of the namespace that was asked for */
 };
 
-_Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16, "counters");
+_Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 48, "counters");
 
 /* What a test of the filter compares. In groups: below SEQ, of the segment, of the socket, found.
  */

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::error::Error;
+use crate::reconcile::Sums;
 use crate::result::{self, RESULT_SLOTS};
 use crate::stats::{Count, Failures, Stats, TransmitCount};
 use crate::{RetransKind, Transmit};
@@ -19,6 +20,8 @@ use crate::{RetransKind, Transmit};
 pub(crate) const KIND_SLOTS: usize = 16;
 /// `RETRANS_TRANSMIT_SLOTS`.
 pub(crate) const TRANSMIT_SLOTS: usize = 4;
+/// `struct retrans_sums`, in words.
+pub(crate) const SUM_WORDS: usize = 6;
 
 /// `struct retrans_counters` in words of eight bytes; `source/layout.rs` holds it against the built object.
 pub(crate) mod word {
@@ -29,10 +32,11 @@ pub(crate) mod word {
     pub(crate) const SUBMITTED: usize = 4;
     pub(crate) const COUNTS: usize = 5;
     pub(crate) const TRANSMITS: usize = COUNTS + super::RESULT_SLOTS * super::KIND_SLOTS * 2;
+    pub(crate) const SUMS: usize = TRANSMITS + super::TRANSMIT_SLOTS * 2;
 }
 
 /// One `struct retrans_counters`, in words.
-pub(crate) const COUNTER_WORDS: usize = word::TRANSMITS + TRANSMIT_SLOTS * 2;
+pub(crate) const COUNTER_WORDS: usize = word::SUMS + SUM_WORDS;
 
 /// The kernel side's counters, one element a CPU, mapped into this process. No system call and no capability to read.
 pub(crate) struct KernelCounters {
@@ -126,10 +130,30 @@ impl StatsReader {
         &self.0.user
     }
 
+    pub(crate) fn observes_failures(&self) -> bool {
+        self.0.observes_failures
+    }
+
+    pub(crate) fn missed(&self) -> Option<u64> {
+        self.0.programs.as_ref().and_then(|programs| programs.iter().map(missed).sum())
+    }
+
+    pub(crate) fn sums(&self) -> Sums {
+        let sum = |index: usize| self.0.kernel.sum(word::SUMS + index);
+        Sums {
+            retrans_segs: sum(0),
+            retrans_fail: sum(1),
+            syn_retrans: sum(2),
+            in_host_queue: sum(3),
+            unknown_attempts: sum(4),
+            unknown_segs: sum(5),
+        }
+    }
+
     /// The counters now. Takes some small reads under /proc, one a program, for `missed`.
     #[must_use]
     pub fn read(&self) -> Stats {
-        let Shared { kernel, user, programs, observes_failures } = &*self.0;
+        let Shared { kernel, user, observes_failures, .. } = &*self.0;
         // Outcomes before what they are outcomes of, so that no sum is ever larger than its whole.
         let [rejected, dropped, delivered] =
             [&user.rejected, &user.dropped, &user.delivered].map(|c| c.load(Ordering::Acquire));
@@ -167,7 +191,7 @@ impl StatsReader {
             rejected,
             dropped,
             delivered,
-            missed: programs.as_ref().and_then(|programs| programs.iter().map(missed).sum()),
+            missed: self.missed(),
             failures: Failures::of(&counts, *observes_failures),
             counts,
             transmits,

@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::filter::Filter;
 use crate::source::{self, Limit, Source, Wanted};
 use crate::stats::Stats;
-use crate::{AttachSource, MySockets, RetransResult};
+use crate::{AttachSource, MySockets, Netns, Reconciler, RetransResult};
 
 /// The most records that are taken out of the ring at once: what bounds this side's memory.
 const BATCH: usize = 256;
@@ -38,6 +38,7 @@ pub struct Builder {
     predicate: Option<Predicate>,
     ring_size: u32,
     limit: Option<Limit>,
+    netns: Option<Netns>,
     forced: Option<AttachSource>,
     companion: bool,
 }
@@ -45,7 +46,15 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Self {
         let filter = Filter::default();
-        Self { filter, predicate: None, ring_size: DEFAULT_RING_SIZE, limit: None, forced: None, companion: true }
+        Self {
+            filter,
+            predicate: None,
+            ring_size: DEFAULT_RING_SIZE,
+            limit: None,
+            netns: None,
+            forced: None,
+            companion: true,
+        }
     }
 }
 
@@ -56,6 +65,7 @@ impl fmt::Debug for Builder {
             .field("predicate", &self.predicate.is_some())
             .field("ring_size", &self.ring_size)
             .field("limit", &self.limit)
+            .field("netns", &self.netns)
             .field("source", &self.forced)
             .field("companion", &self.companion)
             .finish()
@@ -95,6 +105,14 @@ impl Builder {
         self
     }
 
+    /// Adds up the attempts of this namespace beside everything else, for [`Stream::reconciler`]: all of them, whatever the filter and the limit
+    /// say. The beginning is the moment after the stream was opened; with retransmissions under way in the namespace, opening may take up
+    /// to a second more.
+    pub fn reconcile(mut self, netns: Netns) -> Self {
+        self.netns = Some(netns);
+        self
+    }
+
     /// This source or none: for tests and comparisons. Without it the best is taken that the kernel admits.
     pub fn source(mut self, source: AttachSource) -> Self {
         self.forced = Some(source);
@@ -124,13 +142,16 @@ impl Builder {
         let (source, attachment) = source::open(&Wanted {
             filter: self.filter.for_kernel(epoch),
             limit: self.limit,
+            summed_netns: self.netns.as_ref().map(Netns::inode),
             ring_size: self.ring_size,
             epoch,
             forced: self.forced,
             companion: self.companion,
         })?;
+        let reconciler = self.netns.map(|netns| Reconciler::new(source.stats.clone(), netns)).transpose()?;
         Ok(Stream {
             source,
+            reconciler,
             attachment,
             filter: self.filter,
             predicate: self.predicate,
@@ -202,6 +223,7 @@ fn boottime_offset(offsets: &str) -> i64 {
 /// descriptor ([`AsFd`]) in an event loop of yours: readable means that there are records.
 pub struct Stream {
     source: Source,
+    reconciler: Option<Reconciler>,
     attachment: Attachment,
     filter: Filter,
     predicate: Option<Predicate>,
@@ -259,6 +281,12 @@ impl Stream {
     #[must_use]
     pub fn stats_reader(&self) -> StatsReader {
         self.source.stats.clone()
+    }
+
+    /// Compares what was seen of a namespace with its own counters; `None` unless [asked for](Builder::reconcile).
+    #[must_use]
+    pub fn reconciler(&self) -> Option<Reconciler> {
+        self.reconciler.clone()
     }
 
     /// A handle by which another thread, or a signal handler's, ends the blocking reads of this stream.

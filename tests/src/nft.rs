@@ -103,6 +103,13 @@ impl Packets {
         self.counted(format!(">= {count}"))
     }
 
+    /// Of the packets that meet the other conditions so many in a thousand, at random.
+    pub fn per_mille(mut self, share: u32) -> Self {
+        self.ports = None;
+        self.counting = Some(format!("numgen random mod 1000 < {share}"));
+        self
+    }
+
     fn counted(mut self, which: String) -> Self {
         self.ports = None;
         // The generator counts modulo a number that is never reached.

@@ -126,6 +126,14 @@ impl Pair {
         batch(self.client(), &[format!("{} {words}", self.client.connected_route(family))])
     }
 
+    /// The largest segment that the server admits to connections from now on, in bytes with the options of the header.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub(crate) fn set_advmss(&self, family: Family, bytes: u16) -> Result<()> {
+        batch(self.server(), &[format!("{} advmss {bytes}", self.server.connected_route(family))])
+    }
+
     /// Enters the addresses and neighbours of both sides again, as they were in the beginning.
     ///
     /// # Errors

@@ -123,6 +123,7 @@ impl Diagnosis {
 
 fn wanted(forced: Option<AttachSource>) -> Wanted {
     Wanted {
+        summed_netns: None,
         filter: Filter::default().for_kernel(0),
         limit: None,
         ring_size: DEFAULT_RING_SIZE,

@@ -4,9 +4,9 @@
 use std::mem::offset_of;
 
 use super::skel::types::{
-    retrans_counters, retrans_fact, retrans_field, retrans_filter, retrans_header, retrans_record,
+    retrans_counters, retrans_fact, retrans_field, retrans_filter, retrans_header, retrans_record, retrans_sums,
 };
-use crate::counters::{COUNTER_WORDS, KIND_SLOTS, TRANSMIT_SLOTS, word};
+use crate::counters::{COUNTER_WORDS, KIND_SLOTS, SUM_WORDS, TRANSMIT_SLOTS, word};
 use crate::filter::{MAX_TESTS, MAX_TREES, facts};
 use crate::result::RESULT_SLOTS;
 use crate::wire::{CA_NAME, DADDR, RECORD_LEN, SADDR, present, record_layout};
@@ -52,6 +52,12 @@ const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts) == RESULT_SL
 const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts[0]) == KIND_SLOTS * 16);
 const _: () = assert!(offset_of!(retrans_counters, transmits) == word::TRANSMITS * 8);
 const _: () = assert!(size_behind(|c: &retrans_counters| &c.transmits) == TRANSMIT_SLOTS * 16);
+
+const _: () = assert!(offset_of!(retrans_counters, sums) == word::SUMS * 8);
+const _: () = assert!(size_of::<retrans_sums>() == SUM_WORDS * 8);
+const _: () = assert!(offset_of!(retrans_sums, retrans_segs) == 0 && offset_of!(retrans_sums, retrans_fail) == 8);
+const _: () = assert!(offset_of!(retrans_sums, syn_retrans) == 16 && offset_of!(retrans_sums, in_host_queue) == 24);
+const _: () = assert!(offset_of!(retrans_sums, unknown) == 32);
 
 const _: () = assert!(size_behind(|f: &retrans_filter| &f.trees) == MAX_TREES * 8);
 const _: () =

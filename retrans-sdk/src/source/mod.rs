@@ -62,6 +62,8 @@ pub(crate) struct Source {
 pub(crate) struct Wanted {
     pub(crate) filter: KernelFilter,
     pub(crate) limit: Option<Limit>,
+    /// The inode number of the namespace whose attempts are added up.
+    pub(crate) summed_netns: Option<u32>,
     /// In bytes.
     pub(crate) ring_size: u32,
     /// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.

@@ -59,7 +59,7 @@ fn tell<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
 impl Object {
     /// Loads the programs of a plan, as wanted.
     pub(super) fn load(plan: &Plan, wanted: &Wanted) -> Result<Self, Error> {
-        let Wanted { filter, limit, ring_size, .. } = wanted;
+        let Wanted { filter, limit, summed_netns, ring_size, .. } = wanted;
         let programs = Program::of(plan);
         let skeleton = tell(|| {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
@@ -82,6 +82,7 @@ impl Object {
                 if let Some(Limit { interval, burst }) = *limit {
                     (rodata.limit_interval, rodata.limit_burst) = (interval, burst);
                 }
+                rodata.summed_netns = summed_netns.unwrap_or_default();
                 let cpus = cpus()? as u32;
                 rodata.cpus = cpus;
                 step("set the ring's size", open.maps.events.set_max_entries(*ring_size))?;

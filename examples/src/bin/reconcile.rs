@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Holds what was seen of this network namespace against the kernel's own counters, every few seconds.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use lexopt::prelude::*;
+use retrans_examples::{say_ready, until_interrupted};
+use retrans_sdk::{Netns, Stream};
+
+const HELP: &str = "\
+usage: reconcile [--every SECONDS] [--for SECONDS] [--pid PID]
+
+Adds up the attempts to retransmit in this network namespace, or in that of a process, and holds the sums against its
+RetransSegs, TCPRetransFail, TCPSynRetrans and TCPSpuriousRtxHostQueues, every 5 seconds and at the end. Nothing is
+filtered, so nothing is missing: exits with 1 if there is a difference that does not go away within a second.";
+
+/// How long a difference may last: the kernel counts an attempt a little before it is seen.
+const PATIENCE: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(100);
+
+struct Arguments {
+    every: Duration,
+    limit: Option<Duration>,
+    pid: Option<u32>,
+}
+
+fn main() -> ExitCode {
+    match arguments().and_then(|arguments| arguments.map(run).transpose()) {
+        Ok(None) => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        Ok(Some(true)) => ExitCode::SUCCESS,
+        Ok(Some(false)) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("reconcile: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
+    let mut arguments = Arguments { every: Duration::from_secs(5), limit: None, pid: None };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("every") => arguments.every = Duration::try_from_secs_f64(parser.value()?.parse()?)?.max(TICK),
+            Long("for") => arguments.limit = Some(Duration::try_from_secs_f64(parser.value()?.parse()?)?),
+            Long("pid") => arguments.pid = Some(parser.value()?.parse()?),
+            Short('h') | Long("help") => return Ok(None),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Some(arguments))
+}
+
+/// Whether there was never a difference.
+fn run(arguments: Arguments) -> Result<bool, Box<dyn Error>> {
+    let interrupted = until_interrupted()?;
+    let netns = arguments.pid.map_or_else(Netns::current, Netns::of_process)?;
+    let stream = Stream::builder().reconcile(netns).open()?;
+    let reconciler = stream.reconciler().ok_or("no namespace was asked for")?;
+    say_ready(&stream);
+
+    let began = Instant::now();
+    let mut next = began + arguments.every;
+    let mut exact = true;
+    loop {
+        let over = interrupted() || arguments.limit.is_some_and(|limit| began.elapsed() >= limit);
+        if over || Instant::now() >= next {
+            let reconciliation = reconciler.reconcile(PATIENCE)?;
+            println!("netns={} seconds={}\n{reconciliation}", reconciler.netns(), began.elapsed().as_secs());
+            exact &= reconciliation.is_exact();
+            next += arguments.every;
+        }
+        if over {
+            return Ok(exact);
+        }
+        sleep(TICK);
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A network namespace's own counters of retransmissions.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use crate::error::{Error, ErrorKind};
+
+/// A network namespace, by its counters, which the kernel keeps whether anybody looks or not. Reading them takes no capability, from
+/// any thread, whatever namespace that is in. The namespace stays for as long as this is open.
+#[derive(Debug)]
+pub struct Netns {
+    inode: u32,
+    snmp: File,
+    netstat: File,
+}
+
+/// What a namespace has counted since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Mib {
+    pub(crate) retrans_segs: u64,
+    pub(crate) retrans_fail: u64,
+    pub(crate) syn_retrans: u64,
+    pub(crate) spurious_rtx_host_queues: u64,
+}
+
+impl Netns {
+    /// The namespace that the calling thread is in.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`] without /proc.
+    pub fn current() -> Result<Self, Error> {
+        Self::of_directory("/proc/thread-self")
+    }
+
+    /// The namespace of a process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`] if there is none, or it is another user's (it takes what `ptrace` takes).
+    pub fn of_process(pid: u32) -> Result<Self, Error> {
+        Self::of_directory(&format!("/proc/{pid}"))
+    }
+
+    fn of_directory(directory: &str) -> Result<Self, Error> {
+        let open = |name: &str| {
+            let path = format!("{directory}/net/{name}");
+            File::open(&path)
+                .map_err(|error| Error::new(ErrorKind::System, format!("cannot open {path}")).caused_by(error))
+        };
+        let path = format!("{directory}/ns/net");
+        let metadata = fs::metadata(&path)
+            .map_err(|error| Error::new(ErrorKind::System, format!("cannot look at {path}")).caused_by(error))?;
+        // The kernel numbers namespaces with an unsigned int, whatever the width of an inode.
+        Ok(Self { inode: metadata.ino() as u32, snmp: open("snmp")?, netstat: open("netstat")? })
+    }
+
+    /// The namespace's inode number: what [`Event::netns`](crate::Event) has.
+    #[must_use]
+    pub const fn inode(&self) -> u32 {
+        self.inode
+    }
+
+    pub(crate) fn read(&self) -> Result<Mib, Error> {
+        Mib::parse(&text(&self.snmp)?, &text(&self.netstat)?)
+    }
+}
+
+/// All of a file of /proc as it is now. From its beginning the kernel makes it anew.
+fn text(file: &File) -> Result<String, Error> {
+    let failed =
+        |error: std::io::Error| Error::new(ErrorKind::System, "cannot read the namespace's counters").caused_by(error);
+    let mut bytes = vec![0; 1 << 16];
+    let mut length = 0;
+    while length < bytes.len() {
+        match file.read_at(&mut bytes[length..], length as u64).map_err(failed)? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    bytes.truncate(length);
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+impl Mib {
+    /// From the texts of /proc/net/snmp and /proc/net/netstat.
+    fn parse(snmp: &str, netstat: &str) -> Result<Self, Error> {
+        Ok(Self {
+            retrans_segs: counter(snmp, "Tcp", "RetransSegs")?,
+            retrans_fail: counter(netstat, "TcpExt", "TCPRetransFail")?,
+            syn_retrans: counter(netstat, "TcpExt", "TCPSynRetrans")?,
+            spurious_rtx_host_queues: counter(netstat, "TcpExt", "TCPSpuriousRtxHostQueues")?,
+        })
+    }
+}
+
+/// The files hold pairs of lines with the same first word: the names, then the values.
+fn counter(text: &str, group: &str, name: &str) -> Result<u64, Error> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(": ")).filter(|(word, _)| *word == group);
+    let value = lines.next().zip(lines.next()).and_then(|((_, names), (_, values))| {
+        names.split_ascii_whitespace().zip(values.split_ascii_whitespace()).find(|(known, _)| *known == name)
+    });
+    value
+        .and_then(|(_, value)| value.parse().ok())
+        .ok_or_else(|| Error::new(ErrorKind::System, format!("the namespace has no counter {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SNMP: &str = "Ip: Forwarding DefaultTTL\nIp: 1 64\n\
+        Tcp: RtoAlgorithm MaxConn RetransSegs InErrs\nTcp: 1 -1 17 0\nUdp: RetransSegs\nUdp: 5\n";
+    const NETSTAT: &str = "TcpExt: TCPTimeouts TCPRetransFail TCPSpuriousRtxHostQueues TCPSynRetrans\n\
+        TcpExt: 1 4 5 6\nIpExt: InOctets\nIpExt: 9\n";
+
+    #[test]
+    fn takes_each_counter_from_its_column() {
+        let expected = Mib { retrans_segs: 17, retrans_fail: 4, syn_retrans: 6, spurious_rtx_host_queues: 5 };
+        assert_eq!(Mib::parse(SNMP, NETSTAT).expect("all are there"), expected);
+    }
+
+    #[test]
+    fn names_what_is_missing() {
+        let error = Mib::parse(SNMP, "TcpExt: TCPTimeouts\nTcpExt: 1\n").expect_err("none");
+        assert_eq!(error.to_string(), "the namespace has no counter TCPRetransFail");
+        assert!(Mib::parse("Tcp: RetransSegs\nTcp: many\n", NETSTAT).is_err());
+        assert!(Mib::parse("Tcp: RetransSegs\n", NETSTAT).is_err());
+    }
+
+    #[test]
+    fn is_read_again_and_again() {
+        let netns = Netns::current().expect("/proc");
+        let first = netns.read().expect("counters");
+        let second = netns.read().expect("counters");
+        assert!(second.retrans_segs >= first.retrans_segs);
+        let same = Netns::of_process(std::process::id()).expect("this process");
+        assert_eq!(same.inode(), netns.inode());
+        assert_eq!(Netns::of_process(u32::MAX).expect_err("no process").kind(), ErrorKind::System);
+    }
+}

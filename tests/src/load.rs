@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Many connections that send as fast as they can.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::tcp::reset;
+use crate::{Conn, Context, Error, Family, Pair, Result};
+
+/// Connections of a pair that send as fast as they can while [`run`](Load::run) does.
+#[derive(Debug)]
+pub struct Load {
+    connections: Vec<Conn>,
+}
+
+impl Load {
+    /// Connections whose segments have `mss` bytes with the header's options, from 88 up, and whose time-outs begin at 5 ms. It is
+    /// the small ones of which one attempt takes many.
+    ///
+    /// # Errors
+    /// When the lab refuses.
+    pub fn open(pair: &Pair, family: Family, connections: usize, mss: u16) -> Result<Self> {
+        pair.set_rto_min(family, "rto_min 5ms")?;
+        pair.set_advmss(family, mss)?;
+        let connections = (0..connections).map(|_| Conn::open(pair, family)).collect::<Result<_>>()?;
+        Ok(Self { connections })
+    }
+
+    /// Sends until `enough` is true, looking every few milliseconds, and resets the connections.
+    ///
+    /// # Errors
+    /// Those of `enough`, and when a connection fails.
+    pub fn run(self, mut enough: impl FnMut() -> Result<bool>) -> Result<()> {
+        let done = AtomicBool::new(false);
+        let work = |result: std::io::Result<()>| match result {
+            Err(error) if !done.load(Ordering::Acquire) => Err(error).context("a connection failed"),
+            _ => Ok(()),
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .connections
+                .iter()
+                .flat_map(|conn| {
+                    [
+                        scope.spawn(|| work(send(conn.client(), &done))),
+                        scope.spawn(|| work(receive(conn.server(), &done))),
+                    ]
+                })
+                .collect();
+            let result = loop {
+                match enough() {
+                    Ok(false) if threads.iter().all(|thread| !thread.is_finished()) => {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                    other => break other.map(drop),
+                }
+            };
+            done.store(true, Ordering::Release);
+            for conn in &self.connections {
+                reset(conn.client());
+                reset(conn.server());
+            }
+            let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+            result?;
+            ended.into_iter().try_for_each(|ended| ended.map_err(|_| Error::new("a thread panicked"))?)
+        })
+    }
+}
+
+fn send(mut stream: &TcpStream, done: &AtomicBool) -> std::io::Result<()> {
+    let bytes = vec![b'x'; 1 << 18];
+    while !done.load(Ordering::Acquire) {
+        match stream.write(&bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => drop(result?),
+        }
+    }
+    Ok(())
+}
+
+fn receive(mut stream: &TcpStream, done: &AtomicBool) -> std::io::Result<()> {
+    let mut bytes = vec![0; 1 << 18];
+    while !done.load(Ordering::Acquire) {
+        match stream.read(&mut bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => drop(result?),
+        }
+    }
+    Ok(())
+}
