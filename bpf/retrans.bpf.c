@@ -33,6 +33,9 @@ struct {
 	__uint(max_entries, 1 << 20); /* bytes; set at open */
 } events SEC(".maps");
 
+/* No record is made, and there is no ring: each attempt is counted, and as filtered. */
+const volatile bool counters_only = false;
+
 /* Whether the functions' exits are attached to, which then tell of each attempt. */
 const volatile bool with_exit = false;
 
@@ -81,6 +84,10 @@ static __always_inline int observe(struct attempt *a)
 	count_attempt(c, a);
 	sum_attempt(c, a);
 
+	if (counters_only) {
+		count(&c->filtered, 1);
+		return 0;
+	}
 	if (filter.ts_used || limit_interval)
 		a->ts = bpf_ktime_get_boot_ns();
 	if (filter.used)

@@ -14,9 +14,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::attachment::Attachment;
 use crate::counters::{StatsReader, UserCounters, add_one};
+use crate::counting::Counters;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::filter::Filter;
+use crate::filter::{Filter, KernelFilter};
 use crate::source::{self, Limit, Source, Wanted};
 use crate::stats::Stats;
 use crate::{AttachSource, MySockets, Netns, Reconciler, RetransResult};
@@ -139,16 +140,8 @@ impl Builder {
         let stop = StopHandle::new()?;
         check_descriptors(&stop)?;
         let epoch = epoch();
-        let (source, attachment) = source::open(&Wanted {
-            filter: self.filter.for_kernel(epoch),
-            limit: self.limit,
-            summed_netns: self.netns.as_ref().map(Netns::inode),
-            ring_size: self.ring_size,
-            epoch,
-            forced: self.forced,
-            companion: self.companion,
-        })?;
-        let reconciler = self.netns.map(|netns| Reconciler::new(source.stats.clone(), netns)).transpose()?;
+        let (source, attachment) = source::open(&self.wanted(Some(self.ring_size), epoch))?;
+        let reconciler = self.netns.map(|netns| Reconciler::new(source.programs.stats.clone(), netns)).transpose()?;
         Ok(Stream {
             source,
             reconciler,
@@ -159,6 +152,35 @@ impl Builder {
             ready: None,
             stop,
         })
+    }
+}
+
+impl Builder {
+    /// Loads and attaches the programs to count, and for nothing else: without a ring, so that an attempt costs least. Filter, predicate
+    /// and limit are about events, of which there are none: each attempt is counted, and is `filtered`. Needs what
+    /// [`open`](Self::open) needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), but for the ring's size, which has no meaning here.
+    pub fn open_counters(self) -> Result<Counters, Error> {
+        check_descriptors(&StopHandle::new()?)?;
+        let (programs, attachment) = source::open_counters(&self.wanted(None, 0))?;
+        Counters::new(programs, attachment, self.netns)
+    }
+
+    fn wanted(&self, ring_size: Option<u32>, epoch: u64) -> Wanted {
+        // Of what there is no event of there is nothing to compare.
+        let filter = if ring_size.is_some() { self.filter.for_kernel(epoch) } else { KernelFilter::default() };
+        Wanted {
+            filter,
+            limit: self.limit,
+            summed_netns: self.netns.as_ref().map(Netns::inode),
+            ring_size,
+            epoch,
+            forced: self.forced,
+            companion: self.companion,
+        }
     }
 }
 
@@ -262,25 +284,25 @@ impl Stream {
     /// enum in the tracepoint ([`AttachSource::TpEnum`]).
     #[must_use]
     pub fn kernel_name(&self, result: RetransResult) -> Option<&str> {
-        self.source.kernel_name(result)
+        self.source.programs.kernel_name(result)
     }
 
     /// The sockets that `cookie=mine` means; `None` if the filter does not ask for them.
     #[must_use]
     pub fn my_sockets(&self) -> Option<MySockets> {
-        self.source.my_sockets.clone()
+        self.source.programs.my_sockets.clone()
     }
 
     /// The counters now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.source.stats.read()
+        self.source.programs.stats.read()
     }
 
     /// A reader of the counters for other threads, which goes on when the stream is closed.
     #[must_use]
     pub fn stats_reader(&self) -> StatsReader {
-        self.source.stats.clone()
+        self.source.programs.stats.clone()
     }
 
     /// Compares what was seen of a namespace with its own counters; `None` unless [asked for](Builder::reconcile).
@@ -345,7 +367,7 @@ impl Stream {
     fn judge(&mut self) -> bool {
         while self.ready.is_none() {
             let Some(event) = self.incoming.pop_front() else { return false };
-            let UserCounters { rejected, .. } = self.source.stats.user();
+            let UserCounters { rejected, .. } = self.source.programs.stats.user();
             if let Some(predicate) = &mut self.predicate {
                 // Counted even if the predicate panics: then the event is gone, and that must show.
                 let refused = CountOnDrop(rejected);
@@ -385,7 +407,7 @@ impl Stream {
     /// The event that is ready, handed to the application.
     fn deliver(&mut self) -> Option<Event> {
         let event = self.take()?;
-        add_one(&self.source.stats.user().delivered);
+        add_one(&self.source.programs.stats.user().delivered);
         Some(event)
     }
 
@@ -409,7 +431,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         for _ in self.ready.take().into_iter().chain(self.incoming.drain(..)) {
-            add_one(&self.source.stats.user().dropped);
+            add_one(&self.source.programs.stats.user().dropped);
         }
     }
 }

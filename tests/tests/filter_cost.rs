@@ -21,12 +21,22 @@ const INSTRUCTION: usize = 8;
 /// How many instructions each program of a stream has, as the kernel runs them. This process has no other.
 fn sizes(builder: Builder) -> Result<BTreeMap<String, usize>> {
     let _stream = builder.open().context("cannot open a stream")?;
+    sizes_now()
+}
+
+/// What the descriptors of this process say of themselves under a key.
+fn descriptors(key: &str) -> Result<Vec<u32>> {
     let mut ours = Vec::new();
     for entry in fs::read_dir("/proc/self/fdinfo").context("cannot read /proc/self/fdinfo")? {
         // The directory's own is gone by now.
         let info = fs::read_to_string(entry.context("cannot read /proc/self/fdinfo")?.path()).unwrap_or_default();
-        ours.extend(info.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u32>().ok()));
+        ours.extend(info.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u32>().ok()));
     }
+    Ok(ours)
+}
+
+fn sizes_now() -> Result<BTreeMap<String, usize>> {
+    let ours = descriptors("prog_id:")?;
     let options = ProgInfoQueryOptions::default().include_xlated_prog_insns(true);
     let programs = ProgInfoIter::with_query_opts(options).filter(|program| ours.contains(&program.id));
     let size = |bytes: &[u8]| bytes.len() / INSTRUCTION;
@@ -69,6 +79,30 @@ fn what_is_not_used_is_not_there() -> Result<()> {
     assert!((10..=80).contains(&limit), "{limit}");
     // A SYN-ACK has no such field, so nothing passes: the record goes too.
     assert!(cost("snd_wnd=1")? < 0);
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn to_count_takes_no_ring_and_less_of_a_program() -> Result<()> {
+    /// `BPF_MAP_TYPE_RINGBUF`.
+    const RING: u32 = 27;
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    let rings = || Ok(descriptors("map_type:")?.into_iter().filter(|of| *of == RING).count());
+    let stream = Stream::builder().open().context("cannot open a stream")?;
+    let (whole, with_ring) = (sizes_now()?, rings()?);
+    drop(stream);
+    let counters = Stream::builder().open_counters().context("cannot open the counters")?;
+    let (counting, without) = (sizes_now()?, rings()?);
+    println!("{whole:?}, to count {counting:?}");
+    assert!(with_ring > 0, "else there is nothing to miss");
+    assert_eq!(without, 0);
+    assert!(whole.len() >= 2 && counting.len() == whole.len(), "{whole:?} {counting:?}");
+    for (name, size) in &counting {
+        assert!(*size < whole[name] - 80, "{name}: {size} of {}", whole[name]);
+    }
+    assert_eq!(counters.attachment().source, Stream::builder().open().context("a stream")?.source());
     Ok(())
 }
 

@@ -4,9 +4,12 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use retrans_sdk::{Netns, Reconciliation, Stream};
-use retrans_tests::observe::undisturbed;
-use retrans_tests::{Context, Counters, Error, Family, Fault, Load, Packets, Pair, Result, privilege};
+use retrans_sdk::{Netns, Reconciliation, Stream, Transmit};
+use retrans_tests::observe::{settled, undisturbed};
+use retrans_tests::wait::{PATIENCE, wait_for};
+use retrans_tests::{
+    Context, Counters, Error, Family, Fault, Hold, Load, Outcome, Packets, Pair, Refusal, Result, Scenario, privilege,
+};
 
 const SEGMENTS: u64 = 1_000_000;
 /// Seen on two busy CPUs: 54 s, of which a third went into runs that process 1 disturbed.
@@ -70,4 +73,41 @@ fn round(pair: &Pair) -> Result<Reconciliation> {
     assert_eq!(reconciliation.retrans_segs.kernel, counted.retrans_segs);
     assert_eq!(reconciliation.retrans_fail.kernel, counted.retrans_fail);
     Ok(reconciliation)
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn counters_without_a_ring_add_up_too() -> Result<()> {
+    let (stats, _) = undisturbed(|_| {
+        privilege::check()?;
+        let pair = Pair::new()?;
+        let netns = pair.client().run(Netns::current).context("cannot open the namespace's counters")?;
+        let counters = Stream::builder().reconcile(netns).open_counters().context("cannot open the counters")?;
+        let reconciler = counters.reconciler().expect("it was asked for");
+        assert_eq!(reconciler.netns(), pair.client().inode());
+        let before = Counters::read(pair.client())?;
+        let outcomes = [Outcome::Denied(Refusal::Drop), Outcome::Syn, Outcome::InHostQueue(Hold::Neighbour)];
+        for outcome in outcomes {
+            let scenario = Scenario::run(&pair, Family::V4, outcome)?;
+            let rose = |now: Counters| now.retrans_fail + now.syn_retrans + now.spurious_rtx_host_queues;
+            let start = rose(Counters::read(pair.client())?);
+            wait_for("an attempt", PATIENCE, || Ok((rose(Counters::read(pair.client())?) > start).then_some(())))?;
+            scenario.finish()?;
+        }
+        let reconciliation = reconciler.reconcile(PATIENCE).context("cannot read the counters")?;
+        let counted = Counters::read(pair.client())? - before;
+        let stats = settled(|| Ok(counters.stats()))?;
+        println!("{reconciliation}\n{stats}");
+        assert!(reconciliation.is_exact(), "{reconciliation}");
+        assert_eq!(reconciliation.syn_retrans.seen, counted.syn_retrans);
+        assert!(counted.syn_retrans > 0 && counted.retrans_fail > 0, "{counted:?}");
+        assert!(reconciliation.spurious_rtx_host_queues.seen > 0, "{reconciliation}");
+        assert_eq!(counters.stats_reader().read().submitted, 0);
+        Ok(stats)
+    })?;
+    assert_eq!((stats.filtered, stats.submitted, stats.lost), (stats.seen, 0, 0), "{stats}");
+    let of = |transmit| stats.transmits.iter().filter(move |count| count.transmit == transmit).map(|of| of.attempts);
+    let (yes, no): (u64, u64) = (of(Transmit::Yes).sum(), of(Transmit::No).sum());
+    assert!(yes >= 2 && no >= 1 && yes + no == stats.seen, "{stats}");
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
-use retrans_examples::{say_ready, until_interrupted};
+use retrans_examples::until_interrupted;
 use retrans_sdk::{Netns, Stream};
 
 const HELP: &str = "\
@@ -61,9 +61,10 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
 fn run(arguments: Arguments) -> Result<bool, Box<dyn Error>> {
     let interrupted = until_interrupted()?;
     let netns = arguments.pid.map_or_else(Netns::current, Netns::of_process)?;
-    let stream = Stream::builder().reconcile(netns).open()?;
-    let reconciler = stream.reconciler().ok_or("no namespace was asked for")?;
-    say_ready(&stream);
+    // Nothing but numbers is wanted: no ring, no record.
+    let counters = Stream::builder().reconcile(netns).open_counters()?;
+    let reconciler = counters.reconciler().ok_or("no namespace was asked for")?;
+    eprintln!("ready {}", counters.attachment());
 
     let began = Instant::now();
     let mut next = began + arguments.every;

@@ -126,7 +126,7 @@ fn wanted(forced: Option<AttachSource>) -> Wanted {
         summed_netns: None,
         filter: Filter::default().for_kernel(0),
         limit: None,
-        ring_size: DEFAULT_RING_SIZE,
+        ring_size: Some(DEFAULT_RING_SIZE),
         epoch: 0,
         forced,
         companion: true,

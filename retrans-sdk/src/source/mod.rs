@@ -46,10 +46,15 @@ use crate::{AttachSource, RetransResult};
 /// What the ring's callback leaves, in the order of the ring.
 type Inbox = Arc<Mutex<Vec<Result<Event, WireError>>>>;
 
-/// The programs, attached. Dropping it detaches them.
+/// The ring, with the programs that fill it.
 pub(crate) struct Source {
     ring: RingBuffer<'static>,
     inbox: Inbox,
+    pub(crate) programs: Attached,
+}
+
+/// The programs, attached. Dropping it detaches them.
+pub(crate) struct Attached {
     _object: Object,
     /// The kernel's names of the results that the table lacks, by number.
     names: BTreeMap<u32, String>,
@@ -64,8 +69,8 @@ pub(crate) struct Wanted {
     pub(crate) limit: Option<Limit>,
     /// The inode number of the namespace whose attempts are added up.
     pub(crate) summed_netns: Option<u32>,
-    /// In bytes.
-    pub(crate) ring_size: u32,
+    /// In bytes; `None` for the counters only.
+    pub(crate) ring_size: Option<u32>,
     /// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
     pub(crate) epoch: u64,
     /// This one or none.
@@ -85,6 +90,15 @@ pub(crate) struct Limit {
 
 /// Loads and attaches the best that the kernel admits. On an error nothing of it is left.
 pub(crate) fn open(wanted: &Wanted) -> Result<(Source, Attachment), Error> {
+    open_as(wanted, attach)
+}
+
+/// The same without a ring.
+pub(crate) fn open_counters(wanted: &Wanted) -> Result<(Attached, Attachment), Error> {
+    open_as(wanted, |plan, wanted| attach_object(Object::load(&plan, wanted)?, plan, wanted))
+}
+
+fn open_as<T>(wanted: &Wanted, attach: impl Fn(Plan, &Wanted) -> Result<T, Error>) -> Result<(T, Attachment), Error> {
     privilege::check()?;
     let kernel = Kernel::read(&read_btf(Path::new(VMLINUX))?)?;
     let ways = kernel.ways(wanted.companion);
@@ -159,30 +173,36 @@ fn none_is_left(
 }
 
 fn attach(plan: Plan, wanted: &Wanted) -> Result<Source, Error> {
-    let mut object = Object::load(&plan, wanted)?;
+    let object = Object::load(&plan, wanted)?;
     let inbox = Inbox::default();
     let write = Arc::clone(&inbox);
     let epoch = wanted.epoch;
     // A panic in here would have to cross libbpf's C frames, and aborts: decoding has none, users are called elsewhere.
     let ring = object.ring(move |bytes| lock(&write).push(wire::decode(bytes, epoch)))?;
+    Ok(Source { ring, inbox, programs: attach_object(object, plan, wanted)? })
+}
+
+fn attach_object(mut object: Object, plan: Plan, wanted: &Wanted) -> Result<Attached, Error> {
     let stats = StatsReader::new(object.counters()?, object.essential(&plan)?, plan.way.source.observes_failures());
     let my_sockets = wanted.filter.uses(fact::MINE).then(|| object.my_sockets()).transpose()?;
     // Before anything is attached: of these no attempt is missed.
     my_sockets.as_ref().map(MySockets::add_all).transpose()?;
     object.attach()?;
-    Ok(Source { ring, inbox, _object: object, names: plan.enumerators.unknown, my_sockets, stats })
+    Ok(Attached { _object: object, names: plan.enumerators.unknown, my_sockets, stats })
 }
 
 fn lock(inbox: &Inbox) -> MutexGuard<'_, Vec<Result<Event, WireError>>> {
     inbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Source {
+impl Attached {
     /// The kernel's name of a result that the table lacks.
     pub(crate) fn kernel_name(&self, result: RetransResult) -> Option<&str> {
         self.names.get(&result.raw()).map(String::as_str)
     }
+}
 
+impl Source {
     /// Reads up to `most` records into `events` and counts those that fail their checks. Does not block.
     pub(crate) fn read(&self, most: usize, events: &mut VecDeque<Event>) -> Result<(), Error> {
         let read = self.ring.consume_raw_n(most);
@@ -193,7 +213,7 @@ impl Source {
         for event in lock(&self.inbox).drain(..) {
             match event {
                 Ok(event) => events.push_back(event),
-                Err(_) => add_one(&self.stats.user().dropped),
+                Err(_) => add_one(&self.programs.stats.user().dropped),
             }
         }
         Ok(())

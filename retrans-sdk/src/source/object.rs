@@ -85,7 +85,13 @@ impl Object {
                 rodata.summed_netns = summed_netns.unwrap_or_default();
                 let cpus = cpus()? as u32;
                 rodata.cpus = cpus;
-                step("set the ring's size", open.maps.events.set_max_entries(*ring_size))?;
+                match *ring_size {
+                    Some(bytes) => step("set the ring's size", open.maps.events.set_max_entries(bytes))?,
+                    None => {
+                        rodata.counters_only = true;
+                        step("leave out the ring", open.maps.events.set_autocreate(false))?;
+                    }
+                }
                 step("set the number of counters", open.maps.counters.set_max_entries(cpus))?;
                 // They count against RLIMIT_MEMLOCK on old kernels, used or not.
                 if plan.way.by_exit().is_none() && !plan.way.sites {
