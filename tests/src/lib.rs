@@ -44,6 +44,7 @@ pub mod pair;
 pub mod privilege;
 pub mod proposal;
 pub mod scenario;
+pub mod seg6;
 pub mod snmp;
 pub mod tcp;
 pub mod tether;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::scenario::singly;
 use crate::tcp::reset;
 use crate::{Conn, Context, Error, Family, Pair, Result};
 
@@ -27,6 +28,24 @@ impl Load {
         pair.set_advmss(family, mss)?;
         let connections = (0..connections).map(|_| Conn::open(pair, family)).collect::<Result<_>>()?;
         Ok(Self { connections })
+    }
+
+    /// The same with connections that hand down each segment by itself: an attempt takes one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_singly(pair: &Pair, family: Family, connections: usize, mss: u16) -> Result<Self> {
+        let singly = singly(pair)?;
+        let load = Self::open(pair, family, connections, mss)?;
+        singly.lift()?;
+        Ok(load)
+    }
+
+    /// Together with others, of the same pair or of another.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.connections.extend(other.connections);
+        self
     }
 
     /// Sends until `enough` is true, looking every few milliseconds, and resets the connections.

@@ -3,10 +3,10 @@
 
 use std::thread;
 
-use retrans_sdk::{ErrorKind, Event, Stream};
-use retrans_tests::observe::{concerns, tells_missed, until};
-use retrans_tests::wait::PATIENCE;
-use retrans_tests::{Context, Family, Outcome, Pair, Refusal, Result, Scenario, privilege};
+use retrans_sdk::{ErrorKind, Event, Netns, Stream};
+use retrans_tests::observe::{concerns, tells_missed, undisturbed, until};
+use retrans_tests::wait::{PATIENCE, wait_for};
+use retrans_tests::{Context, Counters, Family, Outcome, Pair, Refusal, Result, Scenario, privilege};
 use rustix::process::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities, set_thread_groups,
@@ -53,6 +53,38 @@ fn bpf_and_perfmon_are_enough() -> Result<()> {
     assert!(ours.iter().all(|event| event.err == Some(-1) && event.cookie == subject.cookie), "{ours:?}");
     assert!(stats.seen >= 1 && stats.missed.is_some() == tells_missed()?, "{stats}");
     scenario.finish()
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn counters_are_read_without_any() -> Result<()> {
+    let enough = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    undisturbed(|_| {
+        let pair = Pair::new()?;
+        let netns = pair.client().run(Netns::current).context("cannot open the namespace's counters")?;
+        let open = || Stream::builder().reconcile(netns).open_counters();
+        let counters = as_nobody(enough, open)?.context("cannot open the counters")?;
+        let (reconciler, reader) = (counters.reconciler().expect("it was asked for"), counters.stats_reader());
+        let scenario = Scenario::run(&pair, Family::V4, Outcome::Denied(Refusal::Drop))?;
+        let counted = || Counters::read(pair.client()).map(|counted| counted.retrans_fail);
+        wait_for("an attempt", PATIENCE, || Ok((counted()? > 0).then_some(())))?;
+        scenario.finish()?;
+
+        // From memory, and also when nothing is attached any more.
+        let mapped = std::fs::read_to_string("/proc/self/maps").context("cannot read /proc/self/maps")?;
+        assert!(mapped.lines().any(|line| line.ends_with("bpf-map")), "{mapped}");
+        let none = CapabilitySet::empty();
+        let reconciliation = as_nobody(none, || reconciler.reconcile(PATIENCE))?.context("cannot compare")?;
+        drop(counters);
+        let (again, stats) = as_nobody(none, || (reconciler.reconcile(PATIENCE), reader.read()))?;
+        println!("{reconciliation}\n{stats}");
+        assert!(reconciliation.is_exact(), "{reconciliation}");
+        assert_eq!(reconciliation.retrans_fail.seen, counted()?);
+        assert!(reconciliation.retrans_fail.seen > 0 && stats.seen > 0, "{reconciliation}\n{stats}");
+        assert_eq!(again.context("cannot compare")?.retrans_fail, reconciliation.retrans_fail);
+        Ok(())
+    })?;
+    Ok(())
 }
 
 fn refused(held: CapabilitySet, missing: &str) -> Result<()> {

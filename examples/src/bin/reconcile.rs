@@ -2,6 +2,7 @@
 //! Holds what was seen of this network namespace against the kernel's own counters, every few seconds.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ usage: reconcile [--every SECONDS] [--for SECONDS] [--pid PID]
 
 Adds up the attempts to retransmit in this network namespace, or in that of a process, and holds the sums against its
 RetransSegs, TCPRetransFail, TCPSynRetrans and TCPSpuriousRtxHostQueues, every 5 seconds and at the end. Nothing is
-filtered, so nothing is missing: exits with 1 if there is a difference that does not go away within a second.";
+filtered, so nothing is missing: exits with 1 if anything was not accounted for within a second, be it a difference, what is
+unknown, or failures that cannot be seen here.";
 
 /// How long a difference may last: the kernel counts an attempt a little before it is seen.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -30,7 +32,7 @@ struct Arguments {
 fn main() -> ExitCode {
     match arguments().and_then(|arguments| arguments.map(run).transpose()) {
         Ok(None) => {
-            println!("{HELP}");
+            let _ = writeln!(io::stdout(), "{HELP}");
             ExitCode::SUCCESS
         }
         Ok(Some(true)) => ExitCode::SUCCESS,
@@ -73,7 +75,8 @@ fn run(arguments: Arguments) -> Result<bool, Box<dyn Error>> {
         let over = interrupted() || arguments.limit.is_some_and(|limit| began.elapsed() >= limit);
         if over || Instant::now() >= next {
             let reconciliation = reconciler.reconcile(PATIENCE)?;
-            println!("netns={} seconds={}\n{reconciliation}", reconciler.netns(), began.elapsed().as_secs());
+            let (netns, seconds) = (reconciler.netns(), began.elapsed().as_secs());
+            writeln!(io::stdout(), "netns={netns} seconds={seconds}\n{reconciliation}")?;
             exact &= reconciliation.is_exact();
             next += arguments.every;
         }

@@ -59,7 +59,7 @@ pub(super) fn loss(pair: &Pair, family: Family, outcome: Outcome) -> Result<Scen
 
 /// Has the client hand down each segment by itself. A connection asks how many it may hand down in one piece when it is
 /// made.
-fn singly(pair: &Pair) -> Result<Fault> {
+pub(crate) fn singly(pair: &Pair) -> Result<Fault> {
     pair.client().command("ip", &["link", "set", "dev", LINK, "gso_max_segs", "1"])?;
     let ns = pair.client().clone();
     Ok(Fault::new("gso_max_segs 1", move || {
