@@ -26,6 +26,8 @@ struct attempt {
 	__u16 tcp_flags;
 	/* What tcp_retransmit_skb() has added to retrans_out already. */
 	__u32 retrans_out_added;
+	/* Where there is no full socket. */
+	__u32 request_mark;
 
 	__s32 err;
 	bool has_err;

@@ -19,12 +19,15 @@
 /* Of whoever has the socket: of a SYN-ACK the listener's. */
 #define OWNER_FIELDS(FIELD)                                                                        \
 	FIELD(NETNS, netns, netns_of(a))                                                           \
-	FIELD(UID, uid, LOAD(a->sk, sk_uid.val))
+	FIELD(UID, uid, LOAD(a->sk, sk_uid.val))                                                   \
+	FIELD(MARK, mark, mark_of(a))
 
 /* These are absent if they are 0. */
 #define ID_FIELDS(FIELD)                                                                           \
 	FIELD(COOKIE, cookie, cookie_of(a))                                                        \
-	FIELD(CGROUP, cgroup, cgroup_of(a))
+	FIELD(CGROUP, cgroup, cgroup_of(a))                                                        \
+	FIELD(NETNS_COOKIE, netns_cookie, netns_cookie_of(a))                                      \
+	FIELD(BOUND_DEV_IF, bound_dev_if, LOAD(a->skc, skc_bound_dev_if))
 
 /* Those below are there only of a full socket. */
 #define SEGMENT_FIELDS(FIELD)                                                                      \

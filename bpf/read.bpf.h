@@ -19,6 +19,29 @@ static __always_inline __u32 netns_of(const struct attempt *a)
 	return LOAD(net, ns.inum);
 }
 
+/* A namespace before v5.12 (3d368ab87cf6): it has a cookie once somebody has asked for it. */
+struct net___lazy {
+	atomic64_t net_cookie;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u64 netns_cookie_of(const struct attempt *a)
+{
+	const struct net *net = LOAD(a->sk, __sk_common.skc_net.net);
+	const struct net___lazy *lazy = (const void *)net;
+
+	if (bpf_core_field_exists(net->net_cookie))
+		return LOAD(net, net_cookie);
+	if (bpf_core_field_exists(lazy->net_cookie.counter))
+		return LOAD(lazy, net_cookie.counter);
+	return 0;
+}
+
+/* Of a SYN-ACK the request's, which goes out with it: the accepted socket takes it over. */
+static __always_inline __u32 mark_of(const struct attempt *a)
+{
+	return a->tp ? LOAD(a->sk, sk_mark) : a->request_mark;
+}
+
 /* Without the helper only the cookie of a socket that somebody has asked for one: 0 of any other.
  */
 static __always_inline __u64 cookie_of(const struct attempt *a)

@@ -20,7 +20,8 @@ static __always_inline void put_addresses(struct retrans_record *r, const struct
 
 static __always_inline void put_record(struct retrans_record *r, const struct attempt *a)
 {
-	__u64 present = 1ull << RETRANS_FIELD_NETNS | 1ull << RETRANS_FIELD_UID;
+	__u64 present =
+	    1ull << RETRANS_FIELD_NETNS | 1ull << RETRANS_FIELD_UID | 1ull << RETRANS_FIELD_MARK;
 
 	__builtin_memset(r, 0, sizeof(*r));
 	r->header.length = sizeof(*r);

@@ -87,6 +87,9 @@ enum retrans_field {
 	/* sk_err_soft */
 	RETRANS_FIELD_ERR_SOFT = 6,
 	RETRANS_FIELD_UID = 7,
+	RETRANS_FIELD_MARK = 8,
+	RETRANS_FIELD_BOUND_DEV_IF = 9,
+	RETRANS_FIELD_NETNS_COOKIE = 10,
 };
 
 #define RETRANS_RECORD_VERSION 1
@@ -140,6 +143,9 @@ struct retrans_record {
 	__u8 zero;     /* 0 */
 	__u32 uid;
 	__u8 ca_name[16]; /* NUL-terminated unless full */
+	__u64 netns_cookie;
+	__u32 mark;
+	__u32 bound_dev_if;
 };
 
 #define RETRANS_AT(field, offset)                                                                  \
@@ -186,7 +192,10 @@ RETRANS_AT(transmit, 162);
 RETRANS_AT(zero, 163);
 RETRANS_AT(uid, 164);
 RETRANS_AT(ca_name, 168);
-_Static_assert(sizeof(struct retrans_record) == 184, "record");
+RETRANS_AT(netns_cookie, 184);
+RETRANS_AT(mark, 192);
+RETRANS_AT(bound_dev_if, 196);
+_Static_assert(sizeof(struct retrans_record) == 200, "record");
 
 /*
  * Where a result is counted: the kernel's results take 0..15, the SDK's own 16..30, and one slot is
@@ -251,6 +260,9 @@ enum retrans_fact {
 	RETRANS_FACT_UID = 17,
 	RETRANS_FACT_MINE = 18, /* 1: a socket of the application's set; absent as the cookie */
 	RETRANS_FACT_TRANSMIT = 19,
+	RETRANS_FACT_MARK = 20,
+	RETRANS_FACT_BOUND_DEV_IF = 21,
+	RETRANS_FACT_NETNS_COOKIE = 22,
 
 	RETRANS_FACT_SEQ = 32,
 	RETRANS_FACT_END_SEQ = 33,

@@ -76,6 +76,7 @@ int retransmit_synack(__u64 *ctx)
 {
 	const struct sock *sk = (const void *)ctx[0];
 	const struct request_sock *req = (const void *)ctx[1];
+	const struct inet_request_sock *inet_req = (const void *)req;
 	/* By the request, not by the state of sk: a listener may be closing. */
 	bool child = BPF_CORE_READ((const struct tcp_request_sock *)req, tfo_listener);
 	struct attempt a = {
@@ -90,6 +91,7 @@ int retransmit_synack(__u64 *ctx)
 	};
 
 	a.state = a.skc->skc_state;
+	a.request_mark = child ? sk->sk_mark : BPF_CORE_READ(inet_req, ir_mark);
 	/* The request's cookie is the one that the accepted socket inherits. */
 	return observe(&a);
 }

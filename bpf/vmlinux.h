@@ -75,6 +75,7 @@ struct ns_common {
 
 struct net {
 	struct ns_common ns;
+	u64 net_cookie;
 };
 
 typedef struct {
@@ -100,6 +101,7 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	int skc_bound_dev_if;
 	unsigned long skc_flags;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
@@ -207,6 +209,7 @@ struct request_sock {
 
 struct inet_request_sock {
 	struct request_sock req;
+	u32 ir_mark;
 };
 
 struct tcp_request_sock {

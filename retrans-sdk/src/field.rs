@@ -25,6 +25,14 @@ macro_rules! optional_fields {
             cgroup: u64,
             /// The user that the socket belongs to, by its number in the first user namespace; of a SYN-ACK the listener's.
             uid: u32,
+            /// The cookie of the socket's network namespace (`SO_NETNS_COOKIE`), unique until the host reboots, other than its inode
+            /// number. Before Linux 5.12 only of namespaces that somebody has asked for it.
+            netns_cookie: u64,
+            /// The socket's mark (`SO_MARK`), 0 unless one was set. Of a SYN-ACK: the one that the accepted socket will have.
+            mark: u32,
+            /// The index of the interface that the socket is bound to (`SO_BINDTODEVICE`), in its network namespace. Of a SYN-ACK: the
+            /// one of the accepted socket. Absent if there is none.
+            bound_dev_if: u32,
             /// The first sequence number of the segment.
             seq: u32,
             /// The sequence number behind the segment.

@@ -25,7 +25,7 @@ use crate::{AttachSource, MySockets, Netns, Reconciler, RetransResult};
 /// The most records that are taken out of the ring at once: what bounds this side's memory.
 const BATCH: usize = 256;
 
-/// The size of the ring unless asked otherwise: room for about 5,400 records.
+/// The size of the ring unless asked otherwise: room for about 5,000 records.
 pub const DEFAULT_RING_SIZE: u32 = 1 << 20;
 
 const NANOS: u64 = 1_000_000_000;
@@ -89,7 +89,7 @@ impl Builder {
     }
 
     /// The size of the ring in bytes: a power-of-two number of pages; [`DEFAULT_RING_SIZE`] unless set. A record takes
-    /// 192 bytes. What finds the ring full is counted as `lost`.
+    /// 208 bytes. What finds the ring full is counted as `lost`.
     pub fn ring_size(mut self, bytes: u32) -> Self {
         self.ring_size = bytes;
         self

@@ -11,7 +11,7 @@ use crate::{CaState, Family, RetransKind, RetransResult, TcpFlags, TcpState, Tex
 pub(crate) const VERSION: u16 = 1;
 
 /// The size of `struct retrans_record`.
-pub(crate) const RECORD_LEN: usize = 184;
+pub(crate) const RECORD_LEN: usize = 200;
 
 /// The layout of `struct retrans_record`; `source/layout.rs` holds it against the built object, at compile time.
 macro_rules! record_layout {
@@ -51,6 +51,9 @@ macro_rules! record_layout {
             pending: u8 = 161,
             transmit: u8 = 162,
             uid: u32 = 164,
+            netns_cookie: u64 = 184,
+            mark: u32 = 192,
+            bound_dev_if: u32 = 196,
         }
     };
 }
@@ -71,6 +74,9 @@ pub(crate) mod present {
     pub(crate) const TCP: u32 = 5;
     pub(crate) const ERR_SOFT: u32 = 6;
     pub(crate) const UID: u32 = 7;
+    pub(crate) const MARK: u32 = 8;
+    pub(crate) const BOUND_DEV_IF: u32 = 9;
+    pub(crate) const NETNS_COOKIE: u32 = 10;
 }
 
 /// A record whose header was checked.
@@ -176,6 +182,9 @@ pub(crate) fn decode(bytes: &[u8], epoch: u64) -> Result<Event, WireError> {
     event.netns = record.has(present::NETNS).then(|| record.netns());
     event.cgroup = record.has(present::CGROUP).then(|| record.cgroup());
     event.uid = record.has(present::UID).then(|| record.uid());
+    event.netns_cookie = record.has(present::NETNS_COOKIE).then(|| record.netns_cookie());
+    event.mark = record.has(present::MARK).then(|| record.mark());
+    event.bound_dev_if = record.has(present::BOUND_DEV_IF).then(|| record.bound_dev_if());
     if record.has(present::SKB) {
         event.seq = Some(record.seq());
         event.end_seq = Some(record.end_seq());

@@ -16,7 +16,7 @@ const CORE: &str = "ts=1795431082.089717798 result=route_fail err=-113 kind=rto 
 
 const FULL: &str = "ts=1795431082.089717798 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=39693 \
     daddr=10.0.0.2 dport=443 state=established segs=2 class=drop mapped=yes transmit=yes cookie=18446744073709551615 netns=4026532177 \
-    cgroup=9007199254740993 uid=1000 seq=4294967295 end_seq=99 len=100 tcp_flags=0x018 snd_una=4294967295 snd_nxt=99 snd_wnd=64260 \
+    cgroup=9007199254740993 uid=1000 netns_cookie=18446744073709551615 mark=4294967295 bound_dev_if=2 seq=4294967295 end_seq=99 len=100 tcp_flags=0x018 snd_una=4294967295 snd_nxt=99 snd_wnd=64260 \
     snd_cwnd=1 ssthresh=5 srtt_us=18 rto_us=204000 mss=1428 retrans_out=0 total_retrans=3 wmem_queued=932 ca_state=loss \
     retransmits=1 backoff=0 pending=0 ca_name=%2D sk_err_soft=13";
 

@@ -163,9 +163,10 @@ fn subject(random: &mut Random) -> Subject {
         put(field, &random.of(&SIGNED).to_ne_bytes());
     }
     put("ts", &(random.below(5) as u64 * 500_000_000).to_ne_bytes());
-    for field in
-        ["segs", "netns", "uid", "seq", "end_seq", "len", "snd_una", "snd_nxt", "snd_wnd", "snd_cwnd", "ssthresh"]
-    {
+    for field in [
+        "segs", "netns", "uid", "mark", "seq", "end_seq", "len", "snd_una", "snd_nxt", "snd_wnd", "snd_cwnd",
+        "ssthresh",
+    ] {
         put(field, &number(random, 4));
     }
     for field in ["srtt_us", "rto_us", "mss", "retrans_out", "total_retrans", "wmem_queued"] {
@@ -189,17 +190,20 @@ fn subject(random: &mut Random) -> Subject {
         put(field, random.of::<[u8; 16]>(&ADDRESSES));
     }
 
-    // These two are never absent.
-    let mut present = bit_of("netns") | bit_of("uid");
+    // These are never absent.
+    let mut present = bit_of("netns") | bit_of("uid") | bit_of("mark");
     for field in ["err", "seq", "snd_una", "sk_err_soft"] {
         if !random.one_in(4) {
             present |= bit_of(field);
         }
     }
-    if !random.one_in(4) {
-        let cookie = *random.of(&NUMBERS);
-        put("cookie", &cookie.to_ne_bytes());
-        present |= if cookie == 0 { 0 } else { bit_of("cookie") };
+    // These are absent if they are 0.
+    for (field, bytes) in [("cookie", 8), ("netns_cookie", 8), ("bound_dev_if", 4)] {
+        if !random.one_in(4) {
+            let value = number(random, bytes);
+            put(field, &value);
+            present |= if value.iter().all(|byte| *byte == 0) { 0 } else { bit_of(field) };
+        }
     }
     let mut cgroups = Vec::new();
     if !random.one_in(4) {
@@ -258,7 +262,7 @@ fn operand(random: &mut Random, key: &str) -> (&'static str, String) {
         }),
         "err" | "sk_err_soft" => range(random, SIGNED.iter().map(i32::to_string).collect(), integer),
         "cookie" if random.one_in(3) => ("mine", "mine".to_owned()),
-        "cookie" => range(random, up_to(u64::MAX), integer),
+        "cookie" | "netns_cookie" => range(random, up_to(u64::MAX), integer),
         "cgroup" if random.one_in(2) => ("tree", format!("{}/", random.of(&CGROUPS))),
         "cgroup" => range(random, CGROUPS.iter().map(u64::to_string).collect(), integer),
         "sport" | "dport" => range(random, up_to(65_535), integer),
@@ -295,9 +299,9 @@ fn filter(random: &mut Random) -> (String, Vec<(Option<Kind>, String)>) {
 
 /// What there must be of kinds of terms: each with both answers, but for those that have one only.
 fn kinds() -> BTreeSet<(Kind, bool)> {
-    const ALWAYS: [&str; 14] = [
+    const ALWAYS: [&str; 15] = [
         "ts", "result", "kind", "family", "saddr", "sport", "daddr", "dport", "state", "segs", "class", "netns", "uid",
-        "transmit",
+        "transmit", "mark",
     ];
     let mut all = BTreeSet::new();
     for key in keys() {

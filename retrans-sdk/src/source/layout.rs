@@ -40,6 +40,9 @@ const _: () = assert!(retrans_field::RETRANS_FIELD_SKB.0 == present::SKB);
 const _: () = assert!(retrans_field::RETRANS_FIELD_TCP.0 == present::TCP);
 const _: () = assert!(retrans_field::RETRANS_FIELD_ERR_SOFT.0 == present::ERR_SOFT);
 const _: () = assert!(retrans_field::RETRANS_FIELD_UID.0 == present::UID);
+const _: () = assert!(retrans_field::RETRANS_FIELD_MARK.0 == present::MARK);
+const _: () = assert!(retrans_field::RETRANS_FIELD_BOUND_DEV_IF.0 == present::BOUND_DEV_IF);
+const _: () = assert!(retrans_field::RETRANS_FIELD_NETNS_COOKIE.0 == present::NETNS_COOKIE);
 
 const _: () = assert!(size_of::<retrans_counters>() == COUNTER_WORDS * 8);
 const _: () = assert!(offset_of!(retrans_counters, seen) == word::SEEN * 8);
