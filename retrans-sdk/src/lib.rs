@@ -8,6 +8,7 @@ extern crate self as retrans_sdk;
 
 mod attach_source;
 mod attachment;
+mod cgroup_paths;
 pub mod check;
 mod counters;
 mod counting;
@@ -21,7 +22,9 @@ pub mod harness;
 mod json;
 mod kind;
 mod line;
+mod mountinfo;
 mod netns;
+mod pace;
 mod queue;
 mod reconcile;
 mod result;
@@ -43,6 +46,7 @@ pub use retrans_macros::reason_table;
 
 pub use self::attach_source::AttachSource;
 pub use self::attachment::{Attachment, PassedOver};
+pub use self::cgroup_paths::CgroupPaths;
 pub use self::counters::StatsReader;
 pub use self::counting::Counters;
 pub use self::error::{Error, ErrorKind};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Cgroups of the unified hierarchy, for sockets to be made in.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,15 @@ impl Cgroup {
     /// # Errors
     /// For want of privileges, and where the unified hierarchy is not mounted.
     pub fn new() -> Result<Self> {
-        let kept = Kept::create(&own()?)?;
+        Self::ending(OsStr::new(""))
+    }
+
+    /// Makes one whose name has this ending, of any bytes but `/`, newline and NUL.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn ending(ending: &OsStr) -> Result<Self> {
+        let kept = Kept::create_ending(&own()?, ending)?;
         let id = fs::metadata(kept.path()).context("cannot look at a cgroup")?.ino();
         Ok(Self { kept, id })
     }
@@ -30,6 +39,11 @@ impl Cgroup {
     /// Its number, as the kernel and the filter have it.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.kept.path()
     }
 
     /// Runs `work` with the whole process in this cgroup.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A directory of the kernel's that is removed in any case.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -37,14 +38,24 @@ impl Kept {
     /// # Errors
     /// When it cannot be made, or there is no `sh`.
     pub(crate) fn create(parent: &Path) -> Result<Self> {
+        Self::create_ending(parent, OsStr::new(""))
+    }
+
+    /// Makes one whose name has this ending.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub(crate) fn create_ending(parent: &Path, ending: &OsStr) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // They are everybody's: a process of another PID namespace may have our number.
         let now = clock_gettime(ClockId::Boottime);
         let (process, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let name = format!("retrans-{process}-{next}-{}{:09}", now.tv_sec, now.tv_nsec);
+        let mut name = OsString::from(format!("retrans-{process}-{next}-{}{:09}", now.tv_sec, now.tv_nsec));
+        name.push(ending);
         // First the keeper, so that there is no moment in which the directory has none.
         let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "keeper", &name])
+            .args(["-c", KEEPER, "keeper"])
+            .arg(&name)
             .current_dir(parent)
             // Ctrl-C is for the group of whoever runs the lab: the keeper has to outlive that.
             .process_group(0)

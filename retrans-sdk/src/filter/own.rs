@@ -4,12 +4,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Filter, FilterError};
 use crate::error::{Error, ErrorKind};
+use crate::mountinfo::{Mount, cgroup2_mounts};
 
 impl Filter {
     /// Sockets of the network namespace that the calling thread is in: `netns=NUMBER`, which stands for that namespace also
@@ -95,37 +96,7 @@ fn own_cgroup(cgroups: &[u8]) -> Option<PathBuf> {
 
 /// Where a cgroup is to be seen, from /proc/self/mountinfo.
 fn seen_at(cgroup: &Path, mounts: &[u8]) -> Option<PathBuf> {
-    mounts.split(|byte| *byte == b'\n').find_map(|line| {
-        // number, parent, device, root, place, …, `-`, type, …
-        let words: Vec<_> = line.split(|byte| *byte == b' ').collect();
-        let dash = words.iter().position(|word| *word == b"-")?;
-        if *words.get(dash + 1)? != b"cgroup2" {
-            return None;
-        }
-        let (root, place) = (unescaped(words.get(3)?), unescaped(words.get(4)?));
-        Some(place.join(cgroup.strip_prefix(root).ok()?))
-    })
-}
-
-/// A path of mountinfo: white space and backslashes are octal there.
-fn unescaped(path: &[u8]) -> PathBuf {
-    let mut bytes = Vec::new();
-    let mut rest = path;
-    while let Some((first, behind)) = rest.split_first() {
-        let octal =
-            behind.first_chunk::<3>().and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
-        match octal {
-            Some(byte) if *first == b'\\' => {
-                bytes.push(byte);
-                rest = &behind[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsStr::from_bytes(&bytes))
+    cgroup2_mounts(mounts).find_map(|Mount { root, place }| Some(place.join(cgroup.strip_prefix(root).ok()?)))
 }
 
 #[cfg(test)]
@@ -148,7 +119,6 @@ mod tests {
         assert_eq!(seen_at(&own, b"30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
         // That of a process above the root of this one's cgroup namespace.
         assert_eq!(seen_at(&own, b"31 24 0:27 /../.. /x rw - cgroup2 cgroup2 rw\n"), None);
-        assert_eq!(unescaped(b"\\134040\\x"), Path::new("\\040\\x"));
     }
 
     #[test]

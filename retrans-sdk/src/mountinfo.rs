@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where the unified hierarchy of cgroups is mounted, from /proc/self/mountinfo.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+/// A mount of the unified hierarchy.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// The cgroup that it shows as its root.
+    pub(crate) root: PathBuf,
+    /// The directory at which it shows it.
+    pub(crate) place: PathBuf,
+}
+
+/// Those of cgroup2, in the order of the file.
+pub(crate) fn cgroup2_mounts(mountinfo: &[u8]) -> impl Iterator<Item = Mount> {
+    mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
+        // number, parent, device, root, place, …, `-`, type, …
+        let words: Vec<_> = line.split(|byte| *byte == b' ').collect();
+        let dash = words.iter().position(|word| *word == b"-")?;
+        let is_cgroup2 = *words.get(dash + 1)? == b"cgroup2";
+        let mount = Mount { root: unescaped(words.get(3)?), place: unescaped(words.get(4)?) };
+        is_cgroup2.then_some(mount)
+    })
+}
+
+/// A path of mountinfo: white space and backslashes are octal there.
+fn unescaped(path: &[u8]) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = path;
+    while let Some((first, behind)) = rest.split_first() {
+        let octal =
+            behind.first_chunk::<3>().and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
+        match octal {
+            Some(byte) if *first == b'\\' => {
+                bytes.push(byte);
+                rest = &behind[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    PathBuf::from(OsStr::from_bytes(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn mounts_are_told_by_their_type() {
+        let mounts = b"30 24 0:26 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu\n\
+            31 24 0:27 /user.slice /other rw - cgroup2 cgroup2 rw\n\
+            32 24 0:27 / /sys/fs/c\\040group rw,relatime shared:4 - cgroup2 cgroup2 rw\n\
+            33 24 0:27 / /short - \n";
+        let of = |root: &str, place: &str| Mount { root: root.into(), place: place.into() };
+        let expected = [of("/user.slice", "/other"), of("/", "/sys/fs/c group")];
+        assert_eq!(cgroup2_mounts(mounts).collect::<Vec<_>>(), expected);
+        assert_eq!(unescaped(b"\\134040\\x"), Path::new("\\040\\x"));
+        assert_eq!(unescaped(b"\\377"), Path::new(OsStr::from_bytes(b"\xff")));
+    }
+}
