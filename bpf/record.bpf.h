@@ -18,6 +18,29 @@ static __always_inline void put_addresses(struct retrans_record *r, const struct
 	__builtin_memcpy(r->daddr, ends.daddr.words, sizeof(r->daddr));
 }
 
+/* Whether owners are asked for: else there is neither room for them nor a look. */
+const volatile bool with_owners = false;
+
+static __always_inline __u64 record_size(void)
+{
+	return with_owners ? sizeof(struct retrans_owned_record) : sizeof(struct retrans_record);
+}
+
+/* Of a record of that size, with all its other fields. */
+static __always_inline void put_owner(struct retrans_record *r)
+{
+	struct retrans_owner *to = &((struct retrans_owned_record *)r)->owner;
+	__u64 cookie = r->cookie;
+	const struct owner *owner = bpf_map_lookup_elem(&owners, &cookie);
+
+	r->header.length = sizeof(struct retrans_owned_record);
+	__builtin_memset(to, 0, sizeof(*to));
+	if (owner && owner->told.pid) {
+		*to = owner->told;
+		r->header.present |= 1ull << RETRANS_FIELD_OWNER;
+	}
+}
+
 static __always_inline void put_record(struct retrans_record *r, const struct attempt *a)
 {
 	__u64 present =
@@ -45,6 +68,8 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 			   1ull << RETRANS_FIELD_ERR_SOFT;
 	}
 	r->header.present = present;
+	if (with_owners)
+		put_owner(r);
 }
 
 #endif /* RETRANS_RECORD_BPF_H */

@@ -20,6 +20,7 @@
 #include "address.bpf.h"
 #include "fields.bpf.h"
 #include "read.bpf.h"
+#include "owners.bpf.h"
 #include "sums.bpf.h"
 #include "record.bpf.h"
 #include "facts.bpf.h"
@@ -50,6 +51,8 @@ const volatile enum retrans_transmit btf_transmit = RETRANS_TRANSMIT_UNKNOWN;
 const volatile enum retrans_field btf_field = RETRANS_FIELD_ERR;
 const volatile enum retrans_fact btf_fact = RETRANS_FACT_TS;
 const struct retrans_record *const volatile btf_record = 0;
+const struct retrans_owned_record *const volatile btf_owned_record = 0;
+const volatile enum retrans_owner_source btf_owner_source = RETRANS_OWNER_CONNECT;
 
 /* Always 0, and the verifier cannot know. */
 __u64 nothing = 0;
@@ -100,7 +103,7 @@ static __always_inline int observe(struct attempt *a)
 		count(&c->limited, 1);
 		return 0;
 	}
-	record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+	record = bpf_ringbuf_reserve(&events, record_size(), 0);
 	if (!record) {
 		count(&c->lost, 1);
 		return 0;

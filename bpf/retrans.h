@@ -90,6 +90,8 @@ enum retrans_field {
 	RETRANS_FIELD_MARK = 8,
 	RETRANS_FIELD_BOUND_DEV_IF = 9,
 	RETRANS_FIELD_NETNS_COOKIE = 10,
+	/* The record is a retrans_owned_record, and its owner is known. */
+	RETRANS_FIELD_OWNER = 11,
 };
 
 #define RETRANS_RECORD_VERSION 1
@@ -196,6 +198,32 @@ RETRANS_AT(netns_cookie, 184);
 RETRANS_AT(mark, 192);
 RETRANS_AT(bound_dev_if, 196);
 _Static_assert(sizeof(struct retrans_record) == 200, "record");
+
+/* How it is known whose a socket is. */
+enum retrans_owner_source {
+	RETRANS_OWNER_CONNECT = 1,
+	RETRANS_OWNER_ACCEPT = 2,
+	RETRANS_OWNER_HOLDER = 3,
+};
+
+/* The process that a socket belongs to. */
+struct retrans_owner {
+	__u32 pid;   /* 0: none, or several */
+	__u8 source; /* enum retrans_owner_source */
+	__u8 zero[3];
+	__u8 comm[16]; /* NUL-terminated unless full */
+};
+
+/* What is written where owners are asked for. */
+struct retrans_owned_record {
+	struct retrans_record record;
+	struct retrans_owner owner;
+};
+
+_Static_assert(sizeof(struct retrans_owner) == 24, "owner");
+_Static_assert(__builtin_offsetof(struct retrans_owner, source) == 4, "source");
+_Static_assert(__builtin_offsetof(struct retrans_owner, comm) == 8, "comm");
+_Static_assert(sizeof(struct retrans_owned_record) == 224, "owned record");
 
 /*
  * Where a result is counted: the kernel's results take 0..15, the SDK's own 16..30, and one slot is

@@ -9,6 +9,11 @@
 /* include/net/tcp_states.h */
 #define TCP_SYN_SENT 2
 #define TCP_SYN_RECV 3
+#define TCP_CLOSE    7
+#define TCP_LISTEN   10
+
+/* include/uapi/linux/in.h */
+#define IPPROTO_TCP 6
 
 /* include/uapi/linux/tcp.h, enum tcp_ca_state */
 #define TCP_CA_CWR	2

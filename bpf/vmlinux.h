@@ -43,6 +43,11 @@ enum bpf_map_type {
 };
 
 enum {
+	BPF_ANY = 0,
+	BPF_NOEXIST = 1,
+};
+
+enum {
 	BPF_F_MMAPABLE = 1 << 10,
 };
 
@@ -139,6 +144,7 @@ struct sock {
 	int sk_err_soft;
 	__u32 sk_mark;
 	kuid_t sk_uid;
+	__u16 sk_protocol;
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
@@ -205,6 +211,44 @@ struct tcp_skb_cb {
 
 struct request_sock {
 	struct sock_common __req_common;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	/* As many as there are levels, and one. */
+	struct upid numbers[1];
+};
+
+struct task_struct {
+	unsigned int flags;
+	struct task_struct *group_leader;
+	struct pid *thread_pid;
+	char comm[16];
+};
+
+struct file;
+
+struct bpf_iter_meta {
+	u64 session_id;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	struct file *file;
 };
 
 struct inet_request_sock {

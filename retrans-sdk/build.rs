@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compiles `bpf/retrans.bpf.c` and generates its skeleton into `OUT_DIR`.
+//! Compiles `bpf/retrans.bpf.c`, generating its skeleton, and `bpf/owners.bpf.c`, into `OUT_DIR`.
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 use libbpf_cargo::SkeletonBuilder;
-
-const SOURCE: &str = "bpf/retrans.bpf.c";
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(retrans_docs_only)");
@@ -25,31 +24,37 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
 
+    let (mut retrans, skeleton) = (compiler(&root, &out, "retrans"), out.join("retrans.skel.rs"));
+    finish("retrans", retrans.build_and_generate(skeleton));
+    finish("owners", compiler(&root, &out, "owners").build());
+}
+
+fn compiler(root: &Path, out: &Path, name: &str) -> SkeletonBuilder {
     // Reproducible: without it the object would name this machine's paths.
     let mut prefix_map = OsString::from("-ffile-prefix-map=");
-    prefix_map.push(&root);
+    prefix_map.push(root);
     prefix_map.push("=.");
 
     let mut builder = SkeletonBuilder::new();
     if let Some(clang) = env::var_os("CLANG") {
         builder.clang(clang);
     }
-    if let Err(error) = builder
-        .source(root.join(SOURCE))
-        .obj(out.join("retrans.bpf.o"))
-        .clang_args([
-            OsString::from("-Wall"),
-            "-Wextra".into(),
-            "-Werror".into(),
-            "-Wno-unused-parameter".into(),
-            // The same instructions from every clang: newer ones default to v3, whose atomics take Linux 5.12.
-            "-mcpu=v2".into(),
-            prefix_map,
-        ])
-        .build_and_generate(out.join("retrans.skel.rs"))
-    {
+    builder.source(root.join(format!("bpf/{name}.bpf.c"))).obj(out.join(format!("{name}.bpf.o"))).clang_args([
+        OsString::from("-Wall"),
+        "-Wextra".into(),
+        "-Werror".into(),
+        "-Wno-unused-parameter".into(),
+        // The same instructions from every clang: newer ones default to v3, whose atomics take Linux 5.12.
+        "-mcpu=v2".into(),
+        prefix_map,
+    ]);
+    builder
+}
+
+fn finish<E: Display>(name: &str, built: Result<(), E>) {
+    if let Err(error) = built {
         panic!(
-            "cannot compile {SOURCE}: {error:#}\n\
+            "cannot compile bpf/{name}.bpf.c: {error:#}\n\
              It takes clang 14 or newer with the BPF target (Debian, Ubuntu: apt-get install clang), or CLANG=/path/to/clang."
         );
     }

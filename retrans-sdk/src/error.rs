@@ -18,6 +18,8 @@ pub enum ErrorKind {
     UnsupportedTracepoint,
     /// The ring's size is not a power-of-two number of pages.
     RingSize,
+    /// The filter has a term that only an event decides.
+    Filter,
     /// The source that was asked for is not to be had on this kernel.
     SourceUnavailable,
     /// The kernel refused a program or a map.

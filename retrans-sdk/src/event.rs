@@ -4,7 +4,10 @@
 use std::net::IpAddr;
 
 use crate::field::optional_fields;
-use crate::{CaState, Family, ResultClass, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp, Transmit};
+use crate::{
+    CaState, Family, OwnerSource, ResultClass, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp,
+    Transmit,
+};
 
 macro_rules! event {
     ($( $(#[$doc:meta])* $name:ident: $type:ty, )*) => {
@@ -14,7 +17,7 @@ macro_rules! event {
         /// not: an older kernel, a SYN-ACK (which has no segment and no full socket), a text that leaves it out.
         ///
         /// Field names are the keys of the line. Everything is as it was at the end of the attempt, read in the
-        /// kernel under the socket's lock.
+        /// kernel under the socket's lock; but for the process that the socket belongs to, which is learned before, or behind it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub struct Event {

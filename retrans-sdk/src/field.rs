@@ -7,7 +7,10 @@ use std::str::FromStr;
 
 use crate::event::Event;
 use crate::table::{Name, ReasonTable};
-use crate::{CaState, Family, ResultClass, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp, Transmit};
+use crate::{
+    CaState, Family, OwnerSource, ResultClass, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp,
+    Transmit,
+};
 
 /// The declaration of the optional fields: key, type, documentation, in the order of the line.
 macro_rules! optional_fields {
@@ -33,6 +36,14 @@ macro_rules! optional_fields {
             /// The index of the interface that the socket is bound to (`SO_BINDTODEVICE`), in its network namespace. Of a SYN-ACK: the
             /// one of the accepted socket. Absent if there is none.
             bound_dev_if: u32,
+            /// How it is known which process the socket belongs to ([`Builder::owners`](crate::Builder::owners)); the three stand
+            /// together, and are absent where it is not known.
+            owner: OwnerSource,
+            /// The process that the socket belongs to, in the sense that `owner` says, by its number in the PID namespace of
+            /// whoever opened the stream. It may have ended since.
+            pid: u32,
+            /// That process's name (`/proc/PID/comm`) at that time.
+            comm: Text,
             /// The first sequence number of the segment.
             seq: u32,
             /// The sequence number behind the segment.

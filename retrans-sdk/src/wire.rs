@@ -5,13 +5,17 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::event::{Core, Event};
-use crate::{CaState, Family, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp, Transmit};
+use crate::owner::Owner;
+use crate::{CaState, Family, OwnerSource, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp, Transmit};
 
 /// `RETRANS_RECORD_VERSION`.
 pub(crate) const VERSION: u16 = 1;
 
 /// The size of `struct retrans_record`.
 pub(crate) const RECORD_LEN: usize = 200;
+
+/// The size of `struct retrans_owner`, which stands behind the record where owners are asked for.
+pub(crate) const OWNER_LEN: usize = 24;
 
 /// The layout of `struct retrans_record`; `source/layout.rs` holds it against the built object, at compile time.
 macro_rules! record_layout {
@@ -77,6 +81,7 @@ pub(crate) mod present {
     pub(crate) const MARK: u32 = 8;
     pub(crate) const BOUND_DEV_IF: u32 = 9;
     pub(crate) const NETNS_COOKIE: u32 = 10;
+    pub(crate) const OWNER: u32 = 11;
 }
 
 /// A record whose header was checked.
@@ -95,13 +100,14 @@ record_layout!(accessors);
 
 impl<'a> Record<'a> {
     fn new(bytes: &'a [u8]) -> Result<Self, WireError> {
-        let (Some(record), true) = (bytes.first_chunk::<RECORD_LEN>(), bytes.len() == RECORD_LEN) else {
+        let lengths = [RECORD_LEN, RECORD_LEN + OWNER_LEN];
+        let (Some(record), true) = (bytes.first_chunk::<RECORD_LEN>(), lengths.contains(&bytes.len())) else {
             return Err(WireError::Length(bytes.len()));
         };
         let record = Record(record);
         let length = u16::from_ne_bytes(record.bytes::<0, 2>());
         let version = u16::from_ne_bytes(record.bytes::<2, 2>());
-        if usize::from(length) != RECORD_LEN {
+        if usize::from(length) != bytes.len() {
             return Err(WireError::Length(length.into()));
         }
         if version != VERSION {
@@ -210,7 +216,19 @@ pub(crate) fn decode(bytes: &[u8], epoch: u64) -> Result<Event, WireError> {
         event.ca_name = Some(Text::from_c(record.bytes::<CA_NAME, { Text::CAPACITY }>()));
     }
     event.sk_err_soft = record.has(present::ERR_SOFT).then(|| record.sk_err_soft());
+    let owner_of = |bytes: &[u8]| owner(bytes.first_chunk()?);
+    if let Some(owner) = bytes.get(RECORD_LEN..).filter(|_| record.has(present::OWNER)).and_then(owner_of) {
+        owner.put(&mut event);
+    }
     Ok(event)
+}
+
+/// A `struct retrans_owner`; `None` if it is nobody, or not one alone.
+pub(crate) fn owner(bytes: &[u8; OWNER_LEN]) -> Option<Owner> {
+    let [p0, p1, p2, p3, source, _, _, _, comm @ ..] = *bytes;
+    let pid = u32::from_ne_bytes([p0, p1, p2, p3]);
+    let source = OwnerSource::from_raw(source.into());
+    (pid != 0).then(|| Owner { source, pid, comm: Text::from_c(comm) })
 }
 
 #[cfg(test)]
@@ -242,8 +260,34 @@ pub(crate) mod tests {
         })
     }
 
+    /// The same, as they are where owners are asked for.
+    fn any_owned_record() -> impl Strategy<Value = [u8; RECORD_LEN + OWNER_LEN]> {
+        (any_record(), prop::array::uniform24(any::<u8>()), 0u8..5).prop_map(|(record, mut owner, source)| {
+            owner[4] = source;
+            let mut owned = [0; RECORD_LEN + OWNER_LEN];
+            owned[..RECORD_LEN].copy_from_slice(&record);
+            owned[RECORD_LEN..].copy_from_slice(&owner);
+            owned[0..2].copy_from_slice(&((RECORD_LEN + OWNER_LEN) as u16).to_ne_bytes());
+            owned
+        })
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn an_owner_survives_the_line(record in any_owned_record()) {
+            let event = decode(&record, 0).expect("a good header");
+            let pid = u32::from_ne_bytes(record[RECORD_LEN..RECORD_LEN + 4].try_into().expect("four"));
+            let known = pid != 0 && Record(record.first_chunk().expect("long enough")).has(present::OWNER);
+            prop_assert_eq!(event.pid, known.then_some(pid));
+            prop_assert_eq!(event.owner.map(OwnerSource::raw).is_some(), known);
+            let comm = &record[RECORD_LEN + 8..];
+            let comm = comm.split(|byte| *byte == 0).next();
+            prop_assert_eq!(event.comm.as_ref().map(Text::as_bytes), comm.filter(|_| known));
+            let text = event.to_string();
+            prop_assert_eq!(text.parse::<Event>().expect(&text), event);
+        }
 
         #[test]
         fn whatever_the_kernel_hands_over_survives_the_line(record in any_record(), epoch in any::<u64>()) {
@@ -271,6 +315,9 @@ pub(crate) mod tests {
             let mut longer = record.to_vec();
             longer.push(0);
             prop_assert_eq!(decode(&longer, 0), Err(WireError::Length(RECORD_LEN + 1)));
+            // One of the two that there are, but not the one that it says.
+            longer.resize(RECORD_LEN + OWNER_LEN, 0);
+            prop_assert_eq!(decode(&longer, 0), Err(WireError::Length(RECORD_LEN)));
         }
     }
 

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use libbpf_rs::{MapCore as _, MapFlags, ObjectBuilder, ProgramInput};
 use retrans_sdk::harness::{bit_of, empty_record, event_of, filter_bytes, matches, place_of};
 use retrans_sdk::table::ReasonTable;
-use retrans_sdk::{CaState, Event, Family, Filter, ResultClass, RetransKind, RetransResult, TcpState, Transmit, keys};
+use retrans_sdk::{CaState, Event, Family, Filter, ResultClass, RetransKind, RetransResult, TcpState, Transmit};
+use retrans_tests::filters::kernel_keys;
 use retrans_tests::{Context, Result, privilege};
 
 const HARNESS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/filter_harness.bpf.o"));
@@ -284,7 +285,7 @@ fn term(random: &mut Random, key: &str) -> (Option<Kind>, String) {
 
 /// A filter as a text, with its terms.
 fn filter(random: &mut Random) -> (String, Vec<(Option<Kind>, String)>) {
-    let all: Vec<_> = keys().collect();
+    let all = kernel_keys();
     let (mut clauses, mut terms) = (Vec::new(), Vec::new());
     // Most are short, so that one term can decide; some are as long as they may be.
     let (most_clauses, most_terms) = if random.one_in(20) { (16, 8) } else { (3, 3) };
@@ -304,7 +305,7 @@ fn kinds() -> BTreeSet<(Kind, bool)> {
         "transmit", "mark",
     ];
     let mut all = BTreeSet::new();
-    for key in keys() {
+    for key in kernel_keys() {
         let operands: &[&'static str] = match key {
             "result" | "class" | "kind" | "transmit" | "state" | "ca_state" | "family" => &["name", "absent"],
             "saddr" | "daddr" => &["prefix", "absent"],

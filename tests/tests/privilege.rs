@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use retrans_sdk::{ErrorKind, Event, Netns, Stream};
+use retrans_sdk::{Availability, ErrorKind, Event, Netns, OwnerHooks, OwnerSource, Stream};
 use retrans_tests::observe::{concerns, tells_missed, undisturbed, until};
 use retrans_tests::wait::{PATIENCE, wait_for};
 use retrans_tests::{Context, Counters, Family, Outcome, Pair, Refusal, Result, Scenario, privilege};
@@ -84,6 +84,31 @@ fn counters_are_read_without_any() -> Result<()> {
         assert_eq!(again.context("cannot compare")?.retrans_fail, reconciliation.retrans_fail);
         Ok(())
     })?;
+    Ok(())
+}
+
+/// They are enough for owners as well, which are found without any capability then (before Linux 5.19, where they were learned).
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn bpf_and_perfmon_are_enough_for_owners() -> Result<()> {
+    let enough = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    let opened = as_nobody(enough, || Stream::builder().owners(true).open())?;
+    let mut stream = opened.context("cannot open a stream with owners")?;
+    let hooks = stream.owner_hooks().expect("they are asked for").clone();
+    let pair = Pair::new()?;
+    let scenario = Scenario::run(&pair, Family::V6, Outcome::SynackFastopen)?;
+    let subject = scenario.subject();
+    let is_ours = |event: &Event| concerns(&subject, event);
+    let events = as_nobody(CapabilitySet::empty(), || until(&mut stream, PATIENCE, |seen| seen.iter().any(is_ours)))??;
+    scenario.finish()?;
+    let expected = match hooks {
+        OwnerHooks { accept: Availability::Yes, .. } => Some(OwnerSource::Accept),
+        OwnerHooks { walk: Availability::Yes, .. } => Some(OwnerSource::Holder),
+        _ => None,
+    };
+    for event in events.iter().filter(|event| is_ours(event)) {
+        assert_eq!((event.owner, event.pid), (expected, expected.map(|_| std::process::id())), "{hooks}: {event}");
+    }
     Ok(())
 }
 

@@ -33,7 +33,7 @@ use crate::field::{Field, Value};
 /// The keys are those of the line ([`keys`](crate::keys)), and the values are spelt as there. A key stands at most once
 /// in a clause. There are at most 16 clauses, and room for 512 values, of which an address takes two or three; of `cgroup=34/` for 16 different ones.
 ///
-/// A stream decides all of it in the kernel. The last two, and their negations, cannot be told from an event alone
+/// A stream decides all of it in the kernel, and does not open with what it cannot: `owner`, `pid` and `comm` ([`event_only`](Self::event_only)). The last two, and their negations, cannot be told from an event alone
 /// ([`live_only`](Self::live_only)).
 ///
 /// ```
@@ -65,14 +65,25 @@ impl Filter {
         self.clauses.iter().flatten().filter(is_live_only).map(|term| &*term.text)
     }
 
+    /// The terms that the kernel side cannot decide, as they were read: of the keys `owner`, `pid` and `comm`. A stream does not
+    /// open with them.
+    pub fn event_only(&self) -> impl Iterator<Item = &str> {
+        self.clauses.iter().flatten().filter(|term| is_event_only(term.field)).map(|term| &*term.text)
+    }
+
     pub(crate) fn matches_with(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
         self.clauses.is_empty() || self.clauses.iter().any(|clause| clause.iter().all(|term| term.holds(event, beyond)))
     }
 
-    /// As the kernel side has it. `epoch` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+    /// As the kernel side has it, of a filter without [`event_only`](Self::event_only) terms. `epoch` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
     pub(crate) fn for_kernel(&self, epoch: u64) -> KernelFilter {
         KernelFilter::of(&self.clauses, epoch)
     }
+}
+
+/// Whether the kernel side cannot decide terms of this field.
+fn is_event_only(field: &Field) -> bool {
+    ["owner", "pid", "comm"].contains(&field.key)
 }
 
 /// What the kernel side knows of an attempt and its event does not tell.

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::kernel::{MAX_TESTS, MAX_TREES, tests_of};
-use super::{Filter, Operand, Term};
+use super::{Filter, Operand, Term, is_event_only};
 use crate::field::{self, Field, FieldType};
 use crate::{TcpFlags, Text, Timestamp};
 
@@ -84,6 +84,9 @@ struct Room {
 
 impl Room {
     fn take(&mut self, term: &Term) -> Result<(), String> {
+        if is_event_only(term.field) {
+            return Ok(());
+        }
         self.tests += tests_of(term);
         if self.tests > MAX_TESTS {
             return Err(format!(

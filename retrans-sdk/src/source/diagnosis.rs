@@ -130,6 +130,7 @@ fn wanted(forced: Option<AttachSource>) -> Wanted {
         epoch: 0,
         forced,
         companion: true,
+        owners: false,
     }
 }
 

@@ -4,12 +4,14 @@
 use std::mem::offset_of;
 
 use super::skel::types::{
-    retrans_counters, retrans_fact, retrans_field, retrans_filter, retrans_header, retrans_record, retrans_sums,
+    retrans_counters, retrans_fact, retrans_field, retrans_filter, retrans_header, retrans_owned_record, retrans_owner,
+    retrans_owner_source, retrans_record, retrans_sums,
 };
+use crate::OwnerSource;
 use crate::counters::{COUNTER_WORDS, KIND_SLOTS, SUM_WORDS, TRANSMIT_SLOTS, word};
 use crate::filter::{MAX_TESTS, MAX_TREES, facts};
 use crate::result::RESULT_SLOTS;
-use crate::wire::{CA_NAME, DADDR, RECORD_LEN, SADDR, present, record_layout};
+use crate::wire::{CA_NAME, DADDR, OWNER_LEN, RECORD_LEN, SADDR, present, record_layout};
 
 /// The size of a field, from a pointer that is never read.
 const fn size_behind<R, F>(_: fn(&R) -> &F) -> usize {
@@ -43,6 +45,15 @@ const _: () = assert!(retrans_field::RETRANS_FIELD_UID.0 == present::UID);
 const _: () = assert!(retrans_field::RETRANS_FIELD_MARK.0 == present::MARK);
 const _: () = assert!(retrans_field::RETRANS_FIELD_BOUND_DEV_IF.0 == present::BOUND_DEV_IF);
 const _: () = assert!(retrans_field::RETRANS_FIELD_NETNS_COOKIE.0 == present::NETNS_COOKIE);
+const _: () = assert!(retrans_field::RETRANS_FIELD_OWNER.0 == present::OWNER);
+
+const _: () = assert!(size_of::<retrans_owner>() == OWNER_LEN);
+const _: () = assert!(offset_of!(retrans_owner, pid) == 0 && offset_of!(retrans_owner, source) == 4);
+const _: () = assert!(offset_of!(retrans_owner, comm) == 8);
+const _: () = assert!(offset_of!(retrans_owned_record, owner) == RECORD_LEN);
+const _: () = assert!(retrans_owner_source::RETRANS_OWNER_CONNECT.0 == OwnerSource::Connect.raw());
+const _: () = assert!(retrans_owner_source::RETRANS_OWNER_ACCEPT.0 == OwnerSource::Accept.raw());
+const _: () = assert!(retrans_owner_source::RETRANS_OWNER_HOLDER.0 == OwnerSource::Holder.raw());
 
 const _: () = assert!(size_of::<retrans_counters>() == COUNTER_WORDS * 8);
 const _: () = assert!(offset_of!(retrans_counters, seen) == word::SEEN * 8);

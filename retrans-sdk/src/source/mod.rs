@@ -8,6 +8,7 @@ mod layout;
 mod my_sockets;
 #[cfg_attr(retrans_docs_only, path = "object_docs.rs")]
 mod object;
+mod owners;
 mod plan;
 mod privilege;
 #[cfg(not(retrans_docs_only))]
@@ -34,6 +35,7 @@ pub use self::diagnosis::{Availability, Capability, Diagnosis, Verdict};
 pub use self::my_sockets::MySockets;
 use self::object::Object;
 pub(crate) use self::object::object_bytes;
+use self::owners::Owners;
 use self::plan::{Kernel, Plan, Way};
 use crate::attachment::{Attachment, PassedOver};
 use crate::counters::{StatsReader, add_one};
@@ -41,7 +43,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::filter::{KernelFilter, fact};
 use crate::wire::{self, WireError};
-use crate::{AttachSource, RetransResult};
+use crate::{AttachSource, OwnerHooks, RetransResult};
 
 /// What the ring's callback leaves, in the order of the ring.
 type Inbox = Arc<Mutex<Vec<Result<Event, WireError>>>>;
@@ -56,6 +58,8 @@ pub(crate) struct Source {
 /// The programs, attached. Dropping it detaches them.
 pub(crate) struct Attached {
     _object: Object,
+    /// Where they are asked for.
+    owners: Option<Owners>,
     /// The kernel's names of the results that the table lacks, by number.
     names: BTreeMap<u32, String>,
     /// Where the filter asks for them.
@@ -77,6 +81,8 @@ pub(crate) struct Wanted {
     pub(crate) forced: Option<AttachSource>,
     /// Whether something may be attached beside it.
     pub(crate) companion: bool,
+    /// Whether events shall have the process that the socket belongs to.
+    pub(crate) owners: bool,
 }
 
 /// As the kernel side has it: both in nanoseconds.
@@ -187,8 +193,9 @@ fn attach_object(mut object: Object, plan: Plan, wanted: &Wanted) -> Result<Atta
     let my_sockets = wanted.filter.uses(fact::MINE).then(|| object.my_sockets()).transpose()?;
     // Before anything is attached: of these no attempt is missed.
     my_sockets.as_ref().map(MySockets::add_all).transpose()?;
+    let owners = wanted.owners.then(|| Owners::open(object.owners()?, &plan)).transpose()?;
     object.attach()?;
-    Ok(Attached { _object: object, names: plan.enumerators.unknown, my_sockets, stats })
+    Ok(Attached { _object: object, owners, names: plan.enumerators.unknown, my_sockets, stats })
 }
 
 fn lock(inbox: &Inbox) -> MutexGuard<'_, Vec<Result<Event, WireError>>> {
@@ -199,6 +206,11 @@ impl Attached {
     /// The kernel's name of a result that the table lacks.
     pub(crate) fn kernel_name(&self, result: RetransResult) -> Option<&str> {
         self.names.get(&result.raw()).map(String::as_str)
+    }
+
+    /// By what it is known which process a socket belongs to, where that is asked for.
+    pub(crate) fn owner_hooks(&self) -> Option<&OwnerHooks> {
+        self.owners.as_ref().map(|owners| &owners.hooks)
     }
 }
 
@@ -212,7 +224,12 @@ impl Source {
         }
         for event in lock(&self.inbox).drain(..) {
             match event {
-                Ok(event) => events.push_back(event),
+                Ok(mut event) => {
+                    if let Some(owners) = &self.programs.owners {
+                        owners.complete(&mut event);
+                    }
+                    events.push_back(event);
+                }
                 Err(_) => add_one(&self.programs.stats.user().dropped),
             }
         }

@@ -11,6 +11,7 @@ use self_cell::{MutBorrow, self_cell};
 
 use super::btf::indent;
 use super::my_sockets::MySockets;
+use super::owners;
 use super::plan::{Plan, Third};
 use super::privilege::REMEDY;
 use super::program::Program;
@@ -59,7 +60,7 @@ fn tell<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
 impl Object {
     /// Loads the programs of a plan, as wanted.
     pub(super) fn load(plan: &Plan, wanted: &Wanted) -> Result<Self, Error> {
-        let Wanted { filter, limit, summed_netns, ring_size, .. } = wanted;
+        let Wanted { filter, limit, summed_netns, ring_size, owners, .. } = wanted;
         let programs = Program::of(plan);
         let skeleton = tell(|| {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
@@ -76,6 +77,7 @@ impl Object {
                 rodata.enum_is_source = plan.way.source == AttachSource::TpEnum;
                 rodata.sites = plan.way.sites;
                 rodata.has_cookie_helper = plan.has_cookie_helper;
+                rodata.with_owners = *owners;
                 // The coarse clock ticks with the kernel: its resolution is one jiffy.
                 rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
                 fill(&mut rodata.filter, filter);
@@ -99,6 +101,9 @@ impl Object {
                 }
                 if plan.way.by_exit() != Some(AttachSource::Kretprobe) {
                     step("set a map's size", open.maps.entered.set_max_entries(1))?;
+                }
+                if *owners {
+                    step("set a map's size", open.maps.owners.set_max_entries(owners::CAPACITY))?;
                 }
                 if filter.uses(fact::MINE) {
                     step("set a map's size", open.maps.mine.set_max_entries(MySockets::CAPACITY))?;
@@ -152,6 +157,12 @@ impl Object {
     pub(super) fn my_sockets(&self) -> Result<MySockets, Error> {
         let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.mine));
         self.skeleton.with_dependent(|_, skeleton| tell(|| of(skeleton))).map(MySockets::new)
+    }
+
+    /// The map of sockets' owners.
+    pub(super) fn owners(&self) -> Result<MapHandle, Error> {
+        let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.owners));
+        self.skeleton.with_dependent(|_, skeleton| tell(|| of(skeleton)))
     }
 
     /// Descriptors, of our own, of the programs that an attempt may need in order to be seen; `None` where the kernel does not

@@ -4,7 +4,7 @@
 
 use std::os::fd::OwnedFd;
 
-use libbpf_rs::RingBuffer;
+use libbpf_rs::{MapHandle, RingBuffer};
 
 use super::Wanted;
 use super::my_sockets::MySockets;
@@ -36,6 +36,10 @@ impl Object {
     }
 
     pub(super) fn my_sockets(&self) -> Result<MySockets, Error> {
+        match *self {}
+    }
+
+    pub(super) fn owners(&self) -> Result<MapHandle, Error> {
         match *self {}
     }
 

@@ -20,6 +20,7 @@ pub(super) struct Kernel {
     /// And the one where memory runs out.
     fragment: bool,
     has_cookie_helper: bool,
+    accept_parameters: Option<usize>,
 }
 
 impl Kernel {
@@ -31,6 +32,7 @@ impl Kernel {
             functions: is("tcp_retransmit_skb", 3) && is("__tcp_retransmit_skb", 3),
             fragment: is("tcp_fragment", 6),
             has_cookie_helper: btf::has_cookie_helper(btf),
+            accept_parameters: btf::parameters(btf, "inet_csk_accept"),
         })
     }
 
@@ -92,7 +94,8 @@ impl Kernel {
             ThirdArgument::Err => Some(Third::Err),
             ThirdArgument::Enum { .. } => Some(Third::Enum),
         };
-        Ok(Plan { way, tracepoint, enumerators, has_cookie_helper: self.has_cookie_helper })
+        let Self { has_cookie_helper, accept_parameters, .. } = *self;
+        Ok(Plan { way, tracepoint, enumerators, has_cookie_helper, accept_parameters })
     }
 }
 
@@ -131,6 +134,8 @@ pub(super) struct Plan {
     pub(super) tracepoint: Option<Third>,
     pub(super) enumerators: Enumerators,
     pub(super) has_cookie_helper: bool,
+    /// How many parameters `inet_csk_accept()` has: where what it returns is found depends on that.
+    pub(super) accept_parameters: Option<usize>,
 }
 
 impl Plan {

@@ -9,6 +9,7 @@ use retrans_sdk::{AttachSource, Builder, ErrorKind, Failures, Stream, check};
 
 use super::live;
 use super::log::{Came, Cell, family_name, findings_line};
+use super::owners;
 use crate::observe::filter;
 use crate::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial, filters};
 
@@ -24,6 +25,7 @@ pub fn run(lines: &mut impl Write) -> Result<()> {
     say(lines, &findings_line(&differs.iter().map(ToString::to_string).collect::<Vec<_>>()))?;
     let mut count = 0;
     demanding_filters_load()?;
+    eprintln!("{}", owners::are_known()?);
     for (source, mut stream) in sources()? {
         let observes = stream.source().observes_failures();
         let failures = if observes { "observed" } else { "unobservable" };

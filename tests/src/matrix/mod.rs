@@ -13,4 +13,5 @@ pub mod kernels;
 pub mod live;
 pub mod log;
 pub mod own;
+pub mod owners;
 pub mod table;

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether a guest's kernel tells which process a socket belongs to: by each of the hooks, which no guest refuses.
+
+use retrans_sdk::{Availability, Event, OwnerSource, Stream};
+
+use crate::observe::{concerns, until};
+use crate::wait::PATIENCE;
+use crate::{Context, Error, Family, Outcome, Pair, Result, Scenario};
+
+/// Has this process connect, accept, and hold a socket that is older than the stream, and gives the hooks by which it was named.
+///
+/// # Errors
+/// When a hook is not to be had on a kernel that has what it takes, or somebody else is named, or nobody.
+pub fn are_known() -> Result<String> {
+    let pair = Pair::new()?;
+    let mut older = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
+    let mut stream = Stream::builder().owners(true).open().context("cannot open a stream with owners")?;
+    let hooks = stream.owner_hooks().ok_or_else(|| Error::new("they were asked for"))?.clone();
+    let why = |hook: &Availability| match hook {
+        Availability::No { why } => Some(why.clone()),
+        _ => None,
+    };
+    let whys: Vec<_> = [&hooks.connect, &hooks.accept, &hooks.walk].into_iter().filter_map(why).collect();
+    let none = whys.len() == 3 && whys.iter().all(|why| why.contains("before Linux 5.12"));
+    if !whys.is_empty() && !none {
+        return Err(Error::new(format!("{hooks}: {}", whys.join("; "))));
+    }
+    older.start()?;
+    let mut all = vec![(older, OwnerSource::Holder)];
+    for (outcome, source) in [(Outcome::Syn, OwnerSource::Connect), (Outcome::SynackFastopen, OwnerSource::Accept)] {
+        all.push((Scenario::run(&Pair::new()?, Family::V4, outcome)?, source));
+    }
+    for (scenario, source) in all {
+        let subject = scenario.subject();
+        let is_of = |event: &Event| concerns(&subject, event);
+        let events = until(&mut stream, PATIENCE, |events| events.iter().any(is_of))?;
+        scenario.finish()?;
+        let expected = (!none).then(|| (source, std::process::id()));
+        if let Some(event) = events.iter().find(|event| is_of(event) && event.owner.zip(event.pid) != expected) {
+            return Err(Error::new(format!("instead of {expected:?}: {event}")));
+        }
+    }
+    Ok(hooks.to_string())
+}
