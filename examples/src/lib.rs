@@ -39,8 +39,9 @@ fn say(line: fmt::Arguments<'_>) {
 /// Says on stderr that the stream is attached, and to what.
 pub fn say_ready(stream: &Stream) {
     let seen = |observed: bool| if observed { "observed" } else { "unobservable" };
+    let owners = stream.owner_hooks().map(|hooks| format!(" {hooks}")).unwrap_or_default();
     say(format_args!(
-        "ready {} failures={} synack_failures={}",
+        "ready {} failures={} synack_failures={}{owners}",
         stream.attachment(),
         seen(stream.source().observes_failures()),
         seen(false)

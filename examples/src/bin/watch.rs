@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
 use retrans_examples::{is_closed, say_ready, say_stats, until_interrupted};
-use retrans_sdk::{AttachSource, Builder, Event, Filter, Stream};
+use retrans_sdk::table::KeyVal;
+use retrans_sdk::{AttachSource, Builder, CgroupPaths, Encoded, Event, Filter, Stream};
+use serde::Serialize;
 
 const HELP: &str = "\
 Prints each attempt of this host to retransmit a TCP segment, with what came of it.
 
-usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for SECONDS] [--source SOURCE]
+usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for SECONDS] [--source SOURCE] [--whose]
 
   TERM            only attempts for which all terms hold: key=a,b  key!=a,b  sport=LO..HI  daddr=PREFIX  key=-
   --or            starts another set of terms; one set that holds is enough
@@ -23,6 +25,8 @@ usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for S
   --count N       ends after N events
   --for SECONDS   ends after so long
   --source SOURCE this one or none: tp_enum, tp_err, fexit, kretprobe, tp_success; without it the best there is
+  --whose         with the process that the socket belongs to, where that is known (owner, pid, comm), and the path of its
+                  cgroup (cgroup_path); not to be filtered by here, but by replay
 
 Events go to stdout. `ready …` goes to stderr once attached; at the end, also by SIGINT or SIGTERM, `stats …` with
 every counter, and `seen …` for each result and kind, whatever the filter. A reader of stdout that goes away ends it quietly.
@@ -43,6 +47,7 @@ struct Arguments {
     count: Option<u64>,
     limit: Option<Duration>,
     source: Option<AttachSource>,
+    whose: bool,
 }
 
 fn main() -> ExitCode {
@@ -61,13 +66,16 @@ fn main() -> ExitCode {
         Ok(interrupted) => interrupted,
         Err(error) => return cannot_start(error),
     };
-    let builder = Stream::builder().filter(arguments.filter);
+    let builder = Stream::builder().filter(arguments.filter).owners(arguments.whose);
     let builder = arguments.source.into_iter().fold(builder, Builder::source);
     let stream = match builder.open() {
         Ok(stream) => stream,
         Err(error) => return cannot_start(error),
     };
-    match watch(stream, arguments.format, arguments.count, arguments.limit, interrupted) {
+    // Without the hierarchy there are no paths.
+    let paths = arguments.whose.then(CgroupPaths::new).and_then(Result::ok);
+    let mut printer = Printer { out: BufWriter::new(io::stdout().lock()), format: arguments.format, paths };
+    match watch(stream, &mut printer, arguments.count, arguments.limit, interrupted) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the lines has had enough.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
@@ -85,7 +93,7 @@ fn cannot_start(error: impl Display) -> ExitCode {
 
 fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let mut terms: Vec<String> = Vec::new();
-    let (mut format, mut count, mut limit, mut source) = (Format::Kv, None, None, None);
+    let (mut format, mut count, mut limit, mut source, mut whose) = (Format::Kv, None, None, None, false);
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -104,23 +112,23 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
                 limit = Some(Duration::try_from_secs_f64(seconds).map_err(|error| format!("--for: {error}"))?);
             }
             Long("source") => source = Some(parser.value()?.parse().map_err(|error| format!("--source: {error}"))?),
+            Long("whose") => whose = true,
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(Some(Arguments { filter: terms.join(" ").parse()?, format, count, limit, source }))
+    Ok(Some(Arguments { filter: terms.join(" ").parse()?, format, count, limit, source, whose }))
 }
 
 fn watch(
     mut stream: Stream,
-    format: Format,
+    printer: &mut Printer<impl Write>,
     count: Option<u64>,
     limit: Option<Duration>,
     interrupted: impl Fn() -> bool,
 ) -> Result<(), Box<dyn Error>> {
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let mut left = count.unwrap_or(u64::MAX);
-    let mut out = BufWriter::new(io::stdout().lock());
     say_ready(&stream);
 
     while left > 0 && !interrupted() {
@@ -130,10 +138,10 @@ fn watch(
         }
         let tick = deadline.map_or(TICK, |deadline| TICK.min(deadline - now));
         for event in stream.read(tick)?.take(usize::try_from(left).unwrap_or(usize::MAX)) {
-            print(&mut out, format, &event)?;
+            printer.print(&event)?;
             left -= 1;
         }
-        out.flush()?;
+        printer.out.flush()?;
         if is_closed(&io::stdout()) {
             return Ok(());
         }
@@ -142,23 +150,50 @@ fn watch(
         // What came in before the end, and no more of what comes in now.
         let behind = stream.stats().waiting().min(left);
         for event in stream.drain().take(usize::try_from(behind).unwrap_or(usize::MAX)) {
-            print(&mut out, format, &event?)?;
+            printer.print(&event?)?;
         }
-        out.flush()?;
+        printer.out.flush()?;
     }
     say_stats(&stream.stats());
     Ok(())
 }
 
-fn print(out: &mut impl Write, format: Format, event: &Event) -> Result<(), Box<dyn Error>> {
-    match format {
-        Format::Kv => writeln!(out, "{event}")?,
-        Format::Json => {
-            serde_json::to_writer(&mut *out, event).map_err(io::Error::from)?;
-            out.write_all(b"\n")?;
+/// What an event is printed as, and on what.
+struct Printer<W> {
+    out: W,
+    format: Format,
+    /// Where they are asked for.
+    paths: Option<CgroupPaths>,
+}
+
+/// An event with what it does not hold itself.
+#[derive(Serialize)]
+struct WithPath<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup_path: Option<String>,
+}
+
+impl<W: Write> Printer<W> {
+    fn print(&mut self, event: &Event) -> Result<(), Box<dyn Error>> {
+        let path = self.paths.as_mut().and_then(|paths| paths.path(event.cgroup?));
+        let path = path.map(|path| Encoded(path.as_os_str().as_encoded_bytes()));
+        match self.format {
+            Format::Kv => {
+                write!(self.out, "{event}")?;
+                if let Some(value) = path {
+                    write!(self.out, " {}", KeyVal { key: "cgroup_path", value })?;
+                }
+            }
+            Format::Json => {
+                let cgroup_path = path.as_ref().map(Encoded::to_string);
+                serde_json::to_writer(&mut self.out, &WithPath { event, cgroup_path }).map_err(io::Error::from)?;
+            }
         }
+        self.out.write_all(b"\n")?;
+        Ok(())
     }
-    Ok(())
 }
 
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {

@@ -19,6 +19,7 @@ fn what_is_wrong_on_the_command_line_is_said_with_status_2() {
         (&["--count", "many"], "many"),
         (&["--for", "-1"], "--for"),
         (&["--unheard-of"], "--unheard-of"),
+        (&["--whose", "dport=443", "pid=1"], "`pid=1` cannot be decided in the kernel"),
     ] {
         let output = watch().args(arguments).output().expect("watch is built");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

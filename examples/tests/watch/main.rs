@@ -5,3 +5,4 @@ mod beside_trace;
 mod command_line;
 mod filters;
 mod running;
+mod whose;
