@@ -2,10 +2,13 @@
 //! Outcomes that a kernel cannot bring about.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::OnceLock;
 
+use crate::netns_cookie::netns_cookie;
 use crate::proposal::{CANCELED, Proposal};
 use crate::scenario::{Discard, Hold, WindowFault};
+use crate::seg6::Seg6;
 use crate::wait::{PATIENCE, wait_for};
 use crate::{Context, Counters, Error, Family, Netns, Outcome, Packets, Pair, Result, Scenario, injection};
 
@@ -21,6 +24,8 @@ pub struct Lacks {
     injection: Option<&'static str>,
     enumerator: Option<&'static str>,
     loops: Option<&'static str>,
+    segment_routes: Option<&'static str>,
+    netns_cookies: Option<&'static str>,
     /// Takes a second and more to find out.
     resumption: OnceLock<Option<&'static str>>,
     backlog_check: OnceLock<Option<&'static str>>,
@@ -44,6 +49,8 @@ impl Lacks {
             ),
             injection: lacking("no fault injection", injection::attach()),
             enumerator: (!Proposal::of_running_kernel().has(CANCELED)).then_some("no such enumerator"),
+            segment_routes: lacking("no seg6", Pair::new().and_then(|pair| Seg6::nowhere(&pair).map(drop))),
+            netns_cookies: lacking("no SO_NETNS_COOKIE", own_netns_cookie()),
             loops: lacking(
                 "no bpf_loop",
                 has_symbol("bpf_loop").and_then(|is| if is { Ok(()) } else { Err(Error::new("no such symbol")) }),
@@ -56,6 +63,16 @@ impl Lacks {
     /// Whether it is the helper by which a BPF program loops over as much as it likes.
     pub fn helper_for_loops(&self) -> Option<&'static str> {
         self.loops
+    }
+
+    /// Whether it is routes by IPv6 segments.
+    pub fn segment_routes(&self) -> Option<&'static str> {
+        self.segment_routes
+    }
+
+    /// Whether it is that a socket tells the cookie of its namespace.
+    pub fn netns_cookies(&self) -> Option<&'static str> {
+        self.netns_cookies
     }
 
     /// What is lacking of what this outcome takes.
@@ -91,6 +108,11 @@ fn backlog_check() -> Option<&'static str> {
     // A timeout is counted before its attempt is made: with the second, the first has been.
     let over = |rose: Counters| rose.timeouts > 1;
     by_counters("no backlog check", Outcome::Backlog, over, |rose| rose.spurious_rtx_host_queues == 0)
+}
+
+fn own_netns_cookie() -> Result<()> {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no socket")?;
+    netns_cookie(&socket).map(drop)
 }
 
 /// Whether the running kernel has this function, such as a helper for BPF programs.

@@ -2,30 +2,15 @@
 //! What a socket says of whose it is: its mark, the interface that it is bound to, the cookie of its namespace.
 
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 
-use nix::libc;
-use nix::sys::socket::GetSockOpt as _;
-use nix::sys::socket::sockopt::GetStruct;
 use retrans_sdk::{Event, Filter, RetransKind, Stream};
 use retrans_tests::observe::{concerns, drain, filter, until};
 use retrans_tests::pair::LINK;
 use retrans_tests::wait::PATIENCE;
-use retrans_tests::{Context, Family, Netns, Outcome, Packets, Pair, Result, Scenario, privilege};
+use retrans_tests::{Context, Family, Netns, Outcome, Packets, Pair, Result, Scenario, netns_cookie, privilege};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// What a getsockopt() gives, beside the kernel side's own reading.
-#[derive(Clone, Copy)]
-struct NetnsCookie;
-/// From asm-generic/socket.h.
-const SO_NETNS_COOKIE: libc::c_int = 71;
-nix::getsockopt_impl!(NetnsCookie, libc::SOL_SOCKET, SO_NETNS_COOKIE, u64, GetStruct<u64>);
-
 const MARK: u32 = 0xfeed_0001;
-
-fn netns_cookie(socket: &impl AsFd) -> Result<u64> {
-    NetnsCookie.get(socket).context("cannot read SO_NETNS_COOKIE")
-}
 
 fn index_of_link(ns: &Netns) -> Result<u32> {
     ns.run(|| nix::net::if_::if_nametoindex(LINK)).context("no link")

@@ -19,7 +19,8 @@ use crate::{Context, Error, Result};
 const MODULES: [&str; 6] = ["veth", "tun", "nf_tables", "nft_numgen", "nft_reject_inet", "sch_tbf"];
 
 /// What the lab and its tests run, and their shell's scripts.
-const PROGRAMS: [&str; 11] = ["ip", "nft", "tc", "sh", "rmdir", "sleep", "env", "grep", "sed", "setpriv", "setsid"];
+const PROGRAMS: [&str; 13] =
+    ["ip", "nft", "tc", "sh", "rmdir", "sleep", "env", "grep", "sed", "setpriv", "setsid", "unshare", "cat"];
 
 /// A line for each live test: its name and, behind a space, its program.
 pub const GUEST_TESTS: &str = "/tests";

@@ -11,39 +11,73 @@ use super::log::{Ran, Test};
 use crate::command::{Ended, end_of};
 use crate::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result, WindowFault};
 
-/// What the tests take that not every kernel has, as the outcomes that take the same: whether it is there is found out by trying
-/// ([`Lacks`]). All tests of a program where no test is named. What is not in here runs on every kernel.
-const TAKE: &[(&str, &[Outcome])] = &[
-    ("accounting::what_a_filter_excludes_is_filtered", &[DENIED]),
-    ("histogram::", &[DENIED]),
+/// What the tests take that not every kernel has: whether it is there is found out by trying ([`Lacks`]). All tests of a program
+/// where no test is named. What is not in here runs on every kernel.
+const TAKE: &[(&str, &[Taken])] = &[
+    ("accounting::what_a_filter_excludes_is_filtered", &[As(DENIED)]),
+    ("histogram::", &[As(DENIED)]),
     // And a namespace's end is told by a veth pair.
-    ("leftovers::out_of_scope", &[TUN, TBF, VETH]),
-    ("leftovers::the_host_is_as_it_was", &[TUN, TBF]),
-    ("leftovers::panic", &[TUN, TBF, VETH]),
-    ("leftovers::a_namespace_that_is_held_is_still_there", &[VETH]),
-    ("lifecycle::two_streams_see_the_same", &[DENIED]),
-    ("limit::", &[DENIED]),
-    ("overrun::", &[DENIED]),
-    ("privilege::bpf_and_perfmon_are_enough", &[DENIED]),
+    ("leftovers::out_of_scope", &[As(TUN), As(TBF), As(VETH)]),
+    ("leftovers::the_host_is_as_it_was", &[As(TUN), As(TBF)]),
+    ("leftovers::panic", &[As(TUN), As(TBF), As(VETH)]),
+    ("leftovers::a_namespace_that_is_held_is_still_there", &[As(VETH)]),
+    ("lifecycle::two_streams_see_the_same", &[As(DENIED)]),
+    ("limit::", &[As(DENIED)]),
+    ("overrun::", &[As(DENIED)]),
+    ("overrun::of_a_hundred_thousand_attempts", &[As(EGRESS)]),
+    ("owners::", &[As(DENIED)]),
+    ("privilege::bpf_and_perfmon_are_enough", &[As(DENIED)]),
+    ("privilege::counters_are_read_without_any", &[As(DENIED)]),
+    ("reconcile::", &[As(DENIED), As(TBF), As(VETH)]),
+    ("reconcile::a_million_segments_add_up", &[As(EGRESS)]),
+    ("reconcile::what_nothing_proves_is_unknown_and_said", &[SegmentRoutes]),
+    ("reconcile::what_is_unknown_is_printed", &[SegmentRoutes]),
     // The n-th packet is dropped, as in that outcome.
-    ("synack_cookie::", &[Outcome::Fast]),
-    ("demo::interrupted::", &[VETH]),
-    // A recording has every outcome that traffic brings about, or it is none.
-    (RECORDED, &Outcome::ALL),
-    ("replay::what_watch_has_written", &[DENIED]),
-    ("watch::beside_trace::fifty_attempts", &[DENIED, TBF]),
-    ("watch::command_line::json_has_the_keys_and_values_of_the_line", &[DENIED]),
-    ("top::live::", &[DENIED, TBF]),
-    ("watch::filters::", &[DENIED, TBF]),
+    ("synack_cookie::", &[As(Outcome::Fast)]),
+    ("whose::", &[NetnsCookies, As(Outcome::Fast)]),
+    ("demo::interrupted::", &[As(VETH)]),
+    ("demo::replayed::what_is_seen_live_is_what_was_recorded", &[Recorded]),
+    ("filter_harness::", &[Loops]),
+    ("replay::what_watch_has_written", &[As(DENIED)]),
+    ("watch::beside_trace::fifty_attempts", &[As(DENIED), As(TBF)]),
+    ("watch::command_line::json_has_the_keys_and_values_of_the_line", &[As(DENIED)]),
+    ("top::live::", &[As(DENIED), As(TBF)]),
+    ("watch::filters::", &[As(DENIED), As(TBF)]),
 ];
 
-/// A kernel of our own has more outcomes than were recorded.
-const RECORDED: &str = "demo::replayed::what_is_seen_live_is_what_was_recorded";
+/// What a test takes.
+#[derive(Clone, Copy)]
+enum Taken {
+    /// What this outcome takes.
+    As(Outcome),
+    /// Every outcome that was recorded and none beside, as a kernel of our own has.
+    Recorded,
+    /// The helper by which a BPF program loops, of Linux 5.17.
+    Loops,
+    /// Routes by IPv6 segments.
+    SegmentRoutes,
+    /// That a socket tells the cookie of its namespace, of Linux 5.14.
+    NetnsCookies,
+}
+use Taken::{As, Loops, NetnsCookies, Recorded, SegmentRoutes};
 
-/// These take `bpf_loop`, of Linux 5.17.
-const LOOP: &str = "filter_harness::";
+impl Taken {
+    /// What the kernel lacks of it.
+    fn lacking(self, lacks: &Lacks) -> Option<&'static str> {
+        let more = || lacks.needed_by(Outcome::PskbCopyNobufs).is_none().then_some("more outcomes");
+        let mut recorded = Outcome::ALL.into_iter().filter(|outcome| outcome.is_common());
+        match self {
+            As(outcome) => lacks.needed_by(outcome),
+            Recorded => recorded.find_map(|outcome| lacks.needed_by(outcome)).or_else(more),
+            Loops => lacks.helper_for_loops(),
+            SegmentRoutes => lacks.segment_routes(),
+            NetnsCookies => lacks.netns_cookies(),
+        }
+    }
+}
 
 const DENIED: Outcome = Outcome::Denied(Refusal::Drop);
+const EGRESS: Outcome = Outcome::XmitDrop(Discard::Egress);
 const TUN: Outcome = Outcome::RcvZeroWindow(WindowFault::Peer);
 const TBF: Outcome = Outcome::XmitDrop(Discard::Qdisc);
 const VETH: Outcome = Outcome::InHostQueue(Hold::Neighbour);
@@ -62,8 +96,8 @@ const LIMIT: Duration = Duration::from_secs(400);
 pub(super) fn run(lacks: &Lacks) -> Result<Vec<Test>> {
     let list = fs::read_to_string(GUEST_TESTS).with_context(|| format!("cannot read {GUEST_TESTS}"))?;
     let all: Vec<_> = list.lines().filter_map(|line| line.split_once(' ')).collect();
-    let mut prefixes = TAKE.iter().map(|(prefix, _)| *prefix).chain([LOOP]);
-    if let Some(prefix) = prefixes.find(|prefix| !all.iter().any(|(name, _)| name.starts_with(prefix))) {
+    let stale = TAKE.iter().find(|(prefix, _)| !all.iter().any(|(name, _)| name.starts_with(prefix)));
+    if let Some((prefix, _)) = stale {
         return Err(Error::new(format!("no test is called {prefix}…, of which it is said what it takes")));
     }
     let mut programs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -82,12 +116,8 @@ pub(super) fn run(lacks: &Lacks) -> Result<Vec<Test>> {
 
 /// What the kernel lacks for a test.
 fn lacking(name: &str, lacks: &Lacks) -> Option<&'static str> {
-    let takes = TAKE.iter().filter(|(prefix, _)| name.starts_with(prefix)).flat_map(|(_, outcomes)| *outcomes);
-    let takes = takes.filter(|outcome| outcome.is_common());
-    let has_loop = || name.starts_with(LOOP).then(|| lacks.helper_for_loops()).flatten();
-    let has_more =
-        || (name == RECORDED && lacks.needed_by(Outcome::PskbCopyNobufs).is_none()).then_some("more outcomes");
-    takes.into_iter().find_map(|outcome| lacks.needed_by(*outcome)).or_else(has_loop).or_else(has_more)
+    let takes = TAKE.iter().filter(|(prefix, _)| name.starts_with(prefix)).flat_map(|(_, takes)| *takes);
+    takes.into_iter().find_map(|taken| taken.lacking(lacks))
 }
 
 /// The name of a test in its program.
