@@ -16,11 +16,17 @@ use crate::{Context, Error, Result};
 /// The packages that have live tests; `tests/live.sh` sees to it that no other has.
 const PACKAGES: [&str; 2] = ["retrans-tests", "retrans-examples"];
 
-/// What the guest's trials do, with more outcomes or from more sources: these would only be done again.
-const TRIALS: [&str; 3] = [
+/// What is not run in a guest: what its trials and its demo do anyway, and what takes a minute there and is not about the kernel.
+const NOT_IN_A_GUEST: [&str; 8] = [
     "outcomes::",
     "sources::each_gives_the_same_or_says_why_not",
     "filter_cost::the_hardest_are_verified_on_each_source",
+    "demo::",
+    "watch::beside_trace::fifty_attempts_are_those_of_trace_pipe",
+    // Each key on each kernel is what `filter_harness` is for.
+    "accounting::what_a_filter_excludes_is_filtered",
+    "filter_harness::each_mutation_is_caught",
+    "owners::short_connections_do_not_push_out_a_long_one",
 ];
 
 /// A program, and where cargo put it: tests know the programs that they run by their paths.
@@ -65,7 +71,8 @@ impl Built {
         for Executable { name, path, is_test } in executables(&String::from_utf8_lossy(&output.stdout))? {
             if is_test {
                 let its = ignored_tests(&path)?.into_iter().map(|test| format!("{name}::{test}"));
-                let its: Vec<_> = its.filter(|test| !TRIALS.iter().any(|trials| test.starts_with(trials))).collect();
+                let its: Vec<_> =
+                    its.filter(|test| !NOT_IN_A_GUEST.iter().any(|those| test.starts_with(those))).collect();
                 if its.is_empty() {
                     continue;
                 }

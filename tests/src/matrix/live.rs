@@ -14,7 +14,6 @@ use crate::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result, Wind
 /// What the tests take that not every kernel has: whether it is there is found out by trying ([`Lacks`]). All tests of a program
 /// where no test is named. What is not in here runs on every kernel.
 const TAKE: &[(&str, &[Taken])] = &[
-    ("accounting::what_a_filter_excludes_is_filtered", &[As(DENIED)]),
     ("histogram::", &[As(DENIED)]),
     // And a namespace's end is told by a veth pair.
     ("leftovers::out_of_scope", &[As(TUN), As(TBF), As(VETH)]),
@@ -35,8 +34,6 @@ const TAKE: &[(&str, &[Taken])] = &[
     // The n-th packet is dropped, as in that outcome.
     ("synack_cookie::", &[As(Outcome::Fast)]),
     ("whose::", &[NetnsCookies, As(Outcome::Fast)]),
-    ("demo::interrupted::", &[As(VETH)]),
-    ("demo::replayed::what_is_seen_live_is_what_was_recorded", &[Recorded]),
     ("filter_harness::", &[Loops]),
     ("replay::what_watch_has_written", &[As(DENIED)]),
     ("watch::beside_trace::fifty_attempts", &[As(DENIED), As(TBF)]),
@@ -50,8 +47,6 @@ const TAKE: &[(&str, &[Taken])] = &[
 enum Taken {
     /// What this outcome takes.
     As(Outcome),
-    /// Every outcome that was recorded and none beside, as a kernel of our own has.
-    Recorded,
     /// The helper by which a BPF program loops, of Linux 5.17.
     Loops,
     /// Routes by IPv6 segments.
@@ -59,16 +54,13 @@ enum Taken {
     /// That a socket tells the cookie of its namespace, of Linux 5.14.
     NetnsCookies,
 }
-use Taken::{As, Loops, NetnsCookies, Recorded, SegmentRoutes};
+use Taken::{As, Loops, NetnsCookies, SegmentRoutes};
 
 impl Taken {
     /// What the kernel lacks of it.
     fn lacking(self, lacks: &Lacks) -> Option<&'static str> {
-        let more = || lacks.needed_by(Outcome::PskbCopyNobufs).is_none().then_some("more outcomes");
-        let mut recorded = Outcome::ALL.into_iter().filter(|outcome| outcome.is_common());
         match self {
             As(outcome) => lacks.needed_by(outcome),
-            Recorded => recorded.find_map(|outcome| lacks.needed_by(outcome)).or_else(more),
             Loops => lacks.helper_for_loops(),
             SegmentRoutes => lacks.segment_routes(),
             NetnsCookies => lacks.netns_cookies(),
