@@ -19,18 +19,19 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 static __always_inline void learn(const struct sock *sk, enum retrans_owner_source source)
 {
 	const struct task_struct *task = (const void *)bpf_get_current_task();
-	struct owner owner = {.told.source = source};
 	__u64 cookie = bpf_get_socket_cookie((void *)sk);
+	struct owner owner = {.told.source = source, .cookie = cookie};
 
-	if (read_process(task, &owner.told))
+	/* The kernel's own, such as a subflow of MPTCP's: whoever asks for it may be anybody. */
+	if (!BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock) && read_process(task, &owner.told))
 		bpf_map_update_elem(&owners, &cookie, &owner, BPF_ANY);
 	else
 		bpf_map_delete_elem(&owners, &cookie);
 }
 
 /*
- * A socket becomes SYN_SENT in tcp_v4_connect() and tcp_v6_connect() only: in the context of
- * connect(), or of a sendmsg() that opens fast. Other changes happen in any.
+ * A socket becomes SYN_SENT in tcp_v4_connect() and tcp_v6_connect() only: one of a process in the
+ * context of its connect(), or of a sendmsg() that opens fast. Other changes happen in any.
  */
 SEC("?tp_btf/inet_sock_set_state")
 int connect(__u64 *ctx)
@@ -42,6 +43,9 @@ int connect(__u64 *ctx)
 		return 0;
 	if (state == TCP_SYN_SENT) {
 		learn(sk, RETRANS_OWNER_CONNECT);
+	} else if (state == TCP_ESTABLISHED) {
+		/* Names nobody. Kprobes cannot ask for a cookie, and a walk is for one. */
+		bpf_get_socket_cookie((void *)sk);
 	} else if (state == TCP_CLOSE) {
 		__u64 cookie = sk->__sk_common.skc_cookie.counter;
 
@@ -90,7 +94,9 @@ static __always_inline const struct sock *sending_socket(struct file *file)
 
 /*
  * A walk over the descriptors of all processes. A socket that one process alone holds is its; of
- * one that several hold nobody can say. What was seen at connect and accept stands.
+ * one that several hold nobody can say. What was seen at connect and accept stands. The first walk
+ * is for all sockets, the later ones for those that somebody asks for: on a host with more of them
+ * than there is room, they would push out what cannot be learned again.
  */
 SEC("?iter/task_file")
 int walk(struct bpf_iter__task_file *ctx)
@@ -99,24 +105,36 @@ int walk(struct bpf_iter__task_file *ctx)
 	struct file *file = ctx->file;
 	struct owner holder = {.told.source = RETRANS_OWNER_HOLDER};
 	const struct sock *sk;
+	__u64 cookie = NO_COOKIE;
 	struct owner *known;
-	__u64 cookie;
+	bool is_first;
 
-	if (!task || !file)
+	if (!file) {
+		/* It is over. */
+		holder.told.source = 0;
+		holder.walk = ctx->meta->session_id;
+		bpf_map_update_elem(&owners, &cookie, &holder, BPF_ANY);
+		return 0;
+	}
+	if (!task)
 		return 0;
 	sk = sending_socket(file);
 	if (!sk || !read_process(task, &holder.told))
 		return 0;
 	holder.walk = ctx->meta->session_id;
+	is_first = !bpf_map_lookup_elem(&owners, &cookie);
 	cookie = bpf_get_socket_cookie((void *)sk);
+	holder.cookie = cookie;
 	known = bpf_map_lookup_elem(&owners, &cookie);
-	if (!known)
+	if (!known && is_first)
 		bpf_map_update_elem(&owners, &cookie, &holder, BPF_NOEXIST);
+	else if (!known)
+		return 0;
 	else if (known->told.source != RETRANS_OWNER_HOLDER)
 		return 0;
 	else if (known->walk != holder.walk)
 		bpf_map_update_elem(&owners, &cookie, &holder, BPF_ANY);
-	else if (known->told.pid != holder.told.pid)
+	else if (known->told.pid != holder.told.pid && known->cookie == cookie)
 		known->told.pid = 0;
 	return 0;
 }

@@ -10,7 +10,15 @@ struct owner {
 	struct retrans_owner told;
 	/* The walk that found it, if one did. */
 	__u64 walk;
+	/* Whose it is: an element may be made another's while it is read. */
+	__u64 cookie;
 };
+
+/*
+ * No socket's: the last walk that is over. What a walk under way has found so far may turn out to
+ * have another holder as well.
+ */
+#define NO_COOKIE 0ull
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

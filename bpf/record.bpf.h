@@ -32,13 +32,26 @@ static __always_inline void put_owner(struct retrans_record *r)
 	struct retrans_owner *to = &((struct retrans_owned_record *)r)->owner;
 	__u64 cookie = r->cookie;
 	const struct owner *owner = bpf_map_lookup_elem(&owners, &cookie);
+	const struct owner *walked;
 
 	r->header.length = sizeof(struct retrans_owned_record);
 	__builtin_memset(to, 0, sizeof(*to));
-	if (owner && owner->told.pid) {
-		*to = owner->told;
-		r->header.present |= 1ull << RETRANS_FIELD_OWNER;
+	if (!cookie || !owner || !owner->told.pid)
+		return;
+	if (owner->told.source == RETRANS_OWNER_HOLDER) {
+		__u64 none = NO_COOKIE;
+
+		walked = bpf_map_lookup_elem(&owners, &none);
+		if (!walked || walked->walk < owner->walk)
+			return;
 	}
+	*to = owner->told;
+	/* An element that is let go of may be another socket's at once. */
+	barrier();
+	if (owner->cookie == cookie)
+		r->header.present |= 1ull << RETRANS_FIELD_OWNER;
+	else
+		__builtin_memset(to, 0, sizeof(*to));
 }
 
 static __always_inline void put_record(struct retrans_record *r, const struct attempt *a)

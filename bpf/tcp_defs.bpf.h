@@ -7,6 +7,7 @@
 #define AF_INET6 10
 
 /* include/net/tcp_states.h */
+#define TCP_ESTABLISHED 1
 #define TCP_SYN_SENT 2
 #define TCP_SYN_RECV 3
 #define TCP_CLOSE    7

@@ -73,6 +73,7 @@ static __always_inline void begin(const struct sock *sk, __u32 total_retrans, bo
 	/* The inner function of an attempt that the outer one began and nobody told of yet. */
 	if (u && u->outer && !u->told) {
 		/* Nothing is known yet, unless it was left by an earlier one. */
+		u->total_retrans = total_retrans;
 		u->site = SITE_UNKNOWN;
 		u->has_result = false;
 		u->backlogged = backlogged;

@@ -145,6 +145,7 @@ struct sock {
 	__u32 sk_mark;
 	kuid_t sk_uid;
 	__u16 sk_protocol;
+	__u8 sk_kern_sock : 1;
 	struct sock_cgroup_data sk_cgrp_data;
 };
 

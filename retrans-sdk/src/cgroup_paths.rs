@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +59,8 @@ impl CgroupPaths {
         let path = "/proc/self/mountinfo";
         let mountinfo = fs::read(path)
             .map_err(|error| Error::new(ErrorKind::System, format!("cannot read {path}")).caused_by(error))?;
-        let mut mounts: Vec<Mount> = cgroup2_mounts(&mountinfo).filter(|mount| is_cgroup2(&mount.place)).collect();
+        let mut mounts: Vec<Mount> =
+            cgroup2_mounts(&mountinfo).into_iter().filter(|mount| is_cgroup2(&mount.place)).collect();
         // The widest first: of the others only what it does not show.
         mounts.sort_by_key(|mount| mount.root.components().count());
         let all = std::mem::take(&mut mounts);
@@ -113,20 +115,17 @@ fn is_cgroup2(place: &Path) -> bool {
 
 /// The directories below the mounts, as many as `most`, and whether these are all.
 fn look_through(mounts: &[Mount], most: usize) -> (HashMap<u64, PathBuf>, bool) {
-    let mut found = HashMap::new();
+    let (mut found, mut whole) = (HashMap::new(), true);
     for Mount { root, place } in mounts {
-        let Ok(metadata) = fs::metadata(place) else { continue };
+        let Some(metadata) = seen(fs::metadata(place), &mut whole) else { continue };
         let device = metadata.dev();
         found.entry(metadata.ino()).or_insert_with(|| root.clone());
         let mut left = vec![(place.clone(), root.clone())];
         while let Some((directory, cgroup)) = left.pop() {
-            // It may be removed meanwhile, or nobody's business.
-            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    continue;
-                }
-                let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
-                if metadata.dev() != device {
+            for entry in seen(fs::read_dir(directory), &mut whole).into_iter().flatten() {
+                let Some(entry) = seen(entry, &mut whole) else { continue };
+                let Some(metadata) = seen(fs::symlink_metadata(entry.path()), &mut whole) else { continue };
+                if !metadata.is_dir() || metadata.dev() != device {
                     continue;
                 }
                 if found.len() >= most {
@@ -138,7 +137,15 @@ fn look_through(mounts: &[Mount], most: usize) -> (HashMap<u64, PathBuf>, bool) 
             }
         }
     }
-    (found, true)
+    (found, whole)
+}
+
+/// What may be removed meanwhile, or be nobody's business, is not missing. Of any other error more may be seen another time.
+fn seen<T>(what: io::Result<T>, whole: &mut bool) -> Option<T> {
+    let passing =
+        |error: &io::Error| !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+    *whole &= !what.as_ref().is_err_and(passing);
+    what.ok()
 }
 
 #[cfg(test)]

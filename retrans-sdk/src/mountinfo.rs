@@ -14,16 +14,22 @@ pub(crate) struct Mount {
     pub(crate) place: PathBuf,
 }
 
-/// Those of cgroup2, in the order of the file.
-pub(crate) fn cgroup2_mounts(mountinfo: &[u8]) -> impl Iterator<Item = Mount> {
-    mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
+/// Those of cgroup2, in the order of the file. Of several at one place the last, which covers the others.
+pub(crate) fn cgroup2_mounts(mountinfo: &[u8]) -> Vec<Mount> {
+    let of_line = |line: &[u8]| {
         // number, parent, device, root, place, …, `-`, type, …
         let words: Vec<_> = line.split(|byte| *byte == b' ').collect();
         let dash = words.iter().position(|word| *word == b"-")?;
         let is_cgroup2 = *words.get(dash + 1)? == b"cgroup2";
         let mount = Mount { root: unescaped(words.get(3)?), place: unescaped(words.get(4)?) };
         is_cgroup2.then_some(mount)
-    })
+    };
+    let mut mounts: Vec<Mount> = Vec::new();
+    for mount in mountinfo.split(|byte| *byte == b'\n').filter_map(of_line) {
+        mounts.retain(|covered| covered.place != mount.place);
+        mounts.push(mount);
+    }
+    mounts
 }
 
 /// A path of mountinfo: white space and backslashes are octal there.
@@ -58,10 +64,12 @@ mod tests {
         let mounts = b"30 24 0:26 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu\n\
             31 24 0:27 /user.slice /other rw - cgroup2 cgroup2 rw\n\
             32 24 0:27 / /sys/fs/c\\040group rw,relatime shared:4 - cgroup2 cgroup2 rw\n\
-            33 24 0:27 / /short - \n";
+            33 24 0:27 / /short - \n\
+            34 24 0:27 / /twice rw - cgroup2 cgroup2 rw\n\
+            35 34 0:27 /a /twice rw - cgroup2 cgroup2 rw\n";
         let of = |root: &str, place: &str| Mount { root: root.into(), place: place.into() };
-        let expected = [of("/user.slice", "/other"), of("/", "/sys/fs/c group")];
-        assert_eq!(cgroup2_mounts(mounts).collect::<Vec<_>>(), expected);
+        let expected = [of("/user.slice", "/other"), of("/", "/sys/fs/c group"), of("/a", "/twice")];
+        assert_eq!(cgroup2_mounts(mounts), expected);
         assert_eq!(unescaped(b"\\134040\\x"), Path::new("\\040\\x"));
         assert_eq!(unescaped(b"\\377"), Path::new(OsStr::from_bytes(b"\xff")));
     }

@@ -38,7 +38,8 @@ impl Netns {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if there is none, or it is another user's (it takes what `ptrace` takes).
+    /// [`ErrorKind::System`] if there is none, or it is another user's (it takes what `ptrace` takes), or the process moves
+    /// to another namespace meanwhile.
     pub fn of_process(pid: u32) -> Result<Self, Error> {
         Self::of_directory(&format!("/proc/{pid}"))
     }
@@ -50,10 +51,18 @@ impl Netns {
                 .map_err(|error| Error::new(ErrorKind::System, format!("cannot open {path}")).caused_by(error))
         };
         let path = format!("{directory}/ns/net");
-        let metadata = fs::metadata(&path)
-            .map_err(|error| Error::new(ErrorKind::System, format!("cannot look at {path}")).caused_by(error))?;
+        let look = || {
+            fs::metadata(&path)
+                .map(|metadata| metadata.ino())
+                .map_err(|error| Error::new(ErrorKind::System, format!("cannot look at {path}")).caused_by(error))
+        };
+        let inode = look()?;
         // The kernel numbers namespaces with an unsigned int, whatever the width of an inode.
-        Ok(Self { inode: metadata.ino() as u32, snmp: open("snmp")?, netstat: open("netstat")? })
+        let netns = Self { inode: inode as u32, snmp: open("snmp")?, netstat: open("netstat")? };
+        if look()? != inode {
+            return Err(Error::new(ErrorKind::System, format!("{path} became another meanwhile")));
+        }
+        Ok(netns)
     }
 
     /// The namespace's inode number: what [`Event::netns`](crate::Event) has.

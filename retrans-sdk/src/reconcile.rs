@@ -64,8 +64,8 @@ impl Reconciler {
     }
 
     /// Compares. The kernel counts an attempt some microseconds before its programs run, so while attempts are being made there may be
-    /// a difference that goes away: this looks again for up to `patience`, and gives the first reading at rest that adds
-    /// up, else the last.
+    /// a difference that goes away: this looks again for up to `patience`, a day at most, and gives the first reading at rest that adds
+    /// up, else the last. It does not look again where no reading can be exact any more: see [`Reconciliation::is_exact`].
     ///
     /// # Errors
     ///
@@ -76,7 +76,8 @@ impl Reconciler {
         loop {
             let now = read(netns, stats)?;
             let compared = Reconciliation::of(baseline, &now, stats.observes_failures(), stats.missed());
-            if compared.is_exact() || Instant::now() >= deadline {
+            let hopeless = !baseline.at_rest || !compared.observes_failures || compared.unknown.attempts > 0;
+            if compared.is_exact() || hopeless || Instant::now() >= deadline {
                 return Ok(compared);
             }
             std::thread::sleep(PAUSE);

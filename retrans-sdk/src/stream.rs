@@ -25,7 +25,7 @@ use crate::{AttachSource, MySockets, Netns, OwnerHooks, Reconciler, RetransResul
 /// The most records that are taken out of the ring at once: what bounds this side's memory.
 const BATCH: usize = 256;
 
-/// The size of the ring unless asked otherwise: room for about 5,000 records.
+/// The size of the ring unless asked otherwise: room for about 5,000 records, 4,500 with owners.
 pub const DEFAULT_RING_SIZE: u32 = 1 << 20;
 
 const NANOS: u64 = 1_000_000_000;
@@ -138,7 +138,8 @@ impl Builder {
     /// programs note who connects and who accepts, for [`OwnerHooks`] says which they can; and where they did not see it, of a socket
     /// older than the stream for one, the kernel is had to look through the descriptors of all processes: when the stream is opened,
     /// and when an event comes of whose socket nothing is known, on the thread that reads, for at most a fiftieth of its time. A
-    /// socket that nobody holds, or several processes do, has no owner then, nor has that of a SYN-ACK, which nobody has accepted yet.
+    /// socket that nobody holds, or several processes do, has no owner then, nor has that of a SYN-ACK, which nobody has accepted yet (but with TCP
+    /// Fast Open), nor one of the kernel's own. Before Linux 5.19 such looks end when privileges are given up.
     ///
     /// Since Linux 5.12. The owners of up to 16,384 sockets are known at a time (about 2 MiB in the kernel), and a record takes 232
     /// bytes.
@@ -177,12 +178,12 @@ impl Builder {
 
 impl Builder {
     /// Loads and attaches the programs to count, and for nothing else: without a ring, so that an attempt costs least. Filter, predicate
-    /// and limit are about events, of which there are none: each attempt is counted, and is `filtered`. Needs what
+    /// and limit are about events, of which there are none, and so are owners: each attempt is counted, and is `filtered`. Needs what
     /// [`open`](Self::open) needs.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), but for the ring's size, which has no meaning here.
+    /// As [`open`](Self::open), but for the ring's size and the filter's terms, which have no meaning here.
     pub fn open_counters(self) -> Result<Counters, Error> {
         check_descriptors(&StopHandle::new()?)?;
         let (programs, attachment) = source::open_counters(&self.wanted(None, 0))?;

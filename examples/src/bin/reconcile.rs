@@ -49,14 +49,19 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("every") => arguments.every = Duration::try_from_secs_f64(parser.value()?.parse()?)?.max(TICK),
-            Long("for") => arguments.limit = Some(Duration::try_from_secs_f64(parser.value()?.parse()?)?),
+            Long("every") => arguments.every = seconds(parser.value()?.parse()?)?.max(TICK),
+            Long("for") => arguments.limit = Some(seconds(parser.value()?.parse()?)?),
             Long("pid") => arguments.pid = Some(parser.value()?.parse()?),
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
     }
     Ok(Some(arguments))
+}
+
+/// A year is as good as for ever, and can be added to any time.
+fn seconds(number: f64) -> Result<Duration, Box<dyn Error>> {
+    Ok(Duration::try_from_secs_f64(number)?.min(Duration::from_secs(365 * 86_400)))
 }
 
 /// Whether there was never a difference.

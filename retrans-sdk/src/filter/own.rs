@@ -96,7 +96,9 @@ fn own_cgroup(cgroups: &[u8]) -> Option<PathBuf> {
 
 /// Where a cgroup is to be seen, from /proc/self/mountinfo.
 fn seen_at(cgroup: &Path, mounts: &[u8]) -> Option<PathBuf> {
-    cgroup2_mounts(mounts).find_map(|Mount { root, place }| Some(place.join(cgroup.strip_prefix(root).ok()?)))
+    cgroup2_mounts(mounts)
+        .into_iter()
+        .find_map(|Mount { root, place }| Some(place.join(cgroup.strip_prefix(root).ok()?)))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::owner::{Owner, OwnerHooks};
 use crate::pace::Pace;
-use crate::{Availability, TcpState, wire};
+use crate::{Availability, OwnerSource, TcpState, wire};
 
 #[cfg(not(retrans_docs_only))]
 const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/owners.bpf.o"));
@@ -85,7 +85,7 @@ impl Owners {
         }
         // Another event may have had it looked for.
         let mut found = self.owner_of(cookie);
-        if found.is_none() && looking.pace.run(|| self.walk()).is_some() {
+        if found.is_none() && looking.pace.run(|| self.look_for(cookie)).is_some() {
             found = self.owner_of(cookie);
             if found.is_none() {
                 if looking.absent.len() >= MOST_ABSENT {
@@ -102,6 +102,17 @@ impl Owners {
     fn owner_of(&self, cookie: u64) -> Option<Owner> {
         let value = self.owners.lookup(&cookie.to_ne_bytes(), MapFlags::ANY).ok()??;
         wire::owner(value.first_chunk()?)
+    }
+
+    /// Walks for a socket, of which nothing is known.
+    fn look_for(&self, cookie: u64) {
+        // `struct owner`: a holder, and nobody yet.
+        let mut wanted = [0; 40];
+        wanted[4] = OwnerSource::Holder.raw() as u8;
+        wanted[32..].copy_from_slice(&cookie.to_ne_bytes());
+        // It may be there, or may not be put in once privileges were given up; then it is not found.
+        let _ = self.owners.update(&cookie.to_ne_bytes(), &wanted, MapFlags::NO_EXIST);
+        self.walk();
     }
 
     /// Has the kernel walk over all descriptors. Where it refuses, as it may once privileges were given up, no owner is found.
