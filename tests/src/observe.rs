@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 use retrans_sdk::{Event, Family as Inet, Filter, RetransResult, Stats, Stream};
@@ -103,14 +104,15 @@ pub fn undisturbed<T>(mut run: impl FnMut(&mut TraceInstance) -> Result<T>) -> R
     privilege::check()?;
     for left in (0..RUNS).rev() {
         let mut trace = TraceInstance::new()?;
-        let result = run(&mut trace);
+        // What is asserted in there holds as little.
+        let result = catch_unwind(AssertUnwindSafe(|| run(&mut trace)));
         let traced = trace.read()?;
         if trace.lost()? != 0 {
             return Err(Error::new("the kernel's text is not complete"));
         }
         match traced.iter().find(|event| event.of_process_1) {
             Some(event) if left > 0 => eprintln!("once more, for process 1 was in the way: {}", event.line),
-            _ => return Ok((result?, traced)),
+            _ => return Ok((result.unwrap_or_else(|panic| resume_unwind(panic))?, traced)),
         }
     }
     unreachable!("the last run is the last")
