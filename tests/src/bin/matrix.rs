@@ -31,6 +31,7 @@ macro_rules! say {
 const HELP: &str = "\
 usage: matrix [--keep] [--cached] [--within=MINUTES] [SERIES…]
                                               boots these kernels, or all of them, and prints a table
+       matrix --table                         puts the table of the tree's logs into README.md
        matrix --check                         holds the README's table against the logs of the tree
 
   --cached  of the kernels of tests/kernel only those that are built already; of the others it is said that they are not
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ["--check"] => return told(check_readme()),
+        ["--table"] => return told(write_readme()),
         _ => {
             let (options, series): (Vec<_>, Vec<_>) =
                 arguments.iter().cloned().partition(|argument| argument.starts_with("--"));
@@ -133,6 +135,11 @@ fn table_of_tree() -> Result<String> {
     Ok(table(&logs))
 }
 
+fn write_readme() -> Result<()> {
+    let readme = tree().join("README.md");
+    write(&readme, &put_into(&read(&readme)?, &table_of_tree()?)?)
+}
+
 fn check_readme() -> Result<()> {
     let readme = tree().join("README.md");
     check(&read(&readme)?, &table_of_tree()?).context("`make matrix KEEP=1` writes it")
@@ -198,8 +205,7 @@ fn matrix(series: &[String], options: &Options) -> Result<bool> {
         for (log, text) in &passed {
             write(&logs_of_tree().join(format!("{}.log", log.series)), text)?;
         }
-        let readme = tree().join("README.md");
-        write(&readme, &put_into(&read(&readme)?, &table_of_tree()?)?)?;
+        write_readme()?;
     }
     say!("{} of {} kernels passed", passed.len(), rows.len());
     if !left_out.is_empty() {

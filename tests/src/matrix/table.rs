@@ -26,10 +26,15 @@ pub fn table(logs: &[Log]) -> String {
         let _ = writeln!(table, "| `{outcome}` |{cells}");
     }
     let tests = |log: &&Log| match (log.passed(), log.tests.len()) {
+        (_, 0) => " - |".to_owned(),
         (passed, all) if passed == all => format!(" {all} |"),
         (passed, all) => format!(" {passed} of {all} |"),
     };
-    let demo = |log: &&Log| if log.demo { " yes |" } else { " NO |" };
+    let demo = |log: &&Log| match log.demo {
+        Some(true) => " yes |",
+        Some(false) => " NO |",
+        None => " - |",
+    };
     table += &format!("| live tests |{}\n", logs.iter().map(tests).collect::<String>());
     table + &format!("| `make demo` |{}\n", logs.iter().map(demo).collect::<String>())
 }
