@@ -26,6 +26,7 @@ KERNEL_SRC ?= /usr/include
 help:
 	@echo "make demo          see it work: retransmissions and their results, in namespaces of its own"
 	@echo "make test          every test, the live ones with sudo"
+	@echo "make bench         what an event costs outside the kernel, against the bars"
 	@echo "make soak          every outcome 50 times (RUNS=…) with all CPUs busy; as root"
 	@echo "make recording     makes anew what the demo replays without root"
 	@echo "make matrix        the lab, the live tests and the demo on a row of kernels under emulation (KERNELS=… for some; KEEP=1 for the README)"
@@ -92,6 +93,11 @@ live:
 
 # How often, each time with every outcome over every family.
 RUNS ?= 50
+# Fails where a bar is not met: they are meant for a machine that has nothing else to do.
+.PHONY: bench
+bench: build-deps
+	cargo bench --locked --quiet --package retrans-tests --bench user_space
+
 .PHONY: soak
 soak: deps
 	$(AS_ROOT) tests/soak.sh $(RUNS)

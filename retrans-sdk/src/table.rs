@@ -6,6 +6,8 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use crate::put::Cursor;
+
 /// From this number up a raw number is not one that a variant declares: `UNKNOWN_BASE | number` carries
 /// a kernel enumerator that no variant stands for, so that it can never be taken for one.
 pub const UNKNOWN_BASE: u32 = 0x1_0000;
@@ -187,6 +189,19 @@ pub struct Name(Named);
 enum Named {
     Value(&'static str),
     Number(u32),
+}
+
+impl Name {
+    #[inline(always)]
+    pub(crate) fn put(self, out: &mut Cursor<'_>) {
+        match self.0 {
+            Named::Value(value) => out.bytes(value.as_bytes()),
+            Named::Number(number) => {
+                out.byte(b'k');
+                out.unsigned(number.into());
+            }
+        }
+    }
 }
 
 impl fmt::Display for Name {

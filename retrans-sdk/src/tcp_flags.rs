@@ -4,6 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::put::Cursor;
+use crate::take::Reader;
+
 /// The TCP flags of a segment, bit for bit as in the header (RFC 9293, 3.1; AE: RFC 9768). Prints as `0x` and three
 /// hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +21,18 @@ impl TcpFlags {
     pub const PSH: Self = Self(0x008);
     /// ACK.
     pub const ACK: Self = Self(0x010);
+
+    #[inline(always)]
+    pub(crate) fn put(self, out: &mut Cursor<'_>) {
+        out.constant(b"0x");
+        out.hex(self.0, 3);
+    }
+
+    #[inline(always)]
+    pub(crate) fn take(from: &mut Reader<'_>) -> Option<Self> {
+        from.constant(b"0x")?;
+        from.flags().map(Self)
+    }
 
     /// Whether all the flags of `other` are set.
     #[must_use]

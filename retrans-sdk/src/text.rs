@@ -4,10 +4,19 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::put::Cursor;
+use crate::take::Reader;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 /// What a value of the line may not hold as it is; bytes beyond ASCII are always encoded.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'=').add(b'%').add(b',').add(b'"');
+
+/// Whether all of it stands for itself. Without a way out, so that it takes as long for sixteen bytes as for one.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_graphic() & !matches!(byte, b'=' | b'%' | b',' | b'"');
+    bytes.iter().fold(true, |all, byte| all & plain(byte))
+}
 
 /// Up to 16 bytes (`TCP_CA_NAME_MAX`), of any value, without a heap.
 ///
@@ -33,10 +42,29 @@ impl Text {
 
     /// A C string: up to the first NUL, or all of it.
     pub(crate) fn from_c(bytes: [u8; Self::CAPACITY]) -> Self {
-        let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-        let mut text = Self { bytes: [0; Self::CAPACITY], len: len as u8 };
-        text.bytes[..len].copy_from_slice(&bytes[..len]);
-        text
+        const LOW: u128 = u128::from_ne_bytes([0x01; Text::CAPACITY]);
+        const HIGH: u128 = u128::from_ne_bytes([0x80; Text::CAPACITY]);
+        // The first byte is the lowest. A borrow goes upwards, so that the lowest byte with its bit set is the first that is 0.
+        let number = u128::from_le_bytes(bytes);
+        let len = ((number.wrapping_sub(LOW) & !number & HIGH).trailing_zeros() / 8).min(Self::CAPACITY as u32);
+        let kept = if len == Self::CAPACITY as u32 { u128::MAX } else { (1 << (8 * len)) - 1 };
+        Self { bytes: (number & kept).to_le_bytes(), len: len as u8 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn put(self, out: &mut Cursor<'_>) {
+        match self.as_bytes() {
+            b"-" => out.bytes(b"%2D"),
+            // As nearly all are.
+            plain if is_plain(plain) => out.bytes(plain),
+            bytes => percent_encode(bytes, ENCODED).for_each(|part| out.bytes(part.as_bytes())),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn take(from: &mut Reader<'_>) -> Option<Self> {
+        let text = from.value();
+        (is_plain(text) && text != b"-").then(|| Self::new(text))?
     }
 
     /// The bytes as the kernel has them.
@@ -115,5 +143,23 @@ impl FromStr for Text {
             len += 1;
         }
         Self::new(&bytes[..len]).ok_or(ParseTextError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_c_string_ends_at_the_first_nul(bytes in prop::array::uniform16(prop_oneof![Just(0u8), Just(1), Just(0x80), any::<u8>()])) {
+            let until_nul: Vec<u8> = bytes.into_iter().take_while(|byte| *byte != 0).collect();
+            let text = Text::from_c(bytes);
+            prop_assert_eq!(text.as_bytes(), &until_nul[..]);
+            // What is behind it is no part of it.
+            prop_assert_eq!(Some(text), Text::new(&until_nul));
+        }
     }
 }

@@ -5,6 +5,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
+use crate::put::Cursor;
+use crate::take::Reader;
+
 /// Nanoseconds since the epoch. Prints as seconds with nine decimals.
 ///
 /// Taken from `CLOCK_BOOTTIME` in the kernel and moved to the epoch by one offset per stream, so that within a stream
@@ -25,6 +28,20 @@ impl Timestamp {
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
+    }
+
+    #[inline(always)]
+    pub(crate) fn put(self, out: &mut Cursor<'_>) {
+        out.unsigned(self.0 / NANOS);
+        out.byte(b'.');
+        out.nine_digits((self.0 % NANOS) as u32);
+    }
+
+    #[inline(always)]
+    pub(crate) fn take(from: &mut Reader<'_>) -> Option<Self> {
+        let seconds = from.unsigned()?;
+        from.constant(b".")?;
+        seconds.checked_mul(NANOS)?.checked_add(from.nine_digits()?.into()).map(Self)
     }
 
     /// The same as the standard library has it.
@@ -61,7 +78,7 @@ impl FromStr for Timestamp {
         if !digits(seconds) || !digits(decimals) || decimals.len() > 9 {
             return Err(ParseTimestampError);
         }
-        let nanos: u64 = format!("{decimals:0<9}").parse().map_err(|_| ParseTimestampError)?;
+        let nanos = decimals.parse::<u64>().map_err(|_| ParseTimestampError)? * 10u64.pow(9 - decimals.len() as u32);
         seconds
             .parse::<u64>()
             .ok()

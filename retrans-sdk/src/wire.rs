@@ -118,7 +118,9 @@ impl<'a> Record<'a> {
 
     fn bytes<const OFFSET: usize, const SIZE: usize>(&self) -> [u8; SIZE] {
         const { assert!(OFFSET + SIZE <= RECORD_LEN) };
-        std::array::from_fn(|i| self.0[OFFSET + i])
+        let mut bytes = [0; SIZE];
+        bytes.copy_from_slice(&self.0[OFFSET..OFFSET + SIZE]);
+        bytes
     }
 
     fn has(&self, bit: u32) -> bool {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lexopt::prelude::*;
 use retrans_examples::{is_closed, say_ready, say_stats, until_interrupted};
 use retrans_sdk::table::KeyVal;
-use retrans_sdk::{AttachSource, Builder, CgroupPaths, Encoded, Event, Filter, Stream};
+use retrans_sdk::{AttachSource, Builder, CgroupPaths, Encoded, Event, Filter, LineBuffer, Stream};
 use serde::Serialize;
 
 const HELP: &str = "\
@@ -74,7 +74,8 @@ fn main() -> ExitCode {
     };
     // Without the hierarchy there are no paths.
     let paths = arguments.whose.then(CgroupPaths::new).and_then(Result::ok);
-    let mut printer = Printer { out: BufWriter::new(io::stdout().lock()), format: arguments.format, paths };
+    let mut printer =
+        Printer { out: BufWriter::new(io::stdout().lock()), format: arguments.format, line: LineBuffer::new(), paths };
     match watch(stream, &mut printer, arguments.count, arguments.limit, interrupted) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the lines has had enough.
@@ -162,6 +163,7 @@ fn watch(
 struct Printer<W> {
     out: W,
     format: Format,
+    line: LineBuffer,
     /// Where they are asked for.
     paths: Option<CgroupPaths>,
 }
@@ -181,7 +183,7 @@ impl<W: Write> Printer<W> {
         let path = path.map(|path| Encoded(path.as_os_str().as_encoded_bytes()));
         match self.format {
             Format::Kv => {
-                write!(self.out, "{event}")?;
+                self.out.write_all(self.line.line(event))?;
                 if let Some(value) = path {
                     write!(self.out, " {}", KeyVal { key: "cgroup_path", value })?;
                 }

@@ -114,6 +114,8 @@ struct Term {
     field: &'static Field,
     negated: bool,
     operands: Vec<Operand>,
+    /// The operands, if they are ranges of numbers and nothing else, as nearly all are: with both ends.
+    numbers: Option<Vec<(i64, i64)>>,
     text: String,
 }
 
@@ -141,18 +143,35 @@ enum Operand {
 }
 
 impl Term {
+    fn new(field: &'static Field, negated: bool, operands: Vec<Operand>, text: String) -> Self {
+        let number = |value| field.field_type.number(value);
+        let range = |operand: &Operand| match *operand {
+            Operand::Range { low, high } => Some((number(low), number(high))),
+            _ => None,
+        };
+        let numbers = operands.iter().map(range).collect();
+        Self { field, negated, operands, numbers, text }
+    }
+
     fn holds(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
+        if let Some(numbers) = &self.numbers {
+            let is_any = |value: i64| numbers.iter().any(|&(low, high)| (low..=high).contains(&value));
+            return (self.field.number)(event).is_some_and(|value| is_any(value) != self.negated);
+        }
         // Of an absent value nothing holds but that it is absent.
         let Some(value) = (self.field.get)(event) else {
             return !self.negated && self.operands.contains(&Operand::Absent);
         };
-        let answers: Vec<_> = self.operands.iter().map(|operand| operand.holds(&value, beyond)).collect();
-        if answers.contains(&Some(true)) {
-            !self.negated
-        } else {
-            // What nobody can tell holds as little as its negation.
-            self.negated && !answers.contains(&None)
+        let mut all_told = true;
+        for operand in &self.operands {
+            match operand.holds(&value, beyond) {
+                Some(true) => return !self.negated,
+                Some(false) => {}
+                None => all_told = false,
+            }
         }
+        // What nobody can tell holds as little as its negation.
+        self.negated && all_told
     }
 }
 

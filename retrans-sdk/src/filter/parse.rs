@@ -127,7 +127,7 @@ fn term(word: &str, column: usize) -> Result<Term, FilterError> {
         return fail(column, format!("`{word}` is not key=value"));
     };
     let (key, negated) = left.strip_suffix('!').map_or((left, false), |key| (key, true));
-    let Some((_, field)) = field::by_key(key) else {
+    let Some((_, field)) = field::by_key(key, 0) else {
         let keys: Vec<_> = field::keys().collect();
         return fail(column, format!("no key `{key}`; there are {}", keys.join(" ")));
     };
@@ -140,7 +140,7 @@ fn term(word: &str, column: usize) -> Result<Term, FilterError> {
         }
         column += value.chars().count() + 1;
     }
-    Ok(Term { field, negated, operands, text: word.to_owned() })
+    Ok(Term::new(field, negated, operands, word.to_owned()))
 }
 
 fn operand(field: &Field, text: &str) -> Result<Operand, String> {

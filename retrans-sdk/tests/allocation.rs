@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is done for each event takes nothing from the heap: to decode, to filter, to print and to read back.
+
+use std::hint::black_box;
+
+use allocation_counter::measure;
+use retrans_sdk::harness::{empty_record, event_of, place_of};
+use retrans_sdk::{Event, Filter, LineBuffer};
+
+/// With an address of each kind, and texts that are encoded.
+const LINES: [&str; 3] = [
+    "ts=1795455390.141776186 result=route_fail err=-113 kind=rto family=inet saddr=10.9.136.1 sport=39919 daddr=10.9.136.2 \
+     dport=34959 state=established segs=1 class=route mapped=yes cookie=18446744073709551615 seq=4294967295 tcp_flags=0x018 \
+     ca_state=loss ca_name=reno",
+    "ts=0.000000001 result=k17 err=- kind=unknown family=inet6 saddr=fd00::1 sport=0 daddr=2001:db8:0:1::2 dport=65535 \
+     state=k99 segs=4294967295 class=other comm=a%20b%FF sk_err_soft=-1",
+    // In another order.
+    "result=success ts=1.000000000 err=0 kind=tlp family=inet saddr=0.0.0.0 sport=1 daddr=255.255.255.255 dport=2 segs=0 \
+     state=close",
+];
+
+fn nothing(what: &str, work: impl FnMut()) {
+    let mut work = work;
+    // Once before, for what is set up at the first use.
+    work();
+    let taken = measure(work);
+    assert_eq!((taken.count_total, taken.bytes_total), (0, 0), "{what}");
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(measure(|| drop(black_box(vec![1u8; 100]))).bytes_total, 100);
+}
+
+#[test]
+fn of_lines() {
+    let mut buffer = LineBuffer::new();
+    for line in LINES {
+        let event: Event = line.parse().unwrap();
+        nothing(line, || drop(black_box(black_box(line).parse::<Event>())));
+        nothing(line, || {
+            black_box(buffer.line(black_box(&event)));
+        });
+    }
+}
+
+#[test]
+fn of_filters() {
+    let events = LINES.map(|line| line.parse::<Event>().unwrap());
+    for text in [
+        "result!=success dport=443,34959 sport=32768..60999 --or class=drop",
+        "daddr=10.0.0.0/8,fd00::/8 saddr!=fd00::1 cookie=- --or ca_name=reno,cubic tcp_flags=0x018",
+        "cgroup=34/ --or cookie=mine --or ts=1..2",
+    ] {
+        let filter: Filter = text.parse().unwrap();
+        nothing(text, || {
+            for event in &events {
+                black_box(filter.matches(black_box(event)));
+            }
+        });
+    }
+}
+
+#[test]
+fn of_records() {
+    let mut record = empty_record();
+    record[place_of("present")].copy_from_slice(&u64::MAX.to_ne_bytes());
+    record[place_of("family")].copy_from_slice(&10u16.to_ne_bytes());
+    nothing("a record", || {
+        black_box(event_of(black_box(&record)));
+    });
+}
