@@ -7,6 +7,8 @@ typedef const struct attempt *subject;
 
 /* How to have a field of the lists. */
 #define SUBJECT_VALUE(field, expression) (expression)
+/* Whether there is one, of those of a full socket. */
+#define SUBJECT_HAS(name) 1
 
 /*
  * The same pointers, anew: else clang computes the addresses of all fields before the loop over the
@@ -44,21 +46,6 @@ static __always_inline __u64 has_err(subject a)
 static __always_inline bool has_socket(subject a)
 {
 	return a->tp;
-}
-
-static __always_inline __u64 has_segment_fields(subject a)
-{
-	return 1;
-}
-
-static __always_inline __u64 has_tcp_fields(subject a)
-{
-	return 1;
-}
-
-static __always_inline __u64 has_err_soft(subject a)
-{
-	return 1;
 }
 
 static __always_inline struct ends subject_ends(subject a)

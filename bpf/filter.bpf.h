@@ -84,6 +84,14 @@ static __always_inline __u64 ca_name_word(subject a, __u32 index)
 		fact.known = is_zero(fact.value) ^ 1;                                              \
 		break;
 
+/* Of what is there of a full socket. */
+#define FACT_OF_SOCKET(name, field, expression)                                                    \
+	case RETRANS_FACT_##name:                                                                  \
+		fact.value = SUBJECT_VALUE(field, expression);                                     \
+		barrier_var(fact.value);                                                           \
+		fact.known = SUBJECT_HAS(name);                                                    \
+		break;
+
 static __always_inline struct fact socket_fact(subject a, __u8 which)
 {
 	struct fact fact = {};
@@ -91,15 +99,24 @@ static __always_inline struct fact socket_fact(subject a, __u8 which)
 	if (!has_socket(a))
 		return fact;
 	switch (which) {
-		SEGMENT_FIELDS(FACT_OF)
-		TCP_FIELDS(FACT_OF)
-		FACT(SK_ERR_SOFT, ordered(SUBJECT_VALUE(sk_err_soft, LOAD(a->sk, sk_err_soft))))
-		FACT(CA_NAME_HEAD, ca_name_word(a, 0))
-		FACT(CA_NAME_TAIL, ca_name_word(a, 1))
+		SEGMENT_FIELDS(FACT_OF_SOCKET)
+		TCP_FIELDS(FACT_OF_SOCKET)
+	case RETRANS_FACT_SK_ERR_SOFT:
+		fact.value = ordered(SUBJECT_VALUE(sk_err_soft, LOAD(a->sk, sk_err_soft)));
+		barrier_var(fact.value);
+		fact.known = SUBJECT_HAS(SK_ERR_SOFT);
+		break;
+	case RETRANS_FACT_CA_NAME_HEAD:
+		fact.value = ca_name_word(a, 0);
+		barrier_var(fact.value);
+		fact.known = SUBJECT_HAS(CA_NAME);
+		break;
+	case RETRANS_FACT_CA_NAME_TAIL:
+		fact.value = ca_name_word(a, 1);
+		barrier_var(fact.value);
+		fact.known = SUBJECT_HAS(CA_NAME);
+		break;
 	}
-	fact.known = which <= RETRANS_FACT_TCP_FLAGS	 ? has_segment_fields(a)
-		     : which == RETRANS_FACT_SK_ERR_SOFT ? has_err_soft(a)
-							 : has_tcp_fields(a);
 	return fact;
 }
 

@@ -26,6 +26,7 @@
 #include "facts.bpf.h"
 #include "filter.bpf.h"
 #include "limit.bpf.h"
+#include "wakeup.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -103,6 +104,10 @@ static __always_inline int observe(struct attempt *a)
 		count(&c->limited, 1);
 		return 0;
 	}
+	if (!a->ts)
+		a->ts = bpf_ktime_get_boot_ns();
+	/* Or clang has all that follows twice, for each of the two. */
+	barrier_var(a->ts);
 	record = bpf_ringbuf_reserve(&events, record_size(), 0);
 	if (!record) {
 		count(&c->lost, 1);
@@ -111,8 +116,7 @@ static __always_inline int observe(struct attempt *a)
 	put_record(record, a);
 	/* Before the reader can have it: what is read is never more than what was submitted. */
 	count(&c->submitted, 1);
-	/* Without a flag: a wake-up only when the reader had caught up. */
-	bpf_ringbuf_submit(record, 0);
+	bpf_ringbuf_submit(record, wakeup_of(&events, record_size() + RETRANS_RING_HEADER));
 	return 0;
 }
 

@@ -80,21 +80,36 @@ enum retrans_field {
 	RETRANS_FIELD_COOKIE = 1,
 	RETRANS_FIELD_NETNS = 2,
 	RETRANS_FIELD_CGROUP = 3,
-	/* seq, end_seq, len, tcp_flags: from the segment */
-	RETRANS_FIELD_SKB = 4,
-	/* snd_una to ca_name: from the socket */
-	RETRANS_FIELD_TCP = 5,
-	/* sk_err_soft */
-	RETRANS_FIELD_ERR_SOFT = 6,
-	RETRANS_FIELD_UID = 7,
-	RETRANS_FIELD_MARK = 8,
-	RETRANS_FIELD_BOUND_DEV_IF = 9,
-	RETRANS_FIELD_NETNS_COOKIE = 10,
+	RETRANS_FIELD_UID = 4,
+	RETRANS_FIELD_MARK = 5,
+	RETRANS_FIELD_BOUND_DEV_IF = 6,
+	RETRANS_FIELD_NETNS_COOKIE = 7,
 	/* The record is a retrans_owned_record, and its owner is known. */
-	RETRANS_FIELD_OWNER = 11,
+	RETRANS_FIELD_OWNER = 8,
+	RETRANS_FIELD_SEQ = 9,
+	RETRANS_FIELD_END_SEQ = 10,
+	RETRANS_FIELD_LEN = 11,
+	RETRANS_FIELD_TCP_FLAGS = 12,
+	RETRANS_FIELD_SND_UNA = 13,
+	RETRANS_FIELD_SND_NXT = 14,
+	RETRANS_FIELD_SND_WND = 15,
+	RETRANS_FIELD_SND_CWND = 16,
+	RETRANS_FIELD_SSTHRESH = 17,
+	RETRANS_FIELD_SRTT_US = 18,
+	RETRANS_FIELD_RTO_US = 19,
+	RETRANS_FIELD_MSS = 20,
+	RETRANS_FIELD_RETRANS_OUT = 21,
+	RETRANS_FIELD_TOTAL_RETRANS = 22,
+	RETRANS_FIELD_WMEM_QUEUED = 23,
+	RETRANS_FIELD_CA_STATE = 24,
+	RETRANS_FIELD_RETRANSMITS = 25,
+	RETRANS_FIELD_BACKOFF = 26,
+	RETRANS_FIELD_PENDING = 27,
+	RETRANS_FIELD_CA_NAME = 28,
+	RETRANS_FIELD_SK_ERR_SOFT = 29,
 };
 
-#define RETRANS_RECORD_VERSION 1
+#define RETRANS_RECORD_VERSION 2
 
 struct retrans_header {
 	__u16 length; /* of the whole record, in bytes */
@@ -103,6 +118,10 @@ struct retrans_header {
 	__u64 present;	/* bit set over enum retrans_field */
 };
 
+/*
+ * The rarer a field is asked for, the further back it is: a record ends behind the last field that
+ * was. Each has the same place in all of them.
+ */
 struct retrans_record {
 	struct retrans_header header;
 
@@ -110,20 +129,34 @@ struct retrans_record {
 	__u32 result;
 	__s32 err;
 	__u32 segs;
-	__u16 family;
-	__u16 sport; /* local, host byte order */
-	__u16 dport; /* host byte order */
+	__u8 family;
+	__u8 transmit; /* enum retrans_transmit */
+	__u16 sport;   /* local, host byte order */
+	__u16 dport;   /* host byte order */
 	__u8 kind;
 	__u8 state;
 	__u8 saddr[16]; /* AF_INET: the first four bytes */
 	__u8 daddr[16];
+	/* What is up to here is in every record. */
 	__u32 netns; /* inode number */
+
 	__u64 cookie;
 	__u64 cgroup; /* id in the unified hierarchy */
+	__u64 netns_cookie;
+	__u32 uid;
+	__u32 mark;
+	__u32 bound_dev_if;
 
 	__u32 seq;
 	__u32 end_seq;
 	__u32 len;
+	__u16 tcp_flags;
+
+	__u8 ca_state;
+	__u8 retransmits; /* icsk_retransmits */
+	__u8 backoff;
+	__u8 pending; /* icsk_pending */
+	__u8 zero[2]; /* 0 */
 	__u32 snd_una;
 	__u32 snd_nxt;
 	__u32 snd_wnd;	/* bytes */
@@ -136,18 +169,7 @@ struct retrans_record {
 	__u32 total_retrans;
 	__u32 wmem_queued; /* bytes */
 	__s32 sk_err_soft; /* errno, positive */
-	__u16 tcp_flags;
-	__u8 ca_state;
-	__u8 retransmits; /* icsk_retransmits */
-	__u8 backoff;
-	__u8 pending;  /* icsk_pending */
-	__u8 transmit; /* enum retrans_transmit */
-	__u8 zero;     /* 0 */
-	__u32 uid;
-	__u8 ca_name[16]; /* NUL-terminated unless full */
-	__u64 netns_cookie;
-	__u32 mark;
-	__u32 bound_dev_if;
+	__u8 ca_name[16];  /* NUL-terminated unless full */
 };
 
 #define RETRANS_AT(field, offset)                                                                  \
@@ -161,6 +183,7 @@ RETRANS_AT(result, 24);
 RETRANS_AT(err, 28);
 RETRANS_AT(segs, 32);
 RETRANS_AT(family, 36);
+RETRANS_AT(transmit, 37);
 RETRANS_AT(sport, 38);
 RETRANS_AT(dport, 40);
 RETRANS_AT(kind, 42);
@@ -170,34 +193,36 @@ RETRANS_AT(daddr, 60);
 RETRANS_AT(netns, 76);
 RETRANS_AT(cookie, 80);
 RETRANS_AT(cgroup, 88);
-RETRANS_AT(seq, 96);
-RETRANS_AT(end_seq, 100);
-RETRANS_AT(len, 104);
-RETRANS_AT(snd_una, 108);
-RETRANS_AT(snd_nxt, 112);
-RETRANS_AT(snd_wnd, 116);
-RETRANS_AT(snd_cwnd, 120);
-RETRANS_AT(ssthresh, 124);
-RETRANS_AT(srtt_us, 128);
-RETRANS_AT(rto_us, 132);
-RETRANS_AT(mss, 136);
-RETRANS_AT(retrans_out, 140);
-RETRANS_AT(total_retrans, 144);
-RETRANS_AT(wmem_queued, 148);
-RETRANS_AT(sk_err_soft, 152);
-RETRANS_AT(tcp_flags, 156);
-RETRANS_AT(ca_state, 158);
-RETRANS_AT(retransmits, 159);
-RETRANS_AT(backoff, 160);
-RETRANS_AT(pending, 161);
-RETRANS_AT(transmit, 162);
-RETRANS_AT(zero, 163);
-RETRANS_AT(uid, 164);
-RETRANS_AT(ca_name, 168);
-RETRANS_AT(netns_cookie, 184);
-RETRANS_AT(mark, 192);
-RETRANS_AT(bound_dev_if, 196);
+RETRANS_AT(netns_cookie, 96);
+RETRANS_AT(uid, 104);
+RETRANS_AT(mark, 108);
+RETRANS_AT(bound_dev_if, 112);
+RETRANS_AT(seq, 116);
+RETRANS_AT(end_seq, 120);
+RETRANS_AT(len, 124);
+RETRANS_AT(tcp_flags, 128);
+RETRANS_AT(ca_state, 130);
+RETRANS_AT(retransmits, 131);
+RETRANS_AT(backoff, 132);
+RETRANS_AT(pending, 133);
+RETRANS_AT(zero, 134);
+RETRANS_AT(snd_una, 136);
+RETRANS_AT(snd_nxt, 140);
+RETRANS_AT(snd_wnd, 144);
+RETRANS_AT(snd_cwnd, 148);
+RETRANS_AT(ssthresh, 152);
+RETRANS_AT(srtt_us, 156);
+RETRANS_AT(rto_us, 160);
+RETRANS_AT(mss, 164);
+RETRANS_AT(retrans_out, 168);
+RETRANS_AT(total_retrans, 172);
+RETRANS_AT(wmem_queued, 176);
+RETRANS_AT(sk_err_soft, 180);
+RETRANS_AT(ca_name, 184);
 _Static_assert(sizeof(struct retrans_record) == 200, "record");
+
+/* The shortest there is. */
+#define RETRANS_CORE_LENGTH 80
 
 /* How it is known whose a socket is. */
 enum retrans_owner_source {
@@ -224,6 +249,14 @@ _Static_assert(sizeof(struct retrans_owner) == 24, "owner");
 _Static_assert(__builtin_offsetof(struct retrans_owner, source) == 4, "source");
 _Static_assert(__builtin_offsetof(struct retrans_owner, comm) == 8, "comm");
 _Static_assert(sizeof(struct retrans_owned_record) == 224, "owned record");
+
+/* What the reader of the ring tells the programs. */
+struct retrans_reader {
+	__u64 awake; /* 1: it comes by itself; 0: it sleeps until it is woken */
+};
+
+/* What a record takes in the ring beside itself. */
+#define RETRANS_RING_HEADER 8
 
 /*
  * Where a result is counted: the kernel's results take 0..15, the SDK's own 16..30, and one slot is

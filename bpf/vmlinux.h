@@ -264,4 +264,14 @@ struct tcp_request_sock {
 
 #pragma clang attribute pop
 
+/* bpf_ringbuf_submit() and bpf_ringbuf_query() take these. */
+enum {
+	BPF_RB_NO_WAKEUP = 1,
+	BPF_RB_FORCE_WAKEUP = 2,
+};
+
+enum {
+	BPF_RB_AVAIL_DATA = 0,
+};
+
 #endif /* __VMLINUX_H__ */

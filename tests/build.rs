@@ -3,6 +3,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ fn main() {
 
     compile(&root, "faults", &out, &[&programs]);
     compile(&root, "filter_harness", &out, &[&programs]);
+    with_skeleton(&root, "producer", &out, &[&programs]);
     let mut objects = String::from("[\n");
     for (name, header, from, to) in MUTATIONS {
         let folder = out.join(name);
@@ -36,6 +38,20 @@ fn main() {
 }
 
 fn compile(root: &Path, name: &str, out: &Path, includes: &[&Path]) {
+    finish(name, builder(root, name, out, includes).build());
+}
+
+fn with_skeleton(root: &Path, name: &str, out: &Path, includes: &[&Path]) {
+    finish(name, builder(root, name, out, includes).build_and_generate(out.join(format!("{name}.skel.rs"))));
+}
+
+fn finish<E: Display>(name: &str, built: Result<(), E>) {
+    if let Err(error) = built {
+        panic!("cannot compile bpf/{name}.bpf.c: {error:#}");
+    }
+}
+
+fn builder(root: &Path, name: &str, out: &Path, includes: &[&Path]) -> SkeletonBuilder {
     let mut arguments: Vec<OsString> =
         ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-mcpu=v2"].map(Into::into).into();
     for include in includes {
@@ -47,7 +63,5 @@ fn compile(root: &Path, name: &str, out: &Path, includes: &[&Path]) {
     }
     let source = root.join(format!("bpf/{name}.bpf.c"));
     builder.source(&source).obj(out.join(format!("{name}.bpf.o"))).clang_args(arguments);
-    if let Err(error) = builder.build() {
-        panic!("cannot compile {}: {error:#}", source.display());
-    }
+    builder
 }

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads the counters of both sides, from any thread and at any time.
 
-use std::ffi::c_void;
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-
 use crate::error::Error;
+use crate::mapped::Words;
 use crate::reconcile::Sums;
 use crate::result::{self, RESULT_SLOTS};
 use crate::stats::{Count, Failures, Stats, TransmitCount};
@@ -38,54 +35,21 @@ pub(crate) mod word {
 /// One `struct retrans_counters`, in words.
 pub(crate) const COUNTER_WORDS: usize = word::SUMS + SUM_WORDS;
 
-/// The kernel side's counters, one element a CPU, mapped into this process. No system call and no capability to read.
+/// The kernel side's counters, one element a CPU, mapped into this process.
 pub(crate) struct KernelCounters {
-    mapping: *mut c_void,
+    words: Words,
     cpus: usize,
 }
 
-// SAFETY: the mapping is read-only, lives until drop, and is only read, through atomics.
-#[allow(unsafe_code)]
-unsafe impl Send for KernelCounters {}
-// SAFETY: as above.
-#[allow(unsafe_code)]
-unsafe impl Sync for KernelCounters {}
-
 impl KernelCounters {
-    const STRIDE: usize = COUNTER_WORDS * size_of::<u64>();
-
     /// Maps an array map of `cpus` elements of `struct retrans_counters`.
-    #[allow(unsafe_code)]
     pub(crate) fn map(fd: BorrowedFd<'_>, cpus: usize) -> Result<Self, Error> {
-        // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
-        let mapping = unsafe { mmap(ptr::null_mut(), cpus * Self::STRIDE, ProtFlags::READ, MapFlags::SHARED, fd, 0) };
-        match mapping {
-            Ok(mapping) => Ok(Self { mapping, cpus }),
-            Err(errno) => Err(Error::system("cannot map the counters", errno)),
-        }
+        Words::map(fd, cpus * COUNTER_WORDS).map(|words| Self { words, cpus })
     }
 
     /// One counter over all CPUs.
-    #[allow(unsafe_code)]
     fn sum(&self, word: usize) -> u64 {
-        assert!(word < COUNTER_WORDS);
-        (0..self.cpus)
-            .map(|cpu| {
-                let words = self.mapping.cast::<u64>();
-                // SAFETY: the element is within the mapping, aligned (the stride is a multiple of eight, the mapping of
-                // a page), and others, the kernel, change it by atomic adds only.
-                unsafe { AtomicU64::from_ptr(words.add(cpu * COUNTER_WORDS + word)) }.load(Ordering::Acquire)
-            })
-            .sum()
-    }
-}
-
-impl Drop for KernelCounters {
-    #[allow(unsafe_code)]
-    fn drop(&mut self) {
-        // SAFETY: it is the mapping that `map` made, and nothing borrows from it.
-        let unmapped = unsafe { munmap(self.mapping, self.cpus * Self::STRIDE) };
-        debug_assert!(unmapped.is_ok());
+        (0..self.cpus).map(|cpu| self.words.load(cpu * COUNTER_WORDS + word)).sum()
     }
 }
 
@@ -97,8 +61,16 @@ pub(crate) struct UserCounters {
     pub(crate) delivered: AtomicU64,
 }
 
+/// By whoever reads the stream, and nobody beside it.
+#[inline]
+pub(crate) fn add(counter: &AtomicU64, count: u64) {
+    // A locked instruction for each event would cost more than the rest of handing it on.
+    counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Release);
+}
+
+#[inline]
 pub(crate) fn add_one(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::AcqRel);
+    add(counter, 1);
 }
 
 struct Shared {

@@ -335,6 +335,8 @@ pub(crate) struct Field {
     pub(crate) get: fn(&Event) -> Option<Value>,
     /// [`FieldValue::number`] of it, which is had sooner.
     pub(crate) number: fn(&Event) -> Option<i64>,
+    /// The same of an address, where it is one.
+    pub(crate) address: Option<fn(&Event) -> IpAddr>,
     pub(crate) set: fn(&mut Draft, &str) -> Result<(), String>,
 }
 
@@ -345,7 +347,7 @@ macro_rules! prefix {
     };
 }
 
-/// What there is to a field, by its sort: of the `core` (or the `first` of it), what has a form of its own (`err`), what follows from other fields
+/// What there is to a field, by its sort: of the `core` (or the `first` of it, or an `address`), what has a form of its own (`err`), what follows from other fields
 /// (`family`, `class`), a `flag`, or `optional`.
 macro_rules! field {
     (first $name:ident: $type:ty) => {
@@ -358,11 +360,15 @@ macro_rules! field {
             field_type: <$type as FieldValue>::TYPE,
             get: |event| Some(event.$name.value()),
             number: |event| Some(event.$name.number()),
+            address: None,
             set: |draft, text| {
                 draft.event.$name = <$type as FieldValue>::parse(text)?;
                 Ok(())
             },
         }
+    };
+    (address $name:ident: $type:ty) => {
+        Field { address: Some(|event| event.$name), ..field!(core $name: $type) }
     };
     (err $name:ident: $type:ty) => {
         Field {
@@ -371,6 +377,7 @@ macro_rules! field {
             field_type: <$type as FieldValue>::TYPE,
             get: |event| event.$name.map(FieldValue::value),
             number: |event| event.$name.map(FieldValue::number),
+            address: None,
             set: |draft, text| {
                 draft.event.$name = if text == "-" { None } else { Some(FieldValue::parse(text)?) };
                 Ok(())
@@ -384,6 +391,7 @@ macro_rules! field {
             field_type: <$type as FieldValue>::TYPE,
             get: |event| Some(event.$name().value()),
             number: |event| Some(event.$name().number()),
+            address: None,
             set: |draft, text| {
                 draft.$name = Some(FieldValue::parse(text)?);
                 Ok(())
@@ -397,6 +405,7 @@ macro_rules! field {
             field_type: FieldType::Flag,
             get: |event| event.$name.then_some(Value::Yes),
             number: |event| event.$name.then_some(1),
+            address: None,
             set: |draft, text| {
                 draft.event.$name = text == "yes";
                 if draft.event.$name { Ok(()) } else { Err("not yes".to_owned()) }
@@ -410,6 +419,7 @@ macro_rules! field {
             field_type: <$type as FieldValue>::TYPE,
             get: |event| event.$name.map(FieldValue::value),
             number: |event| event.$name.map(FieldValue::number),
+            address: None,
             set: |draft, text| {
                 draft.event.$name = Some(FieldValue::parse(text)?);
                 Ok(())
@@ -428,6 +438,9 @@ macro_rules! put {
         $out.constant(prefix!($name));
         $event.$name.put($out);
     }};
+    (address $name:ident, $event:ident, $out:ident) => {
+        put!(core $name, $event, $out)
+    };
     (err $name:ident, $event:ident, $out:ident) => {{
         $out.constant(prefix!($name));
         match $event.$name {
@@ -463,6 +476,9 @@ macro_rules! take {
         $from.constant(prefix!($name))?;
         $draft.event.$name = <$type as FieldValue>::take($from)?;
     }};
+    (address $name:ident: $type:ty, $draft:ident, $from:ident) => {
+        take!(core $name: $type, $draft, $from)
+    };
     (err $name:ident: $type:ty, $draft:ident, $from:ident) => {{
         $from.constant(prefix!($name))?;
         // A lone one: nothing else that a number may have follows.
@@ -532,9 +548,9 @@ macro_rules! fields {
             err err: i32,
             core kind: RetransKind,
             follows(true) family: Family,
-            core saddr: IpAddr,
+            address saddr: IpAddr,
             core sport: u16,
-            core daddr: IpAddr,
+            address daddr: IpAddr,
             core dport: u16,
             core state: TcpState,
             core segs: u32,

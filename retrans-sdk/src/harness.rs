@@ -3,10 +3,11 @@
 //! of the API: it may change with any version.
 
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 
 use crate::filter::{Beyond, MAX_TESTS, MAX_TREES, Test, fact};
-use crate::wire::{self, CA_NAME, DADDR, RECORD_LEN, SADDR, VERSION, present, record_layout};
-use crate::{Event, Filter};
+use crate::wire::{self, DADDR, ERR, OPTIONAL, RECORD_LEN, SADDR, VERSION, core_layout, optional_layout};
+use crate::{Event, Filter, Stream};
 
 /// `struct retrans_filter` of a filter.
 #[must_use]
@@ -37,6 +38,12 @@ pub fn matches(filter: &Filter, event: &Event, cgroups: &[u64], mine: bool) -> b
     filter.matches_with(event, &Beyond { cgroups: Some(cgroups), mine: Some(mine) })
 }
 
+/// The ring of a stream, what its reader tells the programs, and how many bytes wake it: to hand in records as these do.
+#[must_use]
+pub fn ring_of(stream: &Stream) -> (BorrowedFd<'_>, BorrowedFd<'_>, u32) {
+    stream.ring()
+}
+
 /// A record as an event.
 ///
 /// # Panics
@@ -64,39 +71,40 @@ pub fn empty_record() -> Vec<u8> {
 /// When there is none of this name.
 #[must_use]
 pub fn place_of(field: &str) -> Range<usize> {
-    macro_rules! places {
+    macro_rules! core {
         ($( $name:ident: $type:ty = $offset:literal, )*) => {
             match field {
-                "present" => 8..16,
-                "saddr" => SADDR..SADDR + 16,
-                "daddr" => DADDR..DADDR + 16,
-                "ca_name" => CA_NAME..CA_NAME + 16,
+                "present" => return 8..16,
+                "saddr" => return SADDR..SADDR + 16,
+                "daddr" => return DADDR..DADDR + 16,
+                $( stringify!($name) => return $offset..$offset + size_of::<$type>(), )*
+                _ => {}
+            }
+        };
+    }
+    macro_rules! optional {
+        ($( $name:ident: $type:ty = $offset:literal, $c_name:ident = $bit:literal; )*) => {
+            match field {
                 $( stringify!($name) => $offset..$offset + size_of::<$type>(), )*
                 _ => panic!("no field {field}"),
             }
         };
     }
-    record_layout!(places)
+    core_layout!(core);
+    optional_layout!(optional)
 }
 
-/// The bit by which a record says that it has a field, or the group of fields that this one stands for.
+/// The bit by which a record says that it has a field.
 ///
 /// # Panics
 /// When there is none of this name.
 #[must_use]
 pub fn bit_of(field: &str) -> u64 {
-    1 << match field {
-        "err" => present::ERR,
-        "cookie" => present::COOKIE,
-        "netns" => present::NETNS,
-        "cgroup" => present::CGROUP,
-        "uid" => present::UID,
-        "mark" => present::MARK,
-        "bound_dev_if" => present::BOUND_DEV_IF,
-        "netns_cookie" => present::NETNS_COOKIE,
-        "seq" => present::SKB,
-        "snd_una" => present::TCP,
-        "sk_err_soft" => present::ERR_SOFT,
-        _ => panic!("no bit for {field}"),
+    if field == "err" {
+        return 1 << ERR;
+    }
+    match OPTIONAL.iter().find(|of| of.key == field) {
+        Some(of) => 1 << of.bit,
+        None => panic!("no bit for {field}"),
     }
 }

@@ -15,6 +15,7 @@ mod counting;
 mod error;
 mod event;
 mod field;
+mod fields;
 mod filter;
 #[doc(hidden)]
 pub mod harness;
@@ -22,6 +23,7 @@ pub mod harness;
 mod json;
 mod kind;
 mod line;
+mod mapped;
 mod mountinfo;
 mod netns;
 mod owner;
@@ -55,6 +57,7 @@ pub use self::counting::Counters;
 pub use self::error::{Error, ErrorKind};
 pub use self::event::Event;
 pub use self::field::keys;
+pub use self::fields::{Fields, ParseFieldsError};
 pub use self::filter::{Filter, FilterError};
 pub use self::kind::RetransKind;
 pub use self::line::{Line, LineBuffer, ParseLineError};
@@ -66,7 +69,9 @@ pub use self::result::{ResultClass, RetransResult};
 pub use self::source::{Availability, Capability, Diagnosis, MySockets, Verdict};
 pub use self::state::{CaState, Family, TcpState};
 pub use self::stats::{Count, Failures, Stats, TransmitCount};
-pub use self::stream::{Batch, Builder, DEFAULT_RING_SIZE, Drain, Iter, StopHandle, Stream};
+pub use self::stream::{
+    Batch, Builder, DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, Drain, Iter, StopHandle, Stream,
+};
 pub use self::tcp_flags::{ParseTcpFlagsError, TcpFlags};
 pub use self::text::{Encoded, ParseTextError, Text};
 pub use self::timestamp::{ParseTimestampError, Timestamp};

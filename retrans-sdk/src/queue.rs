@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A stream read by a thread of its own, for applications that come by now and then.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::counters::{StatsReader, add_one};
+use crate::counters::{StatsReader, add};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::stats::Stats;
-use crate::stream::{StopHandle, Stream};
+use crate::stream::{BATCH, StopHandle, Stream};
 
 /// A stream that a thread of its own reads into a bounded queue. What finds the queue full is counted as `dropped`.
 ///
@@ -30,12 +32,79 @@ use crate::stream::{StopHandle, Stream};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Queue {
-    events: Receiver<Event>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<(), Error>>>,
     stop: StopHandle,
     stats: StatsReader,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("waiting", &self.shared.lock().events.len()).finish_non_exhaustive()
+    }
+}
+
+/// Between the two threads. A batch goes through it at once, so neither waits for the other once an event.
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// There is an event, or there will be none.
+    changed: Condvar,
+    capacity: usize,
+}
+
+struct Waiting {
+    events: VecDeque<Event>,
+    /// Whether the thread has ended.
+    ended: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts in what there is room for, and gives the number of the others.
+    fn put(&self, events: &[Event]) -> usize {
+        let mut waiting = self.lock();
+        let was_empty = waiting.events.is_empty();
+        let room = (self.capacity - waiting.events.len()).min(events.len());
+        waiting.events.extend(events.iter().take(room));
+        drop(waiting);
+        // Whoever waits does so for the first one.
+        if was_empty {
+            self.changed.notify_one();
+        }
+        events.len() - room
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_one();
+    }
+
+    /// Once there is an event, or none will come any more, or it is late.
+    fn wait(&self, timeout: Duration) -> MutexGuard<'_, Waiting> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut waiting = self.lock();
+        while waiting.events.is_empty() && !waiting.ended {
+            let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                break;
+            }
+            waiting = self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        waiting
+    }
+}
+
+/// Says that the thread has ended, however it does.
+struct EndOnDrop(Arc<Shared>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl Stream {
@@ -46,28 +115,25 @@ impl Stream {
     ///
     /// [`ErrorKind::System`] if there can be no thread.
     pub fn into_queue(self, capacity: usize) -> Result<Queue, Error> {
-        let (send, events) = sync_channel(capacity.clamp(1, 1 << 20));
+        let capacity = capacity.clamp(1, 1 << 20);
+        let waiting = Waiting { events: VecDeque::with_capacity(capacity), ended: false };
+        let shared = Arc::new(Shared { waiting: Mutex::new(waiting), changed: Condvar::new(), capacity });
         let (stop, stats) = (self.stop_handle(), self.stats_reader());
+        let end = EndOnDrop(Arc::clone(&shared));
         let thread = thread::Builder::new()
             .name("retrans-queue".to_owned())
-            .spawn(move || fill(self, &send))
+            .spawn(move || fill(self, &end.0))
             .map_err(|error| Error::new(ErrorKind::System, "cannot start a thread").caused_by(error))?;
-        Ok(Queue { events, thread: Some(thread), stop, stats })
+        Ok(Queue { shared, thread: Some(thread), stop, stats })
     }
 }
 
 /// Runs until the stream is stopped.
-fn fill(mut stream: Stream, queue: &SyncSender<Event>) -> Result<(), Error> {
+fn fill(mut stream: Stream, queue: &Shared) -> Result<(), Error> {
     let stats = stream.stats_reader();
     while stream.wait_for_event()? {
-        while let Some(event) = stream.take() {
-            match queue.try_send(event) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                    add_one(&stats.user().dropped);
-                }
-            }
-        }
+        let left = queue.put(stream.take());
+        add(&stats.user().dropped, left as u64);
     }
     Ok(())
 }
@@ -80,11 +146,14 @@ impl Queue {
     ///
     /// The one that ended the reading thread, once: the stream's, or [`ErrorKind::System`] if the predicate panicked.
     pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
-        match self.events.recv_timeout(timeout) {
-            Ok(event) => Ok(Some(self.delivered(event))),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => self.end().map(|()| None),
+        let mut waiting = self.shared.wait(timeout);
+        let (event, ended) = (waiting.events.pop_front(), waiting.ended);
+        drop(waiting);
+        self.delivered(usize::from(event.is_some()));
+        if event.is_none() && ended {
+            self.end()?;
         }
+        Ok(event)
     }
 
     /// The next event if there is one, without blocking.
@@ -93,11 +162,30 @@ impl Queue {
     ///
     /// As [`next_within`](Self::next_within).
     pub fn try_next(&mut self) -> Result<Option<Event>, Error> {
-        match self.events.try_recv() {
-            Ok(event) => Ok(Some(self.delivered(event))),
-            Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => self.end().map(|()| None),
+        self.next_within(Duration::ZERO)
+    }
+
+    /// As many of the next events as are there and as `events` has room for without growing (256 if it has none), at once or within `timeout`,
+    /// in place of what is in it. Gives how many they are: 0 where [`next_within`](Self::next_within) gives `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_within`](Self::next_within).
+    pub fn next_batch(&mut self, timeout: Duration, events: &mut Vec<Event>) -> Result<usize, Error> {
+        events.clear();
+        if events.capacity() == 0 {
+            events.reserve_exact(BATCH);
         }
+        let mut waiting = self.shared.wait(timeout);
+        let count = waiting.events.len().min(events.capacity());
+        events.extend(waiting.events.drain(..count));
+        let ended = waiting.ended;
+        drop(waiting);
+        self.delivered(count);
+        if count == 0 && ended {
+            self.end()?;
+        }
+        Ok(count)
     }
 
     /// Whether the thread has ended and every event was taken: no event comes any more. Known once `next_within` or
@@ -119,9 +207,8 @@ impl Queue {
         self.stats.read()
     }
 
-    fn delivered(&self, event: Event) -> Event {
-        add_one(&self.stats.user().delivered);
-        event
+    fn delivered(&self, count: usize) {
+        add(&self.stats.user().delivered, count as u64);
     }
 
     /// The thread is gone: by itself if it was stopped, else with why.
@@ -139,8 +226,7 @@ impl Drop for Queue {
         self.stop.stop();
         // A panic of the predicate has been printed by its own thread.
         let _ = self.thread.take().map(JoinHandle::join);
-        while self.events.try_recv().is_ok() {
-            add_one(&self.stats.user().dropped);
-        }
+        let left = self.shared.lock().events.len();
+        add(&self.stats.user().dropped, left as u64);
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The handle: opened by a [`Builder`], read as batches, by a callback or as an iterator.
 
-use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,20 +13,29 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::attachment::Attachment;
-use crate::counters::{StatsReader, UserCounters, add_one};
+use crate::counters::{StatsReader, add, add_one};
 use crate::counting::Counters;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::filter::{Filter, KernelFilter};
-use crate::source::{self, Limit, Source, Wanted};
+use crate::source::{self, Limit, Ring, Source, Wanted};
 use crate::stats::Stats;
-use crate::{AttachSource, MySockets, Netns, OwnerHooks, Reconciler, RetransResult};
+use crate::{AttachSource, Fields, MySockets, Netns, OwnerHooks, Reconciler, RetransResult};
 
 /// The most records that are taken out of the ring at once: what bounds this side's memory.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 
 /// The size of the ring unless asked otherwise: room for about 5,000 records, 4,500 with owners.
 pub const DEFAULT_RING_SIZE: u32 = 1 << 20;
+
+/// By how much an event may come late for the sake of others that come with it, unless asked otherwise.
+pub const DEFAULT_MAX_DELAY: Duration = Duration::from_millis(10);
+
+/// As many bytes in the ring wake the reader before that, unless asked otherwise: some 300 records.
+pub const DEFAULT_WAKEUP_BYTES: u32 = 1 << 16;
+
+/// A timer takes no more than an `i64` of seconds, and nobody waits as long.
+const MOST_DELAY: Duration = Duration::from_secs(3600);
 
 const NANOS: u64 = 1_000_000_000;
 
@@ -37,7 +46,7 @@ type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
 pub struct Builder {
     filter: Filter,
     predicate: Option<Predicate>,
-    ring_size: u32,
+    ring: Ring,
     limit: Option<Limit>,
     netns: Option<Netns>,
     forced: Option<AttachSource>,
@@ -51,7 +60,12 @@ impl Default for Builder {
         Self {
             filter,
             predicate: None,
-            ring_size: DEFAULT_RING_SIZE,
+            ring: Ring {
+                size: DEFAULT_RING_SIZE,
+                fields: Fields::all(),
+                max_delay: DEFAULT_MAX_DELAY,
+                wakeup_bytes: DEFAULT_WAKEUP_BYTES,
+            },
             limit: None,
             netns: None,
             forced: None,
@@ -66,7 +80,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("filter", &self.filter)
             .field("predicate", &self.predicate.is_some())
-            .field("ring_size", &self.ring_size)
+            .field("ring", &self.ring)
             .field("limit", &self.limit)
             .field("netns", &self.netns)
             .field("source", &self.forced)
@@ -91,10 +105,36 @@ impl Builder {
         self
     }
 
-    /// The size of the ring in bytes: a power-of-two number of pages; [`DEFAULT_RING_SIZE`] unless set. A record takes
-    /// 208 bytes. What finds the ring full is counted as `lost`.
+    /// The size of the ring in bytes: a power-of-two number of pages; [`DEFAULT_RING_SIZE`] unless set. A record with all
+    /// fields takes 208 bytes, one with none but those that are always there 88 ([`Fields::record_length`] and 8). What finds the ring
+    /// full is counted as `lost`.
     pub fn ring_size(mut self, bytes: u32) -> Self {
-        self.ring_size = bytes;
+        self.ring.size = bytes;
+        self
+    }
+
+    /// Which of the optional fields events shall have; [all](Fields::all) unless set. What is not asked for costs nothing: it is neither
+    /// read nor written.
+    pub fn fields(mut self, fields: Fields) -> Self {
+        self.ring.fields = fields;
+        self
+    }
+
+    /// By how much an event may come late, at most an hour; [`DEFAULT_MAX_DELAY`] unless set. To wake the reader takes the
+    /// kernel ten times as long as all else that it does for an event. So the first one after a while wakes it; for those that follow
+    /// at a higher rate than one in this time it is not woken, but comes by itself after it. Nothing is lost by that as long as the ring has
+    /// room for what comes meanwhile, to which [`wakeup_bytes`](Self::wakeup_bytes) sees. An idle stream wakes nobody.
+    ///
+    /// [`Duration::ZERO`] has each event wake the reader, unless it is at work already.
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.ring.max_delay = delay.min(MOST_DELAY);
+        self
+    }
+
+    /// How many bytes that wait in the ring wake the reader before [`max_delay`](Self::max_delay) is over, at least 1 and at most half of the
+    /// ring; [`DEFAULT_WAKEUP_BYTES`] unless set. Fewer cost more wake-ups, more leave less room for a reader that is late.
+    pub fn wakeup_bytes(mut self, bytes: u32) -> Self {
+        self.ring.wakeup_bytes = bytes;
         self
     }
 
@@ -156,12 +196,12 @@ impl Builder {
     /// The [`ErrorKind`] says which of its cases it is. Nothing is left of a stream that failed to open: no program, no
     /// link, no file descriptor.
     pub fn open(self) -> Result<Stream, Error> {
-        check_ring_size(self.ring_size)?;
+        check_ring_size(self.ring.size)?;
         check_terms(&self.filter)?;
         let stop = StopHandle::new()?;
         check_descriptors(&stop)?;
         let epoch = epoch();
-        let (source, attachment) = source::open(&self.wanted(Some(self.ring_size), epoch))?;
+        let (source, attachment) = source::open(&self.wanted(Some(self.ring), epoch), self.ring)?;
         let reconciler = self.netns.map(|netns| Reconciler::new(source.programs.stats.clone(), netns)).transpose()?;
         Ok(Stream {
             source,
@@ -169,8 +209,10 @@ impl Builder {
             attachment,
             filter: self.filter,
             predicate: self.predicate,
-            incoming: VecDeque::with_capacity(BATCH),
-            ready: None,
+            batch: Vec::with_capacity(BATCH),
+            untaken: 0..0,
+            judged: 0,
+            more: false,
             stop,
         })
     }
@@ -190,18 +232,18 @@ impl Builder {
         Counters::new(programs, attachment, self.netns)
     }
 
-    fn wanted(&self, ring_size: Option<u32>, epoch: u64) -> Wanted {
+    fn wanted(&self, ring: Option<Ring>, epoch: u64) -> Wanted {
         // Of what there is no event of there is nothing to compare.
-        let filter = if ring_size.is_some() { self.filter.for_kernel(epoch) } else { KernelFilter::default() };
+        let filter = if ring.is_some() { self.filter.for_kernel(epoch) } else { KernelFilter::default() };
         Wanted {
             filter,
             limit: self.limit,
             summed_netns: self.netns.as_ref().map(Netns::inode),
-            ring_size,
+            ring,
             epoch,
             forced: self.forced,
             companion: self.companion,
-            owners: self.owners && ring_size.is_some(),
+            owners: self.owners && ring.is_some(),
         }
     }
 }
@@ -281,10 +323,14 @@ pub struct Stream {
     attachment: Attachment,
     filter: Filter,
     predicate: Option<Predicate>,
-    /// Out of the ring, and not looked at by the predicate yet.
-    incoming: VecDeque<Event>,
-    /// The next one that passed.
-    ready: Option<Event>,
+    /// What was read out of the ring at once.
+    batch: Vec<Event>,
+    /// Those of them that the predicate let through and nobody took yet.
+    untaken: Range<usize>,
+    /// How many of them it has looked at.
+    judged: usize,
+    /// Whether there may be more in the ring.
+    more: bool,
     stop: StopHandle,
 }
 
@@ -363,7 +409,12 @@ impl Stream {
     /// [`ErrorKind::System`] if the kernel refuses to wait or to read.
     pub fn poll(&mut self, timeout: Duration, mut callback: impl FnMut(&Event)) -> Result<usize, Error> {
         let batch = self.read(timeout)?;
-        Ok(batch.map(|event| callback(&event)).count())
+        let mut count = 0;
+        while let Some(event) = batch.stream.deliver() {
+            callback(event);
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Waits as [`poll`](Self::poll) does and lends what is there as a batch. Events that are not taken out of it are
@@ -380,6 +431,27 @@ impl Stream {
         Ok(Batch { stream: self })
     }
 
+    /// Blocks until there are events and lends what is there as a batch, of at most 256; `None` once a [`StopHandle`] says so. The way to read
+    /// many: what is done once for a batch is not done for each event.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut stream = retrans_sdk::Stream::builder().open()?;
+    /// while let Some(batch) = stream.next_batch()? {
+    ///     let events = batch.into_slice();
+    ///     println!("{} attempts, {} segments", events.len(), events.iter().map(|event| event.segs).sum::<u32>());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Self::poll).
+    pub fn next_batch(&mut self) -> Result<Option<Batch<'_>>, Error> {
+        Ok(self.wait_for_event()?.then_some(Batch { stream: self }))
+    }
+
     /// Everything that is there, without blocking. Goes on for as long as there is more.
     pub fn drain(&mut self) -> Drain<'_> {
         Drain { stream: self, failed: false }
@@ -394,30 +466,40 @@ impl Stream {
     /// Has the next event ready, out of the ring if need be; false if the ring is empty. Looks at one batch at most, so
     /// that a flood of what the predicate refuses does not keep it past a deadline.
     fn advance(&mut self) -> Result<bool, Error> {
-        if !self.judge() {
-            self.source.read(BATCH, &mut self.incoming)?;
-            self.judge();
+        if self.judge() {
+            return Ok(true);
         }
-        Ok(self.ready.is_some())
+        (self.untaken, self.judged) = (0..0, 0);
+        self.more = self.source.read(BATCH, &mut self.batch)?;
+        Ok(self.judge())
     }
 
-    /// Puts the incoming events through the predicate until one passes.
+    /// Puts the events of the batch through the predicate until one passes; false if none is left.
+    #[inline]
     fn judge(&mut self) -> bool {
-        while self.ready.is_none() {
-            let Some(event) = self.incoming.pop_front() else { return false };
-            let UserCounters { rejected, .. } = self.source.programs.stats.user();
-            if let Some(predicate) = &mut self.predicate {
-                // Counted even if the predicate panics: then the event is gone, and that must show.
-                let refused = CountOnDrop(rejected);
-                if predicate(&event) {
-                    std::mem::forget(refused);
-                    self.ready = Some(event);
-                }
-            } else {
-                self.ready = Some(event);
-            }
+        while self.untaken.is_empty() && self.judged < self.batch.len() {
+            self.judge_next();
         }
-        true
+        !self.untaken.is_empty()
+    }
+
+    /// Those that pass move together. Whatever the predicate does, each event is either among these or counted.
+    #[inline]
+    fn judge_next(&mut self) {
+        let Some(predicate) = &mut self.predicate else {
+            self.untaken.end = self.batch.len();
+            self.judged = self.batch.len();
+            return;
+        };
+        let Some(event) = self.batch.get(self.judged) else { return };
+        self.judged += 1;
+        // Counted even if the predicate panics: then the event is gone, and that must show.
+        let refused = CountOnDrop(&self.source.programs.stats.user().rejected);
+        if predicate(event) {
+            std::mem::forget(refused);
+            self.batch.swap(self.untaken.end, self.judged - 1);
+            self.untaken.end += 1;
+        }
     }
 
     /// Blocks until an event is ready to be taken; false once stopped.
@@ -436,17 +518,28 @@ impl Stream {
         }
     }
 
-    /// The event that is ready, out of the batch at hand, before it is counted.
-    pub(crate) fn take(&mut self) -> Option<Event> {
-        self.judge();
-        self.ready.take()
+    /// All that is left of the batch at hand and passes, before it is counted.
+    pub(crate) fn take(&mut self) -> &[Event] {
+        while self.judged < self.batch.len() {
+            self.judge_next();
+        }
+        let all = self.untaken.clone();
+        self.untaken.start = all.end;
+        self.batch.get(all).unwrap_or_default()
     }
 
-    /// The event that is ready, handed to the application.
-    fn deliver(&mut self) -> Option<Event> {
-        let event = self.take()?;
+    /// The next event of the batch at hand, handed to the application.
+    #[inline]
+    fn deliver(&mut self) -> Option<&Event> {
+        self.judge();
+        let next = self.untaken.next()?;
         add_one(&self.source.programs.stats.user().delivered);
-        Some(event)
+        self.batch.get(next)
+    }
+
+    /// For the tests' harness: the ring, what the reader tells the programs, and how many bytes wake it.
+    pub(crate) fn ring(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>, u32) {
+        self.source.ring()
     }
 
     /// Blocks until there may be records: true; or until the deadline, a signal or a stop: false.
@@ -468,14 +561,14 @@ impl Stream {
 /// What is out of the ring and was not handed on is `dropped`: nobody can have it any more.
 impl Drop for Stream {
     fn drop(&mut self) {
-        for _ in self.ready.take().into_iter().chain(self.incoming.drain(..)) {
-            add_one(&self.source.programs.stats.user().dropped);
-        }
+        let left = self.batch.len() - self.judged + self.untaken.len();
+        add(&self.source.programs.stats.user().dropped, left as u64);
     }
 }
 
-/// Readable while there are records in the ring. What a batch left untaken is out of it already: [`Stream::drain`] before
-/// waiting on the descriptor.
+/// Readable when there is something to be read, and then [`Stream::drain`] is due, to the end: it is that which has the kernel side wake
+/// the descriptor's owner again. After a time of events it is readable once or twice with nothing to be read. What a batch left untaken is
+/// out of the ring already, and not waited for.
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.source.fd()
@@ -494,17 +587,28 @@ impl Drop for CountOnDrop<'_> {
     }
 }
 
-/// Events lent by [`Stream::read`]. Those that are not taken stay with the stream.
+/// Events lent by [`Stream::read`] and [`Stream::next_batch`], one after the other or [as a slice](Self::into_slice). Those that are not taken
+/// stay with the stream.
 #[must_use = "events stay with the stream until they are taken"]
 pub struct Batch<'a> {
     stream: &'a mut Stream,
+}
+
+impl<'a> Batch<'a> {
+    /// All that are left of it at once, without copying them. They are taken by that.
+    pub fn into_slice(self) -> &'a [Event] {
+        let delivered = self.stream.stats_reader();
+        let events = self.stream.take();
+        add(&delivered.user().delivered, events.len() as u64);
+        events
+    }
 }
 
 impl Iterator for Batch<'_> {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        self.stream.deliver()
+        self.stream.deliver().copied()
     }
 }
 
@@ -521,9 +625,9 @@ impl Iterator for Drain<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.failed {
             match self.stream.advance() {
-                Ok(true) => return self.stream.deliver().map(Ok),
+                Ok(true) => return self.stream.deliver().copied().map(Ok),
                 // The batch looked at was all refused: is there another?
-                Ok(false) if self.stream.source.is_readable() => {}
+                Ok(false) if self.stream.more => {}
                 Ok(false) => return None,
                 Err(error) => {
                     self.failed = true;
@@ -550,7 +654,7 @@ impl Iterator for Iter<'_> {
             return None;
         }
         match self.stream.wait_for_event() {
-            Ok(true) => self.stream.deliver().map(Ok),
+            Ok(true) => self.stream.deliver().copied().map(Ok),
             Ok(false) => None,
             Err(error) => {
                 self.failed = true;

@@ -61,8 +61,8 @@ fn write_plainly(out: &mut Vec<u8>, event: &Event) -> std::io::Result<()> {
 
 fn record() -> Vec<u8> {
     let mut record = empty_record();
-    record[place_of("present")].copy_from_slice(&0xffffu64.to_ne_bytes());
-    record[place_of("family")].copy_from_slice(&2u16.to_ne_bytes());
+    record[place_of("present")].copy_from_slice(&u64::MAX.to_ne_bytes());
+    record[place_of("family")].copy_from_slice(&[2]);
     record[place_of("ca_name")][..4].copy_from_slice(b"reno");
     record
 }

@@ -35,6 +35,7 @@ struct {
 typedef const struct harness_subject *subject;
 
 #define SUBJECT_VALUE(field, expression) (a->record.field)
+#define SUBJECT_HAS(name)		 has(a, RETRANS_FIELD_##name)
 #define SUBJECT_AFRESH(a)		 barrier_var(a)
 
 static __always_inline __u64 has(subject a, enum retrans_field field)
@@ -55,21 +56,6 @@ static __always_inline __u64 has_err(subject a)
 static __always_inline bool has_socket(subject a)
 {
 	return true;
-}
-
-static __always_inline __u64 has_segment_fields(subject a)
-{
-	return has(a, RETRANS_FIELD_SKB);
-}
-
-static __always_inline __u64 has_tcp_fields(subject a)
-{
-	return has(a, RETRANS_FIELD_TCP);
-}
-
-static __always_inline __u64 has_err_soft(subject a)
-{
-	return has(a, RETRANS_FIELD_ERR_SOFT);
 }
 
 static __always_inline bool is_mine(subject a, __u64 cookie)

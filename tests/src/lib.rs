@@ -43,6 +43,7 @@ pub mod nft;
 pub mod observe;
 pub mod pair;
 pub mod privilege;
+pub mod producer;
 pub mod proposal;
 pub mod scenario;
 pub mod seg6;

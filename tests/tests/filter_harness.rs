@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use libbpf_rs::{MapCore as _, MapFlags, ObjectBuilder, ProgramInput};
 use retrans_sdk::harness::{bit_of, empty_record, event_of, filter_bytes, matches, place_of};
 use retrans_sdk::table::ReasonTable;
-use retrans_sdk::{CaState, Event, Family, Filter, ResultClass, RetransKind, RetransResult, TcpState, Transmit};
+use retrans_sdk::{
+    CaState, Event, Family, Fields, Filter, ResultClass, RetransKind, RetransResult, TcpState, Transmit,
+};
 use retrans_tests::filters::kernel_keys;
 use retrans_tests::{Context, Result, privilege};
 
@@ -184,7 +186,7 @@ fn subject(random: &mut Random) -> Subject {
     name[..chosen.len()].copy_from_slice(chosen);
     put("ca_name", &name);
 
-    let family = *random.of(&[2u16, 10, 10]);
+    let family = *random.of(&[2u8, 10, 10]);
     put("family", &family.to_ne_bytes());
     for field in ["saddr", "daddr"] {
         // Of AF_INET the last one's first bytes, or those of others, which mean nothing then.
@@ -193,7 +195,8 @@ fn subject(random: &mut Random) -> Subject {
 
     // These are never absent.
     let mut present = bit_of("netns") | bit_of("uid") | bit_of("mark");
-    for field in ["err", "seq", "snd_una", "sk_err_soft"] {
+    let others = ["netns", "uid", "mark", "cookie", "netns_cookie", "bound_dev_if", "cgroup"];
+    for field in Fields::all().keys().filter(|field| !others.contains(field)).chain(["err"]) {
         if !random.one_in(4) {
             present |= bit_of(field);
         }

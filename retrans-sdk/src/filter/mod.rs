@@ -6,6 +6,7 @@ mod own;
 mod parse;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -114,14 +115,50 @@ struct Term {
     field: &'static Field,
     negated: bool,
     operands: Vec<Operand>,
-    /// The operands, if they are ranges of numbers and nothing else, as nearly all are: with both ends.
-    numbers: Option<Vec<(i64, i64)>>,
+    /// The operands once more, in the form in which they are compared soonest.
+    compared: Compared,
     text: String,
 }
 
 impl fmt::Debug for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+#[derive(Clone)]
+enum Compared {
+    /// Ranges of numbers and nothing else, as nearly all are: with both ends.
+    Numbers(Vec<(i64, i64)>),
+    /// Prefixes of addresses and nothing else.
+    Prefixes(Vec<Prefix>, fn(&Event) -> IpAddr),
+    /// As they are.
+    OneByOne,
+}
+
+/// A prefix: what of an address counts, and what it must be.
+#[derive(Clone, Copy)]
+struct Prefix {
+    is_ipv4: bool,
+    mask: u128,
+    bits: u128,
+}
+
+impl Prefix {
+    fn of(net: &IpNet) -> Self {
+        let (is_ipv4, mask) = (net.addr().is_ipv4(), bits_of(net.netmask()));
+        Self { is_ipv4, mask, bits: bits_of(net.addr()) & mask }
+    }
+
+    fn contains(&self, is_ipv4: bool, bits: u128) -> bool {
+        self.is_ipv4 == is_ipv4 && bits & self.mask == self.bits
+    }
+}
+
+fn bits_of(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
     }
 }
 
@@ -149,14 +186,28 @@ impl Term {
             Operand::Range { low, high } => Some((number(low), number(high))),
             _ => None,
         };
-        let numbers = operands.iter().map(range).collect();
-        Self { field, negated, operands, numbers, text }
+        let prefix = |operand: &Operand| match operand {
+            Operand::Net(net) => Some(Prefix::of(net)),
+            _ => None,
+        };
+        let prefixes = || Some(Compared::Prefixes(operands.iter().map(prefix).collect::<Option<_>>()?, field.address?));
+        let numbers = operands.iter().map(range).collect::<Option<_>>().map(Compared::Numbers);
+        let compared = numbers.or_else(prefixes).unwrap_or(Compared::OneByOne);
+        Self { field, negated, operands, compared, text }
     }
 
     fn holds(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
-        if let Some(numbers) = &self.numbers {
-            let is_any = |value: i64| numbers.iter().any(|&(low, high)| (low..=high).contains(&value));
-            return (self.field.number)(event).is_some_and(|value| is_any(value) != self.negated);
+        match &self.compared {
+            Compared::Numbers(numbers) => {
+                let is_any = |value: i64| numbers.iter().any(|&(low, high)| (low..=high).contains(&value));
+                return (self.field.number)(event).is_some_and(|value| is_any(value) != self.negated);
+            }
+            Compared::Prefixes(prefixes, address) => {
+                let address = address(event);
+                let (is_ipv4, bits) = (address.is_ipv4(), bits_of(address));
+                return prefixes.iter().any(|prefix| prefix.contains(is_ipv4, bits)) != self.negated;
+            }
+            Compared::OneByOne => {}
         }
         // Of an absent value nothing holds but that it is absent.
         let Some(value) = (self.field.get)(event) else {

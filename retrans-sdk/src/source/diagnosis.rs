@@ -10,10 +10,10 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use super::btf::{ThirdArgument, VMLINUX, read, third_argument};
 use super::quiet::quietly;
-use super::{Wanted, open};
+use super::{Ring, Wanted, open};
 use crate::attachment::Attachment;
 use crate::filter::Filter;
-use crate::{AttachSource, DEFAULT_RING_SIZE, Unobservable};
+use crate::{AttachSource, DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, Fields, Unobservable};
 
 /// What this kernel and this process allow, and what a stream opened now would see. For whoever wants to know why a stream
 /// sees what it sees.
@@ -97,7 +97,7 @@ impl Diagnosis {
         let btf = read(Path::new(VMLINUX));
         let third = btf.as_ref().ok().and_then(|btf| third_argument(btf).ok());
         let try_from =
-            |forced| open(&wanted(forced)).map(|(_, attachment)| attachment).map_err(|error| error.in_short());
+            |forced| open(&wanted(forced), RING).map(|(_, attachment)| attachment).map_err(|error| error.in_short());
         Self {
             kernel: uname().release().to_string_lossy().into_owned(),
             btf: Availability::of(btf.map_err(|error| error.in_short())),
@@ -121,12 +121,19 @@ impl Diagnosis {
     }
 }
 
+const RING: Ring = Ring {
+    size: DEFAULT_RING_SIZE,
+    fields: Fields::all(),
+    max_delay: DEFAULT_MAX_DELAY,
+    wakeup_bytes: DEFAULT_WAKEUP_BYTES,
+};
+
 fn wanted(forced: Option<AttachSource>) -> Wanted {
     Wanted {
         summed_netns: None,
         filter: Filter::default().for_kernel(0),
         limit: None,
-        ring_size: Some(DEFAULT_RING_SIZE),
+        ring: Some(RING),
         epoch: 0,
         forced,
         companion: true,

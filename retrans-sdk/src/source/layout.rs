@@ -11,7 +11,7 @@ use crate::OwnerSource;
 use crate::counters::{COUNTER_WORDS, KIND_SLOTS, SUM_WORDS, TRANSMIT_SLOTS, word};
 use crate::filter::{MAX_TESTS, MAX_TREES, facts};
 use crate::result::RESULT_SLOTS;
-use crate::wire::{CA_NAME, DADDR, OWNER_LEN, RECORD_LEN, SADDR, present, record_layout};
+use crate::wire::{CORE_LEN, DADDR, ERR, OWNER, OWNER_LEN, RECORD_LEN, SADDR, core_layout, optional_layout};
 
 /// The size of a field, from a pointer that is never read.
 const fn size_behind<R, F>(_: fn(&R) -> &F) -> usize {
@@ -24,7 +24,15 @@ macro_rules! same_layout {
         const _: () = assert!(size_behind(|r: &retrans_record| &r.$name) == size_of::<$type>(), stringify!($name));
     )*};
 }
-record_layout!(same_layout);
+core_layout!(same_layout);
+
+macro_rules! same_optionals {
+    ($( $name:ident: $type:ty = $offset:literal, $c_name:ident = $bit:literal; )*) => {
+        same_layout! { $( $name: $type = $offset, )* }
+        $( const _: () = assert!(retrans_field::$c_name.0 == $bit, stringify!($name)); )*
+    };
+}
+optional_layout!(same_optionals);
 
 const _: () = assert!(size_of::<retrans_record>() == RECORD_LEN);
 const _: () = assert!(offset_of!(retrans_record, header) == 0);
@@ -32,20 +40,10 @@ const _: () = assert!(offset_of!(retrans_header, length) == 0 && offset_of!(retr
 const _: () = assert!(offset_of!(retrans_header, present) == 8);
 const _: () = assert!(offset_of!(retrans_record, saddr) == SADDR);
 const _: () = assert!(offset_of!(retrans_record, daddr) == DADDR);
-const _: () = assert!(offset_of!(retrans_record, ca_name) == CA_NAME);
+// The shortest record ends before the first field that may be left out and is not in its last word.
+const _: () = assert!(CORE_LEN == offset_of!(retrans_record, cookie));
 
-const _: () = assert!(retrans_field::RETRANS_FIELD_ERR.0 == present::ERR);
-const _: () = assert!(retrans_field::RETRANS_FIELD_COOKIE.0 == present::COOKIE);
-const _: () = assert!(retrans_field::RETRANS_FIELD_NETNS.0 == present::NETNS);
-const _: () = assert!(retrans_field::RETRANS_FIELD_CGROUP.0 == present::CGROUP);
-const _: () = assert!(retrans_field::RETRANS_FIELD_SKB.0 == present::SKB);
-const _: () = assert!(retrans_field::RETRANS_FIELD_TCP.0 == present::TCP);
-const _: () = assert!(retrans_field::RETRANS_FIELD_ERR_SOFT.0 == present::ERR_SOFT);
-const _: () = assert!(retrans_field::RETRANS_FIELD_UID.0 == present::UID);
-const _: () = assert!(retrans_field::RETRANS_FIELD_MARK.0 == present::MARK);
-const _: () = assert!(retrans_field::RETRANS_FIELD_BOUND_DEV_IF.0 == present::BOUND_DEV_IF);
-const _: () = assert!(retrans_field::RETRANS_FIELD_NETNS_COOKIE.0 == present::NETNS_COOKIE);
-const _: () = assert!(retrans_field::RETRANS_FIELD_OWNER.0 == present::OWNER);
+const _: () = assert!(retrans_field::RETRANS_FIELD_ERR.0 == ERR && retrans_field::RETRANS_FIELD_OWNER.0 == OWNER);
 
 const _: () = assert!(size_of::<retrans_owner>() == OWNER_LEN);
 const _: () = assert!(offset_of!(retrans_owner, pid) == 0 && offset_of!(retrans_owner, source) == 4);

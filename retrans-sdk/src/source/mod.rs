@@ -14,6 +14,7 @@ mod privilege;
 #[cfg(not(retrans_docs_only))]
 mod program;
 mod quiet;
+mod wakeups;
 
 /// What libbpf-cargo generates from `bpf/retrans.bpf.c`.
 #[cfg(not(retrans_docs_only))]
@@ -22,13 +23,14 @@ mod skel {
     include!(concat!(env!("OUT_DIR"), "/retrans.skel.rs"));
 }
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use libbpf_rs::RingBuffer;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub(crate) use self::btf::{ThirdArgument, VMLINUX, enums, enums_of_object, read as read_btf, third_argument};
 pub use self::diagnosis::{Availability, Capability, Diagnosis, Verdict};
@@ -37,27 +39,35 @@ use self::object::Object;
 pub(crate) use self::object::object_bytes;
 use self::owners::Owners;
 use self::plan::{Kernel, Plan, Way};
+use self::wakeups::Wakeups;
 use crate::attachment::{Attachment, PassedOver};
-use crate::counters::{StatsReader, add_one};
+use crate::counters::{StatsReader, add};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::filter::{KernelFilter, fact};
-use crate::wire::{self, WireError};
-use crate::{AttachSource, OwnerHooks, RetransResult};
+use crate::{AttachSource, Fields, OwnerHooks, RetransResult, wire};
 
-/// What the ring's callback leaves, in the order of the ring.
-type Inbox = Arc<Mutex<Vec<Result<Event, WireError>>>>;
+/// What the ring's callback leaves.
+#[derive(Default)]
+struct Inbox {
+    /// In the order of the ring.
+    events: Vec<Event>,
+    /// How many records were none.
+    bad: u64,
+}
 
 /// The ring, with the programs that fill it.
 pub(crate) struct Source {
     ring: RingBuffer<'static>,
-    inbox: Inbox,
+    inbox: Arc<Mutex<Inbox>>,
+    wakeups: Wakeups,
+    wakeup_bytes: u32,
     pub(crate) programs: Attached,
 }
 
 /// The programs, attached. Dropping it detaches them.
 pub(crate) struct Attached {
-    _object: Object,
+    object: Object,
     /// Where they are asked for.
     owners: Option<Owners>,
     /// The kernel's names of the results that the table lacks, by number.
@@ -73,8 +83,8 @@ pub(crate) struct Wanted {
     pub(crate) limit: Option<Limit>,
     /// The inode number of the namespace whose attempts are added up.
     pub(crate) summed_netns: Option<u32>,
-    /// In bytes; `None` for the counters only.
-    pub(crate) ring_size: Option<u32>,
+    /// `None` for the counters only.
+    pub(crate) ring: Option<Ring>,
     /// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
     pub(crate) epoch: u64,
     /// This one or none.
@@ -83,6 +93,27 @@ pub(crate) struct Wanted {
     pub(crate) companion: bool,
     /// Whether events shall have the process that the socket belongs to.
     pub(crate) owners: bool,
+}
+
+/// How records come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ring {
+    /// In bytes.
+    pub(crate) size: u32,
+    /// The optional fields of a record.
+    pub(crate) fields: Fields,
+    /// By how much the reader may come late on its own accord; zero: each record wakes it.
+    pub(crate) max_delay: Duration,
+    /// And so many bytes waiting wake it meanwhile.
+    pub(crate) wakeup_bytes: u32,
+}
+
+impl Ring {
+    /// As the kernel side has it.
+    pub(crate) fn wakeup_bytes(&self) -> u32 {
+        // There must be room left when it is woken.
+        if self.max_delay.is_zero() { 0 } else { self.wakeup_bytes.clamp(1, self.size / 2) }
+    }
 }
 
 /// As the kernel side has it: both in nanoseconds.
@@ -95,8 +126,8 @@ pub(crate) struct Limit {
 }
 
 /// Loads and attaches the best that the kernel admits. On an error nothing of it is left.
-pub(crate) fn open(wanted: &Wanted) -> Result<(Source, Attachment), Error> {
-    open_as(wanted, attach)
+pub(crate) fn open(wanted: &Wanted, ring: Ring) -> Result<(Source, Attachment), Error> {
+    open_as(wanted, |plan, wanted| attach(plan, wanted, ring))
 }
 
 /// The same without a ring.
@@ -178,14 +209,22 @@ fn none_is_left(
     }
 }
 
-fn attach(plan: Plan, wanted: &Wanted) -> Result<Source, Error> {
+fn attach(plan: Plan, wanted: &Wanted, ring: Ring) -> Result<Source, Error> {
     let object = Object::load(&plan, wanted)?;
-    let inbox = Inbox::default();
+    let inbox = Arc::<Mutex<Inbox>>::default();
     let write = Arc::clone(&inbox);
     let epoch = wanted.epoch;
     // A panic in here would have to cross libbpf's C frames, and aborts: decoding has none, users are called elsewhere.
-    let ring = object.ring(move |bytes| lock(&write).push(wire::decode(bytes, epoch)))?;
-    Ok(Source { ring, inbox, programs: attach_object(object, plan, wanted)? })
+    let buffer = object.ring(move |bytes| {
+        let inbox = &mut *lock(&write);
+        match wire::decode(bytes, epoch) {
+            Ok(event) => inbox.events.push(event),
+            Err(_) => inbox.bad += 1,
+        }
+    })?;
+    let wakeups = Wakeups::new(object.ring_fd()?, object.reader()?, ring.max_delay)?;
+    let programs = attach_object(object, plan, wanted)?;
+    Ok(Source { ring: buffer, inbox, wakeups, wakeup_bytes: ring.wakeup_bytes(), programs })
 }
 
 fn attach_object(mut object: Object, plan: Plan, wanted: &Wanted) -> Result<Attached, Error> {
@@ -195,10 +234,10 @@ fn attach_object(mut object: Object, plan: Plan, wanted: &Wanted) -> Result<Atta
     my_sockets.as_ref().map(MySockets::add_all).transpose()?;
     let owners = wanted.owners.then(|| Owners::open(object.owners()?, &plan)).transpose()?;
     object.attach()?;
-    Ok(Attached { _object: object, owners, names: plan.enumerators.unknown, my_sockets, stats })
+    Ok(Attached { object, owners, names: plan.enumerators.unknown, my_sockets, stats })
 }
 
-fn lock(inbox: &Inbox) -> MutexGuard<'_, Vec<Result<Event, WireError>>> {
+fn lock(inbox: &Mutex<Inbox>) -> MutexGuard<'_, Inbox> {
     inbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -215,39 +254,50 @@ impl Attached {
 }
 
 impl Source {
-    /// Reads up to `most` records into `events` and counts those that fail their checks. Does not block.
-    pub(crate) fn read(&self, most: usize, events: &mut VecDeque<Event>) -> Result<(), Error> {
+    /// Puts up to `most` records into `events`, in place of what is there, and counts those that fail their checks. Whether there may be
+    /// more. Does not block.
+    pub(crate) fn read(&mut self, most: usize, events: &mut Vec<Event>) -> Result<bool, Error> {
+        events.clear();
+        let mut read = self.consume(most)?;
+        if read < most {
+            // A record that comes in now wakes the reader if it sees that this one has caught up; and if it does not see it, it is seen here.
+            fence(Ordering::SeqCst);
+            read += self.consume(most - read)?;
+        }
+        if read < most {
+            self.wakeups.emptied(read > 0)?;
+        }
+        let bad = {
+            let inbox = &mut *lock(&self.inbox);
+            std::mem::swap(&mut inbox.events, events);
+            std::mem::take(&mut inbox.bad)
+        };
+        if bad > 0 {
+            add(&self.programs.stats.user().dropped, bad);
+        }
+        if let Some(owners) = &self.programs.owners {
+            events.iter_mut().for_each(|event| owners.complete(event));
+        }
+        Ok(read == most)
+    }
+
+    fn consume(&self, most: usize) -> Result<usize, Error> {
         let read = self.ring.consume_raw_n(most);
-        if read < 0 {
+        usize::try_from(read).map_err(|_| {
             let errno = std::io::Error::from_raw_os_error(-read);
-            return Err(Error::new(ErrorKind::System, "cannot read the ring").caused_by(errno));
-        }
-        for event in lock(&self.inbox).drain(..) {
-            match event {
-                Ok(mut event) => {
-                    if let Some(owners) = &self.programs.owners {
-                        owners.complete(&mut event);
-                    }
-                    events.push_back(event);
-                }
-                Err(_) => add_one(&self.programs.stats.user().dropped),
-            }
-        }
-        Ok(())
+            Error::new(ErrorKind::System, "cannot read the ring").caused_by(errno)
+        })
     }
 
-    /// Whether there are records to read.
-    pub(crate) fn is_readable(&self) -> bool {
-        let fd = self.fd();
-        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    /// For the tests' harness.
+    pub(crate) fn ring(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>, u32) {
+        let [ring, reader] = self.programs.object.ring_maps();
+        (ring, reader, self.wakeup_bytes)
     }
 
-    /// Readable while there are records.
-    #[allow(unsafe_code)]
+    /// Readable when there is something to be read, and now and then when there is not.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the ring owns the descriptor and outlives the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }
+        self.wakeups.fd()
     }
 }
 

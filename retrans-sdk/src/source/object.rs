@@ -2,7 +2,7 @@
 //! The generated skeleton, owned: opened, configured, loaded, attached.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
 use libbpf_rs::{Link, MapHandle, OpenObject, ProgramMut, RingBuffer, RingBufferBuilder};
@@ -22,6 +22,7 @@ use crate::AttachSource;
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
 use crate::filter::{KernelFilter, Test, fact};
+use crate::mapped::Word;
 
 self_cell!(
     /// The skeleton together with the object that it borrows from: a handle without a lifetime.
@@ -60,7 +61,7 @@ fn tell<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
 impl Object {
     /// Loads the programs of a plan, as wanted.
     pub(super) fn load(plan: &Plan, wanted: &Wanted) -> Result<Self, Error> {
-        let Wanted { filter, limit, summed_netns, ring_size, owners, .. } = wanted;
+        let Wanted { filter, limit, summed_netns, ring, owners, .. } = wanted;
         let programs = Program::of(plan);
         let skeleton = tell(|| {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
@@ -87,8 +88,13 @@ impl Object {
                 rodata.summed_netns = summed_netns.unwrap_or_default();
                 let cpus = cpus()? as u32;
                 rodata.cpus = cpus;
-                match *ring_size {
-                    Some(bytes) => step("set the ring's size", open.maps.events.set_max_entries(bytes))?,
+                match ring {
+                    Some(ring) => {
+                        rodata.wanted_fields = ring.fields.bits();
+                        rodata.record_length = ring.fields.record_length() as u32;
+                        rodata.wakeup_bytes = ring.wakeup_bytes();
+                        step("set the ring's size", open.maps.events.set_max_entries(ring.size))?;
+                    }
                     None => {
                         rodata.counters_only = true;
                         step("leave out the ring", open.maps.events.set_autocreate(false))?;
@@ -149,6 +155,21 @@ impl Object {
         })
     }
 
+    /// The ring, and what its reader tells the programs.
+    pub(super) fn ring_maps(&self) -> [BorrowedFd<'_>; 2] {
+        self.skeleton.with_dependent(|_, skeleton| [skeleton.maps.events.as_fd(), skeleton.maps.reader.as_fd()])
+    }
+
+    /// Of the ring, a descriptor of our own.
+    pub(super) fn ring_fd(&self) -> Result<OwnedFd, Error> {
+        duplicate(self.ring_maps()[0])
+    }
+
+    /// What its reader tells the programs.
+    pub(super) fn reader(&self) -> Result<Word, Error> {
+        self.skeleton.with_dependent(|_, skeleton| Word::map(skeleton.maps.reader.as_fd()))
+    }
+
     pub(super) fn counters(&self) -> Result<KernelCounters, Error> {
         let cpus = tell(cpus)?;
         self.skeleton.with_dependent(|_, skeleton| KernelCounters::map(skeleton.maps.counters.as_fd(), cpus))
@@ -171,12 +192,7 @@ impl Object {
         if plan.way.by_exit() == Some(AttachSource::Kretprobe) {
             return Ok(None);
         }
-        let own = |program: &ProgramMut<'_>| {
-            program
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(|error| Error::new(ErrorKind::System, "cannot duplicate a descriptor").caused_by(error))
-        };
+        let own = |program: &ProgramMut<'_>| duplicate(program.as_fd());
         let essential = self.programs.iter().filter(|program| program.is_essential(plan));
         self.skeleton
             .with_dependent(|_, skeleton| {
@@ -184,6 +200,11 @@ impl Object {
             })
             .map(Some)
     }
+}
+
+fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+    fd.try_clone_to_owned()
+        .map_err(|error| Error::new(ErrorKind::System, "cannot duplicate a descriptor").caused_by(error))
 }
 
 fn cpus() -> Step<usize> {

@@ -2,7 +2,7 @@
 //! Stands for `object.rs` where documentation is built without clang and there is no object to load. Nothing of it can
 //! be reached: [`Object`] has no value.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use libbpf_rs::{MapHandle, RingBuffer};
 
@@ -11,6 +11,7 @@ use super::my_sockets::MySockets;
 use super::plan::Plan;
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
+use crate::mapped::Word;
 
 pub(super) enum Object {}
 
@@ -28,6 +29,18 @@ impl Object {
     }
 
     pub(super) fn ring(&self, _: impl Fn(&[u8]) + Send + 'static) -> Result<RingBuffer<'static>, Error> {
+        match *self {}
+    }
+
+    pub(super) fn ring_maps(&self) -> [BorrowedFd<'_>; 2] {
+        match *self {}
+    }
+
+    pub(super) fn ring_fd(&self) -> Result<OwnedFd, Error> {
+        match *self {}
+    }
+
+    pub(super) fn reader(&self) -> Result<Word, Error> {
         match *self {}
     }
 

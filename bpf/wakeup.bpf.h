@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Whether a record wakes the reader. To wake it takes ten times as long as to write the record, so
+ * a reader that comes by itself before long is left alone, until much is waiting.
+ */
+#ifndef RETRANS_WAKEUP_BPF_H
+#define RETRANS_WAKEUP_BPF_H
+
+/* As many bytes waiting wake the reader that is awake. 0: each record does that it had caught up
+ * with. */
+const volatile __u32 wakeup_bytes = 0;
+
+/* One element, written by the reader alone. Memory-mapped, for it may have given up its privileges.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct retrans_reader);
+} reader SEC(".maps");
+
+/* For bpf_ringbuf_submit() of a record that was reserved before. */
+static __always_inline __u64 wakeup_of(void *ring, __u64 size)
+{
+	const struct retrans_reader *r;
+	__u32 zero = 0;
+
+	if (!wakeup_bytes)
+		return 0;
+	r = bpf_map_lookup_elem(&reader, &zero);
+	/* Without a flag: a wake-up if the reader had caught up, so that the first one wakes it. */
+	if (!r || !*(const volatile __u64 *)&r->awake)
+		return 0;
+	/* By the one record that makes it as many, or as many again. */
+	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) % wakeup_bytes < size
+		   ? BPF_RB_FORCE_WAKEUP
+		   : BPF_RB_NO_WAKEUP;
+}
+
+#endif /* RETRANS_WAKEUP_BPF_H */

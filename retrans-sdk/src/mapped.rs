@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A map of the kernel side's in this process's memory: no system call and no capability to read it, or to write it.
+
+use std::ffi::c_void;
+use std::os::fd::BorrowedFd;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::error::Error;
+
+const WORD: usize = size_of::<u64>();
+
+/// An array map (`BPF_F_MMAPABLE`), in words of eight bytes.
+pub(crate) struct Words {
+    at: *mut c_void,
+    len: usize,
+}
+
+// SAFETY: the mapping lives until drop and is only accessed by atomics.
+#[allow(unsafe_code)]
+unsafe impl Send for Words {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Words {}
+
+impl Words {
+    /// To be read: the first `len` words.
+    pub(crate) fn map(fd: BorrowedFd<'_>, len: usize) -> Result<Self, Error> {
+        Self::map_as(fd, len, ProtFlags::READ)
+    }
+
+    #[allow(unsafe_code)]
+    fn map_as(fd: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> Result<Self, Error> {
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
+        let mapping = unsafe { mmap(ptr::null_mut(), len * WORD, protection, MapFlags::SHARED, fd, 0) };
+        match mapping {
+            Ok(at) => Ok(Self { at, len }),
+            Err(errno) => Err(Error::system("cannot map a map of the kernel side's", errno)),
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn word(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.len);
+        // SAFETY: the word is within the mapping, aligned (the mapping is, to a page), and lives as long; others, the kernel, access it by
+        // whole aligned words only.
+        unsafe { AtomicU64::from_ptr(self.at.cast::<u64>().add(index)) }
+    }
+
+    pub(crate) fn load(&self, index: usize) -> u64 {
+        self.word(index).load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Words {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: it is the mapping that `map_as` made, and nothing borrows from it.
+        let unmapped = unsafe { munmap(self.at, self.len * WORD) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// One word, to be written.
+pub(crate) struct Word(Words);
+
+impl Word {
+    pub(crate) fn map(fd: BorrowedFd<'_>) -> Result<Self, Error> {
+        Words::map_as(fd, 1, ProtFlags::READ | ProtFlags::WRITE).map(Self)
+    }
+
+    pub(crate) fn store(&self, value: u64) {
+        self.0.word(0).store(value, Ordering::SeqCst);
+    }
+}
