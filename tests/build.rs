@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compiles the lab's own programs: the faults, and the harness of the filter, once more for each mutation of the filter itself.
+//! Compiles the lab's own programs: the faults, what the bench measures with, and the harness of the filter, once more for each mutation of the filter itself.
 
 use std::env;
 use std::ffi::OsString;
@@ -21,6 +21,7 @@ fn main() {
 
     compile(&root, "faults", &out, &[&programs]);
     compile(&root, "filter_harness", &out, &[&programs]);
+    compile(&root, "bench", &out, &[&programs]);
     with_skeleton(&root, "producer", &out, &[&programs]);
     let mut objects = String::from("[\n");
     for (name, header, from, to) in MUTATIONS {

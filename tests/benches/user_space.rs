@@ -2,7 +2,6 @@
 //! What an event costs outside the kernel: to decode it, to filter it, to print it and to read it back, beside a plain `write!` of the same
 //! line and beside JSON. Prints a line for each measurement and for each bar, and fails if a bar is not met.
 
-use std::fs;
 use std::hint::black_box;
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,6 +9,7 @@ use std::time::Instant;
 
 use retrans_sdk::harness::{empty_record, event_of, place_of};
 use retrans_sdk::{Event, Filter, LineBuffer};
+use retrans_tests::bench::{Bars, machine, median as middle};
 
 /// Of a recording: with all that this kernel tells.
 const RECORDING: &str = include_str!("../../examples/recordings/lab.kv");
@@ -19,15 +19,14 @@ const TIMES: u32 = 200_000;
 
 /// The median, in nanoseconds for one time.
 fn median(what: &str, mut work: impl FnMut()) -> f64 {
-    let mut all: Vec<f64> = (0..REPETITIONS)
+    let all: Vec<f64> = (0..REPETITIONS)
         .map(|_| {
             let began = Instant::now();
             (0..TIMES).for_each(|_| work());
             began.elapsed().as_secs_f64() * 1e9 / f64::from(TIMES)
         })
         .collect();
-    all.sort_by(f64::total_cmp);
-    let (median, least) = (all[REPETITIONS / 2], all[0]);
+    let (median, least) = (middle(&all), all.iter().copied().fold(f64::INFINITY, f64::min));
     println!("measured={what} median_ns={median:.1} least_ns={least:.1} repetitions={REPETITIONS}");
     median
 }
@@ -65,13 +64,6 @@ fn record() -> Vec<u8> {
     record[place_of("family")].copy_from_slice(&[2]);
     record[place_of("ca_name")][..4].copy_from_slice(b"reno");
     record
-}
-
-fn machine() -> String {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let info = read("/proc/cpuinfo");
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |(_, m)| m);
-    format!("kernel={} cpu={}", read("/proc/sys/kernel/osrelease").trim(), model.replace(' ', "_"))
 }
 
 fn main() -> ExitCode {
@@ -117,14 +109,10 @@ fn main() -> ExitCode {
         }));
     }
 
-    let bars = [
-        ("decode_ns", decode, 20.0, decode <= 20.0),
-        ("format_faster_than_write", write / format, 4.0, write / format >= 4.0),
-        ("parse_by_format", parse / format, 2.0, parse / format <= 2.0),
-        ("filter_verdict_ns", verdict, 10.0, verdict <= 10.0),
-    ];
-    for (name, value, limit, ok) in bars {
-        println!("bar={name} value={value:.2} limit={limit} ok={}", if ok { "yes" } else { "no" });
-    }
-    if bars.iter().all(|(.., ok)| *ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let mut bars = Bars::new();
+    bars.at_most("decode_ns", decode, 20.0);
+    bars.at_least("format_faster_than_write", write / format, 4.0);
+    bars.at_most("parse_by_format", parse / format, 2.0);
+    bars.at_most("filter_verdict_ns", verdict, 10.0);
+    bars.verdict()
 }

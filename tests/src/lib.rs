@@ -27,6 +27,7 @@
 //! Needs root, and the programs `ip`, `tc` and `nft`; [`privilege::check`] says what is missing. What a kernel lacks for an outcome,
 //! such as /dev/net/tun, [`Lacks`] finds out.
 
+pub mod bench;
 pub mod cgroup;
 pub mod command;
 pub mod error;
@@ -51,13 +52,13 @@ pub mod snmp;
 pub mod tcp;
 pub mod tether;
 pub mod trace;
+pub mod tracefs;
 pub mod trial;
 pub mod tun;
 pub mod wait;
 pub mod witness;
 
 mod kept;
-mod tracefs;
 
 pub use error::{Context, Error, Result};
 pub use fault::Fault;

@@ -6,7 +6,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use nix::sched::{CloneFlags, unshare};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, fsconfig_create, fsmount, fsopen,
+    mount, mount_change,
+};
 
 use crate::{Context, Result};
 
@@ -35,9 +39,29 @@ pub(crate) fn root() -> Result<PathBuf> {
     })
 }
 
+/// Not merely the directory: it exists, empty, where tracefs is not mounted.
+fn mounted() -> Option<&'static str> {
+    USUAL_PLACES.into_iter().find(|p| fs::exists(Path::new(p).join("instances")).unwrap_or(false))
+}
+
+/// Gives this thread, and the programs that it starts, a tracefs where such programs look for it. Where there was none, only they
+/// see it.
+///
+/// # Errors
+/// For want of CAP_SYS_ADMIN, or of tracefs.
+pub fn mount_for_this_thread() -> Result<()> {
+    if mounted().is_some() {
+        return Ok(());
+    }
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private)
+        .and_then(|()| mount("tracefs", USUAL_PLACES[0], "tracefs", MountFlags::empty(), None))
+        .context("tracefs is not mounted, and cannot be")
+}
+
 fn find() -> Result<Tracefs> {
-    // Not merely the directory: it exists, empty, where tracefs is not mounted.
-    if let Some(path) = USUAL_PLACES.into_iter().find(|p| fs::exists(Path::new(p).join("instances")).unwrap_or(false)) {
+    if let Some(path) = mounted() {
         return Ok(Tracefs::Mounted(path));
     }
     let mount = || -> rustix::io::Result<OwnedFd> {

@@ -4,10 +4,12 @@
 //! The kernel does what a written packet brings about before the write returns, so that one thread can hold both ends:
 //! the socket sends, the peer reads what came out, answers, and the answer has had its effect.
 
+mod crowd;
 mod icmp;
 mod link;
 mod peer;
 mod segment;
 
+pub use crowd::Crowd;
 pub use peer::{Path, Peer, Reply};
 pub use segment::Segment;

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Many connections to one peer, that retransmit when it says so and as often as it says so.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use etherparse::TcpHeader;
+use etherparse::TcpOptionElement::{MaximumSegmentSize, WindowScale};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::Socket;
+
+use super::link::Link;
+use super::segment::{Segment, build};
+use crate::tcp::{connect_later, reset, socket};
+use crate::wait::{PATIENCE, wait_for};
+use crate::{Context, Counters, Error, Family, Fault, Packets, Pair, Result};
+
+const PORT: u16 = 7000;
+const SEQ: u32 = 1_000_000;
+const MSS: u16 = 1440;
+const SCALE: u8 = 7;
+const WINDOW: u16 = 1 << 12;
+
+/// What is outstanding of each connection, in bytes.
+const DATA: usize = 100;
+
+/// Descriptors for everything else that a process has.
+const OTHER_DESCRIPTORS: u64 = 512;
+
+/// Connections that have timed out with one segment outstanding, which a rule of this host does not let through again. An
+/// attempt that fails leaves the segment as lost as it was, so each duplicate acknowledgement brings about another one
+/// (`denied`): how many, when, and of which connection is up to whoever holds this. Beside those there are the time-outs',
+/// which grow rare.
+pub struct Crowd {
+    link: Link,
+    clients: Vec<Socket>,
+    /// The packet of a duplicate acknowledgement for each.
+    acknowledgements: Vec<Vec<u8>>,
+    denial: Option<Fault>,
+    next: usize,
+}
+
+impl std::fmt::Debug for Crowd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crowd")
+            .field("link", &self.link)
+            .field("connections", &self.clients.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Crowd {
+    /// Opens so many connections over IPv4, on a device of their own in the client's namespace, and returns once each makes an attempt
+    /// when told to. Raises RLIMIT_NOFILE if need be.
+    ///
+    /// # Errors
+    /// When the lab refuses, or the limit cannot be raised.
+    pub fn open(pair: &Pair, connections: usize) -> Result<Self> {
+        admit_descriptors(connections as u64)?;
+        // No time-out before the rule is there: the attempt would get through, and be outstanding itself.
+        let link = Link::new(pair, Family::V4, "rto_min 1s")?;
+        let mut crowd = Self { link, clients: Vec::new(), acknowledgements: Vec::new(), denial: None, next: 0 };
+        for _ in 0..connections {
+            crowd.join(pair)?;
+        }
+        let before = Counters::read(pair.client())?.retrans_fail;
+        for client in &crowd.clients {
+            client.send(&[b'x'; DATA]).context("cannot send")?;
+            // The device's queue is short.
+            crowd.receive("data", |segment| segment.len as usize == DATA)?;
+        }
+        crowd.denial = Some(Packets::output().at_least(DATA as u32).drop_in(pair.client())?);
+        wait_for("a time-out of each connection", PATIENCE, || {
+            let failed = Counters::read(pair.client())?.retrans_fail - before;
+            Ok((failed >= connections as u64).then_some(()))
+        })?;
+        crowd.prove(pair)?;
+        Ok(crowd)
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Has the next connection make an attempt, which has been made when this returns. They take turns.
+    ///
+    /// # Errors
+    /// When the device cannot be written to.
+    pub fn attempt(&mut self) -> Result<()> {
+        let packet = self.acknowledgements.get(self.next).ok_or_else(|| Error::new("a crowd of nobody"))?;
+        self.link.write(packet)?;
+        self.next = (self.next + 1) % self.acknowledgements.len();
+        Ok(())
+    }
+
+    /// Attempts until `done` says so, as many a second as asked for, or as fast as it goes.
+    ///
+    /// # Errors
+    /// As [`attempt`](Self::attempt).
+    pub fn attempts(&mut self, per_second: Option<u64>, done: impl Fn() -> bool) -> Result<()> {
+        /// What is due meanwhile is made up for at once.
+        const TICK: Duration = Duration::from_millis(1);
+        const AT_ONCE: u64 = 256;
+        let began = Instant::now();
+        let mut made = 0;
+        while !done() {
+            let due = match per_second {
+                Some(rate) => (began.elapsed().as_secs_f64() * rate as f64) as u64,
+                None => made + AT_ONCE,
+            };
+            if due <= made {
+                thread::sleep(TICK);
+                continue;
+            }
+            let now = (due - made).min(AT_ONCE);
+            (0..now).try_for_each(|_| self.attempt())?;
+            made += now;
+        }
+        Ok(())
+    }
+
+    /// One more connection.
+    fn join(&mut self, pair: &Pair) -> Result<()> {
+        let peer = SocketAddr::new(self.link.peer, PORT);
+        let client = socket(pair.client(), Family::V4)?;
+        connect_later(&client, peer)?;
+        let syn = self.receive("a SYN", |segment| segment.syn)?;
+        let answer = TcpHeader {
+            ack: true,
+            acknowledgment_number: syn.seq.wrapping_add(1),
+            ..TcpHeader::new(PORT, syn.from.port(), SEQ, WINDOW)
+        };
+        let mut first = TcpHeader { syn: true, ..answer.clone() };
+        first.set_options(&[MaximumSegmentSize(MSS), WindowScale(SCALE)]).context("cannot set TCP options")?;
+        self.link.write(&build(peer.ip(), self.link.client, first)?)?;
+        self.receive("the end of a handshake", |segment| !segment.syn && segment.from == syn.from)?;
+        let again = TcpHeader { sequence_number: SEQ + 1, ..answer };
+        self.acknowledgements.push(build(peer.ip(), self.link.client, again)?);
+        self.clients.push(client);
+        Ok(())
+    }
+
+    /// What the kernel sends next that is this; the rest is passed over.
+    fn receive(&self, what: &str, is_it: impl Fn(&Segment) -> bool) -> Result<Segment> {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(packet) = self.link.read(deadline)? {
+            if let Some(segment) = Segment::parse(&packet).filter(|segment| is_it(segment)) {
+                return Ok(segment);
+            }
+        }
+        Err(Error::new(format!("the peer did not get {what}")))
+    }
+
+    /// An acknowledgement, an attempt, of each connection.
+    fn prove(&mut self, pair: &Pair) -> Result<()> {
+        let failed = || Ok::<_, Error>(Counters::read(pair.client())?.retrans_fail);
+        let before = failed()?;
+        (0..self.connections()).try_for_each(|_| self.attempt())?;
+        let more = failed()? - before;
+        if more < self.connections() as u64 {
+            return Err(Error::new(format!(
+                "of {} connections {more} made an attempt when told to",
+                self.connections()
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.clients.iter().for_each(reset);
+    }
+}
+
+/// Raises the limit, the hard one too if need be.
+fn admit_descriptors(more: u64) -> Result<()> {
+    let needed = more + OTHER_DESCRIPTORS;
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let maximum = now.maximum.map(|maximum| maximum.max(needed));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).context("cannot raise RLIMIT_NOFILE")
+}
