@@ -5,6 +5,8 @@ BUILD_PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev
 # and to make namespaces with traffic in them, which takes root anyway.
 LAB_PACKAGES := iproute2 nftables
 LINT_PACKAGES := clang-format
+# What the benches are held against.
+BENCH_PACKAGES := bpftrace linux-perf
 MATRIX_PACKAGES := debian-archive-keyring kmod xz-utils zstd
 # To build a kernel: tests/kernel.
 KERNEL_PACKAGES := bc bison dwarves flex patch perl
@@ -26,7 +28,7 @@ KERNEL_SRC ?= /usr/include
 help:
 	@echo "make demo          see it work: retransmissions and their results, in namespaces of its own"
 	@echo "make test          every test, the live ones with sudo"
-	@echo "make bench         what an event costs outside the kernel, against the bars"
+	@echo "make bench         what an event costs, in the kernel and outside, against the bars; as root (BENCHES=… for some)"
 	@echo "make soak          every outcome 50 times (RUNS=…) with all CPUs busy; as root"
 	@echo "make recording     makes anew what the demo replays without root"
 	@echo "make matrix        the lab, the live tests and the demo on a row of kernels under emulation (KERNELS=… for some; KEEP=1 for the README)"
@@ -91,13 +93,15 @@ live:
 		echo "live tests: NOT RUN: they need root or sudo; with LIVE=required this is a failure"; \
 	fi
 
-# How often, each time with every outcome over every family.
-RUNS ?= 50
+BENCHES := user_space kernel
 # Fails where a bar is not met: they are meant for a machine that has nothing else to do.
 .PHONY: bench
-bench: build-deps
-	cargo bench --locked --quiet --package retrans-tests --bench user_space
+bench: deps
+	@$(call install,$(BENCH_PACKAGES))
+	$(AS_ROOT) tests/bench.sh $(BENCHES)
 
+# How often, each time with every outcome over every family.
+RUNS ?= 50
 .PHONY: soak
 soak: deps
 	$(AS_ROOT) tests/soak.sh $(RUNS)
