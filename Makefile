@@ -93,7 +93,7 @@ live:
 		echo "live tests: NOT RUN: they need root or sudo; with LIVE=required this is a failure"; \
 	fi
 
-BENCHES := user_space kernel
+BENCHES := user_space pipeline kernel
 # Fails where a bar is not met: they are meant for a machine that has nothing else to do.
 .PHONY: bench
 bench: deps

@@ -4,7 +4,6 @@
 //!
 //! `in_kernel`, `start` and `scale` as arguments are parts of it; without, all are run.
 
-mod api;
 mod consumer;
 mod in_kernel;
 mod memory;

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use std::process;
 use std::time::Duration;
 
-use retrans_sdk::{Counters, Stream};
+use retrans_sdk::{Counters, Fields, Stream};
 use retrans_tests::observe::filter;
 use retrans_tests::{Context, Result, TraceInstance};
 
-use crate::api::{ToCome, small};
 use crate::consumer::Consumer;
 use crate::run_time::{Programs, programs_of};
 use crate::sandwich::{self, Attached};
@@ -77,8 +76,8 @@ impl Subject {
             }
             // No attempt of the lab is to there.
             Self::FilteredOut => stream(Stream::builder().filter(filter("dport=1")?))?,
-            Self::SmallEveryEvent => stream(every_event(small(Stream::builder())))?,
-            Self::SmallAdaptive => stream(small(Stream::builder()))?,
+            Self::SmallEveryEvent => stream(every_event(Stream::builder().fields(Fields::none())))?,
+            Self::SmallAdaptive => stream(Stream::builder().fields(Fields::none()))?,
             Self::FullEveryEvent => stream(every_event(Stream::builder()))?,
             Self::FullAdaptive => stream(Stream::builder())?,
             Self::Bpftrace => How::Tool(Tool::bpftrace()?),
