@@ -48,7 +48,9 @@ impl fmt::Display for ThirdArgument {
 
 /// The BTF in a file: `/sys/kernel/btf/vmlinux`, or an object.
 pub(crate) fn read(path: &Path) -> Result<Btf<'static>, Error> {
-    let (btf, said) = quietly(|| Btf::from_path(path));
+    // The running kernel's is mapped where the kernel allows it (Linux 6.16), and not copied.
+    let running = path == Path::new(VMLINUX) && path.exists();
+    let (btf, said) = quietly(|| if running { Btf::from_vmlinux() } else { Btf::from_path(path) });
     btf.map_err(|error| {
         let path = path.display();
         let message = format!(
@@ -110,6 +112,11 @@ pub(crate) fn has_cookie_helper(btf: &Btf<'_>) -> bool {
 pub(super) fn parameters(btf: &Btf<'_>, name: &str) -> Option<usize> {
     let function = btf.type_by_name::<Func<'_>>(name)?;
     Some(FuncProto::try_from(function.referenced_type()).ok()?.len())
+}
+
+/// The number of the kernel's function of this name.
+pub(super) fn function(btf: &Btf<'_>, name: &str) -> Option<u32> {
+    btf.type_by_name::<Func<'_>>(name).map(|function| function.type_id().into())
 }
 
 /// The enumerators of an enum that have a name.

@@ -14,6 +14,8 @@ mod privilege;
 #[cfg(not(retrans_docs_only))]
 mod program;
 mod quiet;
+#[cfg(not(retrans_docs_only))]
+mod trial;
 mod wakeups;
 
 /// What libbpf-cargo generates from `bpf/retrans.bpf.c`.

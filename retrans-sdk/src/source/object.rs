@@ -17,6 +17,7 @@ use super::privilege::REMEDY;
 use super::program::Program;
 use super::quiet::quietly;
 use super::skel::{RetransSkel, RetransSkelBuilder, types};
+use super::trial;
 use super::{Limit, Wanted};
 use crate::AttachSource;
 use crate::counters::KernelCounters;
@@ -63,6 +64,9 @@ impl Object {
     pub(super) fn load(plan: &Plan, wanted: &Wanted) -> Result<Self, Error> {
         let Wanted { filter, limit, summed_netns, ring, owners, .. } = wanted;
         let programs = Program::of(plan);
+        if let Some(exit) = plan.exit {
+            tell(|| step("load the programs", trial::of_exit(exit)))?;
+        }
         let skeleton = tell(|| {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
                 let open = RetransSkelBuilder::default().open(object.borrow_mut());

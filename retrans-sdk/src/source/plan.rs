@@ -17,6 +17,8 @@ pub(super) struct Kernel {
     /// Whether both functions are there to be attached to, with the parameters that are known of them: where what an exit
     /// returns is found depends on their number.
     functions: bool,
+    /// The number of the outer one.
+    outer: Option<u32>,
     /// And the one where memory runs out.
     fragment: bool,
     has_cookie_helper: bool,
@@ -29,6 +31,7 @@ impl Kernel {
         let is = |name, parameters| btf::parameters(btf, name) == Some(parameters);
         Ok(Self {
             third: third_argument(btf)?,
+            outer: btf::function(btf, "tcp_retransmit_skb"),
             functions: is("tcp_retransmit_skb", 3) && is("__tcp_retransmit_skb", 3),
             fragment: is("tcp_fragment", 6),
             has_cookie_helper: btf::has_cookie_helper(btf),
@@ -95,7 +98,8 @@ impl Kernel {
             ThirdArgument::Enum { .. } => Some(Third::Enum),
         };
         let Self { has_cookie_helper, accept_parameters, .. } = *self;
-        Ok(Plan { way, tracepoint, enumerators, has_cookie_helper, accept_parameters })
+        let exit = self.outer.filter(|_| by(AttachSource::Fexit));
+        Ok(Plan { way, tracepoint, enumerators, exit, has_cookie_helper, accept_parameters })
     }
 }
 
@@ -133,6 +137,8 @@ pub(super) struct Plan {
     /// The tracepoint is attached to whatever the source: it tells of an attempt whose entry was not seen.
     pub(super) tracepoint: Option<Third>,
     pub(super) enumerators: Enumerators,
+    /// Where it attaches to the exits of functions, the number of one in BTF.
+    pub(super) exit: Option<u32>,
     pub(super) has_cookie_helper: bool,
     /// How many parameters `inet_csk_accept()` has: where what it returns is found depends on that.
     pub(super) accept_parameters: Option<usize>,

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether programs are allowed at the exits of functions, found out with the smallest that there is: where they are not, a
+//! whole object would be relocated and verified in vain.
+
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::ptr;
+
+use libbpf_rs::libbpf_sys::{
+    BPF_ALU64, BPF_EXIT, BPF_JMP, BPF_K, BPF_MOV, BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, bpf_insn, bpf_prog_load,
+    bpf_prog_load_opts,
+};
+
+/// Loads `return 0` for the exit of the function with this number in the kernel's BTF, and lets go of it.
+#[allow(unsafe_code)]
+pub(super) fn of_exit(function: u32) -> libbpf_rs::Result<()> {
+    let instruction = |code: u32| bpf_insn { code: code as u8, ..Default::default() };
+    let instructions = [instruction(BPF_ALU64 | BPF_MOV | BPF_K), instruction(BPF_JMP | BPF_EXIT)];
+    let mut options = bpf_prog_load_opts {
+        sz: size_of::<bpf_prog_load_opts>() as _,
+        expected_attach_type: BPF_TRACE_FEXIT,
+        attach_btf_id: function,
+        ..Default::default()
+    };
+    // SAFETY: the licence ends in NUL, a name may be left out, the instructions are as many as said, and the options as large;
+    // nothing of them is kept.
+    let loaded = unsafe {
+        bpf_prog_load(
+            BPF_PROG_TYPE_TRACING,
+            ptr::null(),
+            c"Dual BSD/GPL".as_ptr(),
+            instructions.as_ptr(),
+            instructions.len() as _,
+            &mut options,
+        )
+    };
+    if loaded < 0 {
+        return Err(io::Error::from_raw_os_error(-loaded).into());
+    }
+    // SAFETY: it is a descriptor of nobody else.
+    drop(unsafe { OwnedFd::from_raw_fd(loaded) });
+    Ok(())
+}
