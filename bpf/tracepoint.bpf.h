@@ -25,19 +25,35 @@ static __always_inline __u32 result_of_enumerator(__u32 number)
 	return enumerators[index & (RETRANS_MAX_ENUMERATORS - 1)];
 }
 
+/*
+ * A tracepoint's arguments are trusted pointers, and since v6.3 (57539b1c0ac2) the verifier looks
+ * through all of BTF, several times, for each pointer that is read by way of such a one: whether it
+ * is to be trusted too. Nothing here needs that, and it was half of the time to load. What the
+ * helper gives is the same socket, and not trusted.
+ */
+static __always_inline const struct tcp_sock *plain(__u64 sk)
+{
+	return bpf_skc_to_tcp_sock((void *)sk);
+}
+
 SEC("tp_btf/tcp_retransmit_skb")
 int retransmit_skb(__u64 *ctx)
 {
-	const struct sock *sk = (const void *)ctx[0];
+	const struct tcp_sock *tp = plain(ctx[0]);
+	const struct sock *sk = (const void *)tp;
 	struct attempt a = {
 	    .skc = &sk->__sk_common,
 	    .sk = sk,
-	    .tp = bpf_skc_to_tcp_sock((void *)sk),
+	    .tp = tp,
 	    .skb = (const void *)ctx[1],
 	    .probing = false,
 	};
-	struct underway *u = with_exit ? underway_of(sk) : 0;
+	struct underway *u;
 
+	/* It is a full TCP socket. */
+	if (!tp)
+		return 0;
+	u = with_exit ? underway_of(sk) : 0;
 	/*
 	 * Where the entry was seen the exit tells. Where not, the kernel skipped a program, or a
 	 * compiler put the function into a caller: then this is all that can be had.
@@ -81,7 +97,7 @@ int retransmit_synack(__u64 *ctx)
 	bool child = BPF_CORE_READ((const struct tcp_request_sock *)req, tfo_listener);
 	struct attempt a = {
 	    .skc = child ? &sk->__sk_common : &req->__req_common,
-	    .sk = sk,
+	    .sk = (const void *)plain(ctx[0]),
 	    .segs = 1,
 	    .has_err = true,
 	    .result = TCP_RETRANS_SUCCESS,
@@ -90,6 +106,9 @@ int retransmit_synack(__u64 *ctx)
 	    .probing = false,
 	};
 
+	/* A full TCP socket, both of them. */
+	if (!a.sk)
+		return 0;
 	a.state = a.skc->skc_state;
 	a.request_mark = child ? sk->sk_mark : BPF_CORE_READ(inet_req, ir_mark);
 	/* The request's cookie is the one that the accepted socket inherits. */
