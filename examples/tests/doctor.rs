@@ -50,6 +50,45 @@ fn both_formats_and_the_status_say_the_same() {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
+fn it_says_how_long_each_way_took() {
+    let (kv, json) = (doctor(&[]), doctor(&["--format", "json"]));
+    let lines = text(&kv.stdout);
+    let json: Json = serde_json::from_slice(&json.stdout).expect("JSON");
+    let number = |line: &str, key: &str| -> u64 {
+        let value = line.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line}"))
+    };
+
+    let tried: Vec<_> = lines.lines().filter(|line| line.starts_with("tried ")).collect();
+    let in_json = json["attachment"]["tried"].as_array().expect("a list");
+    assert_eq!(tried.len(), in_json.len());
+    for (line, in_json) in tried.iter().zip(in_json) {
+        let (way, outcome) = (found(line, "tried", "way"), found(line, "tried", "outcome"));
+        assert_eq!((way, outcome), (in_json["way"].as_str(), in_json["outcome"].as_str()), "{lines}");
+        assert!(in_json["load_us"].is_u64(), "{in_json}");
+    }
+    // One was taken, after those that were refused, and they are passed over for it.
+    let (taken, refused) = tried.split_last().expect("as root a stream can be opened");
+    assert_eq!(found(taken, "tried", "outcome"), Some("attached"));
+    let source = found(lines, "attached", "source").expect("as root a stream can be opened");
+    assert!(found(taken, "tried", "way").is_some_and(|way| way.split('+').next() == Some(source)), "{lines}");
+    for line in refused {
+        assert_eq!(found(line, "tried", "outcome"), Some("refused"));
+        let way = format!("passed_over way={} ", found(line, "tried", "way").expect("a way"));
+        assert!(lines.lines().any(|line| line.starts_with(&way)), "{lines}");
+    }
+
+    let opened = lines.lines().find(|line| line.starts_with("opened ")).expect("it was opened");
+    let parts = number(opened, "btf_us") + tried.iter().map(|line| number(line, "load_us")).sum::<u64>();
+    assert!(number(taken, "load_us") > 0 && number(opened, "btf_us") > 0, "{lines}");
+    assert!(number(opened, "total_us") >= parts, "{lines}");
+    for key in ["btf_us", "total_us"] {
+        assert!(json["attachment"][key].as_u64().is_some_and(|us| us > 0), "{json}");
+    }
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
 fn without_capabilities_it_is_unable_and_says_which() {
     let mut setpriv = Command::new("setpriv");
     setpriv.args(["--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs", env!("CARGO_BIN_EXE_doctor")]);

@@ -2,6 +2,7 @@
 //! What a stream is attached to, and what can be seen from there.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::table::KeyVal;
 use crate::{AttachSource, Unobservable};
@@ -20,6 +21,52 @@ pub struct Attachment {
     pub tells_nomem_sites: bool,
     /// What would have been better, best first, and why it is not to be had.
     pub passed_over: Vec<PassedOver>,
+    /// How long it took to get there.
+    pub timing: Timing,
+}
+
+/// How long it took from the opening to attached, and with what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timing {
+    /// All of it.
+    pub total: Duration,
+    /// Of that, reading what BTF tells of the kernel.
+    pub btf: Duration,
+    /// Of that, each way that BTF admits and that was tried, best first. The last one was taken.
+    pub tried: Vec<Tried>,
+}
+
+/// A way to attach that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tried {
+    /// As in [`PassedOver::way`].
+    pub way: String,
+    /// How long it took to load and to attach, or to be refused.
+    pub load: Duration,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of trying a way to attach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The stream is attached in this way.
+    Attached,
+    /// The kernel refused it: [`Attachment::passed_over`] says why.
+    Refused,
+}
+
+/// `attached` or `refused`.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Attached => "attached",
+            Self::Refused => "refused",
+        })
+    }
 }
 
 impl Attachment {

@@ -50,7 +50,7 @@ mod wire;
 pub use retrans_macros::reason_table;
 
 pub use self::attach_source::AttachSource;
-pub use self::attachment::{Attachment, PassedOver};
+pub use self::attachment::{Attachment, Outcome, PassedOver, Timing, Tried};
 pub use self::cgroup_paths::CgroupPaths;
 pub use self::counters::StatsReader;
 pub use self::counting::Counters;

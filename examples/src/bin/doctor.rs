@@ -4,14 +4,16 @@
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use lexopt::prelude::*;
 use retrans_sdk::table::KeyVal;
-use retrans_sdk::{Availability, Diagnosis, Encoded, Verdict};
+use retrans_sdk::{Availability, Diagnosis, Encoded, Tried, Verdict};
 use serde_json::{Value as Json, json};
 
 const HELP: &str = "\
-Says what this kernel and this process allow, from where a stream would take its events, and what it could not see.
+Says what this kernel and this process allow, from where a stream would take its events, how long it took to open one
+(load_us, btf_us and total_us are microseconds), and what it could not see.
 
 usage: doctor [--format kv|json]
 
@@ -75,6 +77,10 @@ fn tried(diagnosis: &Diagnosis) -> [(&'static str, &Availability); 4] {
     [("btf", btf), ("ring_buffer", ring_buffer), ("fexit", fexit), ("kretprobe", kretprobe)]
 }
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A line a finding: what it is about, then `key=val`, percent-encoded as in an event's line.
 fn as_lines(diagnosis: &Diagnosis) -> String {
     let mut lines = Vec::new();
@@ -102,6 +108,12 @@ fn as_lines(diagnosis: &Diagnosis) -> String {
                 Some(companion) => say("attached", &[("source", &source), ("companion", &companion.to_string())]),
                 None => say("attached", &[("source", &source)]),
             }
+            for Tried { way, load, outcome, .. } in &attachment.timing.tried {
+                let (load, outcome) = (micros(*load).to_string(), outcome.to_string());
+                say("tried", &[("way", way), ("load_us", &load), ("outcome", &outcome)]);
+            }
+            let (btf, total) = (micros(attachment.timing.btf), micros(attachment.timing.total));
+            say("opened", &[("btf_us", &btf.to_string()), ("total_us", &total.to_string())]);
             for passed_over in &attachment.passed_over {
                 say("passed_over", &[("way", &passed_over.way), ("why", &passed_over.why)]);
             }
@@ -129,6 +141,15 @@ fn as_json(diagnosis: &Diagnosis) -> Json {
         Ok(attachment) => json!({
             "source": attachment.source.to_string(),
             "companion": attachment.companion.map(|companion| companion.to_string()),
+            "btf_us": micros(attachment.timing.btf),
+            "tried": attachment.timing.tried.iter()
+                .map(|tried| json!({
+                    "way": tried.way,
+                    "load_us": micros(tried.load),
+                    "outcome": tried.outcome.to_string(),
+                }))
+                .collect::<Vec<_>>(),
+            "total_us": micros(attachment.timing.total),
             "passed_over": attachment.passed_over.iter()
                 .map(|passed_over| json!({ "way": passed_over.way, "why": passed_over.why }))
                 .collect::<Vec<_>>(),

@@ -173,7 +173,7 @@ fn chosen(modes: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PassedOver;
+    use crate::{PassedOver, Timing};
 
     fn diagnosis(attachment: Result<Attachment, String>) -> Diagnosis {
         Diagnosis {
@@ -193,7 +193,8 @@ mod tests {
     fn the_verdict_is_about_what_could_be_seen_elsewhere() {
         let attached = |source, companion, tells_nomem_sites| {
             let passed_over: Vec<PassedOver> = Vec::new();
-            diagnosis(Ok(Attachment { source, companion, tells_nomem_sites, passed_over })).verdict()
+            let timing = Timing::default();
+            diagnosis(Ok(Attachment { source, companion, tells_nomem_sites, passed_over, timing })).verdict()
         };
         let fexit = Some(AttachSource::Fexit);
         assert_eq!(attached(AttachSource::TpErr, fexit, true), Verdict::Full);
@@ -209,7 +210,8 @@ mod tests {
     #[test]
     fn what_is_unobservable_is_listed() {
         let of = |source, companion, tells_nomem_sites| -> Vec<_> {
-            let attachment = Attachment { source, companion, tells_nomem_sites, passed_over: Vec::new() };
+            let (passed_over, timing) = (Vec::new(), Timing::default());
+            let attachment = Attachment { source, companion, tells_nomem_sites, passed_over, timing };
             attachment.unobservable().collect()
         };
         use Unobservable::{Err, Failures, NomemSites, SynackFailures};

@@ -30,7 +30,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libbpf_rs::RingBuffer;
 
@@ -42,7 +42,7 @@ pub(crate) use self::object::object_bytes;
 use self::owners::Owners;
 use self::plan::{Kernel, Plan, Way};
 use self::wakeups::Wakeups;
-use crate::attachment::{Attachment, PassedOver};
+use crate::attachment::{Attachment, Outcome, PassedOver, Timing, Tried};
 use crate::counters::{StatsReader, add};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
@@ -139,9 +139,13 @@ pub(crate) fn open_counters(wanted: &Wanted) -> Result<(Attached, Attachment), E
 
 fn open_as<T>(wanted: &Wanted, attach: impl Fn(Plan, &Wanted) -> Result<T, Error>) -> Result<(T, Attachment), Error> {
     privilege::check()?;
+    let began = Instant::now();
     let kernel = Kernel::read(&read_btf(Path::new(VMLINUX))?)?;
+    let btf = began.elapsed();
     let ways = kernel.ways(wanted.companion);
-    attach_best(&kernel.third, ways, wanted.forced, |plan| attach(plan, wanted))
+    let (attached, mut attachment) = attach_best(&kernel.third, ways, wanted.forced, |plan| attach(plan, wanted))?;
+    (attachment.timing.btf, attachment.timing.total) = (btf, began.elapsed());
+    Ok((attached, attachment))
 }
 
 /// Tries the ways that BTF admits, best first, until one is `attached`.
@@ -152,18 +156,24 @@ fn attach_best<T>(
     mut attach: impl FnMut(Plan) -> Result<T, Error>,
 ) -> Result<(T, Attachment), Error> {
     let mut passed_over = Vec::new();
+    let mut tried = Vec::new();
     let mut refusal = None;
     for (way, plan) in ways {
         if forced.is_some_and(|forced| forced != way.source) {
             continue;
         }
         let tells_nomem_sites = plan.as_ref().is_ok_and(Plan::tells_nomem_sites);
+        let began = Instant::now();
+        let mut note = |outcome| tried.push(Tried { way: way.to_string(), load: began.elapsed(), outcome });
         let why = match plan.map(&mut attach) {
             Ok(Ok(attached)) => {
+                note(Outcome::Attached);
                 let Way { source, companion, .. } = way;
-                return Ok((attached, Attachment { source, companion, tells_nomem_sites, passed_over }));
+                let timing = Timing { tried, ..Timing::default() };
+                return Ok((attached, Attachment { source, companion, tells_nomem_sites, passed_over, timing }));
             }
             Ok(Err(error)) => {
+                note(Outcome::Refused);
                 // Another way would fail as well, or do with less and say no more of it.
                 if error.is_exhaustion() {
                     return Err(error);
@@ -349,6 +359,9 @@ mod tests {
             "fexit: cannot load the programs".to_owned(),
         ];
         assert_eq!(passed_over, expected);
+        let timing = attachment.timing;
+        let tried: Vec<_> = timing.tried.iter().map(|tried| format!("{} {}", tried.way, tried.outcome)).collect();
+        assert_eq!(tried, ["fexit refused", "kretprobe attached"]);
     }
 
     #[test]
