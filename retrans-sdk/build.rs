@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compiles `bpf/retrans.bpf.c`, generating its skeleton, and `bpf/owners.bpf.c`, into `OUT_DIR`.
+//! Compiles `bpf/retrans.bpf.c`, generating its skeleton, and `bpf/owners.bpf.c`, into `OUT_DIR`, and lists the
+//! kernel's types that they touch.
 
+use std::collections::BTreeSet;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use libbpf_cargo::SkeletonBuilder;
+use libbpf_rs::btf::Btf;
+use libbpf_rs::btf::types::Composite;
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(retrans_docs_only)");
@@ -27,6 +32,16 @@ fn main() {
     let (mut retrans, skeleton) = (compiler(&root, &out, "retrans"), out.join("retrans.skel.rs"));
     finish("retrans", retrans.build_and_generate(skeleton));
     finish("owners", compiler(&root, &out, "owners").build());
+    let types = ["retrans", "owners"].map(|name| types_of(&out.join(format!("{name}.bpf.o"))));
+    let types = Vec::from_iter(BTreeSet::from_iter(types.into_iter().flatten()));
+    fs::write(out.join("types.rs"), format!("&{types:?}")).expect("OUT_DIR can be written");
+}
+
+/// The structures and unions that an object names, those of the kernel among them: of `net___lazy`, `net`.
+fn types_of(object: &Path) -> Vec<String> {
+    let btf = Btf::from_path(object).expect("an object just built has BTF");
+    let essential = |name: &OsStr| Some(name.to_str()?.split("___").next()?.to_owned());
+    btf.type_by_kind::<Composite<'_>>().filter_map(|found| essential(found.name()?)).collect()
 }
 
 fn compiler(root: &Path, out: &Path, name: &str) -> SkeletonBuilder {

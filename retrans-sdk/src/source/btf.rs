@@ -6,11 +6,14 @@ use std::path::Path;
 
 use libbpf_rs::ReferencesType as _;
 use libbpf_rs::btf::types::{Enum, Func, FuncProto, Int, Ptr, Typedef};
-use libbpf_rs::btf::{Btf, BtfType, TypeId};
+use libbpf_rs::btf::{Btf, BtfKind, BtfType, TypeId};
 
 use super::quiet::quietly;
 use crate::check::CEnum;
 use crate::error::{Error, ErrorKind};
+
+/// The one that is attached to.
+pub(super) const TRACEPOINT: &str = "tcp_retransmit_skb";
 
 /// Where the running kernel shows its BTF.
 pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -69,8 +72,13 @@ pub(super) fn indent(said: &str) -> String {
 
 /// The tracepoint's third argument, from the prototype that BTF keeps of it.
 pub(crate) fn third_argument(btf: &Btf<'_>) -> Result<ThirdArgument, Error> {
+    let typedef = btf.type_by_name::<Typedef<'_>>(&typedef_of(TRACEPOINT));
+    third_argument_of(btf, prototype(TRACEPOINT, typedef)?)
+}
+
+/// The same from the prototype.
+pub(super) fn third_argument_of(btf: &Btf<'_>, prototype: FuncProto<'_>) -> Result<ThirdArgument, Error> {
     // The first parameter is the tracepoint's own data pointer.
-    let prototype = tracepoint(btf, "tcp_retransmit_skb")?;
     let Some(third) = prototype.iter().nth(3) else {
         return Ok(ThirdArgument::Absent);
     };
@@ -87,36 +95,32 @@ pub(crate) fn third_argument(btf: &Btf<'_>) -> Result<ThirdArgument, Error> {
     })
 }
 
+/// By what name BTF has a tracepoint's prototype.
+pub(super) fn typedef_of(tracepoint: &str) -> String {
+    format!("btf_trace_{tracepoint}")
+}
+
 /// The prototype of a tracepoint, data pointer first.
-pub(crate) fn tracepoint<'btf>(btf: &'btf Btf<'_>, name: &str) -> Result<FuncProto<'btf>, Error> {
-    let prototype = || {
-        let typedef = btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))?;
-        let pointer = Ptr::try_from(typedef.referenced_type()).ok()?;
-        FuncProto::try_from(pointer.referenced_type()).ok()
-    };
-    prototype().ok_or_else(|| {
+pub(super) fn prototype<'btf>(tracepoint: &str, typedef: Option<Typedef<'btf>>) -> Result<FuncProto<'btf>, Error> {
+    let pointer = typedef.and_then(|typedef| Ptr::try_from(typedef.referenced_type()).ok());
+    pointer.and_then(|pointer| FuncProto::try_from(pointer.referenced_type()).ok()).ok_or_else(|| {
         let message = format!(
-            "the kernel's BTF has no tracepoint tcp:{name}: it takes Linux 4.16 or newer with CONFIG_TRACEPOINTS and CONFIG_NET"
+            "the kernel's BTF has no tracepoint tcp:{tracepoint}: it takes Linux 4.16 or newer with CONFIG_TRACEPOINTS and CONFIG_NET"
         );
         Error::new(ErrorKind::NoTracepoint, message)
     })
 }
 
-/// Whether tracing programs may call `bpf_get_socket_cookie()`: c5dbb89fc2ac (Linux 5.12) brought the helper for them
-/// along with the function behind it, which has this name and takes any `struct sock *`.
-pub(crate) fn has_cookie_helper(btf: &Btf<'_>) -> bool {
-    parameters(btf, "bpf_get_socket_ptr_cookie").is_some()
-}
-
-/// How many parameters the kernel's function of this name has; `None` if there is none that programs can be attached to.
-pub(super) fn parameters(btf: &Btf<'_>, name: &str) -> Option<usize> {
-    let function = btf.type_by_name::<Func<'_>>(name)?;
+/// How many parameters a function has.
+pub(super) fn parameters(function: &Func<'_>) -> Option<usize> {
     Some(FuncProto::try_from(function.referenced_type()).ok()?.len())
 }
 
-/// The number of the kernel's function of this name.
-pub(super) fn function(btf: &Btf<'_>, name: &str) -> Option<u32> {
-    btf.type_by_name::<Func<'_>>(name).map(|function| function.type_id().into())
+/// All types with a name that are wanted, by kind and name. In one walk: libbpf begins at the first type for each name.
+pub(super) fn find<'btf>(btf: &'btf Btf<'_>, wanted: impl Fn(BtfKind, &[u8]) -> bool) -> Vec<BtfType<'btf>> {
+    // Type 0 is void.
+    let all = (1..btf.len() as u32).filter_map(|id| btf.type_by_id::<BtfType<'_>>(TypeId::from(id)));
+    all.filter(|found| found.name().is_some_and(|name| wanted(found.kind(), name.as_encoded_bytes()))).collect()
 }
 
 /// The enumerators of an enum that have a name.

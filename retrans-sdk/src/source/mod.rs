@@ -14,6 +14,7 @@ mod privilege;
 #[cfg(not(retrans_docs_only))]
 mod program;
 mod quiet;
+mod subset;
 #[cfg(not(retrans_docs_only))]
 mod trial;
 mod wakeups;
@@ -140,11 +141,14 @@ pub(crate) fn open_counters(wanted: &Wanted) -> Result<(Attached, Attachment), E
 fn open_as<T>(wanted: &Wanted, attach: impl Fn(Plan, &Wanted) -> Result<T, Error>) -> Result<(T, Attachment), Error> {
     privilege::check()?;
     let began = Instant::now();
-    let kernel = Kernel::read(&read_btf(Path::new(VMLINUX))?)?;
+    // Let go of last: once malloc has seen as much come and go, it would take libbpf's own reading from the heap, and keep the room.
+    let vmlinux = read_btf(Path::new(VMLINUX))?;
+    let kernel = Kernel::read(&vmlinux)?;
     let btf = began.elapsed();
     let ways = kernel.ways(wanted.companion);
     let (attached, mut attachment) = attach_best(&kernel.third, ways, wanted.forced, |plan| attach(plan, wanted))?;
     (attachment.timing.btf, attachment.timing.total) = (btf, began.elapsed());
+    drop(vmlinux);
     Ok((attached, attachment))
 }
 

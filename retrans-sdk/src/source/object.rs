@@ -69,7 +69,11 @@ impl Object {
         }
         let skeleton = tell(|| {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
-                let open = RetransSkelBuilder::default().open(object.borrow_mut());
+                let mut builder = RetransSkelBuilder::default();
+                if let Some(types) = &plan.types {
+                    step("name the kernel's types", builder.obj_builder.btf_custom_path(types.path()).map(|_| ()))?;
+                }
+                let open = builder.open(object.borrow_mut());
                 let mut open = step("open the object", open)?;
                 let rodata = open.maps.rodata_data.as_mut().expect("an opened skeleton has its read-only data");
                 rodata.third_argument = match plan.tracepoint {

@@ -140,7 +140,11 @@ fn attach(program: &str, owners: &MapHandle, pid_namespace: u32, plan: &Plan) ->
     }
     let not_found = || libbpf_rs::Error::from(std::io::Error::from(IoErrorKind::NotFound));
     let load = || {
-        let mut open = ObjectBuilder::default().open_memory(OBJECT)?;
+        let mut builder = ObjectBuilder::default();
+        if let Some(types) = &plan.types {
+            builder.btf_custom_path(types.path())?;
+        }
+        let mut open = builder.open_memory(OBJECT)?;
         for mut map in open.maps_mut() {
             if map.name() == OsStr::new("owners") {
                 map.reuse_fd(owners.as_fd())?;

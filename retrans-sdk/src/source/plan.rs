@@ -2,10 +2,14 @@
 //! The ways to attach, best first, and which of them a kernel's BTF admits. What it admits may still be refused.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::sync::Arc;
 
-use libbpf_rs::btf::Btf;
+use libbpf_rs::btf::types::{Func, Typedef};
+use libbpf_rs::btf::{Btf, BtfKind, BtfType};
 
-use super::btf::{self, ThirdArgument, third_argument};
+use super::btf::{self, TRACEPOINT, ThirdArgument};
+use super::subset::{self, Subset};
 use crate::error::Error;
 use crate::table::UNKNOWN_BASE as UNKNOWN;
 use crate::{AttachSource, RetransResult};
@@ -23,19 +27,50 @@ pub(super) struct Kernel {
     fragment: bool,
     has_cookie_helper: bool,
     accept_parameters: Option<usize>,
+    /// What relocations ask for.
+    types: Option<Arc<Subset>>,
 }
+
+/// The functions that are looked for.
+const OUTER: &str = "tcp_retransmit_skb";
+const INNER: &str = "__tcp_retransmit_skb";
+const FRAGMENT: &str = "tcp_fragment";
+const ACCEPT: &str = "inet_csk_accept";
+/// c5dbb89fc2ac (Linux 5.12) let tracing programs call `bpf_get_socket_cookie()` and brought this function behind the helper, which
+/// takes any `struct sock *`.
+const COOKIE: &str = "bpf_get_socket_ptr_cookie";
+const FUNCTIONS: [&str; 5] = [OUTER, INNER, FRAGMENT, ACCEPT, COOKIE];
+
+/// The other tracepoint that is attached to.
+const SYNACK: &str = "tcp_retransmit_synack";
 
 impl Kernel {
     pub(super) fn read(btf: &Btf<'_>) -> Result<Self, Error> {
-        btf::tracepoint(btf, "tcp_retransmit_synack")?;
-        let is = |name, parameters| btf::parameters(btf, name) == Some(parameters);
+        let typedefs = [TRACEPOINT, SYNACK].map(btf::typedef_of);
+        let found = btf::find(btf, |kind, name| match kind {
+            BtfKind::Func => FUNCTIONS.iter().any(|wanted| wanted.as_bytes() == name),
+            BtfKind::Typedef => typedefs.iter().any(|wanted| wanted.as_bytes() == name),
+            BtfKind::Struct | BtfKind::Union => subset::is_wanted(name),
+            _ => false,
+        });
+        let first = |kind, name: &str| {
+            found.iter().copied().find(|found| found.kind() == kind && found.name() == Some(OsStr::new(name)))
+        };
+        let prototype = |tracepoint: &str| {
+            let typedef = first(BtfKind::Typedef, &btf::typedef_of(tracepoint));
+            btf::prototype(tracepoint, typedef.and_then(|found| Typedef::try_from(found).ok()))
+        };
+        prototype(SYNACK)?;
+        let function = |name| first(BtfKind::Func, name).and_then(|found| Func::try_from(found).ok());
+        let parameters = |name| function(name).as_ref().and_then(btf::parameters);
         Ok(Self {
-            third: third_argument(btf)?,
-            outer: btf::function(btf, "tcp_retransmit_skb"),
-            functions: is("tcp_retransmit_skb", 3) && is("__tcp_retransmit_skb", 3),
-            fragment: is("tcp_fragment", 6),
-            has_cookie_helper: btf::has_cookie_helper(btf),
-            accept_parameters: btf::parameters(btf, "inet_csk_accept"),
+            third: btf::third_argument_of(btf, prototype(TRACEPOINT)?)?,
+            outer: function(OUTER).map(|function| function.type_id().into()),
+            functions: parameters(OUTER) == Some(3) && parameters(INNER) == Some(3),
+            fragment: parameters(FRAGMENT) == Some(6),
+            has_cookie_helper: parameters(COOKIE).is_some(),
+            accept_parameters: parameters(ACCEPT),
+            types: Subset::of(btf, found.iter().copied().filter(BtfType::is_composite)).map(Arc::new),
         })
     }
 
@@ -99,7 +134,8 @@ impl Kernel {
         };
         let Self { has_cookie_helper, accept_parameters, .. } = *self;
         let exit = self.outer.filter(|_| by(AttachSource::Fexit));
-        Ok(Plan { way, tracepoint, enumerators, exit, has_cookie_helper, accept_parameters })
+        let types = self.types.clone();
+        Ok(Plan { way, tracepoint, enumerators, exit, has_cookie_helper, accept_parameters, types })
     }
 }
 
@@ -142,6 +178,8 @@ pub(super) struct Plan {
     pub(super) has_cookie_helper: bool,
     /// How many parameters `inet_csk_accept()` has: where what it returns is found depends on that.
     pub(super) accept_parameters: Option<usize>,
+    /// What relocations ask for; without it libbpf looks through all that there is.
+    pub(super) types: Option<Arc<Subset>>,
 }
 
 impl Plan {
