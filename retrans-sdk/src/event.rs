@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One attempt to retransmit, typed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::field::optional_fields;
 use crate::{
@@ -48,11 +48,20 @@ macro_rules! event {
         }
 
         impl Event {
-            /// An event with its core only.
-            pub(crate) fn core_only(core: Core) -> Self {
-                let Core { ts, result, err, kind, saddr, sport, daddr, dport, state, segs, mapped } = core;
+            /// What is to be filled in: nothing at no time, and no field that need not be there.
+            pub(crate) const fn blank() -> Self {
                 Self {
-                    ts, result, err, kind, saddr, sport, daddr, dport, state, segs, mapped,
+                    ts: Timestamp::from_nanos(0),
+                    result: RetransResult::ErrDefault,
+                    err: None,
+                    kind: RetransKind::Unproven,
+                    saddr: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                    sport: 0,
+                    daddr: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                    dport: 0,
+                    state: TcpState::Close,
+                    segs: 0,
+                    mapped: false,
                     $( $name: None, )*
                 }
             }
@@ -60,21 +69,6 @@ macro_rules! event {
     };
 }
 optional_fields!(event);
-
-/// The fields of an event that are always there.
-pub(crate) struct Core {
-    pub(crate) ts: Timestamp,
-    pub(crate) result: RetransResult,
-    pub(crate) err: Option<i32>,
-    pub(crate) kind: RetransKind,
-    pub(crate) saddr: IpAddr,
-    pub(crate) sport: u16,
-    pub(crate) daddr: IpAddr,
-    pub(crate) dport: u16,
-    pub(crate) state: TcpState,
-    pub(crate) segs: u32,
-    pub(crate) mapped: bool,
-}
 
 impl Event {
     /// The coarse class of the result.

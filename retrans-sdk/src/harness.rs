@@ -50,9 +50,18 @@ pub fn ring_of(stream: &Stream) -> (BorrowedFd<'_>, BorrowedFd<'_>, u32) {
 /// When it is none.
 #[must_use]
 pub fn event_of(record: &[u8]) -> Event {
-    match wire::decode(record, 0) {
-        Ok(event) => event,
-        Err(error) => panic!("{error}"),
+    let mut event = Event::blank();
+    read_into(&mut event, record);
+    event
+}
+
+/// The same in place of another event, as a stream does it.
+///
+/// # Panics
+/// When it is none.
+pub fn read_into(event: &mut Event, record: &[u8]) {
+    if let Err(error) = wire::decode_into(event, record, 0) {
+        panic!("{error}");
     }
 }
 

@@ -32,6 +32,7 @@ mod put;
 mod queue;
 mod reconcile;
 mod result;
+mod slots;
 mod source;
 mod state;
 mod stats;

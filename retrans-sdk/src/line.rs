@@ -2,13 +2,11 @@
 //! The line: an event as `key=val` separated by single spaces, and back without loss.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
-use crate::event::{Core, Event};
+use crate::event::Event;
 use crate::field::{self, Draft, FIELDS, MAX_LINE, put_line, take_line};
 use crate::put::SLACK;
-use crate::{RetransKind, RetransResult, TcpState, Timestamp};
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,24 +203,7 @@ fn key_by_key(
 }
 
 fn draft() -> Draft {
-    let unspecified = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    Draft {
-        event: Event::core_only(Core {
-            ts: Timestamp::from_nanos(0),
-            result: RetransResult::ErrDefault,
-            err: None,
-            kind: RetransKind::Unproven,
-            saddr: unspecified,
-            sport: 0,
-            daddr: unspecified,
-            dport: 0,
-            state: TcpState::Close,
-            segs: 0,
-            mapped: false,
-        }),
-        family: None,
-        class: None,
-    }
+    Draft { event: Event::blank(), family: None, class: None }
 }
 
 /// What follows from other fields is as it must be.

@@ -18,6 +18,7 @@ use crate::counting::Counters;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::filter::{Filter, KernelFilter};
+use crate::slots::Slots;
 use crate::source::{self, Limit, Ring, Source, Wanted};
 use crate::stats::Stats;
 use crate::{AttachSource, Fields, MySockets, Netns, OwnerHooks, Reconciler, RetransResult};
@@ -209,7 +210,7 @@ impl Builder {
             attachment,
             filter: self.filter,
             predicate: self.predicate,
-            batch: Vec::with_capacity(BATCH),
+            batch: Slots::with_capacity(BATCH),
             untaken: 0..0,
             judged: 0,
             more: false,
@@ -324,7 +325,7 @@ pub struct Stream {
     filter: Filter,
     predicate: Option<Predicate>,
     /// What was read out of the ring at once.
-    batch: Vec<Event>,
+    batch: Slots,
     /// Those of them that the predicate let through and nobody took yet.
     untaken: Range<usize>,
     /// How many of them it has looked at.
@@ -477,7 +478,7 @@ impl Stream {
     /// Puts the events of the batch through the predicate until one passes; false if none is left.
     #[inline]
     fn judge(&mut self) -> bool {
-        while self.untaken.is_empty() && self.judged < self.batch.len() {
+        while self.untaken.is_empty() && self.judged < self.batch.events().len() {
             self.judge_next();
         }
         !self.untaken.is_empty()
@@ -487,17 +488,17 @@ impl Stream {
     #[inline]
     fn judge_next(&mut self) {
         let Some(predicate) = &mut self.predicate else {
-            self.untaken.end = self.batch.len();
-            self.judged = self.batch.len();
+            self.judged = self.batch.events().len();
+            self.untaken.end = self.judged;
             return;
         };
-        let Some(event) = self.batch.get(self.judged) else { return };
+        let Some(event) = self.batch.events().get(self.judged) else { return };
         self.judged += 1;
         // Counted even if the predicate panics: then the event is gone, and that must show.
         let refused = CountOnDrop(&self.source.programs.stats.user().rejected);
         if predicate(event) {
             std::mem::forget(refused);
-            self.batch.swap(self.untaken.end, self.judged - 1);
+            self.batch.events_mut().swap(self.untaken.end, self.judged - 1);
             self.untaken.end += 1;
         }
     }
@@ -520,12 +521,12 @@ impl Stream {
 
     /// All that is left of the batch at hand and passes, before it is counted.
     pub(crate) fn take(&mut self) -> &[Event] {
-        while self.judged < self.batch.len() {
+        while self.judged < self.batch.events().len() {
             self.judge_next();
         }
         let all = self.untaken.clone();
         self.untaken.start = all.end;
-        self.batch.get(all).unwrap_or_default()
+        self.batch.events().get(all).unwrap_or_default()
     }
 
     /// The next event of the batch at hand, handed to the application.
@@ -534,7 +535,7 @@ impl Stream {
         self.judge();
         let next = self.untaken.next()?;
         add_one(&self.source.programs.stats.user().delivered);
-        self.batch.get(next)
+        self.batch.events().get(next)
     }
 
     /// For the tests' harness: the ring, what the reader tells the programs, and how many bytes wake it.
@@ -561,7 +562,7 @@ impl Stream {
 /// What is out of the ring and was not handed on is `dropped`: nobody can have it any more.
 impl Drop for Stream {
     fn drop(&mut self) {
-        let left = self.batch.len() - self.judged + self.untaken.len();
+        let left = self.batch.events().len() - self.judged + self.untaken.len();
         add(&self.source.programs.stats.user().dropped, left as u64);
     }
 }

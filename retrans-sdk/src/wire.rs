@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::event::Event;
 use crate::owner::Owner;
-use crate::{CaState, Family, OwnerSource, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp, Transmit};
+use crate::{CaState, OwnerSource, RetransKind, RetransResult, TcpFlags, TcpState, Text, Timestamp, Transmit};
 
 /// `RETRANS_RECORD_VERSION`.
 pub(crate) const VERSION: u16 = 2;
@@ -103,7 +103,9 @@ macro_rules! optionals {
             $(
                 #[inline(always)]
                 fn $name(&self) -> Option<$type> {
-                    self.has($bit).then(|| <$type as FromNe<_>>::from_ne(self.bytes::<$offset, { size_of::<$type>() }>()))
+                    // Read in any case: there is nothing to be jumped over then.
+                    let value = <$type as FromNe<_>>::from_ne(self.bytes::<$offset, { size_of::<$type>() }>());
+                    if self.has($bit) { Some(value) } else { None }
                 }
             )*
         }
@@ -187,27 +189,18 @@ macro_rules! accessors {
 core_layout!(accessors);
 
 impl<'a> Record<'a> {
-    /// `whole` is where it is put if it is shorter than others are.
+    /// Of a record as long as it says, of which `room` tells the fields that it has room for.
     #[inline(always)]
-    fn new(bytes: &'a [u8], whole: &'a mut [u8; RECORD_LEN]) -> Result<Self, WireError> {
-        let (record, room) = match bytes.first_chunk::<RECORD_LEN>() {
-            Some(record) if bytes.len() == RECORD_LEN => (record, !(1 << OWNER)),
-            Some(record) if bytes.len() == RECORD_LEN + OWNER_LEN => (record, !0),
-            None if bytes.len() >= CORE_LEN && bytes.len().is_multiple_of(WORD) => {
-                whole[..bytes.len()].copy_from_slice(bytes);
-                (&*whole, ROOM[bytes.len() / WORD])
-            }
-            _ => return Err(WireError::Length(bytes.len())),
-        };
-        let number = |at: usize| u16::from_ne_bytes([record[at], record[at + 1]]);
-        let (length, version) = (number(0), number(2));
-        if usize::from(length) != bytes.len() {
+    fn new(bytes: &'a [u8; RECORD_LEN], len: usize, room: u64) -> Result<Self, WireError> {
+        let record = Record { bytes, present: 0 };
+        let length = u16::from_ne_bytes(record.bytes::<0, 2>());
+        let version = u16::from_ne_bytes(record.bytes::<2, 2>());
+        if usize::from(length) != len {
             return Err(WireError::Length(length.into()));
         }
         if version != VERSION {
             return Err(WireError::Version(version));
         }
-        let record = Record { bytes: record, present: 0 };
         let present = u64::from_ne_bytes(record.bytes::<8, 8>());
         // What it has no room for it does not have.
         Ok(Record { present: present & room, ..record })
@@ -227,26 +220,41 @@ impl<'a> Record<'a> {
     }
 
     /// Local and peer address, and whether they are IPv4 carried by an IPv6 socket.
-    fn addresses(&self) -> Result<(IpAddr, IpAddr, bool), WireError> {
+    #[inline(always)]
+    fn addresses(&self, event: &mut Event) -> Result<(), WireError> {
         let v4 = |bytes: [u8; 4]| IpAddr::V4(Ipv4Addr::from(bytes));
-        match Family::from_raw(self.family().into()) {
-            Family::Inet => Ok((v4(self.bytes::<SADDR, 4>()), v4(self.bytes::<DADDR, 4>()), false)),
-            Family::Inet6 => {
-                let saddr = Ipv6Addr::from(self.bytes::<SADDR, 16>());
-                let daddr = Ipv6Addr::from(self.bytes::<DADDR, 16>());
-                match daddr.to_ipv4_mapped() {
+        match self.family() {
+            AF_INET => {
+                (event.saddr, event.daddr) = (v4(self.bytes::<SADDR, 4>()), v4(self.bytes::<DADDR, 4>()));
+                event.mapped = false;
+            }
+            AF_INET6 => {
+                let (saddr, daddr) = (self.bytes::<SADDR, 16>(), self.bytes::<DADDR, 16>());
+                event.mapped = is_mapped(daddr);
+                if event.mapped {
                     // A socket not yet bound to an address has :: here, which is 0.0.0.0.
-                    Some(daddr) => {
-                        let saddr = saddr.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED);
-                        Ok((saddr.into(), daddr.into(), true))
-                    }
-                    None => Ok((saddr.into(), daddr.into(), false)),
+                    let [.., a, b, c, d] = if is_mapped(saddr) { saddr } else { [0; 16] };
+                    event.saddr = v4([a, b, c, d]);
+                    let [.., a, b, c, d] = daddr;
+                    event.daddr = v4([a, b, c, d]);
+                } else {
+                    (event.saddr, event.daddr) = (Ipv6Addr::from(saddr).into(), Ipv6Addr::from(daddr).into());
                 }
             }
-            _ => Err(WireError::Family(self.family().into())),
+            family => return Err(WireError::Family(family.into())),
         }
+        Ok(())
     }
 }
+
+/// Whether it is an IPv4 address within IPv6 (RFC 4291, 2.5.5.2).
+#[inline(always)]
+fn is_mapped(address: [u8; 16]) -> bool {
+    u128::from_be_bytes(address) >> 32 == 0xffff
+}
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 /// A record is not what this version reads. The object and the crate are built together, so this has no cause but
 /// corruption; it is counted as dropped.
@@ -267,63 +275,85 @@ impl fmt::Display for WireError {
     }
 }
 
-/// A record as an event. `epoch` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+/// Reads a record into an event, whatever that was before. `epoch` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+///
+/// In place, field by field: as a value that is returned it would be put together elsewhere, and copied.
 #[inline]
-pub(crate) fn decode(bytes: &[u8], epoch: u64) -> Result<Event, WireError> {
-    let mut whole = [0; RECORD_LEN];
-    let record = Record::new(bytes, &mut whole)?;
-    let (saddr, daddr, mapped) = record.addresses()?;
-    let mut event = Event {
-        ts: Timestamp::from_nanos(record.ts().wrapping_add(epoch)),
-        result: RetransResult::from_raw(record.result()),
-        err: record.has(ERR).then(|| record.err()),
-        kind: RetransKind::from_raw(record.kind().into()),
-        saddr,
-        sport: record.sport(),
-        daddr,
-        dport: record.dport(),
-        state: TcpState::from_raw(record.state().into()),
-        segs: record.segs(),
-        mapped,
-        transmit: Some(Transmit::from_raw(record.transmit().into())),
-        cookie: record.cookie(),
-        netns: record.netns(),
-        cgroup: record.cgroup(),
-        uid: record.uid(),
-        netns_cookie: record.netns_cookie(),
-        mark: record.mark(),
-        bound_dev_if: record.bound_dev_if(),
-        owner: None,
-        pid: None,
-        comm: None,
-        seq: record.seq(),
-        end_seq: record.end_seq(),
-        len: record.len(),
-        tcp_flags: record.tcp_flags().map(TcpFlags),
-        snd_una: record.snd_una(),
-        snd_nxt: record.snd_nxt(),
-        snd_wnd: record.snd_wnd(),
-        snd_cwnd: record.snd_cwnd(),
-        ssthresh: record.ssthresh(),
-        srtt_us: record.srtt_us(),
-        rto_us: record.rto_us(),
-        mss: record.mss(),
-        retrans_out: record.retrans_out(),
-        total_retrans: record.total_retrans(),
-        wmem_queued: record.wmem_queued(),
-        ca_state: record.ca_state().map(|state| CaState::from_raw(state.into())),
-        retransmits: record.retransmits(),
-        backoff: record.backoff(),
-        pending: record.pending(),
-        ca_name: record.ca_name().map(Text::from_c),
-        sk_err_soft: record.sk_err_soft(),
-    };
-    if record.has(OWNER)
-        && let Some(owner) = bytes.get(RECORD_LEN..).and_then(|bytes| owner(bytes.first_chunk()?))
-    {
-        owner.put(&mut event);
+pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch: u64) -> Result<(), WireError> {
+    match bytes.first_chunk::<RECORD_LEN>() {
+        Some(record) if bytes.len() == RECORD_LEN => {
+            put_fields(event, &Record::new(record, bytes.len(), !(1 << OWNER))?, epoch)
+        }
+        Some(record) if bytes.len() == RECORD_LEN + OWNER_LEN => {
+            let record = Record::new(record, bytes.len(), !0)?;
+            put_fields(event, &record, epoch)?;
+            if record.has(OWNER)
+                && let Some(owner) = bytes.last_chunk().and_then(owner)
+            {
+                owner.put(event);
+            }
+            Ok(())
+        }
+        None if bytes.len() >= CORE_LEN && bytes.len().is_multiple_of(WORD) => decode_shorter(event, bytes, epoch),
+        _ => Err(WireError::Length(bytes.len())),
     }
-    Ok(event)
+}
+
+/// A record that ends before the last field.
+fn decode_shorter(event: &mut Event, bytes: &[u8], epoch: u64) -> Result<(), WireError> {
+    let mut whole = [0; RECORD_LEN];
+    whole[..bytes.len()].copy_from_slice(bytes);
+    put_fields(event, &Record::new(&whole, bytes.len(), ROOM[bytes.len() / WORD])?, epoch)
+}
+
+fn put_fields(event: &mut Event, record: &Record<'_>, epoch: u64) -> Result<(), WireError> {
+    record.addresses(event)?;
+    event.ts = Timestamp::from_nanos(record.ts().wrapping_add(epoch));
+    event.result = RetransResult::from_raw(record.result());
+    event.err = if record.has(ERR) { Some(record.err()) } else { None };
+    event.kind = RetransKind::from_raw(record.kind().into());
+    event.sport = record.sport();
+    event.dport = record.dport();
+    event.state = TcpState::from_raw(record.state().into());
+    event.segs = record.segs();
+    event.transmit = Some(Transmit::from_raw(record.transmit().into()));
+    event.cookie = record.cookie();
+    event.netns = record.netns();
+    event.cgroup = record.cgroup();
+    event.uid = record.uid();
+    event.netns_cookie = record.netns_cookie();
+    event.mark = record.mark();
+    event.bound_dev_if = record.bound_dev_if();
+    event.seq = record.seq();
+    event.end_seq = record.end_seq();
+    event.len = record.len();
+    event.tcp_flags = record.tcp_flags().map(TcpFlags);
+    event.snd_una = record.snd_una();
+    event.snd_nxt = record.snd_nxt();
+    event.snd_wnd = record.snd_wnd();
+    event.snd_cwnd = record.snd_cwnd();
+    event.ssthresh = record.ssthresh();
+    event.srtt_us = record.srtt_us();
+    event.rto_us = record.rto_us();
+    event.mss = record.mss();
+    event.retrans_out = record.retrans_out();
+    event.total_retrans = record.total_retrans();
+    event.wmem_queued = record.wmem_queued();
+    event.ca_state = record.ca_state().map(|state| CaState::from_raw(state.into()));
+    event.retransmits = record.retransmits();
+    event.backoff = record.backoff();
+    event.pending = record.pending();
+    event.ca_name = record.ca_name().map(Text::from_c);
+    event.sk_err_soft = record.sk_err_soft();
+    (event.owner, event.pid, event.comm) = (None, None, None);
+    Ok(())
+}
+
+/// A record as an event.
+#[cfg(test)]
+pub(crate) fn decode(bytes: &[u8], epoch: u64) -> Result<Event, WireError> {
+    let mut event = Event::blank();
+    decode_into(&mut event, bytes, epoch).map(|()| event)
 }
 
 /// A `struct retrans_owner`; `None` if it is nobody, or not one alone.

@@ -128,12 +128,32 @@ impl fmt::Debug for Term {
 
 #[derive(Clone)]
 enum Compared {
-    /// Ranges of numbers and nothing else, as nearly all are: with both ends.
-    Numbers(Vec<(i64, i64)>),
+    /// One range of numbers, as in most terms.
+    Number(Range),
+    /// Ranges of numbers and nothing else.
+    Numbers(Vec<Range>),
     /// Prefixes of addresses and nothing else.
     Prefixes(Vec<Prefix>, fn(&Event) -> IpAddr),
     /// As they are.
     OneByOne,
+}
+
+/// Numbers from one on, and how many behind it are in the range too: none is if there is none.
+#[derive(Clone, Copy)]
+struct Range {
+    low: i64,
+    width: u64,
+}
+
+impl Range {
+    fn new(low: i64, high: i64) -> Option<Self> {
+        (low <= high).then(|| Self { low, width: high.wrapping_sub(low) as u64 })
+    }
+
+    #[inline(always)]
+    fn contains(self, value: i64) -> bool {
+        value.wrapping_sub(self.low) as u64 <= self.width
+    }
 }
 
 /// A prefix: what of an address counts, and what it must be.
@@ -183,7 +203,7 @@ impl Term {
     fn new(field: &'static Field, negated: bool, operands: Vec<Operand>, text: String) -> Self {
         let number = |value| field.field_type.number(value);
         let range = |operand: &Operand| match *operand {
-            Operand::Range { low, high } => Some((number(low), number(high))),
+            Operand::Range { low, high } => Range::new(number(low), number(high)),
             _ => None,
         };
         let prefix = |operand: &Operand| match operand {
@@ -191,15 +211,21 @@ impl Term {
             _ => None,
         };
         let prefixes = || Some(Compared::Prefixes(operands.iter().map(prefix).collect::<Option<_>>()?, field.address?));
-        let numbers = operands.iter().map(range).collect::<Option<_>>().map(Compared::Numbers);
+        let numbers = operands.iter().map(range).collect::<Option<Vec<_>>>().map(|ranges| match ranges[..] {
+            [range] => Compared::Number(range),
+            _ => Compared::Numbers(ranges),
+        });
         let compared = numbers.or_else(prefixes).unwrap_or(Compared::OneByOne);
         Self { field, negated, operands, compared, text }
     }
 
     fn holds(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
         match &self.compared {
-            Compared::Numbers(numbers) => {
-                let is_any = |value: i64| numbers.iter().any(|&(low, high)| (low..=high).contains(&value));
+            Compared::Number(range) => {
+                return (self.field.number)(event).is_some_and(|value| range.contains(value) != self.negated);
+            }
+            Compared::Numbers(ranges) => {
+                let is_any = |value| ranges.iter().any(|range| range.contains(value));
                 return (self.field.number)(event).is_some_and(|value| is_any(value) != self.negated);
             }
             Compared::Prefixes(prefixes, address) => {

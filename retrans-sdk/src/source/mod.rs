@@ -46,15 +46,15 @@ use self::wakeups::Wakeups;
 use crate::attachment::{Attachment, Outcome, PassedOver, Timing, Tried};
 use crate::counters::{StatsReader, add};
 use crate::error::{Error, ErrorKind};
-use crate::event::Event;
 use crate::filter::{KernelFilter, fact};
+use crate::slots::Slots;
 use crate::{AttachSource, Fields, OwnerHooks, RetransResult, wire};
 
 /// What the ring's callback leaves.
 #[derive(Default)]
 struct Inbox {
     /// In the order of the ring.
-    events: Vec<Event>,
+    events: Slots,
     /// How many records were none.
     bad: u64,
 }
@@ -233,9 +233,8 @@ fn attach(plan: Plan, wanted: &Wanted, ring: Ring) -> Result<Source, Error> {
     // A panic in here would have to cross libbpf's C frames, and aborts: decoding has none, users are called elsewhere.
     let buffer = object.ring(move |bytes| {
         let inbox = &mut *lock(&write);
-        match wire::decode(bytes, epoch) {
-            Ok(event) => inbox.events.push(event),
-            Err(_) => inbox.bad += 1,
+        if inbox.events.add(|event| wire::decode_into(event, bytes, epoch)).is_err() {
+            inbox.bad += 1;
         }
     })?;
     let wakeups = Wakeups::new(object.ring_fd()?, object.reader()?, ring.max_delay)?;
@@ -272,7 +271,7 @@ impl Attached {
 impl Source {
     /// Puts up to `most` records into `events`, in place of what is there, and counts those that fail their checks. Whether there may be
     /// more. Does not block.
-    pub(crate) fn read(&mut self, most: usize, events: &mut Vec<Event>) -> Result<bool, Error> {
+    pub(crate) fn read(&mut self, most: usize, events: &mut Slots) -> Result<bool, Error> {
         events.clear();
         let mut read = self.consume(most)?;
         if read < most {
@@ -292,7 +291,7 @@ impl Source {
             add(&self.programs.stats.user().dropped, bad);
         }
         if let Some(owners) = &self.programs.owners {
-            events.iter_mut().for_each(|event| owners.complete(event));
+            events.events_mut().iter_mut().for_each(|event| owners.complete(event));
         }
         Ok(read == most)
     }
