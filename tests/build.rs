@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compiles the lab's own programs: the faults, what the bench measures with, and the harness of the filter, once more for each mutation of the filter itself.
+//! Compiles the lab's own programs: the faults, what the bench `kernel` measures with, and the harness of the filter, once more
+//! for each mutation of the filter itself.
 
 use std::env;
 use std::ffi::OsString;

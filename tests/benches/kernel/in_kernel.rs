@@ -61,11 +61,10 @@ pub(crate) fn measure(bars: &mut Bars) -> Result<()> {
 /// One subject after the other, and all again: what changes with time changes for each.
 fn of_all() -> Result<BTreeMap<Subject, Vec<Sample>>> {
     println!("{}", load_now()?);
-    let sandwich = Sandwich::new()?;
     let mut samples = BTreeMap::<_, Vec<_>>::new();
     for _ in 0..REPETITIONS {
         for subject in Subject::ALL {
-            let sample = once(&sandwich, subject).with_context(|| format!("cannot measure {}", subject.name()))?;
+            let sample = once(subject).with_context(|| format!("cannot measure {}", subject.name()))?;
             samples.entry(subject).or_default().push(sample);
         }
     }
@@ -89,7 +88,9 @@ fn load_now() -> Result<String> {
     ))
 }
 
-fn once(sandwich: &Sandwich, subject: Subject) -> Result<Sample> {
+fn once(subject: Subject) -> Result<Sample> {
+    // Anew each time: what others have attached meanwhile is before it then.
+    let sandwich = Sandwich::begin()?;
     let watching = subject.attach()?;
     let after = sandwich.close()?;
     thread::sleep(SETTLE);
@@ -104,9 +105,9 @@ fn once(sandwich: &Sandwich, subject: Subject) -> Result<Sample> {
         Ok((spent.count >= ENOUGH).then_some(spent))
     })?;
     let per_second = spent.count as f64 / began.elapsed().as_secs_f64();
-    drop(after);
+    drop((after, sandwich));
 
-    // Without the other two, and those without this: to measure takes time itself.
+    // Without the two, and those without this: to measure takes time itself.
     let run_time_ns = if subject.is_bpf() {
         let _measuring = Measuring::begin()?;
         let earlier = watching.programs()?;

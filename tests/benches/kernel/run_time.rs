@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the kernel itself says of the programs' run time: BPF statistics, which are off unless asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Sub;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use libbpf_rs::libbpf_sys::{BPF_STATS_RUN_TIME, bpf_enable_stats};
 use retrans_tests::{Context, Error, Result};
@@ -50,13 +51,24 @@ impl Sub for Runs {
 /// By the programs' numbers.
 pub(crate) type Programs = BTreeMap<u32, Runs>;
 
-/// Those of which a process has descriptors.
-pub(crate) fn programs_of(process: u32) -> Result<Programs> {
-    let directory = format!("/proc/{process}/fdinfo");
+/// Where a process's descriptors of programs tell of them. To look for these takes long in a process with many others.
+pub(crate) fn descriptors_of(process: u32) -> Result<BTreeSet<PathBuf>> {
+    let directory = format!("/proc/{process}/fd");
     let entries = fs::read_dir(&directory).with_context(|| format!("cannot read {directory}"))?;
-    // A descriptor may be closed by now; one of a link names a program too, without its runs.
-    let texts = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    Ok(texts.filter_map(|text| parse(&text)).collect())
+    let paths = entries.flatten().map(|entry| entry.path());
+    let programs = paths.filter(|path| fs::read_link(path).is_ok_and(|to| to.as_os_str() == "anon_inode:bpf-prog"));
+    let infos =
+        programs.filter_map(|path| Some(format!("/proc/{process}/fdinfo/{}", path.file_name()?.to_str()?).into()));
+    Ok(infos.collect())
+}
+
+/// What is told there now. Of a program that has several descriptors it is the same.
+pub(crate) fn programs(descriptors: &BTreeSet<PathBuf>) -> Result<Programs> {
+    let read = |path: &PathBuf| {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        parse(&text).ok_or_else(|| Error::new(format!("{} does not tell of a program's runs", path.display())))
+    };
+    descriptors.iter().map(read).collect()
 }
 
 fn parse(fdinfo: &str) -> Option<(u32, Runs)> {

@@ -45,7 +45,8 @@ pub(crate) fn empty() -> Result<Attached> {
 }
 
 impl Sandwich {
-    pub(crate) fn new() -> Result<Self> {
+    /// Attaches `before`, behind all that is attached already.
+    pub(crate) fn begin() -> Result<Self> {
         let object = load(&["before", "after"])?;
         Ok(Self { _before: attach(&object, "before")?, object })
     }

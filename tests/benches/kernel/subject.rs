@@ -2,6 +2,7 @@
 //! What is measured: this stream in its shapes, and the other ways to see the same attempts.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use retrans_tests::observe::filter;
 use retrans_tests::{Context, Result, TraceInstance};
 
 use crate::consumer::Consumer;
-use crate::run_time::{Programs, programs_of};
+use crate::run_time::{Programs, descriptors_of, programs};
 use crate::sandwich::{self, Attached};
 use crate::tool::Tool;
 
@@ -64,7 +65,7 @@ impl Subject {
 
     /// Has it see every attempt of the machine from now on.
     pub(crate) fn attach(self) -> Result<Watching> {
-        let before: BTreeSet<_> = programs_of(process::id())?.into_keys().collect();
+        let before = descriptors_of(process::id())?;
         let every_event = |builder: retrans_sdk::Builder| builder.max_delay(Duration::ZERO);
         let stream = |builder| Consumer::open(builder).map(How::Stream);
         let how = match self {
@@ -89,7 +90,11 @@ impl Subject {
             (How::Tool(tool), _) => tool.until_it_has_events()?,
             _ => {}
         }
-        Ok(Watching { how, before })
+        let descriptors = match &how {
+            How::Tool(tool) => descriptors_of(tool.pid())?,
+            _ => &descriptors_of(process::id())? - &before,
+        };
+        Ok(Watching { how, descriptors })
     }
 
     /// Whether it is a BPF program, of which the kernel says how long it ran.
@@ -110,21 +115,14 @@ enum How {
 /// A subject that is attached, until it is ended.
 pub(crate) struct Watching {
     how: How,
-    /// This process's programs that are not the subject's.
-    before: BTreeSet<u32>,
+    /// Of its programs.
+    descriptors: BTreeSet<PathBuf>,
 }
 
 impl Watching {
     /// Its programs' runs until now.
     pub(crate) fn programs(&self) -> Result<Programs> {
-        match &self.how {
-            How::Tool(tool) => programs_of(tool.pid()),
-            _ => {
-                let mut programs = programs_of(process::id())?;
-                programs.retain(|id, _| !self.before.contains(id));
-                Ok(programs)
-            }
-        }
+        programs(&self.descriptors)
     }
 
     /// How many events it lost, where it says so.
