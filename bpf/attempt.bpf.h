@@ -50,18 +50,20 @@ struct attempt {
 
 #include "load.bpf.h"
 
+/* Of the segment's control block: it lies within the segment, so it is read like any field of that.
+ */
 static __always_inline void read_segment(struct attempt *a)
 {
 	const struct tcp_skb_cb *cb = (const void *)a->skb->cb;
 
-	a->seq = BPF_CORE_READ(cb, seq);
-	a->end_seq = BPF_CORE_READ(cb, end_seq);
-	a->segs = BPF_CORE_READ(cb, tcp_gso_segs);
-	/*
-	 * u8 until v6.15, u16 since ("tcp: extend TCP flags to allow AE bit/ACE field"): read
-	 * as many bytes as the running kernel has.
-	 */
-	a->tcp_flags = BPF_CORE_READ_BITFIELD_PROBED(cb, tcp_flags);
+	a->seq = LOAD(cb, seq);
+	a->end_seq = LOAD(cb, end_seq);
+	a->segs = LOAD(cb, tcp_gso_segs);
+	/* u8 until v6.15, u16 since ("tcp: extend TCP flags to allow AE bit/ACE field"). */
+	if (bpf_core_field_size(cb->tcp_flags) == sizeof(__u16))
+		a->tcp_flags = LOAD(cb, tcp_flags);
+	else
+		a->tcp_flags = LOAD((const struct tcp_skb_cb___u8 *)cb, tcp_flags);
 }
 
 static __always_inline void read_socket(struct attempt *a)

@@ -19,10 +19,12 @@ const volatile __u32 cpus = 1;
 
 static __always_inline struct retrans_counters *my_counters(void)
 {
+	__u32 cpu = bpf_get_smp_processor_id();
+
 	/* Numbers of CPUs may have gaps. Two that share an element do no harm: the adds are atomic.
 	 */
-	__u32 cpu = bpf_get_smp_processor_id() % cpus;
-
+	if (cpu >= cpus)
+		cpu %= cpus;
 	return bpf_map_lookup_elem(&counters, &cpu);
 }
 

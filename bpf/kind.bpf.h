@@ -24,6 +24,9 @@ struct {
 	__type(value, struct held);
 } held SEC(".maps");
 
+/* Whether there has ever been one: on most hosts there is none to be looked for. */
+bool any_held = false;
+
 /* Of an attempt whose result is known. */
 static __always_inline void remember_held(const struct attempt *a)
 {
@@ -36,14 +39,18 @@ static __always_inline void remember_held(const struct attempt *a)
 	fresh.segs_in = LOAD(tp, segs_in);
 	fresh.snd_una = LOAD(tp, snd_una);
 	bpf_map_update_elem(&held, &key, &fresh, 0);
+	any_held = true;
 }
 
 static __always_inline bool is_resumed(const struct attempt *a)
 {
 	const struct tcp_sock *tp = a->tp;
 	__u64 key = (__u64)a->sk;
-	const struct held *then = bpf_map_lookup_elem(&held, &key);
+	const struct held *then;
 
+	if (!any_held)
+		return false;
+	then = bpf_map_lookup_elem(&held, &key);
 	return then && then->segs_in == LOAD(tp, segs_in) && then->snd_una == LOAD(tp, snd_una);
 }
 
@@ -72,11 +79,12 @@ static __always_inline __u8 kind_in_loss(const struct attempt *a)
 	const struct tcp_sock *tp = a->tp;
 	const struct inet_connection_sock *icsk = &tp->inet_conn;
 
-	if (is_resumed(a))
-		return RETRANS_KIND_RESUME;
-	/* No progress since the timeout: a duplicate ACK, or a queue that drained unseen. */
+	/*
+	 * No progress since the timeout: a queue that has drained, or a duplicate ACK, if that is
+	 * not what it was seen to be.
+	 */
 	if (LOAD(icsk, icsk_retransmits))
-		return RETRANS_KIND_UNKNOWN;
+		return is_resumed(a) ? RETRANS_KIND_RESUME : RETRANS_KIND_UNKNOWN;
 	/*
 	 * tcp_simple_retransmit() enters Loss as well, if it was not the state before, and leaves
 	 * these two at 0; a timeout sets both. mtu_info stays from the first ICMP error on: without

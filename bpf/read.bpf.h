@@ -42,13 +42,17 @@ static __always_inline __u32 mark_of(const struct attempt *a)
 	return a->tp ? LOAD(a->sk, sk_mark) : a->request_mark;
 }
 
-/* Without the helper only the cookie of a socket that somebody has asked for one: 0 of any other.
+/*
+ * Once somebody has asked a socket for its cookie, the socket has it. Without the helper there is
+ * none before: 0.
  */
 static __always_inline __u64 cookie_of(const struct attempt *a)
 {
-	if (!a->probing && has_cookie_helper)
+	__u64 cookie = LOAD(a->skc, skc_cookie.counter);
+
+	if (!cookie && !a->probing && has_cookie_helper)
 		return bpf_get_socket_cookie((void *)a->skc);
-	return LOAD(a->skc, skc_cookie.counter);
+	return cookie;
 }
 
 /*
@@ -110,11 +114,17 @@ static __always_inline struct ends ends_of(const struct attempt *a)
 	return ends;
 }
 
+/* All of it: behind the name there are zeros. */
 static __always_inline void read_ca_name(const struct attempt *a, __u8 to[16])
 {
 	const struct inet_connection_sock *icsk = &a->tp->inet_conn;
+	const char *name = LOAD(icsk, icsk_ca_ops)->name;
 
-	bpf_probe_read_kernel_str(to, 16, LOAD(icsk, icsk_ca_ops)->name);
+	for (__u32 i = 0; i < 2; i++) {
+		const __u64 *from = (const __u64 *)name + i;
+
+		((__u64 *)to)[i] = a->probing ? probe(from, sizeof(*from)) : *from;
+	}
 }
 
 /* A cgroup before v6.1 (7f203bc89eb6). */

@@ -167,7 +167,7 @@ static __always_inline int returned(struct attempt *a, bool outer)
 		if (outer && !a->err) {
 			const struct tcp_skb_cb *cb = (const void *)a->skb->cb;
 
-			a->retrans_out_added = BPF_CORE_READ(cb, tcp_gso_segs);
+			a->retrans_out_added = LOAD(cb, tcp_gso_segs);
 		}
 		name_and_tell(a, u);
 	}

@@ -206,8 +206,13 @@ struct tcp_skb_cb {
 			u16 tcp_gso_segs;
 		};
 	};
-	/* u16 since the flag AE came (6.15), u8 before: read by its size. */
+	/* Read by its size. */
 	__u16 tcp_flags;
+};
+
+/* Before the flag AE came (6.15). */
+struct tcp_skb_cb___u8 {
+	__u8 tcp_flags;
 };
 
 struct request_sock {

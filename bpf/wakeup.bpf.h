@@ -6,8 +6,10 @@
 #ifndef RETRANS_WAKEUP_BPF_H
 #define RETRANS_WAKEUP_BPF_H
 
-/* As many bytes waiting wake the reader that is awake. 0: each record does that it had caught up
- * with. */
+/*
+ * As many bytes waiting wake the reader that is awake: a power of two. 0: each record does that it
+ * had caught up with.
+ */
 const volatile __u32 wakeup_bytes = 0;
 
 /* One element, written by the reader alone. Memory-mapped, for it may have given up its privileges.
@@ -33,7 +35,7 @@ static __always_inline __u64 wakeup_of(void *ring, __u64 size)
 	if (!r || !*(const volatile __u64 *)&r->awake)
 		return 0;
 	/* By the one record that makes it as many, or as many again. */
-	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) % wakeup_bytes < size
+	return (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) & (wakeup_bytes - 1)) < size
 		   ? BPF_RB_FORCE_WAKEUP
 		   : BPF_RB_NO_WAKEUP;
 }

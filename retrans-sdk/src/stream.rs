@@ -132,8 +132,8 @@ impl Builder {
         self
     }
 
-    /// How many bytes that wait in the ring wake the reader before [`max_delay`](Self::max_delay) is over, at least 1 and at most half of the
-    /// ring; [`DEFAULT_WAKEUP_BYTES`] unless set. Fewer cost more wake-ups, more leave less room for a reader that is late.
+    /// How many bytes that wait in the ring wake the reader before [`max_delay`](Self::max_delay) is over, taken down to a power of two, and to half
+    /// of the ring; [`DEFAULT_WAKEUP_BYTES`] unless set. Fewer cost more wake-ups, more leave less room for a reader that is late.
     pub fn wakeup_bytes(mut self, bytes: u32) -> Self {
         self.ring.wakeup_bytes = bytes;
         self

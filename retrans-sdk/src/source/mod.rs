@@ -115,7 +115,8 @@ impl Ring {
     /// As the kernel side has it.
     pub(crate) fn wakeup_bytes(&self) -> u32 {
         // There must be room left when it is woken.
-        if self.max_delay.is_zero() { 0 } else { self.wakeup_bytes.clamp(1, self.size / 2) }
+        let bytes = self.wakeup_bytes.clamp(1, self.size / 2);
+        if self.max_delay.is_zero() { 0 } else { 1 << bytes.ilog2() }
     }
 }
 
