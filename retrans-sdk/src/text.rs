@@ -18,6 +18,17 @@ fn is_plain(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |all, byte| all & plain(byte))
 }
 
+/// What is kept of a C string of so many bytes: of those behind its end nothing. As many as an index of five bits may be.
+const KEPT: [u128; 32] = {
+    let mut kept = [u128::MAX; 32];
+    let mut len = 0;
+    while len < Text::CAPACITY {
+        kept[len] = (1 << (8 * len)) - 1;
+        len += 1;
+    }
+    kept
+};
+
 /// Up to 16 bytes (`TCP_CA_NAME_MAX`), of any value, without a heap.
 ///
 /// Prints percent-encoded: every byte outside printable ASCII, and space, `=`, `%`, `,` and `"`. A lone `-`, which
@@ -46,9 +57,11 @@ impl Text {
         const HIGH: u128 = u128::from_ne_bytes([0x80; Text::CAPACITY]);
         // The first byte is the lowest. A borrow goes upwards, so that the lowest byte with its bit set is the first that is 0.
         let number = u128::from_le_bytes(bytes);
-        let len = ((number.wrapping_sub(LOW) & !number & HIGH).trailing_zeros() / 8).min(Self::CAPACITY as u32);
-        let kept = if len == Self::CAPACITY as u32 { u128::MAX } else { (1 << (8 * len)) - 1 };
-        Self { bytes: (number & kept).to_le_bytes(), len: len as u8 }
+        let zeros = number.wrapping_sub(LOW) & !number & HIGH;
+        let (low, high) = (zeros as u64, (zeros >> 64) as u64);
+        let bits = if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() };
+        let len = (bits / 8) as usize & 31;
+        Self { bytes: (number & KEPT[len]).to_le_bytes(), len: len as u8 }
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libbpf_rs::{MapHandle, MapType, RingBufferBuilder};
-use retrans_sdk::{DEFAULT_MAX_DELAY, DEFAULT_WAKEUP_BYTES, LineBuffer, Stream};
+use retrans_sdk::{DEFAULT_MAX_DELAY, DEFAULT_WAKEUP_BYTES, Fields, LineBuffer, Stream};
 use retrans_tests::bench::{Bars, machine, median};
 use retrans_tests::producer::{Produced, Producer};
 use retrans_tests::{Context, Error, Result};
@@ -30,7 +30,9 @@ enum Consumer {
     Raw,
     /// A stream's events, by the batch.
     Decode,
-    /// And the line of each, in a buffer.
+    /// And the line of each, in a buffer: of the keys that are always there.
+    CoreLine,
+    /// Of all keys.
     Line,
 }
 
@@ -39,6 +41,7 @@ impl Consumer {
         match self {
             Self::Raw => "raw",
             Self::Decode => "decode",
+            Self::CoreLine => "core_line",
             Self::Line => "line",
         }
     }
@@ -139,15 +142,15 @@ fn of_stream(consumer: Consumer, cpus: usize, records: u64, rate: Option<u64>, r
     // No connection has this port.
     let filter = "dport=0".parse().context("a filter")?;
     let mut stream = Stream::builder().filter(filter).ring_size(ring).open().context("cannot open a stream")?;
-    let producer = Producer::untimed(&stream)?;
+    let fields = if consumer == Consumer::CoreLine { Fields::none() } else { Fields::all() };
+    let producer = Producer::untimed(&stream, fields)?;
     let mut buffer = LineBuffer::new();
     run(&producer, cpus, records, rate, || {
         let events = stream.read(DEFAULT_MAX_DELAY).context("cannot read the stream")?.into_slice();
         for event in events {
-            if consumer == Consumer::Line {
-                black_box(buffer.line(event));
-            } else {
-                black_box(event);
+            match consumer {
+                Consumer::CoreLine | Consumer::Line => drop(black_box(buffer.line(event))),
+                Consumer::Raw | Consumer::Decode => drop(black_box(event)),
             }
         }
         Ok(events.len() as u64)
@@ -155,7 +158,7 @@ fn of_stream(consumer: Consumer, cpus: usize, records: u64, rate: Option<u64>, r
 }
 
 fn measure(cpus: usize, bars: &mut Bars) -> Result<()> {
-    let consumers = [Consumer::Raw, Consumer::Decode, Consumer::Line];
+    let consumers = [Consumer::Raw, Consumer::Decode, Consumer::CoreLine, Consumer::Line];
     // In turns, so that what disturbs the machine for a while disturbs all.
     let mut runs = consumers.map(|_| Vec::new());
     for _ in 0..REPETITIONS {
@@ -178,10 +181,15 @@ fn measure(cpus: usize, bars: &mut Bars) -> Result<()> {
             1e9 / per_second
         );
     }
-    let [(raw, _), (decode, _), (line, _)] = medians;
-    // On one CPU what the producer takes is in all of them, and what is decoded beside it in none of the raw one's.
-    bars.at_least(&format!("pipeline_decode_by_raw_{cpus}_cpus"), decode / raw, 0.9);
-    bars.at_least(&format!("pipeline_line_by_raw_{cpus}_cpus"), line / raw, 0.6);
+    let [(raw, _), (decode, _), (core_line, _), (line, _)] = medians;
+    let ratios = [("decode", decode / raw, 0.9), ("core_line", core_line / raw, 0.6), ("line", line / raw, 0.6)];
+    for (name, ratio, limit) in ratios {
+        // On one CPU all that the consumer does comes on top of the producer: a ratio of 0.9 leaves it less than a copy of the record takes.
+        match cpus {
+            1 => println!("measured=pipeline_{name}_by_raw cpus=1 ratio={ratio:.2}"),
+            _ => bars.at_least(&format!("pipeline_{name}_by_raw"), ratio, limit),
+        }
+    }
     Ok(())
 }
 

@@ -6,8 +6,8 @@ use std::os::fd::BorrowedFd;
 
 use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
 use libbpf_rs::{MapCore as _, MapFlags, OpenObject, ProgramInput};
-use retrans_sdk::Stream;
-use retrans_sdk::harness::{empty_record, place_of, ring_of};
+use retrans_sdk::harness::{bit_of, empty_record, place_of, ring_of};
+use retrans_sdk::{Fields, Stream};
 use self_cell::{MutBorrow, self_cell};
 
 use self::skel::{ProducerSkel, ProducerSkelBuilder};
@@ -53,16 +53,16 @@ impl Producer {
     /// Where the kernel has no `bpf_loop()`: before Linux 5.17.
     pub fn of(stream: &Stream) -> Result<Self> {
         let (ring, reader, wakeup_bytes) = ring_of(stream);
-        Self::open(ring, Some(reader), wakeup_bytes, true)
+        Self::open(ring, Some(reader), wakeup_bytes, true, &record(Fields::all()))
     }
 
-    /// The same without a look at the clock for each: as many as can be.
+    /// The same without a look at the clock for each: as many as can be. With all fields, or none but those that are always there.
     ///
     /// # Errors
     /// As [`of`](Self::of).
-    pub fn untimed(stream: &Stream) -> Result<Self> {
+    pub fn untimed(stream: &Stream, fields: Fields) -> Result<Self> {
         let (ring, reader, wakeup_bytes) = ring_of(stream);
-        Self::open(ring, Some(reader), wakeup_bytes, false)
+        Self::open(ring, Some(reader), wakeup_bytes, false, &record(fields))
     }
 
     /// To a ring that is no stream's, without a look at the clock, and as if its reader came by itself.
@@ -70,7 +70,7 @@ impl Producer {
     /// # Errors
     /// As [`of`](Self::of).
     pub fn to_ring(ring: BorrowedFd<'_>, wakeup_bytes: u32) -> Result<Self> {
-        let producer = Self::open(ring, None, wakeup_bytes, false)?;
+        let producer = Self::open(ring, None, wakeup_bytes, false, &record(Fields::all()))?;
         let awake = |skeleton: &ProducerSkel<'_>| {
             skeleton.maps.reader.update(&0u32.to_ne_bytes(), &1u64.to_ne_bytes(), MapFlags::ANY)
         };
@@ -78,7 +78,13 @@ impl Producer {
         Ok(producer)
     }
 
-    fn open(ring: BorrowedFd<'_>, reader: Option<BorrowedFd<'_>>, wakeup_bytes: u32, timed: bool) -> Result<Self> {
+    fn open(
+        ring: BorrowedFd<'_>,
+        reader: Option<BorrowedFd<'_>>,
+        wakeup_bytes: u32,
+        timed: bool,
+        record: &[u8],
+    ) -> Result<Self> {
         let skeleton = Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
             let mut open = ProducerSkelBuilder::default().open(object.borrow_mut())?;
             open.maps.events.reuse_fd(ring)?;
@@ -88,7 +94,7 @@ impl Producer {
             let rodata = open.maps.rodata_data.as_mut().expect("an opened skeleton has its read-only data");
             rodata.wakeup_bytes = wakeup_bytes;
             rodata.timed = timed;
-            for (word, bytes) in rodata.record.iter_mut().zip(record().chunks_exact(8)) {
+            for (word, bytes) in rodata.record.iter_mut().zip(record.chunks_exact(8)) {
                 *word = u64::from_ne_bytes(bytes.try_into().expect("eight"));
             }
             open.load()
@@ -110,12 +116,12 @@ impl Producer {
     }
 }
 
-/// A record with all fields, of which these are plausible.
-fn record() -> Vec<u8> {
+/// A record with these fields, and plausible values.
+fn record(fields: Fields) -> Vec<u8> {
     let mut record = empty_record();
     let mut put = |field: &str, value: &[u8]| record[place_of(field)].copy_from_slice(value);
-    // What a record of this length has no room for it does not have.
-    put("present", &u64::MAX.to_ne_bytes());
+    let present = fields.keys().map(bit_of).fold(bit_of("err"), |all, bit| all | bit);
+    put("present", &present.to_ne_bytes());
     put("result", &1u32.to_ne_bytes());
     put("kind", &[1]);
     put("state", &[1]);

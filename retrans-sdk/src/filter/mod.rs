@@ -128,8 +128,8 @@ impl fmt::Debug for Term {
 
 #[derive(Clone)]
 enum Compared {
-    /// One range of numbers, as in most terms.
-    Number(Range),
+    /// One range of numbers, as in most terms, and where the number is.
+    Number(Range, fn(&Event) -> Option<i64>),
     /// Ranges of numbers and nothing else.
     Numbers(Vec<Range>),
     /// Prefixes of addresses and nothing else.
@@ -212,29 +212,39 @@ impl Term {
         };
         let prefixes = || Some(Compared::Prefixes(operands.iter().map(prefix).collect::<Option<_>>()?, field.address?));
         let numbers = operands.iter().map(range).collect::<Option<Vec<_>>>().map(|ranges| match ranges[..] {
-            [range] => Compared::Number(range),
+            [range] => Compared::Number(range, field.number),
             _ => Compared::Numbers(ranges),
         });
         let compared = numbers.or_else(prefixes).unwrap_or(Compared::OneByOne);
         Self { field, negated, operands, compared, text }
     }
 
+    #[inline]
     fn holds(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
         match &self.compared {
-            Compared::Number(range) => {
-                return (self.field.number)(event).is_some_and(|value| range.contains(value) != self.negated);
-            }
+            Compared::Number(range, number) => number(event).is_some_and(|value| range.contains(value) != self.negated),
+            _ => self.holds_otherwise(event, beyond),
+        }
+    }
+
+    /// Not within the other, which is the shorter for it.
+    #[inline(never)]
+    fn holds_otherwise(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
+        match &self.compared {
+            Compared::Number(..) | Compared::OneByOne => self.holds_one_by_one(event, beyond),
             Compared::Numbers(ranges) => {
                 let is_any = |value| ranges.iter().any(|range| range.contains(value));
-                return (self.field.number)(event).is_some_and(|value| is_any(value) != self.negated);
+                (self.field.number)(event).is_some_and(|value| is_any(value) != self.negated)
             }
             Compared::Prefixes(prefixes, address) => {
                 let address = address(event);
                 let (is_ipv4, bits) = (address.is_ipv4(), bits_of(address));
-                return prefixes.iter().any(|prefix| prefix.contains(is_ipv4, bits)) != self.negated;
+                prefixes.iter().any(|prefix| prefix.contains(is_ipv4, bits)) != self.negated
             }
-            Compared::OneByOne => {}
         }
+    }
+
+    fn holds_one_by_one(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
         // Of an absent value nothing holds but that it is absent.
         let Some(value) = (self.field.get)(event) else {
             return !self.negated && self.operands.contains(&Operand::Absent);
