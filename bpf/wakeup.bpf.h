@@ -12,6 +12,9 @@
  */
 const volatile __u32 wakeup_bytes = 0;
 
+/* How many are waiting is looked at for one record in so many of a CPU: a power of two. */
+const volatile __u32 wakeup_interval = 1;
+
 /* One element, written by the reader alone. Memory-mapped, for it may have given up its privileges.
  */
 struct {
@@ -22,10 +25,11 @@ struct {
 	__type(value, struct retrans_reader);
 } reader SEC(".maps");
 
-/* For bpf_ringbuf_submit() of a record that was reserved before. */
-static __always_inline __u64 wakeup_of(void *ring, __u64 size)
+/* For bpf_ringbuf_submit() of a record that was reserved before, and is the CPU's so-manieth. */
+static __always_inline __u64 wakeup_of(void *ring, __u64 size, __u64 number)
 {
 	const struct retrans_reader *r;
+	__u64 waiting;
 	__u32 zero = 0;
 
 	if (!wakeup_bytes)
@@ -34,10 +38,13 @@ static __always_inline __u64 wakeup_of(void *ring, __u64 size)
 	/* Without a flag: a wake-up if the reader had caught up, so that the first one wakes it. */
 	if (!r || !*(const volatile __u64 *)&r->awake)
 		return 0;
-	/* By the one record that makes it as many, or as many again. */
-	return (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) & (wakeup_bytes - 1)) < size
-		   ? BPF_RB_FORCE_WAKEUP
-		   : BPF_RB_NO_WAKEUP;
+	if (number & (wakeup_interval - 1))
+		return BPF_RB_NO_WAKEUP;
+	/* Once when they have become as many, and once more for as many again. */
+	waiting = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
+	if (waiting < wakeup_bytes || (waiting & (wakeup_bytes - 1)) >= size * wakeup_interval)
+		return BPF_RB_NO_WAKEUP;
+	return BPF_RB_FORCE_WAKEUP;
 }
 
 #endif /* RETRANS_WAKEUP_BPF_H */

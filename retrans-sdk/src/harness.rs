@@ -38,10 +38,22 @@ pub fn matches(filter: &Filter, event: &Event, cgroups: &[u64], mine: bool) -> b
     filter.matches_with(event, &Beyond { cgroups: Some(cgroups), mine: Some(mine) })
 }
 
-/// The ring of a stream, what its reader tells the programs, and how many bytes wake it: to hand in records as these do.
+/// What it takes to hand in records as a stream's programs do.
+#[derive(Debug)]
+pub struct RingOf<'a> {
+    /// The map.
+    pub ring: BorrowedFd<'a>,
+    /// That of what its reader tells the programs.
+    pub reader: BorrowedFd<'a>,
+    /// `wakeup_bytes` and `wakeup_interval` of `wakeup.bpf.h`.
+    pub wakeup: (u32, u32),
+}
+
+/// That of a stream.
 #[must_use]
-pub fn ring_of(stream: &Stream) -> (BorrowedFd<'_>, BorrowedFd<'_>, u32) {
-    stream.ring()
+pub fn ring_of(stream: &Stream) -> RingOf<'_> {
+    let ([ring, reader], wakeup) = stream.ring();
+    RingOf { ring, reader, wakeup: (wakeup.bytes, wakeup.interval) }
 }
 
 /// A record as an event.

@@ -48,7 +48,12 @@ mod tests {
     #[test]
     fn what_is_not_filled_is_not_there() {
         let mut slots = Slots::with_capacity(1);
-        let put = |segs| move |event: &mut Event| Ok::<_, u32>(event.segs = segs);
+        let put = |segs| {
+            move |event: &mut Event| {
+                event.segs = segs;
+                Ok::<_, u32>(())
+            }
+        };
         assert_eq!((slots.add(put(1)), slots.add(put(2))), (Ok(()), Ok(())));
         assert_eq!(slots.add(|_| Err(3)), Err(3));
         let segs = |slots: &Slots| slots.events().iter().map(|event| event.segs).collect::<Vec<_>>();

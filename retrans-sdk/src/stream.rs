@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::filter::{Filter, KernelFilter};
 use crate::slots::Slots;
-use crate::source::{self, Limit, Ring, Source, Wanted};
+use crate::source::{self, Limit, Ring, Source, Wakeup, Wanted};
 use crate::stats::Stats;
 use crate::{AttachSource, Fields, MySockets, Netns, OwnerHooks, Reconciler, RetransResult};
 
@@ -538,8 +538,8 @@ impl Stream {
         self.batch.events().get(next)
     }
 
-    /// For the tests' harness: the ring, what the reader tells the programs, and how many bytes wake it.
-    pub(crate) fn ring(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>, u32) {
+    /// For the tests' harness.
+    pub(crate) fn ring(&self) -> ([BorrowedFd<'_>; 2], Wakeup) {
         self.source.ring()
     }
 

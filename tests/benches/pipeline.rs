@@ -127,7 +127,7 @@ fn raw(cpus: usize) -> Result<Run> {
     let mut builder = RingBufferBuilder::new();
     builder.add(&map, |bytes| i32::from(black_box(bytes).is_empty())).context("cannot read a ring")?;
     let ring = builder.build().context("cannot read a ring")?;
-    let producer = Producer::to_ring(map.as_fd(), DEFAULT_WAKEUP_BYTES)?;
+    let producer = Producer::to_ring(map.as_fd(), (DEFAULT_WAKEUP_BYTES, 16))?;
     run(&producer, cpus, RECORDS, None, || {
         // A wait that is over without a wake-up reads nothing.
         let [woken, read] = [ring.poll_raw(DEFAULT_MAX_DELAY), ring.consume_raw()].map(u64::try_from);

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 
 use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
 use libbpf_rs::{MapCore as _, MapFlags, OpenObject, ProgramInput};
-use retrans_sdk::harness::{bit_of, empty_record, place_of, ring_of};
+use retrans_sdk::harness::{RingOf, bit_of, empty_record, place_of, ring_of};
 use retrans_sdk::{Fields, Stream};
 use self_cell::{MutBorrow, self_cell};
 
@@ -52,8 +52,8 @@ impl Producer {
     /// # Errors
     /// Where the kernel has no `bpf_loop()`: before Linux 5.17.
     pub fn of(stream: &Stream) -> Result<Self> {
-        let (ring, reader, wakeup_bytes) = ring_of(stream);
-        Self::open(ring, Some(reader), wakeup_bytes, true, &record(Fields::all()))
+        let RingOf { ring, reader, wakeup } = ring_of(stream);
+        Self::open(ring, Some(reader), wakeup, true, &record(Fields::all()))
     }
 
     /// The same without a look at the clock for each: as many as can be. With all fields, or none but those that are always there.
@@ -61,16 +61,16 @@ impl Producer {
     /// # Errors
     /// As [`of`](Self::of).
     pub fn untimed(stream: &Stream, fields: Fields) -> Result<Self> {
-        let (ring, reader, wakeup_bytes) = ring_of(stream);
-        Self::open(ring, Some(reader), wakeup_bytes, false, &record(fields))
+        let RingOf { ring, reader, wakeup } = ring_of(stream);
+        Self::open(ring, Some(reader), wakeup, false, &record(fields))
     }
 
     /// To a ring that is no stream's, without a look at the clock, and as if its reader came by itself.
     ///
     /// # Errors
     /// As [`of`](Self::of).
-    pub fn to_ring(ring: BorrowedFd<'_>, wakeup_bytes: u32) -> Result<Self> {
-        let producer = Self::open(ring, None, wakeup_bytes, false, &record(Fields::all()))?;
+    pub fn to_ring(ring: BorrowedFd<'_>, wakeup: (u32, u32)) -> Result<Self> {
+        let producer = Self::open(ring, None, wakeup, false, &record(Fields::all()))?;
         let awake = |skeleton: &ProducerSkel<'_>| {
             skeleton.maps.reader.update(&0u32.to_ne_bytes(), &1u64.to_ne_bytes(), MapFlags::ANY)
         };
@@ -81,7 +81,7 @@ impl Producer {
     fn open(
         ring: BorrowedFd<'_>,
         reader: Option<BorrowedFd<'_>>,
-        wakeup_bytes: u32,
+        wakeup: (u32, u32),
         timed: bool,
         record: &[u8],
     ) -> Result<Self> {
@@ -92,7 +92,7 @@ impl Producer {
                 open.maps.reader.reuse_fd(reader)?;
             }
             let rodata = open.maps.rodata_data.as_mut().expect("an opened skeleton has its read-only data");
-            rodata.wakeup_bytes = wakeup_bytes;
+            (rodata.wakeup_bytes, rodata.wakeup_interval) = wakeup;
             rodata.timed = timed;
             for (word, bytes) in rodata.record.iter_mut().zip(record.chunks_exact(8)) {
                 *word = u64::from_ne_bytes(bytes.try_into().expect("eight"));

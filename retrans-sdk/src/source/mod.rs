@@ -64,7 +64,7 @@ pub(crate) struct Source {
     ring: RingBuffer<'static>,
     inbox: Arc<Mutex<Inbox>>,
     wakeups: Wakeups,
-    wakeup_bytes: u32,
+    wakeup: Wakeup,
     pub(crate) programs: Attached,
 }
 
@@ -111,12 +111,26 @@ pub(crate) struct Ring {
     pub(crate) wakeup_bytes: u32,
 }
 
+/// When the kernel side wakes a reader that is awake, as it has it: both are powers of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wakeup {
+    /// Once so many bytes are waiting; 0: it does not know of readers that are.
+    pub(crate) bytes: u32,
+    /// Of which one record in so many of a CPU takes notice.
+    pub(crate) interval: u32,
+}
+
 impl Ring {
-    /// As the kernel side has it.
-    pub(crate) fn wakeup_bytes(&self) -> u32 {
+    pub(crate) fn wakeup(&self) -> Wakeup {
+        /// To look takes as long as to write a quarter of a record.
+        const MOST: u32 = 16;
+        if self.max_delay.is_zero() {
+            return Wakeup { bytes: 0, interval: 1 };
+        }
         // There must be room left when it is woken.
-        let bytes = self.wakeup_bytes.clamp(1, self.size / 2);
-        if self.max_delay.is_zero() { 0 } else { 1 << bytes.ilog2() }
+        let bytes = 1 << self.wakeup_bytes.clamp(1, self.size / 2).ilog2();
+        let records = bytes / self.fields.record_length() as u32;
+        Wakeup { bytes, interval: 1 << (records / 4).clamp(1, MOST).ilog2() }
     }
 }
 
@@ -240,7 +254,7 @@ fn attach(plan: Plan, wanted: &Wanted, ring: Ring) -> Result<Source, Error> {
     })?;
     let wakeups = Wakeups::new(object.ring_fd()?, object.reader()?, ring.max_delay)?;
     let programs = attach_object(object, plan, wanted)?;
-    Ok(Source { ring: buffer, inbox, wakeups, wakeup_bytes: ring.wakeup_bytes(), programs })
+    Ok(Source { ring: buffer, inbox, wakeups, wakeup: ring.wakeup(), programs })
 }
 
 fn attach_object(mut object: Object, plan: Plan, wanted: &Wanted) -> Result<Attached, Error> {
@@ -306,9 +320,8 @@ impl Source {
     }
 
     /// For the tests' harness.
-    pub(crate) fn ring(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>, u32) {
-        let [ring, reader] = self.programs.object.ring_maps();
-        (ring, reader, self.wakeup_bytes)
+    pub(crate) fn ring(&self) -> ([BorrowedFd<'_>; 2], Wakeup) {
+        (self.programs.object.ring_maps(), self.wakeup)
     }
 
     /// Readable when there is something to be read, and now and then when there is not.
@@ -320,6 +333,21 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES};
+
+    #[test]
+    fn a_reader_is_woken_while_there_is_room_left() {
+        let wakeup = |size, wakeup_bytes, max_delay| {
+            let Wakeup { bytes, interval } = Ring { size, fields: Fields::all(), max_delay, wakeup_bytes }.wakeup();
+            (bytes, interval)
+        };
+        assert_eq!(wakeup(DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, DEFAULT_MAX_DELAY), (1 << 16, 16));
+        assert_eq!(wakeup(DEFAULT_RING_SIZE, 0, DEFAULT_MAX_DELAY), (1, 1));
+        assert_eq!(wakeup(DEFAULT_RING_SIZE, u32::MAX, DEFAULT_MAX_DELAY), (1 << 19, 16));
+        assert_eq!(wakeup(4096, DEFAULT_WAKEUP_BYTES, DEFAULT_MAX_DELAY), (2048, 2));
+        assert_eq!(wakeup(4096, 1000, DEFAULT_MAX_DELAY), (512, 1));
+        assert_eq!(wakeup(DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, Duration::ZERO), (0, 1));
+    }
     use crate::testing::{FRAGMENT, FUNCTIONS, Made, kernel};
 
     fn kernel_of(third: Option<&str>) -> Kernel {

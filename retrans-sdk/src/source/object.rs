@@ -18,7 +18,7 @@ use super::program::Program;
 use super::quiet::quietly;
 use super::skel::{RetransSkel, RetransSkelBuilder, types};
 use super::trial;
-use super::{Limit, Wanted};
+use super::{Limit, Wakeup, Wanted};
 use crate::AttachSource;
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
@@ -100,7 +100,8 @@ impl Object {
                     Some(ring) => {
                         rodata.wanted_fields = ring.fields.bits();
                         rodata.record_length = ring.fields.record_length() as u32;
-                        rodata.wakeup_bytes = ring.wakeup_bytes();
+                        let Wakeup { bytes, interval } = ring.wakeup();
+                        (rodata.wakeup_bytes, rodata.wakeup_interval) = (bytes, interval);
                         step("set the ring's size", open.maps.events.set_max_entries(ring.size))?;
                     }
                     None => {
