@@ -8,7 +8,8 @@ pub mod utc;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,19 +17,51 @@ use retrans_sdk::{RetransKind, Stats, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Becomes true at SIGINT or SIGTERM; a second one ends the process at once. A hang-up is left as it is: under nohup it must
-/// not end anything.
+/// Whether SIGINT or SIGTERM has come. Readable then, for whoever waits.
+#[derive(Debug)]
+pub struct Interrupted {
+    flag: Arc<AtomicBool>,
+    pipe: UnixStream,
+}
+
+impl Interrupted {
+    /// A second signal ends the process at once. A hang-up is left as it is: under nohup it must not end anything.
+    ///
+    /// # Errors
+    ///
+    /// If the handlers cannot be installed.
+    pub fn new() -> io::Result<Self> {
+        let flag = Arc::new(AtomicBool::new(false));
+        let (pipe, write) = UnixStream::pair()?;
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&flag))?;
+            signal_hook::flag::register(signal, Arc::clone(&flag))?;
+            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+        }
+        Ok(Self { flag, pipe })
+    }
+
+    /// Whether one has.
+    #[must_use]
+    pub fn is(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+}
+
+impl AsFd for Interrupted {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+/// The same for who looks now and then.
 ///
 /// # Errors
 ///
-/// If the handlers cannot be installed.
+/// As [`Interrupted::new`].
 pub fn until_interrupted() -> io::Result<impl Fn() -> bool> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&interrupted))?;
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
-    }
-    Ok(move || interrupted.load(Ordering::Relaxed))
+    let interrupted = Interrupted::new()?;
+    Ok(move || interrupted.is())
 }
 
 /// A line on stderr; whether anybody reads it is not our concern.

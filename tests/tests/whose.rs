@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a socket says of whose it is: its mark, the interface that it is bound to, the cookie of its namespace.
+//! What a socket says of whose it is: its user, its mark, the interface that it is bound to, the cookie of its namespace.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::fchown;
 
 use retrans_sdk::{Event, Filter, RetransKind, Stream};
 use retrans_tests::observe::{concerns, drain, filter, until};
@@ -11,6 +12,8 @@ use retrans_tests::{Context, Family, Netns, Outcome, Packets, Pair, Result, Scen
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 const MARK: u32 = 0xfeed_0001;
+/// Nobody who runs tests.
+const UID: u32 = 12_345;
 
 fn index_of_link(ns: &Netns) -> Result<u32> {
     ns.run(|| nix::net::if_::if_nametoindex(LINK)).context("no link")
@@ -23,7 +26,7 @@ fn open(filter: Filter) -> Result<Stream> {
 /// What is set on a socket is on its events, and the kernel side's filter knows of it.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn mark_interface_and_namespace_are_the_sockets() -> Result<()> {
+fn user_mark_interface_and_namespace_are_the_sockets() -> Result<()> {
     privilege::check()?;
     let pair = Pair::new()?;
     let index = index_of_link(pair.client())?;
@@ -34,12 +37,14 @@ fn mark_interface_and_namespace_are_the_sockets() -> Result<()> {
         let socket = marked.conn().expect("a connection").client();
         SockRef::from(socket).set_mark(MARK).context("SO_MARK")?;
         SockRef::from(socket).bind_device(Some(LINK.as_bytes())).context("SO_BINDTODEVICE")?;
+        fchown(socket, Some(UID), None).context("cannot give the socket away")?;
         let cookie = netns_cookie(socket)?;
 
         let mut all = open(filter(&everything)?)?;
         let that = |terms: &str| open(filter(&format!("{everything} {terms}"))?);
-        let mut only = that(&format!("mark={MARK} bound_dev_if={index} netns_cookie={cookie}"))?;
-        let mut others = [that("mark=0 bound_dev_if=-")?, that(&format!("mark!={MARK} netns_cookie={cookie}"))?];
+        let mut only = that(&format!("mark={MARK} uid={UID} bound_dev_if={index} netns_cookie={cookie}"))?;
+        let mut others =
+            [that("mark=0 uid=0 bound_dev_if=-")?, that(&format!("mark!={MARK} uid!={UID} netns_cookie={cookie}"))?];
         let mut none = [that(&format!("netns_cookie!={cookie}"))?, that(&format!("bound_dev_if!={index}"))?];
         plain.start()?;
         marked.start()?;
@@ -51,8 +56,9 @@ fn mark_interface_and_namespace_are_the_sockets() -> Result<()> {
         plain.finish()?;
         marked.finish()?;
         for event in &events {
-            let expected = if concerns(&of_marked, event) { (MARK, Some(index)) } else { (0, None) };
-            let told = (event.mark.expect("it is always known"), event.bound_dev_if);
+            let expected = if concerns(&of_marked, event) { (MARK, UID, Some(index)) } else { (0, 0, None) };
+            let always = "it is always known";
+            let told = (event.mark.expect(always), event.uid.expect(always), event.bound_dev_if);
             assert_eq!((told, event.netns_cookie), (expected, Some(cookie)), "{event}");
             assert_eq!(event.to_string().parse::<Event>().expect("a line"), *event);
         }

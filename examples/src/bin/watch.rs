@@ -8,15 +8,18 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
-use retrans_examples::{is_closed, say_ready, say_stats, until_interrupted};
+use retrans_examples::{Interrupted, say_ready, say_stats};
 use retrans_sdk::table::KeyVal;
-use retrans_sdk::{AttachSource, Builder, CgroupPaths, Encoded, Event, Filter, LineBuffer, Stream};
+use retrans_sdk::{AttachSource, Builder, CgroupPaths, Encoded, Event, Fields, Filter, LineBuffer, Stream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde::Serialize;
 
 const HELP: &str = "\
 Prints each attempt of this host to retransmit a TCP segment, with what came of it.
 
-usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for SECONDS] [--source SOURCE] [--whose]
+usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for SECONDS] [--source SOURCE]
+             [--fields KEY,…] [--whose]
 
   TERM            only attempts for which all terms hold: key=a,b  key!=a,b  sport=LO..HI  daddr=PREFIX  key=-
   --or            starts another set of terms; one set that holds is enough
@@ -25,15 +28,13 @@ usage: watch [TERM…] [--or TERM…]… [--format kv|json] [--count N] [--for S
   --count N       ends after N events
   --for SECONDS   ends after so long
   --source SOURCE this one or none: tp_enum, tp_err, fexit, kretprobe, tp_success; without it the best there is
+  --fields KEY,…  no more of the optional keys than these; with an empty list none
   --whose         with the process that the socket belongs to, where that is known (owner, pid, comm), and the path of its
                   cgroup (cgroup_path); not to be filtered by here, but by replay
 
 Events go to stdout. `ready …` goes to stderr once attached; at the end, also by SIGINT or SIGTERM, `stats …` with
 every counter, and `seen …` for each result and kind, whatever the filter. A reader of stdout that goes away ends it quietly.
 Exit status: 0; 1 if stdout cannot be written; 2 if it could not start.";
-
-/// How long it sleeps at most before it looks at the clock, the signals and whether stdout is still open.
-const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy)]
 enum Format {
@@ -47,6 +48,7 @@ struct Arguments {
     count: Option<u64>,
     limit: Option<Duration>,
     source: Option<AttachSource>,
+    fields: Fields,
     whose: bool,
 }
 
@@ -62,11 +64,11 @@ fn main() -> ExitCode {
         Err(error) => return cannot_start(error),
     };
     // Before attaching: a signal in between must not kill it without its counts.
-    let interrupted = match until_interrupted() {
+    let interrupted = match Interrupted::new() {
         Ok(interrupted) => interrupted,
         Err(error) => return cannot_start(error),
     };
-    let builder = Stream::builder().filter(arguments.filter).owners(arguments.whose);
+    let builder = Stream::builder().filter(arguments.filter).fields(arguments.fields).owners(arguments.whose);
     let builder = arguments.source.into_iter().fold(builder, Builder::source);
     let stream = match builder.open() {
         Ok(stream) => stream,
@@ -95,6 +97,7 @@ fn cannot_start(error: impl Display) -> ExitCode {
 fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let mut terms: Vec<String> = Vec::new();
     let (mut format, mut count, mut limit, mut source, mut whose) = (Format::Kv, None, None, None, false);
+    let mut fields = Fields::all();
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -113,12 +116,15 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
                 limit = Some(Duration::try_from_secs_f64(seconds).map_err(|error| format!("--for: {error}"))?);
             }
             Long("source") => source = Some(parser.value()?.parse().map_err(|error| format!("--source: {error}"))?),
+            Long("fields") => {
+                fields = parser.value()?.string()?.parse().map_err(|error| format!("--fields: {error}"))?;
+            }
             Long("whose") => whose = true,
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(Some(Arguments { filter: terms.join(" ").parse()?, format, count, limit, source, whose }))
+    Ok(Some(Arguments { filter: terms.join(" ").parse()?, format, count, limit, source, fields, whose }))
 }
 
 fn watch(
@@ -126,24 +132,21 @@ fn watch(
     printer: &mut Printer<impl Write>,
     count: Option<u64>,
     limit: Option<Duration>,
-    interrupted: impl Fn() -> bool,
+    interrupted: Interrupted,
 ) -> Result<(), Box<dyn Error>> {
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     let mut left = count.unwrap_or(u64::MAX);
     say_ready(&stream);
 
-    while left > 0 && !interrupted() {
-        let now = Instant::now();
-        if deadline.is_some_and(|deadline| now >= deadline) {
-            break;
-        }
-        let tick = deadline.map_or(TICK, |deadline| TICK.min(deadline - now));
-        for event in stream.read(tick)?.take(usize::try_from(left).unwrap_or(usize::MAX)) {
+    while left > 0 && !interrupted.is() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        let before = left;
+        for event in stream.read(Duration::ZERO)?.take(usize::try_from(left).unwrap_or(usize::MAX)) {
             printer.print(&event)?;
             left -= 1;
         }
         printer.out.flush()?;
-        if is_closed(&io::stdout()) {
+        // Only once there was nothing, so that the stream sleeps if it is idle.
+        if left == before && !wait(&stream, &interrupted, deadline)? {
             return Ok(());
         }
     }
@@ -157,6 +160,33 @@ fn watch(
     }
     say_stats(&stream.stats());
     Ok(())
+}
+
+/// Waits for events, a signal or the deadline; false if whoever read the lines has gone, which with nothing to write nothing else
+/// would tell.
+fn wait(stream: &Stream, interrupted: &Interrupted, deadline: Option<Instant>) -> io::Result<bool> {
+    let stdout = io::stdout();
+    let timeout = deadline.map(|deadline| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+    });
+    let mut fds = [
+        PollFd::new(stream, PollFlags::IN),
+        PollFd::new(interrupted, PollFlags::IN),
+        PollFd::new(&stdout, PollFlags::empty()),
+    ];
+    // A terminal that has hung up says so for ever, and is nothing to wait for.
+    let is_hung_up = |fds: &[PollFd<'_>]| fds[2].revents().contains(PollFlags::HUP);
+    loop {
+        let watched = if is_hung_up(&fds) { 2 } else { 3 };
+        match poll(&mut fds[..watched], timeout.as_ref()) {
+            Err(Errno::INTR) => return Ok(true),
+            Err(errno) => return Err(errno.into()),
+            Ok(_) if fds[2].revents().contains(PollFlags::ERR) => return Ok(false),
+            Ok(1) if watched == 3 && is_hung_up(&fds) => {}
+            Ok(_) => return Ok(true),
+        }
+    }
 }
 
 /// What an event is printed as, and on what.

@@ -164,3 +164,28 @@ fn json_has_the_keys_and_values_of_the_line() {
         }
     }
 }
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn only_the_fields_that_are_asked_for_are_printed() {
+    let few = Watch::ready(&["kind=rto", "--fields", "netns,snd_cwnd"]);
+    let none = Watch::ready(&["kind=rto", "--fields", ""]);
+    let traffic = traffic(&[Outcome::Rto]);
+    std::thread::sleep(Duration::from_millis(700));
+    finish(traffic);
+    let core = "ts result err kind family saddr sport daddr dport state segs class";
+    for (watch, behind) in [(few, "transmit netns snd_cwnd"), (none, "transmit")] {
+        let events = watch.interrupt().stdout;
+        assert!(!events.is_empty());
+        for line in events.lines() {
+            let keys: Vec<_> = line.split(' ').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
+            let keys: Vec<_> = keys.into_iter().filter(|key| *key != "mapped").collect();
+            assert_eq!(keys.join(" "), format!("{core} {behind}"), "{line}");
+            assert!(line.parse::<Event>().is_ok(), "{line}");
+        }
+    }
+    let refused = watch().args(["--fields", "netns,ts"]).output().expect("watch is built");
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).expect("text");
+    assert!(said.contains("--fields: `ts` is not an optional field; these are: "), "{said}");
+}

@@ -157,3 +157,26 @@ pub(crate) fn finish(traffic: Vec<(Pair, Scenario)>) {
         scenario.finish().expect("an end to the scenario");
     }
 }
+
+/// It is left on, so it sleeps while there is nothing to be seen.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn while_nothing_comes_it_sleeps() {
+    const IDLE: Duration = Duration::from_secs(10);
+    // No connection has this port.
+    let watch = Watch::ready(&["dport=0"]);
+    let wakeups = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", watch.child.id())).expect("it runs");
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.expect("a count").trim().parse::<u64>().expect("a number")
+    };
+    thread::sleep(Duration::from_secs(1));
+    let before = wakeups();
+    thread::sleep(IDLE);
+    let wakeups = wakeups() - before;
+    assert!(wakeups <= 1, "{wakeups} in {IDLE:?}");
+    // And wakes for a signal.
+    let interrupted = Instant::now();
+    assert!(watch.interrupt().status.success());
+    assert!(interrupted.elapsed() < Duration::from_secs(5), "{:?}", interrupted.elapsed());
+}

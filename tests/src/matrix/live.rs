@@ -35,6 +35,7 @@ const TAKE: &[(&str, &[Taken])] = &[
     ("synack_cookie::", &[As(Outcome::Fast)]),
     ("whose::", &[NetnsCookies, As(Outcome::Fast)]),
     ("filter_harness::", &[Loops]),
+    ("wakeups::", &[Loops]),
     ("replay::what_watch_has_written", &[As(DENIED)]),
     ("watch::beside_trace::fifty_attempts", &[As(DENIED), As(TBF)]),
     ("watch::command_line::json_has_the_keys_and_values_of_the_line", &[As(DENIED)]),
