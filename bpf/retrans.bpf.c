@@ -116,8 +116,7 @@ static __always_inline int observe(struct attempt *a)
 	put_record(record, a);
 	/* Before the reader can have it: what is read is never more than what was submitted. */
 	count(&c->submitted, 1);
-	bpf_ringbuf_submit(record, wakeup_of(&events, record_size() + RETRANS_RING_HEADER,
-					     *(volatile __u64 *)&c->submitted));
+	bpf_ringbuf_submit(record, wakeup_of(&events, *(volatile __u64 *)&c->submitted));
 	return 0;
 }
 

@@ -253,10 +253,11 @@ _Static_assert(sizeof(struct retrans_owned_record) == 224, "owned record");
 /* What the reader of the ring tells the programs. */
 struct retrans_reader {
 	__u64 awake; /* 1: it comes by itself; 0: it sleeps until it is woken */
+	__u64 woken; /* 1: it was woken all the same, by the programs; 0: it has emptied the ring */
 };
 
-/* What a record takes in the ring beside itself. */
-#define RETRANS_RING_HEADER 8
+_Static_assert(sizeof(struct retrans_reader) == 16, "reader");
+_Static_assert(__builtin_offsetof(struct retrans_reader, woken) == 8, "woken");
 
 /*
  * Where a result is counted: the kernel's results take 0..15, the SDK's own 16..30, and one slot is

@@ -41,18 +41,15 @@ int retransmit_skb(__u64 *ctx)
 {
 	const struct tcp_sock *tp = plain(ctx[0]);
 	const struct sock *sk = (const void *)tp;
-	struct attempt a = {
-	    .skc = &sk->__sk_common,
-	    .sk = sk,
-	    .tp = tp,
-	    .skb = (const void *)ctx[1],
-	    .probing = false,
-	};
+	struct attempt a = {.skb = (const void *)ctx[1], .probing = false};
 	struct underway *u;
 
-	/* It is a full TCP socket. */
+	/* It is a full TCP socket. Before anything is computed from it: verifiers refuse that. */
 	if (!tp)
 		return 0;
+	a.tp = tp;
+	a.sk = sk;
+	a.skc = &sk->__sk_common;
 	u = with_exit ? underway_of(sk) : 0;
 	/*
 	 * Where the entry was seen the exit tells. Where not, the kernel skipped a program, or a

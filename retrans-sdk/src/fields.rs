@@ -7,12 +7,12 @@ use std::str::FromStr;
 
 use crate::wire::{self, OPTIONAL};
 
-/// Which of the optional fields events shall have: what is not asked for is neither read in the kernel nor written into the
-/// record, which ends behind the last field that is. All of them, unless [set](crate::Builder::fields).
+/// Which of the optional fields events shall have: what is not asked for is not read in the kernel, and the record ends behind the
+/// last field that is (with owners it does not). All of them, unless [set](crate::Builder::fields).
 ///
 /// Read from keys of the line, separated by commas. The first eleven keys of the line, `class`, `mapped` and `transmit` are
-/// there always; `owner`, `pid` and `comm` if [`Builder::owners`](crate::Builder::owners) says so. The filter is not concerned: it is
-/// decided in the kernel, on the attempt itself.
+/// there always; `owner`, `pid` and `comm` if [`Builder::owners`](crate::Builder::owners) says so. A stream's filter is not concerned: it is
+/// decided in the kernel, on the attempt itself. To a predicate, and to [`Filter::matches`](crate::Filter::matches), what is left out is absent.
 ///
 /// ```
 /// use retrans_sdk::Fields;
@@ -27,6 +27,8 @@ use crate::wire::{self, OPTIONAL};
 pub struct Fields(u64);
 
 impl Fields {
+    pub(crate) const COOKIE: Self = Self(1 << wire::COOKIE);
+
     /// None of them: what is there always, and no more.
     #[must_use]
     pub const fn none() -> Self {

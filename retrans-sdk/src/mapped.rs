@@ -63,15 +63,19 @@ impl Drop for Words {
     }
 }
 
-/// One word, to be written.
-pub(crate) struct Word(Words);
+/// Words that may be written as well.
+pub(crate) struct WritableWords(Words);
 
-impl Word {
-    pub(crate) fn map(fd: BorrowedFd<'_>) -> Result<Self, Error> {
-        Words::map_as(fd, 1, ProtFlags::READ | ProtFlags::WRITE).map(Self)
+impl WritableWords {
+    pub(crate) fn map(fd: BorrowedFd<'_>, len: usize) -> Result<Self, Error> {
+        Words::map_as(fd, len, ProtFlags::READ | ProtFlags::WRITE).map(Self)
     }
 
-    pub(crate) fn store(&self, value: u64) {
-        self.0.word(0).store(value, Ordering::SeqCst);
+    pub(crate) fn load(&self, index: usize) -> u64 {
+        self.0.load(index)
+    }
+
+    pub(crate) fn store(&self, index: usize, value: u64) {
+        self.0.word(index).store(value, Ordering::SeqCst);
     }
 }

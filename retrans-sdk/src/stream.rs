@@ -114,8 +114,8 @@ impl Builder {
         self
     }
 
-    /// Which of the optional fields events shall have; [all](Fields::all) unless set. What is not asked for costs nothing: it is neither
-    /// read nor written.
+    /// Which of the optional fields events shall have; [all](Fields::all) unless set. What is not asked for is not read, and what stands
+    /// behind the last that is takes no room.
     pub fn fields(mut self, fields: Fields) -> Self {
         self.ring.fields = fields;
         self
@@ -132,7 +132,7 @@ impl Builder {
         self
     }
 
-    /// How many bytes that wait in the ring wake the reader before [`max_delay`](Self::max_delay) is over, taken down to a power of two, and to half
+    /// How many bytes that wait in the ring wake the reader before [`max_delay`](Self::max_delay) is over, at least 1 and at most half
     /// of the ring; [`DEFAULT_WAKEUP_BYTES`] unless set. Fewer cost more wake-ups, more leave less room for a reader that is late.
     pub fn wakeup_bytes(mut self, bytes: u32) -> Self {
         self.ring.wakeup_bytes = bytes;
@@ -276,7 +276,7 @@ fn check_terms(filter: &Filter) -> Result<(), Error> {
 /// Whether there are descriptors enough to open a stream. Without, libbpf takes a probe that fails for a kernel that
 /// lacks the feature, and the error is about something else.
 fn check_descriptors(stop: &StopHandle) -> Result<(), Error> {
-    const ENOUGH: usize = 32;
+    const ENOUGH: usize = 64;
     (0..ENOUGH).map(|_| stop.0.eventfd.try_clone()).collect::<Result<Vec<_>, _>>().map(|_| ()).map_err(|error| {
         let message = format!("opening a stream takes up to {ENOUGH} file descriptors for a moment (RLIMIT_NOFILE)");
         Error::new(ErrorKind::System, message).caused_by(error)
@@ -317,7 +317,7 @@ fn boottime_offset(offsets: &str) -> i64 {
 ///
 /// Read it in whichever way suits: [`poll`](Self::poll) with a callback, [`iter`](Self::iter) as a blocking iterator,
 /// [`read`](Self::read) for a batch at a time, [`drain`](Self::drain) for what is there without blocking. Or wait on its
-/// descriptor ([`AsFd`]) in an event loop of yours: readable means that there are records.
+/// descriptor ([`AsFd`]) in an event loop of yours: readable means that it is to be drained.
 pub struct Stream {
     source: Source,
     reconciler: Option<Reconciler>,

@@ -84,6 +84,9 @@ pub(crate) const DADDR: usize = 60;
 pub(crate) const ERR: u32 = 0;
 pub(crate) const OWNER: u32 = 8;
 
+/// That of the cookie.
+pub(crate) const COOKIE: u32 = 1;
+
 /// A field that is in a record if it is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Optional {

@@ -131,6 +131,7 @@ fn raw(cpus: usize) -> Result<Run> {
     run(&producer, cpus, RECORDS, None, || {
         // A wait that is over without a wake-up reads nothing.
         let [woken, read] = [ring.poll_raw(DEFAULT_MAX_DELAY), ring.consume_raw()].map(u64::try_from);
+        producer.emptied()?;
         match (woken, read) {
             (Ok(woken), Ok(read)) => Ok(woken + read),
             _ => Err(Error::new("cannot read a ring")),

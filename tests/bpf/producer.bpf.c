@@ -44,8 +44,7 @@ static long produce_one(__u32 index, void *context)
 	r->cookie = order->first + index;
 	if (timed)
 		r->ts = bpf_ktime_get_boot_ns();
-	bpf_ringbuf_submit(
-	    r, wakeup_of(&events, sizeof(*r) + RETRANS_RING_HEADER, order->first + index));
+	bpf_ringbuf_submit(r, wakeup_of(&events, order->first + index));
 	return 0;
 }
 

@@ -11,7 +11,7 @@ use retrans_sdk::{Fields, Stream};
 use self_cell::{MutBorrow, self_cell};
 
 use self::skel::{ProducerSkel, ProducerSkelBuilder};
-use crate::{Context, Result};
+use crate::{Context, Error, Result};
 
 /// What libbpf-cargo generates.
 #[allow(
@@ -71,11 +71,19 @@ impl Producer {
     /// As [`of`](Self::of).
     pub fn to_ring(ring: BorrowedFd<'_>, wakeup: (u32, u32)) -> Result<Self> {
         let producer = Self::open(ring, None, wakeup, false, &record(Fields::all()))?;
-        let awake = |skeleton: &ProducerSkel<'_>| {
-            skeleton.maps.reader.update(&0u32.to_ne_bytes(), &1u64.to_ne_bytes(), MapFlags::ANY)
-        };
-        producer.0.with_dependent(|_, skeleton| awake(skeleton)).context("cannot set the reader awake")?;
+        producer.emptied()?;
         Ok(producer)
+    }
+
+    /// Tells it that the reader of such a ring is awake, and has emptied it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn emptied(&self) -> Result<()> {
+        let reader = [1u64, 0].map(u64::to_ne_bytes).concat();
+        let tell =
+            |skeleton: &ProducerSkel<'_>| skeleton.maps.reader.update(&0u32.to_ne_bytes(), &reader, MapFlags::ANY);
+        self.0.with_dependent(|_, skeleton| tell(skeleton)).context("cannot set the reader awake")
     }
 
     fn open(
@@ -109,8 +117,12 @@ impl Producer {
     pub fn produce(&self, first: u64, count: u64) -> Result<Produced> {
         let mut order = [first, count, 0].map(u64::to_ne_bytes).concat();
         let input = ProgramInput { context_in: Some(&mut order), ..ProgramInput::default() };
-        let run = self.0.with_dependent(|_, skeleton| skeleton.progs.produce.test_run(input).map(drop));
-        run.context("cannot run the producer of records")?;
+        let run =
+            self.0.with_dependent(|_, skeleton| skeleton.progs.produce.test_run(input).map(|run| run.return_value));
+        let rounds = run.context("cannot run the producer of records")?;
+        if u64::from(rounds) != count {
+            return Err(Error::new(format!("the producer made {} records of {count}", rounds as i32)));
+        }
         let lost = u64::from_ne_bytes(*order.last_chunk().expect("three words"));
         Ok(Produced { count: count - lost, lost })
     }

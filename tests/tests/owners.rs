@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use retrans_sdk::{Availability, ErrorKind, Event, Line, OwnerHooks, OwnerSource, RetransKind, Stream};
+use retrans_sdk::{Availability, ErrorKind, Event, Fields, Line, OwnerHooks, OwnerSource, RetransKind, Stream};
 use retrans_tests::observe::{concerns, drain, ends, filter, until};
 use retrans_tests::wait::PATIENCE;
 use retrans_tests::{Context, Error, Family, Fault, Netns, Outcome, Packets, Pair, Result, Scenario, privilege};
@@ -213,8 +213,12 @@ impl Drop for Bystanders {
 }
 
 fn open(pair: &Pair) -> Result<Stream> {
+    open_with(pair, Fields::all())
+}
+
+fn open_with(pair: &Pair, fields: Fields) -> Result<Stream> {
     let netns = format!("netns={},{}", pair.client().inode(), pair.server().inode());
-    Stream::builder().owners(true).filter(filter(&netns)?).open().context("cannot open a stream")
+    Stream::builder().owners(true).fields(fields).filter(filter(&netns)?).open().context("cannot open a stream")
 }
 
 fn hooks(stream: &Stream) -> OwnerHooks {
@@ -308,9 +312,10 @@ fn the_process_that_accepts_is_named() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let _bystanders = Bystanders::start()?;
-    for family in [Family::V4, Family::V6] {
+    // Whatever else is asked for.
+    for (family, fields) in [(Family::V4, Fields::all()), (Family::V6, Fields::none())] {
         let pair = Pair::new()?;
-        let mut stream = open(&pair)?;
+        let mut stream = open_with(&pair, fields)?;
         let hooks = hooks(&stream);
         let (mut server, mut client) = (Process::start(pair.server())?, Process::start(pair.client())?);
         server.name(b"server")?;
@@ -324,6 +329,7 @@ fn the_process_that_accepts_is_named() -> Result<()> {
         let expected = known_by(&hooks.accept, OwnerSource::Accept, &hooks);
         for event in &events {
             assert_eq!(owner(event), expected.map(|source| (source, server.id(), b"server".to_vec())), "{event}");
+            assert_eq!(event.cookie.is_some(), fields.contains("cookie"), "{event}");
         }
         server.end()?;
         client.end()?;

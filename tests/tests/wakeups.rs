@@ -237,3 +237,45 @@ fn much_that_waits_wakes_before_the_delay_is_over() -> Result<()> {
         seen.until(11 + MANY / 2)
     })
 }
+
+/// Counts, whatever the order.
+fn count(stream: &mut Stream, seen: &Read) {
+    for event in stream.iter() {
+        event.expect("an event");
+        seen.count.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Two CPUs in step, whose looks fall on the same moments, and a ring that is soon full.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn much_that_waits_wakes_whichever_cpu_hands_it_in() -> Result<()> {
+    const DELAY: Duration = Duration::from_secs(3600);
+    const EACH: u64 = 20_000;
+    const CHUNK: u64 = 4;
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let stream = builder()?.max_delay(DELAY).ring_size(1 << 16).open().context("cannot open a stream")?;
+    let others = Producer::of(&stream)?;
+    beside(stream, count, |producer, seen| {
+        let produce = |producer: &Producer| -> Result<u64> {
+            let mut lost = 0;
+            for first in (0..EACH).step_by(CHUNK as usize) {
+                lost += producer.produce(first, CHUNK)?.lost;
+                thread::sleep(Duration::from_micros(200));
+            }
+            Ok(lost)
+        };
+        let lost = thread::scope(|scope| {
+            let other = scope.spawn(|| produce(&others));
+            let lost = produce(producer)?;
+            Ok(lost + other.join().map_err(|_| Error::new("a producer panicked"))??)
+        })?;
+        let read = seen.count.load(Ordering::Acquire);
+        println!("handed_in={} lost={lost} read={read}", 2 * EACH);
+        // What it takes a busy machine to let the reader run is lost at most; if nobody had been woken it would be nearly all.
+        assert!(lost <= EACH / 5, "{lost}");
+        // But for what came behind the last that woke it.
+        assert!(read + lost + 320 >= 2 * EACH, "{read}");
+        Ok(())
+    })
+}

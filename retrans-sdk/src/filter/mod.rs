@@ -52,7 +52,8 @@ pub struct Filter {
 
 impl Filter {
     /// Whether an event passes. It is the answer that a stream with this filter gave in the kernel, but for what the event
-    /// alone does not tell ([`live_only`](Self::live_only)): of that nothing holds, as of an absent value.
+    /// alone does not tell ([`live_only`](Self::live_only)) or was not asked to have ([`Fields`](crate::Fields)): of that nothing holds, as of an
+    /// absent value.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_with(event, &Beyond::default())

@@ -11,7 +11,7 @@ use crate::OwnerSource;
 use crate::counters::{COUNTER_WORDS, KIND_SLOTS, SUM_WORDS, TRANSMIT_SLOTS, word};
 use crate::filter::{MAX_TESTS, MAX_TREES, facts};
 use crate::result::RESULT_SLOTS;
-use crate::wire::{CORE_LEN, DADDR, ERR, OWNER, OWNER_LEN, RECORD_LEN, SADDR, core_layout, optional_layout};
+use crate::wire::{COOKIE, CORE_LEN, DADDR, ERR, OWNER, OWNER_LEN, RECORD_LEN, SADDR, core_layout, optional_layout};
 
 /// The size of a field, from a pointer that is never read.
 const fn size_behind<R, F>(_: fn(&R) -> &F) -> usize {
@@ -43,6 +43,7 @@ const _: () = assert!(offset_of!(retrans_record, daddr) == DADDR);
 // The shortest record ends before the first field that may be left out and is not in its last word.
 const _: () = assert!(CORE_LEN == offset_of!(retrans_record, cookie));
 
+const _: () = assert!(retrans_field::RETRANS_FIELD_COOKIE.0 == COOKIE);
 const _: () = assert!(retrans_field::RETRANS_FIELD_ERR.0 == ERR && retrans_field::RETRANS_FIELD_OWNER.0 == OWNER);
 
 const _: () = assert!(size_of::<retrans_owner>() == OWNER_LEN);

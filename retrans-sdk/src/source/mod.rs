@@ -48,7 +48,8 @@ use crate::counters::{StatsReader, add};
 use crate::error::{Error, ErrorKind};
 use crate::filter::{KernelFilter, fact};
 use crate::slots::Slots;
-use crate::{AttachSource, Fields, OwnerHooks, RetransResult, wire};
+use crate::wire::{self, RECORD_LEN};
+use crate::{AttachSource, Fields, OwnerHooks, RetransResult};
 
 /// What the ring's callback leaves.
 #[derive(Default)]
@@ -65,6 +66,7 @@ pub(crate) struct Source {
     inbox: Arc<Mutex<Inbox>>,
     wakeups: Wakeups,
     wakeup: Wakeup,
+    shows_cookie: bool,
     pub(crate) programs: Attached,
 }
 
@@ -111,26 +113,28 @@ pub(crate) struct Ring {
     pub(crate) wakeup_bytes: u32,
 }
 
-/// When the kernel side wakes a reader that is awake, as it has it: both are powers of two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When the kernel side wakes a reader that is awake, as it has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Wakeup {
     /// Once so many bytes are waiting; 0: it does not know of readers that are.
     pub(crate) bytes: u32,
-    /// Of which one record in so many of a CPU takes notice.
+    /// Of which one record in so many of a CPU takes notice: a power of two.
     pub(crate) interval: u32,
 }
 
 impl Ring {
-    pub(crate) fn wakeup(&self) -> Wakeup {
+    /// Of a host with so many CPUs.
+    pub(crate) fn wakeup(&self, cpus: u32) -> Wakeup {
         /// To look takes as long as to write a quarter of a record.
         const MOST: u32 = 16;
         if self.max_delay.is_zero() {
             return Wakeup { bytes: 0, interval: 1 };
         }
         // There must be room left when it is woken.
-        let bytes = 1 << self.wakeup_bytes.clamp(1, self.size / 2).ilog2();
-        let records = bytes / self.fields.record_length() as u32;
-        Wakeup { bytes, interval: 1 << (records / 4).clamp(1, MOST).ilog2() }
+        let bytes = self.wakeup_bytes.clamp(1, self.size / 2);
+        // All that the CPUs hand in between two looks is a quarter of that at most.
+        let records = bytes / RECORD_LEN as u32 / 4 / cpus.max(1);
+        Wakeup { bytes, interval: 1 << records.clamp(1, MOST).ilog2() }
     }
 }
 
@@ -253,8 +257,9 @@ fn attach(plan: Plan, wanted: &Wanted, ring: Ring) -> Result<Source, Error> {
         }
     })?;
     let wakeups = Wakeups::new(object.ring_fd()?, object.reader()?, ring.max_delay)?;
+    let (wakeup, shows_cookie) = (object.wakeup(), ring.fields.contains("cookie"));
     let programs = attach_object(object, plan, wanted)?;
-    Ok(Source { ring: buffer, inbox, wakeups, wakeup: ring.wakeup(), programs })
+    Ok(Source { ring: buffer, inbox, wakeups, wakeup, shows_cookie, programs })
 }
 
 fn attach_object(mut object: Object, plan: Plan, wanted: &Wanted) -> Result<Attached, Error> {
@@ -294,19 +299,23 @@ impl Source {
             fence(Ordering::SeqCst);
             read += self.consume(most - read)?;
         }
-        if read < most {
-            self.wakeups.emptied(read > 0)?;
-        }
         let bad = {
             let inbox = &mut *lock(&self.inbox);
             std::mem::swap(&mut inbox.events, events);
             std::mem::take(&mut inbox.bad)
         };
+        if read < most {
+            self.wakeups.emptied(read > 0)?;
+        }
         if bad > 0 {
             add(&self.programs.stats.user().dropped, bad);
         }
         if let Some(owners) = &self.programs.owners {
-            events.events_mut().iter_mut().for_each(|event| owners.complete(event));
+            for event in events.events_mut() {
+                owners.complete(event);
+                // It was asked for to know the owner by, and by nobody else.
+                event.cookie = event.cookie.filter(|_| self.shows_cookie);
+            }
         }
         Ok(read == most)
     }
@@ -338,14 +347,15 @@ mod tests {
     #[test]
     fn a_reader_is_woken_while_there_is_room_left() {
         let wakeup = |size, wakeup_bytes, max_delay| {
-            let Wakeup { bytes, interval } = Ring { size, fields: Fields::all(), max_delay, wakeup_bytes }.wakeup();
+            let Wakeup { bytes, interval } = Ring { size, fields: Fields::all(), max_delay, wakeup_bytes }.wakeup(4);
             (bytes, interval)
         };
         assert_eq!(wakeup(DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, DEFAULT_MAX_DELAY), (1 << 16, 16));
         assert_eq!(wakeup(DEFAULT_RING_SIZE, 0, DEFAULT_MAX_DELAY), (1, 1));
         assert_eq!(wakeup(DEFAULT_RING_SIZE, u32::MAX, DEFAULT_MAX_DELAY), (1 << 19, 16));
-        assert_eq!(wakeup(4096, DEFAULT_WAKEUP_BYTES, DEFAULT_MAX_DELAY), (2048, 2));
-        assert_eq!(wakeup(4096, 1000, DEFAULT_MAX_DELAY), (512, 1));
+        assert_eq!(wakeup(4096, DEFAULT_WAKEUP_BYTES, DEFAULT_MAX_DELAY), (2048, 1));
+        assert_eq!(wakeup(1 << 16, DEFAULT_WAKEUP_BYTES, DEFAULT_MAX_DELAY), (1 << 15, 8));
+        assert_eq!(wakeup(4096, 1000, DEFAULT_MAX_DELAY), (1000, 1));
         assert_eq!(wakeup(DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, Duration::ZERO), (0, 1));
     }
     use crate::testing::{FRAGMENT, FUNCTIONS, Made, kernel};

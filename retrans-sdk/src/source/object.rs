@@ -19,11 +19,12 @@ use super::quiet::quietly;
 use super::skel::{RetransSkel, RetransSkelBuilder, types};
 use super::trial;
 use super::{Limit, Wakeup, Wanted};
-use crate::AttachSource;
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
 use crate::filter::{KernelFilter, Test, fact};
-use crate::mapped::Word;
+use crate::mapped::WritableWords;
+use crate::wire::RECORD_LEN;
+use crate::{AttachSource, Fields};
 
 self_cell!(
     /// The skeleton together with the object that it borrows from: a handle without a lifetime.
@@ -39,6 +40,7 @@ pub(super) struct Object {
     /// First, so that they are detached before the programs go.
     links: Vec<Link>,
     programs: Vec<Program>,
+    wakeup: Wakeup,
     skeleton: Skeleton,
 }
 
@@ -67,6 +69,7 @@ impl Object {
         if let Some(exit) = plan.exit {
             tell(|| step("load the programs", trial::of_exit(exit)))?;
         }
+        let mut wakeup = Wakeup::default();
         let skeleton = tell(|| {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
                 let mut builder = RetransSkelBuilder::default();
@@ -98,10 +101,12 @@ impl Object {
                 rodata.cpus = cpus;
                 match ring {
                     Some(ring) => {
-                        rodata.wanted_fields = ring.fields.bits();
-                        rodata.record_length = ring.fields.record_length() as u32;
-                        let Wakeup { bytes, interval } = ring.wakeup();
-                        (rodata.wakeup_bytes, rodata.wakeup_interval) = (bytes, interval);
+                        // An owner is known by the cookie, and stands behind a whole record.
+                        let fields = if *owners { ring.fields | Fields::COOKIE } else { ring.fields };
+                        rodata.wanted_fields = fields.bits();
+                        rodata.record_length = if *owners { RECORD_LEN } else { fields.record_length() } as u32;
+                        wakeup = ring.wakeup(cpus);
+                        (rodata.wakeup_bytes, rodata.wakeup_interval) = (wakeup.bytes, wakeup.interval);
                         step("set the ring's size", open.maps.events.set_max_entries(ring.size))?;
                     }
                     None => {
@@ -130,11 +135,11 @@ impl Object {
                 step("load the programs", open.load())
             })
         })?;
-        Ok(Self { links: Vec::new(), programs, skeleton })
+        Ok(Self { links: Vec::new(), programs, wakeup, skeleton })
     }
 
     pub(super) fn attach(&mut self) -> Result<(), Error> {
-        let Self { links, programs, skeleton } = self;
+        let Self { links, programs, skeleton, .. } = self;
         // One by one: the skeleton's own attach leaks the first link when the second fails.
         skeleton.with_dependent_mut(|_, skeleton| {
             for wanted in programs {
@@ -164,6 +169,11 @@ impl Object {
         })
     }
 
+    /// When its reader is woken.
+    pub(super) fn wakeup(&self) -> Wakeup {
+        self.wakeup
+    }
+
     /// The ring, and what its reader tells the programs.
     pub(super) fn ring_maps(&self) -> [BorrowedFd<'_>; 2] {
         self.skeleton.with_dependent(|_, skeleton| [skeleton.maps.events.as_fd(), skeleton.maps.reader.as_fd()])
@@ -175,8 +185,8 @@ impl Object {
     }
 
     /// What its reader tells the programs.
-    pub(super) fn reader(&self) -> Result<Word, Error> {
-        self.skeleton.with_dependent(|_, skeleton| Word::map(skeleton.maps.reader.as_fd()))
+    pub(super) fn reader(&self) -> Result<WritableWords, Error> {
+        WritableWords::map(self.ring_maps()[1], 2)
     }
 
     pub(super) fn counters(&self) -> Result<KernelCounters, Error> {

@@ -6,12 +6,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use libbpf_rs::{MapHandle, RingBuffer};
 
-use super::Wanted;
 use super::my_sockets::MySockets;
 use super::plan::Plan;
+use super::{Wakeup, Wanted};
 use crate::counters::KernelCounters;
 use crate::error::{Error, ErrorKind};
-use crate::mapped::Word;
+use crate::mapped::WritableWords;
 
 pub(super) enum Object {}
 
@@ -40,7 +40,11 @@ impl Object {
         match *self {}
     }
 
-    pub(super) fn reader(&self) -> Result<Word, Error> {
+    pub(super) fn wakeup(&self) -> Wakeup {
+        match *self {}
+    }
+
+    pub(super) fn reader(&self) -> Result<WritableWords, Error> {
         match *self {}
     }
 

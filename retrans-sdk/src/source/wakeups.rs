@@ -15,10 +15,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 
 use crate::error::Error;
-use crate::mapped::Word;
+use crate::mapped::WritableWords;
 
-const ASLEEP: u64 = 0;
-const AWAKE: u64 = 1;
+/// The words of `struct retrans_reader`.
+const AWAKE: usize = 0;
+const WOKEN: usize = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -36,7 +37,7 @@ pub(super) struct Wakeups {
     ring: OwnedFd,
     timer: OwnedFd,
     /// `struct retrans_reader`.
-    reader: Word,
+    reader: WritableWords,
     /// Zero: each record wakes.
     max_delay: Duration,
     phase: Phase,
@@ -44,7 +45,7 @@ pub(super) struct Wakeups {
 }
 
 impl Wakeups {
-    pub(super) fn new(ring: OwnedFd, reader: Word, max_delay: Duration) -> Result<Self, Error> {
+    pub(super) fn new(ring: OwnedFd, reader: WritableWords, max_delay: Duration) -> Result<Self, Error> {
         let failed = |errno| Error::system("cannot wait for the ring", errno);
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(failed)?;
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
@@ -71,6 +72,10 @@ impl Wakeups {
         if self.max_delay.is_zero() {
             return Ok(());
         }
+        // What comes from now on may be much once more.
+        if self.reader.load(WOKEN) != 0 {
+            self.reader.store(WOKEN, 0);
+        }
         let phase = match self.phase {
             _ if any => Phase::Awake,
             Phase::Asleep => return Ok(()),
@@ -80,7 +85,7 @@ impl Wakeups {
             Phase::FallingAsleep => Phase::Asleep,
         };
         if phase != self.phase {
-            self.reader.store(if phase == Phase::Awake { AWAKE } else { ASLEEP });
+            self.reader.store(AWAKE, (phase == Phase::Awake).into());
         }
         // Before the phase: what fails here is done again by the next who comes.
         self.set_timer(phase != Phase::Asleep)?;
