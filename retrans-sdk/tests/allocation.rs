@@ -4,8 +4,8 @@
 use std::hint::black_box;
 
 use allocation_counter::measure;
-use retrans_sdk::harness::{empty_record, event_of, place_of};
-use retrans_sdk::{Event, Filter, LineBuffer};
+use retrans_sdk::harness::{empty_record, event_of, place_of, read_into};
+use retrans_sdk::{Event, Fields, Filter, LineBuffer};
 
 /// With an address of each kind, and texts that are encoded.
 const LINES: [&str; 3] = [
@@ -69,4 +69,11 @@ fn of_records() {
     nothing("a record", || {
         black_box(event_of(black_box(&record)));
     });
+    // In place, as a stream does it, of any length.
+    let mut event = event_of(&record);
+    for fields in [Fields::none(), "cookie,seq".parse().unwrap(), Fields::all()] {
+        let mut record = record[..fields.record_length()].to_vec();
+        record[..2].copy_from_slice(&(fields.record_length() as u16).to_ne_bytes());
+        nothing("a record in place", || read_into(black_box(&mut event), black_box(&record)));
+    }
 }
