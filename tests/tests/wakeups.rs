@@ -19,7 +19,7 @@ use rustix::time::{ClockId, clock_gettime};
 static TURN: Mutex<()> = Mutex::new(());
 
 /// What a machine that is busy with other tests may be late by itself. A record that nobody is woken for is later by far.
-const SLACK: Duration = Duration::from_millis(500);
+const SLACK: Duration = Duration::from_secs(1);
 
 /// Only what a test hands in, whatever else retransmits on the host: no connection has this port.
 fn builder() -> Result<Builder> {
@@ -187,8 +187,8 @@ fn an_idle_stream_wakes_nobody_and_the_first_record_does_at_once() -> Result<()>
     })
 }
 
-/// How often the reader is woken in a second of one record each 200 us or so.
-fn wakeups_in_a_second(delay: Duration) -> Result<(u64, u64)> {
+/// How often the reader is woken in a second of one record each 200 us or so: how many these were, how often, and how long it really was.
+fn wakeups_in_a_second(delay: Duration) -> Result<(u64, u64, Duration)> {
     let stream = builder()?.max_delay(delay).open().context("cannot open a stream")?;
     beside(stream, iterate, |producer, seen| {
         let (began, mut count) = (Instant::now(), 0);
@@ -199,7 +199,7 @@ fn wakeups_in_a_second(delay: Duration) -> Result<(u64, u64)> {
             thread::sleep(Duration::from_micros(100));
         }
         seen.until(count)?;
-        Ok((count, seen.wakeups()? - before))
+        Ok((count, seen.wakeups()? - before, began.elapsed()))
     })
 }
 
@@ -207,11 +207,12 @@ fn wakeups_in_a_second(delay: Duration) -> Result<(u64, u64)> {
 #[ignore = "live: needs root, run by make test"]
 fn what_comes_fast_wakes_seldom() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let (count, seldom) = wakeups_in_a_second(DEFAULT_MAX_DELAY)?;
+    let (count, seldom, elapsed) = wakeups_in_a_second(DEFAULT_MAX_DELAY)?;
     println!("delay={DEFAULT_MAX_DELAY:?} records={count} wakeups={seldom}");
     // Each time that the timer expires, if nothing else is in the way.
-    assert!(seldom <= 110, "{seldom} for {count}");
-    let (count, often) = wakeups_in_a_second(Duration::ZERO)?;
+    let expiries = elapsed.as_nanos() / DEFAULT_MAX_DELAY.as_nanos();
+    assert!(u128::from(seldom) <= expiries + 10, "{seldom} for {count} in {elapsed:?}");
+    let (count, often, _) = wakeups_in_a_second(Duration::ZERO)?;
     println!("delay=0 records={count} wakeups={often}");
     assert!(often > 2 * seldom, "{often} for {count}, beside {seldom}");
     Ok(())
