@@ -124,14 +124,9 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     blackhole.lift()?;
     let counted = Counters::read(pair.client())? - before;
 
-    // At a moment when both have settled, and nothing comes in between the two readings.
-    let (stats, all) = wait_for("a quiet moment to read two streams in", PATIENCE, || {
-        let mut late = Vec::new();
-        let stats = settle(&mut stream, &mut late)?;
-        read += late.len();
-        let all = settle(&mut witness, &mut events)?;
-        Ok((stats.seen == all.seen).then_some((stats, all)))
-    })?;
+    let mut late = Vec::new();
+    let (stats, all) = at_one_moment((&mut stream, &mut late), (&mut witness, &mut events))?;
+    read += late.len();
     Ok(Seen { pair, stats, read, all, events, counted, failures: trace.prints_failures()? })
 }
 
@@ -145,6 +140,21 @@ fn two_as_one(first: impl Fn() -> Builder, second: impl Fn() -> Builder) -> Resu
         // In this order: what comes in between makes them differ.
         let (later, earlier) = (second.stats().seen, first.stats().seen);
         Ok((later == earlier).then_some((first, second)))
+    })
+}
+
+/// What two streams have counted when both had settled: what the first counts did not change while the second was read. What
+/// they give is added to the events beside them.
+fn at_one_moment(
+    (first, of_first): (&mut Stream, &mut Vec<Event>),
+    (second, of_second): (&mut Stream, &mut Vec<Event>),
+) -> Result<(Stats, Stats)> {
+    wait_for("a quiet moment to read two streams in", PATIENCE, || {
+        let before = settle(first, of_first)?;
+        let between = settle(second, of_second)?;
+        let after = settle(first, of_first)?;
+        let same = (before.seen, before.missed) == (after.seen, after.missed);
+        Ok(same.then_some((after, between)))
     })
 }
 
@@ -230,14 +240,9 @@ fn of_a_hundred_thousand_attempts_each_is_accounted_for() -> Result<()> {
     faults.into_iter().try_for_each(Fault::lift)?;
 
     // Both have seen the same, and the one that lost most of it has the same numbers.
-    let mut events = Vec::new();
-    let (stats, all) = wait_for("a quiet moment to read two streams in", PATIENCE, || {
-        let mut late = Vec::new();
-        let stats = settle(&mut stream, &mut late)?;
-        read += late.len() as u64;
-        let all = settle(&mut witness, &mut events)?;
-        Ok((stats.seen + missed(&stats) == all.seen + missed(&all)).then_some((stats, all)))
-    })?;
+    let (mut late, mut events) = (Vec::new(), Vec::new());
+    let (stats, all) = at_one_moment((&mut stream, &mut late), (&mut witness, &mut events))?;
+    read += late.len() as u64;
     println!("{stats}\n{all}");
     assert_eq!((all.delivered, all.seen), (events.len() as u64, all.submitted), "{all}");
     let (counted, witnessed) = (by_result_and_kind(&stats), by_result_and_kind(&all));
