@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the example programs share.
 
+pub mod command;
 pub mod keys;
+pub mod privileges;
 pub mod recording;
 pub mod terminal;
 pub mod utc;
@@ -71,12 +73,14 @@ fn say(line: fmt::Arguments<'_>) {
 
 /// Says on stderr that the stream is attached, and to what.
 pub fn say_ready(stream: &Stream) {
+    let Some(attachment) = stream.attachment() else {
+        return say(format_args!("ready"));
+    };
     let seen = |observed: bool| if observed { "observed" } else { "unobservable" };
     let owners = stream.owner_hooks().map(|hooks| format!(" {hooks}")).unwrap_or_default();
     say(format_args!(
-        "ready {} failures={} synack_failures={}{owners}",
-        stream.attachment(),
-        seen(stream.source().observes_failures()),
+        "ready {attachment} failures={} synack_failures={}{owners}",
+        seen(attachment.observes_failures()),
         seen(false)
     ));
 }

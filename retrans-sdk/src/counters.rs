@@ -11,6 +11,7 @@ use crate::mapped::Words;
 use crate::reconcile::Sums;
 use crate::result::{self, RESULT_SLOTS};
 use crate::stats::{Count, Failures, Stats, TransmitCount};
+use crate::tally::Tally;
 use crate::{RetransKind, Transmit};
 
 /// `RETRANS_KIND_SLOTS`.
@@ -74,11 +75,30 @@ pub(crate) fn add_one(counter: &AtomicU64) {
 }
 
 struct Shared {
-    kernel: KernelCounters,
+    attempts: Attempts,
     user: UserCounters,
-    /// The programs, for `missed`; `None` if what they miss is not counted.
-    programs: Option<Vec<OwnedFd>>,
-    observes_failures: bool,
+}
+
+/// Where attempts are counted.
+enum Attempts {
+    /// By the programs.
+    InKernel {
+        counters: KernelCounters,
+        /// For `missed`; `None` if what they miss is not counted.
+        programs: Option<Vec<OwnedFd>>,
+        observes_failures: bool,
+    },
+    /// By whoever tells a stream its events.
+    Told(Arc<Tally>),
+}
+
+impl Attempts {
+    fn sum(&self, word: usize) -> u64 {
+        match self {
+            Self::InKernel { counters, .. } => counters.sum(word),
+            Self::Told(tally) => tally.get(word),
+        }
+    }
 }
 
 /// Reads a stream's counters, from any thread, whatever the stream is doing; also when it is closed already.
@@ -94,8 +114,16 @@ impl std::fmt::Debug for StatsReader {
 }
 
 impl StatsReader {
-    pub(crate) fn new(kernel: KernelCounters, programs: Option<Vec<OwnedFd>>, observes_failures: bool) -> Self {
-        Self(Arc::new(Shared { kernel, user: UserCounters::default(), programs, observes_failures }))
+    pub(crate) fn new(counters: KernelCounters, programs: Option<Vec<OwnedFd>>, observes_failures: bool) -> Self {
+        Self::of(Attempts::InKernel { counters, programs, observes_failures })
+    }
+
+    pub(crate) fn of_tally(tally: Arc<Tally>) -> Self {
+        Self::of(Attempts::Told(tally))
+    }
+
+    fn of(attempts: Attempts) -> Self {
+        Self(Arc::new(Shared { attempts, user: UserCounters::default() }))
     }
 
     pub(crate) fn user(&self) -> &UserCounters {
@@ -103,15 +131,30 @@ impl StatsReader {
     }
 
     pub(crate) fn observes_failures(&self) -> bool {
-        self.0.observes_failures
+        match &self.0.attempts {
+            Attempts::InKernel { observes_failures, .. } => *observes_failures,
+            Attempts::Told(tally) => tally.observes_failures(),
+        }
     }
 
     pub(crate) fn missed(&self) -> Option<u64> {
-        self.0.programs.as_ref().and_then(|programs| programs.iter().map(missed).sum())
+        match &self.0.attempts {
+            Attempts::InKernel { programs, .. } => {
+                programs.as_ref().and_then(|programs| programs.iter().map(missed).sum())
+            }
+            Attempts::Told(tally) => tally.missed(),
+        }
+    }
+
+    fn skipped(&self) -> Option<u64> {
+        match &self.0.attempts {
+            Attempts::InKernel { .. } => None,
+            Attempts::Told(tally) => tally.skipped(),
+        }
     }
 
     pub(crate) fn sums(&self) -> Sums {
-        let sum = |index: usize| self.0.kernel.sum(word::SUMS + index);
+        let sum = |index: usize| self.0.attempts.sum(word::SUMS + index);
         Sums {
             retrans_segs: sum(0),
             retrans_fail: sum(1),
@@ -125,37 +168,37 @@ impl StatsReader {
     /// The counters now. Takes some small reads under /proc, one a program, for `missed`.
     #[must_use]
     pub fn read(&self) -> Stats {
-        let Shared { kernel, user, observes_failures, .. } = &*self.0;
+        let Shared { attempts, user } = &*self.0;
         // Outcomes before what they are outcomes of, so that no sum is ever larger than its whole.
         let [rejected, dropped, delivered] =
             [&user.rejected, &user.dropped, &user.delivered].map(|c| c.load(Ordering::Acquire));
-        let submitted = kernel.sum(word::SUBMITTED);
-        let lost = kernel.sum(word::LOST);
-        let limited = kernel.sum(word::LIMITED);
-        let filtered = kernel.sum(word::FILTERED);
+        let submitted = attempts.sum(word::SUBMITTED);
+        let lost = attempts.sum(word::LOST);
+        let limited = attempts.sum(word::LIMITED);
+        let filtered = attempts.sum(word::FILTERED);
 
         let mut counts = Vec::new();
         for slot in 0..RESULT_SLOTS {
             for kind in 0..KIND_SLOTS {
                 let at = word::COUNTS + (slot * KIND_SLOTS + kind) * 2;
-                let attempts = kernel.sum(at);
-                if attempts != 0 {
+                let count = attempts.sum(at);
+                if count != 0 {
                     counts.push(Count {
                         result: result::of_slot(slot),
                         kind: RetransKind::from_raw(kind as u32),
-                        attempts,
-                        segs: kernel.sum(at + 1),
+                        attempts: count,
+                        segs: attempts.sum(at + 1),
                     });
                 }
             }
         }
         let transmits = Transmit::ALL.iter().map(|entry| {
             let at = word::TRANSMITS + entry.number as usize * 2;
-            TransmitCount { transmit: entry.variant, attempts: kernel.sum(at), segs: kernel.sum(at + 1) }
+            TransmitCount { transmit: entry.variant, attempts: attempts.sum(at), segs: attempts.sum(at + 1) }
         });
         let transmits = transmits.filter(|count| count.attempts != 0).collect();
         Stats {
-            seen: kernel.sum(word::SEEN),
+            seen: attempts.sum(word::SEEN),
             filtered,
             limited,
             lost,
@@ -164,7 +207,8 @@ impl StatsReader {
             dropped,
             delivered,
             missed: self.missed(),
-            failures: Failures::of(&counts, *observes_failures),
+            skipped: self.skipped(),
+            failures: Failures::of(&counts, self.observes_failures()),
             counts,
             transmits,
         }

@@ -20,6 +20,8 @@ pub enum ErrorKind {
     RingSize,
     /// The filter has a term that only an event decides.
     Filter,
+    /// A recording cannot be read on: the text says at which line, and what is wrong with it.
+    Recording,
     /// The source that was asked for is not to be had on this kernel.
     SourceUnavailable,
     /// The kernel refused a program or a map.

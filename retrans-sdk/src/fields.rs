@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::BitOr;
 use std::str::FromStr;
 
+use crate::event::Event;
 use crate::wire::{self, OPTIONAL};
 
 /// Which of the optional fields events shall have: what is not asked for is not read in the kernel, and the record ends behind the
@@ -61,6 +62,16 @@ impl Fields {
     #[must_use]
     pub const fn record_length(self) -> usize {
         wire::length_of(self.0)
+    }
+
+    /// Takes the others out of an event.
+    pub(crate) fn restrict(self, event: &mut Event) {
+        if self == Self::all() {
+            return;
+        }
+        for field in OPTIONAL.iter().filter(|field| self.0 & 1 << field.bit == 0) {
+            (field.clear)(event);
+        }
     }
 
     /// A bit each, as the kernel side has them.

@@ -49,11 +49,11 @@ pub struct RingOf<'a> {
     pub wakeup: (u32, u32),
 }
 
-/// That of a stream.
+/// That of a live stream.
 #[must_use]
-pub fn ring_of(stream: &Stream) -> RingOf<'_> {
-    let ([ring, reader], wakeup) = stream.ring();
-    RingOf { ring, reader, wakeup: (wakeup.bytes, wakeup.interval) }
+pub fn ring_of(stream: &Stream) -> Option<RingOf<'_>> {
+    let ([ring, reader], wakeup) = stream.ring()?;
+    Some(RingOf { ring, reader, wakeup: (wakeup.bytes, wakeup.interval) })
 }
 
 /// A record as an event.

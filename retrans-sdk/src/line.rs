@@ -76,6 +76,11 @@ impl ParseLineError {
     pub const fn column(&self) -> usize {
         self.column
     }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn problem(&self) -> &str {
+        &self.problem
+    }
 }
 
 impl fmt::Display for ParseLineError {
@@ -202,12 +207,12 @@ fn key_by_key(
     checked(draft)
 }
 
-fn draft() -> Draft {
+pub(crate) fn draft() -> Draft {
     Draft { event: Event::blank(), family: None, class: None }
 }
 
 /// What follows from other fields is as it must be.
-fn checked(draft: Draft) -> Result<Event, ParseLineError> {
+pub(crate) fn checked(draft: Draft) -> Result<Event, ParseLineError> {
     let fail = |problem: String| Err(ParseLineError { column: 1, problem });
     let Draft { event, family, class } = draft;
     if event.saddr.is_ipv4() != event.daddr.is_ipv4() || family != Some(event.family()) {

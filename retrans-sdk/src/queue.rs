@@ -11,18 +11,34 @@ use crate::counters::{StatsReader, add};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::stats::Stats;
-use crate::stream::{BATCH, StopHandle, Stream};
+use crate::stop::StopHandle;
+use crate::stream::{BATCH, Stream};
 
-/// A stream that a thread of its own reads into a bounded queue. What finds the queue full is counted as `dropped`.
+/// What becomes of an event for which the queue has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// It is `dropped`: what is in the queue is the oldest.
+    #[default]
+    DropNewest,
+    /// The oldest in the queue is `dropped` for it: what is in the queue is the newest.
+    DropOldest,
+    /// The thread waits until there is room, and nothing is `dropped`; what comes meanwhile waits in the ring, and what finds that full is `lost`.
+    Block,
+}
+
+/// A stream that a thread of its own reads into a bounded queue. What becomes of the events that find it full is [chosen](Overflow).
 ///
-/// It ends when it is told to ([`stop_handle`](Self::stop_handle)) or when the stream fails; events that were in the queue
+/// It ends when it is told to ([`stop_handle`](Self::stop_handle)), at the end of a recording or a script, or when the stream fails; events that were in the queue
 /// can still be taken. Dropping it ends the thread and detaches everything; what was still in the queue is then `dropped`.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
 ///
-/// let mut queue = retrans_sdk::Stream::builder().open()?.into_queue(10_000)?;
+/// use retrans_sdk::{Overflow, Stream};
+///
+/// let mut queue = Stream::builder().open()?.into_queue(10_000, Overflow::DropOldest)?;
 /// while !queue.is_ended() {
 ///     while let Some(event) = queue.next_within(Duration::from_secs(5))? {
 ///         println!("{event}");
@@ -50,13 +66,18 @@ struct Shared {
     waiting: Mutex<Waiting>,
     /// There is an event, or there will be none.
     changed: Condvar,
+    /// There is room, or nobody takes events any more.
+    room: Condvar,
     capacity: usize,
+    overflow: Overflow,
 }
 
 struct Waiting {
     events: VecDeque<Event>,
     /// Whether the thread has ended.
     ended: bool,
+    /// Whether nobody takes events any more.
+    closed: bool,
 }
 
 impl Shared {
@@ -64,23 +85,43 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts in what there is room for, and gives the number of the others.
-    fn put(&self, events: &[Event]) -> usize {
+    /// Puts them in, and gives the number of those, or of others, that had to go for want of room.
+    fn put(&self, mut events: &[Event]) -> usize {
         let mut waiting = self.lock();
-        let was_empty = waiting.events.is_empty();
-        let room = (self.capacity - waiting.events.len()).min(events.len());
-        waiting.events.extend(events.iter().take(room));
-        drop(waiting);
-        // Whoever waits does so for the first one.
-        if was_empty {
-            self.changed.notify_one();
+        let mut gone = 0;
+        if self.overflow == Overflow::DropOldest {
+            // Of more than there is room for at all, the last.
+            let too_many = events.len().saturating_sub(self.capacity);
+            events = events.get(too_many..).unwrap_or_default();
+            let too_old = (waiting.events.len() + events.len()).saturating_sub(self.capacity);
+            waiting.events.drain(..too_old);
+            gone = too_many + too_old;
         }
-        events.len() - room
+        loop {
+            let was_empty = waiting.events.is_empty();
+            let room = (self.capacity - waiting.events.len()).min(events.len());
+            let (fitting, others) = events.split_at(room);
+            waiting.events.extend(fitting);
+            events = others;
+            // Whoever waits does so for the first one.
+            if was_empty {
+                self.changed.notify_one();
+            }
+            if self.overflow != Overflow::Block || events.is_empty() || waiting.closed {
+                return gone + events.len();
+            }
+            waiting = self.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     fn end(&self) {
         self.lock().ended = true;
         self.changed.notify_one();
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.room.notify_one();
     }
 
     /// Once there is an event, or none will come any more, or it is late.
@@ -114,10 +155,11 @@ impl Stream {
     /// # Errors
     ///
     /// [`ErrorKind::System`] if there can be no thread.
-    pub fn into_queue(self, capacity: usize) -> Result<Queue, Error> {
+    pub fn into_queue(self, capacity: usize, overflow: Overflow) -> Result<Queue, Error> {
         let capacity = capacity.clamp(1, 1 << 20);
-        let waiting = Waiting { events: VecDeque::with_capacity(capacity), ended: false };
-        let shared = Arc::new(Shared { waiting: Mutex::new(waiting), changed: Condvar::new(), capacity });
+        let waiting = Waiting { events: VecDeque::with_capacity(capacity), ended: false, closed: false };
+        let (changed, room) = (Condvar::new(), Condvar::new());
+        let shared = Arc::new(Shared { waiting: Mutex::new(waiting), changed, room, capacity, overflow });
         let (stop, stats) = (self.stop_handle(), self.stats_reader());
         let end = EndOnDrop(Arc::clone(&shared));
         let thread = thread::Builder::new()
@@ -149,6 +191,7 @@ impl Queue {
         let mut waiting = self.shared.wait(timeout);
         let (event, ended) = (waiting.events.pop_front(), waiting.ended);
         drop(waiting);
+        self.shared.room.notify_one();
         self.delivered(usize::from(event.is_some()));
         if event.is_none() && ended {
             self.end()?;
@@ -181,6 +224,7 @@ impl Queue {
         events.extend(waiting.events.drain(..count));
         let ended = waiting.ended;
         drop(waiting);
+        self.shared.room.notify_one();
         self.delivered(count);
         if count == 0 && ended {
             self.end()?;
@@ -224,6 +268,7 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         self.stop.stop();
+        self.shared.close();
         // A panic of the predicate has been printed by its own thread.
         let _ = self.thread.take().map(JoinHandle::join);
         let left = self.shared.lock().events.len();

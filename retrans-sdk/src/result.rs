@@ -96,6 +96,15 @@ impl RetransResult {
 pub(crate) const RESULT_SLOTS: usize = 32;
 const SLOT_UNKNOWN: usize = RESULT_SLOTS - 1;
 
+/// `result_slot()` of `bpf/result.bpf.h`: where a result is counted, and its bit in a clause.
+pub(crate) const fn slot(raw: u32) -> usize {
+    match raw {
+        0..16 => raw as usize,
+        128..143 => raw as usize - 128 + 16,
+        _ => SLOT_UNKNOWN,
+    }
+}
+
 /// The result that the kernel side counts in a slot (`result_slot()` in `bpf/result.bpf.h`); `None` for the one that takes
 /// all numbers without a slot of their own.
 pub(crate) fn of_slot(slot: usize) -> Option<RetransResult> {
@@ -109,15 +118,6 @@ pub(crate) fn of_slot(slot: usize) -> Option<RetransResult> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-
-    /// `result_slot()` of `bpf/result.bpf.h`: where a result is counted, and its bit in a clause.
-    pub(crate) const fn slot(raw: u32) -> usize {
-        match raw {
-            0..16 => raw as usize,
-            128..143 => raw as usize - 128 + 16,
-            _ => SLOT_UNKNOWN,
-        }
-    }
 
     #[test]
     fn every_result_has_a_slot_of_its_own() {

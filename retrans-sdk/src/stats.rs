@@ -43,6 +43,9 @@ pub struct Stats {
     /// [`AttachSource::Fexit`](crate::AttachSource::Fexit), where several programs see to one attempt, at most so many. `None` where the
     /// kernel does not tell: before Linux 5.12, and of kprobes.
     pub missed: Option<u64>,
+    /// Of a stream that is [replayed](crate::Replay): lines that were none, and were skipped because that was chosen
+    /// ([`BadLines::Skip`](crate::BadLines::Skip)). `None` of any other. They are in no other count.
+    pub skipped: Option<u64>,
     /// Attempts that failed, of all that were seen, before the filter. Those of SYN-ACKs are not among them: they are unobservable on
     /// every kernel.
     pub failures: Failures,
@@ -59,7 +62,8 @@ pub struct Stats {
 pub enum Failures {
     /// So many.
     Observed(u64),
-    /// The source sees successes only ([`AttachSource::TpSuccess`](crate::AttachSource::TpSuccess)): that is not none.
+    /// The source sees successes only ([`AttachSource::TpSuccess`](crate::AttachSource::TpSuccess)), or a recording does not tell
+    /// whether it saw more: that is not none.
     #[default]
     Unobservable,
 }
@@ -144,7 +148,7 @@ impl Stats {
     }
 }
 
-/// As `key=val`: the counters, with `-` for a count that the kernel does not give, and `failures`.
+/// As `key=val`: the counters, with `-` for a count that the kernel does not give, `failures`, and of what is replayed `skipped`.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -155,7 +159,8 @@ impl fmt::Display for Stats {
             }
             separator = " ";
         }
-        write!(f, "{separator}{}", KeyVal { key: "failures", value: self.failures })
+        write!(f, "{separator}{}", KeyVal { key: "failures", value: self.failures })?;
+        self.skipped.map_or(Ok(()), |value| write!(f, " {}", KeyVal { key: "skipped", value }))
     }
 }
 

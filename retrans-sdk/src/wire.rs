@@ -94,13 +94,20 @@ pub(crate) struct Optional {
     pub(crate) bit: u32,
     /// Where it ends.
     end: usize,
+    /// Takes it out of an event.
+    pub(crate) clear: fn(&mut Event),
 }
 
 macro_rules! optionals {
     ($( $name:ident: $type:ty = $offset:literal, $c_name:ident = $bit:literal; )*) => {
         /// All of them.
         pub(crate) const OPTIONAL: &[Optional] =
-            &[$( Optional { key: stringify!($name), bit: $bit, end: $offset + size_of::<$type>() }, )*];
+            &[$( Optional {
+                key: stringify!($name),
+                bit: $bit,
+                end: $offset + size_of::<$type>(),
+                clear: |event| event.$name = None,
+            }, )*];
 
         impl Record<'_> {
             $(

@@ -45,6 +45,7 @@ pub mod observe;
 pub mod pair;
 pub mod privilege;
 pub mod producer;
+pub mod program;
 pub mod proposal;
 pub mod scenario;
 pub mod seg6;

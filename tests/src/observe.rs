@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-use retrans_sdk::{Event, Family as Inet, Filter, RetransResult, Stats, Stream};
+use retrans_sdk::{Attachment, Event, Family as Inet, Filter, RetransResult, Stats, Stream};
 
 use crate::wait::PATIENCE;
 use crate::{Context, Error, Family, Result, Subject, TraceEvent, TraceInstance, privilege};
@@ -18,6 +18,15 @@ use crate::{Context, Error, Family, Result, Subject, TraceEvent, TraceInstance, 
 pub fn open() -> Result<Stream> {
     privilege::check()?;
     Stream::builder().open().context("cannot open a stream")
+}
+
+/// What a live stream is attached to.
+///
+/// # Panics
+/// When it is none.
+#[track_caller]
+pub fn attachment(stream: &Stream) -> &Attachment {
+    stream.attachment().expect("a live stream")
 }
 
 /// A filter from its text.

@@ -52,7 +52,7 @@ impl Producer {
     /// # Errors
     /// Where the kernel has no `bpf_loop()`: before Linux 5.17.
     pub fn of(stream: &Stream) -> Result<Self> {
-        let RingOf { ring, reader, wakeup } = ring_of(stream);
+        let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
         Self::open(ring, Some(reader), wakeup, true, &record(Fields::all()))
     }
 
@@ -61,7 +61,7 @@ impl Producer {
     /// # Errors
     /// As [`of`](Self::of).
     pub fn untimed(stream: &Stream, fields: Fields) -> Result<Self> {
-        let RingOf { ring, reader, wakeup } = ring_of(stream);
+        let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
         Self::open(ring, Some(reader), wakeup, false, &record(fields))
     }
 

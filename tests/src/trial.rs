@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use retrans_sdk::table::ReasonTable;
 use retrans_sdk::{Attachment, Event, RetransKind, Stream, Transmit};
 
-use crate::observe::{concerns, drain, open, printed_family, reaches_transmit};
+use crate::observe::{attachment, concerns, drain, open, printed_family, reaches_transmit};
 use crate::proposal::CANCELED;
 use crate::scenario::FAST_BYTES;
 use crate::wait::PATIENCE;
@@ -255,7 +255,7 @@ impl Running {
         let traced = traced.iter().filter(its).cloned().collect();
         let counted = counted.collect();
         let named = events.iter().filter_map(|event| stream.kernel_name(event.result)).map(str::to_owned).collect();
-        let attachment = stream.attachment().clone();
+        let attachment = attachment(stream).clone();
         Ok(Trial {
             outcome,
             family,

@@ -7,7 +7,7 @@ use crate::{Error, Result};
 
 /// How long any single step of the lab may take before it counts as failed. No step needs a hundredth of it; the
 /// rest is for machines that are busy with something else.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks `probe` every other millisecond until it gives a value.
 ///

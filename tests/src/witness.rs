@@ -9,7 +9,7 @@ use std::time::Duration;
 use retrans_sdk::table::ReasonTable;
 use retrans_sdk::{AttachSource, Event, RetransKind, RetransResult, Stream};
 
-use crate::observe::{ends, reaches_transmit};
+use crate::observe::{attachment, ends, reaches_transmit};
 use crate::proposal::{agrees, agrees_by_errno, meaning};
 use crate::{Counters, Error, PrintedFailures, Result, TraceEvent, TraceInstance, Tracepoint};
 
@@ -35,7 +35,7 @@ impl Failures {
     /// When the text's format cannot be read.
     pub fn told_by(stream: &Stream, trace: &TraceInstance) -> Result<Self> {
         let printed = trace.prints_failures()?;
-        let source = stream.source();
+        let source = attachment(stream).source;
         Ok(Self {
             streamed: source.observes_failures(),
             printed: printed != PrintedFailures::No,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use retrans_sdk::{ErrorKind, Event, StatsReader, Stream, Timestamp};
+use retrans_sdk::{ErrorKind, Event, Overflow, StatsReader, Stream, Timestamp};
 use retrans_tests::observe::{
     adds_up, assert_plausible, concerns, drain, ends, filter, open, ports_of, settle, settled, until,
 };
@@ -229,7 +229,7 @@ fn a_queue_says_that_its_predicate_panicked() -> Result<()> {
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let predicate = |_: &Event| panic!("this panic is part of the test");
     let stream = stream_of(&scenario.subject())?.predicate(predicate).open().context("cannot open a stream")?;
-    let mut queue = stream.into_queue(8).context("no queue")?;
+    let mut queue = stream.into_queue(8, Overflow::DropNewest).context("no queue")?;
     run(&mut witness, vec![scenario], 1)?;
 
     let error = queue.next_within(PATIENCE).expect_err("its thread is gone");
@@ -247,7 +247,7 @@ fn what_finds_the_queue_full_is_dropped() -> Result<()> {
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let subject = scenario.subject();
     let stream = stream_of(&subject)?.open().context("cannot open a stream")?;
-    let mut queue = stream.into_queue(CAPACITY).context("no queue")?;
+    let mut queue = stream.into_queue(CAPACITY, Overflow::DropNewest).context("no queue")?;
     let events = run(&mut witness, vec![scenario], CAPACITY as u64 + 1)?;
     let made = count(&events, &subject);
 
@@ -287,7 +287,7 @@ fn what_is_left_in_a_queue_is_dropped() -> Result<()> {
     };
     let stream = stream_of(&subject)?.predicate(count_it).open().context("cannot open a stream")?;
     let reader = stream.stats_reader();
-    let mut queue = stream.into_queue(16).context("no queue")?;
+    let mut queue = stream.into_queue(16, Overflow::DropNewest).context("no queue")?;
     let made = count(&run(&mut witness, vec![scenario], 3)?, &subject);
 
     wait_for("the queue's thread to have read everything", PATIENCE, || {
@@ -326,7 +326,7 @@ fn what_is_left_of_a_batch_is_dropped() -> Result<()> {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn a_stopped_queue_ends_without_an_error() -> Result<()> {
-    let mut queue = open()?.into_queue(16).context("no queue")?;
+    let mut queue = open()?.into_queue(16, Overflow::DropNewest).context("no queue")?;
     assert!(!queue.is_ended());
     queue.stop_handle().stop();
     wait_for("the queue to end", PATIENCE, || {

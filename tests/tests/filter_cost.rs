@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
 use retrans_sdk::{AttachSource, Builder, ErrorKind, Fields, Stream};
 use retrans_tests::filters::demanding;
-use retrans_tests::observe::filter;
+use retrans_tests::observe::{attachment, filter};
 use retrans_tests::{Context, Result, privilege};
 
 /// What the process has attached is looked at, so the tests take turns.
@@ -107,7 +107,7 @@ fn to_count_takes_no_ring_and_less_of_a_program() -> Result<()> {
     for (name, size) in &counting {
         assert!(*size < whole[name] - 80, "{name}: {size} of {}", whole[name]);
     }
-    assert_eq!(counters.attachment().source, Stream::builder().open().context("a stream")?.source());
+    assert_eq!(counters.attachment().source, attachment(&Stream::builder().open().context("a stream")?).source);
     Ok(())
 }
 

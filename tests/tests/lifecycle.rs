@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
-use retrans_sdk::{DEFAULT_RING_SIZE, ErrorKind, Event, Queue, StatsReader, StopHandle, Stream};
+use retrans_sdk::{DEFAULT_RING_SIZE, ErrorKind, Event, Overflow, Queue, StatsReader, StopHandle, Stream};
 use retrans_tests::observe::{concerns, drain, filter, open, settle, tells_missed, until};
 use retrans_tests::wait::{PATIENCE, wait_for};
 use retrans_tests::{Context, Family, Outcome, Pair, Refusal, Result, Scenario, command, privilege};
@@ -127,7 +127,7 @@ fn a_reader_keeps_the_counters_and_no_link() -> Result<()> {
 fn nothing_is_left_of_a_queue() -> Result<()> {
     let _turn = turn();
     let before = Held::now()?;
-    let queue = open()?.into_queue(8).context("no queue")?;
+    let queue = open()?.into_queue(8, Overflow::DropNewest).context("no queue")?;
     let links = Held::now()?.links();
     drop(queue);
     assert_eq!(Held::now()?, before);

@@ -186,8 +186,8 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 const ATTEMPTS: u64 = 100_000;
 /// Segments of 76 bytes.
 const SMALL: u16 = 88;
-/// Seen on two CPUs: 6 s, and 40 s where they are emulated.
-const LIMIT: Duration = Duration::from_secs(120);
+/// Seen on two CPUs: 6 s, 40 s where they are emulated, and three times as long where those are busy otherwise.
+const LIMIT: Duration = Duration::from_secs(240);
 
 #[test]
 #[ignore = "live: needs root, run by make test"]

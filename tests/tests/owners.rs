@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use retrans_sdk::{Availability, ErrorKind, Event, Fields, Line, OwnerHooks, OwnerSource, RetransKind, Stream};
-use retrans_tests::observe::{concerns, drain, ends, filter, until};
+use retrans_tests::observe::{attachment, concerns, drain, ends, filter, until};
 use retrans_tests::wait::PATIENCE;
 use retrans_tests::{Context, Error, Family, Fault, Netns, Outcome, Packets, Pair, Result, Scenario, privilege};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -155,7 +155,7 @@ fn obey() -> Result<()> {
             }
             "watch" => {
                 let opened = Stream::builder().owners(true).filter(filter(about)?).open();
-                watching.insert(opened.context("cannot open a stream")?).attachment().to_string()
+                attachment(watching.insert(opened.context("cannot open a stream")?)).to_string()
             }
             "try" => {
                 // Nobody answers.

@@ -221,7 +221,7 @@ fn what_nothing_proves_is_unknown_and_said() -> Result<()> {
         let builder = Stream::builder().reconcile(netns_of(pair.client())?).without_companion();
         let mut stream = builder.open().context("cannot open a stream")?;
         let reconciler = stream.reconciler().expect("it was asked for");
-        let sees_entries = matches!(stream.source(), AttachSource::Fexit | AttachSource::Kretprobe);
+        let sees_entries = matches!(stream.source(), Some(AttachSource::Fexit | AttachSource::Kretprobe));
         let before = Counters::read(pair.client())?;
 
         let lost = Packets::input().drop_in(pair.server())?;

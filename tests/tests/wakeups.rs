@@ -280,3 +280,48 @@ fn much_that_waits_wakes_whichever_cpu_hands_it_in() -> Result<()> {
         Ok(())
     })
 }
+
+/// Each record is handed in once the one before was awaited, from another thread, so at any moment of the reader's way to sleep. It would hang at the first
+/// wake-up that is lost: the stream looks by itself after ten seconds only.
+fn awaited(delay: Duration, rounds: u64, pause: impl Fn(u64) -> Duration + Send) -> Result<()> {
+    const LOST: Duration = Duration::from_secs(8);
+    let stream = builder()?.max_delay(delay).open().context("cannot open a stream")?;
+    let producer = Producer::of(&stream)?;
+    let (next, turns) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.context("tokio")?;
+    let latest = thread::scope(|scope| {
+        scope.spawn(move || {
+            for round in turns {
+                thread::sleep(pause(round));
+                producer.produce(round, 1).expect("a record");
+            }
+        });
+        runtime.block_on(async {
+            let (mut stream, mut latest) = (stream.into_async().context("tokio")?, Duration::ZERO);
+            for round in 0..rounds {
+                next.send(round).context("the producer")?;
+                let batch = tokio::time::timeout(LOST, stream.next_batch()).await.context("a wake-up is lost")?;
+                let batch = batch.ok_or_else(|| Error::new("the end"))?.context("a batch")?;
+                assert_eq!(batch.iter().map(|event| event.cookie).collect::<Vec<_>>(), [Some(round)]);
+                latest = latest.max(lateness(&batch[0]));
+            }
+            drop(next);
+            Ok::<_, Error>(latest)
+        })
+    })?;
+    println!("delay={delay:?} rounds={rounds} latest={latest:?}");
+    assert!(latest <= delay + SLACK, "{latest:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn no_wake_up_is_lost_to_who_awaits() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Early, late and amid it.
+    awaited(Duration::ZERO, 10_000, |round| Duration::from_nanos(round % 64 * 500))?;
+    // About where the reader falls asleep: after the second delay in which nothing came.
+    awaited(Duration::from_millis(1), 2_000, |round| Duration::from_micros(round % 50 * 60))?;
+    awaited(DEFAULT_MAX_DELAY, 200, |round| DEFAULT_MAX_DELAY * (round % 5) as u32 / 2)
+}

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use crate::running::{Watch, finish, prepare, socket_of, start, traffic};
+use crate::running::{finish, prepare, ready, socket_of, start, traffic};
 use retrans_sdk::{Event, RetransKind, RetransResult};
 use retrans_tests::observe::undisturbed;
 use retrans_tests::{Discard, Hold, Outcome, PrintedFailures, Refusal, RouteFault, TraceEvent, Tracepoint};
@@ -86,7 +86,7 @@ fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
         let namespaces: Vec<_> = traffic.iter().map(|(_, scenario)| scenario.subject().netns.to_string()).collect();
         let filter = filter(&namespaces);
         let arguments: Vec<_> = ["--count", "50"].into_iter().chain(filter.as_deref()).collect();
-        let watch = Watch::ready(&arguments);
+        let watch = ready(&arguments);
         start(&mut traffic);
         let ours = traffic.iter().map(|(_, scenario)| {
             let subject = scenario.subject();
@@ -134,7 +134,7 @@ fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
 #[ignore = "live: needs root, run by make test"]
 fn timestamps_are_those_of_trace_pipe() {
     let ((events, subject), traced) = undisturbed(|_| {
-        let watch = Watch::ready(&["kind=rto"]);
+        let watch = ready(&["kind=rto"]);
         let traffic = traffic(&[Outcome::Rto]);
         let subject = traffic[0].1.subject();
         // Two timeouts, at 0.2 and 0.6 s.

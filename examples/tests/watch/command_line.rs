@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::running::{PATIENCE, Watch, finish, traffic, watch};
+use crate::running::{finish, ready, traffic, watch};
 use retrans_sdk::{Event, keys};
+use retrans_tests::program::Program;
 use retrans_tests::{Outcome, Refusal};
 use rustix::process::Signal;
 
@@ -67,7 +68,7 @@ fn the_two_capabilities_are_enough() {
     command.args(["--inh-caps=-all,+bpf,+perfmon", "--ambient-caps=-all,+bpf,+perfmon"]);
     command.arg(env!("CARGO_BIN_EXE_watch")).args(["--for", "0.1"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let ended = Watch::start(&mut command).end();
+    let ended = Program::start(&mut command).end();
     assert!(ended.status.success(), "{:?}", ended.stderr);
     ended.stats();
 }
@@ -76,7 +77,7 @@ fn the_two_capabilities_are_enough() {
 #[ignore = "live: needs root, run by make test"]
 fn each_signal_ends_it_with_its_counters() {
     for signal in [Signal::INT, Signal::TERM] {
-        let watch = Watch::ready(&[]);
+        let watch = ready(&[]);
         watch.signal(signal);
         let ended = watch.end();
         assert!(ended.status.success(), "{signal:?}: {:?}", ended.stderr);
@@ -92,9 +93,9 @@ fn each_signal_ends_it_with_its_counters() {
 #[ignore = "live: needs root, run by make test"]
 fn it_ends_after_its_time() {
     let start = Instant::now();
-    let ended = Watch::ready(&["--for", "0.5"]).end();
+    let ended = ready(&["--for", "0.5"]).end();
     assert!(ended.status.success());
-    assert!((Duration::from_millis(500)..PATIENCE).contains(&start.elapsed()));
+    assert!((Duration::from_millis(500)..Duration::from_secs(30)).contains(&start.elapsed()));
     ended.stats();
 }
 
@@ -130,7 +131,7 @@ fn a_closed_stdout_ends_it_quietly() {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn json_has_the_keys_and_values_of_the_line() {
-    let (kv, json) = (Watch::ready(&["state=established"]), Watch::ready(&["state=established", "--format", "json"]));
+    let (kv, json) = (ready(&["state=established"]), ready(&["state=established", "--format", "json"]));
     let traffic = traffic(&[Outcome::Rto, Outcome::Denied(Refusal::Drop)]);
     let port = traffic[0].1.subject().local.port();
     std::thread::sleep(Duration::from_millis(700));
@@ -168,8 +169,8 @@ fn json_has_the_keys_and_values_of_the_line() {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn only_the_fields_that_are_asked_for_are_printed() {
-    let few = Watch::ready(&["kind=rto", "--fields", "netns,snd_cwnd"]);
-    let none = Watch::ready(&["kind=rto", "--fields", ""]);
+    let few = ready(&["kind=rto", "--fields", "netns,snd_cwnd"]);
+    let none = ready(&["kind=rto", "--fields", ""]);
     let traffic = traffic(&[Outcome::Rto]);
     std::thread::sleep(Duration::from_millis(700));
     finish(traffic);

@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::running::{Watch, finish, socket_of, sockets, traffic};
+use crate::running::{finish, ready, socket_of, sockets, traffic};
 use retrans_sdk::{Event, Filter};
 use retrans_tests::{Discard, Hold, Outcome, Refusal, RouteFault};
 
@@ -34,8 +34,8 @@ fn a_filter_lets_through_what_it_matches() {
         "uid=0 kind!=syn ca_name=reno srtt_us=0..10000000 --or kind=synack uid=0",
         "result=k17",
     ];
-    let everything = Watch::ready(&[]);
-    let filtered = filters.map(|filter| Watch::ready(&filter.split(' ').collect::<Vec<_>>()));
+    let everything = ready(&[]);
+    let filtered = filters.map(|filter| ready(&filter.split(' ').collect::<Vec<_>>()));
     let traffic = traffic(&[
         Outcome::Rto,
         Outcome::Syn,

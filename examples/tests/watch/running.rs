@@ -1,35 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Runs the `watch` program as a user does.
 
-use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, BufReader, Read};
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::{self, JoinHandle};
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use retrans_sdk::Event;
+use retrans_tests::program::Program;
 use retrans_tests::{Family, Outcome, Pair, Scenario};
-use rustix::process::{Pid, Signal, kill_process};
-
-/// Nothing here takes as long on a machine that is not stuck.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A running `watch`. Killed on drop.
-pub(crate) struct Watch {
-    child: Child,
-    stdout: JoinHandle<String>,
-    stderr_lines: Receiver<String>,
-    stderr: Vec<String>,
-}
-
-/// What a `watch` that has ended left.
-pub(crate) struct Ended {
-    pub(crate) status: ExitStatus,
-    pub(crate) stdout: String,
-    pub(crate) stderr: Vec<String>,
-}
 
 pub(crate) fn watch() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_watch"));
@@ -37,85 +17,9 @@ pub(crate) fn watch() -> Command {
     command
 }
 
-impl Watch {
-    /// Starts it and waits until it is attached.
-    pub(crate) fn ready(arguments: &[&str]) -> Self {
-        let mut watch = Self::start(watch().args(arguments));
-        let deadline = Instant::now() + PATIENCE;
-        while !watch.stderr.iter().any(|line| line.starts_with("ready source=")) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match watch.stderr_lines.recv_timeout(left) {
-                Ok(line) => watch.stderr.push(line),
-                Err(_) => panic!("watch {arguments:?} did not get ready: {:?}", watch.stderr),
-            }
-        }
-        watch
-    }
-
-    pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command.spawn().expect("watch is built");
-        let mut stdout = child.stdout.take().expect("piped");
-        let stderr = child.stderr.take().expect("piped");
-        let stdout = thread::spawn(move || {
-            let mut text = String::new();
-            stdout.read_to_string(&mut text).expect("text");
-            text
-        });
-        let (send, stderr_lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines() {
-                let _ = send.send(line.expect("text"));
-            }
-        });
-        Self { child, stdout, stderr_lines, stderr: Vec::new() }
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("a child not yet waited for");
-    }
-
-    /// Waits for its end.
-    pub(crate) fn end(mut self) -> Ended {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                break status;
-            }
-            if Instant::now() > deadline {
-                let _ = self.child.kill();
-                panic!("watch did not end: {:?}", self.stderr);
-            }
-            thread::sleep(Duration::from_millis(10));
-        };
-        self.stderr.extend(self.stderr_lines.iter());
-        Ended { status, stdout: self.stdout.join().expect("the reader"), stderr: self.stderr }
-    }
-
-    /// Interrupts it as ^C does.
-    pub(crate) fn interrupt(self) -> Ended {
-        self.signal(Signal::INT);
-        self.end()
-    }
-}
-
-impl Ended {
-    pub(crate) fn events(&self) -> Vec<Event> {
-        self.stdout.lines().map(|line| line.parse().unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
-    }
-
-    /// The counters of the `stats` line, but for one that this kernel does not give: `missed`, before Linux 5.12.
-    pub(crate) fn stats(&self) -> HashMap<String, u64> {
-        let lines: Vec<_> = self.stderr.iter().filter_map(|line| line.strip_prefix("stats ")).collect();
-        assert_eq!(lines.len(), 1, "{:?}", self.stderr);
-        let pair = |pair: &str| {
-            let (key, value) = pair.split_once('=').expect("key=val");
-            if (key, value) == ("missed", "-") {
-                return None;
-            }
-            Some((key.to_owned(), value.parse().expect("a number")))
-        };
-        lines[0].split(' ').filter_map(pair).collect()
-    }
+/// A `watch` that is attached.
+pub(crate) fn ready(arguments: &[&str]) -> Program {
+    Program::ready(watch().args(arguments))
 }
 
 /// Each outcome over each family, in a pair of its own, under way.
@@ -164,9 +68,9 @@ pub(crate) fn finish(traffic: Vec<(Pair, Scenario)>) {
 fn while_nothing_comes_it_sleeps() {
     const IDLE: Duration = Duration::from_secs(10);
     // No connection has this port.
-    let watch = Watch::ready(&["dport=0"]);
+    let watch = ready(&["dport=0"]);
     let wakeups = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", watch.child.id())).expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", watch.id())).expect("it runs");
         let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         count.expect("a count").trim().parse::<u64>().expect("a number")
     };

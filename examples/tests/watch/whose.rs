@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::running::{Watch, finish, sockets, traffic};
+use crate::running::{finish, ready, sockets, traffic};
 use retrans_sdk::{CgroupPaths, Encoded, Line};
 use retrans_tests::Outcome;
 use serde_json::Value;
@@ -23,9 +23,9 @@ fn own_cgroup() -> Option<String> {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn the_process_and_its_cgroup_are_on_the_line() {
-    let whose = Watch::ready(&["--whose", "kind=syn"]);
-    let json = Watch::ready(&["--whose", "--format", "json", "kind=syn"]);
-    let plain = Watch::ready(&["kind=syn"]);
+    let whose = ready(&["--whose", "kind=syn"]);
+    let json = ready(&["--whose", "--format", "json", "kind=syn"]);
+    let plain = ready(&["kind=syn"]);
     let traffic = traffic(&[Outcome::Syn]);
     let sockets = sockets(&traffic);
     thread::sleep(Duration::from_millis(2500));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use retrans_tests::matrix::archive::Archive;
 use retrans_tests::matrix::boot::{Emulator, boot};
 use retrans_tests::matrix::built::Built;
-use retrans_tests::matrix::image::{Kernel, programs};
+use retrans_tests::matrix::image::{Kernel, programs, remove};
 use retrans_tests::matrix::kernels::{LEAST, Pinned, Wanted};
 use retrans_tests::matrix::log::Log;
 use retrans_tests::matrix::own;
@@ -187,6 +187,12 @@ fn matrix(series: &[String], options: &Options) -> Result<bool> {
                 while let Some((pinned, kernel)) = next() {
                     let row = bench.row(pinned, &kernel);
                     say!("{row}");
+                    // At once: whoever ends this before its end has what there is.
+                    if options.keep
+                        && let Err(error) = row.keep()
+                    {
+                        say!("{error}");
+                    }
                     rows.lock().unwrap_or_else(PoisonError::into_inner).push(row);
                 }
             });
@@ -201,13 +207,11 @@ fn matrix(series: &[String], options: &Options) -> Result<bool> {
         say!("\n{}", table(&passed.iter().map(|(log, _)| log.clone()).collect::<Vec<_>>()));
     }
     if options.keep {
-        fs::create_dir_all(logs_of_tree()).context("cannot make a place for the logs")?;
-        for (log, text) in &passed {
-            write(&logs_of_tree().join(format!("{}.log", log.series)), text)?;
-        }
         write_readme()?;
     }
     say!("{} of {} kernels passed", passed.len(), rows.len());
+    // Once more where the end is read.
+    rows.iter().filter(|row| row.passed.is_none()).for_each(|row| say!("{row}"));
     if !left_out.is_empty() {
         say!("for want of time NOT BOOTED: {}", left_out.join(" "));
     }
@@ -265,6 +269,10 @@ impl Bench {
         let mut before = Vec::new();
         if once.complaints.is_empty() && !once.faults.is_empty() {
             before = once.faults;
+            // What it said is of use beside what the second says.
+            let first = work.with_file_name(format!("{}.first", pinned.series));
+            let moved = remove(&first).is_ok() && fs::rename(&work, &first).is_ok();
+            before.extend(moved.then(|| format!("its console is in {}", first.display())));
             once = self.boot(pinned, kernel, &work);
         }
         let Once { passed, complaints, mut faults } = once;
@@ -338,6 +346,15 @@ struct Row {
     work: PathBuf,
 }
 
+impl Row {
+    /// Puts the log of a row that passed into the tree.
+    fn keep(&self) -> Result<()> {
+        let Some((log, text)) = &self.passed else { return Ok(()) };
+        fs::create_dir_all(logs_of_tree()).context("cannot make a place for the logs")?;
+        write(&logs_of_tree().join(format!("{}.log", log.series)), text)
+    }
+}
+
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.series)?;
@@ -347,7 +364,9 @@ impl fmt::Display for Row {
         if let Some((log, _)) = &self.passed {
             let (tests, all) = (log.passed(), log.tests.len());
             let (trials, release) = (log.cells.len(), &log.release);
-            return write!(f, "{trials} trials, {tests} of {all} live tests on {release} in {} s", self.seconds);
+            write!(f, "{trials} trials, {tests} of {all} live tests on {release} in {} s", self.seconds)?;
+            let again = log.tests.iter().filter(|test| test.again).map(|test| format!("; once more: {}", test.name));
+            return again.collect::<Vec<_>>().iter().try_for_each(|test| f.write_str(test));
         }
         writeln!(f, "FAILED after {} s; its console and its lines are in {}", self.seconds, self.work.display())?;
         write!(f, "    {}", self.faults.join("\n    "))

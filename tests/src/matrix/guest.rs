@@ -10,7 +10,7 @@ use retrans_sdk::{AttachSource, Builder, ErrorKind, Failures, Stream, check};
 use super::live;
 use super::log::{Came, Cell, family_name, findings_line};
 use super::owners;
-use crate::observe::filter;
+use crate::observe::{attachment, filter};
 use crate::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial, filters};
 
 /// Loads the hardest filters and runs every outcome over every family, from every source that opens, then the live tests, and
@@ -27,9 +27,9 @@ pub fn run(lines: &mut impl Write) -> Result<()> {
     demanding_filters_load()?;
     eprintln!("{}", owners::are_known()?);
     for (source, mut stream) in sources()? {
-        let observes = stream.source().observes_failures();
+        let observes = attachment(&stream).observes_failures();
         let failures = if observes { "observed" } else { "unobservable" };
-        let companion = stream.attachment().companion.map_or_else(|| "-".to_owned(), |companion| companion.to_string());
+        let companion = attachment(&stream).companion.map_or_else(|| "-".to_owned(), |companion| companion.to_string());
         say(lines, &format!("source source={source} companion={companion} failures={failures}"))?;
         for family in Family::ALL {
             let came = portion(&mut stream, family, &lacks)?;
@@ -67,7 +67,9 @@ fn sources() -> Result<Vec<(String, Stream)>> {
     for source in AttachSource::ALL.iter().map(|entry| entry.variant) {
         open(&mut all, source.to_string(), Stream::builder().source(source))?;
     }
-    if all.iter().any(|(_, stream)| stream.source() == AttachSource::TpEnum && stream.attachment().companion.is_some())
+    if all
+        .iter()
+        .any(|(_, stream)| attachment(stream).source == AttachSource::TpEnum && attachment(stream).companion.is_some())
     {
         let alone = Stream::builder().source(AttachSource::TpEnum).without_companion();
         open(&mut all, "tp_enum_alone".to_owned(), alone)?;
@@ -86,7 +88,7 @@ fn open(all: &mut Vec<(String, Stream)>, name: String, builder: Builder) -> Resu
 
 /// Verifiers differ, and what one walks in a moment is too much for another.
 fn demanding_filters_load() -> Result<()> {
-    let mut all: Vec<_> = sources()?.iter().map(|(_, stream)| stream.source()).collect();
+    let mut all: Vec<_> = sources()?.iter().map(|(_, stream)| attachment(stream).source).collect();
     all.dedup();
     for source in all {
         for text in filters::demanding() {

@@ -79,6 +79,8 @@ pub struct Test {
     pub name: String,
     /// How it ended.
     pub came: Ran,
+    /// Whether that was when it was run once more, without any other beside it.
+    pub again: bool,
 }
 
 /// How a live test ended.
@@ -98,6 +100,7 @@ impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "test name={} ", self.name)?;
         match &self.came {
+            Ran::Passed if self.again => write!(f, "result=ok again=yes"),
             Ran::Passed => write!(f, "result=ok"),
             Ran::Failed => write!(f, "result=failed"),
             Ran::NoResult => write!(f, "result=failed why=no_result"),
@@ -316,7 +319,8 @@ fn test(pairs: &Pairs<'_>) -> Result<Test> {
         ("ignored", Some(why)) => Ran::Lacking(why.replace('_', " ")),
         _ => return Err(Error::new("no result of a test")),
     };
-    Ok(Test { name: owned(pairs, "name")?, came })
+    let again = pairs.get("again") == Some(&"yes");
+    Ok(Test { name: owned(pairs, "name")?, came, again })
 }
 
 #[cfg(test)]
@@ -357,6 +361,9 @@ pub(crate) mod tests {
         for none in ["result=ignored", "result=perhaps", "result=ok why=so"] {
             assert!(log(none).is_err(), "{none}");
         }
+        let again = log("result=ok again=yes").unwrap();
+        assert_eq!((again.passed(), again.tests[0].again), (1, true));
+        assert_eq!(again.tests[0].to_string(), "test name=a::b result=ok again=yes");
         let lacking = log("result=ignored why=no_tbf").unwrap();
         assert_eq!(lacking.tests[0].to_string(), "test name=a::b result=ignored why=no_tbf");
         assert_eq!((lacking.passed(), lacking.faults()), (0, vec![]));

@@ -37,9 +37,8 @@ enum Performed {
     Impossible(&'static str),
 }
 
-pub(crate) fn act(stream: &mut Stream, say: impl Fn(Progress, usize)) -> Result<Acted, Error> {
+pub(crate) fn act(stream: &mut Stream, observes_failures: bool, say: impl Fn(Progress, usize)) -> Result<Acted, Error> {
     let began = Instant::now();
-    let observes_failures = stream.attachment().observes_failures();
     let lacks = Lacks::find();
     let mut trace = TraceInstance::new()?;
     let is_ours = |act: &&Act| !act.is_of_the_lab_kernel() || lacks.needed_by(act.outcome).is_none();

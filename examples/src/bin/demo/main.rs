@@ -125,8 +125,9 @@ fn run(mode: Mode) -> Faults {
 
 fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bool) -> Faults {
     writeln!(out, "Each row is what this host's kernel said of its own attempts to retransmit, a moment ago.")?;
-    writeln!(out, "{}", stream.attachment())?;
-    let acted = live::act(&mut stream, say)?;
+    let attachment = stream.attachment().ok_or("not a live stream")?.clone();
+    writeln!(out, "{attachment}")?;
+    let acted = live::act(&mut stream, attachment.observes_failures(), say)?;
     if io::stderr().is_terminal() {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
@@ -144,10 +145,10 @@ fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bo
         out,
         "agreed: whether the kernel's own text (tracefs) has the same attempts, and RetransSegs and TCPRetransFail rose by as much."
     )?;
-    for what in stream.attachment().unobservable() {
+    for what in attachment.unobservable() {
         writeln!(out, "unobservable here: {what}. {}", what.description())?;
     }
-    for passed_over in &stream.attachment().passed_over {
+    for passed_over in &attachment.passed_over {
         writeln!(out, "not {passed_over}")?;
     }
     writeln!(

@@ -78,8 +78,8 @@ fn read(lines: impl io::BufRead, filter: &Filter, count: &mut Count) -> Result<(
 fn open(filter: Filter, source: Option<AttachSource>) -> Result<Stream, Box<dyn Error>> {
     let builder = Stream::builder().filter(filter);
     let stream = source.into_iter().fold(builder, retrans_sdk::Builder::source).open()?;
-    if !stream.attachment().observes_failures() {
-        return Err(format!("failures are unobservable here ({}): see `doctor`", stream.attachment()).into());
+    if let Some(attachment) = stream.attachment().filter(|attachment| !attachment.observes_failures()) {
+        return Err(format!("failures are unobservable here ({attachment}): see `doctor`").into());
     }
     Ok(stream)
 }

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use retrans_sdk::{AttachSource, Error, Event, Filter, Queue, Stats, Stream, Timestamp};
+use retrans_sdk::{AttachSource, Attachment, Error, Event, Filter, Overflow, Queue, Stats, Stream, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::About;
@@ -29,12 +29,12 @@ impl Live {
         let stream = forced.into_iter().fold(builder, retrans_sdk::Builder::source).open()?;
         let attachment = stream.attachment();
         let about = About {
-            what: attachment.to_string(),
-            observes_failures: Some(attachment.observes_failures()),
-            unobservable: attachment.unobservable().map(|what| what.to_string()).collect(),
+            what: attachment.map(ToString::to_string).unwrap_or_default(),
+            observes_failures: attachment.map(Attachment::observes_failures),
+            unobservable: attachment.iter().flat_map(|of| of.unobservable()).map(|what| what.to_string()).collect(),
         };
         let epoch = nanos(ClockId::Realtime).wrapping_sub(nanos(ClockId::Boottime));
-        Ok(Self { queue: stream.into_queue(QUEUE)?, about, epoch })
+        Ok(Self { queue: stream.into_queue(QUEUE, Overflow::DropNewest)?, about, epoch })
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An agent: counts the attempts by service and result, and prints what has changed every so often. A service is what systemd takes for
+//! one: a cgroup. It starts with CAP_BPF and CAP_PERFMON, as `docs/retrans-agent.service` gives them, and goes on without any.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use retrans_examples::command::Command;
+use retrans_examples::privileges::give_up;
+use retrans_examples::{say_ready, say_stats, until_interrupted};
+use retrans_sdk::table::KeyVal;
+use retrans_sdk::{CgroupPaths, Encoded, Event, RetransResult, Stream};
+
+const HELP: &str = "\
+Counts attempts by service and result; prints what rose in the last SECONDS (10 unless said), a line each.
+
+usage: agent [--every SECONDS] [--replay FILE] [TERM…] [--or TERM…]…";
+
+#[derive(Default)]
+struct Counts {
+    /// By the path of the service's cgroup; without one where it is not known.
+    attempts: BTreeMap<(Option<String>, RetransResult), u64>,
+    cgroups: Option<CgroupPaths>,
+}
+
+impl Counts {
+    fn add(&mut self, event: &Event) {
+        let path = |paths: &mut CgroupPaths| {
+            paths.path(event.cgroup?).map(|path| path.as_os_str().as_encoded_bytes().to_vec())
+        };
+        let service = self.cgroups.as_mut().and_then(path).map(|path| Encoded(&path).to_string());
+        *self.attempts.entry((service, event.result)).or_default() += 1;
+    }
+
+    fn print(&mut self, mut out: impl Write) -> io::Result<()> {
+        for ((service, result), attempts) in std::mem::take(&mut self.attempts) {
+            let service = KeyVal { key: "service", value: service.as_deref().unwrap_or("-") };
+            writeln!(out, "{service} {} {} attempts={attempts}", result.key_val(), result.class().key_val())?;
+        }
+        out.flush()
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let Some(command) = Command::read(HELP, 0, &["every"])? else { return Ok(()) };
+    let every = Duration::from_secs(command.number("every", 10).max(1));
+    let interrupted = until_interrupted()?;
+    let fields = "cgroup".parse()?;
+    let mut stream = command.open(Stream::builder().filter(command.filter.clone()).fields(fields))?;
+    // Of a recording from elsewhere the numbers would mean other cgroups here.
+    let is_live = stream.attachment().is_some();
+    let mut counts = Counts { cgroups: if is_live { CgroupPaths::new().ok() } else { None }, ..Counts::default() };
+    if is_live {
+        give_up()?;
+    }
+    say_ready(&stream);
+    let mut next = Instant::now() + every;
+    while !interrupted() && !stream.is_ended() {
+        let left = next.saturating_duration_since(Instant::now());
+        stream.poll(left.min(Duration::from_millis(200)), |event| counts.add(event))?;
+        if left.is_zero() {
+            counts.print(io::stdout().lock())?;
+            next += every;
+        }
+    }
+    counts.print(io::stdout().lock())?;
+    say_stats(&stream.stats());
+    Ok(())
+}

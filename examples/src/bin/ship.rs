@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A log shipper: sends each attempt as a line of key=val to a collector by TCP. While the collector is not to be had the newest are kept, as many as
+//! the queue holds, and what had to go is counted. The last lines of a connection that broke may come twice.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use retrans_examples::command::Command;
+use retrans_examples::{say_ready, say_stats, until_interrupted};
+use retrans_sdk::{Event, LineBuffer, Overflow, Stream};
+
+const HELP: &str = "\
+Sends each attempt as a line to ADDRESS, and goes on trying when that fails. Up to EVENTS (10000) are kept meanwhile.
+
+usage: ship ADDRESS [--keep EVENTS] [--replay FILE] [TERM…] [--or TERM…]…";
+
+/// The connection to the collector, or none just now.
+struct Collector {
+    address: String,
+    connection: Option<TcpStream>,
+}
+
+impl Collector {
+    /// All of them in one write; false if that failed.
+    fn send(&mut self, events: &[Event], buffer: &mut LineBuffer) -> bool {
+        if self.connection.is_none() {
+            self.connection = TcpStream::connect(&self.address).ok();
+        }
+        let Some(connection) = &mut self.connection else { return false };
+        let mut lines = Vec::new();
+        for event in events {
+            lines.extend_from_slice(buffer.line(event));
+            lines.push(b'\n');
+        }
+        let sent = connection.write_all(&lines).is_ok();
+        if !sent {
+            self.connection = None;
+        }
+        sent
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let Some(command) = Command::read(HELP, 1, &["keep"])? else { return Ok(()) };
+    let interrupted = until_interrupted()?;
+    let stream = command.open(Stream::builder().filter(command.filter.clone()))?;
+    say_ready(&stream);
+    // Of a recording nothing need go: it waits.
+    let overflow = if command.is_live() { Overflow::DropOldest } else { Overflow::Block };
+    let mut queue = stream.into_queue(command.number("keep", 10_000) as usize, overflow)?;
+    let mut collector = Collector { address: command.operands.concat(), connection: None };
+    let (mut events, mut buffer) = (Vec::with_capacity(256), LineBuffer::new());
+    while !interrupted() && !queue.is_ended() {
+        queue.next_batch(Duration::from_millis(200), &mut events)?;
+        while !events.is_empty() && !collector.send(&events, &mut buffer) && !interrupted() {
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+    say_stats(&queue.stats());
+    Ok(())
+}

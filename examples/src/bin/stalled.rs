@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A tool with a test suite of its own, which needs neither root nor a kernel: it names connections that a closed window has stalled.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::net::SocketAddr;
+
+use retrans_examples::command::Command;
+use retrans_sdk::{Builder, Event, Filter, RetransKind, RetransResult, Stream};
+
+const HELP: &str = "\
+Prints a connection once the receiver's window was closed at three attempts in a row.
+
+usage: stalled [--replay FILE] [TERM…] [--or TERM…]…";
+
+const IN_A_ROW: u32 = 3;
+const MOST: usize = 10_000;
+
+/// What the tool asks of any stream, in production and in its tests.
+fn wanted(beside: &Filter) -> Result<Builder, Box<dyn Error>> {
+    Ok(Stream::builder().filter("kind!=synack".parse::<Filter>()?.and(beside)?))
+}
+
+fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event)) -> Result<(), retrans_sdk::Error> {
+    let mut closed: HashMap<(SocketAddr, SocketAddr), u32> = HashMap::new();
+    for event in stream.iter() {
+        let event = event?;
+        let [local, remote] = [(event.saddr, event.sport), (event.daddr, event.dport)].map(SocketAddr::from);
+        // The first one unacknowledged is sent all the same, as a probe.
+        if event.result != RetransResult::RcvZeroWindow && event.kind != RetransKind::ZeroWindowProbe {
+            closed.remove(&(local, remote));
+            continue;
+        }
+        // Of connections that ended meanwhile nothing more is heard.
+        if closed.len() >= MOST {
+            closed.clear();
+        }
+        let count = closed.entry((local, remote)).or_default();
+        *count += 1;
+        if *count == IN_A_ROW {
+            stalled(remote, &event);
+        }
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let Some(command) = Command::read(HELP, 0, &[])? else { return Ok(()) };
+    let mut stream = command.open(wanted(&command.filter)?)?;
+    watch(&mut stream, |remote, event| println!("ts={} stalled={remote} snd_wnd={:?}", event.ts, event.snd_wnd))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// To which ports it says that connections are stalled, of attempts by port and result.
+    fn stalled(attempts: &[(u16, RetransResult)]) -> Vec<u16> {
+        let builder = wanted(&Filter::default()).expect("a filter");
+        let (script, mut stream) = builder.scripted().expect("a stream");
+        for (port, result) in attempts {
+            let mut event = Event::of_result(*result);
+            event.dport = *port;
+            script.event(event);
+        }
+        script.end();
+        let mut ports = Vec::new();
+        watch(&mut stream, |remote, _| ports.push(remote.port())).expect("no error");
+        ports
+    }
+
+    #[test]
+    fn three_in_a_row_are_told_once_and_by_connection() {
+        use RetransResult::{RcvZeroWindow as Closed, Success as Sent};
+        assert_eq!(stalled(&[(1, Closed), (2, Closed), (1, Closed), (1, Closed), (1, Closed)]), [1]);
+        assert_eq!(stalled(&[(1, Closed), (1, Closed), (1, Sent), (1, Closed)]), [0u16; 0]);
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! On what the lab makes the kernel retransmit.
+
+use std::fs;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use retrans_sdk::{Event, Stream};
+use retrans_tests::cgroup::Cgroup;
+use retrans_tests::observe::{concerns, until};
+use retrans_tests::program::{Ended, Program};
+use retrans_tests::wait::{PATIENCE, wait_for};
+use retrans_tests::{Error, Family, Outcome, Pair, Refusal, Result, Scenario, privilege};
+
+const DENIED: Outcome = Outcome::Denied(Refusal::Drop);
+
+/// A process is in one cgroup with all its threads.
+static TURN: Mutex<()> = Mutex::new(());
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn the_sidecar_sees_its_own_cgroup_and_no_other() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    let (pair, cgroup) = (Pair::new()?, Cgroup::new()?);
+    let mut stream = Stream::builder().open().map_err(|error| Error::new(error.to_string()))?;
+    let outside = Scenario::run(&pair, Family::V4, DENIED)?;
+    let (sidecar, inside) = cgroup.run(|| {
+        let sidecar = Program::ready(&mut Command::new(env!("CARGO_BIN_EXE_sidecar")));
+        Scenario::run(&pair, Family::V6, DENIED).map(|inside| (sidecar, inside))
+    })??;
+    let [outside_of, inside_of] = [&outside, &inside].map(Scenario::subject);
+    let seen = until(&mut stream, PATIENCE, |seen| {
+        let count = |of| seen.iter().filter(|event| concerns(of, event)).count();
+        count(&outside_of) >= 2 && count(&inside_of) >= 2
+    })?;
+    std::thread::sleep(Duration::from_millis(500));
+    let Ended { status, stdout, stderr } = sidecar.interrupt();
+    outside.finish()?;
+    inside.finish()?;
+    assert!(status.success(), "{stderr:?}");
+    let printed: Vec<Event> = stdout.lines().map(|line| serde_json::from_str(line).expect("an event")).collect();
+    assert!(printed.iter().all(|event| concerns(&inside_of, event)), "{stdout}");
+    // Before Linux 5.15 nobody knows a socket's cgroup.
+    let told = seen.iter().any(|event| event.cgroup == Some(cgroup.id()));
+    assert_eq!(printed.len() >= 2, told, "{stdout}{stderr:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn the_agent_counts_on_without_any_privilege() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    let pair = Pair::new()?;
+    let filter = format!("netns={}", pair.client().inode());
+    let agent = Program::ready(Command::new(env!("CARGO_BIN_EXE_agent")).args(["--every", "1", &filter]));
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
+    let told = |key: &str| {
+        let line = status.lines().find(|line| line.starts_with(key)).expect("a line");
+        line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(told("Uid:"), ["65534"; 4]);
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(told(set), ["0000000000000000"], "{status}");
+    }
+    assert_eq!(told("NoNewPrivs:"), ["1"]);
+
+    let scenario = Scenario::run(&pair, Family::V4, DENIED)?;
+    let mut stream = Stream::builder().open().map_err(|error| Error::new(error.to_string()))?;
+    let subject = scenario.subject();
+    let seen = until(&mut stream, PATIENCE, |seen| seen.iter().filter(|event| concerns(&subject, event)).count() >= 2)?;
+    std::thread::sleep(Duration::from_millis(500));
+    let ended = agent.interrupt();
+    scenario.finish()?;
+    assert!(ended.status.success(), "{:?}", ended.stderr);
+    let counted: u64 = ended
+        .stdout
+        .lines()
+        .map(|line| {
+            let (service, rest) = line.split_once(" result=denied class=drop attempts=").expect("a line of denied");
+            let cgroup = seen.iter().find(|event| concerns(&subject, event)).and_then(|event| event.cgroup);
+            assert_eq!(service != "service=-", cgroup.is_some(), "{line}");
+            rest.parse::<u64>().expect("a number")
+        })
+        .sum();
+    assert!(counted >= 2 && ended.stats()["delivered"] == counted, "{ended:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn the_shipper_and_the_alert_are_live_too() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    let pair = Pair::new()?;
+    let filter = format!("netns={} result=denied", pair.client().inode());
+    let terms: Vec<_> = filter.split(' ').collect();
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = collector.local_addr().expect("a port").to_string();
+    let ship = Program::ready(Command::new(env!("CARGO_BIN_EXE_ship")).arg(&address).args(&terms));
+    let alert = Program::ready(Command::new(env!("CARGO_BIN_EXE_alert")).args(["--failures", "2"]).args(&terms));
+    let scenario = Scenario::run(&pair, Family::V4, DENIED)?;
+    let subject = scenario.subject();
+    let (mut connection, _) = collector.accept().expect("a connection");
+    let mut text = Vec::new();
+    connection.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+    wait_for("two lines", PATIENCE, || {
+        let mut more = [0; 4096];
+        let read = std::io::Read::read(&mut connection, &mut more).unwrap_or_default();
+        text.extend_from_slice(&more[..read]);
+        Ok((text.iter().filter(|byte| **byte == b'\n').count() >= 2).then_some(()))
+    })?;
+    std::thread::sleep(Duration::from_millis(500));
+    let (shipped, alerted) = (ship.interrupt(), alert.interrupt());
+    scenario.finish()?;
+    assert!(shipped.status.success() && alerted.status.success(), "{shipped:?}\n{alerted:?}");
+    for line in String::from_utf8(text).expect("text").lines() {
+        let event: Event = line.parse().expect("an event");
+        assert!(concerns(&subject, &event), "{event}");
+    }
+    let raised = format!("alert=raised daddr={} failures=2 result=denied", subject.remote.ip());
+    assert_eq!(alerted.stdout.lines().filter(|line| line.ends_with(&raised)).count(), 1, "{}", alerted.stdout);
+    Ok(())
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A line of a recording, of whichever format.
+
+use std::time::Duration;
+
+use super::Format;
+use super::kernel_text::{self, Said};
+use super::lines::Whole;
+use crate::event::Event;
+use crate::line::{Line, ParseLineError};
+
+/// What there is in a line.
+pub(super) enum Parsed {
+    Event(Box<Event>),
+    /// That so many events were lost.
+    Missed(u64),
+    /// Nothing that is for us.
+    Nothing,
+}
+
+pub(super) struct Parser {
+    /// Once it is known.
+    format: Option<Format>,
+    clock_offset: Duration,
+    tells_failures: bool,
+}
+
+impl Parser {
+    pub(super) fn new(format: Option<Format>, clock_offset: Duration) -> Self {
+        Self { format, clock_offset, tells_failures: false }
+    }
+
+    /// Whether a line said so much that it would have told of a failure.
+    pub(super) fn tells_failures(&self) -> bool {
+        self.tells_failures
+    }
+
+    pub(super) fn parse(&mut self, line: Whole<'_>) -> Result<Parsed, String> {
+        let format = match self.format {
+            Some(format) => format,
+            None => *self.format.insert(format_of(line.text)?),
+        };
+        // What is torn may read well and say something else: `sk_err_soft=1` of 13. JSON has an end of its own.
+        if !line.has_end && format != Format::Json {
+            return Err("it has no end".to_owned());
+        }
+        match format {
+            Format::KeyVal => {
+                let line: Line = line.text.parse().map_err(|error: ParseLineError| error.to_string())?;
+                Ok(Parsed::Event(Box::new(line.event)))
+            }
+            Format::Json => json(line.text).map(|event| Parsed::Event(Box::new(event))),
+            Format::KernelText => self.kernel_text(line.text),
+        }
+    }
+
+    fn kernel_text(&mut self, text: &str) -> Result<Parsed, String> {
+        match kernel_text::parse(text, self.clock_offset)? {
+            Said::Attempt { event, tells_failures } => {
+                self.tells_failures |= tells_failures;
+                Ok(Parsed::Event(event))
+            }
+            Said::Lost(count) => Ok(Parsed::Missed(count)),
+            Said::Nothing => Ok(Parsed::Nothing),
+        }
+    }
+}
+
+fn format_of(line: &str) -> Result<Format, String> {
+    match line {
+        _ if line.starts_with('{') => Ok(Format::Json),
+        _ if kernel_text::is_recognised(line) => Ok(Format::KernelText),
+        // With an error that says where it is none.
+        _ if line.contains('=') => Ok(Format::KeyVal),
+        _ => Err("it is neither `key=val` nor JSON nor a kernel's text".to_owned()),
+    }
+}
+
+#[cfg(feature = "json")]
+fn json(text: &str) -> Result<Event, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "json"))]
+fn json(_: &str) -> Result<Event, String> {
+    Err("it is JSON, which takes the feature `json`".to_owned())
+}

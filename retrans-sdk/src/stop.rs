@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The end of blocking reads, from elsewhere.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::error::Error;
+
+/// Ends the blocking reads of a stream, from any thread: [`Stream::iter`] ends, [`Stream::poll`] and [`Stream::read`]
+/// return at once, now and ever after.
+#[derive(Debug, Clone)]
+pub struct StopHandle(Arc<Stop>);
+
+#[derive(Debug)]
+struct Stop {
+    /// Wakes whoever waits.
+    eventfd: OwnedFd,
+    stopped: AtomicBool,
+}
+
+impl StopHandle {
+    pub(crate) fn new() -> Result<Self, Error> {
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| Error::system("cannot make an eventfd", errno))?;
+        Ok(Self(Arc::new(Stop { eventfd, stopped: AtomicBool::new(false) })))
+    }
+
+    /// Ends them. Allowed in a signal handler.
+    pub fn stop(&self) {
+        self.0.stopped.store(true, Ordering::Release);
+        // It fails only at a count of 2^64 - 2, which wakes well enough.
+        let _ = rustix::io::write(&self.0.eventfd, &1u64.to_ne_bytes());
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.stopped.load(Ordering::Acquire)
+    }
+
+    /// Readable once it was stopped.
+    pub(crate) fn eventfd(&self) -> &OwnedFd {
+        &self.0.eventfd
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A stream that is awaited: every event, whenever it comes.
+#![cfg(feature = "tokio")]
+
+use std::pin::pin;
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+use retrans_sdk::{AsyncStream, Event, RetransResult, Script, Stream};
+use tokio::time::timeout;
+
+/// Well below the time after which the stream would look by itself.
+const LOST: Duration = Duration::from_secs(5);
+
+fn stream() -> (Script, AsyncStream) {
+    let (script, stream) = Stream::builder().scripted().expect("a stream");
+    (script, stream.into_async().expect("tokio"))
+}
+
+fn numbered(port: u16) -> Event {
+    let mut event = Event::of_result(RetransResult::Success);
+    event.sport = port;
+    event
+}
+
+async fn next(stream: &mut AsyncStream) -> Option<Vec<u16>> {
+    let batch = timeout(LOST, stream.next_batch()).await.expect("no wake-up is lost")?;
+    Some(batch.expect("no error").iter().map(|event| event.sport).collect())
+}
+
+/// Each event is told once the one before was read: by a thread that may be anywhere when the reader goes to sleep. It would hang at the
+/// first wake-up that is lost.
+async fn ping_pong(rounds: u32) {
+    let (script, mut stream) = stream();
+    let (ask, asked) = std::sync::mpsc::channel();
+    let teller = thread::spawn(move || {
+        for (round, ()) in asked.iter().enumerate() {
+            // So that it is early, late and amid it.
+            (0..round % 64).for_each(|_| std::hint::spin_loop());
+            script.event(numbered(round as u16));
+        }
+    });
+    for round in 0..rounds {
+        ask.send(()).expect("the thread");
+        assert_eq!(next(&mut stream).await, Some(vec![round as u16]));
+    }
+    drop(ask);
+    teller.join().expect("no panic");
+    assert_eq!(next(&mut stream).await, None);
+    assert_eq!(stream.stats().delivered, u64::from(rounds));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn no_wake_up_is_lost() {
+    ping_pong(10_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_with_several_threads() {
+    tokio::spawn(ping_pong(10_000)).await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_future_that_is_dropped_takes_nothing_with_it() {
+    let (script, mut stream) = stream();
+    for port in 0..100 {
+        // Before there is something, and after.
+        assert!(timeout(Duration::from_micros(1), stream.next_batch()).await.is_err());
+        script.event(numbered(port));
+        let polled_once = {
+            let mut future = pin!(stream.next_batch());
+            std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
+        };
+        let ports = match polled_once {
+            Poll::Ready(batch) => {
+                batch.expect("not the end").expect("no error").iter().map(|event| event.sport).collect()
+            }
+            Poll::Pending => next(&mut stream).await.expect("not the end"),
+        };
+        assert_eq!(ports, [port]);
+    }
+}
+
+#[tokio::test]
+async fn as_a_stream_it_ends_when_stopped() {
+    use futures_core::Stream as _;
+    let (script, stream) = stream();
+    let stop = stream.stop_handle();
+    let mut stream = pin!(stream);
+    (0..600).for_each(|port| script.event(numbered(port)));
+    let mut ports = Vec::new();
+    while let Some(batch) = timeout(LOST, std::future::poll_fn(|context| stream.as_mut().poll_next(context)))
+        .await
+        .expect("no wake-up is lost")
+    {
+        let batch = batch.expect("no error");
+        assert!((1..=256).contains(&batch.len()));
+        ports.extend(batch.iter().map(|event| event.sport));
+        if ports.len() == 600 {
+            let stop = stop.clone();
+            // While it is waited for.
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(50));
+                stop.stop();
+            });
+        }
+    }
+    assert_eq!(ports, (0..600).collect::<Vec<_>>());
+    script.event(numbered(7));
+    assert!(stream.as_mut().next_batch().await.is_none(), "now and ever after");
+}
+
+#[tokio::test]
+async fn an_error_is_the_last_item() {
+    let (script, mut stream) = stream();
+    script.event(numbered(1));
+    script.fail("no more");
+    assert_eq!(next(&mut stream).await, Some(vec![1]));
+    let error = stream.next_batch().await.expect("an item").expect_err("an error");
+    assert_eq!(error.to_string(), "no more");
+    assert!(stream.next_batch().await.is_none());
+}
+
+#[tokio::test]
+async fn what_is_refused_does_not_keep_others_from_running() {
+    let builder = Stream::builder().ring_size(1 << 22).predicate(|event| event.sport == 20_000);
+    let (script, stream) = builder.scripted().expect("a stream");
+    let mut stream = stream.into_async().expect("tokio");
+    (1..=20_000).for_each(|port| script.event(numbered(port)));
+    let other = tokio::spawn(async { tokio::task::yield_now().await });
+    assert_eq!(next(&mut stream).await, Some(vec![20_000]));
+    assert!(other.is_finished());
+    assert_eq!((stream.stats().rejected, stream.get_ref().is_ended()), (19_999, false));
+}

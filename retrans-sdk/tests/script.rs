@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A scripted stream is as a live one, as far as an application can see.
+
+use std::thread;
+use std::time::Duration;
+
+use retrans_sdk::{ErrorKind, Event, Failures, Overflow, RetransResult, Script, Stats, Stream};
+
+fn stream() -> (Script, Stream) {
+    Stream::builder().scripted().expect("a stream")
+}
+
+fn results(events: impl IntoIterator<Item = Event>) -> Vec<RetransResult> {
+    events.into_iter().map(|event| event.result).collect()
+}
+
+#[test]
+fn every_result_comes_as_it_was_told() {
+    let (script, mut stream) = stream();
+    let all: Vec<_> = RetransResult::ALL.iter().map(|entry| entry.variant).collect();
+    all.iter().for_each(|result| script.result(*result));
+    drop(script);
+    let events: Vec<Event> = stream.iter().map(|event| event.expect("an event")).collect();
+    for event in &events {
+        assert_eq!(event.to_string().parse(), Ok(*event));
+    }
+    assert_eq!(results(events), all);
+    assert!(stream.is_ended() && stream.source().is_none() && stream.attachment().is_none());
+    let stats = stream.stats();
+    assert_eq!((stats.seen, stats.delivered), (all.len() as u64, all.len() as u64));
+    assert_eq!((stats.failures, stats.skipped, stats.missed), (Failures::Observed(all.len() as u64 - 1), None, None));
+    assert_eq!(stats.counts.len(), all.len());
+}
+
+#[test]
+fn it_can_be_waited_for() {
+    let (script, mut stream) = stream();
+    assert_eq!(stream.read(Duration::from_millis(10)).expect("nothing yet").count(), 0);
+    assert!(!stream.is_ended());
+    let teller = thread::spawn(move || {
+        for result in [RetransResult::Denied, RetransResult::Success] {
+            thread::sleep(Duration::from_millis(50));
+            script.result(result);
+        }
+        thread::sleep(Duration::from_millis(50));
+    });
+    let events = stream.iter().map(|event| event.expect("an event"));
+    assert_eq!(results(events), [RetransResult::Denied, RetransResult::Success]);
+    teller.join().expect("no panic");
+}
+
+#[test]
+fn what_finds_no_room_is_lost() {
+    let page = rustix::param::page_size() as u32;
+    let (script, mut stream) = Stream::builder()
+        .filter("result!=denied".parse().expect("a filter"))
+        .ring_size(page)
+        .scripted()
+        .expect("a stream");
+    let room = page as usize / 208;
+    for _ in 0..room + 5 {
+        script.result(RetransResult::XmitDrop);
+        script.result(RetransResult::Denied);
+    }
+    assert_eq!(stream.drain().count(), room);
+    script.result(RetransResult::XmitDrop);
+    assert_eq!(stream.drain().count(), 1);
+    let Stats { seen, filtered, lost, submitted, delivered, .. } = stream.stats();
+    let [room, failed] = [room, room + 5].map(|count| count as u64);
+    assert_eq!((seen, filtered, lost), (2 * failed + 1, failed, 5));
+    assert_eq!((submitted, delivered), (room + 1, room + 1));
+}
+
+#[test]
+fn a_failure_comes_behind_what_was_told() {
+    let (script, mut stream) = stream();
+    script.result(RetransResult::Success);
+    script.fail("the cable is out");
+    script.result(RetransResult::Success);
+    let mut events = stream.iter();
+    assert!(events.next().is_some_and(|event| event.is_ok()));
+    assert!(events.next().is_some_and(|event| event.is_ok()));
+    let error = events.next().expect("an error").expect_err("an error");
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::System, "the cable is out"));
+    assert!(events.next().is_none());
+    assert!(stream.is_ended());
+}
+
+/// A queue of `capacity` into which `told` events went, numbered by their ports, before one was taken.
+fn overrun(overflow: Overflow, capacity: usize, told: u16) -> (Vec<u16>, Stats) {
+    let (script, stream) = stream();
+    let reader = stream.stats_reader();
+    let mut queue = stream.into_queue(capacity, overflow).expect("a queue");
+    for port in 1..=told {
+        let mut event = Event::of_result(RetransResult::Success);
+        event.sport = port;
+        script.event(event);
+    }
+    drop(script);
+    // Until the thread has read all, or waits for room.
+    while reader.read().dropped == 0 && overflow != Overflow::Block {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let mut ports = Vec::new();
+    while !queue.is_ended() {
+        thread::sleep(Duration::from_millis(10));
+        ports.extend(queue.next_within(Duration::from_secs(10)).expect("no error").map(|event| event.sport));
+    }
+    (ports, queue.stats())
+}
+
+#[test]
+fn a_queue_that_is_full_keeps_what_was_chosen() {
+    let (ports, stats) = overrun(Overflow::Block, 3, 20);
+    assert_eq!(ports, (1..=20).collect::<Vec<_>>());
+    assert_eq!((stats.dropped, stats.delivered), (0, 20));
+
+    let (ports, stats) = overrun(Overflow::DropNewest, 3, 20);
+    assert_eq!(ports[..3], [1, 2, 3]);
+    assert_eq!((stats.dropped + stats.delivered, stats.delivered), (20, ports.len() as u64));
+
+    let (ports, stats) = overrun(Overflow::DropOldest, 3, 20);
+    assert_eq!(ports.last(), Some(&20), "{ports:?}");
+    assert!(ports.is_sorted() && !ports.contains(&1), "{ports:?}");
+    assert_eq!((stats.dropped + stats.delivered, stats.delivered), (20, ports.len() as u64));
+}
+
+#[test]
+fn a_queue_whose_thread_waits_for_room_ends() {
+    let (script, stream) = stream();
+    let reader = stream.stats_reader();
+    let queue = stream.into_queue(1, Overflow::Block).expect("a queue");
+    for _ in 0..10 {
+        script.result(RetransResult::Success);
+    }
+    drop(queue);
+    let Stats { submitted, dropped, .. } = reader.read();
+    // But for what the thread did not come to, it is all gone, and that shows.
+    assert!(dropped <= submitted && submitted == 10, "{:?}", reader.read());
+    script.result(RetransResult::Success);
+}
+
+#[test]
+fn it_is_told_from_several_threads() {
+    let (script, mut stream) = stream();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let script = script.clone();
+            scope.spawn(move || (0..1000).for_each(|_| script.result(RetransResult::InHostQueue)));
+        }
+    });
+    drop(script);
+    assert_eq!(stream.iter().count(), 4000);
+    assert_eq!(stream.stats().counts[0].attempts, 4000);
+}
