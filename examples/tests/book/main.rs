@@ -6,6 +6,7 @@ mod commands;
 mod console;
 mod facts;
 mod filters;
+mod keys;
 mod lab_lines;
 mod languages;
 mod links;
