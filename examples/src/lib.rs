@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the example programs share.
 
+#[cfg(doctest)]
+mod book;
 pub mod command;
 pub mod keys;
 pub mod privileges;

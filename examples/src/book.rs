@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The pages of the book whose `rust` blocks are compiled: as documentation tests, and for nothing else. `tests/book` sees to it that none is
+//! forgotten.
+
+#[doc = include_str!("../../docs/quick-start.md")]
+mod quick_start {}
+
+#[doc = include_str!("../../docs/filters.md")]
+mod filters {}
+
+#[doc = include_str!("../../docs/accounting.md")]
+mod accounting {}
+
+#[doc = include_str!("../../docs/security.md")]
+mod security {}
+
+#[doc = include_str!("../../docs/embedding/agent.md")]
+mod agent {}
+
+#[doc = include_str!("../../docs/embedding/privileges.md")]
+mod privileges {}
+
+#[doc = include_str!("../../docs/embedding/sidecar.md")]
+mod sidecar {}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sh` blocks: each program is known, and what is of this project is there. What takes no privilege and changes nothing is run.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::page::{Page, pages, root};
+use crate::words::{Simple, lines, programs};
+
+/// These take no privilege and change nothing, as the book has them.
+const RUN: [&str; 10] = ["cat", "cut", "ip", "ls", "lsns", "nstat", "ss", "sysctl", "tc", "uname"];
+
+/// Others, and the Debian package of each. They take privileges, or what is not at hand here.
+const NAMED: [(&str, &str); 9] = [
+    ("bpftool", "bpftool"),
+    ("install", "coreutils"),
+    ("iptables-save", "iptables"),
+    ("journalctl", "systemd"),
+    ("nft", "nftables"),
+    ("perf", "linux-perf"),
+    ("setcap", "libcap2-bin"),
+    ("setpriv", "util-linux"),
+    ("systemctl", "systemd"),
+];
+
+/// What a reader takes out of an event.
+const VALUES: [(&str, &str); 6] =
+    [("saddr", "127.0.0.1"), ("sport", "1"), ("daddr", "127.0.0.1"), ("dport", "443"), ("dev", "lo"), ("mark", "0")];
+
+/// Every line of every `sh` block, with where it stands.
+fn each_line(page: &Page) -> Vec<(String, String)> {
+    let blocks = page.blocks_that(|info| info == "sh");
+    blocks.flat_map(|block| lines(block.text).into_iter().map(move |line| (page.at(&block), line))).collect()
+}
+
+#[test]
+fn each_command_is_known() {
+    let mut count = 0;
+    for page in pages() {
+        for (at, line) in each_line(&page) {
+            for program in programs(&line) {
+                if let Err(why) = is_known(&page, &program) {
+                    panic!("{at}: {line}: {why}");
+                }
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 50, "{count}");
+}
+
+fn is_known(page: &Page, program: &Simple) -> Result<(), String> {
+    let words = &program.words;
+    // Behind whatever runs it.
+    if let Some(at) = words.iter().position(|word| word.starts_with("target/")) {
+        let runner = &words[0];
+        if at > 0 && !is_named(runner) {
+            return Err(format!("{runner} is unknown"));
+        }
+        // Files that others make something of.
+        if at > 0 && matches!(&**runner, "install" | "setcap") {
+            return is_built(page, &words[at]).then_some(()).ok_or_else(|| format!("who builds {}?", words[at]));
+        }
+        let name = words[at].rsplit('/').next().unwrap_or_default();
+        if is_new(page, name) {
+            return Ok(());
+        }
+        return crate::programs::takes(name, &words[at + 1..]);
+    }
+    match &*words[0] {
+        "make" => make(&words[1..]),
+        "cargo" => cargo(&words[1..]),
+        "nsenter" => is_known(page, &Simple { is_root: true, words: words[4..].to_vec() }),
+        name if RUN.contains(&name) || is_named(name) => Ok(()),
+        name => Err(format!("{name} is unknown")),
+    }
+}
+
+fn is_named(name: &str) -> bool {
+    NAMED.iter().any(|(known, _)| *known == name)
+}
+
+/// Whether the page has made a crate of that name.
+fn is_new(page: &Page, name: &str) -> bool {
+    page.text.contains(&format!("cargo new {name}\n"))
+}
+
+fn is_built(page: &Page, path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    is_new(page, name) || crate::programs::built(name).is_some()
+}
+
+fn make(arguments: &[String]) -> Result<(), String> {
+    let makefile = fs::read_to_string(root().join("Makefile")).expect("the Makefile");
+    for argument in arguments {
+        let is_there = match argument.split_once('=') {
+            Some((variable, _)) => makefile.lines().any(|line| line.starts_with(&format!("{variable} ?="))),
+            None => makefile.lines().any(|line| line.starts_with(&format!("{argument}:"))),
+        };
+        if !is_there {
+            return Err(format!("the Makefile has no {argument}"));
+        }
+    }
+    Ok(())
+}
+
+fn cargo(arguments: &[String]) -> Result<(), String> {
+    let subcommand = arguments.first().map(String::as_str).unwrap_or_default();
+    let after = |option: &str| arguments.iter().skip_while(|word| *word != option).nth(1);
+    match subcommand {
+        "new" | "build" | "run" => {}
+        "add" => return crate::manifests::adds(&arguments[1..]),
+        _ => return Err(format!("cargo {subcommand} is unknown here")),
+    }
+    if let Some(package) = after("--package")
+        && crate::manifests::package(package).is_none()
+    {
+        return Err(format!("no package {package}"));
+    }
+    match after("--bin") {
+        Some(name) if crate::programs::built(name).is_none() => Err(format!("no program {name}")),
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn what_takes_no_privilege_is_run() {
+    let mut count = 0;
+    for page in pages() {
+        for (at, line) in each_line(&page) {
+            let programs = programs(&line);
+            if programs.iter().any(|program| program.is_root || !RUN.contains(&&*program.words[0])) {
+                continue;
+            }
+            let words = || programs.iter().flat_map(|program| &program.words);
+            // What a kernel was built without is not there to be shown.
+            let is_shown = |word: &&String| ["/proc/", "/sys/"].iter().any(|place| word.starts_with(place));
+            if words().filter(is_shown).any(|path| !Path::new(path).exists()) || !programs.iter().all(is_installed) {
+                eprintln!("{at}: not run here: {line}");
+                continue;
+            }
+            let mut command = Command::new("sh");
+            command.args(["-euc", &line]).env("PATH", path()).envs(VALUES).stdin(Stdio::null());
+            let output = command.output().expect("a shell");
+            assert!(output.status.success(), "{at}: {line}: {}", String::from_utf8_lossy(&output.stderr));
+            count += 1;
+        }
+    }
+    // Without iproute2 there are these still.
+    assert!(count > 5, "{count}");
+}
+
+/// With where the administrator's programs are, in which not every user looks.
+fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default())
+}
+
+fn is_installed(program: &Simple) -> bool {
+    env::split_paths(&path()).any(|folder| folder.join(&program.words[0]).is_file())
+}
