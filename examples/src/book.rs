@@ -22,3 +22,18 @@ mod privileges {}
 
 #[doc = include_str!("../../docs/embedding/sidecar.md")]
 mod sidecar {}
+
+#[doc = include_str!("../../docs/embedding/tests.md")]
+mod tests {}
+
+#[doc = include_str!("../../docs/embedding/threads.md")]
+mod threads {}
+
+#[doc = include_str!("../../docs/embedding/tokio.md")]
+mod awaiting {}
+
+#[doc = include_str!("../../docs/kernels.md")]
+mod kernels {}
+
+#[doc = include_str!("../../docs/recording.md")]
+mod recording {}

@@ -68,6 +68,11 @@ impl Script {
         self.teller().tell(event);
     }
 
+    /// This attempt, as if there were no room in the ring: if it passes filter and limit it is lost.
+    pub fn lose(&self, event: Event) {
+        self.teller().lose(event);
+    }
+
     /// The stream fails: reading it gives an error of the kind [`ErrorKind::System`] with this text behind what was told before.
     pub fn fail(&self, why: &str) {
         self.teller().end(Err(Error::new(ErrorKind::System, why)));

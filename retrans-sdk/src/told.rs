@@ -75,6 +75,12 @@ impl Teller {
         }
     }
 
+    /// Counts an attempt as if there were no room for it.
+    pub(crate) fn lose(&mut self, event: Event) {
+        let _state = self.shared.lock();
+        self.gate.pass(event, false);
+    }
+
     /// Tells of all of them, and waits for room where there is none; false if nobody reads any more.
     pub(crate) fn tell_all(&mut self, events: &mut Vec<Event>) -> bool {
         let mut state = self.shared.lock();

@@ -17,14 +17,3 @@ mod programs;
 mod results;
 mod rust_blocks;
 mod words;
-
-/// Pages whose `rust` blocks are not compiled, for they are about what is not there yet. With each there stands why.
-///
-/// A page is either here or in `src/book.rs`.
-const PENDING: [(&str, &str); 5] = [
-    ("embedding/tests.md", "Builder::scripted, Builder::replay, Event::of_result"),
-    ("embedding/threads.md", "Overflow"),
-    ("embedding/tokio.md", "Stream::into_async, feature tokio"),
-    ("kernels.md", "Stream::attachment gives an Option"),
-    ("recording.md", "Replay, emit, Stats::skipped"),
-];

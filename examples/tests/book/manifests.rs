@@ -9,9 +9,6 @@ use toml::{Table, Value};
 
 use crate::page::{pages, root};
 
-/// Features that are not there yet.
-const PENDING_FEATURES: [&str; 1] = ["tokio"];
-
 /// Where the book has the checkout, seen from the reader's crate.
 const CHECKOUT: &str = "../retrans/";
 
@@ -57,11 +54,7 @@ fn a_manifest_names_what_is_there() {
                     let asked = dependency.get("features").and_then(Value::as_array);
                     for feature in asked.into_iter().flatten().filter_map(Value::as_str) {
                         let is_there = known.is_some_and(|known| known.contains_key(feature));
-                        let is_pending = PENDING_FEATURES.contains(&feature);
-                        assert!(
-                            is_there != is_pending,
-                            "{at}: {name} has no feature {feature}, or is it pending still?"
-                        );
+                        assert!(is_there, "{at}: {name} has no feature {feature}");
                     }
                     count += 1;
                 }
