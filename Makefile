@@ -11,6 +11,12 @@ MATRIX_PACKAGES := debian-archive-keyring kmod xz-utils zstd
 # To build a kernel: tests/kernel.
 KERNEL_PACKAGES := bc bison dwarves flex patch perl
 
+# To build with the feature `vendored`, which takes no libelf.
+VENDORED_PACKAGES := autoconf automake autopoint bison flex gawk
+
+# All but `vendored`, which is how to build and adds nothing.
+FEATURES := --features retrans-sdk/serde
+
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 # Has cargo run what it built as root.
@@ -38,6 +44,9 @@ help:
 	@echo "make header-check  the tables against the kernel's headers (KERNEL_SRC=… for a tree of yours)"
 	@echo "make deny          licences and sources of all dependencies"
 	@echo "make package       both crates as they would be published, each built alone"
+	@echo "make outside       the SDK as a dependency by path, by git and as it would be published; each built and run"
+	@echo "make vendored      the feature vendored, where there is no libelf; as root"
+	@echo "make public-api    writes down what is public; make public-api-check says what has changed"
 
 .PHONY: build-deps
 build-deps: ; @$(call install,$(BUILD_PACKAGES))
@@ -52,6 +61,16 @@ lint-deps: ; @$(call install,$(LINT_PACKAGES))
 .PHONY: package
 package: deps
 	cargo package --package retrans-macros --package retrans-sdk --allow-dirty
+
+.PHONY: outside
+outside: deps
+	tests/outside.sh
+
+# Three minutes on two CPUs. Its own libelf and zlib are covered meanwhile, for nobody but itself.
+.PHONY: vendored
+vendored: deps
+	@$(call install,$(VENDORED_PACKAGES))
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/vendored.sh
 
 # Only what is missing, and nothing without apt: elsewhere the build says what it lacks.
 define install
@@ -79,7 +98,7 @@ recording: deps
 
 .PHONY: test
 test: deps
-	cargo test --locked --workspace --all-features
+	cargo test --locked --workspace $(FEATURES)
 	@$(MAKE) --no-print-directory live LIVE=$(LIVE)
 
 # Each live test is `#[ignore]`d by name for a plain `cargo test`. Here they run, as root, or it is said that they did not.
@@ -134,11 +153,11 @@ matrix-check: deps
 lint: deps lint-deps
 	cargo fmt --all --check
 	clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/bpf/*.c
-	cargo clippy --workspace --all-targets --all-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(FEATURES)
 	# As on a machine without clang.
 	RUSTDOCFLAGS="-D warnings" DOCS_RS=1 CLANG=/nonexistent CARGO_TARGET_DIR=target/without-clang \
-		cargo doc --package retrans-sdk --no-deps --all-features
+		cargo doc --package retrans-sdk --no-deps $(FEATURES)
 
 .PHONY: header-check
 header-check: deps
