@@ -72,6 +72,29 @@ vendored: deps
 	@$(call install,$(VENDORED_PACKAGES))
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/vendored.sh
 
+# What is public of both crates, in the crates, so that a change of it is seen where it is made. It is made from what rustdoc writes
+# as JSON, whose form stable toolchains do not promise: RUSTC_BOOTSTRAP lets this one, and another may not do.
+PUBLIC := retrans-macros retrans-sdk
+PUBLIC_API := target/public-api/text
+.PHONY: public-api-text
+public-api-text: deps
+	rm -rf $(PUBLIC_API) && mkdir -p $(PUBLIC_API)
+	RUSTC_BOOTSTRAP=1 RUSTDOCFLAGS="-Z unstable-options --output-format json" CARGO_TARGET_DIR=target/public-api \
+		cargo doc --quiet --locked $(addprefix --package ,$(PUBLIC)) --no-deps $(FEATURES)
+	set -e; for crate in $(PUBLIC); do \
+		cargo run --quiet --locked --package retrans-tests --bin public_api -- \
+			target/public-api/doc/$$(echo $$crate | tr - _).json >$(PUBLIC_API)/$$crate; \
+	done
+
+.PHONY: public-api
+public-api: public-api-text
+	set -e; for crate in $(PUBLIC); do cp $(PUBLIC_API)/$$crate $$crate/public-api.txt; done
+
+.PHONY: public-api-check
+public-api-check: public-api-text
+	@differs=; for crate in $(PUBLIC); do diff -u $$crate/public-api.txt $(PUBLIC_API)/$$crate || differs=yes; done; \
+	[ -z "$$differs" ] || { echo "what is public has changed: if it is meant, make public-api, and commit it"; exit 1; }
+
 # Only what is missing, and nothing without apt: elsewhere the build says what it lacks.
 define install
 	command -v dpkg-query >/dev/null || exit 0; \
