@@ -3,13 +3,19 @@
 # What a bare Debian or Ubuntu lacks to build,
 BUILD_PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev
 # and to make namespaces with traffic in them, which takes root anyway.
-LAB_PACKAGES := iproute2 nftables
-LINT_PACKAGES := clang-format
+LAB_PACKAGES := iproute2 libcap2-bin nftables
+LINT_PACKAGES := clang-format systemd
 # What the benches are held against.
 BENCH_PACKAGES := bpftrace linux-perf
 MATRIX_PACKAGES := debian-archive-keyring kmod xz-utils zstd
 # To build a kernel: tests/kernel.
 KERNEL_PACKAGES := bc bison dwarves flex patch perl
+
+# To build with the feature `vendored`, which takes no libelf.
+VENDORED_PACKAGES := autoconf automake autopoint bison flex gawk
+
+# All but `vendored`, which is how to build and adds nothing.
+FEATURES := --features retrans-sdk/full
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
@@ -38,6 +44,9 @@ help:
 	@echo "make header-check  the tables against the kernel's headers (KERNEL_SRC=… for a tree of yours)"
 	@echo "make deny          licences and sources of all dependencies"
 	@echo "make package       both crates as they would be published, each built alone"
+	@echo "make outside       the SDK as a dependency by path, by git and as it would be published; each built and run"
+	@echo "make vendored      the feature vendored, where there is no libelf; as root"
+	@echo "make public-api    writes down what is public; make public-api-check says what has changed"
 
 .PHONY: build-deps
 build-deps: ; @$(call install,$(BUILD_PACKAGES))
@@ -52,6 +61,39 @@ lint-deps: ; @$(call install,$(LINT_PACKAGES))
 .PHONY: package
 package: deps
 	cargo package --package retrans-macros --package retrans-sdk --allow-dirty
+
+.PHONY: outside
+outside: deps
+	tests/outside.sh
+
+# Three minutes on two CPUs. Its own libelf and zlib are covered meanwhile, for nobody but itself.
+.PHONY: vendored
+vendored: deps
+	@$(call install,$(VENDORED_PACKAGES))
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/vendored.sh
+
+# What is public of both crates, in the crates, so that a change of it is seen where it is made. It is made from what rustdoc writes
+# as JSON, whose form stable toolchains do not promise: RUSTC_BOOTSTRAP lets this one, and another may not do.
+PUBLIC := retrans-macros retrans-sdk
+PUBLIC_API := target/public-api/text
+.PHONY: public-api-text
+public-api-text: deps
+	rm -rf $(PUBLIC_API) && mkdir -p $(PUBLIC_API)
+	RUSTC_BOOTSTRAP=1 RUSTDOCFLAGS="-Z unstable-options --output-format json" CARGO_TARGET_DIR=target/public-api \
+		cargo doc --quiet --locked $(addprefix --package ,$(PUBLIC)) --no-deps $(FEATURES)
+	set -e; for crate in $(PUBLIC); do \
+		cargo run --quiet --locked --package retrans-tests --bin public_api -- \
+			target/public-api/doc/$$(echo $$crate | tr - _).json >$(PUBLIC_API)/$$crate; \
+	done
+
+.PHONY: public-api
+public-api: public-api-text
+	set -e; for crate in $(PUBLIC); do cp $(PUBLIC_API)/$$crate $$crate/public-api.txt; done
+
+.PHONY: public-api-check
+public-api-check: public-api-text
+	@differs=; for crate in $(PUBLIC); do diff -u $$crate/public-api.txt $(PUBLIC_API)/$$crate || differs=yes; done; \
+	[ -z "$$differs" ] || { echo "what is public has changed: if it is meant, make public-api, and commit it"; exit 1; }
 
 # Only what is missing, and nothing without apt: elsewhere the build says what it lacks.
 define install
@@ -79,7 +121,7 @@ recording: deps
 
 .PHONY: test
 test: deps
-	cargo test --locked --workspace --all-features
+	cargo test --locked --workspace $(FEATURES)
 	@$(MAKE) --no-print-directory live LIVE=$(LIVE)
 
 # Each live test is `#[ignore]`d by name for a plain `cargo test`. Here they run, as root, or it is said that they did not.
@@ -134,11 +176,14 @@ matrix-check: deps
 lint: deps lint-deps
 	cargo fmt --all --check
 	clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/bpf/*.c
-	cargo clippy --workspace --all-targets --all-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(FEATURES)
 	# As on a machine without clang.
 	RUSTDOCFLAGS="-D warnings" DOCS_RS=1 CLANG=/nonexistent CARGO_TARGET_DIR=target/without-clang \
-		cargo doc --package retrans-sdk --no-deps --all-features
+		cargo doc --package retrans-sdk --no-deps $(FEATURES)
+	@# Whatever it says is wrong, also where its status is 0. Not that the program is not installed.
+	@unit=target/retrans-agent.service; sed 's|^ExecStart=.*|ExecStart=/bin/true|' docs/retrans-agent.service >$$unit && \
+	said=$$(systemd-analyze verify --man=no $$unit 2>&1) && [ -z "$$said" ] || { echo "$$unit: $$said"; exit 1; }
 
 .PHONY: header-check
 header-check: deps

@@ -2,6 +2,9 @@
 //! Compiles `bpf/retrans.bpf.c`, generating its skeleton, and `bpf/owners.bpf.c`, into `OUT_DIR`, and lists the
 //! kernel's types that they touch.
 
+#[path = "build/clang.rs"]
+mod clang;
+
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -17,6 +20,7 @@ fn main() {
     println!("cargo:rustc-check-cfg=cfg(retrans_docs_only)");
     println!("cargo:rerun-if-env-changed=DOCS_RS");
     println!("cargo:rerun-if-env-changed=CLANG");
+    println!("cargo:rerun-if-changed=build");
     // Cargo looks at a directory's files, and through the symlink that a checkout has here.
     println!("cargo:rerun-if-changed=bpf");
 
@@ -26,12 +30,17 @@ fn main() {
         return;
     }
 
+    let clang = match clang::find() {
+        Ok(clang) => clang,
+        // Cargo shows this alone; of a panic it shows all that was printed before, too.
+        Err(why) => return println!("cargo::error={why}"),
+    };
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
 
-    let (mut retrans, skeleton) = (compiler(&root, &out, "retrans"), out.join("retrans.skel.rs"));
+    let (mut retrans, skeleton) = (compiler(&clang, &root, &out, "retrans"), out.join("retrans.skel.rs"));
     finish("retrans", retrans.build_and_generate(skeleton));
-    finish("owners", compiler(&root, &out, "owners").build());
+    finish("owners", compiler(&clang, &root, &out, "owners").build());
     let types = ["retrans", "owners"].map(|name| types_of(&out.join(format!("{name}.bpf.o"))));
     let types = Vec::from_iter(BTreeSet::from_iter(types.into_iter().flatten()));
     fs::write(out.join("types.rs"), format!("&{types:?}")).expect("OUT_DIR can be written");
@@ -44,33 +53,31 @@ fn types_of(object: &Path) -> Vec<String> {
     btf.type_by_kind::<Composite<'_>>().filter_map(|found| essential(found.name()?)).collect()
 }
 
-fn compiler(root: &Path, out: &Path, name: &str) -> SkeletonBuilder {
+fn compiler(clang: &OsStr, root: &Path, out: &Path, name: &str) -> SkeletonBuilder {
     // Reproducible: without it the object would name this machine's paths.
     let mut prefix_map = OsString::from("-ffile-prefix-map=");
     prefix_map.push(root);
     prefix_map.push("=.");
 
     let mut builder = SkeletonBuilder::new();
-    if let Some(clang) = env::var_os("CLANG") {
-        builder.clang(clang);
-    }
-    builder.source(root.join(format!("bpf/{name}.bpf.c"))).obj(out.join(format!("{name}.bpf.o"))).clang_args([
-        OsString::from("-Wall"),
-        "-Wextra".into(),
-        "-Werror".into(),
-        "-Wno-unused-parameter".into(),
-        // The same instructions from every clang: newer ones default to v3, whose atomics take Linux 5.12.
-        "-mcpu=v2".into(),
-        prefix_map,
-    ]);
+    builder
+        .clang(clang)
+        .source(root.join(format!("bpf/{name}.bpf.c")))
+        .obj(out.join(format!("{name}.bpf.o")))
+        .clang_args([
+            OsString::from("-Wall"),
+            "-Wextra".into(),
+            "-Werror".into(),
+            "-Wno-unused-parameter".into(),
+            // The same instructions from every clang: newer ones default to v3, whose atomics take Linux 5.12.
+            "-mcpu=v2".into(),
+            prefix_map,
+        ]);
     builder
 }
 
 fn finish<E: Display>(name: &str, built: Result<(), E>) {
     if let Err(error) = built {
-        panic!(
-            "cannot compile bpf/{name}.bpf.c: {error:#}\n\
-             It takes clang 14 or newer with the BPF target (Debian, Ubuntu: apt-get install clang), or CLANG=/path/to/clang."
-        );
+        panic!("cannot compile bpf/{name}.bpf.c: {error:#}");
     }
 }

@@ -1,23 +1,32 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Holds the tables of this crate against the kernel's headers: those it was built from, those of the running kernel, and
-//! those in a file or a tree.
+//! Holds tables against the kernel's headers: those that the programs were built from, those of the running kernel, and those in
+//! a file or a tree.
 //!
-//! Every function gives a [`Report`], which passed if it has no [`Finding`]:
+//! Every function gives a [`Report`], which passed if it has no [`Finding`]. The tables of this crate:
 //!
 //! - [`object`]: the enums of the built BPF object, in its BTF;
 //! - [`running_kernel`]: the enums in the running kernel's BTF, the proposal's where it exists, and the tracepoint's shape;
 //! - [`header`]: the enums in C headers, of a kernel tree or of `linux-libc-dev`.
+//!
+//! And any table of your own, against an enum of a certain name:
+//!
+//! - [`table_in_running_kernel`]: in the running kernel's BTF;
+//! - [`table_in_btf`], [`table_in_object`]: in that of a file, of an object;
+//! - [`table_in_header`]: in a C header.
 
 mod c_header;
+mod own;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::iter;
 use std::path::Path;
 
 pub(crate) use self::c_header::CEnum;
+pub use self::own::{table_in_btf, table_in_header, table_in_object, table_in_running_kernel};
 use crate::error::{Error, ErrorKind};
 use crate::source::{self, ThirdArgument};
 use crate::table::ReasonTable;
@@ -58,6 +67,13 @@ pub enum Finding {
         /// What it was looked for as.
         what: String,
     },
+    /// No variant of the table has a `c_name` that begins with the prefix, so that nothing was compared.
+    NothingToCompare {
+        /// The table's key.
+        key: &'static str,
+        /// The prefix.
+        prefix: String,
+    },
 }
 
 impl fmt::Display for Finding {
@@ -68,6 +84,9 @@ impl fmt::Display for Finding {
             Self::Renumbered { c_name, ours, theirs } => write!(f, "{c_name} is {theirs}, in the table {ours}"),
             Self::Unread { c_name } => write!(f, "{c_name} has a value that cannot be read here"),
             Self::NoEnum { what } => write!(f, "there is no {what}"),
+            Self::NothingToCompare { key, prefix } => {
+                write!(f, "no variant of `{key}` has a c_name that begins with {prefix:?}")
+            }
         }
     }
 }
@@ -82,11 +101,14 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The differences; none if the check passed.
     pub findings: Vec<Finding>,
+    /// What the header has beyond a table of your own, by name and number. It is no difference: the table carries such a number,
+    /// and prints it as `k` and the number. Of the tables of this crate it is one, and stands among the findings.
+    pub beyond: Vec<(String, i64)>,
 }
 
 impl Report {
     fn new(subject: impl Into<String>) -> Self {
-        Self { subject: subject.into(), notes: Vec::new(), findings: Vec::new() }
+        Self { subject: subject.into(), notes: Vec::new(), findings: Vec::new(), beyond: Vec::new() }
     }
 
     /// Whether there are no findings.
@@ -97,34 +119,18 @@ impl Report {
 
     /// Holds table `T` against those enumerators of one enum that begin with `prefix`.
     fn hold<T: ReasonTable>(&mut self, found: &CEnum, prefix: &str) {
-        let theirs = found.with_prefix(prefix);
-        let ours: BTreeMap<&str, u32> = T::ALL
-            .iter()
-            .filter_map(|e| Some((e.c_name?, e.number)))
-            .filter(|(name, _)| name.starts_with(prefix))
-            .collect();
-        let before = self.findings.len();
-        for (&c_name, &number) in &ours {
-            match theirs.get(c_name) {
-                None => self.findings.push(Finding::Missing { c_name: c_name.to_owned() }),
-                Some(&theirs) if theirs != i64::from(number) => {
-                    self.findings.push(Finding::Renumbered { c_name: c_name.to_owned(), ours: number, theirs });
-                }
-                Some(_) => {}
-            }
+        let Compared { enumerators, mut findings } = compare::<T>(found, prefix);
+        findings
+            .retain(|finding| !matches!(finding, Finding::Extra { c_name, .. } if IGNORED.contains(&c_name.as_str())));
+        if findings.is_empty() {
+            self.note_agreement::<T>(found, enumerators);
         }
-        for (&c_name, &number) in &theirs {
-            if !ours.contains_key(c_name) && !IGNORED.contains(&c_name) {
-                self.findings.push(Finding::Extra { c_name: c_name.to_owned(), number });
-            }
-        }
-        if let Some(c_name) = &found.unread {
-            self.findings.push(Finding::Unread { c_name: c_name.clone() });
-        }
-        if self.findings.len() == before {
-            let name = found.name.as_deref().unwrap_or("without a name");
-            self.notes.push(format!("enum {name}: {} enumerators agree with `{}`", ours.len(), T::KEY));
-        }
+        self.findings.append(&mut findings);
+    }
+
+    fn note_agreement<T: ReasonTable>(&mut self, found: &CEnum, enumerators: usize) {
+        let name = found.name.as_deref().unwrap_or("without a name");
+        self.notes.push(format!("enum {name}: {enumerators} enumerators agree with `{}`", T::KEY));
     }
 
     /// As [`hold`](Self::hold), for the enum that has a certain enumerator.
@@ -155,10 +161,50 @@ impl Report {
     }
 }
 
+/// How a table and an enum differ, and how many enumerators of the table were looked for.
+struct Compared {
+    enumerators: usize,
+    findings: Vec<Finding>,
+}
+
+/// Table `T` beside those enumerators of one enum that begin with `prefix`, by name.
+fn compare<T: ReasonTable>(found: &CEnum, prefix: &str) -> Compared {
+    let theirs = found.with_prefix(prefix);
+    let ours: BTreeMap<&str, u32> = T::ALL
+        .iter()
+        .filter_map(|e| Some((e.c_name?, e.number)))
+        .filter(|(name, _)| name.starts_with(prefix))
+        .collect();
+    let mut findings = Vec::new();
+    for (&c_name, &number) in &ours {
+        match theirs.get(c_name) {
+            None => findings.push(Finding::Missing { c_name: c_name.to_owned() }),
+            Some(&theirs) if theirs != i64::from(number) => {
+                findings.push(Finding::Renumbered { c_name: c_name.to_owned(), ours: number, theirs });
+            }
+            Some(_) => {}
+        }
+    }
+    for (&c_name, &number) in &theirs {
+        if !ours.contains_key(c_name) {
+            findings.push(Finding::Extra { c_name: c_name.to_owned(), number });
+        }
+    }
+    if let Some(c_name) = &found.unread {
+        findings.push(Finding::Unread { c_name: c_name.clone() });
+    }
+    Compared { enumerators: ours.len(), findings }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.subject, if self.passed() { "agrees" } else { "DIFFERS" })?;
         self.notes.iter().try_for_each(|note| write!(f, "\n  {note}"))?;
+        for (before, (c_name, number)) in
+            ["\n  beyond the table: "].into_iter().chain(iter::repeat(", ")).zip(&self.beyond)
+        {
+            write!(f, "{before}{c_name} = {number}")?;
+        }
         self.findings.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
     }
 }
@@ -286,8 +332,7 @@ const FOLDERS: [Folder; 2] = [
 
 /// The enums of a header; those of bpf.h under the names that they copy.
 fn enums_in(path: &Path) -> Result<Vec<CEnum>, Error> {
-    let text = fs::read_to_string(path).map_err(|error| unreadable(path, "cannot be read").caused_by(error))?;
-    Ok(c_header::enums(&text)
+    Ok(enums_as_written(path)?
         .into_iter()
         .map(|mut found| {
             for (name, _) in &mut found.values {
@@ -298,6 +343,12 @@ fn enums_in(path: &Path) -> Result<Vec<CEnum>, Error> {
             found
         })
         .collect())
+}
+
+/// The enums of a header.
+fn enums_as_written(path: &Path) -> Result<Vec<CEnum>, Error> {
+    let text = fs::read_to_string(path).map_err(|error| unreadable(path, "cannot be read").caused_by(error))?;
+    Ok(c_header::enums(&text))
 }
 
 fn unreadable(path: &Path, why: &str) -> Error {

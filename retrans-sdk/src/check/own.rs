@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A table of the application's own against one enum.
+//!
+//! Such a table is of a kernel's reasons as they were when it was written, and meets older and newer ones. What is wrong then is
+//! a number under a name that is not its own; a number without a name is not, for the table carries it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{CEnum, Compared, Finding, Report, compare, enums_as_written};
+use crate::error::Error;
+use crate::source;
+use crate::table::ReasonTable;
+
+/// Holds a table of your own against an enum of the running kernel, by the names of its enumerators: those variants whose
+/// `c_name` begins with `prefix` against those enumerators that do. An empty prefix is all of them.
+///
+/// `name` is that of the enum in C, such as `skb_drop_reason`. Only enums that the kernel itself has are looked through, not those
+/// of its modules.
+///
+/// A [`Finding`] is:
+///
+/// - an enumerator with another number than in the table ([`Finding::Renumbered`]): raw numbers of this kernel would be misnamed;
+/// - one of the table that this kernel lacks ([`Finding::Missing`]): misspelt, renamed since, or younger than this kernel. A
+///   tool that runs on older kernels too may let this one pass;
+/// - one that the table lacks whose number the table gives to something else ([`Finding::Extra`]);
+/// - no such enum ([`Finding::NoEnum`]), or no such variant ([`Finding::NothingToCompare`]): there is nothing that could agree.
+///
+/// Enumerators that the table lacks otherwise, those of newer kernels and end markers such as `…_MAX`, are in
+/// [`Report::beyond`], which is no difference: [`ReasonTable::from_raw`] carries their numbers.
+///
+/// Takes Linux 5.10 with BTF, which everybody may read; the enum may be younger: `skb_drop_reason` came with Linux 5.17,
+/// `sk_rst_reason` with 6.10.
+///
+/// ```no_run
+/// use retrans_sdk::{check, reason_table};
+///
+/// /// Why a packet was dropped, as far as this tool minds.
+/// #[reason_table(key = "drop")]
+/// enum Drop {
+///     /// Nobody listens.
+///     #[reason(value = "no_socket", c_name = "SKB_DROP_REASON_NO_SOCKET")]
+///     NoSocket = 3,
+///     /// The socket's receive buffer is full.
+///     #[reason(value = "rcvbuf", c_name = "SKB_DROP_REASON_SOCKET_RCVBUFF")]
+///     ReceiveBuffer = 6,
+/// }
+///
+/// # fn main() -> Result<(), retrans_sdk::Error> {
+/// let report = check::table_in_running_kernel::<Drop>("skb_drop_reason", "SKB_DROP_REASON_")?;
+/// assert!(report.passed(), "{report}");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`ErrorKind::NoBtf`](crate::ErrorKind::NoBtf), where there is nothing to hold the table against.
+pub fn table_in_running_kernel<T: ReasonTable>(name: &str, prefix: &str) -> Result<Report, Error> {
+    table_in_btf::<T>(Path::new(source::VMLINUX), name, prefix)
+}
+
+/// As [`table_in_running_kernel`], for the BTF in a file: that of another kernel, or an object.
+///
+/// # Errors
+///
+/// As [`table_in_running_kernel`].
+pub fn table_in_btf<T: ReasonTable>(path: &Path, name: &str, prefix: &str) -> Result<Report, Error> {
+    let enums = source::enums(&source::read_btf(path)?);
+    Ok(report::<T>(format!("BTF in {}", path.display()), &enums, name, prefix))
+}
+
+/// As [`table_in_running_kernel`], for the bytes of an object: one that a tool embeds. Of an enum that the object's source
+/// does not use clang writes nothing there.
+///
+/// # Errors
+///
+/// As [`table_in_running_kernel`].
+pub fn table_in_object<T: ReasonTable>(object: &[u8], name: &str, prefix: &str) -> Result<Report, Error> {
+    Ok(report::<T>("object".to_owned(), &source::enums_of_object(object)?, name, prefix))
+}
+
+/// As [`table_in_running_kernel`], for a C header: a file, such as a kernel tree's `include/net/dropreason-core.h`.
+///
+/// An enumerator whose value is more than a number, a sum or a shift is [`Finding::Unread`], and so is what stands behind it.
+///
+/// # Errors
+///
+/// [`ErrorKind::System`](crate::ErrorKind::System), if it cannot be read.
+pub fn table_in_header<T: ReasonTable>(path: &Path, name: &str, prefix: &str) -> Result<Report, Error> {
+    Ok(report::<T>(format!("header {}", path.display()), &enums_as_written(path)?, name, prefix))
+}
+
+fn report<T: ReasonTable>(subject: String, enums: &[CEnum], name: &str, prefix: &str) -> Report {
+    let mut report = Report::new(subject);
+    // BTF has an enum that was only declared as one without enumerators, and one that two files define differently twice.
+    let has_any = |found: &CEnum| !found.values.is_empty() || found.unread.is_some();
+    let mut found = enums.iter().filter(|found| found.name.as_deref() == Some(name) && has_any(found)).peekable();
+    if found.peek().is_none() {
+        report.findings.push(Finding::NoEnum { what: format!("enum {name}") });
+    }
+    found.for_each(|found| report.hold_own::<T>(found, prefix));
+    report
+}
+
+impl Report {
+    /// As [`hold`](Self::hold), for a table that need not have all enumerators.
+    fn hold_own<T: ReasonTable>(&mut self, found: &CEnum, prefix: &str) {
+        let Compared { enumerators, findings } = compare::<T>(found, prefix);
+        if enumerators == 0 {
+            self.findings.push(Finding::NothingToCompare { key: T::KEY, prefix: prefix.to_owned() });
+            return;
+        }
+        let theirs = found.with_prefix(prefix);
+        let is_right = |entry: &&crate::table::Entry<T>| {
+            entry.c_name.and_then(|name| theirs.get(name)).is_some_and(|&theirs| theirs == i64::from(entry.number))
+        };
+        let right: BTreeSet<u32> = T::ALL.iter().filter(is_right).map(|entry| entry.number).collect();
+        let numbers: BTreeSet<u32> = T::ALL.iter().map(|entry| entry.number).collect();
+        // Without a variant it is carried as it is; with one that agrees it is a second name of the same.
+        let does_no_harm = |number: i64| {
+            u32::try_from(number).map_or(true, |number| !numbers.contains(&number) || right.contains(&number))
+        };
+        let mut differences = Vec::new();
+        for finding in findings {
+            match finding {
+                Finding::Extra { c_name, number } if does_no_harm(number) => self.beyond.push((c_name, number)),
+                finding => differences.push(finding),
+            }
+        }
+        self.beyond.sort_by_key(|(_, number)| *number);
+        if differences.is_empty() {
+            self.note_agreement::<T>(found, enumerators);
+        }
+        let others = T::ALL.len() - enumerators;
+        if others > 0 {
+            self.notes.push(format!("variants of `{}` without such a c_name, not compared: {others}", T::KEY));
+        }
+        self.findings.append(&mut differences);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::reason_table;
+    use crate::testing::Made;
+
+    /// Why it rained.
+    #[reason_table(key = "rain")]
+    enum Rain {
+        /// A front.
+        #[reason(value = "front", c_name = "RAIN_FRONT")]
+        Front = 1,
+        /// A thunderstorm.
+        #[reason(value = "storm", c_name = "RAIN_STORM")]
+        Storm = 2,
+        /// The tool's own, which no kernel has.
+        #[reason(value = "sprinkler")]
+        Sprinkler = 900,
+    }
+
+    /// The same enum as a kernel's BTF, an object and a header have it.
+    fn reports(source: &str) -> [Report; 3] {
+        let (object, header) = (Made::object(source), Made::header(source));
+        let (name, prefix) = ("rain_reason", "RAIN_");
+        [
+            table_in_btf::<Rain>(object.as_path(), name, prefix),
+            table_in_object::<Rain>(&object.bytes(), name, prefix),
+            table_in_header::<Rain>(header.as_path(), name, prefix),
+        ]
+        .map(|report| report.expect("it can be read"))
+    }
+
+    fn texts(findings: &[Finding]) -> Vec<String> {
+        findings.iter().map(Finding::to_string).collect()
+    }
+
+    /// Each of the three, of an enum with this body, has these findings and has these beyond.
+    fn each_has(body: &str, findings: &[&str], beyond: &[(&str, i64)]) {
+        for report in reports(&format!("enum rain_reason {{ {body} }}; volatile enum rain_reason why;")) {
+            assert_eq!(texts(&report.findings), findings, "{report}");
+            assert_eq!(report.beyond, Vec::from_iter(beyond.iter().map(|&(name, number)| (name.to_owned(), number))));
+            assert_eq!(report.passed(), findings.is_empty());
+            let says = if findings.is_empty() { "agrees" } else { "DIFFERS" };
+            assert!(report.to_string().contains(&format!(": {says}\n")), "{report}");
+        }
+    }
+
+    #[test]
+    fn what_agrees_passes_and_says_what_it_compared() {
+        each_has("RAIN_NONE, RAIN_FRONT, RAIN_STORM", &[], &[("RAIN_NONE", 0)]);
+        for report in reports(
+            "enum rain_reason { RAIN_FRONT = 1, RAIN_STORM, RAIN_MAX, RAIN_LAST = 9 }; volatile enum rain_reason why;",
+        ) {
+            let (_, rest) =
+                report.to_string().split_once('\n').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("lines");
+            assert_eq!(
+                rest,
+                "  enum rain_reason: 2 enumerators agree with `rain`
+  variants of `rain` without such a c_name, not compared: 1
+  beyond the table: RAIN_MAX = 3, RAIN_LAST = 9"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_the_table_is_no_difference() {
+        let beyond = [("RAIN_LAST", 2), ("RAIN_HAIL", 3), ("RAIN_LARGE", 0x10003)];
+        each_has("RAIN_FRONT = 1, RAIN_STORM, RAIN_HAIL, RAIN_LAST = RAIN_STORM, RAIN_LARGE = 0x10003", &[], &beyond);
+        // Another prefix is another table's.
+        each_has("SNOW_MAX, RAIN_FRONT, RAIN_STORM", &[], &[]);
+    }
+
+    #[test]
+    fn what_would_be_misnamed_is_found() {
+        // One that came in between, as in kernels.
+        let found = ["RAIN_STORM is 3, in the table 2", "RAIN_HAIL = 2 is in no table"];
+        each_has("RAIN_FRONT = 1, RAIN_HAIL, RAIN_STORM", &found, &[]);
+        // Under the number of a variant that is not the kernel's.
+        each_has("RAIN_FRONT = 1, RAIN_STORM, RAIN_SPRAY = 900", &["RAIN_SPRAY = 900 is in no table"], &[]);
+    }
+
+    #[test]
+    fn what_is_missing_is_found() {
+        each_has("RAIN_FRONT = 1", &["RAIN_STORM is missing"], &[]);
+        each_has("RAIN_FRONT = 1, RAIN_STROM", &["RAIN_STORM is missing", "RAIN_STROM = 2 is in no table"], &[]);
+    }
+
+    #[test]
+    fn where_there_is_nothing_to_compare_it_does_not_pass() {
+        for report in reports("enum snow_reason { RAIN_FRONT = 1, RAIN_STORM }; volatile enum snow_reason why;") {
+            assert_eq!(texts(&report.findings), ["there is no enum rain_reason"], "{report}");
+        }
+        let header = Made::header("enum rain_reason { RAIN_FRONT = 1, RAIN_STORM };");
+        let report = table_in_header::<Rain>(header.as_path(), "rain_reason", "RAINS_").expect("it can be read");
+        assert_eq!(texts(&report.findings), ["no variant of `rain` has a c_name that begins with \"RAINS_\""]);
+        // All of them.
+        let report = table_in_header::<Rain>(header.as_path(), "rain_reason", "").expect("it can be read");
+        assert!(report.passed(), "{report}");
+    }
+
+    #[test]
+    fn a_declaration_without_enumerators_is_none() {
+        let source = "enum rain_reason; struct holds { enum rain_reason *why; } it;";
+        let report = table_in_object::<Rain>(&Made::object(source).bytes(), "rain_reason", "RAIN_").expect("an object");
+        assert_eq!(texts(&report.findings), ["there is no enum rain_reason"], "{report}");
+    }
+
+    #[test]
+    fn what_a_header_does_not_tell_is_found() {
+        let header = Made::header("enum rain_reason { RAIN_FRONT = 1, RAIN_STORM, RAIN_X = BIT(3), RAIN_Y };");
+        let report = table_in_header::<Rain>(header.as_path(), "rain_reason", "RAIN_").expect("it can be read");
+        assert_eq!(texts(&report.findings), ["RAIN_X has a value that cannot be read here"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
+        let nowhere = Path::new("/nonexistent");
+        let error = table_in_btf::<Rain>(nowhere, "rain_reason", "RAIN_").expect_err("there is nothing");
+        assert_eq!(error.kind(), ErrorKind::NoBtf);
+        let error = table_in_header::<Rain>(nowhere, "rain_reason", "RAIN_").expect_err("there is nothing");
+        assert_eq!(error.kind(), ErrorKind::System);
+        assert!(table_in_object::<Rain>(b"no object", "rain_reason", "RAIN_").is_err());
+    }
+}

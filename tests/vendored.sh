@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Builds and runs a program with the feature `vendored` where neither libelf nor zlib can be found, and shows first that they
+# cannot: without the feature the same build fails there, and says what it lacks.
+#
+# In a mount namespace of its own, where what the packages libelf-dev and zlib1g-dev have installed is covered, and where the
+# registry's sources, within which libbpf-sys builds elfutils, are a copy that is thrown away. Needs root, and dpkg.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+[ "$(id -u)" = 0 ] || { echo "vendored: needs root" >&2; exit 2; }
+registry=${CARGO_HOME:-$HOME/.cargo}/registry
+if [ "${1-}" != inside ]; then
+	# So that nothing has to be fetched where the sources are a copy.
+	cargo fetch --locked --quiet
+	work=$(mktemp -d "${TMPDIR:-/tmp}/vendored.XXXXXX")
+	# Once the namespace is gone, nothing is mounted there any more.
+	trap 'rm -rf --one-file-system "$work"' EXIT
+	unshare --mount --propagation private "$0" inside "$work"
+	exit
+fi
+
+# shellcheck source=tests/outside/crate.sh
+source tests/outside/crate.sh
+work=$2
+[ "$(readlink /proc/self/ns/mnt)" != "$(readlink "/proc/$PPID/ns/mnt")" ] || { echo "vendored: to be run without arguments" >&2; exit 2; }
+
+# over FOLDER NAME: what is written to FOLDER from now on stays in this namespace.
+over() {
+	mkdir -p "$work/$2" "$work/$2.work"
+	mount -t overlay -o "lowerdir=$1,upperdir=$work/$2,workdir=$work/$2.work" overlay "$1"
+}
+
+# A whiteout, in the layer above, is all that is made: no file of this system is touched.
+dpkg -L libelf-dev zlib1g-dev | while read -r path; do
+	case $path in
+	/usr/include/* | /usr/lib/*)
+		[ ! -d "$path" ] || [ -L "$path" ] || continue
+		mkdir -p "$work/usr/$(dirname "${path#/usr/}")"
+		mknod "$work/usr/${path#/usr/}" c 0 0
+		;;
+	esac
+done
+over /usr usr
+over "$registry" registry
+for header in libelf.h gelf.h zlib.h; do
+	! echo "#include <$header>" | cc -E - >/dev/null 2>&1 || { echo "vendored: $header is still found" >&2; exit 1; }
+done
+
+# With the same debug information for what runs while building as for the program, libbpf is built once, not twice.
+export CARGO_TARGET_DIR=$work/target CARGO_PROFILE_DEV_DEBUG=0
+new_crate "$work/plain" <<<"[dependencies]
+retrans-sdk = { path = \"$PWD/retrans-sdk\" }"
+new_crate "$work/vendored" <<<"[dependencies]
+retrans-sdk = { path = \"$PWD/retrans-sdk\", features = [\"vendored\"] }"
+
+echo "--- without the feature"
+if (cd "$work/plain" && cargo build --offline) >"$work/plain.log" 2>&1; then
+	echo "vendored: it built without libelf" >&2
+	exit 1
+fi
+# As the README has it.
+grep 'libelf.h\|gelf.h\|zlib.h' "$work/plain.log" | grep 'No such file or directory' || { cat "$work/plain.log"; exit 1; }
+
+echo "--- with it"
+start=$SECONDS
+(cd "$work/vendored" && cargo build --offline --quiet) || exit
+echo "built in $((SECONDS - start)) s"
+program=$CARGO_TARGET_DIR/debug/somebody-elses
+must_run "$program"
+if ldd "$program" | grep 'libelf\|libz'; then
+	echo "vendored: it is linked with this system's" >&2
+	exit 1
+fi
