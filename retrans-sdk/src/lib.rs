@@ -2,6 +2,18 @@
 #![doc = include_str!("../README.md")]
 // The stand-in for the object leaves what serves it without use.
 #![cfg_attr(retrans_docs_only, allow(dead_code))]
+// Logic that an application embeds neither ends it nor prints.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::panic,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 // The expansion of `#[reason_table]` names this crate, also in here.
 extern crate self as retrans_sdk;
@@ -26,6 +38,7 @@ mod fields;
 mod filter;
 mod gate;
 #[doc(hidden)]
+#[allow(clippy::panic, reason = "for tests")]
 pub mod harness;
 #[cfg(feature = "serde")]
 mod json;

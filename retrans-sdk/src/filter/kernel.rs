@@ -85,13 +85,11 @@ facts!(numbers);
 const _: () = assert!(fact::SADDR_LOW == fact::SADDR_HIGH + 1 && fact::DADDR_LOW == fact::DADDR_HIGH + 1);
 const _: () = assert!(fact::CA_NAME_TAIL == fact::CA_NAME_HEAD + 1);
 
+#[allow(clippy::expect_used, reason = "each key that is not event-only has a fact, as a test shows")]
 fn fact_of(key: &str) -> u8 {
     // The class follows from the result.
     let key = if key == ResultClass::KEY { RetransResult::KEY } else { key };
-    let (_, fact) = BY_KEY
-        .iter()
-        .find(|(known, _)| *known == key)
-        .expect("each key that is not event-only has a fact, as a test shows");
+    let (_, fact) = BY_KEY.iter().find(|(known, _)| *known == key).expect("a fact");
     *fact
 }
 

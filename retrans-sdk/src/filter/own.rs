@@ -80,8 +80,9 @@ impl Filter {
     }
 }
 
+#[allow(clippy::expect_used, reason = "a number is all that is put in")]
 fn of_one_term(text: &str) -> Filter {
-    text.parse().expect("a number is all that was put in")
+    text.parse().expect("a term")
 }
 
 fn cannot_read(path: &Path, error: io::Error) -> Error {

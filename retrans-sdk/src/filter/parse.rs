@@ -46,7 +46,7 @@ impl FromStr for Filter {
         let mut last_or = None;
         let mut room = Room::default();
         for (column, word) in words(text) {
-            let clause = clauses.last_mut().expect("there is always one");
+            let Some(clause) = clauses.last_mut() else { break };
             if word == "--or" {
                 if clause.is_empty() {
                     return Err(empty_clause(column));

@@ -122,8 +122,8 @@ fn addresses(values: &Values<'_>) -> Result<(IpAddr, IpAddr, bool), String> {
     let of_v4 = || Ok::<[Ipv4Addr; 2], String>([values.parsed("saddr")?, values.parsed("daddr")?]);
     let mapped = |[saddr, daddr]: [Ipv6Addr; 2]| Some((saddr.to_ipv4_mapped()?, daddr.to_ipv4_mapped()?));
     match values.get("family") {
-        Some("AF_INET") => of_v4().map(|[saddr, daddr]| (saddr.into(), daddr.into(), false)),
-        Some("AF_INET6") => of_v6().map(|v6| match mapped(v6) {
+        Some("AF_INET" | "0x2") => of_v4().map(|[saddr, daddr]| (saddr.into(), daddr.into(), false)),
+        Some("AF_INET6" | "0xa") => of_v6().map(|v6| match mapped(v6) {
             Some((saddr, daddr)) => (saddr.into(), daddr.into(), true),
             None => (v6[0].into(), v6[1].into(), false),
         }),
@@ -138,7 +138,14 @@ fn addresses(values: &Values<'_>) -> Result<(IpAddr, IpAddr, bool), String> {
 
 fn state(name: &str) -> Result<TcpState, String> {
     let entry = TcpState::ALL.iter().find(|entry| entry.c_name == Some(name));
-    entry.map(|entry| entry.variant).ok_or_else(|| format!("the state `{name}` is not known"))
+    // By its number where perf knows no names of it.
+    let state = entry.map(|entry| entry.variant).or_else(|| hexadecimal(name).map(TcpState::from_raw));
+    state.ok_or_else(|| format!("the state `{name}` is not known"))
+}
+
+/// `0x1f`
+fn hexadecimal(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
 /// What the number says by itself; for the rest it would take the socket's state (`bpf/result.bpf.h`).
@@ -175,10 +182,10 @@ fn meaning(text: &str) -> Option<RetransResult> {
     })
 }
 
-/// By this crate's own name or, where the kernel had none for it either, by a number, which is not one of the table's.
+/// By this crate's own name or, where there is none to be had, by a number: which of the proposal's versions it is of, and so what it means, nothing tells.
 fn named(text: &str) -> Option<RetransResult> {
     let by_number = || {
-        let number = u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()?;
+        let number = hexadecimal(text)?;
         (number < UNKNOWN).then(|| RetransResult::from_raw(UNKNOWN | number))
     };
     RetransResult::ALL.iter().find(|entry| entry.value == text).map(|entry| entry.variant).or_else(by_number)

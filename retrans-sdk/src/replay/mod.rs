@@ -189,10 +189,10 @@ impl Replay {
             let Some((number, line)) = lines.next()? else { break };
             match line.and_then(|line| parser.parse(line)) {
                 Ok(Parsed::Event(event)) => {
-                    if let Some(speed) = &mut speed {
-                        if !teller.tell_all(&mut read) || !teller.wait_until(speed.due(event.ts)) {
-                            return Ok(());
-                        }
+                    if let Some(speed) = &mut speed
+                        && !(teller.tell_all(&mut read) && teller.wait_until(speed.due(event.ts)))
+                    {
+                        return Ok(());
                     }
                     read.push(*event);
                 }

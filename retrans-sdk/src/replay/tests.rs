@@ -339,6 +339,8 @@ fn what_is_not_of_an_attempt_is_told_from_what_is_broken() {
     ] {
         assert_eq!(said(&line), Err(problem.to_owned()));
     }
+    // Where perf knows no names.
+    assert_eq!(event(&SYMBOLS.replace("TCP_ESTABLISHED", "0x1").replace("AF_INET ", "0x2 ")), event(SYMBOLS));
     let later = kernel_text::parse(SYMBOLS, Duration::from_secs(1_700_000_000)).expect("an attempt");
     assert!(matches!(later, Said::Attempt { event, .. } if event.ts.to_string() == "1700001234.567890000"));
     assert_eq!(kernel_text::parse(SYMBOLS, Duration::MAX), Err("its time is beyond the year 2554".to_owned()));

@@ -21,7 +21,8 @@ mod wakeups;
 
 /// What libbpf-cargo generates from `bpf/retrans.bpf.c`.
 #[cfg(not(retrans_docs_only))]
-#[allow(unsafe_code, unreachable_pub, clippy::all, clippy::undocumented_unsafe_blocks)]
+#[allow(unsafe_code, unreachable_pub, clippy::all)]
+#[allow(clippy::expect_used, clippy::panic, clippy::undocumented_unsafe_blocks, clippy::unwrap_used)]
 mod skel {
     include!(concat!(env!("OUT_DIR"), "/retrans.skel.rs"));
 }

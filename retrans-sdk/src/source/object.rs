@@ -78,7 +78,8 @@ impl Object {
                 }
                 let open = builder.open(object.borrow_mut());
                 let mut open = step("open the object", open)?;
-                let rodata = open.maps.rodata_data.as_mut().expect("an opened skeleton has its read-only data");
+                #[allow(clippy::expect_used, reason = "an opened skeleton has its read-only data")]
+                let rodata = open.maps.rodata_data.as_mut().expect("read-only data");
                 rodata.third_argument = match plan.tracepoint {
                     Some(Third::Err) => types::retrans_third::RETRANS_THIRD_ERR,
                     Some(Third::Enum) => types::retrans_third::RETRANS_THIRD_ENUM,

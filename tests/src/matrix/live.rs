@@ -16,6 +16,7 @@ use crate::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result, Wind
 const TAKE: &[(&str, &[Taken])] = &[
     ("applications::", &[As(DENIED)]),
     ("histogram::", &[As(DENIED)]),
+    ("kernel_text::what_tracefs_prints", &[As(DENIED), As(TBF)]),
     // And a namespace's end is told by a veth pair.
     ("leftovers::out_of_scope", &[As(TUN), As(TBF), As(VETH)]),
     ("leftovers::the_host_is_as_it_was", &[As(TUN), As(TBF)]),
