@@ -75,7 +75,7 @@ unit: deps
 	cargo build --locked --package retrans-examples --bin watch
 	$(SUDO) tests/unit.sh $(or $(CARGO_TARGET_DIR),target)/debug/watch --for 0
 
-# Three minutes on two CPUs. Its own libelf and zlib are covered meanwhile, for nobody but itself.
+# Forty seconds on two CPUs that have nothing else to do. This machine's libelf and zlib are covered meanwhile, for nobody but itself.
 .PHONY: vendored
 vendored: deps
 	@$(call install,$(VENDORED_PACKAGES))
