@@ -4,7 +4,9 @@
 BUILD_PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev
 # and to make namespaces with traffic in them, which takes root anyway.
 LAB_PACKAGES := iproute2 libcap2-bin nftables
-LINT_PACKAGES := clang-format systemd
+LINT_PACKAGES = clang-format $(UNIT_PACKAGES)
+# Not to be running: to look at a unit, and to run one in namespaces.
+UNIT_PACKAGES := systemd
 # What the benches are held against.
 BENCH_PACKAGES := bpftrace linux-perf
 MATRIX_PACKAGES := debian-archive-keyring kmod xz-utils zstd
@@ -46,6 +48,7 @@ help:
 	@echo "make package       both crates as they would be published, each built alone"
 	@echo "make outside       the SDK as a dependency by path, by git and as it would be published; each built and run"
 	@echo "make vendored      the feature vendored, where there is no libelf; as root"
+	@echo "make unit          has systemd run docs/retrans-agent.service, in namespaces; as root"
 	@echo "make public-api    writes down what is public; make public-api-check says what has changed"
 
 .PHONY: build-deps
@@ -66,7 +69,13 @@ package: deps
 outside: deps
 	tests/outside.sh
 
-# Three minutes on two CPUs. Its own libelf and zlib are covered meanwhile, for nobody but itself.
+.PHONY: unit
+unit: deps
+	@$(call install,$(UNIT_PACKAGES))
+	cargo build --locked --package retrans-examples --bin watch
+	$(SUDO) tests/unit.sh $(or $(CARGO_TARGET_DIR),target)/debug/watch --for 0
+
+# Forty seconds on two CPUs that have nothing else to do. This machine's libelf and zlib are covered meanwhile, for nobody but itself.
 .PHONY: vendored
 vendored: deps
 	@$(call install,$(VENDORED_PACKAGES))
