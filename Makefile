@@ -72,8 +72,8 @@ outside: deps
 .PHONY: unit
 unit: deps
 	@$(call install,$(UNIT_PACKAGES))
-	cargo build --locked --package retrans-examples --bin watch
-	$(SUDO) tests/unit.sh $(or $(CARGO_TARGET_DIR),target)/debug/watch --for 0
+	cargo build --locked --package retrans-examples --bin agent
+	$(SUDO) tests/unit.sh $(or $(CARGO_TARGET_DIR),target)/debug/agent --for 0
 
 # Forty seconds on two CPUs that have nothing else to do. This machine's libelf and zlib are covered meanwhile, for nobody but itself.
 .PHONY: vendored

@@ -10,10 +10,12 @@ pub mod recording;
 pub mod terminal;
 pub mod utc;
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -71,6 +73,17 @@ pub fn until_interrupted() -> io::Result<impl Fn() -> bool> {
 /// A line on stderr; whether anybody reads it is not our concern.
 fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The exit status of a program that ended so; why, if it failed, is said on stderr.
+pub fn ended(program: &str, result: Result<(), Box<dyn Error>>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("{program}: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Says on stderr that the stream is attached, and to what.

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 const UNIT: &str = include_str!("../../docs/retrans-agent.service");
 
 /// What it runs; it ends by itself, and says on stderr that it is attached.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_watch");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_agent");
 const ARGUMENTS: [&str; 2] = ["--for", "0"];
 
 /// From those that systemd gives to units with `DynamicUser=`.
@@ -78,7 +78,7 @@ fn as_the_unit_says(but: Option<&str>, program: &[&str]) -> Output {
     run(command.args(program))
 }
 
-fn watch_as_the_unit_says(but: Option<&str>) -> Output {
+fn agent_as_the_unit_says(but: Option<&str>) -> Output {
     as_the_unit_says(but, &[PROGRAM, ARGUMENTS[0], ARGUMENTS[1]])
 }
 
@@ -93,13 +93,13 @@ fn is_attached(output: &Output) {
 
 fn lacks(output: &Output, capability: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.starts_with(&format!("watch: missing {capability}: ")), "{said}");
+    assert!(!output.status.success() && said.starts_with(&format!("agent: missing {capability}: ")), "{said}");
 }
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn it_works_as_the_unit_says() {
-    is_attached(&watch_as_the_unit_says(None));
+    is_attached(&agent_as_the_unit_says(None));
 }
 
 /// So that the others are not of a confinement that is none.
@@ -128,8 +128,8 @@ fn what_the_unit_takes_away_is_not_there() {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn no_capability_of_the_unit_is_too_much() {
-    lacks(&watch_as_the_unit_says(Some("CAP_BPF")), "CAP_BPF");
-    lacks(&watch_as_the_unit_says(Some("CAP_PERFMON")), "CAP_PERFMON");
+    lacks(&agent_as_the_unit_says(Some("CAP_BPF")), "CAP_BPF");
+    lacks(&agent_as_the_unit_says(Some("CAP_PERFMON")), "CAP_PERFMON");
 }
 
 /// The unit's own words, of a copy of the program.

@@ -5,18 +5,19 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use retrans_examples::command::Command;
 use retrans_examples::privileges::give_up;
-use retrans_examples::{say_ready, say_stats, until_interrupted};
+use retrans_examples::{ended, say_ready, say_stats, until_interrupted};
 use retrans_sdk::table::KeyVal;
 use retrans_sdk::{CgroupPaths, Encoded, Event, RetransResult, Stream};
 
 const HELP: &str = "\
 Counts attempts by service and result; prints what rose in the last SECONDS (10 unless said), a line each.
 
-usage: agent [--every SECONDS] [--replay FILE] [TERM…] [--or TERM…]…";
+usage: agent [--every SECONDS] [--for SECONDS] [--replay FILE] [TERM…] [--or TERM…]…";
 
 #[derive(Default)]
 struct Counts {
@@ -43,9 +44,14 @@ impl Counts {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let Some(command) = Command::read(HELP, 0, &["every"])? else { return Ok(()) };
+fn main() -> ExitCode {
+    ended("agent", run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let Some(command) = Command::read(HELP, 0, &["every", "for"])? else { return Ok(()) };
     let every = Duration::from_secs(command.number("every", 10).max(1));
+    let end = Instant::now().checked_add(Duration::from_secs(command.number("for", u64::MAX)));
     let interrupted = until_interrupted()?;
     let fields = "cgroup".parse()?;
     let mut stream = command.open(Stream::builder().filter(command.filter.clone()).fields(fields))?;
@@ -57,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     say_ready(&stream);
     let mut next = Instant::now() + every;
-    while !interrupted() && !stream.is_ended() {
+    while !interrupted() && !stream.is_ended() && end.is_none_or(|end| Instant::now() < end) {
         let left = next.saturating_duration_since(Instant::now());
         stream.poll(left.min(Duration::from_millis(200)), |event| counts.add(event))?;
         if left.is_zero() {
