@@ -15,7 +15,7 @@ use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
 use retrans_sdk::{DEFAULT_RING_SIZE, ErrorKind, Event, Overflow, Queue, StatsReader, StopHandle, Stream};
 use retrans_tests::observe::{concerns, drain, filter, open, settle, tells_missed, until};
 use retrans_tests::wait::{PATIENCE, wait_for};
-use retrans_tests::{Context, Family, Outcome, Pair, Refusal, Result, Scenario, command, privilege};
+use retrans_tests::{Context, Error, Family, Outcome, Pair, Refusal, Result, Scenario, command, privilege};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
@@ -373,6 +373,57 @@ fn an_open_stream_needs_no_capability() -> Result<()> {
     .expect("no panic")?;
     assert!(!events.is_empty());
     scenario.finish()
+}
+
+/// Each on a thread of its own, in one process, with a filter of its own; one of them awaited, one behind a queue, one only counting.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn streams_with_different_filters_do_not_disturb_each_other() -> Result<()> {
+    let _turn = turn();
+    let pair = Pair::new()?;
+    let netns = format!("netns={}", pair.client().inode());
+    let open = |terms: &str| -> Result<Stream> {
+        Stream::builder().filter(filter(&format!("{netns} {terms}"))?).open().context("cannot open a stream")
+    };
+    let (mut denied, sent, probes) = (open("result=denied")?, open("result=success")?, open("kind=syn")?);
+    let counters = Stream::builder().open_counters().context("cannot open counters")?;
+    let mut queue = sent.into_queue(1000, Overflow::DropNewest).context("no queue")?;
+    let (stop, stopped) = (denied.stop_handle(), probes.stop_handle());
+    let (denied, syns) = thread::scope(|scope| {
+        let denied = scope.spawn(move || denied.iter().collect::<std::result::Result<Vec<_>, _>>());
+        let syns = scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("tokio")?;
+            runtime.block_on(async {
+                let (mut stream, mut events) = (probes.into_async().context("tokio")?, Vec::new());
+                while let Some(batch) = stream.next_batch().await {
+                    events.extend(batch.context("a batch")?);
+                }
+                Ok::<_, Error>(events)
+            })
+        });
+        let scenarios = [Outcome::Rto, Outcome::Syn, Outcome::Denied(Refusal::Drop)]
+            .map(|outcome| Scenario::run(&pair, Family::V4, outcome));
+        thread::sleep(Duration::from_secs(4));
+        scenarios.into_iter().try_for_each(|scenario| scenario?.finish())?;
+        stop.stop();
+        stopped.stop();
+        let denied = denied.join().map_err(|_| Error::new("a thread panicked"))?.context("a stream")?;
+        Ok::<_, Error>((denied, syns.join().map_err(|_| Error::new("a thread panicked"))??))
+    })?;
+    let mut sent = Vec::new();
+    while let Some(event) = queue.try_next().context("the queue")? {
+        sent.push(event);
+    }
+    use retrans_sdk::{RetransKind, RetransResult};
+    assert!(denied.len() >= 2 && denied.iter().all(|event| event.result == RetransResult::Denied), "{denied:?}");
+    assert!(sent.len() >= 3 && sent.iter().all(|event| event.result == RetransResult::Success), "{sent:?}");
+    assert!(!syns.is_empty() && syns.iter().all(|event| event.kind == RetransKind::Syn), "{syns:?}");
+    // One attempt is the same to both, but for the moment at which each was told.
+    let which = |event: &Event| Event { ts: retrans_sdk::Timestamp::from_nanos(0), ..*event };
+    let sent: Vec<_> = sent.iter().map(which).collect();
+    assert!(syns.iter().all(|syn| sent.contains(&which(syn))), "{syns:?}, {sent:?}");
+    assert!(counters.stats().seen >= (denied.len() + sent.len()) as u64, "{}", counters.stats());
+    Ok(())
 }
 
 #[test]

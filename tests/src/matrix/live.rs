@@ -22,6 +22,7 @@ const TAKE: &[(&str, &[Taken])] = &[
     ("leftovers::the_host_is_as_it_was", &[As(TUN), As(TBF)]),
     ("leftovers::panic", &[As(TUN), As(TBF), As(VETH)]),
     ("leftovers::a_namespace_that_is_held_is_still_there", &[As(VETH)]),
+    ("lifecycle::streams_with_different_filters", &[As(DENIED)]),
     ("lifecycle::two_streams_see_the_same", &[As(DENIED)]),
     ("limit::", &[As(DENIED)]),
     ("overrun::", &[As(DENIED)]),
