@@ -419,7 +419,11 @@ fn streams_with_different_filters_do_not_disturb_each_other() -> Result<()> {
     assert!(sent.len() >= 3 && sent.iter().all(|event| event.result == RetransResult::Success), "{sent:?}");
     assert!(!syns.is_empty() && syns.iter().all(|event| event.kind == RetransKind::Syn), "{syns:?}");
     // One attempt is the same to both, but for the moment at which each was told.
-    let which = |event: &Event| Event { ts: retrans_sdk::Timestamp::from_nanos(0), ..*event };
+    let which = |event: &Event| {
+        let mut event = *event;
+        event.ts = retrans_sdk::Timestamp::from_nanos(0);
+        event
+    };
     let sent: Vec<_> = sent.iter().map(which).collect();
     assert!(syns.iter().all(|syn| sent.contains(&which(syn))), "{syns:?}, {sent:?}");
     assert!(counters.stats().seen >= (denied.len() + sent.len()) as u64, "{}", counters.stats());

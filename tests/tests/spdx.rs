@@ -25,7 +25,7 @@ fn is_excepted(path: &str) -> bool {
 /// Of a line such as `// SPDX-License-Identifier: MIT OR Apache-2.0`.
 fn licence(line: &str) -> Option<&str> {
     let (_, licence) = line.split_once("SPDX-License-Identifier: ")?;
-    Some(licence.trim_end_matches("-->").trim_end_matches("*/").trim())
+    Some(licence.trim_end_matches("-->").trim_end_matches("*/").trim_end_matches("\",").trim())
 }
 
 fn tracked() -> Vec<String> {
@@ -67,6 +67,7 @@ fn every_file_names_its_licence() {
 fn a_line_is_told_from_one_that_is_not() {
     assert_eq!(licence("// SPDX-License-Identifier: MIT OR Apache-2.0"), Some("MIT OR Apache-2.0"));
     assert_eq!(licence("<!-- SPDX-License-Identifier: MIT OR Apache-2.0 -->"), Some("MIT OR Apache-2.0"));
+    assert_eq!(licence("  \"$comment\": \"SPDX-License-Identifier: GPL-2.0-only\","), Some("GPL-2.0-only"));
     assert_eq!(licence("/* SPDX-License-Identifier: GPL-2.0-only */"), Some("GPL-2.0-only"));
     assert_eq!(licence("// SPDX-License-Identifier MIT"), None);
 }
