@@ -23,6 +23,9 @@ use crate::stream::Stream;
 /// However it may come about that a descriptor is readable and nobody is told: nothing waits longer. An idle stream wakes its reader as seldom.
 const SAFETY: Duration = Duration::from_secs(10);
 
+/// After so many batches the runtime has its turn: a flood is not to keep timers, signals and other tasks from it.
+const MOST_IN_A_ROW: u32 = 8;
+
 /// A [`Stream`] as a stream of batches, on tokio's reactor and without a thread of its own. Feature `tokio`.
 ///
 /// A batch has at most 256 events, in the order of the stream, and never none. The stream ends when a [`StopHandle`] says so, at the end of a recording or a script, or with an
@@ -47,6 +50,8 @@ pub struct AsyncStream {
     /// Expires every so often.
     safety: AsyncFd<OwnedFd>,
     failed: bool,
+    /// Batches that were handed out since the runtime had its turn.
+    in_a_row: u32,
 }
 
 impl fmt::Debug for AsyncStream {
@@ -74,7 +79,7 @@ impl Stream {
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: every, it_value: every })
             .map_err(failed)?;
         let (readable, stopped) = (watch(copy(self.as_fd())?)?, watch(copy(self.stop_handle().eventfd().as_fd())?)?);
-        Ok(AsyncStream { stream: self, readable, stopped, safety: watch(timer)?, failed: false })
+        Ok(AsyncStream { stream: self, readable, stopped, safety: watch(timer)?, failed: false, in_a_row: 0 })
     }
 }
 
@@ -124,10 +129,18 @@ impl AsyncStream {
     }
 
     fn poll_events(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<Event>, Error>>> {
+        if self.in_a_row >= MOST_IN_A_ROW {
+            self.in_a_row = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             // First, and again after each time that readiness was taken back: what came before that moment is seen here, and what comes after makes it ready again.
             match self.stream.take_at_once() {
-                Ok(events) if !events.is_empty() => return Poll::Ready(Some(Ok(events))),
+                Ok(events) if !events.is_empty() => {
+                    self.in_a_row += 1;
+                    return Poll::Ready(Some(Ok(events)));
+                }
                 Ok(_) if self.stream.is_over() => return Poll::Ready(None),
                 // A flood of what the predicate refuses is not to keep others from running.
                 Ok(_) if self.stream.has_more() => {
@@ -151,7 +164,11 @@ impl AsyncStream {
                     return Poll::Ready(None);
                 }
             }
-            ready!(self.readable.poll_read_ready(context)).map_err(unpollable)?.clear_ready();
+            let polled = self.readable.poll_read_ready(context);
+            if polled.is_pending() {
+                self.in_a_row = 0;
+            }
+            ready!(polled).map_err(unpollable)?.clear_ready();
         }
     }
 }

@@ -236,9 +236,10 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::RingSize`] as [`open`](Self::open), [`ErrorKind::System`] for want of a descriptor.
+    /// [`ErrorKind::RingSize`] and [`ErrorKind::Filter`] as [`open`](Self::open), [`ErrorKind::System`] for want of a descriptor.
     pub fn scripted(self) -> Result<(Script, Stream), Error> {
         check_ring_size(self.ring.size)?;
+        check_terms(&self.filter)?;
         let room = self.ring.size as usize / (self.ring.fields.record_length() + RING_HEADER);
         let (teller, stream) = self.told(Arc::new(Tally::new(true, false)), room)?;
         Ok((Script::new(teller), stream))

@@ -42,6 +42,10 @@ impl Gate {
         let Some(Limit { interval, burst }) = self.limit else { return true };
         let Some(full_at) = self.full_at.get_mut(slot(event.result.raw())) else { return true };
         let now = event.ts.as_nanos();
+        // A bucket is never emptier than empty: then time went back, as where recordings were put together.
+        if *full_at > now.saturating_add(burst) {
+            *full_at = now;
+        }
         let then = now.max(*full_at).saturating_add(interval);
         if then - now > burst {
             return false;

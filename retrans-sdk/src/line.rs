@@ -153,7 +153,7 @@ impl FromStr for Event {
     }
 }
 
-fn parse(
+pub(crate) fn parse(
     text: &str,
     unknown: impl FnMut(&str, &str, usize) -> Result<(), ParseLineError>,
 ) -> Result<Event, ParseLineError> {

@@ -119,6 +119,17 @@ impl Shared {
         self.changed.notify_one();
     }
 
+    fn is_full(&self, waiting: &Waiting) -> bool {
+        waiting.events.len() == self.capacity
+    }
+
+    /// The thread waits for room only if there was none; to tell it takes a system call, whether or not it waits.
+    fn made_room(&self, was_full: bool) {
+        if was_full && self.overflow == Overflow::Block {
+            self.room.notify_one();
+        }
+    }
+
     fn close(&self) {
         self.lock().closed = true;
         self.room.notify_one();
@@ -189,9 +200,10 @@ impl Queue {
     /// The one that ended the reading thread, once: the stream's, or [`ErrorKind::System`] if the predicate panicked.
     pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
         let mut waiting = self.shared.wait(timeout);
+        let was_full = self.shared.is_full(&waiting);
         let (event, ended) = (waiting.events.pop_front(), waiting.ended);
         drop(waiting);
-        self.shared.room.notify_one();
+        self.shared.made_room(was_full);
         self.delivered(usize::from(event.is_some()));
         if event.is_none() && ended {
             self.end()?;
@@ -220,11 +232,12 @@ impl Queue {
             events.reserve_exact(BATCH);
         }
         let mut waiting = self.shared.wait(timeout);
+        let was_full = self.shared.is_full(&waiting);
         let count = waiting.events.len().min(events.capacity());
         events.extend(waiting.events.drain(..count));
         let ended = waiting.ended;
         drop(waiting);
-        self.shared.room.notify_one();
+        self.shared.made_room(was_full);
         self.delivered(count);
         if count == 0 && ended {
             self.end()?;

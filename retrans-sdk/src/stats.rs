@@ -41,7 +41,7 @@ pub struct Stats {
     pub delivered: u64,
     /// Attempts that were not seen because the kernel skipped a program, which was already running on that CPU. With
     /// [`AttachSource::Fexit`](crate::AttachSource::Fexit), where several programs see to one attempt, at most so many. `None` where the
-    /// kernel does not tell: before Linux 5.12, and of kprobes.
+    /// kernel does not tell: before Linux 5.12, and of kprobes. Of what is [replayed](crate::Replay): what a kernel's text says was lost, of whichever tracepoint; `None` unless it says how much.
     pub missed: Option<u64>,
     /// Of a stream that is [replayed](crate::Replay): lines that were none, and were skipped because that was chosen
     /// ([`BadLines::Skip`](crate::BadLines::Skip)). `None` of any other. They are in no other count.

@@ -3,10 +3,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::counters::{COUNTER_WORDS, KIND_SLOTS, add, word};
+use crate::counters::{COUNTER_WORDS, KIND_SLOTS, TRANSMIT_SLOTS, add, word};
 use crate::event::Event;
 use crate::result::slot;
-use crate::{RetransResult, Transmit};
+use crate::{RetransKind, RetransResult};
 
 /// What became of an attempt behind the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) struct Tally {
     /// Events that a kernel's text says were lost before it was written, if it is one.
     missed: AtomicU64,
     counts_missed: AtomicBool,
+    /// It says that there were some, and not how many.
+    missed_more: AtomicBool,
     /// Lines that were none, if there are lines.
     skipped: Option<AtomicU64>,
 }
@@ -36,6 +38,7 @@ impl Tally {
             observes_failures: observes_failures.into(),
             missed: AtomicU64::new(0),
             counts_missed: AtomicBool::new(false),
+            missed_more: AtomicBool::new(false),
             skipped: has_lines.then(AtomicU64::default),
         }
     }
@@ -57,12 +60,16 @@ impl Tally {
         // All numbers without a kind of their own are of none that is proven.
         let kind = match event.kind.raw() as usize {
             kind if kind < KIND_SLOTS => kind,
-            _ => 0,
+            _ => RetransKind::Unproven.raw() as usize,
         };
         let at = word::COUNTS + (slot(event.result.raw()) * KIND_SLOTS + kind) * 2;
         self.add(at, 1);
         self.add(at + 1, segs);
-        let at = word::TRANSMITS + event.transmit.unwrap_or(Transmit::Unproven).raw() as usize * 2;
+        let transmit = match event.transmit.map_or(0, |transmit| transmit.raw() as usize) {
+            transmit if transmit < TRANSMIT_SLOTS => transmit,
+            _ => 0,
+        };
+        let at = word::TRANSMITS + transmit * 2;
         self.add(at, 1);
         self.add(at + 1, segs);
         if event.result != RetransResult::Success {
@@ -86,14 +93,21 @@ impl Tally {
         self.observes_failures.load(Ordering::Acquire)
     }
 
-    /// So many were lost before they came here; also none.
-    pub(crate) fn miss(&self, count: u64) {
-        add(&self.missed, count);
+    /// So many were lost before they came here; `None`: nobody knows how many.
+    pub(crate) fn miss(&self, count: Option<u64>) {
+        match count {
+            Some(count) => {
+                let missed = self.missed.load(Ordering::Relaxed).saturating_add(count);
+                self.missed.store(missed, Ordering::Release);
+            }
+            None => self.missed_more.store(true, Ordering::Release),
+        }
         self.counts_missed.store(true, Ordering::Release);
     }
 
     pub(crate) fn missed(&self) -> Option<u64> {
-        self.counts_missed.load(Ordering::Acquire).then(|| self.missed.load(Ordering::Acquire))
+        let is_known = self.counts_missed.load(Ordering::Acquire) && !self.missed_more.load(Ordering::Acquire);
+        is_known.then(|| self.missed.load(Ordering::Acquire))
     }
 
     pub(crate) fn skip(&self) {

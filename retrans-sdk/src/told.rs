@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::slots::Slots;
@@ -28,6 +28,13 @@ struct State {
     end: Option<Result<(), Error>>,
     /// Whether nobody reads any more.
     is_closed: bool,
+}
+
+impl State {
+    /// Whether nothing is told any more: behind the end, and when nobody reads.
+    fn is_over(&self) -> bool {
+        self.end.is_some() || self.is_closed
+    }
 }
 
 impl Shared {
@@ -65,6 +72,9 @@ impl Teller {
     /// Tells of an attempt. Without room for it, it is lost.
     pub(crate) fn tell(&mut self, event: Event) {
         let mut state = self.shared.lock();
+        if state.is_over() {
+            return;
+        }
         // Counted before anybody can have it.
         let has_room = state.events.len() < self.shared.capacity;
         if let Some(event) = self.gate.pass(event, has_room) {
@@ -77,8 +87,10 @@ impl Teller {
 
     /// Counts an attempt as if there were no room for it.
     pub(crate) fn lose(&mut self, event: Event) {
-        let _state = self.shared.lock();
-        self.gate.pass(event, false);
+        let state = self.shared.lock();
+        if !state.is_over() {
+            self.gate.pass(event, false);
+        }
     }
 
     /// Tells of all of them, and waits for room where there is none; false if nobody reads any more.
@@ -123,6 +135,11 @@ impl Teller {
         }
     }
 
+    /// Whether nobody reads any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.lock().is_closed
+    }
+
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
     }
@@ -130,7 +147,9 @@ impl Teller {
 
 impl Drop for Teller {
     fn drop(&mut self) {
-        self.end(Ok(()));
+        // What is cut short is not to look whole.
+        let panicked = || Err(Error::new(ErrorKind::System, "who told the stream its events panicked"));
+        self.end(if std::thread::panicking() { panicked() } else { Ok(()) });
     }
 }
 
@@ -152,7 +171,8 @@ impl Told {
         }
         if count > 0 {
             self.shared.changed.notify_all();
-            return Ok(more);
+            // An error that is to come is more, too.
+            return Ok(more || matches!(state.end, Some(Err(_))));
         }
         // Behind all that came before it.
         match state.end.take() {
@@ -179,6 +199,7 @@ impl Drop for Told {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.is_closed = true;
+        state.events = VecDeque::new();
         drop(state);
         self.shared.changed.notify_all();
     }

@@ -133,3 +133,68 @@ async fn what_is_refused_does_not_keep_others_from_running() {
     assert!(other.is_finished());
     assert_eq!((stream.stats().rejected, stream.get_ref().is_ended()), (19_999, false));
 }
+
+/// A recording that goes on and on, as fast as it is read.
+fn flood() -> AsyncStream {
+    struct Endless(usize);
+    impl std::io::Read for Endless {
+        fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+            let line = format!("{}\n", numbered(1));
+            let all = line.bytes().cycle().skip(self.0);
+            out.iter_mut().zip(all).for_each(|(byte, next)| *byte = next);
+            self.0 = (self.0 + out.len()) % line.len();
+            Ok(out.len())
+        }
+    }
+    retrans_sdk::Replay::from_reader(Endless(0)).start().expect("a stream").into_async().expect("tokio")
+}
+
+#[tokio::test]
+async fn a_flood_does_not_keep_a_timer_from_its_turn() {
+    let (mut stream, began) = (flood(), std::time::Instant::now());
+    let timer = tokio::time::sleep(Duration::from_millis(50));
+    let mut timer = pin!(timer);
+    loop {
+        tokio::select! {
+            biased;
+            batch = stream.next_batch() => drop(batch.expect("no end").expect("no error")),
+            () = &mut timer => break,
+        }
+        assert!(began.elapsed() < LOST, "the timer has no turn");
+    }
+    assert!(stream.stats().delivered > 0);
+}
+
+#[tokio::test]
+async fn a_flood_does_not_keep_others_from_stopping_it() {
+    let (mut stream, began) = (flood(), std::time::Instant::now());
+    let stop = stream.stop_handle();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stop.stop();
+    });
+    while let Some(batch) = stream.next_batch().await {
+        batch.expect("no error");
+        assert!(began.elapsed() < LOST, "nobody stops it");
+    }
+}
+
+/// An error behind events that the predicate refuses comes at once, whenever it is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_behind_what_is_refused_wakes() {
+    for round in 0..2_000 {
+        let (script, stream) = Stream::builder().predicate(|_| false).scripted().expect("a stream");
+        let mut stream = stream.into_async().expect("tokio");
+        let reader = tokio::spawn(async move {
+            timeout(LOST, stream.next_batch()).await.map(|batch| batch.map(|batch| batch.is_err()))
+        });
+        let teller = thread::spawn(move || {
+            script.event(numbered(1));
+            (0..round % 200 * 50).for_each(|_| std::hint::spin_loop());
+            script.event(numbered(2));
+            script.fail("no more");
+        });
+        assert_eq!(reader.await.expect("no panic"), Ok(Some(true)), "round {round}");
+        teller.join().expect("no panic");
+    }
+}

@@ -79,7 +79,6 @@ fn a_failure_comes_behind_what_was_told() {
     script.result(RetransResult::Success);
     let mut events = stream.iter();
     assert!(events.next().is_some_and(|event| event.is_ok()));
-    assert!(events.next().is_some_and(|event| event.is_ok()));
     let error = events.next().expect("an error").expect_err("an error");
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::System, "the cable is out"));
     assert!(events.next().is_none());
@@ -152,4 +151,38 @@ fn it_is_told_from_several_threads() {
     drop(script);
     assert_eq!(stream.iter().count(), 4000);
     assert_eq!(stream.stats().counts[0].attempts, 4000);
+}
+
+#[test]
+fn behind_the_end_and_without_a_reader_nothing_is_told() {
+    let (script, mut stream) = stream();
+    let reader = stream.stats_reader();
+    script.result(RetransResult::Success);
+    script.end();
+    script.result(RetransResult::Success);
+    script.lose(Event::of_result(RetransResult::Success));
+    assert_eq!((stream.iter().count(), stream.is_ended(), reader.read().seen), (1, true, 1));
+
+    let (script, stream) = self::stream();
+    let reader = stream.stats_reader();
+    drop(stream);
+    script.result(RetransResult::Success);
+    assert_eq!(reader.read().seen, 0);
+}
+
+#[test]
+fn what_a_live_stream_refuses_a_script_does_too() {
+    let builder = Stream::builder().filter("comm=x".parse().expect("a filter"));
+    assert_eq!(builder.scripted().expect_err("only behind the filter").kind(), ErrorKind::Filter);
+    assert_eq!(Stream::builder().ring_size(5).scripted().expect_err("no page").kind(), ErrorKind::RingSize);
+}
+
+#[test]
+fn what_is_lost_is_counted() {
+    let (script, mut stream) = stream();
+    script.lose(Event::of_result(RetransResult::Denied));
+    script.end();
+    assert_eq!(stream.iter().count(), 0);
+    let Stats { seen, lost, submitted, .. } = stream.stats();
+    assert_eq!((seen, lost, submitted), (1, 1, 0));
 }

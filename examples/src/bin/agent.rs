@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let Some(command) = Command::read(HELP, 0, &["every", "for"])? else { return Ok(()) };
-    let every = Duration::from_secs(command.number("every", 10).max(1));
+    let every = Duration::from_secs(command.number("every", 10).clamp(1, 86_400));
     let end = Instant::now().checked_add(Duration::from_secs(command.number("for", u64::MAX)));
     let interrupted = until_interrupted()?;
     let fields = "cgroup".parse()?;

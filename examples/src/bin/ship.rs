@@ -55,10 +55,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut events, mut buffer) = (Vec::with_capacity(256), LineBuffer::new());
     while !interrupted() && !queue.is_ended() {
         queue.next_batch(Duration::from_millis(200), &mut events)?;
-        while !events.is_empty() && !collector.send(&events, &mut buffer) && !interrupted() {
-            thread::sleep(Duration::from_millis(200));
+        while !events.is_empty() && !interrupted() {
+            if collector.send(&events, &mut buffer) {
+                events.clear();
+            } else {
+                thread::sleep(Duration::from_millis(200));
+            }
         }
     }
+    // Of the last batch, if this was interrupted: taken out of the queue, and so `delivered`, and yet not sent.
+    eprintln!("unsent={}", events.len());
     say_stats(&queue.stats());
     Ok(())
 }

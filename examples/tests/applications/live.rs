@@ -103,7 +103,9 @@ fn the_shipper_and_the_alert_are_live_too() -> Result<()> {
     let alert = Program::ready(Command::new(env!("CARGO_BIN_EXE_alert")).args(["--failures", "2"]).args(&terms));
     let scenario = Scenario::run(&pair, Family::V4, DENIED)?;
     let subject = scenario.subject();
-    let (mut connection, _) = collector.accept().expect("a connection");
+    collector.set_nonblocking(true).expect("a socket");
+    let mut connection = wait_for("the shipper", PATIENCE, || Ok(collector.accept().ok()))?.0;
+    connection.set_nonblocking(false).expect("a socket");
     let mut text = Vec::new();
     connection.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
     wait_for("two lines", PATIENCE, || {

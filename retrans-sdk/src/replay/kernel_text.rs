@@ -17,8 +17,8 @@ pub(super) enum Said {
         /// Whether a line of its kind would say so of a failure.
         tells_failures: bool,
     },
-    /// That so many events were lost.
-    Lost(u64),
+    /// That so many events were lost, if it says how many.
+    Lost(Option<u64>),
     /// Nothing of an attempt.
     Nothing,
 }
@@ -33,6 +33,7 @@ pub(super) fn is_recognised(line: &str) -> bool {
         || lost(line).is_some()
         // Before the events, by trace-cmd.
         || line.strip_prefix("cpus=").is_some_and(|cpus| cpus.parse::<u32>().is_ok())
+        || line.strip_prefix("version = ").is_some_and(|version| version.parse::<u32>().is_ok())
         || line.starts_with("CPU ") && line.ends_with(" is empty")
         || has_head(line)
 }
@@ -45,8 +46,9 @@ fn has_head(line: &str) -> bool {
         && behind.split_whitespace().take(2).any(|word| word.strip_suffix(':').and_then(seconds).is_some())
 }
 
-/// What stands before the last marker, which of the two it is, and what stands behind it: the task's name comes first and may hold anything,
-/// but what the kernel prints holds no marker.
+/// What stands before the last marker, which of the two it is, and what stands behind it. The task's name comes first and may hold anything, and
+/// what is printed of other events too, such as the path of a program, but our own hold no marker. So it is none if a whole head stands before it, which is longer than
+/// a task's name (15 bytes) can be.
 fn marked(line: &str) -> Option<(&str, &'static str, &str)> {
     let find = |name: &'static str| {
         let before = line.rmatch_indices(name).find_map(|(at, _)| {
@@ -57,7 +59,20 @@ fn marked(line: &str) -> Option<(&str, &'static str, &str)> {
         });
         before.map(|(head, behind)| (head, name, behind))
     };
-    [SKB, SYNACK].into_iter().filter_map(find).max_by_key(|(head, ..)| head.len())
+    let found = [SKB, SYNACK].into_iter().filter_map(find).max_by_key(|(head, ..)| head.len());
+    found.filter(|(head, ..)| !holds_head(head))
+}
+
+/// `[1] … 123.456789: event:`
+fn holds_head(text: &str) -> bool {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let is_cpu =
+        |word: &str| word.strip_prefix('[').and_then(|word| word.strip_suffix(']')?.parse::<u32>().ok()).is_some();
+    let is_event = |at: usize| {
+        let is_time = words.get(at).and_then(|word| seconds(word.strip_suffix(':')?)).is_some();
+        is_time && words.get(at + 1).is_some_and(|word| word.ends_with(':'))
+    };
+    words.iter().enumerate().any(|(at, word)| is_cpu(word) && (is_event(at + 1) || is_event(at + 2)))
 }
 
 pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<Said, String> {
@@ -194,18 +209,18 @@ fn named(text: &str) -> Option<RetransResult> {
 /// `RETRANS_RESULT_UNKNOWN`.
 const UNKNOWN: u32 = 0x10000;
 
-/// How many events there should have been here: as tracefs, trace-cmd and perf say it.
-fn lost(line: &str) -> Option<u64> {
+/// How many events there should have been here, as tracefs, trace-cmd and perf say it; inside it `None` where they do not know how many.
+fn lost(line: &str) -> Option<Option<u64>> {
     let line = line.trim();
     if let Some((_, behind)) = line.split_once("PERF_RECORD_LOST lost ") {
-        return behind.split_whitespace().next()?.parse().ok();
+        return behind.split_whitespace().next()?.parse().ok().map(Some);
     }
     let (_, inner) = line.strip_prefix("CPU:")?.strip_suffix(']')?.split_once('[')?;
-    let count = match inner.strip_prefix("LOST ") {
-        Some(behind) => behind.strip_suffix(" EVENTS")?,
-        None => inner.strip_suffix(" EVENTS DROPPED")?,
+    let count = match inner {
+        "LOST EVENTS" | "EVENTS DROPPED" => return Some(None),
+        _ => inner.strip_prefix("LOST ").and_then(|behind| behind.strip_suffix(" EVENTS")),
     };
-    count.parse().ok()
+    count.or_else(|| inner.strip_suffix(" EVENTS DROPPED"))?.parse().ok().map(Some)
 }
 
 /// `123.456789`, or with nine decimals.

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use self::lines::Lines;
+use self::lines::{Lines, Piece, too_long};
 use self::parser::{Parsed, Parser};
 use self::speed::Speed;
 use crate::error::{Error, ErrorKind};
@@ -24,7 +24,7 @@ use crate::stream::{BATCH, Stream};
 use crate::told::Teller;
 
 /// A recording, to be read as a [`Stream`]: lines of `key=val` as they are printed, lines of JSON (feature `json`), or what the kernel itself
-/// prints of its tracepoints; also compressed with zstd (feature `zstd`).
+/// prints of its tracepoints; also compressed with zstd (feature `zstd`; not with `--ultra` or `--long`, which take more memory than 8 MiB).
 ///
 /// It is read by a thread of its own, a line after the other, so that a file of any size takes no more memory than a small one, and a
 /// pipe can be read as well. With a filter, a predicate or a choice of fields: [`Builder::replay`](crate::Builder::replay).
@@ -58,7 +58,7 @@ use crate::told::Teller;
 /// - Of `err` only those names are given that it proves by itself: -EAGAIN, -EINVAL and -EHOSTUNREACH are `err_default`, -ENOMEM is `nomem`, -ENOBUFS `nobufs`. With the
 ///   proposal's names there is no `err`.
 /// - Time is that of the trace's clock, to which [`clock_offset`](Self::clock_offset) is added.
-/// - What the text says was lost is in [`Stats::missed`](crate::Stats::missed), whatever tracepoint it was of.
+/// - What the text says was lost is in [`Stats::missed`](crate::Stats::missed), whatever tracepoint it was of; that is `None` where it does not say how much, and where it says nothing of it.
 pub struct Replay {
     input: Box<dyn Read + Send>,
     format: Option<Format>,
@@ -186,8 +186,15 @@ impl Replay {
             if (read.len() >= BATCH || !lines.is_at_hand()) && !teller.tell_all(&mut read) {
                 return Ok(());
             }
-            let Some((number, line)) = lines.next()? else { break };
-            match line.and_then(|line| parser.parse(line)) {
+            let parsed = match lines.next()? {
+                None => break,
+                Some(Piece::Line(line)) => parser.parse(line),
+                Some(Piece::TooLong) => Err(too_long()),
+                // It may be endless.
+                Some(Piece::Rest) if teller.is_closed() => return Ok(()),
+                Some(Piece::Rest) => Ok(Parsed::Nothing),
+            };
+            match parsed {
                 Ok(Parsed::Event(event)) => {
                     if let Some(speed) = &mut speed
                         && !(teller.tell_all(&mut read) && teller.wait_until(speed.due(event.ts)))
@@ -201,7 +208,8 @@ impl Replay {
                 Err(_) if self.bad_lines == BadLines::Skip => teller.gate().tally.skip(),
                 Err(problem) => {
                     teller.tell_all(&mut read);
-                    return Err(Error::new(ErrorKind::Recording, format!("line {number}: {problem}")));
+                    let message = format!("line {}: {problem}", lines.number());
+                    return Err(Error::new(ErrorKind::Recording, message));
                 }
             }
             if parser.tells_failures() {
@@ -213,21 +221,27 @@ impl Replay {
     }
 }
 
-/// As every zstd frame begins (RFC 8878, 3.1.1).
+/// The largest window, as its logarithm, of what is decompressed: 8 MiB, which all levels keep to without `--ultra` and `--long`. It is what memory it takes.
+#[cfg(feature = "zstd")]
+const WINDOW_LOG: u32 = 23;
+
+/// As every zstd frame begins (RFC 8878, 3.1.1), but for those that are to be skipped (3.1.2), which pzstd puts first.
 const ZSTD: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 
 /// Without compression, if there is one.
 fn plain(mut input: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>, Error> {
     let mut first = Vec::new();
     input.by_ref().take(ZSTD.len() as u64).read_to_end(&mut first).map_err(unreadable)?;
-    let is_compressed = first == ZSTD;
+    let is_compressed = matches!(first[..], [0x50..=0x5F, 0x2A, 0x4D, 0x18]) || first == ZSTD;
     let input = Box::new(Cursor::new(first).chain(input));
     if is_compressed { decompressed(input) } else { Ok(input) }
 }
 
 #[cfg(feature = "zstd")]
 fn decompressed(input: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>, Error> {
-    Ok(Box::new(zstd::Decoder::new(input).map_err(unreadable)?))
+    let mut decoder = zstd::Decoder::new(input).map_err(unreadable)?;
+    decoder.window_log_max(WINDOW_LOG).map_err(unreadable)?;
+    Ok(Box::new(decoder))
 }
 
 #[cfg(not(feature = "zstd"))]

@@ -1,21 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A line of a recording, of whichever format.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::Format;
 use super::kernel_text::{self, Said};
 use super::lines::Whole;
 use crate::event::Event;
-use crate::line::{Line, ParseLineError};
+use crate::line;
 
 /// What there is in a line.
 pub(super) enum Parsed {
     Event(Box<Event>),
-    /// That so many events were lost.
-    Missed(u64),
+    /// That so many events were lost, if it says how many.
+    Missed(Option<u64>),
     /// Nothing that is for us.
     Nothing,
+}
+
+impl Parsed {
+    fn of(event: Event) -> Self {
+        Self::Event(Box::new(event))
+    }
 }
 
 pub(super) struct Parser {
@@ -36,22 +43,27 @@ impl Parser {
     }
 
     pub(super) fn parse(&mut self, line: Whole<'_>) -> Result<Parsed, String> {
-        let format = match self.format {
-            Some(format) => format,
-            None => *self.format.insert(format_of(line.text)?),
-        };
+        let text = String::from_utf8_lossy(line.bytes);
+        let format = self.format.map_or_else(|| format_of(&text), Ok)?;
+        // A task's name may be of any bytes, or cut in the middle of a letter.
+        if matches!(text, Cow::Owned(_)) && format != Format::KernelText {
+            return Err("it is not text".to_owned());
+        }
         // What is torn may read well and say something else: `sk_err_soft=1` of 13. JSON has an end of its own.
         if !line.has_end && format != Format::Json {
             return Err("it has no end".to_owned());
         }
-        match format {
-            Format::KeyVal => {
-                let line: Line = line.text.parse().map_err(|error: ParseLineError| error.to_string())?;
-                Ok(Parsed::Event(Box::new(line.event)))
-            }
-            Format::Json => json(line.text).map(|event| Parsed::Event(Box::new(event))),
-            Format::KernelText => self.kernel_text(line.text),
+        let parsed = match format {
+            // Keys that are not known here are passed over.
+            Format::KeyVal => line::parse(&text, |_, _, _| Ok(())).map(Parsed::of).map_err(|error| error.to_string()),
+            Format::Json => json(&text).map(Parsed::of),
+            Format::KernelText => self.kernel_text(&text),
+        };
+        // What is none says nothing of the others.
+        if parsed.is_ok() {
+            self.format = Some(format);
         }
+        parsed
     }
 
     fn kernel_text(&mut self, text: &str) -> Result<Parsed, String> {

@@ -325,8 +325,11 @@ fn what_is_not_of_an_attempt_is_told_from_what_is_broken() {
         ("  bash-1 [000] d.... 1.000000: sched_switch: prev_comm=a", None),
         ("", None),
     ] {
-        assert_eq!(said(line), Ok(lost.map_or(Said::Nothing, Said::Lost)), "{line}");
+        assert_eq!(said(line), Ok(lost.map_or(Said::Nothing, |lost| Said::Lost(Some(lost)))), "{line}");
         assert!(line.is_empty() || kernel_text::is_recognised(line), "{line}");
+    }
+    for line in ["CPU:1 [LOST EVENTS]", "CPU:0 [EVENTS DROPPED]"] {
+        assert_eq!(said(line), Ok(Said::Lost(None)));
     }
     for (line, problem) in [
         (SYMBOLS.replace("1234.567890", "soon"), "it has no time stamp in seconds"),
@@ -358,4 +361,123 @@ fn a_trace_is_a_recording() {
     assert_eq!((good.len(), stats.failures), (2, Failures::Unobservable));
     let (good, bad, _) = read(of(format!("{text}{SYMBOLS}").as_bytes()));
     assert_eq!((good.len(), bad.as_deref()), (2, Some("line 7: it has no end")));
+}
+
+/// What any user of the host may put into a trace.
+#[test]
+fn names_of_others_do_not_forge_or_break_anything() {
+    let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
+    let exec = "    bash-1   [000] ..... 5.000000: sched_process_exec: filename=/tmp/a";
+    for line in [format!("{exec} 1.000000: tcp_retransmit_skb: {text}"), format!("{exec}: tcp_retransmit_skb: pid=1")] {
+        assert_eq!(said(&line), Ok(Said::Nothing), "{line}");
+    }
+    // A task's name has 15 bytes, and may be cut within a letter.
+    for name in [&b"[0] 0.000000: a"[..], b"caf\xc3\xa9caf\xc3\xa9caf\xc3", b": tcp: [1] 1.0:", b"\xff\xfe"] {
+        let line =
+            [b"  ", name, b"-77   [001] ..s2. 1234.567890: tcp_retransmit_skb: ", text.as_bytes(), b"\n"].concat();
+        let (good, bad, _) = read(of(&line));
+        assert_eq!((good, bad), (vec![event(SYMBOLS).to_string()], None), "{}", line.escape_ascii());
+    }
+}
+
+#[test]
+fn what_was_lost_is_a_number_only_where_it_is_known() {
+    let missed = |said: &str| read(of(format!("{SYMBOLS}\n{said}{SYMBOLS}\n").as_bytes())).2.missed;
+    assert_eq!(missed(""), None);
+    assert_eq!(missed("CPU:1 [LOST 3 EVENTS]\nCPU:0 [LOST 4 EVENTS]\n"), Some(7));
+    assert_eq!(missed("CPU:1 [LOST 3 EVENTS]\nCPU:0 [LOST EVENTS]\n"), None);
+    let most = u64::MAX;
+    assert_eq!(missed(&format!("CPU:1 [LOST {most} EVENTS]\nCPU:0 [LOST 4 EVENTS]\n")), Some(most));
+}
+
+#[test]
+fn what_is_no_line_says_nothing_of_the_format() {
+    let (good, bad, _) = read(of(format!("version = 6\ncpus=2\n{SYMBOLS}\n").as_bytes()));
+    assert_eq!((good.len(), bad), (1, None));
+    let (good, _, stats) = read(of(format!("a=b\n{SYMBOLS}\n").as_bytes()).bad_lines(BadLines::Skip));
+    assert_eq!((good.len(), stats.skipped), (1, Some(1)));
+}
+
+#[test]
+fn a_line_without_end_is_told_and_its_reader_ends() {
+    /// Zeros without end, until they are asked for by nobody.
+    struct Zeros {
+        _used: std::sync::Arc<()>,
+    }
+    impl Read for Zeros {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            out.fill(0);
+            Ok(out.len())
+        }
+    }
+    let used = std::sync::Arc::new(());
+    let zeros = || Replay::from_reader(Zeros { _used: std::sync::Arc::clone(&used) });
+    let error = zeros().start().expect("a stream").iter().next().expect("an item").expect_err("no line");
+    assert_eq!(error.to_string(), "line 1: it is longer than 65536 bytes");
+    // It goes on for as long as somebody listens.
+    let skipping = zeros().bad_lines(BadLines::Skip).start().expect("a stream");
+    let reader = skipping.stats_reader();
+    while reader.read().skipped == Some(0) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(skipping);
+    let began = Instant::now();
+    while std::sync::Arc::strong_count(&used) > 1 {
+        assert!(began.elapsed() < Duration::from_secs(10), "its thread goes on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+struct Panics(bool);
+
+impl Read for Panics {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        assert!(!std::mem::replace(&mut self.0, true), "a test has it panic");
+        let line = format!("{LINE}\n");
+        let len = line.len().min(out.len());
+        out[..len].copy_from_slice(&line.as_bytes()[..len]);
+        Ok(len)
+    }
+}
+
+#[test]
+fn what_is_cut_short_does_not_look_whole() {
+    let first = Cursor::new(format!("{LINE}\n"));
+    let (good, bad, _) = read(Replay::from_reader(first.chain(Panics(true))));
+    assert_eq!((good.len(), bad.as_deref()), (1, Some("who told the stream its events panicked")));
+}
+
+#[test]
+fn every_number_is_in_the_counts() {
+    let unknown = LINE.replace("kind=rto", "kind=k99").replace("class=drop", "class=drop transmit=k9");
+    let (_, _, stats) = read(of(format!("{LINE} transmit=yes\n{unknown}\n").as_bytes()));
+    let of_all = |counts: &mut dyn Iterator<Item = u64>| counts.sum::<u64>();
+    assert_eq!(of_all(&mut stats.counts.iter().map(|count| count.attempts)), 2);
+    assert_eq!(of_all(&mut stats.transmits.iter().map(|count| count.attempts)), 2, "{:?}", stats.transmits);
+}
+
+#[test]
+fn a_limit_recovers_when_time_goes_back() {
+    let at = |ts: &str| format!("{}\n", LINE.replace("ts=1.5", &format!("ts={ts}.5")));
+    let text = at("18446744072") + &at("1000") + &at("1001") + &at("1002");
+    let builder = Stream::builder().limit_per_result(1, 1);
+    assert_eq!(builder.replay(of(text.as_bytes())).expect("a stream").iter().count(), 4);
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn a_window_of_any_size_is_not_taken() {
+    let compressed = |log: u32| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("zstd");
+        encoder.window_log(log).expect("a window");
+        encoder.long_distance_matching(true).expect("a window");
+        encoder.write_all(format!("{LINE}\n").as_bytes()).expect("memory");
+        encoder.finish().expect("memory")
+    };
+    assert_eq!(read(of(&compressed(23))).0.len(), 1);
+    let (_, bad, _) = read(of(&compressed(27)));
+    assert!(bad.as_deref().is_some_and(|bad| bad.contains("too much memory")), "{bad:?}");
+    // As pzstd begins.
+    let skippable = [&[0x50, 0x2A, 0x4D, 0x18, 4, 0, 0, 0, 1, 2, 3, 4][..], &compressed(20)].concat();
+    assert_eq!(read(of(&skippable)).0.len(), 1);
 }

@@ -59,6 +59,11 @@ fn init() -> Result<()> {
         let file = File::open(module.path())?;
         finit_module(&file, c"", 0).map_err(|errno| format!("{:?}: {errno}", module.path()))?;
     }
+    // A host's is up.
+    let up = Command::new("/bin/ip").args(["link", "set", "lo", "up"]).status()?;
+    if !up.success() {
+        return Err(format!("the loopback device: {up}").into());
+    }
     // As the README says of kernels before 5.11, for whoever may not raise it.
     let unlimited = Rlimit { current: None, maximum: None };
     setrlimit(Resource::Memlock, unlimited).map_err(|errno| format!("RLIMIT_MEMLOCK: {errno}"))?;

@@ -16,8 +16,8 @@ use super::kernels::{Package, Pinned};
 use crate::command::run_within;
 use crate::{Context, Error, Result};
 
-/// How long a guest may take. With two CPUs for two guests none was seen to need a third of it.
-const LIMIT: Duration = Duration::from_secs(1200);
+/// How long a guest may take. With two CPUs for two guests none was seen to need half of it.
+const LIMIT: Duration = Duration::from_secs(1500);
 
 /// In MiB.
 const MEMORY: &str = "1024";
