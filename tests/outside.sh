@@ -43,10 +43,18 @@ new_crate "$work/path" <<<"[dependencies]
 retrans-sdk = { path = \"$root/retrans-sdk\" }"
 try path "($root/retrans-macros)"
 
-revision=$(git -c safe.directory='*' rev-parse HEAD)
+# A repository of its own of what is committed: cargo fetches nothing from a shallow one, as a CI may have.
+mkdir "$work/repository"
+git -c safe.directory='*' archive HEAD | tar -x -C "$work/repository"
+cd "$work/repository"
+git init --quiet
+git add --all
+git -c user.name=outside -c user.email=outside@localhost commit --quiet --message "what is committed"
+revision=$(git rev-parse HEAD)
+cd "$root"
 new_crate "$work/git" <<<"[dependencies]
-retrans-sdk = { git = \"file://$root\", rev = \"$revision\" }"
-try git "(file://$root?rev=$revision#"
+retrans-sdk = { git = \"file://$work/repository\", rev = \"$revision\" }"
+try git "(file://$work/repository?rev=$revision#"
 
 cargo package --quiet --offline --package retrans-macros --package retrans-sdk --allow-dirty --no-verify
 mkdir "$work/unpacked"

@@ -70,6 +70,7 @@ impl Stream {
     /// # Panics
     ///
     /// As [`AsyncFd`], outside a runtime of tokio's and in one without its I/O driver.
+    #[track_caller]
     pub fn into_async(self) -> Result<AsyncStream, Error> {
         let failed = |error| Error::system("cannot wait for the stream", error);
         let copy = |fd: std::os::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(failed);
@@ -105,6 +106,12 @@ impl AsyncStream {
     #[must_use]
     pub const fn get_ref(&self) -> &Stream {
         &self.stream
+    }
+
+    /// The stream as it was: after a stop, for what is left in the ring.
+    #[must_use]
+    pub fn into_inner(self) -> Stream {
+        self.stream
     }
 
     /// The counters now.

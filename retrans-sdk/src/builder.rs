@@ -146,6 +146,8 @@ impl Builder {
     /// each result in the kernel, behind the filter: what finds it empty costs no record, and is counted as `limited`. Results
     /// without a name share one. Attempts of one result at the same moment on several CPUs may get by on one token.
     ///
+    /// Of a stream that is replayed or scripted, time is that of its events.
+    ///
     /// Of both, 0 is taken as 1, and of `per_second` what is above 1,000,000,000 as that.
     pub fn limit_per_result(mut self, per_second: u32, burst: u32) -> Self {
         let interval = NANOS / u64::from(per_second).clamp(1, NANOS);
@@ -168,8 +170,8 @@ impl Builder {
     }
 
     /// Nothing beside the source, so that an attempt runs one program and not several. What that costs is what
-    /// [`Attachment::companion`] would have told: the error number beside [`AttachSource::TpEnum`], the site at which memory ran
-    /// out beside either tracepoint. Of what is left unsaid [`Attachment::unobservable`] tells.
+    /// [`Attachment::companion`](crate::Attachment::companion) would have told: the error number beside [`AttachSource::TpEnum`], the site at which memory ran
+    /// out beside either tracepoint. Of what is left unsaid [`Attachment::unobservable`](crate::Attachment::unobservable) tells.
     pub fn without_companion(mut self) -> Self {
         self.companion = false;
         self
@@ -179,7 +181,7 @@ impl Builder {
     /// not unless asked, and then it costs nothing.
     ///
     /// The kernel tells of no socket whose it is, and the process that happens to run when one retransmits is a bystander. So
-    /// programs note who connects and who accepts, for [`OwnerHooks`] says which they can; and where they did not see it, of a socket
+    /// programs note who connects and who accepts, for [`OwnerHooks`](crate::OwnerHooks) says which they can; and where they did not see it, of a socket
     /// older than the stream for one, the kernel is had to look through the descriptors of all processes: when the stream is opened,
     /// and when an event comes of whose socket nothing is known, on the thread that reads, for at most a fiftieth of its time. A
     /// socket that nobody holds, or several processes do, has no owner then, nor has that of a SYN-ACK, which nobody has accepted yet (but with TCP
@@ -221,7 +223,10 @@ impl Builder {
     /// [`ErrorKind::System`] if there can be no thread, which reads it.
     pub fn replay(self, recording: Replay) -> Result<Stream, Error> {
         if let Some(term) = self.filter.live_only().next() {
-            let message = format!("`{term}`: a recording does not tell (cgroup=ID and cookie=NUMBER it does)");
+            let message = format!(
+                "`{term}`: a recording does not tell which sockets are the application's own, nor what is above a cgroup (cgroup=ID and \
+                 cookie=NUMBER it does)"
+            );
             return Err(Error::new(ErrorKind::Filter, message));
         }
         let tally = Arc::new(Tally::new(false, true));

@@ -18,7 +18,7 @@ pub enum ErrorKind {
     UnsupportedTracepoint,
     /// The ring's size is not a power-of-two number of pages.
     RingSize,
-    /// The filter has a term that only an event decides.
+    /// The filter has a term that cannot be decided: in the kernel, one that only an event decides; of a recording, one that an event does not.
     Filter,
     /// A recording cannot be read on: the text says at which line, and what is wrong with it.
     Recording,

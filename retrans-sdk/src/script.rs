@@ -13,7 +13,7 @@ use crate::{RetransKind, RetransResult, TcpState, Timestamp, Transmit};
 /// Tells a stream its events ([`Builder::scripted`](crate::Builder::scripted)): an application's own tests see to it that `rcv_zero_window` is
 /// handled, without root and without a kernel that brings it about.
 ///
-/// What is told can be read at once, and waited for as with a live stream; so it can be told before it is read, or by another thread. The stream
+/// A limit goes by the events' own `ts`, not by the clock. What is told can be read at once, and waited for as with a live stream; so it can be told before it is read, or by another thread. The stream
 /// ends when all clones of this are dropped, or [told to](Self::end).
 ///
 /// ```
@@ -73,12 +73,12 @@ impl Script {
         self.teller().lose(event);
     }
 
-    /// The stream fails: reading it gives an error of the kind [`ErrorKind::System`] with this text behind what was told before.
-    pub fn fail(&self, why: &str) {
-        self.teller().end(Err(Error::new(ErrorKind::System, why)));
+    /// The stream fails: reading it gives an error of this kind, with this text, behind what was told before. It is the end.
+    pub fn fail(&self, kind: ErrorKind, why: &str) {
+        self.teller().end(Err(Error::new(kind, why)));
     }
 
-    /// The stream ends behind what was told before.
+    /// The stream ends behind what was told before. What is told behind the end, or when the stream was dropped, is neither seen nor counted.
     pub fn end(&self) {
         self.teller().end(Ok(()));
     }

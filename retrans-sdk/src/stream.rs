@@ -149,11 +149,11 @@ impl Stream {
     }
 
     /// Waits up to `timeout` ([`Duration::MAX`]: for ever) for events and calls `callback` with each of what is there, at
-    /// most a batch of 256. Gives how many that were: 0 after the timeout, an interrupting signal or a stop.
+    /// most a batch of 256. Gives how many that were: 0 if there was none until the timeout, an interrupting signal, a stop, or the end of a recording or a script.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if the kernel refuses to wait or to read.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if the kernel refuses to wait or to read.
     pub fn poll(&mut self, timeout: Duration, mut callback: impl FnMut(&Event)) -> Result<usize, Error> {
         let batch = self.read(timeout)?;
         let mut count = 0;
@@ -179,7 +179,7 @@ impl Stream {
     }
 
     /// Blocks until there are events and lends what is there as a batch, of at most 256; `None` once a [`StopHandle`] says so, and at the end of a recording or a script. The way to read
-    /// many: what is done once for a batch is not done for each event.
+    /// many: what is done once for a batch is not done for each event. What is in the ring after a stop is left to [`drain`](Self::drain).
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use retrans_sdk::{AsyncStream, Event, RetransResult, Script, Stream};
+use retrans_sdk::{AsyncStream, ErrorKind, Event, RetransResult, Script, Stream};
 use tokio::time::timeout;
 
 /// Well below the time after which the stream would look by itself.
@@ -115,7 +115,7 @@ async fn as_a_stream_it_ends_when_stopped() {
 async fn an_error_is_the_last_item() {
     let (script, mut stream) = stream();
     script.event(numbered(1));
-    script.fail("no more");
+    script.fail(ErrorKind::System, "no more");
     assert_eq!(next(&mut stream).await, Some(vec![1]));
     let error = stream.next_batch().await.expect("an item").expect_err("an error");
     assert_eq!(error.to_string(), "no more");
@@ -177,6 +177,11 @@ async fn a_flood_does_not_keep_others_from_stopping_it() {
         batch.expect("no error");
         assert!(began.elapsed() < LOST, "nobody stops it");
     }
+    // What is left is to be had all the same.
+    let mut stream = stream.into_inner();
+    while stream.drain().next().is_none() {
+        assert!(began.elapsed() < 2 * LOST, "nothing is left");
+    }
 }
 
 /// An error behind events that the predicate refuses comes at once, whenever it is told.
@@ -192,7 +197,7 @@ async fn an_error_behind_what_is_refused_wakes() {
             script.event(numbered(1));
             (0..round % 200 * 50).for_each(|_| std::hint::spin_loop());
             script.event(numbered(2));
-            script.fail("no more");
+            script.fail(ErrorKind::System, "no more");
         });
         assert_eq!(reader.await.expect("no panic"), Ok(Some(true)), "round {round}");
         teller.join().expect("no panic");

@@ -75,12 +75,12 @@ fn what_finds_no_room_is_lost() {
 fn a_failure_comes_behind_what_was_told() {
     let (script, mut stream) = stream();
     script.result(RetransResult::Success);
-    script.fail("the cable is out");
+    script.fail(ErrorKind::Load, "the cable is out");
     script.result(RetransResult::Success);
     let mut events = stream.iter();
     assert!(events.next().is_some_and(|event| event.is_ok()));
     let error = events.next().expect("an error").expect_err("an error");
-    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::System, "the cable is out"));
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Load, "the cable is out"));
     assert!(events.next().is_none());
     assert!(stream.is_ended());
 }
@@ -185,4 +185,24 @@ fn what_is_lost_is_counted() {
     assert_eq!(stream.iter().count(), 0);
     let Stats { seen, lost, submitted, .. } = stream.stats();
     assert_eq!((seen, lost, submitted), (1, 1, 0));
+}
+
+/// What goes to other threads, and what is used from several at once.
+#[test]
+fn handles_move_between_threads() {
+    const fn moves<T: Send + 'static>() {}
+    const fn is_shared<T: Send + Sync + 'static>() {}
+    const {
+        moves::<retrans_sdk::Builder>();
+        moves::<Stream>();
+        moves::<retrans_sdk::Queue>();
+        moves::<retrans_sdk::Replay>();
+        #[cfg(feature = "tokio")]
+        moves::<retrans_sdk::AsyncStream>();
+        is_shared::<Script>();
+        is_shared::<retrans_sdk::StatsReader>();
+        is_shared::<retrans_sdk::StopHandle>();
+        is_shared::<Event>();
+        is_shared::<retrans_sdk::Error>();
+    }
 }

@@ -72,6 +72,7 @@ fn is_known(page: &Page, program: &Simple) -> Result<(), String> {
     match &*words[0] {
         "make" => make(&words[1..]),
         "cargo" => cargo(&words[1..]),
+        "cd" if words.len() == 2 && is_new(page, &words[1]) => Ok(()),
         "nsenter" => is_known(page, &Simple { is_root: true, words: words[4..].to_vec() }),
         name if RUN.contains(&name) || is_named(name) => Ok(()),
         name => Err(format!("{name} is unknown")),

@@ -217,7 +217,10 @@ impl Replay {
             }
         }
         teller.tell_all(&mut read);
-        Ok(())
+        match parser.problem() {
+            Some(problem) if lines.number() > 0 => Err(Error::new(ErrorKind::Recording, problem)),
+            _ => Ok(()),
+        }
     }
 }
 

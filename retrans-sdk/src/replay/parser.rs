@@ -30,11 +30,13 @@ pub(super) struct Parser {
     format: Option<Format>,
     clock_offset: Duration,
     tells_failures: bool,
+    /// Whether there was any line as a kernel's text has them.
+    is_trace: bool,
 }
 
 impl Parser {
     pub(super) fn new(format: Option<Format>, clock_offset: Duration) -> Self {
-        Self { format, clock_offset, tells_failures: false }
+        Self { format, clock_offset, tells_failures: false, is_trace: false }
     }
 
     /// Whether a line said so much that it would have told of a failure.
@@ -44,6 +46,10 @@ impl Parser {
 
     pub(super) fn parse(&mut self, line: Whole<'_>) -> Result<Parsed, String> {
         let text = String::from_utf8_lossy(line.bytes);
+        // A comment before all else is none of a format.
+        if self.format.is_none() && text.starts_with('#') {
+            return Ok(Parsed::Nothing);
+        }
         let format = self.format.map_or_else(|| format_of(&text), Ok)?;
         // A task's name may be of any bytes, or cut in the middle of a letter.
         if matches!(text, Cow::Owned(_)) && format != Format::KernelText {
@@ -51,7 +57,7 @@ impl Parser {
         }
         // What is torn may read well and say something else: `sk_err_soft=1` of 13. JSON has an end of its own.
         if !line.has_end && format != Format::Json {
-            return Err("it has no end".to_owned());
+            return Err("it has no end, and may be cut off".to_owned());
         }
         let parsed = match format {
             // Keys that are not known here are passed over.
@@ -66,7 +72,13 @@ impl Parser {
         parsed
     }
 
+    /// At the end: what is wrong with all of it.
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        (self.format == Some(Format::KernelText) && !self.is_trace).then_some("no line of it is of a trace")
+    }
+
     fn kernel_text(&mut self, text: &str) -> Result<Parsed, String> {
+        self.is_trace |= kernel_text::is_recognised(text);
         match kernel_text::parse(text, self.clock_offset)? {
             Said::Attempt { event, tells_failures } => {
                 self.tells_failures |= tells_failures;

@@ -54,9 +54,9 @@ fn says_which_line_is_none_or_counts_it() {
     for (text, good, problem) in [
         (format!("{LINE}\nhello\n{LINE}\n"), 1, "line 2: column 1: `hello` is not key=val"),
         (format!("{LINE}\n\n{LINE}\n"), 1, "line 2: column 1: `` is not key=val"),
-        (format!("{LINE}\n{LINE}\n{torn}"), 2, "line 3: it has no end"),
+        (format!("{LINE}\n{LINE}\n{torn}"), 2, "line 3: it has no end, and may be cut off"),
         // It would read well.
-        (format!("{LINE}\n{LINE}\n{LINE}"), 2, "line 3: it has no end"),
+        (format!("{LINE}\n{LINE}\n{LINE}"), 2, "line 3: it has no end, and may be cut off"),
         (format!("{LINE}\n{long}\n{LINE}\n"), 1, "line 2: it is longer than 65536 bytes"),
         (format!("hello\n{LINE}\n{LINE}\n"), 0, "line 1: it is neither `key=val` nor JSON nor a kernel's text"),
         (format!("hello=1\n{LINE}\n{LINE}\n"), 0, "line 1: column 1: `ts` is missing"),
@@ -360,7 +360,7 @@ fn a_trace_is_a_recording() {
     let (good, _, stats) = read(of(text.replace(" err=-16", "").as_bytes()));
     assert_eq!((good.len(), stats.failures), (2, Failures::Unobservable));
     let (good, bad, _) = read(of(format!("{text}{SYMBOLS}").as_bytes()));
-    assert_eq!((good.len(), bad.as_deref()), (2, Some("line 7: it has no end")));
+    assert_eq!((good.len(), bad.as_deref()), (2, Some("line 7: it has no end, and may be cut off")));
 }
 
 /// What any user of the host may put into a trace.
@@ -480,4 +480,22 @@ fn a_window_of_any_size_is_not_taken() {
     // As pzstd begins.
     let skippable = [&[0x50, 0x2A, 0x4D, 0x18, 4, 0, 0, 0, 1, 2, 3, 4][..], &compressed(20)].concat();
     assert_eq!(read(of(&skippable)).0.len(), 1);
+}
+
+#[test]
+fn a_comment_before_all_else_is_of_no_format() {
+    for line in [LINE.to_owned(), SYMBOLS.to_owned()] {
+        let (good, bad, _) = read(of(format!("# a comment\n#\n{line}\n").as_bytes()));
+        assert_eq!((good.len(), bad), (1, None), "{line}");
+    }
+    let (good, bad, _) = read(of(b"# nothing else\n"));
+    assert_eq!((good.len(), bad), (0, None));
+}
+
+#[test]
+fn what_is_no_trace_is_not_taken_for_an_empty_one() {
+    let (_, bad, _) = read(of(format!("{LINE}\n").as_bytes()).format(Format::KernelText));
+    assert_eq!(bad.as_deref(), Some("no line of it is of a trace"));
+    let (_, bad, _) = read(of(b"# tracer: nop\n").format(Format::KernelText));
+    assert_eq!(bad, None);
 }

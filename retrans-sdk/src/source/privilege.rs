@@ -6,7 +6,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 use crate::error::{Error, ErrorKind};
 
 /// How to be let in, as a continuation of a sentence.
-pub(super) const REMEDY: &str = "run as root, or once `sudo setcap cap_bpf,cap_perfmon+ep PROGRAM`, \
+pub(super) const REMEDY: &str = "run as root, or once `sudo setcap cap_bpf,cap_perfmon=ep PROGRAM`, \
      or under systemd `AmbientCapabilities=CAP_BPF CAP_PERFMON`";
 
 /// Loading takes CAP_BPF, tracing CAP_PERFMON (Linux 5.8); CAP_SYS_ADMIN is good for both.
