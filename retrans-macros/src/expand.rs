@@ -178,7 +178,6 @@ fn fallback(table: &Table, errors: Errors) -> TokenStream {
     let wrong = format_ident!("__WrongTable{}", table.ident);
     let wrong_type = quote! {
         #[doc(hidden)]
-        #[allow(dead_code)]
         type #wrong = [(); #first];
     };
 

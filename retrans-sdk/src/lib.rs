@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #![doc = include_str!("../README.md")]
-// The stand-in for the object leaves what serves it without use.
-#![cfg_attr(retrans_docs_only, allow(dead_code))]
 // Logic that an application embeds neither ends it nor prints.
 #![cfg_attr(
     not(test),

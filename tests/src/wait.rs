@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
-/// How long any single step of the lab may take before it counts as failed. No step needs a hundredth of it; the
-/// rest is for machines that are busy with something else.
+/// How long any single step of the lab may take before it counts as failed. On a machine of its own no step needs a hundredth of
+/// it. Where it is emulated, and busy, the longest is a process that is looked for: a look that takes half a second is not done again for half a minute
+/// (`Builder::owners` takes a fiftieth of the time).
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks `probe` every other millisecond until it gives a value.

@@ -25,10 +25,14 @@ pub fn table(logs: &[Log]) -> String {
         let cells = logs.iter().map(|log| format!(" {} |", cell(log, outcome))).collect::<String>();
         let _ = writeln!(table, "| `{outcome}` |{cells}");
     }
+    let again = |log: &Log| match log.tests.iter().filter(|test| test.again).count() {
+        0 => String::new(),
+        count => format!(", {count} at the second run"),
+    };
     let tests = |log: &&Log| match (log.passed(), log.tests.len()) {
         (_, 0) => " - |".to_owned(),
-        (passed, all) if passed == all => format!(" {all} |"),
-        (passed, all) => format!(" {passed} of {all} |"),
+        (passed, all) if passed == all => format!(" {all}{} |", again(log)),
+        (passed, all) => format!(" {passed} of {all}{} |", again(log)),
     };
     let demo = |log: &&Log| match log.demo {
         Some(true) => " yes |",
@@ -130,6 +134,9 @@ mod tests {
         assert_eq!(row("`frag_nomem`"), "| `frag_nomem` | tp_success unobservable<br>fexit 3 | tp_err, fexit 6 |");
         assert_eq!(row("`xmit_drop_egress`"), "| `xmit_drop_egress` | no egress hook | tp_err, fexit 6 |");
         assert_eq!(row("live tests"), "| live tests | 0 of 1 | 1 |");
+        let again = log("6.18", &["tp_err"], |_, _| Came::Agreed(2)).replace("result=ok", "result=ok again=yes");
+        let again = super::table(&[Log::parse(&again).unwrap()]);
+        assert!(again.contains("| live tests | 1, 1 at the second run |"), "{again}");
         assert_eq!(row("`make demo`"), "| `make demo` | yes | yes |");
     }
 
