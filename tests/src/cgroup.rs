@@ -76,7 +76,7 @@ fn enter(cgroup: &Path) -> Result<()> {
 }
 
 /// The directory of this process's cgroup, by the mount of the whole hierarchy.
-fn own() -> Result<PathBuf> {
+pub(crate) fn own() -> Result<PathBuf> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"));

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use crate::netns_cookie::netns_cookie;
 use crate::proposal::{CANCELED, Proposal};
-use crate::scenario::{Discard, Hold, WindowFault};
+use crate::scenario::{Discard, Hold, Refusal, WindowFault, tbf};
 use crate::seg6::Seg6;
 use crate::wait::{PATIENCE, wait_for};
 use crate::{Context, Counters, Error, Family, Netns, Outcome, Packets, Pair, Result, Scenario, injection};
@@ -16,11 +16,11 @@ use crate::{Context, Counters, Error, Family, Netns, Outcome, Packets, Pair, Res
 #[derive(Debug)]
 pub struct Lacks {
     link: Option<&'static str>,
-    neighbours: Option<&'static str>,
-    nftables: Option<&'static str>,
-    tun: Option<&'static str>,
-    tbf: Option<&'static str>,
+    /// Neither nftables nor what serves in its place.
+    rules: Option<&'static str>,
     egress: Option<&'static str>,
+    nftables: Option<&'static str>,
+    tbf: Option<&'static str>,
     injection: Option<&'static str>,
     enumerator: Option<&'static str>,
     loops: Option<&'static str>,
@@ -34,19 +34,14 @@ pub struct Lacks {
 impl Lacks {
     /// Tries it all. Why something is lacking is said on standard error.
     pub fn find() -> Self {
-        let in_a_namespace = |program: &str, arguments: &[&str]| Netns::new()?.command(program, arguments).map(drop);
-        let tbf = ["qdisc", "add", "dev", "lo", "root", "tbf", "rate", "1mbit", "burst", "100k", "limit", "100k"];
+        // With a condition that no rule of a policy can have.
+        let met = |packets: Packets| packets.after(1).drop_in(Pair::new()?.client())?.lift();
         Self {
             link: lacking("no link", Pair::new().map(drop)),
-            // The link is another kind then, without any.
-            neighbours: lacking("no veth", in_a_namespace("ip", &["link", "add", "type", "veth"])),
-            nftables: lacking("no nftables", in_a_namespace("nft", &["add table inet probe"])),
-            tun: lacking("no tun", fs::metadata("/dev/net/tun").map(drop).context("/dev/net/tun")),
-            tbf: lacking("no tbf", in_a_namespace("tc", &tbf)),
-            egress: lacking(
-                "no egress hook",
-                Pair::new().and_then(|pair| Packets::egress().drop_in(pair.client())?.lift()),
-            ),
+            rules: lacking("no nftables", met(Packets::input()).and_then(|()| met(Packets::output()))),
+            egress: lacking("no egress hook", met(Packets::egress())),
+            nftables: lacking("no nftables", Netns::new().and_then(|ns| ns.command("nft", &["list tables"]).map(drop))),
+            tbf: lacking("no tbf", Netns::new().and_then(|ns| tbf(&ns))),
             injection: lacking("no fault injection", injection::attach()),
             enumerator: (!Proposal::of_running_kernel().has(CANCELED)).then_some("no such enumerator"),
             segment_routes: lacking("no seg6", Pair::new().and_then(|pair| Seg6::nowhere(&pair).map(drop))),
@@ -78,19 +73,15 @@ impl Lacks {
     /// What is lacking of what this outcome takes.
     pub fn needed_by(&self, outcome: Outcome) -> Option<&'static str> {
         let own = match outcome {
-            Outcome::PartialAck | Outcome::ZeroWindow | Outcome::MtuCut | Outcome::FragNomem => self.tun,
-            Outcome::RcvZeroWindow(WindowFault::Peer) => self.tun,
-            Outcome::SlowStart | Outcome::MtuCutInLoss | Outcome::OrphanZeroWindow => self.tun,
-            Outcome::DuplicateAckInLoss => self.tun.or(self.tbf),
             Outcome::Backlog => self.tbf.or_else(|| *self.backlog_check.get_or_init(backlog_check)),
             Outcome::Resume => self.tbf.or_else(|| *self.resumption.get_or_init(resumption)),
-            Outcome::InHostQueue(Hold::Neighbour) => self.neighbours,
-            Outcome::InHostQueue(Hold::Qdisc) | Outcome::XmitDrop(Discard::Qdisc) => self.tbf,
-            Outcome::XmitDrop(Discard::Egress) => self.nftables.or(self.egress),
-            Outcome::Fast | Outcome::RcvZeroWindow(WindowFault::Mangled) | Outcome::Denied(_) => self.nftables,
-            Outcome::Canceled => self.tun.or(self.enumerator).or(self.injection),
-            outcome if outcome.is_injected() => self.tun.or(self.injection),
-            // Losses, for which policy rules will do.
+            Outcome::InHostQueue(Hold::Qdisc) | Outcome::DuplicateAckInLoss => self.tbf,
+            Outcome::XmitDrop(Discard::Egress) => self.rules.or(self.egress),
+            Outcome::Denied(Refusal::Reject) => self.nftables,
+            Outcome::Fast | Outcome::RcvZeroWindow(WindowFault::Mangled) | Outcome::Denied(_) => self.rules,
+            Outcome::Canceled => self.enumerator.or(self.injection),
+            outcome if outcome.is_injected() => self.injection,
+            // Losses, for which policy rules will do, and what a peer of ours does.
             _ => None,
         };
         self.link.or(own)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The lab: two hosts on one wire, and every way to make TCP retransmit between them.
 //!
-//! A [`Pair`] is two network namespaces joined by a veth pair. A [`Scenario`] opens a connection across it, breaks
+//! A [`Pair`] is two network namespaces joined by a link. A [`Scenario`] opens a connection across it, breaks
 //! something, and says which socket will retransmit and what the kernel will report. A [`TraceInstance`] is the
 //! kernel's own account of the same retransmissions, and [`Counters`] the namespace's totals, so that whatever is
 //! under test can be held against two witnesses.
@@ -28,6 +28,7 @@
 //! such as /dev/net/tun, [`Lacks`] finds out.
 
 pub mod bench;
+mod cable;
 pub mod cgroup;
 pub mod command;
 pub mod error;
@@ -40,8 +41,8 @@ pub mod matrix;
 pub mod netlink;
 pub mod netns;
 mod netns_cookie;
-pub mod nft;
 pub mod observe;
+pub mod packets;
 pub mod pair;
 pub mod privilege;
 pub mod producer;
@@ -67,7 +68,7 @@ pub use lacks::{Lacks, has_symbol};
 pub use load::Load;
 pub use netns::Netns;
 pub use netns_cookie::netns_cookie;
-pub use nft::Packets;
+pub use packets::Packets;
 pub use pair::Pair;
 pub use scenario::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, Scenario, Subject, WindowFault};
 pub use snmp::Counters;

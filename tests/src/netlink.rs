@@ -2,9 +2,13 @@
 //! Changes to a namespace's network that must happen at once, without starting a process.
 
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoNetkit, LinkAttribute, LinkInfo, LinkMessage, NetkitMode};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -49,6 +53,21 @@ impl Request {
         Ok(Self { ns: ns.clone(), message: RouteNetlinkMessage::DelAddress(message) })
     }
 
+    /// Makes a netkit link that is an Ethernet, whose other end has the same name in the namespace of this descriptor.
+    pub(crate) fn add_netkit(ns: &Netns, name: &str, far: RawFd) -> Self {
+        let name = LinkAttribute::IfName(name.to_owned());
+        let end = |attributes| {
+            let mut message = LinkMessage::default();
+            message.attributes = attributes;
+            message
+        };
+        let far = end(vec![name.clone(), LinkAttribute::NetNsFd(far)]);
+        let netkit = vec![InfoNetkit::Mode(NetkitMode::L2), InfoNetkit::Peer(far)];
+        let info = vec![LinkInfo::Kind(InfoKind::Netkit), LinkInfo::Data(InfoData::Netkit(netkit))];
+        let near = end(vec![name, LinkAttribute::LinkInfo(info)]);
+        Self { ns: ns.clone(), message: RouteNetlinkMessage::NewLink(near) }
+    }
+
     /// Sends it, and returns when it is done.
     ///
     /// # Errors
@@ -63,6 +82,9 @@ impl Request {
 fn exchange(message: RouteNetlinkMessage) -> Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_ACK;
+    if let RouteNetlinkMessage::NewLink(_) = message {
+        header.flags |= NLM_F_CREATE | NLM_F_EXCL;
+    }
     let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
     request.finalize();
     let mut bytes = vec![0; request.buffer_len()];

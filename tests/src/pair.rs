@@ -5,8 +5,9 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use crate::cable;
 use crate::wait::{PATIENCE, wait_for};
-use crate::{Context, Error, Family, Netns, Result};
+use crate::{Context, Family, Netns, Result};
 
 /// The name of the link, the same on both sides.
 pub const LINK: &str = "lab0";
@@ -51,8 +52,7 @@ struct Host {
     ns: Netns,
     v4: Ipv4Addr,
     v6: Ipv6Addr,
-    /// `None` of a link without such addresses.
-    mac: Option<&'static str>,
+    mac: String,
 }
 
 impl Pair {
@@ -69,7 +69,7 @@ impl Pair {
             ns,
             v4: Ipv4Addr::new(10, high, low, id),
             v6: Ipv6Addr::new(0xfd00, 0, 0, net6, 0, 0, 0, id.into()),
-            mac: None,
+            mac: String::new(),
         };
         let mut pair = Self { client: host(client, 1), server: host(server, 2) };
         for ns in [pair.client(), pair.server()] {
@@ -79,7 +79,10 @@ impl Pair {
                 }
             }
         }
-        join(&mut pair.client, &mut pair.server)?;
+        cable::join(pair.client(), &pair.server().path(), LINK)?;
+        for host in [&mut pair.client, &mut pair.server] {
+            host.mac = cable::address(&host.ns, LINK)?;
+        }
         pair.client.address(&pair.server)?;
         pair.server.address(&pair.client)?;
         for family in [Family::V4, Family::V6] {
@@ -188,18 +191,16 @@ impl Host {
     }
 
     fn address(&self, peer: &Host) -> Result<()> {
-        let mut lines = vec![
+        let lines = [
             "link set lo up".into(),
             format!("addr replace {}/{} dev {LINK}", self.v4, PREFIX_V4),
             format!("addr replace {}/{} dev {LINK} nodad", self.v6, PREFIX_V6),
             format!("link set {LINK} up"),
             self.connected_route(Family::V4),
             self.connected_route(Family::V6),
+            format!("neigh replace {} lladdr {} dev {LINK} nud permanent", peer.v4, peer.mac),
+            format!("neigh replace {} lladdr {} dev {LINK} nud permanent", peer.v6, peer.mac),
         ];
-        if let Some(mac) = peer.mac {
-            lines.push(format!("neigh replace {} lladdr {mac} dev {LINK} nud permanent", peer.v4));
-            lines.push(format!("neigh replace {} lladdr {mac} dev {LINK} nud permanent", peer.v6));
-        }
         batch(&self.ns, &lines)
     }
 }
@@ -210,24 +211,6 @@ fn prefix_of(address: IpAddr) -> IpAddr {
         IpAddr::V4(a) => Ipv4Addr::from_bits(a.to_bits() & u32::MAX << (32 - PREFIX_V4)).into(),
         IpAddr::V6(a) => Ipv6Addr::from_bits(a.to_bits() & u128::MAX << (128 - PREFIX_V6)).into(),
     }
-}
-
-/// Joins them by a veth pair. Where that is a module which is not at hand, netkit serves (Linux 6.7), which is built in where it
-/// is; it has no link-layer addresses, and so no neighbours.
-fn join(client: &mut Host, server: &mut Host) -> Result<()> {
-    const MACS: [&str; 2] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
-    let ([near, far], netns) = (MACS, server.ns.path());
-    let veth = format!("link add {LINK} address {near} type veth peer name {LINK} address {far} netns {netns}");
-    match batch(&client.ns, &[veth]) {
-        Ok(()) => (client.mac, server.mac) = (Some(near), Some(far)),
-        Err(error) if error.to_string().contains("Unknown device type") => {
-            // A program that is older than netkit does not know its options, so the kernel names the other end.
-            let netkit = [format!("link add {LINK} type netkit"), format!("link set nk0 name {LINK} netns {netns}")];
-            batch(&client.ns, &netkit).map_err(|second| Error::new(format!("{error}; nor netkit: {second}")))?;
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(())
 }
 
 /// Several `ip` commands in one process: starting one is the dear part.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Telling that a network namespace is no more.
 
+use crate::cable;
 use crate::wait::{PATIENCE, wait_for};
 use crate::{Netns, Result};
 
@@ -20,7 +21,7 @@ impl Tether {
     /// For want of privileges, or of `ip`; when there is no such namespace.
     pub fn to(path: &str) -> Result<Self> {
         let ns = Netns::new()?;
-        ns.command("ip", &["link", "add", LINK, "type", "veth", "peer", "name", LINK, "netns", path])?;
+        cable::join(&ns, path, LINK)?;
         Ok(Self { ns })
     }
 

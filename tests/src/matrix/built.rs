@@ -17,7 +17,7 @@ use crate::{Context, Error, Result};
 const PACKAGES: [&str; 2] = ["retrans-tests", "retrans-examples"];
 
 /// What is not run in a guest: what its trials and its demo do anyway, and what takes a minute there and is not about the kernel.
-const NOT_IN_A_GUEST: [&str; 9] = [
+const NOT_IN_A_GUEST: [&str; 10] = [
     "outcomes::",
     "sources::each_gives_the_same_or_says_why_not",
     "filter_cost::the_hardest_are_verified_on_each_source",
@@ -26,6 +26,8 @@ const NOT_IN_A_GUEST: [&str; 9] = [
     // Each key on each kernel is what `filter_harness` is for.
     "accounting::what_a_filter_excludes_is_filtered",
     "filter_harness::each_mutation_is_caught",
+    // Kernels without modules are in the matrix.
+    "without_modules::",
     // There is no setcap in a guest, nor what else it takes.
     "service::",
     "owners::short_connections_do_not_push_out_a_long_one",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::image::GUEST_TESTS;
 use super::log::{Ran, Test};
 use crate::command::{Ended, end_of};
-use crate::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result, WindowFault};
+use crate::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result};
 
 /// What the tests take that not every kernel has: whether it is there is found out by trying ([`Lacks`]). All tests of a program
 /// where no test is named. What is not in here runs on every kernel.
@@ -17,11 +17,9 @@ const TAKE: &[(&str, &[Taken])] = &[
     ("applications::", &[As(DENIED)]),
     ("histogram::", &[As(DENIED)]),
     ("kernel_text::what_tracefs_prints", &[As(DENIED), As(TBF)]),
-    // And a namespace's end is told by a veth pair.
-    ("leftovers::out_of_scope", &[As(TUN), As(TBF), As(VETH)]),
-    ("leftovers::the_host_is_as_it_was", &[As(TUN), As(TBF)]),
-    ("leftovers::panic", &[As(TUN), As(TBF), As(VETH)]),
-    ("leftovers::a_namespace_that_is_held_is_still_there", &[As(VETH)]),
+    ("leftovers::out_of_scope", &[As(TBF)]),
+    ("leftovers::the_host_is_as_it_was", &[As(TBF)]),
+    ("leftovers::panic", &[As(TBF)]),
     ("lifecycle::streams_with_different_filters", &[As(DENIED)]),
     ("lifecycle::two_streams_see_the_same", &[As(DENIED)]),
     ("limit::", &[As(DENIED)]),
@@ -30,7 +28,7 @@ const TAKE: &[(&str, &[Taken])] = &[
     ("owners::", &[As(DENIED)]),
     ("privilege::bpf_and_perfmon_are_enough", &[As(DENIED)]),
     ("privilege::counters_are_read_without_any", &[As(DENIED)]),
-    ("reconcile::", &[As(DENIED), As(TBF), As(VETH)]),
+    ("reconcile::", &[As(DENIED), As(TBF)]),
     ("reconcile::a_million_segments_add_up", &[As(EGRESS)]),
     ("reconcile::what_nothing_proves_is_unknown_and_said", &[SegmentRoutes]),
     ("reconcile::what_is_unknown_is_printed", &[SegmentRoutes]),
@@ -74,9 +72,7 @@ impl Taken {
 
 const DENIED: Outcome = Outcome::Denied(Refusal::Drop);
 const EGRESS: Outcome = Outcome::XmitDrop(Discard::Egress);
-const TUN: Outcome = Outcome::RcvZeroWindow(WindowFault::Peer);
-const TBF: Outcome = Outcome::XmitDrop(Discard::Qdisc);
-const VETH: Outcome = Outcome::InHostQueue(Hold::Neighbour);
+const TBF: Outcome = Outcome::InHostQueue(Hold::Qdisc);
 
 /// Most of the time of most tests is waiting for timers.
 const THREADS: &str = "8";

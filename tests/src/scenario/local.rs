@@ -158,6 +158,14 @@ pub(super) fn backlog(pair: &Pair, family: Family) -> Result<Scenario> {
 pub(super) fn xmit_drop(pair: &Pair, family: Family, discard: Discard) -> Result<Scenario> {
     let outcome = Outcome::XmitDrop(discard);
     match discard {
+        Discard::Qdisc if tbf(pair.client()).is_err() => {
+            // Two segments leave and are lost, for each finds the queue empty; what is retransmitted is both in one, for which
+            // there is no room.
+            let mut scenario = connected(pair, family, outcome, sends(&[DATA; 2]))?;
+            lose_everything(&mut scenario, pair)?;
+            scenario.faults.push(queue(pair.client(), TIGHT)?);
+            Ok(scenario)
+        }
         Discard::Qdisc => {
             // The first segment leaves and is lost, the second waits and fills the queue, and there is no room for the first
             // when it is retransmitted.
@@ -182,8 +190,23 @@ pub(super) const TRICKLE: &str = "tbf rate 80bit burst 2000";
 /// Of data. Two of these do not fit in the burst, and one fits in a segment of either family.
 const SEGMENT: usize = 1400;
 
+/// More than [`DATA`] takes with its headers, and less than twice as much does; in every kernel that has qdiscs.
+const TIGHT: &str = "bfifo limit 230";
+
 fn slow_queue(ns: &Netns, limit: u32) -> Result<Fault> {
-    ns.sh(&format!("tc qdisc add dev {LINK} root {TRICKLE} limit {limit}"))?;
+    queue(ns, &format!("{TRICKLE} limit {limit}"))
+}
+
+fn queue(ns: &Netns, qdisc: &str) -> Result<Fault> {
+    ns.sh(&format!("tc qdisc add dev {LINK} root {qdisc}"))?;
     let ns = ns.clone();
-    Ok(Fault::new(TRICKLE, move || ns.command("tc", &["qdisc", "del", "dev", LINK, "root"]).map(drop)))
+    Ok(Fault::new(qdisc, move || ns.command("tc", &["qdisc", "del", "dev", LINK, "root"]).map(drop)))
+}
+
+/// Whether there is that qdisc: a module as a rule.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn tbf(ns: &Netns) -> Result<()> {
+    ns.sh(&format!("tc qdisc add dev lo root {TRICKLE} limit 2000; tc qdisc del dev lo root")).map(drop)
 }

@@ -19,6 +19,7 @@ mod outcome;
 mod peer;
 mod wire;
 
+pub(crate) use local::tbf;
 pub(crate) use wire::{FAST_BYTES, singly};
 
 pub use outcome::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, WindowFault};

@@ -8,16 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tun_rs::{DeviceBuilder, SyncDevice};
 
+use super::device::Device;
 use crate::{Context, Error, Family, Pair, Result};
 
-/// More than the device's MTU, which is 1500.
-const LARGEST: usize = 2048;
-
-/// A TUN device in the client's namespace. It goes with its file descriptor.
+/// A device in the client's namespace. It goes with this handle.
 pub(super) struct Link {
-    device: SyncDevice,
+    device: Device,
     pub(super) name: String,
     /// The address at the kernel's end.
     pub(super) client: IpAddr,
@@ -32,11 +29,7 @@ impl Link {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("peer{number}");
         let [client, peer] = addresses(pair, family, number);
-        let device = pair
-            .client()
-            .run(|| DeviceBuilder::new().name(&name).enable(false).build_sync())
-            .with_context(|| format!("cannot make the TUN device {name}"))?;
-        device.set_nonblocking(true).context("cannot set a TUN device non-blocking")?;
+        let device = Device::new(pair.client(), &name)?;
         // Nothing is sent but what a socket sends: no multicast, so no reports of groups; no duplicate address
         // detection. (A pair's settings see to the rest.)
         let detection = if family.is_ipv4_on_the_wire() { "" } else { "nodad" };
@@ -53,16 +46,16 @@ impl Link {
 
     /// The next packet from the kernel, or `None` at the deadline.
     pub(super) fn read(&self, deadline: Instant) -> Result<Option<Vec<u8>>> {
-        let mut packet = vec![0; LARGEST];
+        let mut packet = vec![0; self.device.largest()];
         loop {
-            match self.device.recv(&mut packet) {
+            match self.device.receive(&mut packet) {
                 Ok(len) => {
                     packet.truncate(len);
                     return Ok(Some(packet));
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e).context("cannot read from the TUN device"),
+                Err(e) => return Err(e).context("cannot read from the device"),
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -71,16 +64,16 @@ impl Link {
             let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             match poll(&mut [PollFd::new(&self.device, PollFlags::IN)], Some(&left)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(e).context("cannot wait for the TUN device"),
+                Err(e) => return Err(e).context("cannot wait for the device"),
             }
         }
     }
 
     /// Hands a packet to the kernel, which has dealt with it when this returns.
     pub(super) fn write(&self, packet: &[u8]) -> Result<()> {
-        match self.device.send(packet).context("cannot write to the TUN device")? {
+        match self.device.send(packet).context("cannot write to the device")? {
             len if len == packet.len() => Ok(()),
-            len => Err(Error::new(format!("the TUN device took {len} of {} bytes", packet.len()))),
+            len => Err(Error::new(format!("the device took {len} of {} bytes", packet.len()))),
         }
     }
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A TCP peer in user space, on a TUN device: every segment it sends, and when, is the test's own doing.
+//! A TCP peer in user space, on a TUN device or the like of one: every segment it sends, and when, is the test's own doing.
 //!
 //! The kernel does what a written packet brings about before the write returns, so that one thread can hold both ends:
 //! the socket sends, the peer reads what came out, answers, and the answer has had its effect.
 
 mod crowd;
+mod device;
 mod icmp;
 mod link;
 mod peer;

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What takes a kernel's packets, and hands it ours.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, recvfrom, sendto, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+use tun_rs::{DeviceBuilder, SyncDevice};
+
+use crate::{Context, Netns, Result, cable};
+
+/// A device in somebody's namespace of which we are the other end. It goes with this handle.
+pub(super) enum Device {
+    Tun(SyncDevice),
+    Wire(Wire),
+}
+
+impl Device {
+    /// Makes a TUN device. Where there are none, a link serves whose other end is in a namespace of nobody's.
+    pub(super) fn new(ns: &Netns, name: &str) -> Result<Self> {
+        if !Path::new("/dev/net/tun").exists() {
+            return Wire::new(ns, name).map(Self::Wire);
+        }
+        let device = ns.run(|| DeviceBuilder::new().name(name).enable(false).build_sync());
+        let device = device.with_context(|| format!("cannot make the TUN device {name}"))?;
+        device.set_nonblocking(true).context("cannot set a TUN device non-blocking")?;
+        Ok(Self::Tun(device))
+    }
+
+    /// More than the largest packet that there is.
+    pub(super) fn largest(&self) -> usize {
+        match self {
+            // The MTU is 1500, and the kernel cuts in pieces what is larger.
+            Self::Tun(_) => 2048,
+            Self::Wire(_) => 1 << 17,
+        }
+    }
+
+    /// The next packet, if there is one.
+    ///
+    /// # Errors
+    /// With [`WouldBlock`](io::ErrorKind::WouldBlock) where there is none.
+    pub(super) fn receive(&self, packet: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tun(device) => device.recv(packet),
+            Self::Wire(wire) => wire.receive(packet),
+        }
+    }
+
+    /// Hands over a packet, and gives how many bytes were taken.
+    pub(super) fn send(&self, packet: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tun(device) => device.send(packet),
+            Self::Wire(wire) => wire.send(packet),
+        }
+    }
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tun(device) => device.as_fd(),
+            Self::Wire(wire) => wire.socket.as_fd(),
+        }
+    }
+}
+
+/// A socket for all packets of a namespace, in which there is nothing but the link's other end.
+///
+/// Packets are as they left TCP: a large one is not in pieces, and has no checksum.
+pub(super) struct Wire {
+    socket: Socket,
+    /// As the link has it, from whoever sent first: what is handed over is for them.
+    client: OnceLock<SocketAddrAny>,
+    _far: Netns,
+}
+
+impl Wire {
+    fn new(ns: &Netns, name: &str) -> Result<Self> {
+        /// `ETH_P_ALL`.
+        const ALL: u16 = 3;
+        let far = Netns::new()?;
+        // It says nothing of its own accord.
+        far.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
+        cable::join(ns, &far.path(), name)?;
+        // Whatever is sent is for no address of the other end's, whose kernel therefore takes no notice.
+        ns.command("ip", &["link", "set", "dev", name, "arp", "off"])?;
+        far.command("ip", &["link", "set", "dev", name, "up"])?;
+        let protocol = Protocol::from(i32::from(ALL.to_be()));
+        let socket = far.run(|| Socket::new(Domain::PACKET, Type::DGRAM, Some(protocol)));
+        let socket = socket.context("cannot open a packet socket")?;
+        // All that a test sends before it looks.
+        sockopt::set_socket_recv_buffer_size_force(&socket, 8 << 20).context("cannot set SO_RCVBUFFORCE")?;
+        socket.set_nonblocking(true).context("cannot set a socket non-blocking")?;
+        Ok(Self { socket, client: OnceLock::new(), _far: far })
+    }
+
+    fn receive(&self, packet: &mut [u8]) -> io::Result<usize> {
+        let (len, _, from) = recvfrom(&self.socket, packet, RecvFlags::empty())?;
+        if let Some(from) = from {
+            self.client.get_or_init(|| from);
+        }
+        Ok(len)
+    }
+
+    fn send(&self, packet: &[u8]) -> io::Result<usize> {
+        let client = self.client.get().ok_or(Errno::DESTADDRREQ)?;
+        Ok(sendto(&self.socket, packet, SendFlags::empty(), client)?)
+    }
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Outcomes as they are brought about in a kernel without modules, here.
+
+use std::env;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use retrans_tests::command::{Ended, end_of};
+use retrans_tests::observe::open;
+use retrans_tests::{Discard, Family, Outcome, Refusal, TraceInstance, Trial, WindowFault};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const OUTCOMES: [Outcome; 13] = [
+    // By policy rules and BPF programs instead of nftables,
+    Outcome::Fast,
+    Outcome::RcvZeroWindow(WindowFault::Mangled),
+    Outcome::Denied(Refusal::Drop),
+    Outcome::XmitDrop(Discard::Egress),
+    // another qdisc than tbf,
+    Outcome::XmitDrop(Discard::Qdisc),
+    // and a link of two ends instead of TUN.
+    Outcome::PartialAck,
+    Outcome::ZeroWindow,
+    Outcome::MtuCut,
+    Outcome::RcvZeroWindow(WindowFault::Peer),
+    Outcome::FragNomem,
+    Outcome::SlowStart,
+    Outcome::MtuCutInLoss,
+    Outcome::OrphanZeroWindow,
+];
+
+/// What the lab runs, but `nft` and `tc`.
+const OTHERS: [&str; 4] = ["ip", "sh", "rmdir", "sleep"];
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn outcomes() -> Result {
+    let wanted: Vec<_> = OUTCOMES.into_iter().flat_map(|outcome| Family::ALL.map(|family| (outcome, family))).collect();
+    for trial in Trial::run(&mut open()?, &mut TraceInstance::new()?, &wanted, |_| {})? {
+        trial.verify()?;
+    }
+    Ok(())
+}
+
+/// The same without `nft`, without tbf, and without /dev/net/tun.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn outcomes_without() -> Result {
+    let bin = Path::new(env!("CARGO_TARGET_TMPDIR")).join("without-modules");
+    match fs::remove_dir_all(&bin) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => fs::create_dir_all(&bin)?,
+    }
+    for program in OTHERS {
+        symlink(in_path(program)?, bin.join(program))?;
+    }
+    let refuses = |what: &str, script: &str| -> Result {
+        fs::write(bin.join(what), format!("#!/bin/sh\n{script}\n"))?;
+        Ok(fs::set_permissions(bin.join(what), fs::Permissions::from_mode(0o755))?)
+    };
+    refuses("nft", "echo 'nft: not here' >&2; exit 1")?;
+    let tc = in_path("tc")?;
+    refuses("tc", &format!("case \"$*\" in *tbf*) exit 2;; esac; exec {} \"$@\"", tc.display()))?;
+
+    let mut again = Command::new(in_path("unshare")?);
+    again.args(["--mount", in_path("sh")?.to_str().ok_or("a path")?, "-ec"]);
+    // Covered for this one process.
+    again.arg(format!("{} -t tmpfs none /dev/net; exec \"$@\"", in_path("mount")?.display()));
+    again.arg("sh").arg(env::current_exe()?).args(["--ignored", "--exact", "outcomes"]).env("PATH", &bin);
+    let Ended { status, stdout, stderr } = end_of(Duration::from_secs(120), again)?;
+    assert!(status.success() && stdout.contains("1 passed"), "{stdout}{stderr}");
+    Ok(())
+}
+
+fn in_path(program: &str) -> Result<PathBuf> {
+    let path = env::var_os("PATH").ok_or("no PATH")?;
+    let found = env::split_paths(&path).map(|folder| folder.join(program)).find(|at| at.is_file());
+    found.ok_or_else(|| format!("no {program}").into())
+}
