@@ -166,16 +166,18 @@ fresh-machines:
 
 # Which of tests/matrix/kernels; all, if not said. Needs no root. As many at a time as there are CPUs, unless JOBS says another
 # number. Those of tests/kernel are built if they were not before: about ten minutes on two CPUs; with CACHED=1 they are left
-# out then; with WITHIN=30 those that would be started later than after so many minutes. Downloads, kernels, and the console of the last boot of each, are under $XDG_CACHE_HOME/retrans-matrix.
+# out then; with WITHIN=30 those that would be started later than after so many minutes. With ONLY=sources:: one is booted for the live tests
+# whose names begin so. Downloads, kernels, and the console of the last boot of each, are under $XDG_CACHE_HOME/retrans-matrix.
 KERNELS ?=
 KEEP ?=
 CACHED ?=
 WITHIN ?=
+ONLY ?=
 MATRIX := cargo run --locked --release --quiet --package retrans-tests --bin matrix --
 .PHONY: matrix
 matrix: deps
 	@$(call install,$(MATRIX_PACKAGES) $(KERNEL_PACKAGES))
-	$(MATRIX) $(if $(KEEP),--keep) $(if $(CACHED),--cached) $(if $(WITHIN),--within=$(WITHIN)) $(KERNELS)
+	$(MATRIX) $(if $(KEEP),--keep) $(if $(CACHED),--cached) $(if $(WITHIN),--within=$(WITHIN)) $(if $(ONLY),--only=$(ONLY)) $(KERNELS)
 
 .PHONY: matrix-check
 matrix-check: deps

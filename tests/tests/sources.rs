@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every source that can be forced here gives the same events, and every other says why not.
 
-use retrans_sdk::{AttachSource, ErrorKind, Failures, Stream, Unobservable};
-use retrans_tests::observe::attachment;
+use retrans_sdk::{
+    AttachSource, Attachment, ErrorKind, Event, Failures, ResultClass, RetransResult, Stream, Timestamp, Unobservable,
+};
+use retrans_tests::observe::{attachment, concerns, drain};
 use retrans_tests::{
-    Context, Discard, Family, Hold, Outcome, Refusal, Result, RouteFault, TraceInstance, Trial, WindowFault, privilege,
+    Context, Discard, Family, Hold, Lacks, Outcome, Refusal, Result, RouteFault, TraceInstance, Trial, WindowFault,
+    privilege,
 };
 
 /// Each result, each kind, each way on which an attempt begins and ends.
@@ -60,6 +63,55 @@ fn run_all(stream: &mut Stream) -> Result<()> {
         .with_context(|| format!("from {}", attachment(stream)))?;
     }
     Ok(())
+}
+
+/// One attempt, told by each source that there is: field by field, but for when each came by.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn at_once_each_tells_the_same_in_every_field() -> Result<()> {
+    privilege::check()?;
+    let lacks = Lacks::find();
+    let possible = OUTCOMES.iter().enumerate().filter(|(_, outcome)| lacks.needed_by(**outcome).is_none());
+    let all: Vec<_> = possible.map(|(at, outcome)| (*outcome, Family::ALL[at % 3])).collect();
+    let sources = AttachSource::ALL.iter().map(|entry| entry.variant);
+    let mut streams: Vec<_> = sources.filter_map(|source| Stream::builder().source(source).open().ok()).collect();
+    let mut best = streams.remove(0);
+    let mut trials = Vec::new();
+    // Three at a time: of more, emulated, some would be disturbed.
+    for some in all.chunks(3) {
+        trials.extend(Trial::run(&mut best, &mut TraceInstance::new()?, some, |_| {})?);
+    }
+    let mut compared = 0;
+    for other in &mut streams {
+        let (events, from) = (drain(other)?, attachment(other).clone());
+        for trial in trials.iter().filter(|trial| !trial.was_disturbed()) {
+            let both = [&trial.events, &events].map(|events| of_trial(trial, events, &[&trial.attachment, &from]));
+            let [one, two] = &both;
+            let told = |events: &[Event]| events.iter().map(|event| format!("{event}\n")).collect::<String>();
+            // The other one was not asked to stop as soon.
+            let same = two.len() >= one.len() && one[..] == two[..one.len()];
+            assert!(same, "{} has\n{}and {from}\n{}", trial.attachment, told(one), told(two));
+            compared += one.len();
+        }
+    }
+    println!("{} compared with {}: {compared} events", attachment(&best), streams.len());
+    assert!(streams.is_empty() || compared >= streams.len() * all.len() / 2, "{compared} events compared");
+    Ok(())
+}
+
+/// The events of the trial's socket, without what one of the two cannot see.
+fn of_trial(trial: &Trial, events: &[Event], by: &[&Attachment]) -> Vec<Event> {
+    let mut own: Vec<_> = events.iter().filter(|event| concerns(&trial.subject, event)).copied().collect();
+    if by.iter().any(|by| !by.observes_failures()) {
+        own.retain(|event| event.class() == ResultClass::Ok);
+    }
+    for event in &mut own {
+        event.ts = Timestamp::from_nanos(0);
+        if by.iter().any(|by| !by.tells_nomem_sites) && event.class() == ResultClass::Nomem {
+            event.result = RetransResult::Nomem;
+        }
+    }
+    own
 }
 
 #[test]

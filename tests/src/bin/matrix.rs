@@ -20,7 +20,8 @@ use retrans_tests::matrix::kernels::{LEAST, Pinned, Wanted};
 use retrans_tests::matrix::log::Log;
 use retrans_tests::matrix::own;
 use retrans_tests::matrix::table::{check, put_into, table};
-use retrans_tests::{Context, Error, Outcome, Result};
+use retrans_tests::matrix::verdict::Verdict;
+use retrans_tests::{Context, Error, Result};
 use rustix::fs::{FlockOperation, flock};
 
 /// Prints a line, whether or not anybody reads it.
@@ -31,6 +32,7 @@ macro_rules! say {
 const HELP: &str = "\
 usage: matrix [--keep] [--cached] [--within=MINUTES] [SERIES…]
                                               boots these kernels, or all of them, and prints a table
+       matrix --only=PREFIX SERIES            boots this one for the live tests whose names begin so
        matrix --table                         puts the table of the tree's logs into README.md
        matrix --check                         holds the README's table against the logs of the tree
 
@@ -73,6 +75,7 @@ struct Options {
     keep: bool,
     cached: bool,
     within: Option<Duration>,
+    only: Option<String>,
 }
 
 impl Options {
@@ -83,6 +86,9 @@ impl Options {
                 ("--keep", _) => options.keep = true,
                 ("--cached", _) => options.cached = true,
                 (_, Some(Ok(minutes))) => options.within = Some(Duration::from_secs(60 * minutes)),
+                _ if argument.starts_with("--only=") => {
+                    options.only = argument.split_once('=').map(|(_, it)| it.to_owned())
+                }
                 _ => return Err(Error::new(format!("no option {argument}\n{HELP}"))),
             }
         }
@@ -173,6 +179,10 @@ fn matrix(series: &[String], options: &Options) -> Result<bool> {
     for pinned in &kernels {
         fetched.extend(bench.fetch(pinned, !options.cached)?.map(|kernel| (pinned, kernel)));
     }
+    if let Some(prefix) = &options.only {
+        let [(pinned, kernel)] = &fetched[..] else { return Err(Error::new("--only takes one series")) };
+        return bench.only(prefix, pinned, kernel);
+    }
     let without = kernels.len() - fetched.len();
     let all: Vec<_> = fetched.iter().map(|(pinned, _)| pinned.series.clone()).collect();
     let (queue, rows) = (Mutex::new(fetched.into_iter().enumerate()), Mutex::new(Vec::new()));
@@ -260,6 +270,16 @@ impl Bench {
         Ok(Some(kernel))
     }
 
+    /// Boots it for some of the live tests, and whether they passed and the kernel had nothing to say.
+    fn only(&self, prefix: &str, pinned: &Pinned, kernel: &Kernel) -> Result<bool> {
+        let work = self.cache.join("boots").join(format!("{}.only", pinned.series));
+        let booted = boot(&self.emulator, kernel, &self.programs, &[prefix], &work)?;
+        say!("{}its console: {}", booted.lines, booted.console.display());
+        booted.complaints.iter().for_each(|complaint| say!("{complaint}"));
+        let mut tests = booted.lines.lines().filter(|line| line.starts_with("test ")).peekable();
+        Ok(booted.complaints.is_empty() && tests.peek().is_some() && tests.all(|line| line.contains(" result=ok")))
+    }
+
     /// Boots it, and once more if nothing but a trial, a test or the demo was not as it should be: a kernel that is emulated may be late by
     /// seconds. What was wrong the first time is told all the same. What the kernel itself complains of is final.
     fn row(&self, pinned: &Pinned, kernel: &Kernel) -> Row {
@@ -275,58 +295,23 @@ impl Bench {
             before.extend(moved.then(|| format!("its console is in {}", first.display())));
             once = self.boot(pinned, kernel, &work);
         }
-        let Once { passed, complaints, mut faults } = once;
+        let Verdict { passed, complaints, mut faults } = once;
         faults.extend(complaints);
         Row { series: pinned.series.clone(), passed, faults, before, seconds: began.elapsed().as_secs(), work }
     }
 
-    fn boot(&self, pinned: &Pinned, kernel: &Kernel, work: &Path) -> Once {
-        match boot(&self.emulator, kernel, &self.programs, work) {
-            Err(error) => Once { passed: None, complaints: vec![error.to_string()], faults: Vec::new() },
+    fn boot(&self, pinned: &Pinned, kernel: &Kernel, work: &Path) -> Verdict {
+        match boot(&self.emulator, kernel, &self.programs, &[], work) {
+            Err(error) => Verdict { passed: None, complaints: vec![error.to_string()], faults: Vec::new() },
             Ok(booted) => {
                 let text = format!("{}\n{}", headline(pinned, kernel), booted.lines);
-                let mut complaints = booted.complaints;
-                let log = Log::parse(&text).inspect_err(|error| complaints.push(error.to_string())).ok();
-                if let Some(log) = &log {
-                    expect_warning(log.has(Outcome::EndSeqError), &mut complaints);
-                }
-                let mut faults: Vec<_> = log.iter().flat_map(Log::faults).collect();
                 let tests: Vec<_> = self.built.tests.iter().map(|(name, _)| name.as_str()).collect();
-                let other = log.as_ref().and_then(|log| log.differs_from(&tests));
-                complaints.extend(other.map(|test| format!("{test} is in the tree or in the log alone")));
                 // Without one this is the first boot of the series.
                 let kept = fs::read_to_string(logs_of_tree().join(format!("{}.log", pinned.series)));
-                let kept = kept.ok().map(|kept| Log::parse(&kept));
-                match (&log, kept) {
-                    (Some(log), Some(Ok(kept))) => faults.extend(log.lacks_of(&kept)),
-                    (_, Some(Err(error))) => complaints.push(format!("the log in the tree: {error}")),
-                    _ => {}
-                }
-                let good = faults.is_empty() && complaints.is_empty();
-                Once { passed: log.map(|log| (log, text)).filter(|_| good), complaints, faults }
+                Verdict::of(text, booted.complaints, &tests, kept.ok().map(|kept| Log::parse(&kept)))
             }
         }
     }
-}
-
-/// A segment that ends before what is acknowledged is the one thing that the kernel is to warn of, and once only
-/// (`WARN_ON_ONCE`).
-fn expect_warning(is_due: bool, complaints: &mut Vec<String>) {
-    let is_it = |complaint: &String| complaint.starts_with("WARN: ") && complaint.contains(" __tcp_retransmit_skb");
-    match complaints.iter().position(is_it) {
-        Some(index) if is_due => drop(complaints.remove(index)),
-        None if is_due => complaints.push("no warning of a segment that ends before snd_una".to_owned()),
-        _ => {}
-    }
-}
-
-/// What came of one boot.
-struct Once {
-    passed: Option<(Log, String)>,
-    /// What the kernel or the emulator says.
-    complaints: Vec<String>,
-    /// What the trials, the tests and the demo say.
-    faults: Vec<String>,
 }
 
 /// The first line of a log: what was booted.

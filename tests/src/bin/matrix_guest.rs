@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Process 1 of a guest of `matrix`: mounts, loads the modules, and has a child run the demo, the trials and the live tests.
+//! Process 1 of a guest of `matrix`: mounts, loads the modules, and has a child run the demo, the trials and the live tests; with a
+//! word behind `--` on the kernel's command line, only those live tests whose names begin so.
 
+use std::env;
 use std::error::Error;
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -71,7 +73,7 @@ fn init() -> Result<()> {
     let many = Rlimit { current: Some(1 << 16), maximum: Some(1 << 16) };
     setrlimit(Resource::Nofile, many).map_err(|errno| format!("RLIMIT_NOFILE: {errno}"))?;
     // A child, because a hardened kernel treats process 1 as a special case (see `observe::undisturbed`).
-    let status = Command::new("/init").env("PATH", "/bin").status()?;
+    let status = Command::new("/init").args(env::args().skip(1)).env("PATH", "/bin").status()?;
     if !status.success() {
         return Err(format!("its child: {status}").into());
     }
@@ -81,6 +83,9 @@ fn init() -> Result<()> {
 fn tell() -> Result<()> {
     let mut lines = File::options().write(true).open(LINES)?;
     writeln!(lines, "guest release={}", guest::release()?)?;
+    if let Some(prefix) = env::args().nth(1) {
+        return Ok(guest::run_tests(&prefix, &mut lines)?);
+    }
     demo(&mut lines)?;
     Ok(guest::run(&mut lines)?)
 }

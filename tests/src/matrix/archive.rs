@@ -68,18 +68,8 @@ impl Archive {
         if self.downloaded(&pinned.package).exists() {
             return Ok(pinned.package.clone());
         }
-        let offered = self.offered(&pinned.suite, &same_series(pinned)?)?;
-        if offered.contains(&pinned.package) {
-            return Ok(pinned.package.clone());
-        }
-        let mut newest: Option<Package> = None;
-        for package in offered {
-            let is_newer = |other: &Package| is_newer(&package.version, &other.version);
-            if newest.as_ref().map_or(Ok(true), is_newer)? {
-                newest = Some(package);
-            }
-        }
-        newest.ok_or_else(|| Error::new(format!("the archive has no package of {} in {}", pinned.series, pinned.suite)))
+        let chosen = choice(self.offered(&pinned.suite, &same_series(pinned)?)?, &pinned.package)?;
+        chosen.ok_or_else(|| Error::new(format!("the archive has no package of {} in {}", pinned.series, pinned.suite)))
     }
 
     /// Whether the archive has this package.
@@ -179,6 +169,21 @@ impl Archive {
     }
 }
 
+/// Of what is offered the one that is wanted, or else the newest.
+fn choice(offered: Vec<Package>, wanted: &Package) -> Result<Option<Package>> {
+    if offered.contains(wanted) {
+        return Ok(Some(wanted.clone()));
+    }
+    let mut newest: Option<Package> = None;
+    for package in offered {
+        let is_newer = |other: &Package| is_newer(&package.version, &other.version);
+        if newest.as_ref().map_or(Ok(true), is_newer)? {
+            newest = Some(package);
+        }
+    }
+    Ok(newest)
+}
+
 /// What the names of all packages of the same series and sort match, and no meta package's.
 fn same_series(pinned: &Pinned) -> Result<String> {
     let name = &pinned.package.name;
@@ -255,6 +260,15 @@ mod tests {
         assert_eq!(same_series(&pinned("emulator", "qemu-system-x86")).unwrap(), "^qemu-system-x86$");
         assert_eq!(same_series(&pinned("6.12-v2", "linux-source-6.12")).unwrap(), "^linux-source-6\\.12$");
         assert!(same_series(&pinned("6.2", "linux-image-6.1.0-56-cloud-amd64")).is_err());
+    }
+
+    #[test]
+    fn what_the_archive_no_longer_has_is_replaced_by_the_newest() {
+        let offered = [("a", "6.12.9-1"), ("b", "6.12.117-1"), ("c", "6.12.95-1")].map(|(n, v)| package(n, v));
+        let chosen = |offered: &[Package], wanted| choice(offered.to_vec(), &wanted).unwrap();
+        assert_eq!(chosen(&offered, package("c", "6.12.95-1")), Some(offered[2].clone()), "what is wanted");
+        assert_eq!(chosen(&offered, package("c", "6.12.94-1")), Some(offered[1].clone()));
+        assert_eq!(chosen(&[], package("c", "6.12.94-1")), None);
     }
 
     #[test]

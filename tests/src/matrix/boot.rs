@@ -98,11 +98,12 @@ pub struct Booted {
     pub complaints: Vec<String>,
 }
 
-/// Boots `kernel` with an initramfs of `programs` and its modules, in the directory `work`, until it has powered off.
+/// Boots `kernel` with an initramfs of `programs` and its modules, in the directory `work`, until it has powered off. Its first process
+/// gets these arguments.
 ///
 /// # Errors
 /// When a file cannot be read or written. What goes wrong in the guest is a complaint.
-pub fn boot(emulator: &Emulator, kernel: &Kernel, programs: &[u8], work: &Path) -> Result<Booted> {
+pub fn boot(emulator: &Emulator, kernel: &Kernel, programs: &[u8], arguments: &[&str], work: &Path) -> Result<Booted> {
     remove(work)?;
     fs::create_dir_all(work).with_context(|| format!("cannot make {work:?}"))?;
     let [console, lines] = ["console.log", "lines"].map(|name| work.join(name));
@@ -111,7 +112,8 @@ pub fn boot(emulator: &Emulator, kernel: &Kernel, programs: &[u8], work: &Path) 
     [programs, &modules(kernel)?].iter().try_for_each(|part| initrd.write_all(part)).context("cannot make an image")?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), initrd.as_raw_fd());
     let mut command = emulator.command();
-    command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&path).args(["-append", COMMAND_LINE]);
+    command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&path).arg("-append");
+    command.arg(format!("{COMMAND_LINE} -- {}", arguments.join(" ")));
     // Two ports, so that what the kernel says does not tear the guest's lines.
     for port in [&console, &lines] {
         command.arg("-serial").arg(format!("file:{}", port.display()));

@@ -46,9 +46,17 @@ pub fn run(lines: &mut impl Write) -> Result<()> {
             return Err(Error::new(format!("{source} counts {failures} failures")));
         }
     }
-    let tests = live::run(&lacks)?;
+    let tests = live::run(&lacks, "")?;
     tests.iter().try_for_each(|test| say(lines, &test.to_string()))?;
     say(lines, &format!("done cells={count} tests={}", tests.len()))
+}
+
+/// Runs nothing but the live tests whose names begin so, and writes a line for each to `lines`.
+///
+/// # Errors
+/// When there is no list of them.
+pub fn run_tests(prefix: &str, lines: &mut impl Write) -> Result<()> {
+    live::run(&Lacks::find(), prefix)?.iter().try_for_each(|test| say(lines, &test.to_string()))
 }
 
 /// The release of the running kernel.

@@ -89,12 +89,12 @@ const ONCE: [&str; 5] =
 const AGAIN: Duration = Duration::from_secs(150);
 const MOST_AGAIN: usize = 2;
 
-/// Runs them all, a program at a time as `cargo test` does, and gives what came of each, in the order of their names. What a
+/// Runs those whose names begin so, a program at a time as `cargo test` does, and gives what came of each, in the order of their names. What a
 /// program wrote is on standard error if one of its tests failed.
 ///
 /// # Errors
 /// When the guest has no list of them, or what a test takes is said of one that does not exist.
-pub(super) fn run(lacks: &Lacks) -> Result<Vec<Test>> {
+pub(super) fn run(lacks: &Lacks, prefix: &str) -> Result<Vec<Test>> {
     let list = fs::read_to_string(GUEST_TESTS).with_context(|| format!("cannot read {GUEST_TESTS}"))?;
     let all: Vec<_> = list.lines().filter_map(|line| line.split_once(' ')).collect();
     let prefixes = TAKE.iter().map(|(prefix, _)| *prefix).chain(ONCE);
@@ -103,7 +103,7 @@ pub(super) fn run(lacks: &Lacks) -> Result<Vec<Test>> {
         return Err(Error::new(format!("no test is called {prefix}…, of which something is said here")));
     }
     let mut programs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for &(name, program) in &all {
+    for &(name, program) in all.iter().filter(|(name, _)| name.starts_with(prefix)) {
         programs.entry(program).or_default().push(name);
     }
     let mut tests = Vec::new();

@@ -15,3 +15,4 @@ pub mod log;
 pub mod own;
 pub mod owners;
 pub mod table;
+pub mod verdict;

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether a boot is worth anything.
+
+use super::log::Log;
+use crate::{Outcome, Result};
+
+/// What came of one boot.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The log, and its text, of a boot in which all was as it should be.
+    pub passed: Option<(Log, String)>,
+    /// What the kernel or the emulator says, or the log does not.
+    pub complaints: Vec<String>,
+    /// What the trials, the tests and the demo say.
+    pub faults: Vec<String>,
+}
+
+impl Verdict {
+    /// Judges the text of a log by itself, by what was complained of on the console, by the live tests of the tree, and by the log of
+    /// an earlier boot of the series, if there is one.
+    pub fn of(text: String, complaints: Vec<String>, tests: &[&str], earlier: Option<Result<Log>>) -> Self {
+        let mut complaints = complaints;
+        let log = Log::parse(&text).inspect_err(|error| complaints.push(error.to_string())).ok();
+        let mut faults = Vec::new();
+        if let Some(log) = &log {
+            expect_warning(log.has(Outcome::EndSeqError), &mut complaints);
+            faults.extend(log.faults());
+            let other = log.differs_from(tests);
+            complaints.extend(other.map(|test| format!("{test} is in the tree or in the log alone")));
+        }
+        match (&log, earlier) {
+            (Some(log), Some(Ok(earlier))) => faults.extend(log.lacks_of(&earlier)),
+            (_, Some(Err(error))) => complaints.push(format!("the log in the tree: {error}")),
+            _ => {}
+        }
+        let good = faults.is_empty() && complaints.is_empty();
+        Self { passed: log.map(|log| (log, text)).filter(|_| good), complaints, faults }
+    }
+}
+
+/// A segment that ends before what is acknowledged is the one thing that the kernel is to warn of, and once only
+/// (`WARN_ON_ONCE`).
+fn expect_warning(is_due: bool, complaints: &mut Vec<String>) {
+    let is_it = |complaint: &String| complaint.starts_with("WARN: ") && complaint.contains(" __tcp_retransmit_skb");
+    match complaints.iter().position(is_it) {
+        Some(index) if is_due => drop(complaints.remove(index)),
+        None if is_due => complaints.push("no warning of a segment that ends before snd_una".to_owned()),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::boot::complaints_in;
+    use crate::matrix::log::Came;
+    use crate::matrix::log::tests::log;
+
+    const DUE: &str = "[    9.0] WARNING: CPU: 0 PID: 0 at net/ipv4/tcp_output.c:3400 __tcp_retransmit_skb+0x1/0x2";
+
+    fn came(injected: bool) -> String {
+        log("6.1", &["tp_err"], |_, outcome| match outcome {
+            outcome if outcome.is_injected() && !injected => Came::Impossible("no fault injection".to_owned()),
+            _ => Came::Agreed(3),
+        })
+    }
+
+    fn of(text: &str, console: &str) -> Verdict {
+        Verdict::of(text.to_owned(), complaints_in(console), &["a::b"], None)
+    }
+
+    #[test]
+    fn a_row_that_is_as_it_should_be_passes() {
+        let verdict = of(&came(false), "[    0.1] Linux version 6.1\n");
+        assert!(verdict.passed.is_some(), "{verdict:?}");
+    }
+
+    #[test]
+    fn whatever_the_kernel_complains_of_fails_the_row() {
+        for line in [
+            "Kernel panic - not syncing: Fatal exception",
+            "[    1.0] WARNING: CPU: 0 PID: 1 at net/core/dev.c:1 dev_queue_xmit+0x1/0x2",
+            "[    1.0] BUG: kernel NULL pointer dereference, address: 0",
+            "[    1.0] rcu: INFO: rcu_sched self-detected stall on CPU",
+            "[    1.0] INFO: task sh:1 blocked for more than 120 seconds.",
+            // Not where it is not due.
+            DUE,
+        ] {
+            let verdict = of(&came(false), line);
+            assert!(verdict.passed.is_none() && verdict.complaints.len() == 1, "{line}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn one_warning_is_expected_of_one_outcome_once() {
+        assert!(of(&came(true), DUE).passed.is_some());
+        let none = of(&came(true), "");
+        assert_eq!(none.complaints, ["no warning of a segment that ends before snd_una"]);
+        assert!(none.passed.is_none());
+        let twice = of(&came(true), &format!("{DUE}\n{DUE}"));
+        assert!(twice.passed.is_none() && twice.complaints.len() == 1, "{twice:?}");
+        let another = "[    9.0] WARNING: CPU: 0 PID: 0 at net/core/dev.c:1 dev_queue_xmit+0x1/0x2";
+        assert!(of(&came(true), &format!("{DUE}\n{another}")).passed.is_none());
+    }
+
+    #[test]
+    fn a_guest_that_hangs_has_no_whole_log() {
+        let text = came(false);
+        let torn = text.rsplit_once("test name").unwrap().0;
+        let verdict = of(torn, "");
+        assert!(verdict.passed.is_none() && verdict.complaints[0].contains("did not come to its end"), "{verdict:?}");
+    }
+
+    #[test]
+    fn faults_and_what_is_missing_fail_the_row() {
+        let failed = came(false).replace("result=ok", "result=failed");
+        assert_eq!(of(&failed, "").faults, ["a::b"]);
+        assert!(of(&came(false).replace("demo exit=0", "demo exit=1"), "").passed.is_none());
+        let with = |tests: &[&str], earlier| Verdict::of(came(false), Vec::new(), tests, earlier);
+        assert!(with(&["a::b", "a::c"], None).passed.is_none());
+        let more = with(&["a::b"], Some(Log::parse(&came(true))));
+        assert!(more.passed.is_none() && more.faults[0].ends_with("any more"), "{more:?}");
+        assert!(with(&["a::b"], Some(Log::parse("no"))).passed.is_none());
+    }
+}
