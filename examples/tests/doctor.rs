@@ -35,6 +35,10 @@ fn both_formats_and_the_status_say_the_same() {
     assert_eq!(json["verdict"], verdict);
     let status = ["full", "degraded", "unable"].iter().position(|name| *name == verdict);
     assert_eq!(kv.status.code(), status.map(|status| status as i32));
+    // Full where fexit can be had, on each kernel of the matrix, and there is nothing that a better kernel shows.
+    let unobservable = json["attachment"]["unobservable"].as_object().expect("an object");
+    assert_eq!(verdict == "full", json["available"]["fexit"]["available"] == true, "{lines}");
+    assert_eq!(verdict == "full", unobservable.keys().eq(["synack_failures"]), "{lines}");
 
     assert_eq!(
         json["attachment"]["source"],

@@ -16,7 +16,7 @@ use crate::gate::Gate;
 use crate::replay::Replay;
 use crate::result::RESULT_SLOTS;
 use crate::script::Script;
-use crate::source::{self, Limit, Ring, Wanted};
+use crate::source::{self, Companions, Limit, Ring, Wanted};
 use crate::stop::StopHandle;
 use crate::stream::Stream;
 use crate::tally::Tally;
@@ -54,7 +54,7 @@ pub struct Builder {
     limit: Option<Limit>,
     netns: Option<Netns>,
     forced: Option<AttachSource>,
-    companion: bool,
+    companions: Companions,
     owners: bool,
 }
 
@@ -73,7 +73,7 @@ impl Default for Builder {
             limit: None,
             netns: None,
             forced: None,
-            companion: true,
+            companions: Companions::Any,
             owners: false,
         }
     }
@@ -88,7 +88,7 @@ impl fmt::Debug for Builder {
             .field("limit", &self.limit)
             .field("netns", &self.netns)
             .field("source", &self.forced)
-            .field("companion", &self.companion)
+            .field("companions", &self.companions)
             .field("owners", &self.owners)
             .finish()
     }
@@ -173,7 +173,13 @@ impl Builder {
     /// [`Attachment::companion`](crate::Attachment::companion) would have told: the error number beside [`AttachSource::TpEnum`], the site at which memory ran
     /// out beside either tracepoint. Of what is left unsaid [`Attachment::unobservable`](crate::Attachment::unobservable) tells.
     pub fn without_companion(mut self) -> Self {
-        self.companion = false;
+        self.companions = Companions::None;
+        self
+    }
+
+    /// For [`harness`](crate::harness).
+    pub(crate) fn only_companion(mut self, companion: AttachSource) -> Self {
+        self.companions = Companions::Only(companion);
         self
     }
 
@@ -288,7 +294,7 @@ impl Builder {
             ring,
             epoch,
             forced: self.forced,
-            companion: self.companion,
+            companions: self.companions,
             owners: self.owners && ring.is_some(),
         }
     }

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::filter::{Beyond, MAX_TESTS, MAX_TREES, Test, fact};
 use crate::wire::{self, DADDR, ERR, OPTIONAL, RECORD_LEN, SADDR, VERSION, core_layout, optional_layout};
-use crate::{Event, Filter, Stream};
+use crate::{AttachSource, Builder, Event, Filter, Stream};
 
 /// `struct retrans_filter` of a filter.
 #[must_use]
@@ -36,6 +36,11 @@ pub fn filter_bytes(filter: &Filter) -> Vec<u8> {
 #[must_use]
 pub fn matches(filter: &Filter, event: &Event, cgroups: &[u64], mine: bool) -> bool {
     filter.matches_with(event, &Beyond { cgroups: Some(cgroups), mine: Some(mine) })
+}
+
+/// A stream with this beside its source, or none.
+pub fn with_companion(builder: Builder, companion: AttachSource) -> Builder {
+    builder.only_companion(companion)
 }
 
 /// What it takes to hand in records as a stream's programs do.

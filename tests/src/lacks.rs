@@ -74,8 +74,8 @@ impl Lacks {
     pub fn needed_by(&self, outcome: Outcome) -> Option<&'static str> {
         let own = match outcome {
             Outcome::Backlog => self.tbf.or_else(|| *self.backlog_check.get_or_init(backlog_check)),
-            Outcome::Resume => self.tbf.or_else(|| *self.resumption.get_or_init(resumption)),
-            Outcome::InHostQueue(Hold::Qdisc) | Outcome::DuplicateAckInLoss => self.tbf,
+            Outcome::Resume => *self.resumption.get_or_init(resumption),
+            Outcome::InHostQueue(Hold::Qdisc) => self.tbf,
             Outcome::XmitDrop(Discard::Egress) => self.rules.or(self.egress),
             Outcome::Denied(Refusal::Reject) => self.nftables,
             Outcome::Fast | Outcome::RcvZeroWindow(WindowFault::Mangled) | Outcome::Denied(_) => self.rules,

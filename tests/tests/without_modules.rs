@@ -15,7 +15,7 @@ use retrans_tests::{Discard, Family, Outcome, Refusal, TraceInstance, Trial, Win
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-const OUTCOMES: [Outcome; 13] = [
+const OUTCOMES: [Outcome; 15] = [
     // By policy rules and BPF programs instead of nftables,
     Outcome::Fast,
     Outcome::RcvZeroWindow(WindowFault::Mangled),
@@ -23,6 +23,9 @@ const OUTCOMES: [Outcome; 13] = [
     Outcome::XmitDrop(Discard::Egress),
     // another qdisc than tbf,
     Outcome::XmitDrop(Discard::Qdisc),
+    // a neighbour that is not to be found,
+    Outcome::Resume,
+    Outcome::DuplicateAckInLoss,
     // and a link of two ends instead of TUN.
     Outcome::PartialAck,
     Outcome::ZeroWindow,

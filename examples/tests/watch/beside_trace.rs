@@ -108,6 +108,14 @@ fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
         ended.stdout
     );
 
+    // Said of each kind that was seen, and of SYN-ACKs on every kernel alike.
+    let of_synacks = "failed kind=synack failures=unobservable";
+    let saw_synacks = ended.stderr.iter().any(|line| line.starts_with("seen ") && line.contains(" kind=synack "));
+    assert_eq!(ended.stderr.iter().any(|line| line == of_synacks), saw_synacks, "{:?}", ended.stderr);
+    let others = |line: &&String| line.starts_with("failed ") && *line != of_synacks && line.ends_with("=unobservable");
+    let ready = ended.stderr.iter().any(|line| line.starts_with("ready ") && line.contains(" failures=unobservable "));
+    assert_eq!(ended.stderr.iter().any(|line| others(&line)), ready, "{:?}", ended.stderr);
+
     let sockets: BTreeSet<Socket> = events.iter().map(|event| from_event(event).0).collect();
     let printed = |event: &Event| failures != PrintedFailures::No || event.err == Some(0);
     let printed: Vec<Event> = events.into_iter().filter(printed).collect();

@@ -10,7 +10,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use super::btf::{ThirdArgument, VMLINUX, read, third_argument};
 use super::quiet::quietly;
-use super::{Ring, Wanted, open};
+use super::{Companions, Ring, Wanted, open};
 use crate::attachment::Attachment;
 use crate::filter::Filter;
 use crate::{AttachSource, DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, Fields, Unobservable};
@@ -136,7 +136,7 @@ fn wanted(forced: Option<AttachSource>) -> Wanted {
         ring: Some(RING),
         epoch: 0,
         forced,
-        companion: true,
+        companions: Companions::Any,
         owners: false,
     }
 }

@@ -42,6 +42,7 @@ pub use self::my_sockets::MySockets;
 use self::object::Object;
 pub(crate) use self::object::object_bytes;
 use self::owners::Owners;
+pub(crate) use self::plan::Companions;
 use self::plan::{Kernel, Plan, Way};
 use self::wakeups::Wakeups;
 use crate::attachment::{Attachment, Outcome, PassedOver, Timing, Tried};
@@ -95,8 +96,8 @@ pub(crate) struct Wanted {
     pub(crate) epoch: u64,
     /// This one or none.
     pub(crate) forced: Option<AttachSource>,
-    /// Whether something may be attached beside it.
-    pub(crate) companion: bool,
+    /// What may be attached beside it.
+    pub(crate) companions: Companions,
     /// Whether events shall have the process that the socket belongs to.
     pub(crate) owners: bool,
 }
@@ -165,7 +166,7 @@ fn open_as<T>(wanted: &Wanted, attach: impl Fn(Plan, &Wanted) -> Result<T, Error
     let vmlinux = read_btf(Path::new(VMLINUX))?;
     let kernel = Kernel::read(&vmlinux)?;
     let btf = began.elapsed();
-    let ways = kernel.ways(wanted.companion);
+    let ways = kernel.ways(wanted.companions);
     let (attached, mut attachment) = attach_best(&kernel.third, ways, wanted.forced, |plan| attach(plan, wanted))?;
     (attachment.timing.btf, attachment.timing.total) = (btf, began.elapsed());
     drop(vmlinux);
@@ -371,7 +372,7 @@ mod tests {
         forced: Option<AttachSource>,
         attach: impl FnMut(Plan) -> Result<T, Error>,
     ) -> Result<(T, Attachment), Error> {
-        attach_best(&kernel.third, kernel.ways(true), forced, attach)
+        attach_best(&kernel.third, kernel.ways(Companions::Any), forced, attach)
     }
 
     fn refuse(_: Plan) -> Result<(), Error> {
@@ -462,7 +463,7 @@ mod tests {
         assert!(alone.observes_failures() && !alone.observes_err());
         assert_eq!(alone.passed_over.len(), 3);
 
-        let unaccompanied = attach_best(&kernel.third, kernel.ways(false), None, |_| Ok(()));
+        let unaccompanied = attach_best(&kernel.third, kernel.ways(Companions::None), None, |_| Ok(()));
         let (_, unaccompanied) = unaccompanied.expect("the enum alone");
         assert_eq!(unaccompanied.companion, None);
         assert!(unaccompanied.passed_over.iter().all(|over| over.why == "not asked for"), "{unaccompanied:?}");

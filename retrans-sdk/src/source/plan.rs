@@ -74,8 +74,8 @@ impl Kernel {
         })
     }
 
-    /// All ways, best first: for each why it is not to be, or how it would be done. Without companions if none is wanted.
-    pub(super) fn ways(&self, accompanied: bool) -> Vec<(Way, Result<Plan, String>)> {
+    /// All ways with these companions, best first: for each why it is not to be, or how it would be done.
+    pub(super) fn ways(&self, companions: Companions) -> Vec<(Way, Result<Plan, String>)> {
         use AttachSource::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
         [
             (TpEnum, Some(Fexit), true),
@@ -92,7 +92,11 @@ impl Kernel {
         .into_iter()
         .map(|(source, companion, sites)| {
             let way = Way { source, companion, sites };
-            let wanted = accompanied || way.companion.is_none();
+            let wanted = match companions {
+                Companions::Any => true,
+                Companions::None => companion.is_none(),
+                Companions::Only(only) => companion == Some(only),
+            };
             (way, if wanted { self.plan(way) } else { Err("not asked for".to_owned()) })
         })
         .collect()
@@ -137,6 +141,17 @@ impl Kernel {
         let types = self.types.clone();
         Ok(Plan { way, tracepoint, enumerators, exit, has_cookie_helper, accept_parameters, types })
     }
+}
+
+/// What may be attached beside a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Companions {
+    /// The best that the kernel admits, or nothing.
+    Any,
+    /// Nothing.
+    None,
+    /// This or the source is not to be had: so that tests see what is otherwise for kernels which refuse something better.
+    Only(AttachSource),
 }
 
 /// A source, and what is attached beside it.
@@ -242,7 +257,7 @@ mod tests {
     fn ways_of(source: &str) -> Vec<(String, Result<Plan, String>)> {
         let btf = btf::read(Made::object(source).as_path()).expect("BTF");
         let kernel = Kernel::read(&btf).expect("a kernel");
-        kernel.ways(true).into_iter().map(|(way, plan)| (way.to_string(), plan)).collect()
+        kernel.ways(Companions::Any).into_iter().map(|(way, plan)| (way.to_string(), plan)).collect()
     }
 
     fn admitted(source: &str) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
+use retrans_sdk::harness::with_companion;
 use retrans_sdk::{AttachSource, Builder, ErrorKind, Failures, Stream, check};
 
 use super::live;
@@ -68,8 +69,8 @@ pub fn release() -> Result<String> {
     Ok(release.trim().to_owned())
 }
 
-/// A stream from each source that the kernel allows, by a name for it; the proposal's enum with the errno beside it and, as
-/// `tp_enum_alone`, without. Why not from another is said on standard error.
+/// A stream from each source that the kernel allows, by a name for it; the proposal's enum with the errno beside it from whatever gives it
+/// best, as `tp_enum_kretprobe` from a kretprobe, and as `tp_enum_alone` without. Why not from another is said on standard error.
 fn sources() -> Result<Vec<(String, Stream)>> {
     let mut all = Vec::new();
     for source in AttachSource::ALL.iter().map(|entry| entry.variant) {
@@ -79,6 +80,8 @@ fn sources() -> Result<Vec<(String, Stream)>> {
         .iter()
         .any(|(_, stream)| attachment(stream).source == AttachSource::TpEnum && attachment(stream).companion.is_some())
     {
+        let worse = with_companion(Stream::builder().source(AttachSource::TpEnum), AttachSource::Kretprobe);
+        open(&mut all, "tp_enum_kretprobe".to_owned(), worse)?;
         let alone = Stream::builder().source(AttachSource::TpEnum).without_companion();
         open(&mut all, "tp_enum_alone".to_owned(), alone)?;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::local::TRICKLE;
+use super::local::{TRICKLE, hide_neighbour, tbf};
 use super::peer::{connected, ends, send};
 use super::wire::{connected as wired, lose_everything, send as send_over};
 use super::{Outcome, Scenario, Sockets, Start};
@@ -83,18 +83,25 @@ pub(super) fn orphan_zero_window(pair: &Pair, family: Family) -> Result<Scenario
 /// The state of the socket is then as if the queue had drained.
 pub(super) fn duplicate_ack_in_loss(pair: &Pair, family: Family) -> Result<Scenario> {
     let ns = pair.client().clone();
+    let has_tbf = tbf(&ns).is_ok();
     let start = Start::new(move |scenario| {
         let (client, peer) = ends(scenario)?;
         // This takes what the queue lets through at once.
         let first = send(client, &[SEGMENT])?;
         peer.receive_until(first)?;
         peer.acknowledge(first).send()?;
+        if !has_tbf {
+            peer.hide(&ns)?;
+        }
         send(client, &[SEGMENT])?;
         one_timeout_counted(&ns)?;
         peer.acknowledge(first).send()
     });
     let scenario = connected(pair, family, Outcome::DuplicateAckInLoss, QUICK, start)?;
     let (_, peer) = ends(&scenario)?;
+    if !has_tbf {
+        return Ok(scenario);
+    }
     // It goes with the device.
     pair.client().sh(&format!("tc qdisc add dev {} root {TRICKLE} limit 20000", peer.device()))?;
     Ok(scenario)
@@ -110,6 +117,9 @@ const FILLER: usize = 1000;
 /// After nearly a second it leaves, and is lost. The timer would expire again after one and a half.
 pub(super) fn resume(pair: &Pair, family: Family) -> Result<Scenario> {
     pair.set_rto_min(family, "rto_min 500ms")?;
+    if tbf(pair.client()).is_err() {
+        return resume_of_neighbour(pair, family);
+    }
     let (ns, server) = (pair.client().clone(), pair.server_addr(family));
     let start = Start::new(move |scenario| {
         let local = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -127,5 +137,19 @@ pub(super) fn resume(pair: &Pair, family: Family) -> Result<Scenario> {
     scenario
         .faults
         .push(crate::Fault::new(DRAIN, move || ns.command("tc", &["qdisc", "del", "dev", LINK, "root"]).map(drop)));
+    Ok(scenario)
+}
+
+/// The same where there is no such queue: it waits for the neighbour's address, which is told after the timeout.
+fn resume_of_neighbour(pair: &Pair, family: Family) -> Result<Scenario> {
+    let again = pair.clone();
+    let start = Start::new(move |scenario| {
+        send_over(scenario, &[100])?;
+        one_timeout_counted(again.client())?;
+        again.mend()
+    });
+    let mut scenario = wired(pair, family, Outcome::Resume, start)?;
+    lose_everything(&mut scenario, pair)?;
+    hide_neighbour(&mut scenario, pair, family)?;
     Ok(scenario)
 }

@@ -126,20 +126,26 @@ pub(super) fn in_host_queue(pair: &Pair, family: Family, hold: Hold) -> Result<S
         }
         Hold::Neighbour => {
             let mut scenario = connected(pair, family, outcome, sends(&[DATA]))?;
-            for version in ["ipv4", "ipv6"] {
-                // What waits for the answer is dropped after so many questions, one a second.
-                let questions = format!("net/{version}/neigh/{LINK}/mcast_solicit");
-                scenario.faults.push(pair.client().sysctl_scoped(&questions, "1000")?);
-            }
-            scenario.faults.push(mended(pair, "a missing neighbour"));
-            let peer = pair.server_addr(family).to_canonical();
-            let length = Pair::prefix_length(family);
-            // Nobody else answers for an address that is gone.
-            pair.server().command("ip", &["addr", "del", &format!("{peer}/{length}"), "dev", LINK])?;
-            pair.client().command("ip", &["neigh", "del", &peer.to_string(), "dev", LINK])?;
+            hide_neighbour(&mut scenario, pair, family)?;
             Ok(scenario)
         }
     }
+}
+
+/// What is for the server waits in the client until somebody tells its link-layer address, as [`Pair::mend`] does.
+pub(super) fn hide_neighbour(scenario: &mut Scenario, pair: &Pair, family: Family) -> Result<()> {
+    for version in ["ipv4", "ipv6"] {
+        // What waits for the answer is dropped after so many questions, one a second.
+        let questions = format!("net/{version}/neigh/{LINK}/mcast_solicit");
+        scenario.faults.push(pair.client().sysctl_scoped(&questions, "1000")?);
+    }
+    scenario.faults.push(mended(pair, "a missing neighbour"));
+    let peer = pair.server_addr(family).to_canonical();
+    let length = Pair::prefix_length(family);
+    // Nobody else answers for an address that is gone.
+    pair.server().command("ip", &["addr", "del", &format!("{peer}/{length}"), "dev", LINK])?;
+    pair.client().command("ip", &["neigh", "del", &peer.to_string(), "dev", LINK])?;
+    Ok(())
 }
 
 /// The first segment leaves and is acknowledged, the next ones wait: more than the socket may have there, once its buffer is

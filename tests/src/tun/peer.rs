@@ -16,7 +16,7 @@ use super::link::Link;
 use super::segment::{Segment, build};
 use crate::tcp::{canonical, connect_later, reset, socket};
 use crate::wait::PATIENCE;
-use crate::{Context, Error, Family, Pair, Result};
+use crate::{Context, Error, Family, Netns, Pair, Result};
 
 /// Nobody else is at the peer's address.
 const PORT: u16 = 7000;
@@ -108,6 +108,21 @@ impl Peer {
     /// The device between the two, in the client's namespace.
     pub fn device(&self) -> &str {
         &self.link.name
+    }
+
+    /// Has what the client sends from now on wait in its namespace, for a link-layer address that nobody tells. Takes a device that is an
+    /// Ethernet, as there is where TUN is not.
+    ///
+    /// # Errors
+    /// When the device is none.
+    pub fn hide(&self, client: &Netns) -> Result<()> {
+        let device = self.device();
+        for version in ["ipv4", "ipv6"] {
+            // What waits for the answer is dropped after so many questions, one a second.
+            client.sysctl(&format!("net/{version}/neigh/{device}/mcast_solicit"), "1000")?;
+        }
+        // What it knows of neighbours it forgets therewith.
+        client.command("ip", &["link", "set", "dev", device, "arp", "on"]).map(drop)
     }
 
     /// Ends the connection, for a client that nobody has any more.
