@@ -12,14 +12,15 @@ pub mod utc;
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use retrans_sdk::{RetransKind, Stats, Stream};
+use retrans_sdk::{RetransKind, Stats, StopHandle, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -67,6 +68,22 @@ impl AsFd for Interrupted {
 /// As [`Interrupted::new`].
 pub fn until_interrupted() -> io::Result<impl Fn() -> bool> {
     let interrupted = Interrupted::new()?;
+    Ok(move || interrupted.is())
+}
+
+/// The same for who waits for a stream: it is stopped then. By a thread, which has the privileges that this one has now.
+///
+/// # Errors
+///
+/// As [`Interrupted::new`], and if there can be no thread.
+pub fn until_stopped(stop: StopHandle) -> io::Result<impl Fn() -> bool> {
+    let interrupted = Interrupted::new()?;
+    let mut pipe = interrupted.pipe.try_clone()?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        // Whatever comes of it, nobody is to wait for longer.
+        let _ = pipe.read(&mut [0]);
+        stop.stop();
+    })?;
     Ok(move || interrupted.is())
 }
 

@@ -54,6 +54,12 @@ impl Error {
         self
     }
 
+    /// Says first of what it is.
+    pub(crate) fn within(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     pub(crate) fn with_detail_of(self, other: Self) -> Self {
         self.with_detail(other.detail)
     }

@@ -13,7 +13,22 @@ use tokio::time::timeout;
 /// Well below the time after which the stream would look by itself.
 const LOST: Duration = Duration::from_secs(5);
 
+/// A reader that spins keeps tokio's timers from their turn, and so its time-outs: this program ends all the same.
+fn within_limits() {
+    /// Of all tests of it, which take a few seconds.
+    const LIMIT: Duration = Duration::from_secs(300);
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        thread::spawn(|| {
+            thread::sleep(LIMIT);
+            eprintln!("not over within {LIMIT:?}: a wake-up is lost, or never taken back");
+            std::process::exit(101);
+        });
+    });
+}
+
 fn stream() -> (Script, AsyncStream) {
+    within_limits();
     let (script, stream) = Stream::builder().scripted().expect("a stream");
     (script, stream.into_async().expect("tokio"))
 }
@@ -136,6 +151,7 @@ async fn what_is_refused_does_not_keep_others_from_running() {
 
 /// A recording that goes on and on, as fast as it is read.
 fn flood() -> AsyncStream {
+    within_limits();
     struct Endless(usize);
     impl std::io::Read for Endless {
         fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
@@ -187,6 +203,7 @@ async fn a_flood_does_not_keep_others_from_stopping_it() {
 /// An error behind events that the predicate refuses comes at once, whenever it is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_behind_what_is_refused_wakes() {
+    within_limits();
     for round in 0..2_000 {
         let (script, stream) = Stream::builder().predicate(|_| false).scripted().expect("a stream");
         let mut stream = stream.into_async().expect("tokio");

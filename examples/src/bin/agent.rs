@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use retrans_examples::command::Command;
 use retrans_examples::privileges::give_up;
-use retrans_examples::{ended, say_ready, say_stats, until_interrupted};
+use retrans_examples::{ended, say_ready, say_stats, until_stopped};
 use retrans_sdk::table::KeyVal;
 use retrans_sdk::{CgroupPaths, Encoded, Event, RetransResult, Stream};
 
@@ -52,7 +52,6 @@ fn run() -> Result<(), Box<dyn Error>> {
     let Some(command) = Command::read(HELP, 0, &["every", "for"])? else { return Ok(()) };
     let every = Duration::from_secs(command.number("every", 10).clamp(1, 86_400));
     let end = Instant::now().checked_add(Duration::from_secs(command.number("for", u64::MAX)));
-    let interrupted = until_interrupted()?;
     let fields = "cgroup".parse()?;
     let mut stream = command.open(Stream::builder().filter(command.filter.clone()).fields(fields))?;
     // Of a recording from elsewhere the numbers would mean other cgroups here.
@@ -61,12 +60,13 @@ fn run() -> Result<(), Box<dyn Error>> {
     if is_live {
         give_up()?;
     }
+    let stopped = until_stopped(stream.stop_handle())?;
     say_ready(&stream);
     let mut next = Instant::now() + every;
-    while !interrupted() && !stream.is_ended() && end.is_none_or(|end| Instant::now() < end) {
-        let left = next.saturating_duration_since(Instant::now());
-        stream.poll(left.min(Duration::from_millis(200)), |event| counts.add(event))?;
-        if left.is_zero() {
+    while !stopped() && !stream.is_ended() && end.is_none_or(|end| Instant::now() < end) {
+        let until = end.map_or(next, |end| end.min(next));
+        stream.poll(until.saturating_duration_since(Instant::now()), |event| counts.add(event))?;
+        if Instant::now() >= next {
             counts.print(io::stdout().lock())?;
             next += every;
         }

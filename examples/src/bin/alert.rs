@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use retrans_examples::command::Command;
-use retrans_examples::{say_ready, say_stats, until_interrupted};
+use retrans_examples::{say_ready, say_stats, until_stopped};
 use retrans_sdk::{Event, Failures, RetransResult, Stream, Timestamp};
 
 const HELP: &str = "\
@@ -59,17 +59,17 @@ fn is_within(earlier: Timestamp, later: Timestamp, nanos: u64) -> bool {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Some(command) = Command::read(HELP, 0, &["failures", "within"])? else { return Ok(()) };
-    let interrupted = until_interrupted()?;
     let failures = command.number("failures", 5).clamp(1, 1000) as usize;
     let within = command.number("within", 60).saturating_mul(1_000_000_000);
     let mut alerts = Alerts { failures, within, remotes: HashMap::new() };
     let mut stream = command.open(Stream::builder().filter(command.filter.clone()))?;
+    let stopped = until_stopped(stream.stop_handle())?;
     say_ready(&stream);
     if stream.attachment().is_some() && stream.stats().failures == Failures::Unobservable {
         return Err("no failure can be seen from here: see `doctor`".into());
     }
-    while !interrupted() && !stream.is_ended() {
-        stream.poll(Duration::from_millis(200), |event| {
+    while !stopped() && !stream.is_ended() {
+        stream.poll(Duration::MAX, |event| {
             alerts.judge(event).into_iter().for_each(|alert| println!("{alert}"));
         })?;
     }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use retrans_examples::command::Command;
-use retrans_examples::{say_ready, say_stats, until_interrupted};
+use retrans_examples::{say_ready, say_stats, until_stopped};
 use retrans_sdk::{Event, LineBuffer, Overflow, Stream};
 
 const HELP: &str = "\
@@ -45,17 +45,17 @@ impl Collector {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Some(command) = Command::read(HELP, 1, &["keep"])? else { return Ok(()) };
-    let interrupted = until_interrupted()?;
     let stream = command.open(Stream::builder().filter(command.filter.clone()))?;
+    let stopped = until_stopped(stream.stop_handle())?;
     say_ready(&stream);
     // Of a recording nothing need go: it waits.
     let overflow = if command.is_live() { Overflow::DropOldest } else { Overflow::Block };
     let mut queue = stream.into_queue(command.number("keep", 10_000) as usize, overflow)?;
     let mut collector = Collector { address: command.operands.concat(), connection: None };
     let (mut events, mut buffer) = (Vec::with_capacity(256), LineBuffer::new());
-    while !interrupted() && !queue.is_ended() {
-        queue.next_batch(Duration::from_millis(200), &mut events)?;
-        while !events.is_empty() && !interrupted() {
+    while !stopped() && !queue.is_ended() {
+        queue.next_batch(Duration::MAX, &mut events)?;
+        while !events.is_empty() && !stopped() {
             if collector.send(&events, &mut buffer) {
                 events.clear();
             } else {

@@ -85,6 +85,17 @@ fn from_stdin_as_from_the_file() {
 }
 
 #[test]
+fn what_perf_printed_is_a_recording_too() {
+    let text = include_str!("../../recordings/perf-script.txt");
+    let failed = text.lines().filter(|line| line.contains("tcp_retransmit_skb:") && !line.contains(" err=0")).count();
+    let output = run(&[concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/perf-script.txt"), "--rows", "1"]);
+    let attempts = text.lines().filter(|line| line.contains(" tcp:tcp_retransmit_")).count();
+    assert!(failed > 0, "a recording of nothing");
+    let first = format!("failed attempts by remote prefix: {failed} of {attempts}\n");
+    assert!(printed(&output).starts_with(&first), "{first}{}", printed(&output));
+}
+
+#[test]
 fn the_order_of_the_lines_does_not_matter() {
     let mut lines: Vec<_> = recording().lines().map(str::to_owned).collect();
     lines.reverse();
@@ -97,7 +108,7 @@ fn what_came_before_a_line_that_is_none_is_shown() {
     let output = fed(&["-"], &(text + "\nhello\n"));
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.starts_with("histogram: -: line 9: column 1: "), "{said}");
+    assert!(said.starts_with("histogram: line 9: column 1: "), "{said}");
     assert!(printed(&output).starts_with("failed attempts by remote prefix: 8 of 8\n"));
 }
 

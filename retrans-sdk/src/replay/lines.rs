@@ -61,6 +61,10 @@ impl Lines {
         }
         self.number += 1;
         let has_end = self.line.pop_if(|byte| *byte == b'\n').is_some();
+        if has_end {
+            // What went through an editor or a mail may have two.
+            self.line.pop_if(|byte| *byte == b'\r');
+        }
         self.passes_over = !has_end && read as u64 == LONGEST;
         Ok(Some(if self.passes_over { Piece::TooLong } else { Piece::Line(Whole { bytes: &self.line, has_end }) }))
     }

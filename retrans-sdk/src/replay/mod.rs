@@ -24,7 +24,7 @@ use crate::stream::{BATCH, Stream};
 use crate::told::Teller;
 
 /// A recording, to be read as a [`Stream`]: lines of `key=val` as they are printed, lines of JSON (feature `json`), or what the kernel itself
-/// prints of its tracepoints; also compressed with zstd (feature `zstd`; not with `--ultra` or `--long`, which take more memory than 8 MiB).
+/// prints of its tracepoints, each ended by LF or CRLF; also compressed with zstd (feature `zstd`; not with `--ultra` or `--long`, which take more memory than 8 MiB).
 ///
 /// It is read by a thread of its own, a line after the other, so that a file of any size takes no more memory than a small one, and a
 /// pipe can be read as well. With a filter, a predicate or a choice of fields: [`Builder::replay`](crate::Builder::replay).
@@ -61,6 +61,8 @@ use crate::told::Teller;
 /// - What the text says was lost is in [`Stats::missed`](crate::Stats::missed), whatever tracepoint it was of; that is `None` where it does not say how much, and where it says nothing of it.
 pub struct Replay {
     input: Box<dyn Read + Send>,
+    /// That of the file, for errors.
+    name: Option<String>,
     format: Option<Format>,
     bad_lines: BadLines,
     speed: Option<f64>,
@@ -101,7 +103,7 @@ impl fmt::Debug for Replay {
 }
 
 impl Replay {
-    /// The recording in a file.
+    /// The recording in a file, which errors name.
     ///
     /// # Errors
     ///
@@ -109,7 +111,7 @@ impl Replay {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         match File::open(path) {
-            Ok(file) => Ok(Self::from_reader(file)),
+            Ok(file) => Ok(Self { name: Some(path.display().to_string()), ..Self::from_reader(file) }),
             Err(error) => {
                 Err(Error::new(ErrorKind::System, format!("cannot open {}", path.display())).caused_by(error))
             }
@@ -121,6 +123,7 @@ impl Replay {
     pub fn from_reader(input: impl Read + Send + 'static) -> Self {
         Self {
             input: Box::new(input),
+            name: None,
             format: None,
             bad_lines: BadLines::Fail,
             speed: None,
@@ -168,8 +171,12 @@ impl Replay {
     /// Starts to tell it.
     pub(crate) fn run(self, mut teller: Teller) -> Result<(), Error> {
         let speed = self.speed.map(Speed::new).transpose()?;
+        let name = self.name.clone();
         let tell = move || {
-            let end = self.tell(&mut teller, speed);
+            let end = self.tell(&mut teller, speed).map_err(|error| match &name {
+                Some(name) => error.within(name),
+                None => error,
+            });
             teller.end(end);
         };
         let spawned = thread::Builder::new().name("retrans-replay".to_owned()).spawn(tell);

@@ -76,6 +76,24 @@ fn says_which_line_is_none_or_counts_it() {
 }
 
 #[test]
+fn lines_may_end_in_both() {
+    let (good, bad, _) = read(of(format!("{LINE}\r\n{LINE}\n{LINE}\r\n").as_bytes()));
+    assert_eq!((good.len(), bad), (3, None));
+    // One of them alone is a part of the line, and ends none.
+    let (good, bad, _) = read(of(format!("{LINE}\r{LINE}\n").as_bytes()));
+    assert!(good.is_empty() && bad.as_deref().is_some_and(|bad| bad.starts_with("line 1: ")), "{bad:?}");
+}
+
+#[test]
+fn an_error_names_the_file() {
+    let path = std::env::temp_dir().join(format!("retrans-replay-{}.kv", std::process::id()));
+    std::fs::write(&path, format!("{LINE}\nhello\n")).unwrap();
+    let (good, bad, _) = read(Replay::open(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((good.len(), bad), (1, Some(format!("{}: line 2: column 1: `hello` is not key=val", path.display()))));
+}
+
+#[test]
 fn a_filter_a_predicate_fields_and_a_limit_are_as_those_of_a_live_stream() {
     let with = LINE.replace("class=drop", "class=drop cookie=7 netns=3");
     let text = format!("{with}\n{}\n", with.replace("443", "80")).repeat(5);

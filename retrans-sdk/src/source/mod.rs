@@ -14,6 +14,7 @@ mod privilege;
 #[cfg(not(retrans_docs_only))]
 mod program;
 mod quiet;
+mod reader;
 mod subset;
 #[cfg(not(retrans_docs_only))]
 mod trial;
@@ -31,10 +32,7 @@ use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use libbpf_rs::RingBuffer;
 
 pub(crate) use self::btf::{ThirdArgument, VMLINUX, enums, enums_of_object, read as read_btf, third_argument};
 pub use self::diagnosis::{Availability, Capability, Diagnosis, Verdict};
@@ -44,28 +42,19 @@ pub(crate) use self::object::object_bytes;
 use self::owners::Owners;
 pub(crate) use self::plan::Companions;
 use self::plan::{Kernel, Plan, Way};
+use self::reader::Reader;
 use self::wakeups::Wakeups;
 use crate::attachment::{Attachment, Outcome, PassedOver, Timing, Tried};
 use crate::counters::{StatsReader, add};
 use crate::error::{Error, ErrorKind};
 use crate::filter::{KernelFilter, fact};
 use crate::slots::Slots;
-use crate::wire::{self, RECORD_LEN};
+use crate::wire::RECORD_LEN;
 use crate::{AttachSource, Fields, OwnerHooks, RetransResult};
-
-/// What the ring's callback leaves.
-#[derive(Default)]
-struct Inbox {
-    /// In the order of the ring.
-    events: Slots,
-    /// How many records were none.
-    bad: u64,
-}
 
 /// The ring, with the programs that fill it.
 pub(crate) struct Source {
-    ring: RingBuffer<'static>,
-    inbox: Arc<Mutex<Inbox>>,
+    reader: Reader,
     wakeups: Wakeups,
     wakeup: Wakeup,
     shows_cookie: bool,
@@ -248,20 +237,11 @@ fn none_is_left(
 
 fn attach(plan: Plan, wanted: &Wanted, ring: Ring) -> Result<Source, Error> {
     let object = Object::load(&plan, wanted)?;
-    let inbox = Arc::<Mutex<Inbox>>::default();
-    let write = Arc::clone(&inbox);
-    let epoch = wanted.epoch;
-    // A panic in here would have to cross libbpf's C frames, and aborts: decoding has none, users are called elsewhere.
-    let buffer = object.ring(move |bytes| {
-        let inbox = &mut *lock(&write);
-        if inbox.events.add(|event| wire::decode_into(event, bytes, epoch)).is_err() {
-            inbox.bad += 1;
-        }
-    })?;
+    let reader = Reader::new(&object, wanted.epoch)?;
     let wakeups = Wakeups::new(object.ring_fd()?, object.reader()?, ring.max_delay)?;
     let (wakeup, shows_cookie) = (object.wakeup(), ring.fields.contains("cookie"));
     let programs = attach_object(object, plan, wanted)?;
-    Ok(Source { ring: buffer, inbox, wakeups, wakeup, shows_cookie, programs })
+    Ok(Source { reader, wakeups, wakeup, shows_cookie, programs })
 }
 
 fn attach_object(mut object: Object, plan: Plan, wanted: &Wanted) -> Result<Attached, Error> {
@@ -272,10 +252,6 @@ fn attach_object(mut object: Object, plan: Plan, wanted: &Wanted) -> Result<Atta
     let owners = wanted.owners.then(|| Owners::open(object.owners()?, &plan)).transpose()?;
     object.attach()?;
     Ok(Attached { object, owners, names: plan.enumerators.unknown, my_sockets, stats })
-}
-
-fn lock(inbox: &Mutex<Inbox>) -> MutexGuard<'_, Inbox> {
-    inbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Attached {
@@ -295,17 +271,13 @@ impl Source {
     /// more. Does not block.
     pub(crate) fn read(&mut self, most: usize, events: &mut Slots) -> Result<bool, Error> {
         events.clear();
-        let mut read = self.consume(most)?;
+        let mut read = self.reader.consume(most)?;
         if read < most {
             // A record that comes in now wakes the reader if it sees that this one has caught up; and if it does not see it, it is seen here.
             fence(Ordering::SeqCst);
-            read += self.consume(most - read)?;
+            read += self.reader.consume(most - read)?;
         }
-        let bad = {
-            let inbox = &mut *lock(&self.inbox);
-            std::mem::swap(&mut inbox.events, events);
-            std::mem::take(&mut inbox.bad)
-        };
+        let bad = self.reader.take(events);
         if read < most {
             self.wakeups.emptied(read > 0)?;
         }
@@ -320,14 +292,6 @@ impl Source {
             }
         }
         Ok(read == most)
-    }
-
-    fn consume(&self, most: usize) -> Result<usize, Error> {
-        let read = self.ring.consume_raw_n(most);
-        usize::try_from(read).map_err(|_| {
-            let errno = std::io::Error::from_raw_os_error(-read);
-            Error::new(ErrorKind::System, "cannot read the ring").caused_by(errno)
-        })
     }
 
     /// For the tests' harness.

@@ -19,7 +19,7 @@ Counts attempts to retransmit that failed by remote prefix over time.
 usage: histogram FILE [TERM…] [--or TERM…]… [OPTION…]
        histogram --for SECONDS [TERM…] [--or TERM…]… [--source SOURCE] [OPTION…]
 
-  FILE               a recording, as `watch > FILE` makes one; `-` is stdin
+  FILE               a recording, as `watch > FILE` makes one, or what tracefs or `perf script` printed; `-` is stdin
   --for SECONDS      this host's attempts, for so long or until SIGINT or SIGTERM; needs the privileges that watch needs
   TERM               only attempts for which all terms hold, as for watch: key=a,b  key!=a,b  daddr=PREFIX  key=-
   --or               starts another set of terms; one set that holds is enough

@@ -18,8 +18,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use retrans_examples::{is_closed, recording, say_ready, say_stats, until_interrupted};
-use retrans_sdk::{AttachSource, Filter, Stream};
+use retrans_examples::{is_closed, say_ready, say_stats, until_interrupted};
+use retrans_sdk::{AttachSource, Filter, Replay, Stream};
 
 use arguments::{Arguments, HELP, Origin, arguments};
 use count::Count;
@@ -40,11 +40,9 @@ fn main() -> ExitCode {
     let Arguments { origin, filter, prefixes, bucket, rows, svg } = arguments;
     let mut count = Count::new(prefixes, bucket);
     let counted = match &origin {
-        Origin::Recording(path) => match recording::open(path) {
-            Ok(lines) => {
-                read(lines, &filter, &mut count).map_err(|error| format!("{}: {error}", path.display()).into())
-            }
-            Err(error) => return ends(2, &format!("{}: {error}", path.display())),
+        Origin::Recording(path) => match replay(path, filter) {
+            Ok(stream) => read(stream, &mut count),
+            Err(error) => return ends(2, &*error),
         },
         Origin::Live { limit, source } => match open(filter, *source) {
             Ok(stream) => listen(stream, *limit, &mut count),
@@ -65,13 +63,18 @@ fn ends(status: u8, why: &(impl std::fmt::Display + ?Sized)) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn read(lines: impl io::BufRead, filter: &Filter, count: &mut Count) -> Result<(), Box<dyn Error>> {
-    for line in recording::lines(lines) {
-        let event = line?.event;
-        if filter.matches(&event) {
-            count.add(&event)?;
-        }
+/// Of a file, or of standard input.
+fn replay(path: &Path, filter: Filter) -> Result<Stream, Box<dyn Error>> {
+    let recording = if path == Path::new("-") { Replay::from_reader(io::stdin()) } else { Replay::open(path)? };
+    Ok(Stream::builder().filter(filter).replay(recording)?)
+}
+
+fn read(mut stream: Stream, count: &mut Count) -> Result<(), Box<dyn Error>> {
+    for event in stream.iter() {
+        count.add(&event?)?;
     }
+    // As a kernel's text has it.
+    count.missing = stream.stats().missed.unwrap_or_default();
     Ok(())
 }
 
