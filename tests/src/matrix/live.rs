@@ -35,6 +35,8 @@ const TAKE: &[(&str, &[Taken])] = &[
     // The n-th packet is dropped, as in that outcome.
     ("synack_cookie::", &[As(Outcome::Fast)]),
     ("whose::", &[NetnsCookies, As(Outcome::Fast)]),
+    // Whose listener's packets nftables marks.
+    ("whose::of_a_synack_they_are_the_accepted_sockets", &[As(NFTABLES)]),
     ("filter_harness::", &[Loops]),
     ("wakeups::", &[Loops]),
     ("replay::what_watch_has_written", &[As(DENIED)]),
@@ -71,6 +73,7 @@ impl Taken {
 }
 
 const DENIED: Outcome = Outcome::Denied(Refusal::Drop);
+const NFTABLES: Outcome = Outcome::Denied(Refusal::Reject);
 const EGRESS: Outcome = Outcome::XmitDrop(Discard::Egress);
 const TBF: Outcome = Outcome::InHostQueue(Hold::Qdisc);
 
