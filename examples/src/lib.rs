@@ -55,6 +55,25 @@ impl Interrupted {
     }
 }
 
+impl Interrupted {
+    /// For who waits for a stream: it is stopped then. By a thread, which has the privileges that this one has now.
+    ///
+    /// # Errors
+    ///
+    /// If there can be no thread.
+    pub fn stops(self, stop: StopHandle) -> io::Result<impl Fn() -> bool> {
+        let mut pipe = self.pipe.try_clone()?;
+        let wait = move || {
+            // Not cut short by a signal. Whoever holds the other end lives as long as the process.
+            if pipe.read_exact(&mut [0]).is_ok() {
+                stop.stop();
+            }
+        };
+        thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+        Ok(move || self.is())
+    }
+}
+
 impl AsFd for Interrupted {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
@@ -68,22 +87,6 @@ impl AsFd for Interrupted {
 /// As [`Interrupted::new`].
 pub fn until_interrupted() -> io::Result<impl Fn() -> bool> {
     let interrupted = Interrupted::new()?;
-    Ok(move || interrupted.is())
-}
-
-/// The same for who waits for a stream: it is stopped then. By a thread, which has the privileges that this one has now.
-///
-/// # Errors
-///
-/// As [`Interrupted::new`], and if there can be no thread.
-pub fn until_stopped(stop: StopHandle) -> io::Result<impl Fn() -> bool> {
-    let interrupted = Interrupted::new()?;
-    let mut pipe = interrupted.pipe.try_clone()?;
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        // Whatever comes of it, nobody is to wait for longer.
-        let _ = pipe.read(&mut [0]);
-        stop.stop();
-    })?;
     Ok(move || interrupted.is())
 }
 

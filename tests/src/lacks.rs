@@ -9,6 +9,7 @@ use crate::netns_cookie::netns_cookie;
 use crate::proposal::{CANCELED, Proposal};
 use crate::scenario::{Discard, Hold, Refusal, WindowFault, tbf};
 use crate::seg6::Seg6;
+use crate::tun::tun_is_there;
 use crate::wait::{PATIENCE, wait_for};
 use crate::{Context, Counters, Error, Family, Netns, Outcome, Packets, Pair, Result, Scenario, injection};
 
@@ -76,6 +77,8 @@ impl Lacks {
             Outcome::Backlog => self.tbf.or_else(|| *self.backlog_check.get_or_init(backlog_check)),
             Outcome::Resume => *self.resumption.get_or_init(resumption),
             Outcome::InHostQueue(Hold::Qdisc) => self.tbf,
+            // Without TUN a neighbour is hidden instead.
+            Outcome::DuplicateAckInLoss => self.tbf.filter(|_| tun_is_there()),
             Outcome::XmitDrop(Discard::Egress) => self.rules.or(self.egress),
             Outcome::Denied(Refusal::Reject) => self.nftables,
             Outcome::Fast | Outcome::RcvZeroWindow(WindowFault::Mangled) | Outcome::Denied(_) => self.rules,

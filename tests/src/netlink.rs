@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::os::fd::RawFd;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{InfoData, InfoKind, InfoNetkit, LinkAttribute, LinkInfo, LinkMessage, NetkitMode};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -53,6 +54,24 @@ impl Request {
         Ok(Self { ns: ns.clone(), message: RouteNetlinkMessage::DelAddress(message) })
     }
 
+    /// Tells the link-layer address of a neighbour for good, whatever was known of it.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub(crate) fn set_neighbour(ns: &Netns, link: &str, address: IpAddr, link_layer: &[u8]) -> Result<Self> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family(address);
+        message.header.ifindex = ns.link_index(link)?;
+        message.header.state = NeighbourState::Permanent;
+        let destination = match address {
+            IpAddr::V4(address) => NeighbourAddress::Inet(address),
+            IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+        };
+        message.attributes.push(NeighbourAttribute::Destination(destination));
+        message.attributes.push(NeighbourAttribute::LinkLayerAddress(link_layer.to_vec()));
+        Ok(Self { ns: ns.clone(), message: RouteNetlinkMessage::NewNeighbour(message) })
+    }
+
     /// Makes a netkit link that is an Ethernet, whose other end has the same name in the namespace of this descriptor.
     pub(crate) fn add_netkit(ns: &Netns, name: &str, far: RawFd) -> Self {
         let name = LinkAttribute::IfName(name.to_owned());
@@ -82,9 +101,11 @@ impl Request {
 fn exchange(message: RouteNetlinkMessage) -> Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_ACK;
-    if let RouteNetlinkMessage::NewLink(_) = message {
-        header.flags |= NLM_F_CREATE | NLM_F_EXCL;
-    }
+    header.flags |= match message {
+        RouteNetlinkMessage::NewLink(_) => NLM_F_CREATE | NLM_F_EXCL,
+        RouteNetlinkMessage::NewNeighbour(_) => NLM_F_CREATE | NLM_F_REPLACE,
+        _ => 0,
+    };
     let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
     request.finalize();
     let mut bytes = vec![0; request.buffer_len()];

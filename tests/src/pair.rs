@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::cable;
+use crate::netlink::Request;
 use crate::wait::{PATIENCE, wait_for};
 use crate::{Context, Family, Netns, Result};
 
@@ -135,6 +136,16 @@ impl Pair {
     /// When `ip` fails.
     pub(crate) fn set_advmss(&self, family: Family, bytes: u16) -> Result<()> {
         batch(self.server(), &[format!("{} advmss {bytes}", self.server.connected_route(family))])
+    }
+
+    /// What tells the client at once where the server is.
+    ///
+    /// # Errors
+    /// When there is no link.
+    pub(crate) fn telling_neighbour(&self, family: Family) -> Result<Request> {
+        let octet = |octet| u8::from_str_radix(octet, 16).with_context(|| format!("not an octet: {octet}"));
+        let link_layer: Vec<u8> = self.server.mac.split(':').map(octet).collect::<Result<_>>()?;
+        Request::set_neighbour(self.client(), LINK, self.server.addr(family).to_canonical(), &link_layer)
     }
 
     /// Enters the addresses and neighbours of both sides again, as they were in the beginning.

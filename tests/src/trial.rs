@@ -113,6 +113,17 @@ impl Trial {
         unreachable!("the last run is the last")
     }
 
+    /// [Verifies](Self::verify) it, and where it differs and was disturbed another of its sort that is run [alone](Self::undisturbed).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify_undisturbed(&self) -> Result<()> {
+        match self.verify() {
+            Err(_) if self.was_disturbed() => Self::undisturbed(self.outcome, self.family)?.verify(),
+            verified => verified,
+        }
+    }
+
     /// Whether the kernel kept the programs from running, or may have ([`undisturbed`](crate::observe::undisturbed)), so that
     /// nothing can be said of the stream.
     ///

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every source that can be forced here gives the same events, and every other says why not.
 
+use std::time::SystemTime;
+
 use retrans_sdk::{
     AttachSource, Attachment, ErrorKind, Event, Failures, ResultClass, RetransResult, Stream, Timestamp, Unobservable,
 };
@@ -55,12 +57,8 @@ fn each_gives_the_same_or_says_why_not() -> Result<()> {
 fn run_all(stream: &mut Stream) -> Result<()> {
     let all: Vec<_> = OUTCOMES.iter().enumerate().map(|(at, outcome)| (*outcome, Family::ALL[at % 3])).collect();
     for trial in Trial::run(stream, &mut TraceInstance::new()?, &all, |_| {})? {
-        match trial.verify() {
-            // It may be the kernel that kept the programs from running.
-            Err(_) if trial.was_disturbed() => Trial::undisturbed(trial.outcome, trial.family)?.verify(),
-            verified => verified,
-        }
-        .with_context(|| format!("from {}", attachment(stream)))?;
+        // It may be the kernel that kept the programs from running.
+        trial.verify_undisturbed().with_context(|| format!("from {}", attachment(stream)))?;
     }
     Ok(())
 }
@@ -73,18 +71,34 @@ fn at_once_each_tells_the_same_in_every_field() -> Result<()> {
     let lacks = Lacks::find();
     let possible = OUTCOMES.iter().enumerate().filter(|(_, outcome)| lacks.needed_by(**outcome).is_none());
     let all: Vec<_> = possible.map(|(at, outcome)| (*outcome, Family::ALL[at % 3])).collect();
-    let sources = AttachSource::ALL.iter().map(|entry| entry.variant);
-    let mut streams: Vec<_> = sources.filter_map(|source| Stream::builder().source(source).open().ok()).collect();
+    let mut streams = Vec::new();
+    for source in AttachSource::ALL.iter().map(|entry| entry.variant) {
+        match Stream::builder().source(source).open() {
+            Err(error) if error.kind() == ErrorKind::SourceUnavailable => {}
+            opened => streams.push(opened.with_context(|| source.to_string())?),
+        }
+    }
     let mut best = streams.remove(0);
     let mut trials = Vec::new();
     // Three at a time: of more, emulated, some would be disturbed.
     for some in all.chunks(3) {
         trials.extend(Trial::run(&mut best, &mut TraceInstance::new()?, some, |_| {})?);
     }
+    trials.retain(|trial| !trial.was_disturbed());
+    trials.iter().try_for_each(Trial::verify)?;
     let mut compared = 0;
     for other in &mut streams {
-        let (events, from) = (drain(other)?, attachment(other).clone());
-        for trial in trials.iter().filter(|trial| !trial.was_disturbed()) {
+        let (mut events, from) = (drain(other)?, attachment(other).clone());
+        if other.stats().missed.is_some_and(|missed| missed > 0) {
+            eprintln!("{from} missed some: not compared");
+            continue;
+        }
+        for trial in &trials {
+            // What a trial's preparation brought about its own stream has passed over.
+            let since = trial.began.duration_since(SystemTime::UNIX_EPOCH).context("a time before the epoch")?;
+            events.retain(|event| {
+                !concerns(&trial.subject, event) || u128::from(event.ts.as_nanos()) >= since.as_nanos()
+            });
             let both = [&trial.events, &events].map(|events| of_trial(trial, events, &[&trial.attachment, &from]));
             let [one, two] = &both;
             let told = |events: &[Event]| events.iter().map(|event| format!("{event}\n")).collect::<String>();
@@ -95,7 +109,8 @@ fn at_once_each_tells_the_same_in_every_field() -> Result<()> {
         }
     }
     println!("{} compared with {}: {compared} events", attachment(&best), streams.len());
-    assert!(streams.is_empty() || compared >= streams.len() * all.len() / 2, "{compared} events compared");
+    // Nothing but disturbances may stand in the way, and they are few.
+    assert!(streams.is_empty() || compared >= all.len(), "{compared} events compared");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use retrans_examples::command::Command;
 use retrans_examples::privileges::give_up;
-use retrans_examples::{ended, say_ready, say_stats, until_stopped};
+use retrans_examples::{Interrupted, ended, say_ready, say_stats};
 use retrans_sdk::table::KeyVal;
 use retrans_sdk::{CgroupPaths, Encoded, Event, RetransResult, Stream};
 
@@ -52,6 +52,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let Some(command) = Command::read(HELP, 0, &["every", "for"])? else { return Ok(()) };
     let every = Duration::from_secs(command.number("every", 10).clamp(1, 86_400));
     let end = Instant::now().checked_add(Duration::from_secs(command.number("for", u64::MAX)));
+    let interrupted = Interrupted::new()?;
     let fields = "cgroup".parse()?;
     let mut stream = command.open(Stream::builder().filter(command.filter.clone()).fields(fields))?;
     // Of a recording from elsewhere the numbers would mean other cgroups here.
@@ -60,7 +61,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     if is_live {
         give_up()?;
     }
-    let stopped = until_stopped(stream.stop_handle())?;
+    let stopped = interrupted.stops(stream.stop_handle())?;
     say_ready(&stream);
     let mut next = Instant::now() + every;
     while !stopped() && !stream.is_ended() && end.is_none_or(|end| Instant::now() < end) {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use retrans_examples::command::Command;
-use retrans_examples::{say_ready, say_stats, until_stopped};
+use retrans_examples::{Interrupted, say_ready, say_stats};
 use retrans_sdk::{Event, Failures, RetransResult, Stream, Timestamp};
 
 const HELP: &str = "\
@@ -59,11 +59,12 @@ fn is_within(earlier: Timestamp, later: Timestamp, nanos: u64) -> bool {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Some(command) = Command::read(HELP, 0, &["failures", "within"])? else { return Ok(()) };
+    let interrupted = Interrupted::new()?;
     let failures = command.number("failures", 5).clamp(1, 1000) as usize;
     let within = command.number("within", 60).saturating_mul(1_000_000_000);
     let mut alerts = Alerts { failures, within, remotes: HashMap::new() };
     let mut stream = command.open(Stream::builder().filter(command.filter.clone()))?;
-    let stopped = until_stopped(stream.stop_handle())?;
+    let stopped = interrupted.stops(stream.stop_handle())?;
     say_ready(&stream);
     if stream.attachment().is_some() && stream.stats().failures == Failures::Unobservable {
         return Err("no failure can be seen from here: see `doctor`".into());

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use retrans_examples::command::Command;
-use retrans_examples::{say_ready, say_stats, until_stopped};
+use retrans_examples::{Interrupted, say_ready, say_stats};
 use retrans_sdk::{Event, LineBuffer, Overflow, Stream};
 
 const HELP: &str = "\
@@ -45,8 +45,9 @@ impl Collector {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Some(command) = Command::read(HELP, 1, &["keep"])? else { return Ok(()) };
+    let interrupted = Interrupted::new()?;
     let stream = command.open(Stream::builder().filter(command.filter.clone()))?;
-    let stopped = until_stopped(stream.stop_handle())?;
+    let stopped = interrupted.stops(stream.stop_handle())?;
     say_ready(&stream);
     // Of a recording nothing need go: it waits.
     let overflow = if command.is_live() { Overflow::DropOldest } else { Overflow::Block };

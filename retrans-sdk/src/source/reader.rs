@@ -63,8 +63,9 @@ impl Reader {
         })
     }
 
-    /// Hands over what is there in exchange for `events`, which are written over, and tells how many records were none.
+    /// Puts what is there into `events`, in place of what is there, and tells how many records were none.
     pub(super) fn take(&mut self, events: &mut Slots) -> u64 {
+        events.clear();
         // SAFETY: `consume` does not run: see `Shared`.
         #[allow(unsafe_code)]
         let inbox = unsafe { &mut *self.inbox.0.get() };

@@ -132,7 +132,7 @@ pub(super) fn in_host_queue(pair: &Pair, family: Family, hold: Hold) -> Result<S
     }
 }
 
-/// What is for the server waits in the client until somebody tells its link-layer address, as [`Pair::mend`] does.
+/// What is for the server waits in the client until somebody tells its link-layer address.
 pub(super) fn hide_neighbour(scenario: &mut Scenario, pair: &Pair, family: Family) -> Result<()> {
     for version in ["ipv4", "ipv6"] {
         // What waits for the answer is dropped after so many questions, one a second.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What takes a kernel's packets, and hands it ours.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::io::Errno;
@@ -13,7 +13,13 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 
 use crate::{Context, Netns, Result, cable};
 
-/// A device in somebody's namespace of which we are the other end. It goes with this handle.
+/// Whether there are TUN devices. The node may be there without the driver.
+pub(crate) fn tun_is_there() -> bool {
+    File::options().read(true).write(true).open("/dev/net/tun").is_ok()
+}
+
+/// A device in somebody's namespace of which we are the other end. It goes with this handle: at once, or soon after if its other end has
+/// a namespace, which the kernel clears up in its own time.
 pub(super) enum Device {
     Tun(SyncDevice),
     Wire(Wire),
@@ -22,7 +28,7 @@ pub(super) enum Device {
 impl Device {
     /// Makes a TUN device. Where there are none, a link serves whose other end is in a namespace of nobody's.
     pub(super) fn new(ns: &Netns, name: &str) -> Result<Self> {
-        if !Path::new("/dev/net/tun").exists() {
+        if !tun_is_there() {
             return Wire::new(ns, name).map(Self::Wire);
         }
         let device = ns.run(|| DeviceBuilder::new().name(name).enable(false).build_sync());

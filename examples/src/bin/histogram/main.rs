@@ -70,12 +70,10 @@ fn replay(path: &Path, filter: Filter) -> Result<Stream, Box<dyn Error>> {
 }
 
 fn read(mut stream: Stream, count: &mut Count) -> Result<(), Box<dyn Error>> {
-    for event in stream.iter() {
-        count.add(&event?)?;
-    }
-    // As a kernel's text has it.
+    let read = stream.iter().try_for_each(|event| Ok(count.add(&event?)?));
+    // As a kernel's text has it, also of what is read of one that is torn.
     count.missing = stream.stats().missed.unwrap_or_default();
-    Ok(())
+    read
 }
 
 fn open(filter: Filter, source: Option<AttachSource>) -> Result<Stream, Box<dyn Error>> {
