@@ -10,10 +10,24 @@ use retrans_tests::wait::PATIENCE;
 use retrans_tests::witness::{Failures, counters_agree, text_agrees};
 use retrans_tests::{Counters, Family, Lacks, Netns, Outcome, Pair, Result, Scenario, Subject, TraceInstance};
 
+/// As often as it may be disturbed.
+const RUNS: u32 = 4;
+
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn the_kernel_tells_the_same() -> Result<()> {
-    let (Seen { lab, subjects, events, counted, failures }, mut traced) = undisturbed(run)?;
+    let mut runs = 0;
+    let (Seen { lab, subjects, events, counted, failures, .. }, mut traced) = loop {
+        let (seen, traced) = undisturbed(run)?;
+        runs += 1;
+        // The kernel does not run a program for an attempt that is made while it runs for another on the same CPU, and counts it: there
+        // are none as a rule, but for where a CPU is emulated.
+        match seen.missed {
+            0 => break (seen, traced),
+            missed if runs < RUNS => eprintln!("once more, for the stream missed {missed}"),
+            missed => panic!("the stream missed {missed}, and some in each of {RUNS} runs"),
+        }
+    };
     traced.retain(|event| {
         subjects.iter().any(|subject| (event.local(), event.remote()) == (subject.local, subject.remote))
     });
@@ -36,6 +50,8 @@ struct Seen {
     /// In each namespace.
     counted: Vec<Counters>,
     failures: Failures,
+    /// By the kernel's count.
+    missed: u64,
 }
 
 fn run(trace: &mut TraceInstance) -> Result<Seen> {
@@ -55,11 +71,12 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     std::thread::sleep(Duration::from_secs(1));
     lab.finish()?;
     let stats = settle(&mut stream, &mut events)?;
-    // Before Linux 5.12 the witnesses alone tell of what was missed.
-    assert_eq!((stats.lost, stats.missed.unwrap_or(0)), (0, 0), "the stream missed some: {stats}");
+    assert_eq!(stats.lost, 0, "{stats}");
+    // Before Linux 5.12 the witnesses alone tell of it.
+    let missed = stats.missed.unwrap_or(0);
     events.retain(|event| lab.namespaces().any(|ns| event.netns == Some(ns.inode())));
     let counted = lab.counters()?.into_iter().zip(before).map(|(after, before)| after - before).collect();
-    Ok(Seen { lab, subjects, events, counted, failures })
+    Ok(Seen { lab, subjects, events, counted, failures, missed })
 }
 
 /// Every outcome that traffic brings about and that is possible here, in namespaces that nobody else uses.
