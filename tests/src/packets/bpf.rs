@@ -7,9 +7,9 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use libbpf_rs::{ObjectBuilder, ProgramMut};
+use libbpf_rs::{Link, ObjectBuilder, ProgramMut, Xdp, XdpFlags};
 
 use super::{First, Packets, Place, Verdict, Which};
 use crate::cgroup;
@@ -43,24 +43,42 @@ pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result
         let object = object.load().context("cannot load a rule")?;
         let program = object.progs_mut().find(|program| program.name() == name);
         let program = program.ok_or_else(|| Error::new(format!("no program is called {name}")))?;
-        let link = attach(&program, packets.place)?;
-        Ok((object, link))
+        attach(&program, packets.place)
     })?;
-    Ok(Fault::new(what, move || {
-        let (_object, link) = attached;
-        drop(link);
-        Ok(())
+    let ns = ns.clone();
+    Ok(Fault::new(what, move || match attached {
+        Attached::Cgroup(link) => {
+            drop(link);
+            Ok(())
+        }
+        Attached::Link(program, index) => {
+            let detach = || Xdp::new(program.as_fd()).detach(index, XDP);
+            ns.run(detach).context("cannot detach from the link")
+        }
     }))
 }
 
-fn attach(program: &ProgramMut<'_>, place: Place) -> Result<libbpf_rs::Link> {
+/// What keeps a program attached, which outlives the object that it came in.
+enum Attached {
+    Cgroup(Link),
+    /// By a descriptor of it, to the link with this number: as long as that is there.
+    Link(OwnedFd, i32),
+}
+
+/// Whatever the driver can do: netkit has a mode of its own since Linux 7.1, for queues that this one does not have.
+const XDP: XdpFlags = XdpFlags::SKB_MODE;
+
+fn attach(program: &ProgramMut<'_>, place: Place) -> Result<Attached> {
     if place == Place::Input {
-        let index = nix::net::if_::if_nametoindex(LINK).with_context(|| format!("no link {LINK}"))?;
-        return program.attach_xdp(index as i32).context("cannot attach to the link");
+        let index = nix::net::if_::if_nametoindex(LINK).with_context(|| format!("no link {LINK}"))? as i32;
+        let program = program.as_fd().try_clone_to_owned().context("cannot keep a program")?;
+        let attached = Xdp::new(program.as_fd()).attach(index, XDP | XdpFlags::UPDATE_IF_NOEXIST);
+        attached.context("cannot attach to the link")?;
+        return Ok(Attached::Link(program, index));
     }
     let cgroup = cgroup::own()?;
     let cgroup = File::open(&cgroup).with_context(|| format!("cannot open {cgroup:?}"))?;
-    program.attach_cgroup(cgroup.as_raw_fd()).context("cannot attach to the cgroup")
+    program.attach_cgroup(cgroup.as_raw_fd()).map(Attached::Cgroup).context("cannot attach to the cgroup")
 }
 
 /// As in the program, where the first two are what one of a cgroup returns: a packet is refused with -EPERM, or NET_XMIT_DROP.
