@@ -10,8 +10,8 @@ mod nft;
 /// A description of TCP packets of a namespace, IPv4 and IPv6 alike. Every condition added narrows it; what is to
 /// be done to them comes last, and holds until the fault is lifted.
 ///
-/// It is done by nftables. In a kernel without, what arrives for a port is [routed nowhere](misroute) where that will do, and all
-/// else is done by [BPF programs](bpf).
+/// It is done by nftables. In a kernel without, what arrives for a port is routed nowhere where that will do, and all
+/// else is done by BPF programs.
 #[derive(Clone, Debug)]
 #[must_use = "a description alone does nothing to the packets"]
 pub struct Packets {
