@@ -78,6 +78,8 @@ fn at_once_each_tells_the_same_in_every_field() -> Result<()> {
             opened => streams.push(opened.with_context(|| source.to_string())?),
         }
     }
+    // Of what fails alone one that sees no failures would have nothing to wait for.
+    streams.sort_by_key(|stream| !attachment(stream).observes_failures());
     let mut best = streams.remove(0);
     let mut trials = Vec::new();
     // Three at a time: of more, emulated, some would be disturbed.
@@ -85,7 +87,9 @@ fn at_once_each_tells_the_same_in_every_field() -> Result<()> {
         trials.extend(Trial::run(&mut best, &mut TraceInstance::new()?, some, |_| {})?);
     }
     trials.retain(|trial| !trial.was_disturbed());
-    trials.iter().try_for_each(Trial::verify)?;
+    if attachment(&best).observes_failures() {
+        trials.iter().try_for_each(Trial::verify)?;
+    }
     let mut compared = 0;
     for other in &mut streams {
         let (mut events, from) = (drain(other)?, attachment(other).clone());
