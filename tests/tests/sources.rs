@@ -63,7 +63,8 @@ fn run_all(stream: &mut Stream) -> Result<()> {
     Ok(())
 }
 
-/// One attempt, told by each source that there is: field by field, but for when each came by.
+/// One attempt, told by each source that there is: field by field, but for when each came by. Where there is one source alone nothing
+/// is compared: the guests of the matrix have two and more.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn at_once_each_tells_the_same_in_every_field() -> Result<()> {

@@ -65,7 +65,7 @@ enum Attached {
     Link(OwnedFd, i32),
 }
 
-/// Whatever the driver can do: netkit has a mode of its own since Linux 7.1, for queues that this one does not have.
+/// Whatever the driver can do: asked for no mode, netkit of Linux 7.1 refuses with -EOPNOTSUPP, which that of 7.0 does not.
 const XDP: XdpFlags = XdpFlags::SKB_MODE;
 
 fn attach(program: &ProgramMut<'_>, place: Place) -> Result<Attached> {

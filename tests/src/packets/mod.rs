@@ -69,7 +69,8 @@ impl Packets {
     }
 
     /// Every TCP packet that leaves by the link of a pair, below IP and before a qdisc is chosen. Dropped there, the
-    /// sender is told NET_XMIT_DROP. Takes Linux 5.16.
+    /// sender is told NET_XMIT_DROP. Takes Linux 5.16. In a kernel without nftables a program of the cgroup says so, still
+    /// within IP, of whichever link.
     pub fn egress() -> Self {
         Self::at(Place::Egress)
     }
