@@ -5,9 +5,13 @@
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
+use crate::event::Event;
+use crate::event::record::{self, DADDR, ERR, OPTIONAL, RECORD_LEN, SADDR, VERSION, core_layout, optional_layout};
+use crate::filter::Filter;
 use crate::filter::{Beyond, MAX_TESTS, MAX_TREES, Test, fact};
-use crate::wire::{self, DADDR, ERR, OPTIONAL, RECORD_LEN, SADDR, VERSION, core_layout, optional_layout};
-use crate::{AttachSource, Builder, Event, Filter, Stream};
+use crate::kernel::attach_method::AttachSource;
+use crate::stream::Stream;
+use crate::stream::builder::Builder;
 
 /// `struct retrans_filter` of a filter.
 #[must_use]
@@ -77,7 +81,7 @@ pub fn event_of(record: &[u8]) -> Event {
 /// # Panics
 /// When it is none.
 pub fn read_into(event: &mut Event, record: &[u8]) {
-    if let Err(error) = wire::decode_into(event, record, 0) {
+    if let Err(error) = record::decode_into(event, record, 0) {
         panic!("{error}");
     }
 }

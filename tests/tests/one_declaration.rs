@@ -57,7 +57,7 @@ fn one_more_enumerator_is_everywhere() {
     for package in ["retrans-macros", "retrans-sdk"] {
         copy_folder(&root.join(package), &copy.join(package));
     }
-    let result = copy.join("retrans-sdk/src/result.rs");
+    let result = copy.join("retrans-sdk/src/event/result.rs");
     let declaration = fs::read_to_string(&result).expect("the declaration");
     assert_eq!(declaration.matches(IN_FRONT_OF).count(), 1);
     fs::write(&result, declaration.replace(IN_FRONT_OF, &format!("{ADDED}{IN_FRONT_OF}"))).expect("the copy");

@@ -1,23 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads the enums of a C header: as much of C as kernel headers use in them.
 
-use std::collections::BTreeMap;
-
-/// An enum, from a header or from BTF.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CEnum {
-    pub(crate) name: Option<String>,
-    pub(crate) values: Vec<(String, i64)>,
-    /// The first enumerator whose value could not be read. It and those behind it are not among the values.
-    pub(crate) unread: Option<String>,
-}
-
-impl CEnum {
-    /// The enumerators that begin with a prefix, by name.
-    pub(crate) fn with_prefix(&self, prefix: &str) -> BTreeMap<&str, i64> {
-        self.values.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(name, n)| (name.as_str(), *n)).collect()
-    }
-}
+use crate::kernel::c_enum::CEnum;
 
 /// Every enum of a header. An enumerator whose value is an expression beyond a number, a sum or a shift of numbers and
 /// earlier enumerators ends the enum that it stands in, and is named: what follows it would be a guess.

@@ -25,12 +25,15 @@ use std::fs;
 use std::iter;
 use std::path::Path;
 
-pub(crate) use self::c_header::CEnum;
 pub use self::own::{table_in_btf, table_in_header, table_in_object, table_in_running_kernel};
 use crate::error::{Error, ErrorKind};
-use crate::source::{self, ThirdArgument};
-use crate::table::ReasonTable;
-use crate::{CaState, RetransKind, RetransResult, TcpState, Transmit};
+use crate::event::kind::RetransKind;
+use crate::event::result::RetransResult;
+use crate::event::tcp_enums::{CaState, TcpState};
+use crate::event::transmit::Transmit;
+use crate::kernel::c_enum::CEnum;
+use crate::kernel::{self, ThirdArgument};
+use crate::text::reason_table::ReasonTable;
 
 /// A way in which a table and a header differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,7 +224,7 @@ const IGNORED: [&str; 2] = ["TCP_MAX_STATES", "TCP_BOUND_INACTIVE"];
 ///
 /// If the object's BTF cannot be read.
 pub fn object() -> Result<Report, Error> {
-    object_in(source::object_bytes())
+    object_in(kernel::object_bytes())
 }
 
 /// As [`object`], for the bytes of any object.
@@ -230,7 +233,7 @@ pub fn object() -> Result<Report, Error> {
 ///
 /// As [`object`].
 pub fn object_in(object: &[u8]) -> Result<Report, Error> {
-    let enums = source::enums_of_object(object)?;
+    let enums = kernel::enums_of_object(object)?;
     let mut report = Report::new("built object");
     if !report.hold_proposal(&enums) {
         report.findings.push(Finding::NoEnum { what: format!("enum {}", PROPOSAL[0]) });
@@ -247,7 +250,7 @@ pub fn object_in(object: &[u8]) -> Result<Report, Error> {
 ///
 /// [`ErrorKind::NoBtf`], [`ErrorKind::NoTracepoint`].
 pub fn running_kernel() -> Result<Report, Error> {
-    kernel_btf(Path::new(source::VMLINUX))
+    kernel_btf(Path::new(kernel::VMLINUX))
 }
 
 /// As [`running_kernel`], for a kernel's BTF in a file.
@@ -256,15 +259,15 @@ pub fn running_kernel() -> Result<Report, Error> {
 ///
 /// As [`running_kernel`].
 pub fn kernel_btf(path: &Path) -> Result<Report, Error> {
-    let btf = source::read_btf(path)?;
-    let enums = source::enums(&btf);
+    let btf = kernel::read_btf(path)?;
+    let enums = kernel::enums(&btf);
     let mut report = Report::new(format!("BTF in {}", path.display()));
     report.hold_states(&enums);
     report.hold_ca_states(&enums);
     if !report.hold_proposal(&enums) {
         report.notes.push(format!("enum {} does not exist in this kernel", PROPOSAL[0]));
     }
-    let third = match source::third_argument(&btf)? {
+    let third = match kernel::third_argument(&btf)? {
         ThirdArgument::Absent => "absent: the tracepoint fires for successes only".to_owned(),
         other => other.to_string(),
     };

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use super::{CEnum, Compared, Finding, Report, compare, enums_as_written};
 use crate::error::Error;
-use crate::source;
-use crate::table::ReasonTable;
+use crate::kernel;
+use crate::text::reason_table::ReasonTable;
 
 /// Holds a table of your own against an enum of the running kernel, by the names of its enumerators: those variants whose
 /// `c_name` begins with `prefix` against those enumerators that do. An empty prefix is all of them.
@@ -57,7 +57,7 @@ use crate::table::ReasonTable;
 ///
 /// [`ErrorKind::NoBtf`](crate::ErrorKind::NoBtf), where there is nothing to hold the table against.
 pub fn table_in_running_kernel<T: ReasonTable>(name: &str, prefix: &str) -> Result<Report, Error> {
-    table_in_btf::<T>(Path::new(source::VMLINUX), name, prefix)
+    table_in_btf::<T>(Path::new(kernel::VMLINUX), name, prefix)
 }
 
 /// As [`table_in_running_kernel`], for the BTF in a file: that of another kernel, or an object.
@@ -66,7 +66,7 @@ pub fn table_in_running_kernel<T: ReasonTable>(name: &str, prefix: &str) -> Resu
 ///
 /// As [`table_in_running_kernel`].
 pub fn table_in_btf<T: ReasonTable>(path: &Path, name: &str, prefix: &str) -> Result<Report, Error> {
-    let enums = source::enums(&source::read_btf(path)?);
+    let enums = kernel::enums(&kernel::read_btf(path)?);
     Ok(report::<T>(format!("BTF in {}", path.display()), &enums, name, prefix))
 }
 
@@ -77,7 +77,7 @@ pub fn table_in_btf<T: ReasonTable>(path: &Path, name: &str, prefix: &str) -> Re
 ///
 /// As [`table_in_running_kernel`].
 pub fn table_in_object<T: ReasonTable>(object: &[u8], name: &str, prefix: &str) -> Result<Report, Error> {
-    Ok(report::<T>("object".to_owned(), &source::enums_of_object(object)?, name, prefix))
+    Ok(report::<T>("object".to_owned(), &kernel::enums_of_object(object)?, name, prefix))
 }
 
 /// As [`table_in_running_kernel`], for a C header: a file, such as a kernel tree's `include/net/dropreason-core.h`.
@@ -112,7 +112,7 @@ impl Report {
             return;
         }
         let theirs = found.with_prefix(prefix);
-        let is_right = |entry: &&crate::table::Entry<T>| {
+        let is_right = |entry: &&crate::text::reason_table::Entry<T>| {
             entry.c_name.and_then(|name| theirs.get(name)).is_some_and(|&theirs| theirs == i64::from(entry.number))
         };
         let right: BTreeSet<u32> = T::ALL.iter().filter(is_right).map(|entry| entry.number).collect();
@@ -144,8 +144,8 @@ impl Report {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::reason_table;
     use crate::testing::Made;
+    use retrans_macros::reason_table;
 
     /// Why it rained.
     #[reason_table(key = "rain")]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which attempts to hear of, in the grammar of the line.
 
-mod kernel;
-mod own;
+mod compile;
+mod current;
 mod parse;
 
 use std::fmt;
@@ -10,11 +10,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-pub(crate) use self::kernel::{KernelFilter, MAX_TESTS, MAX_TREES, Test, fact, facts};
+pub(crate) use self::compile::{KernelFilter, MAX_TESTS, MAX_TREES, Test, fact, facts};
 pub use self::parse::FilterError;
-use crate::Text;
 use crate::event::Event;
-use crate::field::{Field, Value};
+use crate::event::kernel_str::Text;
+use crate::event::schema::{Field, Value};
 
 /// Which attempts to hear of.
 ///

@@ -7,10 +7,12 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::kernel::{MAX_TESTS, MAX_TREES, tests_of};
+use super::compile::{MAX_TESTS, MAX_TREES, tests_of};
 use super::{Filter, Operand, Term, is_event_only};
-use crate::field::{self, Field, FieldType};
-use crate::{TcpFlags, Text, Timestamp};
+use crate::event::kernel_str::Text;
+use crate::event::schema::{self, Field, FieldType};
+use crate::event::tcp_flags::TcpFlags;
+use crate::event::timestamp::Timestamp;
 
 /// As many sets of terms as there may be.
 const MAX_CLAUSES: usize = 16;
@@ -127,8 +129,8 @@ fn term(word: &str, column: usize) -> Result<Term, FilterError> {
         return fail(column, format!("`{word}` is not key=value"));
     };
     let (key, negated) = left.strip_suffix('!').map_or((left, false), |key| (key, true));
-    let Some((_, field)) = field::by_key(key, 0) else {
-        let keys: Vec<_> = field::keys().collect();
+    let Some((_, field)) = schema::by_key(key, 0) else {
+        let keys: Vec<_> = schema::keys().collect();
         return fail(column, format!("no key `{key}`; there are {}", keys.join(" ")));
     };
     let mut operands = Vec::new();

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Room for events, used again: each is decoded where it stays until it is handed on.
+
+use crate::event::Event;
+
+/// The most events that are taken out of the ring at once, which bounds the memory of user space.
+pub(crate) const BATCH: usize = 256;
+
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    /// Those in use, and those that were.
+    all: Vec<Event>,
+    used: usize,
+}
+
+impl Slots {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self { all: vec![Event::blank(); capacity], used: 0 }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    /// Adds one, if `fill` makes something of the room for it.
+    #[inline(always)]
+    pub(crate) fn add<E>(&mut self, fill: impl FnOnce(&mut Event) -> Result<(), E>) -> Result<(), E> {
+        if self.used == self.all.len() {
+            self.all.push(Event::blank());
+        }
+        if let Some(slot) = self.all.get_mut(self.used) {
+            fill(slot)?;
+            self.used += 1;
+        }
+        Ok(())
+    }
+
+    /// Adds one that is there already.
+    pub(crate) fn put(&mut self, event: Event) {
+        match self.all.get_mut(self.used) {
+            Some(slot) => *slot = event,
+            None => self.all.push(event),
+        }
+        self.used += 1;
+    }
+
+    pub(crate) fn events(&self) -> &[Event] {
+        self.all.get(..self.used).unwrap_or_default()
+    }
+
+    pub(crate) fn events_mut(&mut self) -> &mut [Event] {
+        self.all.get_mut(..self.used).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_filled_is_not_there() {
+        let mut slots = Slots::with_capacity(1);
+        let put = |segs| {
+            move |event: &mut Event| {
+                event.segs = segs;
+                Ok::<_, u32>(())
+            }
+        };
+        assert_eq!((slots.add(put(1)), slots.add(put(2))), (Ok(()), Ok(())));
+        assert_eq!(slots.add(|_| Err(3)), Err(3));
+        let segs = |slots: &Slots| slots.events().iter().map(|event| event.segs).collect::<Vec<_>>();
+        assert_eq!(segs(&slots), [1, 2]);
+        slots.clear();
+        assert_eq!(segs(&slots), [0u32; 0]);
+        assert_eq!(slots.add(put(4)), Ok(()));
+        assert_eq!(segs(&slots), [4]);
+    }
+}

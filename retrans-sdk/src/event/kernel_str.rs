@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bytes from the kernel that should be text and need not be.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::text::scanner::Reader;
+use crate::text::writer::Cursor;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
+
+/// What a value of the line may not hold as it is; bytes beyond ASCII are always encoded.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'=').add(b'%').add(b',').add(b'"');
+
+/// Whether all of it stands for itself. Without a way out, so that it takes as long for sixteen bytes as for one.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_graphic() & !matches!(byte, b'=' | b'%' | b',' | b'"');
+    bytes.iter().fold(true, |all, byte| all & plain(byte))
+}
+
+/// What is kept of a C string of so many bytes: of those behind its end nothing. As many as an index of five bits may be.
+const KEPT: [u128; 32] = {
+    let mut kept = [u128::MAX; 32];
+    let mut len = 0;
+    while len < Text::CAPACITY {
+        kept[len] = (1 << (8 * len)) - 1;
+        len += 1;
+    }
+    kept
+};
+
+/// Up to 16 bytes (`TCP_CA_NAME_MAX`), of any value, without a heap.
+///
+/// Prints percent-encoded: every byte outside printable ASCII, and space, `=`, `%`, `,` and `"`. A lone `-`, which
+/// elsewhere stands for an absent value, prints as `%2D`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text {
+    bytes: [u8; Self::CAPACITY],
+    len: u8,
+}
+
+impl Text {
+    /// The most bytes that it holds.
+    pub const CAPACITY: usize = 16;
+
+    /// `None` if there are more bytes than [`CAPACITY`](Self::CAPACITY).
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let mut text = Self { bytes: [0; Self::CAPACITY], len: u8::try_from(bytes.len()).ok()? };
+        text.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(text)
+    }
+
+    /// A C string: up to the first NUL, or all of it.
+    pub(crate) fn from_c(bytes: [u8; Self::CAPACITY]) -> Self {
+        const LOW: u128 = u128::from_ne_bytes([0x01; Text::CAPACITY]);
+        const HIGH: u128 = u128::from_ne_bytes([0x80; Text::CAPACITY]);
+        // The first byte is the lowest. A borrow goes upwards, so that the lowest byte with its bit set is the first that is 0.
+        let number = u128::from_le_bytes(bytes);
+        let zeros = number.wrapping_sub(LOW) & !number & HIGH;
+        let (low, high) = (zeros as u64, (zeros >> 64) as u64);
+        let bits = if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() };
+        let len = (bits / 8) as usize & 31;
+        Self { bytes: (number & KEPT[len]).to_le_bytes(), len: len as u8 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn put(self, out: &mut Cursor<'_>) {
+        match self.as_bytes() {
+            b"-" => out.bytes(b"%2D"),
+            // As nearly all are.
+            plain if is_plain(plain) => out.bytes(plain),
+            bytes => percent_encode(bytes, ENCODED).for_each(|part| out.bytes(part.as_bytes())),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn take(from: &mut Reader<'_>) -> Option<Self> {
+        let text = from.value();
+        (is_plain(text) && text != b"-").then(|| Self::new(text))?
+    }
+
+    /// The bytes as the kernel has them.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Encoded(self.as_bytes()).fmt(f)
+    }
+}
+
+/// Any bytes as a value of `key=val`: prints percent-encoded, as [`Text`] does.
+///
+/// ```
+/// use retrans_sdk::Encoded;
+/// use retrans_sdk::table::KeyVal;
+///
+/// assert_eq!(KeyVal { key: "comm", value: Encoded(b"my app") }.to_string(), "comm=my%20app");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoded<'a>(pub &'a [u8]);
+
+impl fmt::Display for Encoded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            b"-" => f.write_str("%2D"),
+            bytes => percent_encode(bytes, ENCODED).fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+/// A text is not percent-encoded as it should be, or too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseTextError;
+
+impl fmt::Display for ParseTextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a percent-encoded text of at most {} bytes", Text::CAPACITY)
+    }
+}
+
+impl std::error::Error for ParseTextError {}
+
+impl FromStr for Text {
+    type Err = ParseTextError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "-" {
+            return Err(ParseTextError);
+        }
+        let mut rest = text.bytes();
+        while let Some(byte) = rest.next() {
+            let fine = match byte {
+                b'%' => (0..2).all(|_| rest.next().is_some_and(|b| b.is_ascii_hexdigit())),
+                b' ' | b'=' | b',' | b'"' => false,
+                _ => byte.is_ascii_graphic(),
+            };
+            if !fine {
+                return Err(ParseTextError);
+            }
+        }
+        let mut bytes = [0; Self::CAPACITY];
+        let mut len = 0;
+        for byte in percent_decode(text.as_bytes()) {
+            *bytes.get_mut(len).ok_or(ParseTextError)? = byte;
+            len += 1;
+        }
+        Self::new(&bytes[..len]).ok_or(ParseTextError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_c_string_ends_at_the_first_nul(bytes in prop::array::uniform16(prop_oneof![Just(0u8), Just(1), Just(0x80), any::<u8>()])) {
+            let until_nul: Vec<u8> = bytes.into_iter().take_while(|byte| *byte != 0).collect();
+            let text = Text::from_c(bytes);
+            prop_assert_eq!(text.as_bytes(), &until_nul[..]);
+            // What is behind it is no part of it.
+            prop_assert_eq!(Some(text), Text::new(&until_nul));
+        }
+    }
+}

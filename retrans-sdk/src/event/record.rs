@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The record of `bpf/retrans.h`: bytes to an [`Event`]. Pure; nothing here touches libbpf.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::event::Event;
+use crate::event::kernel_str::Text;
+use crate::event::kind::RetransKind;
+use crate::event::owner::Owner;
+use crate::event::owner::OwnerSource;
+use crate::event::result::RetransResult;
+use crate::event::tcp_enums::{CaState, TcpState};
+use crate::event::tcp_flags::TcpFlags;
+use crate::event::timestamp::Timestamp;
+use crate::event::transmit::Transmit;
+
+/// `RETRANS_RECORD_VERSION`.
+pub(crate) const VERSION: u16 = 2;
+
+/// The size of `struct retrans_record`: of one with all fields.
+pub(crate) const RECORD_LEN: usize = 200;
+
+/// `RETRANS_CORE_LENGTH`: of one with none but those that are in each.
+pub(crate) const CORE_LEN: usize = 80;
+
+/// The size of `struct retrans_owner`, which stands behind a whole record where owners are asked for.
+pub(crate) const OWNER_LEN: usize = 24;
+
+/// What is in every record: the layout of `struct retrans_record`; `source/layout.rs` holds it against the built object, at compile time.
+macro_rules! core_layout {
+    ($then:ident) => {
+        $then! {
+            ts: u64 = 16,
+            result: u32 = 24,
+            err: i32 = 28,
+            segs: u32 = 32,
+            family: u8 = 36,
+            transmit: u8 = 37,
+            sport: u16 = 38,
+            dport: u16 = 40,
+            kind: u8 = 42,
+            state: u8 = 43,
+        }
+    };
+}
+pub(crate) use core_layout;
+
+/// What is in a record if it is asked for, with the bit number in `retrans_header.present` (`enum retrans_field`); likewise.
+macro_rules! optional_layout {
+    ($then:ident) => {
+        $then! {
+            netns: u32 = 76, RETRANS_FIELD_NETNS = 2;
+            cookie: u64 = 80, RETRANS_FIELD_COOKIE = 1;
+            cgroup: u64 = 88, RETRANS_FIELD_CGROUP = 3;
+            netns_cookie: u64 = 96, RETRANS_FIELD_NETNS_COOKIE = 7;
+            uid: u32 = 104, RETRANS_FIELD_UID = 4;
+            mark: u32 = 108, RETRANS_FIELD_MARK = 5;
+            bound_dev_if: u32 = 112, RETRANS_FIELD_BOUND_DEV_IF = 6;
+            seq: u32 = 116, RETRANS_FIELD_SEQ = 9;
+            end_seq: u32 = 120, RETRANS_FIELD_END_SEQ = 10;
+            len: u32 = 124, RETRANS_FIELD_LEN = 11;
+            tcp_flags: u16 = 128, RETRANS_FIELD_TCP_FLAGS = 12;
+            ca_state: u8 = 130, RETRANS_FIELD_CA_STATE = 24;
+            retransmits: u8 = 131, RETRANS_FIELD_RETRANSMITS = 25;
+            backoff: u8 = 132, RETRANS_FIELD_BACKOFF = 26;
+            pending: u8 = 133, RETRANS_FIELD_PENDING = 27;
+            snd_una: u32 = 136, RETRANS_FIELD_SND_UNA = 13;
+            snd_nxt: u32 = 140, RETRANS_FIELD_SND_NXT = 14;
+            snd_wnd: u32 = 144, RETRANS_FIELD_SND_WND = 15;
+            snd_cwnd: u32 = 148, RETRANS_FIELD_SND_CWND = 16;
+            ssthresh: u32 = 152, RETRANS_FIELD_SSTHRESH = 17;
+            srtt_us: u32 = 156, RETRANS_FIELD_SRTT_US = 18;
+            rto_us: u32 = 160, RETRANS_FIELD_RTO_US = 19;
+            mss: u32 = 164, RETRANS_FIELD_MSS = 20;
+            retrans_out: u32 = 168, RETRANS_FIELD_RETRANS_OUT = 21;
+            total_retrans: u32 = 172, RETRANS_FIELD_TOTAL_RETRANS = 22;
+            wmem_queued: u32 = 176, RETRANS_FIELD_WMEM_QUEUED = 23;
+            sk_err_soft: i32 = 180, RETRANS_FIELD_SK_ERR_SOFT = 29;
+            ca_name: [u8; 16] = 184, RETRANS_FIELD_CA_NAME = 28;
+        }
+    };
+}
+pub(crate) use optional_layout;
+
+/// Where the addresses are.
+pub(crate) const SADDR: usize = 44;
+pub(crate) const DADDR: usize = 60;
+
+/// The bits that have no field of their own.
+pub(crate) const ERR: u32 = 0;
+pub(crate) const OWNER: u32 = 8;
+
+/// That of the cookie.
+pub(crate) const COOKIE: u32 = 1;
+
+/// A field that is in a record if it is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Optional {
+    pub(crate) key: &'static str,
+    pub(crate) bit: u32,
+    /// Where it ends.
+    end: usize,
+    /// Takes it out of an event.
+    pub(crate) clear: fn(&mut Event),
+}
+
+macro_rules! optionals {
+    ($( $name:ident: $type:ty = $offset:literal, $c_name:ident = $bit:literal; )*) => {
+        /// All of them.
+        pub(crate) const OPTIONAL: &[Optional] =
+            &[$( Optional {
+                key: stringify!($name),
+                bit: $bit,
+                end: $offset + size_of::<$type>(),
+                clear: |event| event.$name = None,
+            }, )*];
+
+        impl Record<'_> {
+            $(
+                #[inline(always)]
+                fn $name(&self) -> Option<$type> {
+                    // Read in any case: there is nothing to be jumped over then.
+                    let value = <$type as FromNe<_>>::from_ne(self.bytes::<$offset, { size_of::<$type>() }>());
+                    if self.has($bit) { Some(value) } else { None }
+                }
+            )*
+        }
+    };
+}
+optional_layout!(optionals);
+
+/// How long a record is with these fields, a bit each.
+pub(crate) const fn length_of(fields: u64) -> usize {
+    let (mut length, mut i) = (CORE_LEN, 0);
+    while i < OPTIONAL.len() {
+        if fields & 1 << OPTIONAL[i].bit != 0 && OPTIONAL[i].end > length {
+            length = OPTIONAL[i].end;
+        }
+        i += 1;
+    }
+    length.next_multiple_of(WORD)
+}
+
+const WORD: usize = 8;
+
+/// The fields for which a record of so many words has room.
+const ROOM: [u64; RECORD_LEN / WORD + 1] = {
+    let mut room = [1 << ERR; RECORD_LEN / WORD + 1];
+    let mut words = 0;
+    while words < room.len() {
+        let mut i = 0;
+        while i < OPTIONAL.len() {
+            if OPTIONAL[i].end <= words * WORD {
+                room[words] |= 1 << OPTIONAL[i].bit;
+            }
+            i += 1;
+        }
+        words += 1;
+    }
+    room
+};
+
+/// A number, or bytes, as they are in memory.
+trait FromNe<B> {
+    fn from_ne(bytes: B) -> Self;
+}
+
+macro_rules! from_ne {
+    ($($type:ty)*) => {$(
+        impl FromNe<[u8; size_of::<$type>()]> for $type {
+            #[inline(always)]
+            fn from_ne(bytes: [u8; size_of::<$type>()]) -> Self {
+                Self::from_ne_bytes(bytes)
+            }
+        }
+    )*};
+}
+from_ne!(u8 u16 u32 i32 u64);
+
+impl<const N: usize> FromNe<Self> for [u8; N] {
+    #[inline(always)]
+    fn from_ne(bytes: Self) -> Self {
+        bytes
+    }
+}
+
+/// A record whose header was checked.
+struct Record<'a> {
+    bytes: &'a [u8; RECORD_LEN],
+    present: u64,
+}
+
+macro_rules! accessors {
+    ($( $name:ident: $type:ty = $offset:literal, )*) => {
+        impl Record<'_> {
+            $(
+                #[inline(always)]
+                fn $name(&self) -> $type {
+                    <$type>::from_ne_bytes(self.bytes::<$offset, { size_of::<$type>() }>())
+                }
+            )*
+        }
+    };
+}
+core_layout!(accessors);
+
+impl<'a> Record<'a> {
+    /// Of a record as long as it says, of which `room` tells the fields that it has room for.
+    #[inline(always)]
+    fn new(bytes: &'a [u8; RECORD_LEN], len: usize, room: u64) -> Result<Self, WireError> {
+        let record = Record { bytes, present: 0 };
+        let length = u16::from_ne_bytes(record.bytes::<0, 2>());
+        let version = u16::from_ne_bytes(record.bytes::<2, 2>());
+        if usize::from(length) != len {
+            return Err(WireError::Length(length.into()));
+        }
+        if version != VERSION {
+            return Err(WireError::Version(version));
+        }
+        let present = u64::from_ne_bytes(record.bytes::<8, 8>());
+        // What it has no room for it does not have.
+        Ok(Record { present: present & room, ..record })
+    }
+
+    #[inline(always)]
+    fn bytes<const OFFSET: usize, const SIZE: usize>(&self) -> [u8; SIZE] {
+        const { assert!(OFFSET + SIZE <= RECORD_LEN) };
+        let mut bytes = [0; SIZE];
+        bytes.copy_from_slice(&self.bytes[OFFSET..OFFSET + SIZE]);
+        bytes
+    }
+
+    #[inline(always)]
+    fn has(&self, bit: u32) -> bool {
+        self.present & 1 << bit != 0
+    }
+
+    /// Local and peer address, and whether they are IPv4 carried by an IPv6 socket.
+    #[inline(always)]
+    fn addresses(&self, event: &mut Event) -> Result<(), WireError> {
+        let v4 = |bytes: [u8; 4]| IpAddr::V4(Ipv4Addr::from(bytes));
+        match self.family() {
+            AF_INET => {
+                (event.saddr, event.daddr) = (v4(self.bytes::<SADDR, 4>()), v4(self.bytes::<DADDR, 4>()));
+                event.mapped = false;
+            }
+            AF_INET6 => {
+                let (saddr, daddr) = (self.bytes::<SADDR, 16>(), self.bytes::<DADDR, 16>());
+                event.mapped = is_mapped(daddr);
+                if event.mapped {
+                    // A socket not yet bound to an address has :: here, which is 0.0.0.0.
+                    let [.., a, b, c, d] = if is_mapped(saddr) { saddr } else { [0; 16] };
+                    event.saddr = v4([a, b, c, d]);
+                    let [.., a, b, c, d] = daddr;
+                    event.daddr = v4([a, b, c, d]);
+                } else {
+                    (event.saddr, event.daddr) = (Ipv6Addr::from(saddr).into(), Ipv6Addr::from(daddr).into());
+                }
+            }
+            family => return Err(WireError::Family(family.into())),
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is an IPv4 address within IPv6 (RFC 4291, 2.5.5.2).
+#[inline(always)]
+fn is_mapped(address: [u8; 16]) -> bool {
+    u128::from_be_bytes(address) >> 32 == 0xffff
+}
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// A record is not what this version reads. The object and the crate are built together, so this has no cause but
+/// corruption; it is counted as dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WireError {
+    Length(usize),
+    Version(u16),
+    Family(u16),
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length(length) => write!(f, "a record of {length} bytes"),
+            Self::Version(version) => write!(f, "a record of version {version}"),
+            Self::Family(family) => write!(f, "a record of address family {family}"),
+        }
+    }
+}
+
+/// Reads a record into an event, whatever that was before. `epoch` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+///
+/// In place, field by field: as a value that is returned it would be put together elsewhere, and copied.
+#[inline]
+pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch: u64) -> Result<(), WireError> {
+    match bytes.first_chunk::<RECORD_LEN>() {
+        Some(record) if bytes.len() == RECORD_LEN => {
+            put_fields(event, &Record::new(record, bytes.len(), !(1 << OWNER))?, epoch)
+        }
+        Some(record) if bytes.len() == RECORD_LEN + OWNER_LEN => {
+            let record = Record::new(record, bytes.len(), !0)?;
+            put_fields(event, &record, epoch)?;
+            if record.has(OWNER)
+                && let Some(owner) = bytes.last_chunk().and_then(owner)
+            {
+                owner.put(event);
+            }
+            Ok(())
+        }
+        None if bytes.len() >= CORE_LEN && bytes.len().is_multiple_of(WORD) => decode_shorter(event, bytes, epoch),
+        _ => Err(WireError::Length(bytes.len())),
+    }
+}
+
+/// A record that ends before the last field.
+fn decode_shorter(event: &mut Event, bytes: &[u8], epoch: u64) -> Result<(), WireError> {
+    let mut whole = [0; RECORD_LEN];
+    whole[..bytes.len()].copy_from_slice(bytes);
+    put_fields(event, &Record::new(&whole, bytes.len(), ROOM[bytes.len() / WORD])?, epoch)
+}
+
+fn put_fields(event: &mut Event, record: &Record<'_>, epoch: u64) -> Result<(), WireError> {
+    record.addresses(event)?;
+    event.ts = Timestamp::from_nanos(record.ts().wrapping_add(epoch));
+    event.result = RetransResult::from_raw(record.result());
+    event.err = if record.has(ERR) { Some(record.err()) } else { None };
+    event.kind = RetransKind::from_raw(record.kind().into());
+    event.sport = record.sport();
+    event.dport = record.dport();
+    event.state = TcpState::from_raw(record.state().into());
+    event.segs = record.segs();
+    event.transmit = Some(Transmit::from_raw(record.transmit().into()));
+    event.cookie = record.cookie();
+    event.netns = record.netns();
+    event.cgroup = record.cgroup();
+    event.uid = record.uid();
+    event.netns_cookie = record.netns_cookie();
+    event.mark = record.mark();
+    event.bound_dev_if = record.bound_dev_if();
+    event.seq = record.seq();
+    event.end_seq = record.end_seq();
+    event.len = record.len();
+    event.tcp_flags = record.tcp_flags().map(TcpFlags);
+    event.snd_una = record.snd_una();
+    event.snd_nxt = record.snd_nxt();
+    event.snd_wnd = record.snd_wnd();
+    event.snd_cwnd = record.snd_cwnd();
+    event.ssthresh = record.ssthresh();
+    event.srtt_us = record.srtt_us();
+    event.rto_us = record.rto_us();
+    event.mss = record.mss();
+    event.retrans_out = record.retrans_out();
+    event.total_retrans = record.total_retrans();
+    event.wmem_queued = record.wmem_queued();
+    event.ca_state = record.ca_state().map(|state| CaState::from_raw(state.into()));
+    event.retransmits = record.retransmits();
+    event.backoff = record.backoff();
+    event.pending = record.pending();
+    event.ca_name = record.ca_name().map(Text::from_c);
+    event.sk_err_soft = record.sk_err_soft();
+    (event.owner, event.pid, event.comm) = (None, None, None);
+    Ok(())
+}
+
+/// A record as an event.
+#[cfg(test)]
+pub(crate) fn decode(bytes: &[u8], epoch: u64) -> Result<Event, WireError> {
+    let mut event = Event::blank();
+    decode_into(&mut event, bytes, epoch).map(|()| event)
+}
+
+/// A `struct retrans_owner`; `None` if it is nobody, or not one alone.
+pub(crate) fn owner(bytes: &[u8; OWNER_LEN]) -> Option<Owner> {
+    let [p0, p1, p2, p3, source, _, _, _, comm @ ..] = *bytes;
+    let pid = u32::from_ne_bytes([p0, p1, p2, p3]);
+    let source = OwnerSource::from_raw(source.into());
+    (pid != 0).then(|| Owner { source, pid, comm: Text::from_c(comm) })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::kv::Line;
+
+    /// A record with a good header and anything behind it.
+    pub(crate) fn any_record() -> impl Strategy<Value = [u8; RECORD_LEN]> {
+        let random = prop::collection::vec(any::<u8>(), RECORD_LEN);
+        (random, any::<bool>(), any::<bool>(), 0u8..12, 0u32..135).prop_map(|(random, inet6, mapped, small, result)| {
+            let mut bytes: [u8; RECORD_LEN] = random.try_into().expect("as long as asked");
+            bytes[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
+            bytes[2..4].copy_from_slice(&VERSION.to_ne_bytes());
+            // Half of the records with numbers that have names, so that both kinds are seen.
+            if bytes[4] & 1 != 0 {
+                bytes[24..28].copy_from_slice(&result.to_ne_bytes());
+                (bytes[42], bytes[43], bytes[37]) = (small, small, small);
+            }
+            bytes[36] = if inet6 { 10 } else { 2 };
+            if mapped {
+                for at in [SADDR, DADDR] {
+                    bytes[at..at + 12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+                }
+            }
+            bytes
+        })
+    }
+
+    /// The same, as they are where owners are asked for.
+    fn any_owned_record() -> impl Strategy<Value = [u8; RECORD_LEN + OWNER_LEN]> {
+        (any_record(), prop::array::uniform24(any::<u8>()), 0u8..5).prop_map(|(record, mut owner, source)| {
+            owner[4] = source;
+            let mut owned = [0; RECORD_LEN + OWNER_LEN];
+            owned[..RECORD_LEN].copy_from_slice(&record);
+            owned[RECORD_LEN..].copy_from_slice(&owner);
+            owned[0..2].copy_from_slice(&((RECORD_LEN + OWNER_LEN) as u16).to_ne_bytes());
+            owned
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn an_owner_survives_the_line(record in any_owned_record()) {
+            let event = decode(&record, 0).expect("a good header");
+            let pid = u32::from_ne_bytes(record[RECORD_LEN..RECORD_LEN + 4].try_into().expect("four"));
+            let known = pid != 0 && u64::from_ne_bytes(record[8..16].try_into().expect("eight")) & 1 << OWNER != 0;
+            prop_assert_eq!(event.pid, known.then_some(pid));
+            prop_assert_eq!(event.owner.map(OwnerSource::raw).is_some(), known);
+            let comm = &record[RECORD_LEN + 8..];
+            let comm = comm.split(|byte| *byte == 0).next();
+            prop_assert_eq!(event.comm.as_ref().map(Text::as_bytes), comm.filter(|_| known));
+            let text = event.to_string();
+            prop_assert_eq!(text.parse::<Event>().expect(&text), event);
+        }
+
+        #[test]
+        fn whatever_the_kernel_hands_over_survives_the_line(record in any_record(), epoch in any::<u64>()) {
+            let event = decode(&record, epoch).expect("a good header");
+            let text = event.to_string();
+            prop_assert!(text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{text}");
+            for pair in text.split(' ') {
+                prop_assert_eq!(pair.matches('=').count(), 1, "{}", text);
+                prop_assert!(!pair.contains(['"', ',']), "{}", text);
+            }
+            prop_assert_eq!(text.parse::<Event>().expect(&text), event);
+            let line: Line = text.parse().expect("an event is a line");
+            prop_assert_eq!(line.to_string(), text);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            // The result does not matter, that there is one does.
+            let _ = decode(&bytes, 0);
+        }
+
+        #[test]
+        fn a_wrong_length_is_refused(record in any_record(), at in 0..RECORD_LEN) {
+            let is_length = at >= CORE_LEN && at.is_multiple_of(WORD);
+            prop_assert_eq!(decode(&record[..at], 0), Err(WireError::Length(if is_length { RECORD_LEN } else { at })));
+            let mut longer = record.to_vec();
+            longer.push(0);
+            prop_assert_eq!(decode(&longer, 0), Err(WireError::Length(RECORD_LEN + 1)));
+            // One of the two that there are, but not the one that it says.
+            longer.resize(RECORD_LEN + OWNER_LEN, 0);
+            prop_assert_eq!(decode(&longer, 0), Err(WireError::Length(RECORD_LEN)));
+        }
+
+        #[test]
+        fn a_shorter_record_has_what_it_has_room_for(record in any_record(), words in CORE_LEN / WORD..RECORD_LEN / WORD) {
+            let mut shorter = record[..words * WORD].to_vec();
+            shorter[0..2].copy_from_slice(&((words * WORD) as u16).to_ne_bytes());
+            let mut with_less = record;
+            let present = u64::from_ne_bytes(record[8..16].try_into().expect("eight"));
+            let within = OPTIONAL.iter().filter(|field| field.end <= words * WORD);
+            let room = within.fold(1 << ERR, |bits, field| bits | 1u64 << field.bit);
+            with_less[8..16].copy_from_slice(&(present & room).to_ne_bytes());
+            prop_assert_eq!(decode(&shorter, 0), decode(&with_less, 0));
+        }
+    }
+
+    #[test]
+    fn a_record_ends_behind_the_last_field_that_is_asked_for() {
+        assert_eq!((length_of(0), length_of(!0)), (CORE_LEN, RECORD_LEN));
+        for field in OPTIONAL {
+            let length = length_of(1 << field.bit);
+            assert!((field.end.max(CORE_LEN)..field.end.max(CORE_LEN) + WORD).contains(&length), "{field:?}");
+            assert_ne!(ROOM[length / WORD] & 1 << field.bit, 0, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn other_versions_and_families_are_refused() {
+        let mut record = [0; RECORD_LEN];
+        record[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
+        assert_eq!(decode(&record, 0), Err(WireError::Version(0)));
+        record[2..4].copy_from_slice(&VERSION.to_ne_bytes());
+        assert_eq!(decode(&record, 0), Err(WireError::Family(0)));
+        record[36] = 1;
+        assert_eq!(decode(&record, 0), Err(WireError::Family(1)));
+    }
+
+    #[test]
+    fn absent_bits_are_absent_fields() {
+        let mut record = [0xff; RECORD_LEN];
+        record[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
+        record[2..4].copy_from_slice(&VERSION.to_ne_bytes());
+        record[8..16].fill(0);
+        record[36] = 2;
+        let event = decode(&record, 0).expect("a good header");
+        let keys: Vec<_> =
+            event.to_string().split(' ').map(|pair| pair.split_once('=').expect("=").0.to_owned()).collect();
+        assert_eq!(keys.join(" "), "ts result err kind family saddr sport daddr dport state segs class transmit");
+        assert!(event.to_string().contains(" err=- "));
+    }
+}

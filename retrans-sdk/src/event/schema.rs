@@ -1,0 +1,598 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one list of an event's fields. The line, its parser, the filter and JSON all walk [`FIELDS`].
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use crate::event::Event;
+use crate::event::kernel_str::Text;
+use crate::event::kind::RetransKind;
+use crate::event::owner::OwnerSource;
+use crate::event::result::{ResultClass, RetransResult};
+use crate::event::tcp_enums::{CaState, Family, TcpState};
+use crate::event::tcp_flags::TcpFlags;
+use crate::event::timestamp::Timestamp;
+use crate::event::transmit::Transmit;
+use crate::text::reason_table::{MAX_VALUE_LEN, Name, ReasonTable};
+use crate::text::scanner::Reader;
+use crate::text::writer::{Cursor, SLACK};
+
+/// The declaration of the optional fields: key, type, documentation, in the order of the line.
+macro_rules! optional_fields {
+    ($then:ident) => {
+        $then! {
+            /// Whether the attempt reached the transmit step. `unknown` where nothing proves it; absent from what was recorded before
+            /// there was the key.
+            transmit: Transmit,
+            /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. Of a SYN-ACK: the one that the accepted
+            /// socket will have. Before Linux 5.12 only of sockets that somebody has asked for it.
+            cookie: u64,
+            /// The inode number of the socket's network namespace (`/proc/PID/ns/net`).
+            netns: u32,
+            /// The id of the socket's cgroup in the unified hierarchy: that directory's inode number. Since Linux 5.15.
+            cgroup: u64,
+            /// The user that the socket belongs to, by its number in the first user namespace; of a SYN-ACK the listener's.
+            uid: u32,
+            /// The cookie of the socket's network namespace (`SO_NETNS_COOKIE`), unique until the host reboots, other than its inode
+            /// number. Before Linux 5.12 only of namespaces that somebody has asked for it.
+            netns_cookie: u64,
+            /// The socket's mark (`SO_MARK`), 0 unless one was set. Of a SYN-ACK: the one that the accepted socket will have.
+            mark: u32,
+            /// The index of the interface that the socket is bound to (`SO_BINDTODEVICE`), in its network namespace. Of a SYN-ACK: the
+            /// one of the accepted socket. Absent if there is none.
+            bound_dev_if: u32,
+            /// How it is known which process the socket belongs to ([`Builder::owners`](crate::Builder::owners)); the three stand
+            /// together, and are absent where it is not known.
+            owner: OwnerSource,
+            /// The process that the socket belongs to, in the sense that `owner` says, by its number in the PID namespace of
+            /// whoever opened the stream. It may have ended since.
+            pid: u32,
+            /// That process's name (`/proc/PID/comm`) at that time.
+            comm: Text,
+            /// The first sequence number of the segment.
+            seq: u32,
+            /// The sequence number behind the segment.
+            end_seq: u32,
+            /// The segment's length in bytes.
+            len: u32,
+            /// The segment's TCP flags.
+            tcp_flags: TcpFlags,
+            /// The oldest sequence number that is unacknowledged.
+            snd_una: u32,
+            /// The next sequence number to send.
+            snd_nxt: u32,
+            /// The window that the receiver offers, in bytes.
+            snd_wnd: u32,
+            /// The congestion window, in segments.
+            snd_cwnd: u32,
+            /// The slow start threshold, in segments; 2147483647 stands for none yet.
+            ssthresh: u32,
+            /// The smoothed round-trip time, in microseconds; 0 before the first sample.
+            srtt_us: u32,
+            /// The retransmission timeout (RTO), backed off already, in microseconds.
+            rto_us: u32,
+            /// The maximum segment size in use, in bytes.
+            mss: u32,
+            /// Segments retransmitted and not yet acknowledged, without this one.
+            retrans_out: u32,
+            /// Segments retransmitted over the connection's life, this attempt included if it reached the transmit step.
+            total_retrans: u32,
+            /// Bytes of memory in the send queue.
+            wmem_queued: u32,
+            /// The congestion avoidance state.
+            ca_state: CaState,
+            /// Expired timeouts in a row (`icsk_retransmits`), the one behind this attempt included.
+            retransmits: u8,
+            /// The exponent of the timeout's back-off.
+            backoff: u8,
+            /// What the retransmission timer is armed for (`icsk_pending`): 0 nothing, 1 RTO, 5 loss probe, 6 reordering.
+            pending: u8,
+            /// The name of the congestion control.
+            ca_name: Text,
+            /// The last soft error of the socket, a positive errno; 0 for none.
+            sk_err_soft: i32,
+        }
+    };
+}
+pub(crate) use optional_fields;
+
+/// The value of a field, with what printing and comparing need.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Value {
+    Time(Timestamp),
+    Name { name: Name, raw: u32 },
+    Int(i64),
+    Id(u64),
+    Flags(TcpFlags),
+    Addr(IpAddr),
+    Text(Text),
+    Yes,
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(v) => v.fmt(f),
+            Self::Name { name, .. } => name.fmt(f),
+            Self::Int(v) => v.fmt(f),
+            Self::Id(v) => v.fmt(f),
+            Self::Flags(v) => v.fmt(f),
+            Self::Addr(v) => v.fmt(f),
+            Self::Text(v) => v.fmt(f),
+            Self::Yes => f.write_str("yes"),
+        }
+    }
+}
+
+/// What the values of a field look like: how the filter reads its operands.
+#[derive(Clone, Copy)]
+pub(crate) enum FieldType {
+    Time,
+    /// By name; `parse` gives a name's number, `canonical` that of whatever a number means.
+    Table {
+        parse: fn(&str) -> Option<u32>,
+        canonical: fn(u32) -> u32,
+        names: fn() -> String,
+    },
+    Int {
+        low: i64,
+        high: i64,
+    },
+    Id,
+    Flags,
+    Addr,
+    Text,
+    Flag,
+}
+
+/// A type that a field may have.
+pub(crate) trait FieldValue: Copy {
+    const TYPE: FieldType;
+    /// The most bytes that it is printed in.
+    const WIDTH: usize;
+    fn value(self) -> Value;
+    /// What stands for it among numbers, where it is one: with the same order, and none that it is not.
+    fn number(self) -> i64;
+    /// Prints it.
+    fn put(self, out: &mut Cursor<'_>);
+    /// Reads what [`put`](Self::put) printed. `None` is no verdict on other texts.
+    fn take(from: &mut Reader<'_>) -> Option<Self>;
+    fn parse(text: &str) -> Result<Self, String>;
+}
+
+/// All of 64 bits among signed numbers, in the same order.
+const fn scaled(value: u64) -> i64 {
+    (value ^ 1 << 63) as i64
+}
+
+impl FieldType {
+    /// What [`FieldValue::number`] gives for this value of the type, or for the nearest there is.
+    pub(crate) fn number(self, value: i128) -> i64 {
+        match self {
+            Self::Time | Self::Id => scaled(value.clamp(0, u64::MAX.into()) as u64),
+            _ => value.clamp(i64::MIN.into(), i64::MAX.into()) as i64,
+        }
+    }
+}
+
+/// Wide enough for any value.
+const WIDEST: usize = 48;
+
+/// Whether the text is what printing gives: one spelling a value, or a line would not come back as it was.
+fn is_spelt<T: FieldValue>(value: T, text: &str) -> bool {
+    const { assert!(T::WIDTH <= WIDEST) };
+    let mut buffer = [0; WIDEST + SLACK];
+    let mut out = Cursor::new(&mut buffer);
+    value.put(&mut out);
+    out.written() == text.as_bytes()
+}
+
+fn integer<T: FieldValue + FromStr>(text: &str) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(value) if is_spelt(value, text) => Ok(value),
+        _ => Err("not an integer in range".to_owned()),
+    }
+}
+
+macro_rules! integer_fields {
+    ($($type:ty: $put:ident),*) => {$(
+        impl FieldValue for $type {
+            const TYPE: FieldType = FieldType::Int { low: <$type>::MIN as i64, high: <$type>::MAX as i64 };
+            const WIDTH: usize = 11;
+            fn value(self) -> Value {
+                Value::Int(self.into())
+            }
+            fn number(self) -> i64 {
+                self.into()
+            }
+            #[inline(always)]
+            fn put(self, out: &mut Cursor<'_>) {
+                out.$put(self.into());
+            }
+            #[inline(always)]
+            fn take(from: &mut Reader<'_>) -> Option<Self> {
+                from.$put()?.try_into().ok()
+            }
+            fn parse(text: &str) -> Result<Self, String> {
+                integer(text)
+            }
+        }
+    )*};
+}
+integer_fields!(u8: unsigned, u16: unsigned, u32: unsigned, i32: signed);
+
+macro_rules! from_str_fields {
+    ($($type:ty => $variant:ident, $width:literal, $number:expr, $put:expr, $take:expr;)*) => {$(
+        impl FieldValue for $type {
+            const TYPE: FieldType = FieldType::$variant;
+            const WIDTH: usize = $width;
+            fn value(self) -> Value {
+                Value::$variant(self)
+            }
+            fn number(self) -> i64 {
+                let number: fn(Self) -> i64 = $number;
+                number(self)
+            }
+            #[inline(always)]
+            fn put(self, out: &mut Cursor<'_>) {
+                let put: fn(Self, &mut Cursor<'_>) = $put;
+                put(self, out);
+            }
+            #[inline(always)]
+            fn take(from: &mut Reader<'_>) -> Option<Self> {
+                let take: fn(&mut Reader<'_>) -> Option<Self> = $take;
+                take(from)
+            }
+            fn parse(text: &str) -> Result<Self, String> {
+                let value: Self = text.parse().map_err(|e: <$type as FromStr>::Err| e.to_string())?;
+                if is_spelt(value, text) { Ok(value) } else { Err(format!("to be spelt {value}")) }
+            }
+        }
+    )*};
+}
+from_str_fields! {
+    Timestamp => Time, 21, |time| scaled(time.as_nanos()), Timestamp::put, Timestamp::take;
+    TcpFlags => Flags, 6, |flags| flags.0.into(), TcpFlags::put, TcpFlags::take;
+    IpAddr => Addr, 39, |_| 0, |address, out| out.address(address), address;
+    Text => Text, 48, |_| 0, Text::put, Text::take;
+}
+
+fn address(from: &mut Reader<'_>) -> Option<IpAddr> {
+    let before = from.clone();
+    if let Some(address) = from.v4() {
+        return Some(address.into());
+    }
+    *from = before;
+    FieldValue::parse(str::from_utf8(from.value()).ok()?).ok()
+}
+
+impl FieldValue for u64 {
+    const TYPE: FieldType = FieldType::Id;
+    const WIDTH: usize = 20;
+    fn value(self) -> Value {
+        Value::Id(self)
+    }
+    fn number(self) -> i64 {
+        scaled(self)
+    }
+    #[inline(always)]
+    fn put(self, out: &mut Cursor<'_>) {
+        out.unsigned(self);
+    }
+    #[inline(always)]
+    fn take(from: &mut Reader<'_>) -> Option<Self> {
+        from.unsigned()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        integer(text)
+    }
+}
+
+impl<T: ReasonTable> FieldValue for T {
+    const TYPE: FieldType =
+        FieldType::Table { parse: number_of::<T>, canonical: |raw| T::from_raw(raw).raw(), names: names_of::<T> };
+    const WIDTH: usize = MAX_VALUE_LEN;
+    fn value(self) -> Value {
+        Value::Name { name: self.name(), raw: self.raw() }
+    }
+    fn number(self) -> i64 {
+        self.raw().into()
+    }
+    #[inline(always)]
+    fn put(self, out: &mut Cursor<'_>) {
+        self.name().put(out);
+    }
+    #[inline(always)]
+    fn take(from: &mut Reader<'_>) -> Option<Self> {
+        let text = from.value();
+        T::ALL.iter().find(|entry| entry.value.as_bytes() == text).map(|entry| entry.variant)
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("not one of {}", names_of::<T>()))
+    }
+}
+
+fn number_of<T: ReasonTable>(text: &str) -> Option<u32> {
+    text.parse::<T>().ok().map(T::raw)
+}
+
+fn names_of<T: ReasonTable>() -> String {
+    let names: Vec<_> = T::ALL.iter().map(|entry| entry.value).collect();
+    names.join(" ")
+}
+
+/// An event while a line is being read into it.
+pub(crate) struct Draft {
+    pub(crate) event: Event,
+    /// What the line said of values that follow from others.
+    pub(crate) family: Option<Family>,
+    pub(crate) class: Option<ResultClass>,
+}
+
+/// One key of the line.
+pub(crate) struct Field {
+    pub(crate) key: &'static str,
+    /// One of the eleven that every line has; `-` where it has no value.
+    pub(crate) always: bool,
+    pub(crate) field_type: FieldType,
+    pub(crate) get: fn(&Event) -> Option<Value>,
+    /// [`FieldValue::number`] of it, which is had sooner.
+    pub(crate) number: fn(&Event) -> Option<i64>,
+    /// The same of an address, where it is one.
+    pub(crate) address: Option<fn(&Event) -> IpAddr>,
+    pub(crate) set: fn(&mut Draft, &str) -> Result<(), String>,
+}
+
+/// ` key=`, as a constant, which is written without a loop.
+macro_rules! prefix {
+    ($name:ident) => {
+        const { concat!(" ", stringify!($name), "=").as_bytes() }
+    };
+}
+
+/// What there is to a field, by its sort: of the `core` (or the `first` of it, or an `address`), what has a form of its own (`err`), what follows from other fields
+/// (`family`, `class`), a `flag`, or `optional`.
+macro_rules! field {
+    (first $name:ident: $type:ty) => {
+        field!(core $name: $type)
+    };
+    (core $name:ident: $type:ty) => {
+        Field {
+            key: stringify!($name),
+            always: true,
+            field_type: <$type as FieldValue>::TYPE,
+            get: |event| Some(event.$name.value()),
+            number: |event| Some(event.$name.number()),
+            address: None,
+            set: |draft, text| {
+                draft.event.$name = <$type as FieldValue>::parse(text)?;
+                Ok(())
+            },
+        }
+    };
+    (address $name:ident: $type:ty) => {
+        Field { address: Some(|event| event.$name), ..field!(core $name: $type) }
+    };
+    (err $name:ident: $type:ty) => {
+        Field {
+            key: stringify!($name),
+            always: true,
+            field_type: <$type as FieldValue>::TYPE,
+            get: |event| event.$name.map(FieldValue::value),
+            number: |event| event.$name.map(FieldValue::number),
+            address: None,
+            set: |draft, text| {
+                draft.event.$name = if text == "-" { None } else { Some(FieldValue::parse(text)?) };
+                Ok(())
+            },
+        }
+    };
+    (follows($always:literal) $name:ident: $type:ty) => {
+        Field {
+            key: <$type as ReasonTable>::KEY,
+            always: $always,
+            field_type: <$type as FieldValue>::TYPE,
+            get: |event| Some(event.$name().value()),
+            number: |event| Some(event.$name().number()),
+            address: None,
+            set: |draft, text| {
+                draft.$name = Some(FieldValue::parse(text)?);
+                Ok(())
+            },
+        }
+    };
+    (flag $name:ident: $type:ty) => {
+        Field {
+            key: stringify!($name),
+            always: false,
+            field_type: FieldType::Flag,
+            get: |event| event.$name.then_some(Value::Yes),
+            number: |event| event.$name.then_some(1),
+            address: None,
+            set: |draft, text| {
+                draft.event.$name = text == "yes";
+                if draft.event.$name { Ok(()) } else { Err("not yes".to_owned()) }
+            },
+        }
+    };
+    (optional $name:ident: $type:ty) => {
+        Field {
+            key: stringify!($name),
+            always: false,
+            field_type: <$type as FieldValue>::TYPE,
+            get: |event| event.$name.map(FieldValue::value),
+            number: |event| event.$name.map(FieldValue::number),
+            address: None,
+            set: |draft, text| {
+                draft.event.$name = Some(FieldValue::parse(text)?);
+                Ok(())
+            },
+        }
+    };
+}
+
+/// Prints a field, if there is a value, and, but for the first, a space before it.
+macro_rules! put {
+    (first $name:ident, $event:ident, $out:ident) => {{
+        $out.constant(const { concat!(stringify!($name), "=").as_bytes() });
+        $event.$name.put($out);
+    }};
+    (core $name:ident, $event:ident, $out:ident) => {{
+        $out.constant(prefix!($name));
+        $event.$name.put($out);
+    }};
+    (address $name:ident, $event:ident, $out:ident) => {
+        put!(core $name, $event, $out)
+    };
+    (err $name:ident, $event:ident, $out:ident) => {{
+        $out.constant(prefix!($name));
+        match $event.$name {
+            Some(value) => value.put($out),
+            None => $out.byte(b'-'),
+        }
+    }};
+    (follows($always:literal) $name:ident, $event:ident, $out:ident) => {{
+        $out.constant(prefix!($name));
+        $event.$name().put($out);
+    }};
+    (flag $name:ident, $event:ident, $out:ident) => {
+        if $event.$name {
+            $out.constant(prefix!($name));
+            $out.constant(b"yes");
+        }
+    };
+    (optional $name:ident, $event:ident, $out:ident) => {
+        if let Some(value) = $event.$name {
+            $out.constant(prefix!($name));
+            value.put($out);
+        }
+    };
+}
+
+/// Reads a field as [`put`] prints it; nothing else will do.
+macro_rules! take {
+    (first $name:ident: $type:ty, $draft:ident, $from:ident) => {{
+        $from.constant(const { concat!(stringify!($name), "=").as_bytes() })?;
+        $draft.event.$name = <$type as FieldValue>::take($from)?;
+    }};
+    (core $name:ident: $type:ty, $draft:ident, $from:ident) => {{
+        $from.constant(prefix!($name))?;
+        $draft.event.$name = <$type as FieldValue>::take($from)?;
+    }};
+    (address $name:ident: $type:ty, $draft:ident, $from:ident) => {
+        take!(core $name: $type, $draft, $from)
+    };
+    (err $name:ident: $type:ty, $draft:ident, $from:ident) => {{
+        $from.constant(prefix!($name))?;
+        // A lone one: nothing else that a number may have follows.
+        $draft.event.$name = match $from.value() {
+            b"-" => None,
+            value => Some(<$type as FieldValue>::parse(str::from_utf8(value).ok()?).ok()?),
+        };
+    }};
+    (follows($always:literal) $name:ident: $type:ty, $draft:ident, $from:ident) => {
+        if $from.constant(prefix!($name)).is_some() {
+            $draft.$name = Some(<$type as FieldValue>::take($from)?);
+        } else if $always {
+            return None;
+        }
+    };
+    (flag $name:ident: $type:ty, $draft:ident, $from:ident) => {
+        $draft.event.$name = $from.constant(const { concat!(" ", stringify!($name), "=yes").as_bytes() }).is_some();
+    };
+    (optional $name:ident: $type:ty, $draft:ident, $from:ident) => {
+        if $from.constant(prefix!($name)).is_some() {
+            $draft.event.$name = Some(<$type as FieldValue>::take($from)?);
+        }
+    };
+}
+
+macro_rules! width {
+    ($type:ty, flag) => {
+        "yes".len()
+    };
+    ($type:ty, $($sort:tt)*) => {
+        <$type as FieldValue>::WIDTH
+    };
+}
+
+macro_rules! lists {
+    ($( $sort:ident $(($always:literal))? $name:ident: $type:ty, )*) => {
+        /// Every field, in the order of the line.
+        pub(crate) static FIELDS: &[Field] = &[$( field!($sort $(($always))? $name: $type), )*];
+
+        /// The most bytes of a line.
+        pub(crate) const MAX_LINE: usize = 0 $( + prefix!($name).len() + width!($type, $sort $(($always))?) )*;
+
+        /// The line. All at one go, for a call for each field would take longer than the field.
+        pub(crate) fn put_line(event: &Event, buffer: &mut [u8; MAX_LINE + SLACK]) -> usize {
+            let mut out = Cursor::new(buffer);
+            let out = &mut out;
+            $( put!($sort $(($always))? $name, event, out); )*
+            out.len()
+        }
+
+        /// Reads what [`put_line`] printed, and that only: `None` is no verdict on other texts. What follows from other fields
+        /// is not held against them.
+        pub(crate) fn take_line(draft: &mut Draft, text: &str) -> Option<()> {
+            let mut from = Reader::new(text);
+            let from = &mut from;
+            $( take!($sort $(($always))? $name: $type, draft, from); )*
+            from.is_at_end().then_some(())
+        }
+    };
+}
+
+macro_rules! fields {
+    ($( $(#[$doc:meta])* $name:ident: $type:ty, )*) => {
+        lists! {
+            first ts: Timestamp,
+            core result: RetransResult,
+            err err: i32,
+            core kind: RetransKind,
+            follows(true) family: Family,
+            address saddr: IpAddr,
+            core sport: u16,
+            address daddr: IpAddr,
+            core dport: u16,
+            core state: TcpState,
+            core segs: u32,
+            follows(false) class: ResultClass,
+            flag mapped: bool,
+            $( optional $name: $type, )*
+        }
+    };
+}
+optional_fields!(fields);
+
+/// The field with this key, which is likely one from `hint` on: lines have them in order.
+pub(crate) fn by_key(key: &str, hint: usize) -> Option<(usize, &'static Field)> {
+    let all = FIELDS.iter().enumerate();
+    all.clone().skip(hint).chain(all.take(hint)).find(|(_, field)| field.key == key)
+}
+
+/// Every key of the line, in its order. The filter and JSON have the same.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().map(|field| field.key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_and_fields_agree_on_the_key() {
+        for key in [RetransResult::KEY, RetransKind::KEY, Transmit::KEY, TcpState::KEY, CaState::KEY] {
+            assert!(matches!(by_key(key, 0), Some((_, Field { field_type: FieldType::Table { .. }, .. }))), "{key}");
+        }
+    }
+
+    #[test]
+    fn no_key_stands_twice() {
+        for (index, key) in keys().enumerate() {
+            assert_eq!(by_key(key, 0).map(|(at, _)| at), Some(index), "{key}");
+        }
+        assert!(FIELDS.len() <= u64::BITS as usize, "the parser keeps a bit for each");
+    }
+}

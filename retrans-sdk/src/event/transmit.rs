@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How far an attempt came.
+
+use retrans_macros::reason_table;
+
+/// Whether an attempt reached the transmit step, where the kernel counts its segments in RetransSegs and `total_retrans`, whatever comes of
+/// the step; what ends an attempt before touches neither.
+///
+/// It is known where the attempt's entry was seen ([`AttachSource::Fexit`](crate::AttachSource::Fexit),
+/// [`AttachSource::Kretprobe`](crate::AttachSource::Kretprobe), or either as the companion), and else where the result, the error number or the
+/// time stamps of segment and socket prove it.
+#[reason_table(key = "transmit")]
+#[non_exhaustive]
+pub enum Transmit {
+    /// Nothing proves either. Prints `unknown`; not to be taken for a number without a variant.
+    #[reason(value = "unknown", c_name = "RETRANS_TRANSMIT_UNKNOWN")]
+    Unproven = 0,
+    /// It ended before.
+    #[reason(value = "no", c_name = "RETRANS_TRANSMIT_NO")]
+    No = 1,
+    /// It did: RetransSegs rose by its segments, and TCPRetransFail too if it failed.
+    #[reason(value = "yes", c_name = "RETRANS_TRANSMIT_YES")]
+    Yes = 2,
+}

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A filter as the kernel side has it, `struct retrans_filter`: a list of tests, each of whether a number is in a range.
+
+use ipnet::IpNet;
+
+use super::{Operand, Term};
+use crate::event::kernel_str::Text;
+use crate::event::result::{ResultClass, RetransResult};
+use crate::event::schema::FieldType;
+use crate::event::tcp_enums::Family;
+
+/// `RETRANS_MAX_TESTS`.
+pub(crate) const MAX_TESTS: usize = 512;
+/// `RETRANS_MAX_TREES`.
+pub(crate) const MAX_TREES: usize = 16;
+
+/// `enum retrans_fact`, with the key of the line for those that have one; `source/layout.rs` holds it against the built
+/// object.
+macro_rules! facts {
+    ($then:ident) => {
+        $then! {
+            TS RETRANS_FACT_TS = 0 "ts",
+            RESULT RETRANS_FACT_RESULT = 1 "result",
+            ERR RETRANS_FACT_ERR = 2 "err",
+            KIND RETRANS_FACT_KIND = 3 "kind",
+            INET RETRANS_FACT_INET = 4 "family",
+            SADDR_HIGH RETRANS_FACT_SADDR_HIGH = 5 "saddr",
+            SADDR_LOW RETRANS_FACT_SADDR_LOW = 6 "",
+            SPORT RETRANS_FACT_SPORT = 7 "sport",
+            DADDR_HIGH RETRANS_FACT_DADDR_HIGH = 8 "daddr",
+            DADDR_LOW RETRANS_FACT_DADDR_LOW = 9 "",
+            DPORT RETRANS_FACT_DPORT = 10 "dport",
+            STATE RETRANS_FACT_STATE = 11 "state",
+            SEGS RETRANS_FACT_SEGS = 12 "segs",
+            MAPPED RETRANS_FACT_MAPPED = 13 "mapped",
+            COOKIE RETRANS_FACT_COOKIE = 14 "cookie",
+            NETNS RETRANS_FACT_NETNS = 15 "netns",
+            CGROUP RETRANS_FACT_CGROUP = 16 "cgroup",
+            UID RETRANS_FACT_UID = 17 "uid",
+            MINE RETRANS_FACT_MINE = 18 "",
+            TRANSMIT RETRANS_FACT_TRANSMIT = 19 "transmit",
+            MARK RETRANS_FACT_MARK = 20 "mark",
+            BOUND_DEV_IF RETRANS_FACT_BOUND_DEV_IF = 21 "bound_dev_if",
+            NETNS_COOKIE RETRANS_FACT_NETNS_COOKIE = 22 "netns_cookie",
+            SEQ RETRANS_FACT_SEQ = 32 "seq",
+            END_SEQ RETRANS_FACT_END_SEQ = 33 "end_seq",
+            LEN RETRANS_FACT_LEN = 34 "len",
+            TCP_FLAGS RETRANS_FACT_TCP_FLAGS = 35 "tcp_flags",
+            SND_UNA RETRANS_FACT_SND_UNA = 48 "snd_una",
+            SND_NXT RETRANS_FACT_SND_NXT = 49 "snd_nxt",
+            SND_WND RETRANS_FACT_SND_WND = 50 "snd_wnd",
+            SND_CWND RETRANS_FACT_SND_CWND = 51 "snd_cwnd",
+            SSTHRESH RETRANS_FACT_SSTHRESH = 52 "ssthresh",
+            SRTT_US RETRANS_FACT_SRTT_US = 53 "srtt_us",
+            RTO_US RETRANS_FACT_RTO_US = 54 "rto_us",
+            MSS RETRANS_FACT_MSS = 55 "mss",
+            RETRANS_OUT RETRANS_FACT_RETRANS_OUT = 56 "retrans_out",
+            TOTAL_RETRANS RETRANS_FACT_TOTAL_RETRANS = 57 "total_retrans",
+            WMEM_QUEUED RETRANS_FACT_WMEM_QUEUED = 58 "wmem_queued",
+            CA_STATE RETRANS_FACT_CA_STATE = 59 "ca_state",
+            RETRANSMITS RETRANS_FACT_RETRANSMITS = 60 "retransmits",
+            BACKOFF RETRANS_FACT_BACKOFF = 61 "backoff",
+            PENDING RETRANS_FACT_PENDING = 62 "pending",
+            CA_NAME_HEAD RETRANS_FACT_CA_NAME_HEAD = 63 "ca_name",
+            CA_NAME_TAIL RETRANS_FACT_CA_NAME_TAIL = 64 "",
+            SK_ERR_SOFT RETRANS_FACT_SK_ERR_SOFT = 65 "sk_err_soft",
+            TREE RETRANS_FACT_TREE = 128 "",
+        }
+    };
+}
+pub(crate) use facts;
+
+macro_rules! numbers {
+    ($( $name:ident $c_name:ident = $number:literal $key:literal, )*) => {
+        /// The numbers of the facts.
+        pub(crate) mod fact {
+            $( pub(crate) const $name: u8 = $number; )*
+        }
+
+        /// The facts by key; the first of those that take several. The others have none.
+        const BY_KEY: &[(&str, u8)] = &[ $( ($key, fact::$name), )* ];
+    };
+}
+facts!(numbers);
+
+// What takes two has them side by side.
+const _: () = assert!(fact::SADDR_LOW == fact::SADDR_HIGH + 1 && fact::DADDR_LOW == fact::DADDR_HIGH + 1);
+const _: () = assert!(fact::CA_NAME_TAIL == fact::CA_NAME_HEAD + 1);
+
+#[allow(clippy::expect_used, reason = "each key that is not event-only has a fact, as a test shows")]
+fn fact_of(key: &str) -> u8 {
+    // The class follows from the result.
+    let key = if key == ResultClass::KEY { RetransResult::KEY } else { key };
+    let (_, fact) = BY_KEY.iter().find(|(known, _)| *known == key).expect("a fact");
+    *fact
+}
+
+/// `RETRANS_TEST_…`.
+pub(crate) mod flag {
+    pub(crate) const FETCH: u8 = 0x01;
+    pub(crate) const ENDS_OPERAND: u8 = 0x02;
+    pub(crate) const ENDS_TERM: u8 = 0x04;
+    pub(crate) const ENDS_CLAUSE: u8 = 0x08;
+    pub(crate) const NEGATED: u8 = 0x10;
+    pub(crate) const OR_ABSENT: u8 = 0x20;
+}
+
+/// Whether a fact is in a range, both ends included; `struct retrans_test`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Test {
+    pub(crate) low: u64,
+    pub(crate) high: u64,
+    pub(crate) fact: u8,
+    pub(crate) flags: u8,
+}
+
+/// No test: everything passes.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct KernelFilter {
+    pub(crate) tests: Vec<Test>,
+    /// The ids of cgroups that are asked for with all below them.
+    pub(crate) trees: Vec<u64>,
+}
+
+impl KernelFilter {
+    /// `epoch` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+    pub(super) fn of(clauses: &[Vec<Term>], epoch: u64) -> Self {
+        let mut compiler = Compiler { epoch, trees: Vec::new() };
+        let mut tests: Vec<Test> = Vec::new();
+        for clause in clauses {
+            for term in clause {
+                tests.append(&mut compiler.term(term));
+            }
+            if let Some(last) = tests.last_mut() {
+                last.flags |= flag::ENDS_CLAUSE;
+            }
+        }
+        let mut before = None;
+        for test in &mut tests {
+            if before != Some(test.fact) {
+                test.flags |= flag::FETCH;
+            }
+            before = Some(test.fact);
+        }
+        Self { tests, trees: compiler.trees }
+    }
+
+    /// Whether a fact is tested.
+    pub(crate) fn uses(&self, fact: u8) -> bool {
+        self.tests.iter().any(|test| test.fact == fact)
+    }
+}
+
+/// How many tests a term takes.
+pub(super) fn tests_of(term: &Term) -> usize {
+    Compiler { epoch: 0, trees: Vec::new() }.term(term).len()
+}
+
+/// All of these must hold.
+type Tests = Vec<(u8, u64, u64)>;
+
+struct Compiler {
+    epoch: u64,
+    trees: Vec<u64>,
+}
+
+impl Compiler {
+    fn term(&mut self, term: &Term) -> Vec<Test> {
+        let (mut operands, mut negated) = (Vec::<Tests>::new(), term.negated);
+        if term.field.key == ResultClass::KEY {
+            let inverted;
+            (operands, inverted) = of_classes(term);
+            negated ^= inverted;
+        } else {
+            for operand in &term.operands {
+                operands.append(&mut self.operand(term, operand));
+            }
+        }
+        if operands.is_empty() {
+            operands.push(vec![never(fact_of(term.field.key))]);
+        }
+        let mut tests = Vec::new();
+        for operand in operands {
+            tests.extend(operand.into_iter().map(|(fact, low, high)| Test { low, high, fact, flags: 0 }));
+            if let Some(last) = tests.last_mut() {
+                last.flags |= flag::ENDS_OPERAND;
+            }
+        }
+        if let Some(last) = tests.last_mut() {
+            last.flags |= flag::ENDS_TERM;
+            if negated {
+                last.flags |= flag::NEGATED;
+            } else if term.operands.contains(&Operand::Absent) {
+                last.flags |= flag::OR_ABSENT;
+            }
+        }
+        tests
+    }
+
+    /// What an operand takes: any of these. None if no value is like it.
+    fn operand(&mut self, term: &Term, operand: &Operand) -> Vec<Tests> {
+        let fact = fact_of(term.field.key);
+        match (operand, term.field.field_type) {
+            (Operand::Absent, _) => Vec::new(),
+            (Operand::Within(id), _) => vec![vec![(fact::TREE + self.tree(*id), 1, 1)]],
+            (Operand::Mine, _) => vec![vec![(fact::MINE, 1, 1)]],
+            (Operand::Net(net), _) => vec![of_prefix(fact, net)],
+            (Operand::Text(text), _) => of_text(fact, text).into_iter().collect(),
+            (Operand::Range { low, .. }, FieldType::Table { canonical, .. }) => {
+                let raw = *low as u32;
+                if fact == fact::INET {
+                    let families = [(Family::Inet, 1), (Family::Inet6, 0)].into_iter();
+                    let meant = families.filter(|(family, _)| family.raw() == raw);
+                    return meant.map(|(_, inet)| vec![(fact, inet, inet)]).collect();
+                }
+                // A number that no variant has may stand in a record as it is.
+                let mut numbers = vec![raw, raw & 0xffff];
+                numbers.dedup();
+                numbers.retain(|number| canonical(*number) == raw);
+                numbers.into_iter().map(|number| vec![(fact, number.into(), number.into())]).collect()
+            }
+            (Operand::Range { low, high }, FieldType::Time) => {
+                let (low, high) = (*low as u64, *high as u64);
+                let in_uptime = |high: u64| vec![(fact, low.saturating_sub(self.epoch), high)];
+                high.checked_sub(self.epoch).map(in_uptime).into_iter().collect()
+            }
+            (Operand::Range { low, high }, FieldType::Int { low: least, .. }) if least < 0 => {
+                vec![vec![(fact, ordered(*low), ordered(*high))]]
+            }
+            // In range: the parser has seen to it.
+            (Operand::Range { low, high }, _) => vec![vec![(fact, *low as u64, *high as u64)]],
+        }
+    }
+
+    fn tree(&mut self, id: u64) -> u8 {
+        let index = self.trees.iter().position(|tree| *tree == id).unwrap_or_else(|| {
+            self.trees.push(id);
+            self.trees.len() - 1
+        });
+        // There are no more than fit: the parser has seen to it.
+        index as u8
+    }
+}
+
+/// What nothing is like.
+const fn never(fact: u8) -> (u8, u64, u64) {
+    (fact, 1, 0)
+}
+
+/// So that numbers with a sign are in order as numbers without.
+const fn ordered(number: i128) -> u64 {
+    number as i64 as u64 ^ 1 << 63
+}
+
+/// The results of the classes, and whether it is the others that are meant: a result without a name is of the class `other`.
+fn of_classes(term: &Term) -> (Vec<Tests>, bool) {
+    let listed = |class: ResultClass| term.operands.contains(&super::parse::just(class.raw().into()));
+    let other = listed(ResultClass::Other);
+    let results = RetransResult::ALL.iter().filter(|entry| listed(entry.variant.class()) != other);
+    (results.map(|entry| vec![(fact::RESULT, entry.number.into(), entry.number.into())]).collect(), other)
+}
+
+/// The addresses of a prefix: the fact is that of the high half, the next one that of the low.
+fn of_prefix(high: u8, net: &IpNet) -> Tests {
+    match net {
+        IpNet::V4(net) => {
+            let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+            vec![(fact::INET, 1, 1), (high + 1, first.into(), last.into())]
+        }
+        IpNet::V6(net) => {
+            let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
+            let half = |bits: u128| (bits >> 64) as u64;
+            let mut tests = vec![(fact::INET, 0, 0), (high, half(first), half(last))];
+            if net.prefix_len() > 64 {
+                tests.push((high + 1, first as u64, last as u64));
+            }
+            tests
+        }
+    }
+}
+
+/// A text in two words, padded with zeros; none that holds one is in the kernel.
+fn of_text(head: u8, text: &Text) -> Option<Tests> {
+    let bytes = text.as_bytes();
+    if bytes.contains(&0) {
+        return None;
+    }
+    let word =
+        |from: usize| u64::from_ne_bytes(std::array::from_fn(|at| bytes.get(from + at).copied().unwrap_or_default()));
+    let (first, last) = (word(0), word(8));
+    Some(vec![(head, first, first), (head + 1, last, last)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::Filter;
+
+    fn tests_of(text: &str) -> Vec<(u8, u64, u64, u8)> {
+        let filter: Filter = text.parse().expect(text);
+        let tests = filter.for_kernel(1_000_000_000).tests;
+        tests.into_iter().map(|test| (test.fact, test.low, test.high, test.flags)).collect()
+    }
+
+    #[test]
+    fn every_key_is_decided_in_the_kernel_or_is_event_only() {
+        for key in crate::event::schema::keys() {
+            let text = format!("{key}=-");
+            if text.parse::<Filter>().expect(key).event_only().next().is_some() {
+                assert!(["owner", "pid", "comm"].contains(&key), "{key}");
+            } else {
+                assert_eq!(tests_of(&text).len(), 1, "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_becomes_tests() {
+        use flag::{ENDS_CLAUSE, ENDS_OPERAND, ENDS_TERM, FETCH, NEGATED, OR_ABSENT};
+        const TERM: u8 = ENDS_OPERAND | ENDS_TERM;
+        const CLAUSE: u8 = TERM | ENDS_CLAUSE;
+        assert_eq!(tests_of(""), []);
+        assert_eq!(
+            tests_of("sport=1,5..9 dport!=443 --or cookie=-,7"),
+            [
+                (fact::SPORT, 1, 1, FETCH | ENDS_OPERAND),
+                (fact::SPORT, 5, 9, TERM),
+                (fact::DPORT, 443, 443, FETCH | CLAUSE | NEGATED),
+                (fact::COOKIE, 7, 7, FETCH | CLAUSE | OR_ABSENT),
+            ]
+        );
+        assert_eq!(
+            tests_of("saddr=10.1.0.0/16,fd00::/72 family=inet"),
+            [
+                (fact::INET, 1, 1, FETCH),
+                (fact::SADDR_LOW, 0x0a01_0000, 0x0a01_ffff, FETCH | ENDS_OPERAND),
+                (fact::INET, 0, 0, FETCH),
+                (fact::SADDR_HIGH, 0xfd00 << 48, 0xfd00 << 48, FETCH),
+                (fact::SADDR_LOW, 0, (1 << 56) - 1, FETCH | TERM),
+                (fact::INET, 1, 1, FETCH | CLAUSE),
+            ]
+        );
+        assert_eq!(tests_of("err=-1"), [(fact::ERR, (1 << 63) - 1, (1 << 63) - 1, FETCH | CLAUSE)]);
+        assert_eq!(tests_of("ts=1.5..3"), [(fact::TS, 500_000_000, 2_000_000_000, FETCH | CLAUSE)]);
+        // Before the boot.
+        assert_eq!(tests_of("ts=0..0.9"), [(fact::TS, 1, 0, FETCH | CLAUSE)]);
+        assert_eq!(tests_of("cookie!=-"), [(fact::COOKIE, 1, 0, FETCH | CLAUSE | NEGATED)]);
+        assert_eq!(
+            tests_of("cgroup=5/,6 cookie=mine"),
+            [
+                (fact::TREE, 1, 1, FETCH | ENDS_OPERAND),
+                (fact::CGROUP, 6, 6, FETCH | TERM),
+                (fact::MINE, 1, 1, FETCH | CLAUSE),
+            ]
+        );
+        // The others are more than can be listed, so it is those that are not.
+        assert_eq!(tests_of("class=window"), [(fact::RESULT, 8, 8, FETCH | CLAUSE)]);
+        assert_eq!(tests_of("class=other").len(), RetransResult::ALL.len() - 1);
+        assert_eq!(tests_of("class=other").last().map(|test| test.3), Some(CLAUSE | NEGATED));
+        // An undeclared number as the kernel has it, and as a record carries it; a declared one is another.
+        assert_eq!(
+            tests_of("state=k99"),
+            [(fact::STATE, 0x1_0063, 0x1_0063, FETCH | ENDS_OPERAND), (fact::STATE, 99, 99, CLAUSE)]
+        );
+        assert_eq!(tests_of("state=k1"), [(fact::STATE, 0x1_0001, 0x1_0001, FETCH | CLAUSE)]);
+    }
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! JSON through serde: the keys and the order of the line; ids of 64 bits and `ts` are strings, for JSON numbers are
+//! doubles in many readers; `err` is null where the source has none. `event.schema.json` says the same.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::event::Event;
+use crate::event::schema::{self, FIELDS, Field, FieldType, Value};
+use crate::format::kv::{checked, draft};
+
+/// The JSON Schema (2020-12) of an [`Event`]. Its `$id` ends with the version, which rises when a reader of the one before would not understand
+/// an event: keys may be added without. Feature `serde`.
+pub const JSON_SCHEMA: &str = include_str!("../../event.schema.json");
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for field in FIELDS {
+            match (field.get)(self) {
+                Some(value) => map.serialize_entry(field.key, &value)?,
+                None if field.always => map.serialize_entry(field.key, &())?,
+                None => {}
+            }
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Int(value) => serializer.serialize_i64(*value),
+            Self::Yes => serializer.serialize_bool(true),
+            value => serializer.collect_str(value),
+        }
+    }
+}
+
+/// Keys in any order. Those that this version does not know are passed over.
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EventVisitor)
+    }
+}
+
+struct EventVisitor;
+
+impl<'de> Visitor<'de> for EventVisitor {
+    type Value = Event;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Event, A::Error> {
+        let mut draft = draft();
+        let (mut seen, mut next) = (0u64, 0);
+        while let Some(key) = map.next_key::<String>()? {
+            let Some((index, field)) = schema::by_key(&key, next) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if seen & 1 << index != 0 {
+                return Err(A::Error::custom(format_args!("`{key}` stands twice")));
+            }
+            seen |= 1 << index;
+            next = index + 1;
+            let text = map.next_value::<Text>()?.of(field).map_err(A::Error::custom)?;
+            (field.set)(&mut draft, &text)
+                .map_err(|problem| A::Error::custom(format_args!("`{key}` is `{}`: {problem}", text.escape_debug())))?;
+        }
+        let missing = FIELDS.iter().enumerate().find(|(index, field)| field.always && seen & 1 << index == 0);
+        if let Some((_, missing)) = missing {
+            return Err(A::Error::custom(format_args!("`{}` is missing", missing.key)));
+        }
+        checked(draft).map_err(|error| A::Error::custom(error.problem()))
+    }
+}
+
+/// A value as JSON has it.
+enum Text {
+    String(String),
+    Int(i64),
+    Yes,
+    Null,
+}
+
+impl Text {
+    /// As the line has it, if it is of the type that the field has in JSON.
+    fn of(self, field: &Field) -> Result<String, String> {
+        let is_number = matches!(field.field_type, FieldType::Int { .. });
+        let is_flag = matches!(field.field_type, FieldType::Flag);
+        match self {
+            Self::String(text) if !is_number && !is_flag => Ok(text),
+            Self::Int(number) if is_number => Ok(number.to_string()),
+            Self::Yes if is_flag => Ok("yes".to_owned()),
+            Self::Null if field.always => Ok("-".to_owned()),
+            _ => Err(format!("`{}` is of another type in JSON", field.key)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl Visitor<'_> for TextVisitor {
+    type Value = Text;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, an integer, true or null")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Text, E> {
+        Ok(Text::String(text.to_owned()))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Text, E> {
+        Ok(Text::Int(number))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Text, E> {
+        i64::try_from(number).map(Text::Int).map_err(|_| E::custom("an integer out of range"))
+    }
+
+    fn visit_bool<E: Error>(self, yes: bool) -> Result<Text, E> {
+        if yes { Ok(Text::Yes) } else { Err(E::custom("a flag that is not set is left out")) }
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Text, E> {
+        Ok(Text::Null)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs};
+
+    use serde_json::{Map, Value as Json, json};
+
+    use super::*;
+    use crate::event::record::decode;
+    use crate::event::record::tests::any_record;
+    use crate::event::result::RetransResult;
+
+    /// What the list of fields says, as a schema.
+    fn schema() -> String {
+        let of = |field: &Field| match field.field_type {
+            FieldType::Time => json!({"type": "string", "pattern": "^[0-9]+\\.[0-9]{9}$"}),
+            FieldType::Table { names, .. } => {
+                let names = names().replace(' ', "|");
+                json!({"type": "string", "pattern": format!("^({names}|k[0-9]+)$")})
+            }
+            FieldType::Int { low, high } if field.key == "err" => {
+                json!({"type": ["integer", "null"], "minimum": low, "maximum": high})
+            }
+            FieldType::Int { low, high } => json!({"type": "integer", "minimum": low, "maximum": high}),
+            FieldType::Id => json!({"type": "string", "pattern": "^[0-9]{1,20}$"}),
+            FieldType::Flags => json!({"type": "string", "pattern": "^0x[0-9a-f]{3,4}$"}),
+            FieldType::Addr => json!({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
+            FieldType::Text => json!({"type": "string", "pattern": "^[!-~]*$"}),
+            FieldType::Flag => json!({"const": true}),
+        };
+        let properties: Map<_, _> = FIELDS.iter().map(|field| (field.key.to_owned(), of(field))).collect();
+        let required: Vec<_> = FIELDS.iter().filter(|field| field.always).map(|field| field.key).collect();
+        let schema = json!({
+            "$comment": "SPDX-License-Identifier: MIT OR Apache-2.0",
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": "urn:retrans:event:1",
+            "title": "An attempt to retransmit a TCP segment",
+            "type": "object",
+            "properties": properties,
+            "required": required,
+        });
+        serde_json::to_string_pretty(&schema).expect("JSON") + "\n"
+    }
+
+    /// With `RETRANS_WRITE_SCHEMA=1` it writes it.
+    #[test]
+    fn the_schema_is_that_of_the_fields() {
+        if env::var_os("RETRANS_WRITE_SCHEMA").is_some() {
+            fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/event.schema.json"), schema()).expect("a file");
+            return;
+        }
+        assert_eq!(JSON_SCHEMA, schema());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_event_comes_back(record in any_record()) {
+            let event = decode(&record, 0).expect("a good header");
+            let json = serde_json::to_string(&event).expect("JSON");
+            proptest::prop_assert_eq!(serde_json::from_str::<Event>(&json).expect("an event"), event, "{}", json);
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        let mut event = Event::of_result(RetransResult::Denied);
+        event.cookie = Some(u64::MAX);
+        let good = serde_json::to_value(event).expect("JSON");
+        let with = |key: &str, value: Json| {
+            let mut json = good.clone();
+            json[key] = value;
+            serde_json::from_value::<Event>(json).map_err(|error| error.to_string())
+        };
+        assert_eq!(with("later", json!([1, {"a": 2}])), Ok(event));
+        assert_eq!(with("err", Json::Null).map(|event| event.err), Ok(None));
+        assert_eq!(with("kind", json!("k99")).map(|event| event.kind.to_string()), Ok("k99".to_owned()));
+        for (key, value) in [
+            ("cookie", json!(17)),
+            ("sport", json!("80")),
+            ("sport", json!(65536)),
+            ("sport", json!(1.5)),
+            ("mapped", json!(false)),
+            ("mapped", json!("yes")),
+            ("result", Json::Null),
+            ("cookie", Json::Null),
+            ("result", json!("refused")),
+            ("class", json!("ok")),
+            ("saddr", json!("::1")),
+            ("ts", json!("1.5")),
+            ("ts", json!(1.5)),
+            ("dport", json!({})),
+        ] {
+            assert!(with(key, value.clone()).is_err(), "{key}: {value}");
+        }
+        let mut json = good.clone();
+        json.as_object_mut().expect("an object").remove("kind");
+        assert!(serde_json::from_value::<Event>(json).is_err());
+        assert!(serde_json::from_str::<Event>("[]").is_err());
+    }
+}

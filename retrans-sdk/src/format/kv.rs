@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The line: an event as `key=val` separated by single spaces, and back without loss.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::event::Event;
+use crate::event::schema::{self, Draft, FIELDS, MAX_LINE, put_line, take_line};
+use crate::text::writer::SLACK;
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(LineBuffer::new().line(self)).unwrap_or_default())
+    }
+}
+
+/// Room for a line, used again for each: what writes many lines does so without a heap, and faster than by `Display`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::io::Write;
+///
+/// use retrans_sdk::{Event, LineBuffer};
+///
+/// # let event: Event = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 \
+/// #    dport=443 state=established segs=1".parse()?;
+/// # let events = [event];
+/// let mut buffer = LineBuffer::new();
+/// let mut out = std::io::stdout().lock();
+/// for event in &events {
+///     out.write_all(buffer.line(event))?;
+///     out.write_all(b"\n")?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct LineBuffer([u8; MAX_LINE + SLACK]);
+
+impl LineBuffer {
+    /// Of 1 to 2 KiB.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self([0; MAX_LINE + SLACK])
+    }
+
+    /// The event's line, as `Display` gives it, without an end of line. All of it is ASCII.
+    pub fn line(&mut self, event: &Event) -> &[u8] {
+        let len = put_line(event, &mut self.0);
+        &self.0[..len]
+    }
+}
+
+impl Default for LineBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for LineBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LineBuffer").finish_non_exhaustive()
+    }
+}
+
+/// A text is not the line of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseLineError {
+    column: usize,
+    problem: String,
+}
+
+impl ParseLineError {
+    /// Where the trouble starts, in bytes, the first being 1.
+    #[must_use]
+    pub const fn column(&self) -> usize {
+        self.column
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn problem(&self) -> &str {
+        &self.problem
+    }
+}
+
+impl fmt::Display for ParseLineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "column {}: {}", self.column, self.problem)
+    }
+}
+
+impl std::error::Error for ParseLineError {}
+
+/// A line as it was recorded: the event, and the keys that this version does not know, kept as they were. A value that
+/// this version does not know, such as a result of a newer one, is an error.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use retrans_sdk::{Filter, Line};
+///
+/// let recording = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 \
+///     dport=443 state=established segs=1 class=drop";
+/// let filter: Filter = "class=drop".parse()?;
+/// for line in recording.lines() {
+///     let line: Line = line.parse()?;
+///     if filter.matches(&line.event) {
+///         println!("{line}");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The event.
+    pub event: Event,
+    /// Keys and values that are not an event's here, in the order of the line.
+    pub unknown: Vec<(String, String)>,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.event.fmt(f)?;
+        self.unknown.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))
+    }
+}
+
+impl FromStr for Line {
+    type Err = ParseLineError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut unknown = Vec::new();
+        let event = parse(text, |key, value, column| {
+            if unknown.iter().any(|(known, _)| known == key) {
+                return Err(ParseLineError { column, problem: format!("`{key}` stands twice") });
+            }
+            unknown.push((key.to_owned(), value.to_owned()));
+            Ok(())
+        })?;
+        Ok(Self { event, unknown })
+    }
+}
+
+/// Refuses keys that it does not know, for it could not keep them: [`Line`] does.
+impl FromStr for Event {
+    type Err = ParseLineError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text, |key, _, column| {
+            let problem = format!("`{key}` is not a key of this version (parse a `Line` to keep it)");
+            Err(ParseLineError { column, problem })
+        })
+    }
+}
+
+pub(crate) fn parse(
+    text: &str,
+    unknown: impl FnMut(&str, &str, usize) -> Result<(), ParseLineError>,
+) -> Result<Event, ParseLineError> {
+    match as_written(text) {
+        Some(draft) => checked(draft),
+        None => key_by_key(text, unknown),
+    }
+}
+
+/// A line that is as this version writes it, as nearly all are.
+fn as_written(text: &str) -> Option<Draft> {
+    let mut draft = draft();
+    take_line(&mut draft, text).map(|()| draft)
+}
+
+/// Any line: with its keys in any order, and ones that are not known here.
+fn key_by_key(
+    text: &str,
+    mut unknown: impl FnMut(&str, &str, usize) -> Result<(), ParseLineError>,
+) -> Result<Event, ParseLineError> {
+    let mut draft = draft();
+    let mut seen = 0u64;
+    let (mut column, mut next) = (1, 0);
+
+    for pair in text.split(' ') {
+        let fail = |problem: String| Err(ParseLineError { column, problem });
+        let Some((key, value)) = pair.split_once('=') else {
+            return fail(format!("`{}` is not key=val", pair.escape_debug()));
+        };
+        match schema::by_key(key, next) {
+            Some((index, _)) if seen & 1 << index != 0 => return fail(format!("`{key}` stands twice")),
+            Some((index, field)) => {
+                seen |= 1 << index;
+                next = index + 1;
+                if let Err(problem) = (field.set)(&mut draft, value) {
+                    return fail(format!("`{key}={}`: {problem}", value.escape_debug()));
+                }
+            }
+            None if !is_key(key) => return fail(format!("`{}` is not a key", key.escape_debug())),
+            None if !value.bytes().all(|b| b.is_ascii_graphic() && !b"=,\"".contains(&b)) => {
+                return fail(format!("`{key}` holds a byte that a value may not hold"));
+            }
+            None => unknown(key, value, column)?,
+        }
+        column += pair.len() + 1;
+    }
+    let fail = |problem: String| Err(ParseLineError { column: 1, problem });
+    if let Some((_, missing)) = FIELDS.iter().enumerate().find(|(index, f)| f.always && seen & 1 << index == 0) {
+        return fail(format!("`{}` is missing", missing.key));
+    }
+    checked(draft)
+}
+
+pub(crate) fn draft() -> Draft {
+    Draft { event: Event::blank(), family: None, class: None }
+}
+
+/// What follows from other fields is as it must be.
+pub(crate) fn checked(draft: Draft) -> Result<Event, ParseLineError> {
+    let fail = |problem: String| Err(ParseLineError { column: 1, problem });
+    let Draft { event, family, class } = draft;
+    if event.saddr.is_ipv4() != event.daddr.is_ipv4() || family != Some(event.family()) {
+        return fail("`family`, `saddr` and `daddr` contradict one another".to_owned());
+    }
+    if event.mapped && event.saddr.is_ipv6() {
+        return fail("`mapped=yes` goes with IPv4 addresses only".to_owned());
+    }
+    if class.is_some_and(|class| class != event.class()) {
+        return fail(format!("`class` contradicts `result`, whose class is {}", event.class()));
+    }
+    Ok(event)
+}
+
+/// A key of this grammar, known here or not.
+fn is_key(key: &str) -> bool {
+    key.starts_with(|c: char| c.is_ascii_lowercase())
+        && key.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::record::decode;
+    use crate::event::record::tests::any_record;
+
+    fn in_any_order(text: &str) -> Result<Event, ParseLineError> {
+        key_by_key(text, |key, _, column| Err(ParseLineError { column, problem: format!("`{key}`") }))
+    }
+
+    #[test]
+    fn what_is_written_is_read_the_short_way() {
+        let text = "ts=1795455390.000000176 result=denied err=-1 kind=rto family=inet6 saddr=fd00::1 sport=0 daddr=fd00::2 dport=1 \
+            state=established segs=1 class=drop cookie=144552 uid=0 tcp_flags=0x018 ca_state=loss ca_name=reno sk_err_soft=-1";
+        let event = as_written(text).map(checked).expect("as it is written").expect("an event");
+        assert_eq!(event.to_string(), text);
+        assert_eq!(in_any_order(text), Ok(event));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn both_ways_to_read_agree(record in any_record(), at in any::<prop::sample::Index>(), byte in b' '..=b'~') {
+            let event = decode(&record, 0).expect("a good header");
+            let text = event.to_string();
+            prop_assert_eq!(in_any_order(&text), Ok(event));
+            if let Some(draft) = as_written(&text) {
+                prop_assert_eq!(checked(draft), Ok(event));
+            }
+            // And of what is nearly one.
+            let mut text = text.into_bytes();
+            let at = at.index(text.len());
+            text[at] = byte;
+            let text = String::from_utf8(text).expect("ASCII");
+            if let Some(draft) = as_written(&text) {
+                prop_assert_eq!(checked(draft), in_any_order(&text), "{}", text);
+            }
+        }
+    }
+}

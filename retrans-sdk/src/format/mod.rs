@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An event as text: the key=value line, JSON, and records for `tracing` and `log`.
+
+#[cfg(any(feature = "tracing", feature = "log"))]
+pub mod emit;
+#[cfg(feature = "serde")]
+pub(crate) mod json;
+pub(crate) mod kv;

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The part of the kernel's BTF that relocations ask for. libbpf goes through all of it, a hundred thousand types, once for
+//! each type that a program touches; the fields of those are in a few hundred types, and the offsets are the same.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use libbpf_rs::HasSize as _;
+use libbpf_rs::btf::types::{Array, Composite, Enum, Enum64, Float, Int, IntEncoding, MemberAttr};
+use libbpf_rs::btf::{Btf, BtfKind, BtfType};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+/// A file in memory with some types of the kernel's, and with what these hold.
+#[derive(Debug)]
+pub(super) struct Subset {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Subset {
+    /// `None` if there is no such part, or no such file to be had: then it takes the whole.
+    pub(super) fn of<'btf>(btf: &'btf Btf<'_>, types: impl IntoIterator<Item = BtfType<'btf>>) -> Option<Self> {
+        let bytes = bytes_of(btf, types)?;
+        let mut file = File::from(memfd_create("retrans-btf", MemfdFlags::CLOEXEC).ok()?);
+        file.write_all(&bytes).ok()?;
+        let path = PathBuf::from(format!("/proc/thread-self/fd/{}", file.as_raw_fd()));
+        // Without /proc, or in a process that has given up its user, it cannot be opened in this way.
+        fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64).then_some(Self { path, _file: file })
+    }
+
+    /// Where it is, for this thread.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The kernel's types that the objects name, as `build.rs` found them: their structures and unions, without what sets apart
+/// those of one name.
+#[cfg(not(retrans_docs_only))]
+const WANTED: &[&str] = include!(concat!(env!("OUT_DIR"), "/types.rs"));
+#[cfg(retrans_docs_only)]
+const WANTED: &[&str] = &[];
+
+/// Whether a type of the kernel's is one that the objects name.
+pub(super) fn is_wanted(name: &[u8]) -> bool {
+    WANTED.iter().any(|wanted| is_named(name, wanted))
+}
+
+/// Whether it has this name, or is a flavour of it: `net___lazy` of `net`.
+fn is_named(name: &[u8], wanted: &str) -> bool {
+    name.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"___"))
+}
+
+/// These types, and what they hold, as BTF.
+fn bytes_of<'btf>(btf: &'btf Btf<'_>, types: impl IntoIterator<Item = BtfType<'btf>>) -> Option<Vec<u8>> {
+    const MAGIC: u16 = 0xeb9f;
+    const HEADER: u32 = 24;
+    // A string of no length comes first.
+    let mut writer = Writer { strings: vec![0], ..Writer::default() };
+    for of in types {
+        writer.write(btf, of)?;
+    }
+    let Writer { types, strings, .. } = writer;
+    let mut bytes = MAGIC.to_ne_bytes().to_vec();
+    // Version and flags, then where the two sections begin behind the header, and how long they are.
+    bytes.extend([1, 0]);
+    let (types_len, strings_len) = (types.len() as u32 * 4, strings.len() as u32);
+    for word in [HEADER, 0, types_len, types_len, strings_len].into_iter().chain(types) {
+        bytes.extend(word.to_ne_bytes());
+    }
+    bytes.extend(strings);
+    Some(bytes)
+}
+
+#[derive(Default)]
+struct Writer {
+    types: Vec<u32>,
+    strings: Vec<u8>,
+    /// How many there are.
+    count: u32,
+    /// The new number of each, by the kernel's.
+    written: HashMap<u32, u32>,
+    /// One for all pointers: nothing is followed through them.
+    pointer: Option<u32>,
+}
+
+impl Writer {
+    /// A type, with all that lies in it, before it. What is of one layout is one here: modifiers and typedefs are left out.
+    fn write(&mut self, btf: &Btf<'_>, of: BtfType<'_>) -> Option<u32> {
+        let of = of.skip_mods_and_typedefs();
+        let old = u32::from(of.type_id());
+        if let Some(new) = self.written.get(&old) {
+            return Some(*new);
+        }
+        let kind = of.kind() as u32;
+        let new = if let Ok(of) = Composite::try_from(of) {
+            let mut members = Vec::new();
+            for member in of.iter() {
+                let offset = match member.attr {
+                    MemberAttr::Normal { offset } => offset,
+                    MemberAttr::BitField { size, offset } => u32::from(size) << 24 | offset,
+                };
+                let name = self.string(member.name);
+                members.extend([name, self.write(btf, btf.type_by_id(member.ty)?)?, offset]);
+            }
+            // Marked as one with bit fields, whose offsets have 24 bits; without any, it is the same.
+            let len = u32::try_from(of.len()).ok()?;
+            self.add(of.name(), 1 << 31 | kind << 24 | len, of.size() as u32, &members)
+        } else if let Ok(of) = Array::try_from(of) {
+            let element = self.write(btf, of.contained_type())?;
+            self.add(None, kind << 24, 0, &[element, 0, u32::try_from(of.capacity()).ok()?])
+        } else if let Ok(of) = Int::try_from(of) {
+            let encoding = match of.encoding {
+                IntEncoding::None => 0,
+                IntEncoding::Signed => 1,
+                IntEncoding::Char => 2,
+                IntEncoding::Bool => 4,
+            };
+            self.add(None, kind << 24, of.size() as u32, &[encoding << 24 | u32::from(of.bits)])
+        } else if let Ok(of) = Enum::try_from(of) {
+            self.add(of.name(), kind << 24, of.size() as u32, &[])
+        } else if let Ok(of) = Enum64::try_from(of) {
+            self.add(of.name(), kind << 24, of.size() as u32, &[])
+        } else if let Ok(of) = Float::try_from(of) {
+            self.add(None, kind << 24, of.size() as u32, &[])
+        } else if of.kind() == BtfKind::Ptr {
+            match self.pointer {
+                Some(pointer) => pointer,
+                None => {
+                    let pointer = self.add(None, kind << 24, 0, &[]);
+                    *self.pointer.insert(pointer)
+                }
+            }
+        } else {
+            // Nothing else lies in a structure.
+            return None;
+        };
+        self.written.insert(old, new);
+        Some(new)
+    }
+
+    fn add(&mut self, name: Option<&OsStr>, info: u32, size: u32, rest: &[u32]) -> u32 {
+        let name = self.string(name);
+        self.types.extend([name, info, size]);
+        self.types.extend(rest);
+        self.count += 1;
+        self.count
+    }
+
+    fn string(&mut self, name: Option<&OsStr>) -> u32 {
+        let Some(name) = name else { return 0 };
+        let at = self.strings.len() as u32;
+        self.strings.extend(name.as_bytes());
+        self.strings.push(0);
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::btf::{find, read};
+    use crate::testing::Made;
+
+    /// Every field that lies in a type, with where and what it is.
+    fn fields(btf: &Btf<'_>, of: BtfType<'_>, base: u32, path: &str, all: &mut Vec<String>) {
+        let of = of.skip_mods_and_typedefs();
+        let kind = of.kind();
+        if let Ok(of) = Composite::try_from(of) {
+            all.push(format!("{path} at {base}: {kind:?} {:?} of {}", of.name(), of.size()));
+            for member in of.iter() {
+                let (offset, bits) = match member.attr {
+                    MemberAttr::Normal { offset } => (offset, 0),
+                    MemberAttr::BitField { size, offset } => (offset, size),
+                };
+                let path = format!("{path}.{}:{bits}", member.name.unwrap_or_default().display());
+                fields(btf, btf.type_by_id(member.ty).expect("a member's type"), base + offset, &path, all);
+            }
+        } else if let Ok(of) = Array::try_from(of) {
+            all.push(format!("{path} at {base}: {} of", of.capacity()));
+            fields(btf, of.contained_type(), base, path, all);
+        } else if let Ok(of) = Int::try_from(of) {
+            all.push(format!("{path} at {base}: {:?} {} of {}", of.encoding, of.bits, of.size()));
+        } else {
+            all.push(format!("{path} at {base}: {kind:?}"));
+        }
+    }
+
+    fn fields_of(btf: &Btf<'_>, wanted: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        for of in find(btf, |kind, name| is_composite(kind) && is_named(name, wanted)) {
+            fields(btf, of, 0, &of.name().unwrap_or_default().to_string_lossy(), &mut all);
+        }
+        all.sort();
+        all
+    }
+
+    fn is_composite(kind: BtfKind) -> bool {
+        matches!(kind, BtfKind::Struct | BtfKind::Union)
+    }
+
+    fn subset(btf: &Btf<'_>, wanted: &str) -> Btf<'static> {
+        let found = find(btf, |kind, name| is_composite(kind) && is_named(name, wanted));
+        let subset = Subset::of(btf, found).expect("a subset");
+        read(subset.path()).expect("BTF")
+    }
+
+    #[test]
+    fn whatever_lies_in_a_type_is_where_it_was() {
+        let made = Made::object(
+            "typedef unsigned short u16;
+            enum color { RED, GREEN };
+            struct other { int unwanted; };
+            struct inner { volatile u16 two[3]; const struct other *away; };
+            typedef struct { long counter; } atomic64_t;
+            struct outer {
+                char c; signed char s; _Bool b;
+                enum color color;
+                union { struct inner inner; struct { int x; unsigned y; }; };
+                unsigned one : 1, nine : 9; int : 3; u16 six : 6;
+                atomic64_t atomic;
+                struct inner many[2][2];
+                void (*call)(struct other *);
+                struct outer *next;
+            };
+            struct outer___flavour { double d; };
+            struct outer one; struct other two; struct outer___flavour three;",
+        );
+        let whole = read(made.as_path()).expect("BTF");
+        let part = subset(&whole, "outer");
+        let expected = fields_of(&whole, "outer");
+        assert!(expected.iter().any(|field| field.contains(".nine:9 at ")), "{expected:#?}");
+        assert!(expected.iter().any(|field| field.starts_with("outer___flavour")), "{expected:#?}");
+        assert_eq!(fields_of(&part, "outer"), expected);
+        assert_eq!(fields_of(&part, "other"), [""; 0]);
+    }
+
+    #[test]
+    fn the_objects_types_are_the_kernels_without_what_sets_them_apart() {
+        let types = [
+            "sock",
+            "tcp_sock",
+            "sk_buff",
+            "tcp_skb_cb",
+            "net",
+            "cgroup",
+            "tcp_request_sock",
+            "pt_regs",
+            "task_struct",
+        ];
+        assert!(types.iter().all(|name| WANTED.contains(name)), "{WANTED:?}");
+        assert!(!WANTED.iter().any(|name| name.contains("___")), "{WANTED:?}");
+        assert!(is_named(b"net___lazy", "net") && !is_named(b"net_device", "net") && !is_named(b"ne", "net"));
+    }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `bpf/retrans.h` as this side has it, held at compile time against the types of the built object.
+
+use std::mem::offset_of;
+
+use super::skel::types::{
+    retrans_counters, retrans_fact, retrans_field, retrans_filter, retrans_header, retrans_owned_record, retrans_owner,
+    retrans_owner_source, retrans_record, retrans_sums,
+};
+use crate::event::owner::OwnerSource;
+use crate::event::record::{
+    COOKIE, CORE_LEN, DADDR, ERR, OWNER, OWNER_LEN, RECORD_LEN, SADDR, core_layout, optional_layout,
+};
+use crate::event::result::RESULT_SLOTS;
+use crate::filter::{MAX_TESTS, MAX_TREES, facts};
+use crate::stats::reader::{COUNTER_WORDS, KIND_SLOTS, SUM_WORDS, TRANSMIT_SLOTS, word};
+
+/// The size of a field, from a pointer that is never read.
+const fn size_behind<R, F>(_: fn(&R) -> &F) -> usize {
+    size_of::<F>()
+}
+
+macro_rules! same_layout {
+    ($( $name:ident: $type:ty = $offset:literal, )*) => {$(
+        const _: () = assert!(offset_of!(retrans_record, $name) == $offset, stringify!($name));
+        const _: () = assert!(size_behind(|r: &retrans_record| &r.$name) == size_of::<$type>(), stringify!($name));
+    )*};
+}
+core_layout!(same_layout);
+
+macro_rules! same_optionals {
+    ($( $name:ident: $type:ty = $offset:literal, $c_name:ident = $bit:literal; )*) => {
+        same_layout! { $( $name: $type = $offset, )* }
+        $( const _: () = assert!(retrans_field::$c_name.0 == $bit, stringify!($name)); )*
+    };
+}
+optional_layout!(same_optionals);
+
+const _: () = assert!(size_of::<retrans_record>() == RECORD_LEN);
+const _: () = assert!(offset_of!(retrans_record, header) == 0);
+const _: () = assert!(offset_of!(retrans_header, length) == 0 && offset_of!(retrans_header, version) == 2);
+const _: () = assert!(offset_of!(retrans_header, present) == 8);
+const _: () = assert!(offset_of!(retrans_record, saddr) == SADDR);
+const _: () = assert!(offset_of!(retrans_record, daddr) == DADDR);
+// The shortest record ends before the first field that may be left out and is not in its last word.
+const _: () = assert!(CORE_LEN == offset_of!(retrans_record, cookie));
+
+const _: () = assert!(retrans_field::RETRANS_FIELD_COOKIE.0 == COOKIE);
+const _: () = assert!(retrans_field::RETRANS_FIELD_ERR.0 == ERR && retrans_field::RETRANS_FIELD_OWNER.0 == OWNER);
+
+const _: () = assert!(size_of::<retrans_owner>() == OWNER_LEN);
+const _: () = assert!(offset_of!(retrans_owner, pid) == 0 && offset_of!(retrans_owner, source) == 4);
+const _: () = assert!(offset_of!(retrans_owner, comm) == 8);
+const _: () = assert!(offset_of!(retrans_owned_record, owner) == RECORD_LEN);
+const _: () = assert!(retrans_owner_source::RETRANS_OWNER_CONNECT.0 == OwnerSource::Connect.raw());
+const _: () = assert!(retrans_owner_source::RETRANS_OWNER_ACCEPT.0 == OwnerSource::Accept.raw());
+const _: () = assert!(retrans_owner_source::RETRANS_OWNER_HOLDER.0 == OwnerSource::Holder.raw());
+
+const _: () = assert!(size_of::<retrans_counters>() == COUNTER_WORDS * 8);
+const _: () = assert!(offset_of!(retrans_counters, seen) == word::SEEN * 8);
+const _: () = assert!(offset_of!(retrans_counters, filtered) == word::FILTERED * 8);
+const _: () = assert!(offset_of!(retrans_counters, limited) == word::LIMITED * 8);
+const _: () = assert!(offset_of!(retrans_counters, lost) == word::LOST * 8);
+const _: () = assert!(offset_of!(retrans_counters, submitted) == word::SUBMITTED * 8);
+const _: () = assert!(offset_of!(retrans_counters, counts) == word::COUNTS * 8);
+const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts) == RESULT_SLOTS * KIND_SLOTS * 16);
+const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts[0]) == KIND_SLOTS * 16);
+const _: () = assert!(offset_of!(retrans_counters, transmits) == word::TRANSMITS * 8);
+const _: () = assert!(size_behind(|c: &retrans_counters| &c.transmits) == TRANSMIT_SLOTS * 16);
+
+const _: () = assert!(offset_of!(retrans_counters, sums) == word::SUMS * 8);
+const _: () = assert!(size_of::<retrans_sums>() == SUM_WORDS * 8);
+const _: () = assert!(offset_of!(retrans_sums, retrans_segs) == 0 && offset_of!(retrans_sums, retrans_fail) == 8);
+const _: () = assert!(offset_of!(retrans_sums, syn_retrans) == 16 && offset_of!(retrans_sums, in_host_queue) == 24);
+const _: () = assert!(offset_of!(retrans_sums, unknown) == 32);
+
+const _: () = assert!(size_behind(|f: &retrans_filter| &f.trees) == MAX_TREES * 8);
+const _: () =
+    assert!(size_behind(|f: &retrans_filter| &f.tests) == MAX_TESTS * size_behind(|f: &retrans_filter| &f.tests[0]));
+
+macro_rules! same_facts {
+    ($( $name:ident $c_name:ident = $number:literal $key:literal, )*) => {$(
+        const _: () = assert!(retrans_fact::$c_name.0 == $number, stringify!($name));
+    )*};
+}
+facts!(same_facts);

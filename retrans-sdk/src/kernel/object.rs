@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The generated skeleton, owned: opened, configured, loaded, attached.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
+use libbpf_rs::{Link, MapHandle, OpenObject, ProgramMut, RingBuffer, RingBufferBuilder};
+use rustix::time::{ClockId, clock_getres};
+use self_cell::{MutBorrow, self_cell};
+
+use super::btf::indent;
+use super::capabilities::REMEDY;
+use super::config::{Wakeup, Wanted};
+use super::libbpf_log::quietly;
+use super::plan::{Plan, Third};
+use super::probe as trial;
+use super::program::Program;
+use super::skel::{RetransSkel, RetransSkelBuilder, types};
+use super::socket_owners as owners;
+use super::socket_set::MySockets;
+use crate::error::{Error, ErrorKind};
+use crate::event::field_set::Fields;
+use crate::event::record::RECORD_LEN;
+use crate::filter::{KernelFilter, Test, fact};
+use crate::kernel::attach_method::AttachSource;
+use crate::rate_limit::Limit;
+use crate::stats::reader::KernelCounters;
+use crate::sys::mmap::WritableWords;
+
+self_cell!(
+    /// The skeleton together with the object that it borrows from: a handle without a lifetime.
+    struct Skeleton {
+        owner: MutBorrow<MaybeUninit<OpenObject>>,
+        #[not_covariant]
+        dependent: RetransSkel,
+    }
+);
+
+/// The programs, loaded; attached once [`attach`](Self::attach) was called. Dropping it detaches and unloads them.
+pub(super) struct Object {
+    /// First, so that they are detached before the programs go.
+    links: Vec<Link>,
+    programs: Vec<Program>,
+    wakeup: Wakeup,
+    skeleton: Skeleton,
+}
+
+/// The object as it was built, which the skeleton embeds too.
+pub(crate) fn object_bytes() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/retrans.bpf.o"))
+}
+
+type Step<T> = Result<T, (&'static str, libbpf_rs::Error)>;
+
+fn step<T>(what: &'static str, result: libbpf_rs::Result<T>) -> Step<T> {
+    result.map_err(|error| (what, error))
+}
+
+/// Runs a step of loading with libbpf's words caught, for the error.
+fn tell<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
+    let (result, said) = quietly(work);
+    result.map_err(|(what, error)| refused(what, error, &said))
+}
+
+impl Object {
+    /// Loads the programs of a plan, as wanted.
+    pub(super) fn load(plan: &Plan, wanted: &Wanted) -> Result<Self, Error> {
+        let Wanted { filter, limit, summed_netns, ring, owners, .. } = wanted;
+        let programs = Program::of(plan);
+        if let Some(exit) = plan.exit {
+            tell(|| step("load the programs", trial::of_exit(exit)))?;
+        }
+        let mut wakeup = Wakeup::default();
+        let skeleton = tell(|| {
+            Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
+                let mut builder = RetransSkelBuilder::default();
+                if let Some(types) = &plan.types {
+                    step("name the kernel's types", builder.obj_builder.btf_custom_path(types.path()).map(|_| ()))?;
+                }
+                let open = builder.open(object.borrow_mut());
+                let mut open = step("open the object", open)?;
+                #[allow(clippy::expect_used, reason = "an opened skeleton has its read-only data")]
+                let rodata = open.maps.rodata_data.as_mut().expect("read-only data");
+                rodata.third_argument = match plan.tracepoint {
+                    Some(Third::Err) => types::retrans_third::RETRANS_THIRD_ERR,
+                    Some(Third::Enum) => types::retrans_third::RETRANS_THIRD_ENUM,
+                    Some(Third::None) | None => types::retrans_third::RETRANS_THIRD_NONE,
+                };
+                rodata.enumerators = plan.enumerators.results;
+                rodata.with_exit = plan.way.by_exit().is_some();
+                rodata.enum_is_source = plan.way.source == AttachSource::TpEnum;
+                rodata.sites = plan.way.sites;
+                rodata.has_cookie_helper = plan.has_cookie_helper;
+                rodata.with_owners = *owners;
+                // The coarse clock ticks with the kernel: its resolution is one jiffy.
+                rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
+                fill(&mut rodata.filter, filter);
+                if let Some(Limit { interval, burst }) = *limit {
+                    (rodata.limit_interval, rodata.limit_burst) = (interval, burst);
+                }
+                rodata.summed_netns = summed_netns.unwrap_or_default();
+                let cpus = cpus()? as u32;
+                rodata.cpus = cpus;
+                match ring {
+                    Some(ring) => {
+                        // An owner is known by the cookie, and stands behind a whole record.
+                        let fields = if *owners { ring.fields | Fields::COOKIE } else { ring.fields };
+                        rodata.wanted_fields = fields.bits();
+                        rodata.record_length = if *owners { RECORD_LEN } else { fields.record_length() } as u32;
+                        wakeup = ring.wakeup(cpus);
+                        (rodata.wakeup_bytes, rodata.wakeup_interval) = (wakeup.bytes, wakeup.interval);
+                        step("set the ring's size", open.maps.events.set_max_entries(ring.size))?;
+                    }
+                    None => {
+                        rodata.counters_only = true;
+                        step("leave out the ring", open.maps.events.set_autocreate(false))?;
+                    }
+                }
+                step("set the number of counters", open.maps.counters.set_max_entries(cpus))?;
+                // They count against RLIMIT_MEMLOCK on old kernels, used or not.
+                if plan.way.by_exit().is_none() && !plan.way.sites {
+                    step("set a map's size", open.maps.underway.set_max_entries(1))?;
+                }
+                if plan.way.by_exit() != Some(AttachSource::Kretprobe) {
+                    step("set a map's size", open.maps.entered.set_max_entries(1))?;
+                }
+                if *owners {
+                    step("set a map's size", open.maps.owners.set_max_entries(owners::CAPACITY))?;
+                }
+                if filter.uses(fact::MINE) {
+                    step("set a map's size", open.maps.mine.set_max_entries(MySockets::CAPACITY))?;
+                }
+                for mut program in open.open_object_mut().progs_mut() {
+                    let wanted = programs.iter().any(|wanted| program.name() == wanted.name());
+                    program.set_autoload(wanted);
+                }
+                step("load the programs", open.load())
+            })
+        })?;
+        Ok(Self { links: Vec::new(), programs, wakeup, skeleton })
+    }
+
+    pub(super) fn attach(&mut self) -> Result<(), Error> {
+        let Self { links, programs, skeleton, .. } = self;
+        // One by one: the skeleton's own attach leaks the first link when the second fails.
+        skeleton.with_dependent_mut(|_, skeleton| {
+            for wanted in programs {
+                let program = wanted.in_skeleton(skeleton);
+                let attach = || match wanted.kprobe() {
+                    Some((function, at_return)) => program.attach_kprobe(at_return, function),
+                    None => program.attach_trace(),
+                };
+                links.push(tell(|| step(wanted.attaching(), attach()))?);
+            }
+            Ok(())
+        })
+    }
+
+    /// A reader of the ring that hands the bytes of each record to `callback`.
+    pub(super) fn ring(&self, callback: impl Fn(&[u8]) + Send + 'static) -> Result<RingBuffer<'static>, Error> {
+        self.skeleton.with_dependent(|_, skeleton| {
+            tell(|| {
+                let mut ring = RingBufferBuilder::new();
+                let added = ring.add(&skeleton.maps.events, move |bytes| {
+                    callback(bytes);
+                    0
+                });
+                step("read the ring", added.map(|_| ()))?;
+                step("read the ring", ring.build())
+            })
+        })
+    }
+
+    /// When its reader is woken.
+    pub(super) fn wakeup(&self) -> Wakeup {
+        self.wakeup
+    }
+
+    /// The ring, and what its reader tells the programs.
+    pub(super) fn ring_maps(&self) -> [BorrowedFd<'_>; 2] {
+        self.skeleton.with_dependent(|_, skeleton| [skeleton.maps.events.as_fd(), skeleton.maps.reader.as_fd()])
+    }
+
+    /// Of the ring, a descriptor of our own.
+    pub(super) fn ring_fd(&self) -> Result<OwnedFd, Error> {
+        duplicate(self.ring_maps()[0])
+    }
+
+    /// What its reader tells the programs.
+    pub(super) fn reader(&self) -> Result<WritableWords, Error> {
+        WritableWords::map(self.ring_maps()[1], 2)
+    }
+
+    pub(super) fn counters(&self) -> Result<KernelCounters, Error> {
+        let cpus = tell(cpus)?;
+        self.skeleton.with_dependent(|_, skeleton| KernelCounters::map(skeleton.maps.counters.as_fd(), cpus))
+    }
+
+    pub(super) fn my_sockets(&self) -> Result<MySockets, Error> {
+        let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.mine));
+        self.skeleton.with_dependent(|_, skeleton| tell(|| of(skeleton))).map(MySockets::new)
+    }
+
+    /// The map of sockets' owners.
+    pub(super) fn owners(&self) -> Result<MapHandle, Error> {
+        let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.owners));
+        self.skeleton.with_dependent(|_, skeleton| tell(|| of(skeleton)))
+    }
+
+    /// Descriptors, of our own, of the programs that an attempt may need in order to be seen; `None` where the kernel does not
+    /// count all that it skips: of kprobes it counts none that miss.
+    pub(super) fn essential(&self, plan: &Plan) -> Result<Option<Vec<OwnedFd>>, Error> {
+        if plan.way.by_exit() == Some(AttachSource::Kretprobe) {
+            return Ok(None);
+        }
+        let own = |program: &ProgramMut<'_>| duplicate(program.as_fd());
+        let essential = self.programs.iter().filter(|program| program.is_essential(plan));
+        self.skeleton
+            .with_dependent(|_, skeleton| {
+                essential.map(|program| own(program.in_skeleton(skeleton))).collect::<Result<Vec<_>, _>>()
+            })
+            .map(Some)
+    }
+}
+
+fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+    fd.try_clone_to_owned()
+        .map_err(|error| Error::new(ErrorKind::System, "cannot duplicate a descriptor").caused_by(error))
+}
+
+fn cpus() -> Step<usize> {
+    step("count the CPUs", libbpf_rs::num_possible_cpus())
+}
+
+fn fill(to: &mut types::retrans_filter, filter: &KernelFilter) {
+    to.used = filter.tests.len() as u32;
+    to.trees_used = filter.trees.len() as u32;
+    to.mine_used = filter.uses(fact::MINE).into();
+    to.ts_used = filter.uses(fact::TS).into();
+    for (to, from) in to.trees.iter_mut().zip(&filter.trees) {
+        *to = *from;
+    }
+    for (to, from) in to.tests.iter_mut().zip(&filter.tests) {
+        let Test { low, high, fact, flags } = *from;
+        *to = types::retrans_test { low, high, fact, flags, ..Default::default() };
+    }
+}
+
+/// The kernel's refusal of a step, with the remedy if it is one of privilege.
+fn refused(what: &str, error: libbpf_rs::Error, said: &str) -> Error {
+    let (kind, hint) = if is_eperm(&error) {
+        // The capabilities are there: `privilege` has looked.
+        (
+            ErrorKind::MissingCapability,
+            format!(
+                "; the capabilities are held, so they may belong to a user namespace, or kernel lockdown or a security \
+                 module forbids it, or (before Linux 5.11) RLIMIT_MEMLOCK is too low, which `ulimit -l unlimited` or \
+                 `LimitMEMLOCK=infinity` raises: {REMEDY}"
+            ),
+        )
+    } else {
+        (ErrorKind::Load, String::new())
+    };
+    Error::new(kind, format!("cannot {what}")).caused_by(error).with_detail(hint + &indent(said))
+}
+
+/// libbpf-rs keeps the errno to itself, and its kind is one for EPERM and for the verifier's EACCES.
+fn is_eperm(error: &libbpf_rs::Error) -> bool {
+    format!("{error:#}").contains("(os error 1)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_privilege_is_told_from_the_verifiers() {
+        const EPERM: i32 = 1;
+        const EACCES: i32 = 13;
+        let refused = |errno| refused("load the programs", libbpf_rs::Error::from_raw_os_error(errno), "");
+        let error = refused(EPERM);
+        assert_eq!(error.kind(), ErrorKind::MissingCapability);
+        assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}");
+        assert_eq!(refused(EACCES).kind(), ErrorKind::Load);
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Stands for `object.rs` where documentation is built without clang and there is no object to load. Nothing of it can
+//! be reached: [`Object`] has no value.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use libbpf_rs::{MapHandle, RingBuffer};
+
+use super::config::{Wakeup, Wanted};
+use super::plan::Plan;
+use super::socket_set::MySockets;
+use crate::error::{Error, ErrorKind};
+use crate::stats::reader::KernelCounters;
+use crate::sys::mmap::WritableWords;
+
+pub(super) enum Object {}
+
+pub(crate) fn object_bytes() -> &'static [u8] {
+    &[]
+}
+
+impl Object {
+    pub(super) fn load(_: &Plan, _: &Wanted) -> Result<Self, Error> {
+        Err(Error::new(ErrorKind::Load, "this build, with DOCS_RS set, is for documentation and has no programs"))
+    }
+
+    pub(super) fn attach(&mut self) -> Result<(), Error> {
+        match *self {}
+    }
+
+    pub(super) fn ring(&self, _: impl Fn(&[u8]) + Send + 'static) -> Result<RingBuffer<'static>, Error> {
+        match *self {}
+    }
+
+    pub(super) fn ring_maps(&self) -> [BorrowedFd<'_>; 2] {
+        match *self {}
+    }
+
+    pub(super) fn ring_fd(&self) -> Result<OwnedFd, Error> {
+        match *self {}
+    }
+
+    pub(super) fn wakeup(&self) -> Wakeup {
+        match *self {}
+    }
+
+    pub(super) fn reader(&self) -> Result<WritableWords, Error> {
+        match *self {}
+    }
+
+    pub(super) fn counters(&self) -> Result<KernelCounters, Error> {
+        match *self {}
+    }
+
+    pub(super) fn my_sockets(&self) -> Result<MySockets, Error> {
+        match *self {}
+    }
+
+    pub(super) fn owners(&self) -> Result<MapHandle, Error> {
+        match *self {}
+    }
+
+    pub(super) fn essential(&self, _: &Plan) -> Result<Option<Vec<OwnedFd>>, Error> {
+        match *self {}
+    }
+}

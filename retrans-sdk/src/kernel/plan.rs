@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The ways to attach, best first, and which of them a kernel's BTF admits. What it admits may still be refused.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use libbpf_rs::btf::types::{Func, Typedef};
+use libbpf_rs::btf::{Btf, BtfKind, BtfType};
+
+use super::btf::{self, TRACEPOINT, ThirdArgument};
+use super::btf_subset::{self as subset, Subset};
+use crate::error::Error;
+use crate::event::result::RetransResult;
+use crate::kernel::attach_method::AttachSource;
+use crate::text::reason_table::UNKNOWN_BASE as UNKNOWN;
+
+/// What a kernel's BTF tells.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    pub(super) third: ThirdArgument,
+    /// Whether both functions are there to be attached to, with the parameters that are known of them: where what an exit
+    /// returns is found depends on their number.
+    functions: bool,
+    /// The number of the outer one.
+    outer: Option<u32>,
+    /// And the one where memory runs out.
+    fragment: bool,
+    has_cookie_helper: bool,
+    accept_parameters: Option<usize>,
+    /// What relocations ask for.
+    types: Option<Arc<Subset>>,
+}
+
+/// The functions that are looked for.
+const OUTER: &str = "tcp_retransmit_skb";
+const INNER: &str = "__tcp_retransmit_skb";
+const FRAGMENT: &str = "tcp_fragment";
+const ACCEPT: &str = "inet_csk_accept";
+/// c5dbb89fc2ac (Linux 5.12) let tracing programs call `bpf_get_socket_cookie()` and brought this function behind the helper, which
+/// takes any `struct sock *`.
+const COOKIE: &str = "bpf_get_socket_ptr_cookie";
+const FUNCTIONS: [&str; 5] = [OUTER, INNER, FRAGMENT, ACCEPT, COOKIE];
+
+/// The other tracepoint that is attached to.
+const SYNACK: &str = "tcp_retransmit_synack";
+
+impl Kernel {
+    pub(super) fn read(btf: &Btf<'_>) -> Result<Self, Error> {
+        let typedefs = [TRACEPOINT, SYNACK].map(btf::typedef_of);
+        let found = btf::find(btf, |kind, name| match kind {
+            BtfKind::Func => FUNCTIONS.iter().any(|wanted| wanted.as_bytes() == name),
+            BtfKind::Typedef => typedefs.iter().any(|wanted| wanted.as_bytes() == name),
+            BtfKind::Struct | BtfKind::Union => subset::is_wanted(name),
+            _ => false,
+        });
+        let first = |kind, name: &str| {
+            found.iter().copied().find(|found| found.kind() == kind && found.name() == Some(OsStr::new(name)))
+        };
+        let prototype = |tracepoint: &str| {
+            let typedef = first(BtfKind::Typedef, &btf::typedef_of(tracepoint));
+            btf::prototype(tracepoint, typedef.and_then(|found| Typedef::try_from(found).ok()))
+        };
+        prototype(SYNACK)?;
+        let function = |name| first(BtfKind::Func, name).and_then(|found| Func::try_from(found).ok());
+        let parameters = |name| function(name).as_ref().and_then(btf::parameters);
+        Ok(Self {
+            third: btf::third_argument_of(btf, prototype(TRACEPOINT)?)?,
+            outer: function(OUTER).map(|function| function.type_id().into()),
+            functions: parameters(OUTER) == Some(3) && parameters(INNER) == Some(3),
+            fragment: parameters(FRAGMENT) == Some(6),
+            has_cookie_helper: parameters(COOKIE).is_some(),
+            accept_parameters: parameters(ACCEPT),
+            types: Subset::of(btf, found.iter().copied().filter(BtfType::is_composite)).map(Arc::new),
+        })
+    }
+
+    /// All ways with these companions, best first: for each why it is not to be, or how it would be done.
+    pub(super) fn ways(&self, companions: Companions) -> Vec<(Way, Result<Plan, String>)> {
+        use AttachSource::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
+        [
+            (TpEnum, Some(Fexit), true),
+            (TpEnum, Some(Fexit), false),
+            (TpEnum, Some(Kretprobe), false),
+            (TpEnum, None, false),
+            (TpErr, Some(Fexit), true),
+            (TpErr, None, false),
+            (Fexit, None, true),
+            (Fexit, None, false),
+            (Kretprobe, None, false),
+            (TpSuccess, None, false),
+        ]
+        .into_iter()
+        .map(|(source, companion, sites)| {
+            let way = Way { source, companion, sites };
+            let wanted = match companions {
+                Companions::Any => true,
+                Companions::None => companion.is_none(),
+                Companions::Only(only) => companion == Some(only),
+            };
+            (way, if wanted { self.plan(way) } else { Err("not asked for".to_owned()) })
+        })
+        .collect()
+    }
+
+    fn plan(&self, way: Way) -> Result<Plan, String> {
+        let Way { source, companion, sites } = way;
+        let enumerators = match &self.third {
+            ThirdArgument::Enum { members, .. } => Enumerators::by_name(members),
+            _ => Enumerators::default(),
+        };
+        match (source, &self.third) {
+            (AttachSource::TpEnum, ThirdArgument::Enum { name, .. }) => {
+                // Whatever else is unknown: a success must not be taken for a failure.
+                if !enumerators.results.contains(&RetransResult::Success.raw()) {
+                    return Err(format!("the tracepoint's enum {name} has no enumerator TCP_RETRANS_SUCCESS"));
+                }
+            }
+            (AttachSource::TpErr, ThirdArgument::Err) | (AttachSource::TpSuccess, ThirdArgument::Absent) => {}
+            (AttachSource::Fexit | AttachSource::Kretprobe, _) => {}
+            (_, third) => return Err(format!("the tracepoint's third argument is {third}")),
+        }
+        let by = |wanted| source == wanted || companion == Some(wanted);
+        if by(AttachSource::Fexit) && !self.functions {
+            return Err("BTF has no tcp_retransmit_skb and __tcp_retransmit_skb of three parameters".to_owned());
+        }
+        if sites && !self.fragment {
+            return Err("BTF has no tcp_fragment of six parameters".to_owned());
+        }
+        if by(AttachSource::Kretprobe) && !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+            return Err("kprobes are read on x86-64 and arm64 only".to_owned());
+        }
+        let tracepoint = match &self.third {
+            // What cannot be read is left alone.
+            ThirdArgument::Other(_) => None,
+            ThirdArgument::Absent => Some(Third::None),
+            ThirdArgument::Err => Some(Third::Err),
+            ThirdArgument::Enum { .. } => Some(Third::Enum),
+        };
+        let Self { has_cookie_helper, accept_parameters, .. } = *self;
+        let exit = self.outer.filter(|_| by(AttachSource::Fexit));
+        let types = self.types.clone();
+        Ok(Plan { way, tracepoint, enumerators, exit, has_cookie_helper, accept_parameters, types })
+    }
+}
+
+/// What may be attached beside a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Companions {
+    /// The best that the kernel admits, or nothing.
+    Any,
+    /// Nothing.
+    None,
+    /// This or the source is not to be had: so that tests see what is otherwise for kernels which refuse something better.
+    Only(AttachSource),
+}
+
+/// A source, and what is attached beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) source: AttachSource,
+    pub(super) companion: Option<AttachSource>,
+    /// Whether `tcp_fragment()` is attached to, to tell the sites of -ENOMEM apart.
+    pub(super) sites: bool,
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.source)?;
+        if let Some(companion) = self.companion {
+            write!(f, "+{companion}")?;
+        }
+        f.write_str(if self.sites { "+sites" } else { "" })
+    }
+}
+
+/// How the tracepoint's third argument is read (`enum retrans_third`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Third {
+    None,
+    Err,
+    Enum,
+}
+
+/// A way that BTF admits, with all it takes.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) way: Way,
+    /// The tracepoint is attached to whatever the source: it tells of an attempt whose entry was not seen.
+    pub(super) tracepoint: Option<Third>,
+    pub(super) enumerators: Enumerators,
+    /// Where it attaches to the exits of functions, the number of one in BTF.
+    pub(super) exit: Option<u32>,
+    pub(super) has_cookie_helper: bool,
+    /// How many parameters `inet_csk_accept()` has: where what it returns is found depends on that.
+    pub(super) accept_parameters: Option<usize>,
+    /// What relocations ask for; without it libbpf looks through all that there is.
+    pub(super) types: Option<Arc<Subset>>,
+}
+
+impl Plan {
+    /// Whether -ENOMEM is told apart by its site: by what is attached, or by the kernel's own enum.
+    pub(super) fn tells_nomem_sites(&self) -> bool {
+        self.way.sites
+            || (self.way.source == AttachSource::TpEnum
+                && [RetransResult::TrimHeadNomem, RetransResult::FragNomem, RetransResult::UncloneNomem]
+                    .iter()
+                    .all(|site| self.enumerators.results.contains(&site.raw())))
+    }
+}
+
+/// As many as the kernel side tells apart (`RETRANS_MAX_ENUMERATORS`).
+pub(super) const MAX_ENUMERATORS: usize = 32;
+
+/// What the kernel's enumerators mean, by name, for their numbers moved between the versions of the proposal.
+#[derive(Debug, Default)]
+pub(super) struct Enumerators {
+    /// By the kernel's number: the table's number, or `RETRANS_RESULT_UNKNOWN` and the kernel's.
+    pub(super) results: [u32; MAX_ENUMERATORS],
+    /// The kernel's names of those that the table lacks, by the number that their events carry.
+    pub(super) unknown: BTreeMap<u32, String>,
+}
+
+/// Names by which a version of the proposal called something that the table has under another.
+const OTHER_NAMES: [(&str, RetransResult); 2] = [
+    // v4: one for all sites.
+    ("TCP_RETRANS_NOMEM", RetransResult::Nomem),
+    // v1: "terminated unexpectedly", which later versions call the default.
+    ("TCP_RETRANS_QUIT_UNDEFINED", RetransResult::ErrDefault),
+];
+
+impl Enumerators {
+    fn by_name(members: &[(String, i64)]) -> Self {
+        let mut all = Self { results: std::array::from_fn(|number| UNKNOWN | number as u32), ..Self::default() };
+        for (name, number) in members {
+            let number = *number as u32 & 0xffff;
+            let of_the_table = RetransResult::ALL.iter().find(|entry| entry.c_name == Some(name.as_str()));
+            let of_another = || OTHER_NAMES.iter().find(|(other, _)| other == name);
+            let known = of_the_table.map(|entry| entry.number).or_else(|| of_another().map(|(_, result)| result.raw()));
+            match (known, all.results.get_mut(number as usize)) {
+                (Some(known), Some(result)) => *result = known,
+                _ => {
+                    all.unknown.insert(UNKNOWN | number, name.clone());
+                }
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::testing::{FRAGMENT, FUNCTIONS, Made, kernel};
+
+    fn ways_of(source: &str) -> Vec<(String, Result<Plan, String>)> {
+        let btf = btf::read(Made::object(source).as_path()).expect("BTF");
+        let kernel = Kernel::read(&btf).expect("a kernel");
+        kernel.ways(Companions::Any).into_iter().map(|(way, plan)| (way.to_string(), plan)).collect()
+    }
+
+    fn admitted(source: &str) -> Vec<String> {
+        ways_of(source).into_iter().filter(|(_, plan)| plan.is_ok()).map(|(way, _)| way).collect()
+    }
+
+    #[test]
+    fn the_third_argument_and_the_functions_decide() {
+        assert_eq!(admitted(&kernel(Some("int"))), ["tp_err", "kretprobe"]);
+        assert_eq!(admitted(&kernel(None)), ["kretprobe", "tp_success"]);
+        let with = |third, more: &str| format!("{}{more}", kernel(third));
+        assert_eq!(admitted(&with(None, FUNCTIONS)), ["fexit", "kretprobe", "tp_success"]);
+        assert_eq!(admitted(&with(Some("int"), FUNCTIONS)), ["tp_err", "fexit", "kretprobe"]);
+        let both = format!("{FUNCTIONS}{FRAGMENT}");
+        let expected = ["tp_err+fexit+sites", "tp_err", "fexit+sites", "fexit", "kretprobe"];
+        assert_eq!(admitted(&with(Some("int"), &both)), expected);
+        let proposal = Some("enum tcp_retransmit_quit_reason");
+        let expected = ["tp_enum+fexit", "tp_enum+kretprobe", "tp_enum", "fexit", "kretprobe"];
+        assert_eq!(admitted(&with(proposal, FUNCTIONS)), expected);
+        // It cannot be read, and whatever else there is can.
+        assert_eq!(admitted(&with(Some("void *"), FUNCTIONS)), ["fexit", "kretprobe"]);
+    }
+
+    #[test]
+    fn a_function_with_other_parameters_is_another() {
+        let other = FUNCTIONS.replace("long segs", "long segs, long more");
+        assert_eq!(admitted(&format!("{}{other}", kernel(None))), ["kretprobe", "tp_success"]);
+        let other = FRAGMENT.replace("long gfp", "long gfp, long more");
+        assert_eq!(admitted(&format!("{}{FUNCTIONS}{other}", kernel(None))), ["fexit", "kretprobe", "tp_success"]);
+    }
+
+    #[test]
+    fn the_tracepoint_is_read_as_what_it_is() {
+        let read =
+            |third| ways_of(&kernel(third)).into_iter().find_map(|(_, plan)| plan.ok()).map(|plan| plan.tracepoint);
+        assert_eq!(read(None), Some(Some(Third::None)));
+        assert_eq!(read(Some("int")), Some(Some(Third::Err)));
+        assert_eq!(read(Some("enum tcp_retransmit_quit_reason")), Some(Some(Third::Enum)));
+        assert_eq!(read(Some("void *")), Some(None));
+    }
+
+    #[test]
+    fn the_sites_are_told_by_what_is_attached_or_by_the_enum() {
+        let tell = |third, more: &str| -> Vec<_> {
+            let ways = ways_of(&format!("{}{FUNCTIONS}{more}", kernel(third)));
+            ways.into_iter().filter_map(|(way, plan)| plan.ok()?.tells_nomem_sites().then_some(way)).collect()
+        };
+        assert_eq!(tell(None, ""), [""; 0]);
+        assert_eq!(tell(None, FRAGMENT), ["fexit+sites"]);
+        let proposal = Some("enum tcp_retransmit_quit_reason");
+        assert_eq!(tell(proposal, ""), ["tp_enum+fexit", "tp_enum+kretprobe", "tp_enum"]);
+    }
+
+    #[test]
+    fn what_is_not_admitted_says_why() {
+        let ways = ways_of(&kernel(None));
+        let why = |wanted: &str| {
+            let (_, plan) = ways.iter().find(|(way, _)| way == wanted).expect("a way");
+            plan.as_ref().expect_err("not admitted").clone()
+        };
+        assert_eq!(why("tp_err"), "the tracepoint's third argument is absent");
+        assert_eq!(why("tp_enum"), "the tracepoint's third argument is absent");
+        assert_eq!(why("fexit"), "BTF has no tcp_retransmit_skb and __tcp_retransmit_skb of three parameters");
+        let ways = ways_of(&kernel(Some("int")));
+        let (_, plan) = ways.last().expect("tp_success is the last");
+        assert_eq!(plan.as_ref().expect_err("every attempt is reported"), "the tracepoint's third argument is int err");
+    }
+
+    #[test]
+    fn enumerators_go_by_name() {
+        let of = |members: &[(&str, i64)]| {
+            Enumerators::by_name(
+                &members.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect::<Vec<_>>(),
+            )
+        };
+        // v4's numbers: 4 is not the table's 4.
+        let v4 = of(&[
+            ("TCP_RETRANS_ERR_DEFAULT", 0),
+            ("TCP_RETRANS_SUCCESS", 1),
+            ("TCP_RETRANS_IN_HOST_QUEUE", 2),
+            ("TCP_RETRANS_END_SEQ_ERROR", 3),
+            ("TCP_RETRANS_NOMEM", 4),
+            ("TCP_RETRANS_ROUTE_FAIL", 5),
+            ("TCP_RETRANS_RCV_ZERO_WINDOW", 6),
+        ]);
+        assert_eq!(v4.results[..8], [0, 1, 2, 3, 128, 7, 8, UNKNOWN | 7]);
+        assert!(v4.unknown.is_empty());
+        // v1's 0 is success.
+        let v1 = of(&[("TCP_RETRANS_SUCCESS", 0), ("TCP_RETRANS_QUIT_UNDEFINED", 9)]);
+        assert_eq!((v1.results[0], v1.results[9]), (1, 0));
+        // One that the table lacks is never taken for one that it has, and keeps its name.
+        let newer = of(&[("TCP_RETRANS_SUCCESS", 0), ("TCP_RETRANS_LATER", 1), ("TCP_RETRANS_FAR", 40)]);
+        assert_eq!(newer.results[..2], [1, UNKNOWN | 1]);
+        assert_eq!(newer.unknown[&(UNKNOWN | 1)], "TCP_RETRANS_LATER");
+        assert_eq!(newer.unknown[&(UNKNOWN | 40)], "TCP_RETRANS_FAR");
+        assert_eq!(RetransResult::from_raw(UNKNOWN | 40).to_string(), "k40");
+        assert!(!of(&[("SOMETHING_ELSE", 0)]).results.contains(&1));
+    }
+
+    #[test]
+    fn a_kernel_without_the_tracepoint_is_told_so() {
+        let btf = btf::read(Made::object("volatile int one;").as_path()).expect("BTF");
+        let error = Kernel::read(&btf).expect_err("there is no tracepoint in it");
+        assert_eq!(error.kind(), crate::error::ErrorKind::NoTracepoint);
+        assert!(error.to_string().contains("tcp:tcp_retransmit_"), "{error}");
+        let error = btf::read(Path::new("/nonexistent/btf")).expect_err("there is no such file");
+        assert_eq!(error.kind(), crate::error::ErrorKind::NoBtf);
+        let text = error.to_string();
+        assert!(text.contains("/nonexistent/btf") && text.contains("CONFIG_DEBUG_INFO_BTF"), "{text}");
+    }
+
+    #[test]
+    fn the_cookie_helper_is_used_where_btf_has_it() {
+        let has = |source: &str| {
+            let btf = btf::read(Made::object(source).as_path()).expect("BTF");
+            Kernel::read(&btf).expect("a kernel").has_cookie_helper
+        };
+        // Linux 5.10 has the ones of other program types only.
+        let old = format!("{} long bpf_get_socket_cookie_sock(long r1) {{ return r1; }}", kernel(None));
+        assert!(!has(&old));
+        assert!(has(&format!("{old} long bpf_get_socket_ptr_cookie(long r1) {{ return r1; }}")));
+    }
+}

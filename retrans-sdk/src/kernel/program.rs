@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The programs of the object, and which of them a plan takes.
+
+use libbpf_rs::ProgramMut;
+
+use super::plan::{Plan, Way};
+use super::skel::RetransSkel;
+use crate::kernel::attach_method::AttachSource;
+
+macro_rules! programs {
+    ($( $program:ident = $field:ident, )*) => {
+        /// A program of the object.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Program {
+            $( $program, )*
+        }
+
+        impl Program {
+            /// Its name in the object.
+            pub(super) const fn name(self) -> &'static str {
+                match self {
+                    $( Self::$program => stringify!($field), )*
+                }
+            }
+
+            /// Attaching it, as a continuation of "cannot".
+            pub(super) const fn attaching(self) -> &'static str {
+                match self {
+                    $( Self::$program => concat!("attach ", stringify!($field)), )*
+                }
+            }
+
+            /// The program, loaded.
+            pub(super) fn in_skeleton<'a, 'obj>(self, skeleton: &'a RetransSkel<'obj>) -> &'a ProgramMut<'obj> {
+                match self {
+                    $( Self::$program => &skeleton.progs.$field, )*
+                }
+            }
+        }
+    };
+}
+
+programs! {
+    RetransmitSkb = retransmit_skb,
+    RetransmitSynack = retransmit_synack,
+    FentryOuter = fentry_outer,
+    FexitOuter = fexit_outer,
+    FentryInner = fentry_inner,
+    FexitInner = fexit_inner,
+    FexitFragment = fexit_fragment,
+    KprobeOuter = kprobe_outer,
+    KretprobeOuter = kretprobe_outer,
+    KprobeInner = kprobe_inner,
+    KretprobeInner = kretprobe_inner,
+}
+
+impl Program {
+    /// Those of a plan, in the order in which they are attached: an exit before its entry, so that no entry is without one.
+    pub(super) fn of(plan: &Plan) -> Vec<Self> {
+        let mut programs = vec![Self::RetransmitSynack];
+        let by_exit = plan.way.by_exit();
+        match by_exit {
+            Some(AttachSource::Fexit) => programs.extend([Self::FexitOuter, Self::FexitInner]),
+            Some(AttachSource::Kretprobe) => programs.extend([Self::KretprobeOuter, Self::KretprobeInner]),
+            _ => {}
+        }
+        if plan.way.sites {
+            programs.push(Self::FexitFragment);
+        }
+        if by_exit == Some(AttachSource::Kretprobe) {
+            programs.extend([Self::KprobeOuter, Self::KprobeInner]);
+        } else if by_exit.is_some() || plan.way.sites {
+            programs.extend([Self::FentryOuter, Self::FentryInner]);
+        }
+        if plan.tracepoint.is_some() {
+            programs.push(Self::RetransmitSkb);
+        }
+        programs
+    }
+
+    /// Whether an attempt may go unseen if the kernel skips this one.
+    pub(super) fn is_essential(self, plan: &Plan) -> bool {
+        match self {
+            Self::RetransmitSynack => true,
+            Self::FexitFragment => false,
+            Self::RetransmitSkb => plan.way.by_exit().is_none(),
+            // Beside the tracepoint they are there for the site of -ENOMEM.
+            _ => plan.way.by_exit().is_some(),
+        }
+    }
+
+    /// The function that it is a kprobe of, and whether of its return.
+    pub(super) const fn kprobe(self) -> Option<(&'static str, bool)> {
+        match self {
+            Self::KprobeOuter => Some(("tcp_retransmit_skb", false)),
+            Self::KretprobeOuter => Some(("tcp_retransmit_skb", true)),
+            Self::KprobeInner => Some(("__tcp_retransmit_skb", false)),
+            Self::KretprobeInner => Some(("__tcp_retransmit_skb", true)),
+            _ => None,
+        }
+    }
+}
+
+impl Way {
+    /// By what the exits of the functions tell of each attempt, if they do.
+    pub(super) fn by_exit(self) -> Option<AttachSource> {
+        match self.source {
+            AttachSource::Fexit | AttachSource::Kretprobe => Some(self.source),
+            AttachSource::TpEnum => self.companion,
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The programs that learn which process a socket belongs to (`bpf/owners.bpf.c`), each there or not for itself, and the
+//! walk for sockets of which they have seen nothing.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{ErrorKind as IoErrorKind, Read as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use libbpf_rs::{Iter, Link, MapCore as _, MapFlags, MapHandle, ObjectBuilder};
+
+use super::libbpf_log::quietly;
+use super::plan::Plan;
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+use crate::event::owner::Owner;
+use crate::event::owner::OwnerSource;
+use crate::event::record;
+use crate::event::tcp_enums::TcpState;
+use crate::kernel::owner_hooks::OwnerHooks;
+use crate::kernel::support::Availability;
+use crate::sys::throttle::Pace;
+
+#[cfg(not(retrans_docs_only))]
+const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/owners.bpf.o"));
+#[cfg(retrans_docs_only)]
+const OBJECT: &[u8] = &[];
+
+/// How many sockets' owners are known at most; what is there longest without being asked for makes room.
+pub(super) const CAPACITY: u32 = 16_384;
+
+/// A socket whose owner was looked for in vain is not looked for again for so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Of how many sockets that is remembered.
+const MOST_ABSENT: usize = 4096;
+
+/// What is attached, and the map that it fills.
+pub(super) struct Owners {
+    owners: MapHandle,
+    _learning: Vec<Link>,
+    walk: Option<Link>,
+    pub(super) hooks: OwnerHooks,
+    looking: Mutex<Looking>,
+}
+
+#[derive(Default)]
+struct Looking {
+    pace: Pace,
+    /// The sockets without one owner, by cookie, and until when that is taken as so.
+    absent: HashMap<u64, Instant>,
+}
+
+impl Owners {
+    /// Attaches what the kernel allows and then looks through what there is, so that of what comes later nothing is missed.
+    pub(super) fn open(owners: MapHandle, plan: &Plan) -> Result<Self, Error> {
+        let namespace = "/proc/self/ns/pid";
+        let namespace = fs::metadata(namespace)
+            .map_err(|error| Error::new(ErrorKind::System, format!("cannot read {namespace}")).caused_by(error))?;
+        // The numbers of namespaces have 32 bits.
+        let attach = |program: &str| attach(program, &owners, namespace.ino() as u32, plan);
+        let (connect, connect_link) = tried(attach("connect"))?;
+        let (accept, accept_link) = tried(match plan.accept_parameters {
+            Some(4) => attach("accept_of_four"),
+            Some(2) => attach("accept_of_two"),
+            _ => Err(Error::new(ErrorKind::Load, "BTF has no inet_csk_accept of two or four parameters")),
+        })?;
+        let (walk, walk_link) = tried(attach("walk"))?;
+        let hooks = OwnerHooks { connect, accept, walk };
+        let learning = connect_link.into_iter().chain(accept_link).collect();
+        let opened = Self { owners, _learning: learning, walk: walk_link, hooks, looking: Mutex::default() };
+        opened.walk();
+        Ok(opened)
+    }
+
+    /// Puts in what the kernel side did not know when the attempt was made.
+    pub(super) fn complete(&self, event: &mut Event) {
+        // Nobody has a request yet.
+        let (None, Some(cookie)) = (event.pid, event.cookie.filter(|_| event.state != TcpState::NewSynRecv)) else {
+            return;
+        };
+        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if looking.absent.get(&cookie).is_some_and(|until| now < *until) {
+            return;
+        }
+        // Another event may have had it looked for.
+        let mut found = self.owner_of(cookie);
+        if found.is_none() && looking.pace.run(|| self.look_for(cookie)).is_some() {
+            found = self.owner_of(cookie);
+            if found.is_none() {
+                if looking.absent.len() >= MOST_ABSENT {
+                    looking.absent.clear();
+                }
+                looking.absent.insert(cookie, now + PATIENCE);
+            }
+        }
+        if let Some(owner) = found {
+            owner.put(event);
+        }
+    }
+
+    fn owner_of(&self, cookie: u64) -> Option<Owner> {
+        let value = self.owners.lookup(&cookie.to_ne_bytes(), MapFlags::ANY).ok()??;
+        record::owner(value.first_chunk()?)
+    }
+
+    /// Walks for a socket, of which nothing is known.
+    fn look_for(&self, cookie: u64) {
+        // `struct owner`: a holder, and nobody yet.
+        let mut wanted = [0; 40];
+        wanted[4] = OwnerSource::Holder.raw() as u8;
+        wanted[32..].copy_from_slice(&cookie.to_ne_bytes());
+        // It may be there, or may not be put in once privileges were given up; then it is not found.
+        let _ = self.owners.update(&cookie.to_ne_bytes(), &wanted, MapFlags::NO_EXIST);
+        self.walk();
+    }
+
+    /// Has the kernel walk over all descriptors. Where it refuses, as it may once privileges were given up, no owner is found.
+    fn walk(&self) {
+        let Some(Ok(mut walk)) = self.walk.as_ref().map(Iter::new) else { return };
+        // It prints nothing, and may pause.
+        while matches!(walk.read(&mut [0; 64]), Err(error) if error.kind() == IoErrorKind::WouldBlock) {}
+    }
+}
+
+/// What cannot be had here is not an error, unless this process or the machine is short of something.
+fn tried(attached: Result<Link, Error>) -> Result<(Availability, Option<Link>), Error> {
+    match attached {
+        Ok(link) => Ok((Availability::Yes, Some(link))),
+        Err(error) if error.is_exhaustion() => Err(error),
+        Err(error) => Ok((Availability::No { why: error.in_short() }, None)),
+    }
+}
+
+/// Loads one program of the object, with the map that all share, and attaches it.
+fn attach(program: &str, owners: &MapHandle, pid_namespace: u32, plan: &Plan) -> Result<Link, Error> {
+    // The walk's other helper, bpf_sock_from_file(), is older by one version.
+    if !plan.has_cookie_helper {
+        return Err(Error::new(ErrorKind::Load, "programs cannot ask for a socket's cookie (before Linux 5.12)"));
+    }
+    let not_found = || libbpf_rs::Error::from(std::io::Error::from(IoErrorKind::NotFound));
+    let load = || {
+        let mut builder = ObjectBuilder::default();
+        if let Some(types) = &plan.types {
+            builder.btf_custom_path(types.path())?;
+        }
+        let mut open = builder.open_memory(OBJECT)?;
+        for mut map in open.maps_mut() {
+            if map.name() == OsStr::new("owners") {
+                map.reuse_fd(owners.as_fd())?;
+            } else if map.name().as_encoded_bytes().ends_with(b".rodata") {
+                // It is the one constant.
+                let data = map.initial_value_mut().and_then(|data| data.first_chunk_mut());
+                *data.ok_or_else(not_found)? = pid_namespace.to_ne_bytes();
+            }
+        }
+        for mut other in open.progs_mut() {
+            let wanted = other.name() == OsStr::new(program);
+            other.set_autoload(wanted);
+        }
+        let object = open.load()?;
+        // The link keeps the program, and the program the map.
+        let found = object.progs_mut().find(|found| found.name() == OsStr::new(program));
+        found.ok_or_else(not_found)?.attach()
+    };
+    let (link, said) = quietly(load);
+    link.map_err(|error| {
+        let said = super::btf::indent(&said);
+        Error::new(ErrorKind::Load, format!("cannot attach {program}")).caused_by(error).with_detail(said)
+    })
+}

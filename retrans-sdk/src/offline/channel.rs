@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A stream's events where no ring has them: handed over in memory, with a descriptor that is readable when a ring's would be.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+use crate::event::buffer::Slots;
+use crate::offline::pipeline::Gate;
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is room again, or nobody reads any more.
+    changed: Condvar,
+    /// Readable while there are events, and from the end on.
+    readable: OwnedFd,
+    capacity: usize,
+}
+
+struct State {
+    events: VecDeque<Event>,
+    /// What it ended with, once it has; the error until it was given.
+    end: Option<Result<(), Error>>,
+    /// Whether nobody reads any more.
+    is_closed: bool,
+}
+
+impl State {
+    /// Whether nothing is told any more: behind the end, and when nobody reads.
+    fn is_over(&self) -> bool {
+        self.end.is_some() || self.is_closed
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_readable(&self) {
+        // It fails only at a count of 2^64 - 2, which is readable.
+        let _ = rustix::io::write(&self.readable, &1u64.to_ne_bytes());
+    }
+
+    fn set_unreadable(&self) {
+        // It fails if it is so already.
+        let _ = rustix::io::read(&self.readable, &mut [0; 8]);
+    }
+}
+
+/// Both ends; `capacity` events may wait.
+pub(crate) fn channel(gate: Gate, capacity: usize) -> Result<(Teller, Told), Error> {
+    let readable = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(|errno| Error::system("cannot make an eventfd", errno))?;
+    let state = State { events: VecDeque::new(), end: None, is_closed: false };
+    let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), readable, capacity });
+    Ok((Teller { shared: Arc::clone(&shared), gate }, Told { shared }))
+}
+
+/// Tells. Dropping it is the end.
+pub(crate) struct Teller {
+    shared: Arc<Shared>,
+    gate: Gate,
+}
+
+impl Teller {
+    /// Tells of an attempt. Without room for it, it is lost.
+    pub(crate) fn tell(&mut self, event: Event) {
+        let mut state = self.shared.lock();
+        if state.is_over() {
+            return;
+        }
+        // Counted before anybody can have it.
+        let has_room = state.events.len() < self.shared.capacity;
+        if let Some(event) = self.gate.pass(event, has_room) {
+            state.events.push_back(event);
+            if state.events.len() == 1 {
+                self.shared.set_readable();
+            }
+        }
+    }
+
+    /// Counts an attempt as if there were no room for it.
+    pub(crate) fn lose(&mut self, event: Event) {
+        let state = self.shared.lock();
+        if !state.is_over() {
+            self.gate.pass(event, false);
+        }
+    }
+
+    /// Tells of all of them, and waits for room where there is none; false if nobody reads any more.
+    pub(crate) fn tell_all(&mut self, events: &mut Vec<Event>) -> bool {
+        let mut state = self.shared.lock();
+        for event in events.drain(..) {
+            while state.events.len() >= self.shared.capacity && !state.is_closed {
+                state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.is_closed {
+                return false;
+            }
+            if let Some(event) = self.gate.pass(event, true) {
+                state.events.push_back(event);
+                if state.events.len() == 1 {
+                    self.shared.set_readable();
+                }
+            }
+        }
+        !state.is_closed
+    }
+
+    /// Waits until then; false, at once, if nobody reads any more.
+    pub(crate) fn wait_until(&self, then: Instant) -> bool {
+        let mut state = self.shared.lock();
+        while !state.is_closed {
+            let left = then.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return true;
+            }
+            state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        false
+    }
+
+    /// The first end is the one that counts.
+    pub(crate) fn end(&self, with: Result<(), Error>) {
+        let mut state = self.shared.lock();
+        if state.end.is_none() {
+            state.end = Some(with);
+            self.shared.set_readable();
+        }
+    }
+
+    /// Whether nobody reads any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.lock().is_closed
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        // What is cut short is not to look whole.
+        let panicked = || Err(Error::new(ErrorKind::System, "who told the stream its events panicked"));
+        self.end(if std::thread::panicking() { panicked() } else { Ok(()) });
+    }
+}
+
+/// What was told, to be read.
+pub(crate) struct Told {
+    shared: Arc<Shared>,
+}
+
+impl Told {
+    /// Puts up to `most` events into `events`, in place of what is there. Whether there are more. Does not block.
+    pub(crate) fn read(&self, most: usize, events: &mut Slots) -> Result<bool, Error> {
+        events.clear();
+        let mut state = self.shared.lock();
+        let count = state.events.len().min(most);
+        state.events.drain(..count).for_each(|event| events.put(event));
+        let more = !state.events.is_empty();
+        if !more && state.end.is_none() {
+            self.shared.set_unreadable();
+        }
+        if count > 0 {
+            self.shared.changed.notify_all();
+            // An error that is to come is more, too.
+            return Ok(more || matches!(state.end, Some(Err(_))));
+        }
+        // Behind all that came before it.
+        match state.end.take() {
+            None => Ok(false),
+            Some(end) => {
+                state.end = Some(Ok(()));
+                end.map(|()| false)
+            }
+        }
+    }
+
+    /// Whether nothing comes any more.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.shared.lock();
+        state.events.is_empty() && matches!(state.end, Some(Ok(())))
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.shared.readable.as_fd()
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.is_closed = true;
+        state.events = VecDeque::new();
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Events that do not come from the running kernel: recordings, and mocks for tests.
+
+pub(crate) mod channel;
+pub(crate) mod mock;
+pub(crate) mod pipeline;
+pub(crate) mod replay;

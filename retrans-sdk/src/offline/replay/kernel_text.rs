@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the kernel prints of its own tracepoints, in tracefs, by `perf script` and by `trace-cmd report`: of every layout that there was
+//! since Linux 5.10, and of those that were proposed.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::event::Event;
+use crate::event::kind::RetransKind;
+use crate::event::result::RetransResult;
+use crate::event::tcp_enums::TcpState;
+use crate::event::timestamp::Timestamp;
+use crate::event::transmit::Transmit;
+
+/// What a line says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Said {
+    Attempt {
+        event: Box<Event>,
+        /// Whether a line of its kind would say so of a failure.
+        tells_failures: bool,
+    },
+    /// That so many events were lost, if it says how many.
+    Lost(Option<u64>),
+    /// Nothing of an attempt.
+    Nothing,
+}
+
+const SKB: &str = "tcp_retransmit_skb";
+const SYNACK: &str = "tcp_retransmit_synack";
+
+/// Whether it is a line of a trace: of ours, a comment, or of another event.
+pub(super) fn is_recognised(line: &str) -> bool {
+    marked(line).is_some()
+        || line.starts_with('#')
+        || lost(line).is_some()
+        // Before the events, by trace-cmd.
+        || line.strip_prefix("cpus=").is_some_and(|cpus| cpus.parse::<u32>().is_ok())
+        || line.strip_prefix("version = ").is_some_and(|version| version.parse::<u32>().is_ok())
+        || line.starts_with("CPU ") && line.ends_with(" is empty")
+        || has_head(line)
+}
+
+/// `name-123   [001] ..s1. 123.456789: event: …`
+fn has_head(line: &str) -> bool {
+    let Some((_, behind)) = line.split_once(" [") else { return false };
+    let Some((cpu, behind)) = behind.split_once("] ") else { return false };
+    cpu.parse::<u32>().is_ok()
+        && behind.split_whitespace().take(2).any(|word| word.strip_suffix(':').and_then(seconds).is_some())
+}
+
+/// What stands before the last marker, which of the two it is, and what stands behind it. The task's name comes first and may hold anything, and
+/// what is printed of other events too, such as the path of a program, but our own hold no marker. So it is none if a whole head stands before it, which is longer than
+/// a task's name (15 bytes) can be.
+fn marked(line: &str) -> Option<(&str, &'static str, &str)> {
+    let find = |name: &'static str| {
+        let before = line.rmatch_indices(name).find_map(|(at, _)| {
+            let (head, behind) = (&line[..at], line[at + name.len()..].strip_prefix(':')?);
+            // By the name of its system too, and perf pads what is before that.
+            let head = head.strip_suffix("tcp:").unwrap_or(head);
+            Some((head.trim_end().strip_suffix(':')?, behind))
+        });
+        before.map(|(head, behind)| (head, name, behind))
+    };
+    let found = [SKB, SYNACK].into_iter().filter_map(find).max_by_key(|(head, ..)| head.len());
+    found.filter(|(head, ..)| !holds_head(head))
+}
+
+/// `[1] … 123.456789: event:`
+fn holds_head(text: &str) -> bool {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let is_cpu =
+        |word: &str| word.strip_prefix('[').and_then(|word| word.strip_suffix(']')?.parse::<u32>().ok()).is_some();
+    let is_event = |at: usize| {
+        let is_time = words.get(at).and_then(|word| seconds(word.strip_suffix(':')?)).is_some();
+        is_time && words.get(at + 1).is_some_and(|word| word.ends_with(':'))
+    };
+    words.iter().enumerate().any(|(at, word)| is_cpu(word) && (is_event(at + 1) || is_event(at + 2)))
+}
+
+pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<Said, String> {
+    let Some((head, name, text)) = marked(line) else {
+        return Ok(lost(line).map_or(Said::Nothing, Said::Lost));
+    };
+    let ts = head.split_whitespace().next_back().and_then(seconds).ok_or("it has no time stamp in seconds")?;
+    let ts = ts.checked_add(clock_offset).and_then(|ts| u64::try_from(ts.as_nanos()).ok());
+    let ts = Timestamp::from_nanos(ts.ok_or("its time is beyond the year 2554")?);
+    // The first drafts of a result had sentences for values; it stands last, and takes the rest of the line.
+    let (text, sentence) = match text.split_once(" quit_reason=") {
+        Some((text, sentence)) => (text, Some(sentence.trim_end())),
+        None => (text, None),
+    };
+    let values = Values(text);
+    let (saddr, daddr, mapped) = addresses(&values)?;
+    let mut event = Event { ts, saddr, daddr, mapped, ..Event::blank() };
+    (event.sport, event.dport) = (values.parsed("sport")?, values.parsed("dport")?);
+    if name == SYNACK {
+        // It fires for successes, of sockets in this state, and a SYN-ACK is one segment.
+        (event.kind, event.state, event.segs) = (RetransKind::Synack, TcpState::NewSynRecv, 1);
+        (event.result, event.err) = (RetransResult::Success, Some(0));
+        event.transmit = Some(Transmit::Yes);
+        return Ok(Said::Attempt { event: Box::new(event), tells_failures: false });
+    }
+    event.state = state(values.required("state")?)?;
+    let (err, named) = (values.get("err"), sentence.or_else(|| values.get("result")));
+    let tells_failures = err.is_some() || named.is_some();
+    (event.result, event.err) = match (err, named) {
+        (_, Some(named)) => (meaning(named).ok_or_else(|| format!("the result `{named}` is not known"))?, None),
+        (Some(err), None) => {
+            let err = err.parse().map_err(|_| format!("`err={err}` is not an integer"))?;
+            (proven_by(err), Some(err))
+        }
+        (None, None) => (RetransResult::Success, Some(0)),
+    };
+    event.transmit = Some(if event.result == RetransResult::Success { Transmit::Yes } else { Transmit::Unproven });
+    Ok(Said::Attempt { event: Box::new(event), tells_failures })
+}
+
+/// `key=val` separated by white space.
+struct Values<'a>(&'a str);
+
+impl<'a> Values<'a> {
+    fn get(&self, key: &str) -> Option<&'a str> {
+        self.0.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    }
+
+    fn required(&self, key: &str) -> Result<&'a str, String> {
+        self.get(key).ok_or_else(|| format!("it has no `{key}`"))
+    }
+
+    fn parsed<T: FromStr>(&self, key: &str) -> Result<T, String> {
+        let value = self.required(key)?;
+        value.parse().map_err(|_| format!("`{key}={value}` is not what it should be"))
+    }
+}
+
+/// Local and remote, and whether it is IPv4 on an IPv6 socket.
+fn addresses(values: &Values<'_>) -> Result<(IpAddr, IpAddr, bool), String> {
+    let of_v6 = || Ok::<[Ipv6Addr; 2], String>([values.parsed("saddrv6")?, values.parsed("daddrv6")?]);
+    let of_v4 = || Ok::<[Ipv4Addr; 2], String>([values.parsed("saddr")?, values.parsed("daddr")?]);
+    let mapped = |[saddr, daddr]: [Ipv6Addr; 2]| Some((saddr.to_ipv4_mapped()?, daddr.to_ipv4_mapped()?));
+    match values.get("family") {
+        Some("AF_INET" | "0x2") => of_v4().map(|[saddr, daddr]| (saddr.into(), daddr.into(), false)),
+        Some("AF_INET6" | "0xa") => of_v6().map(|v6| match mapped(v6) {
+            Some((saddr, daddr)) => (saddr.into(), daddr.into(), true),
+            None => (v6[0].into(), v6[1].into(), false),
+        }),
+        Some(other) => Err(format!("`family={other}` is not known")),
+        // Before Linux 5.15: of an IPv4 socket too there are both, and nothing tells it from a mapped one.
+        None => of_v6().map(|v6| match mapped(v6) {
+            Some((saddr, daddr)) => (saddr.into(), daddr.into(), false),
+            None => (v6[0].into(), v6[1].into(), false),
+        }),
+    }
+}
+
+fn state(name: &str) -> Result<TcpState, String> {
+    let entry = TcpState::ALL.iter().find(|entry| entry.c_name == Some(name));
+    // By its number where perf knows no names of it.
+    let state = entry.map(|entry| entry.variant).or_else(|| hexadecimal(name).map(TcpState::from_raw));
+    state.ok_or_else(|| format!("the state `{name}` is not known"))
+}
+
+/// `0x1f`
+fn hexadecimal(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
+
+/// What the number says by itself; for the rest it would take the socket's state (`bpf/result.bpf.h`).
+fn proven_by(err: i32) -> RetransResult {
+    match err {
+        0 => RetransResult::Success,
+        -16 => RetransResult::InHostQueue,
+        -1 => RetransResult::Denied,
+        1 => RetransResult::XmitDrop,
+        -12 => RetransResult::Nomem,
+        -105 => RetransResult::Nobufs,
+        _ => RetransResult::ErrDefault,
+    }
+}
+
+/// What the names and the sentences of the proposal's versions mean (netdev, July 2025), and those of the patch in `tests/kernel`, which are
+/// this crate's own.
+fn meaning(text: &str) -> Option<RetransResult> {
+    use RetransResult::*;
+    Some(match text {
+        "retrans_err_default" | "retransmit terminate unexpectedly" => ErrDefault,
+        "retrans_succ" | "retransmit successfully" => Success,
+        "packet_in_driver" | "packet still queued in driver" => InHostQueue,
+        "invalid end sequence" => EndSeqError,
+        "trim head no memory" => TrimHeadNomem,
+        "skb_unclone_nomem" | "skb unclone keeptruesize no memory" => UncloneNomem,
+        "fragment no memory" => FragNomem,
+        "retrans_nomem" => Nomem,
+        "routing failure" => RouteFail,
+        // Spelt so there.
+        "closed recevier window" => RcvZeroWindow,
+        "no buffer for skb copy" => PskbCopyNobufs,
+        other => return named(other),
+    })
+}
+
+/// By this crate's own name or, where there is none to be had, by a number: which of the proposal's versions it is of, and so what it means, nothing tells.
+fn named(text: &str) -> Option<RetransResult> {
+    let by_number = || {
+        let number = hexadecimal(text)?;
+        (number < UNKNOWN).then(|| RetransResult::from_raw(UNKNOWN | number))
+    };
+    RetransResult::ALL.iter().find(|entry| entry.value == text).map(|entry| entry.variant).or_else(by_number)
+}
+
+/// `RETRANS_RESULT_UNKNOWN`.
+const UNKNOWN: u32 = 0x10000;
+
+/// How many events there should have been here, as tracefs, trace-cmd and perf say it; inside it `None` where they do not know how many.
+fn lost(line: &str) -> Option<Option<u64>> {
+    let line = line.trim();
+    if let Some((_, behind)) = line.split_once("PERF_RECORD_LOST lost ") {
+        return behind.split_whitespace().next()?.parse().ok().map(Some);
+    }
+    let (_, inner) = line.strip_prefix("CPU:")?.strip_suffix(']')?.split_once('[')?;
+    let count = match inner {
+        "LOST EVENTS" | "EVENTS DROPPED" => return Some(None),
+        _ => inner.strip_prefix("LOST ").and_then(|behind| behind.strip_suffix(" EVENTS")),
+    };
+    count.or_else(|| inner.strip_suffix(" EVENTS DROPPED"))?.parse().ok().map(Some)
+}
+
+/// `123.456789`, or with nine decimals.
+fn seconds(text: &str) -> Option<Duration> {
+    let (seconds, decimals) = text.split_once('.')?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !matches!(decimals.len(), 6 | 9) || !digits(decimals) || !digits(seconds) {
+        return None;
+    }
+    let scale = 10u64.pow(9 - decimals.len() as u32);
+    Duration::from_secs(seconds.parse().ok()?).checked_add(Duration::from_nanos(decimals.parse::<u64>().ok()? * scale))
+}

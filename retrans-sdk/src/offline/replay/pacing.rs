@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! When an event is due that was recorded at another time.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind};
+use crate::event::timestamp::Timestamp;
+
+pub(super) struct Speed {
+    factor: f64,
+    /// What was recorded first, and when it came.
+    start: Option<(Timestamp, Instant)>,
+}
+
+/// Nobody waits as long, and an [`Instant`] takes it.
+const LONGEST: Duration = Duration::from_secs(1 << 32);
+
+impl Speed {
+    pub(super) fn new(factor: f64) -> Result<Self, Error> {
+        if factor.is_finite() && factor > 0.0 {
+            return Ok(Self { factor, start: None });
+        }
+        Err(Error::new(ErrorKind::Recording, format!("a recording cannot be replayed {factor} times as fast")))
+    }
+
+    pub(super) fn due(&mut self, ts: Timestamp) -> Instant {
+        let (first, start) = *self.start.get_or_insert_with(|| (ts, Instant::now()));
+        let passed = Duration::from_nanos(ts.as_nanos().saturating_sub(first.as_nanos()));
+        let wait = Duration::try_from_secs_f64(passed.as_secs_f64() / self.factor).unwrap_or(LONGEST);
+        start.checked_add(wait.min(LONGEST)).unwrap_or(start)
+    }
+}

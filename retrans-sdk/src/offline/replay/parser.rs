@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A line of a recording, of whichever format.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::Format;
+use super::kernel_text::{self, Said};
+use super::lines::Whole;
+use crate::event::Event;
+use crate::format::kv;
+
+/// What there is in a line.
+pub(super) enum Parsed {
+    Event(Box<Event>),
+    /// That so many events were lost, if it says how many.
+    Missed(Option<u64>),
+    /// Nothing that is for us.
+    Nothing,
+}
+
+impl Parsed {
+    fn of(event: Event) -> Self {
+        Self::Event(Box::new(event))
+    }
+}
+
+pub(super) struct Parser {
+    /// Once it is known.
+    format: Option<Format>,
+    clock_offset: Duration,
+    tells_failures: bool,
+    /// Whether there was any line as a kernel's text has them.
+    is_trace: bool,
+}
+
+impl Parser {
+    pub(super) fn new(format: Option<Format>, clock_offset: Duration) -> Self {
+        Self { format, clock_offset, tells_failures: false, is_trace: false }
+    }
+
+    /// Whether a line said so much that it would have told of a failure.
+    pub(super) fn tells_failures(&self) -> bool {
+        self.tells_failures
+    }
+
+    pub(super) fn parse(&mut self, line: Whole<'_>) -> Result<Parsed, String> {
+        let text = String::from_utf8_lossy(line.bytes);
+        // A comment before all else is none of a format.
+        if self.format.is_none() && text.starts_with('#') {
+            return Ok(Parsed::Nothing);
+        }
+        let format = self.format.map_or_else(|| format_of(&text), Ok)?;
+        // A task's name may be of any bytes, or cut in the middle of a letter.
+        if matches!(text, Cow::Owned(_)) && format != Format::KernelText {
+            return Err("it is not text".to_owned());
+        }
+        // What is torn may read well and say something else: `sk_err_soft=1` of 13. JSON has an end of its own.
+        if !line.has_end && format != Format::Json {
+            return Err("it has no end, and may be cut off".to_owned());
+        }
+        let parsed = match format {
+            // Keys that are not known here are passed over.
+            Format::KeyVal => kv::parse(&text, |_, _, _| Ok(())).map(Parsed::of).map_err(|error| error.to_string()),
+            Format::Json => json(&text).map(Parsed::of),
+            Format::KernelText => self.kernel_text(&text),
+        };
+        // What is none says nothing of the others.
+        if parsed.is_ok() {
+            self.format = Some(format);
+        }
+        parsed
+    }
+
+    /// At the end: what is wrong with all of it.
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        (self.format == Some(Format::KernelText) && !self.is_trace).then_some("no line of it is of a trace")
+    }
+
+    fn kernel_text(&mut self, text: &str) -> Result<Parsed, String> {
+        self.is_trace |= kernel_text::is_recognised(text);
+        match kernel_text::parse(text, self.clock_offset)? {
+            Said::Attempt { event, tells_failures } => {
+                self.tells_failures |= tells_failures;
+                Ok(Parsed::Event(event))
+            }
+            Said::Lost(count) => Ok(Parsed::Missed(count)),
+            Said::Nothing => Ok(Parsed::Nothing),
+        }
+    }
+}
+
+fn format_of(line: &str) -> Result<Format, String> {
+    match line {
+        _ if line.starts_with('{') => Ok(Format::Json),
+        _ if kernel_text::is_recognised(line) => Ok(Format::KernelText),
+        // With an error that says where it is none.
+        _ if line.contains('=') => Ok(Format::KeyVal),
+        _ => Err("it is neither `key=val` nor JSON nor a kernel's text".to_owned()),
+    }
+}
+
+#[cfg(feature = "json")]
+fn json(text: &str) -> Result<Event, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "json"))]
+fn json(_: &str) -> Result<Event, String> {
+    Err("it is JSON, which takes the feature `json`".to_owned())
+}

@@ -1,0 +1,524 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use std::io::{self, Write as _};
+use std::time::Instant;
+
+use proptest::prelude::*;
+use rustix::pipe::pipe;
+
+use super::kernel_text::{self, Said};
+use super::*;
+use crate::event::kind::RetransKind;
+use crate::event::record::decode;
+use crate::event::record::tests::any_record;
+use crate::event::result::RetransResult;
+use crate::event::tcp_enums::TcpState;
+use crate::event::transmit::Transmit;
+use crate::stats::{Failures, Stats};
+use crate::stream::Stream;
+
+const LINE: &str = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 \
+    dport=443 state=established segs=1 class=drop";
+
+fn of(text: &[u8]) -> Replay {
+    Replay::from_reader(Cursor::new(text.to_vec()))
+}
+
+/// What comes of all of it: the events' lines, the error, the counters.
+fn read(recording: Replay) -> (Vec<String>, Option<String>, Stats) {
+    let mut stream = recording.start().expect("a stream");
+    let (mut good, mut bad) = (Vec::new(), None);
+    for event in stream.iter() {
+        match event {
+            Ok(event) => good.push(event.to_string()),
+            Err(error) => assert!(bad.replace(error.to_string()).is_none(), "it ends at the first"),
+        }
+    }
+    assert!(stream.is_ended());
+    let stats = stream.stats();
+    assert_eq!(stats.seen, stats.filtered + stats.limited + stats.lost + stats.submitted, "{stats}");
+    assert_eq!(stats.submitted, stats.delivered, "{stats}");
+    (good, bad, stats)
+}
+
+#[test]
+fn gives_the_events_back() {
+    let (good, bad, stats) = read(of(b""));
+    assert_eq!((good, bad, stats.failures), (vec![], None, Failures::Unobservable));
+    let (good, bad, stats) = read(of(format!("{LINE} later=x\n{LINE}\n").as_bytes()));
+    assert_eq!((good, bad), (vec![LINE.to_owned(); 2], None));
+    assert_eq!((stats.seen, stats.skipped, stats.missed, stats.failures), (2, Some(0), None, Failures::Observed(2)));
+    assert_eq!(stats.counts[0].to_string(), "result=denied kind=rto attempts=2 segs=2");
+    assert_eq!(stats.to_string().split_once("failures").map(|(_, text)| text), Some("=2 skipped=0"));
+}
+
+#[test]
+fn says_which_line_is_none_or_counts_it() {
+    let long = format!("{LINE} x={}", "x".repeat(1 << 20));
+    let torn = &LINE[..LINE.len() - 40];
+    for (text, good, problem) in [
+        (format!("{LINE}\nhello\n{LINE}\n"), 1, "line 2: column 1: `hello` is not key=val"),
+        (format!("{LINE}\n\n{LINE}\n"), 1, "line 2: column 1: `` is not key=val"),
+        (format!("{LINE}\n{LINE}\n{torn}"), 2, "line 3: it has no end, and may be cut off"),
+        // It would read well.
+        (format!("{LINE}\n{LINE}\n{LINE}"), 2, "line 3: it has no end, and may be cut off"),
+        (format!("{LINE}\n{long}\n{LINE}\n"), 1, "line 2: it is longer than 65536 bytes"),
+        (format!("hello\n{LINE}\n{LINE}\n"), 0, "line 1: it is neither `key=val` nor JSON nor a kernel's text"),
+        (format!("hello=1\n{LINE}\n{LINE}\n"), 0, "line 1: column 1: `ts` is missing"),
+    ] {
+        let (lines, bad, _) = read(of(text.as_bytes()));
+        assert_eq!((lines.len(), bad.as_deref()), (good, Some(problem)));
+        let (lines, bad, stats) = read(of(text.as_bytes()).bad_lines(BadLines::Skip));
+        assert_eq!((lines.len(), bad, stats.skipped), (2, None, Some(1)), "{problem}");
+    }
+    let (_, bad, _) = read(of(b"ts=\xff\n"));
+    assert_eq!(bad.as_deref(), Some("line 1: it is not text"));
+    let error = Replay::open("/nonexistent").expect_err("no such file");
+    assert_eq!(error.kind(), ErrorKind::System);
+    assert!(error.to_string().starts_with("cannot open /nonexistent: "), "{error}");
+    let error = of(b"").speed(0.0).start().expect_err("no speed");
+    assert_eq!(error.to_string(), "a recording cannot be replayed 0 times as fast");
+}
+
+#[test]
+fn lines_may_end_in_both() {
+    let (good, bad, _) = read(of(format!("{LINE}\r\n{LINE}\n{LINE}\r\n").as_bytes()));
+    assert_eq!((good.len(), bad), (3, None));
+    // One of them alone is a part of the line, and ends none.
+    let (good, bad, _) = read(of(format!("{LINE}\r{LINE}\n").as_bytes()));
+    assert!(good.is_empty() && bad.as_deref().is_some_and(|bad| bad.starts_with("line 1: ")), "{bad:?}");
+}
+
+#[test]
+fn an_error_names_the_file() {
+    let path = std::env::temp_dir().join(format!("retrans-replay-{}.kv", std::process::id()));
+    std::fs::write(&path, format!("{LINE}\nhello\n")).unwrap();
+    let (good, bad, _) = read(Replay::open(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((good.len(), bad), (1, Some(format!("{}: line 2: column 1: `hello` is not key=val", path.display()))));
+}
+
+#[test]
+fn a_filter_a_predicate_fields_and_a_limit_are_as_those_of_a_live_stream() {
+    let with = LINE.replace("class=drop", "class=drop cookie=7 netns=3");
+    let text = format!("{with}\n{}\n", with.replace("443", "80")).repeat(5);
+    let stream = |builder: crate::stream::builder::Builder| builder.replay(of(text.as_bytes()));
+    let mut all = stream(
+        Stream::builder()
+            .filter("dport=443 cookie=7".parse().expect("a filter"))
+            .fields("netns".parse().expect("fields"))
+            .limit_per_result(1, 3)
+            .predicate({
+                let mut odd = false;
+                move |_| std::mem::replace(&mut odd, true)
+            }),
+    )
+    .expect("a stream");
+    let events: Vec<_> = all.iter().map(|event| event.expect("an event")).collect();
+    let Stats { seen, filtered, limited, lost, submitted, rejected, delivered, .. } = all.stats();
+    assert_eq!((seen, filtered, limited, lost, submitted, rejected, delivered), (10, 5, 2, 0, 3, 1, 2));
+    assert!(events.iter().all(|event| event.cookie.is_none() && event.netns == Some(3)), "{events:?}");
+
+    for term in ["cgroup=3/", "cookie=mine"] {
+        let error = stream(Stream::builder().filter(term.parse().expect("a filter"))).expect_err("not in a recording");
+        assert_eq!(error.kind(), ErrorKind::Filter, "{error}");
+    }
+    // Unlike a live stream's.
+    let owned = stream(Stream::builder().filter("comm=x".parse().expect("a filter"))).expect("a stream").iter().count();
+    assert_eq!(owned, 0);
+}
+
+#[test]
+fn what_waits_for_its_writer_is_there_at_once() {
+    let (reader, writer) = pipe().expect("a pipe");
+    let mut writer = std::fs::File::from(writer);
+    let mut stream = Replay::from_reader(std::fs::File::from(reader)).start().expect("a stream");
+    for _ in 0..3 {
+        writer.write_all(format!("{LINE}\n").as_bytes()).expect("a pipe");
+        assert_eq!(stream.read(Duration::from_secs(10)).expect("an event").count(), 1);
+        assert_eq!(stream.drain().count(), 0);
+        assert!(!stream.is_ended());
+    }
+    drop(writer);
+    let began = Instant::now();
+    assert_eq!(stream.read(Duration::from_secs(60)).expect("the end").count(), 0);
+    assert!(stream.is_ended() && began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn at_the_speed_at_which_it_was_recorded() {
+    let text = [0, 300, 100, 400].map(|ms| format!("{}\n", LINE.replace("1.500", &format!("1.{ms:03}")))).concat();
+    let took = |speed: Option<f64>| {
+        let recording = of(text.as_bytes());
+        let mut stream = speed.into_iter().fold(recording, Replay::speed).start().expect("a stream");
+        let began = Instant::now();
+        assert_eq!(stream.iter().count(), 4);
+        began.elapsed()
+    };
+    assert!(took(Some(1.0)) >= Duration::from_millis(400));
+    assert!((Duration::from_millis(200)..Duration::from_millis(400)).contains(&took(Some(2.0))));
+    assert!(took(None) < Duration::from_millis(200));
+    // Years: it ends when nobody listens.
+    let mut stream = of(text.as_bytes()).speed(1e-9).start().expect("a stream");
+    assert_eq!(stream.read(Duration::from_secs(10)).expect("the first").count(), 1);
+    let queue = stream.into_queue(8, crate::stream::queue::Overflow::Block).expect("a queue");
+    drop(queue);
+}
+
+/// Of a size that does not fit what waits in between, and more than once.
+struct Endless {
+    left: u64,
+    rest: Vec<u8>,
+}
+
+impl Read for Endless {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() && self.left > 0 {
+            self.left -= 1;
+            self.rest = format!("{LINE}\n").into_bytes();
+        }
+        let len = self.rest.len().min(out.len());
+        out[..len].copy_from_slice(&self.rest[..len]);
+        self.rest.drain(..len);
+        Ok(len)
+    }
+}
+
+#[test]
+fn nothing_is_lost_of_a_long_one_that_is_read_slowly() {
+    const LINES: u64 = 50_000;
+    let mut stream = Replay::from_reader(Endless { left: LINES, rest: Vec::new() }).start().expect("a stream");
+    let mut count = 0;
+    while let Some(batch) = stream.next_batch().expect("a batch") {
+        count += batch.into_slice().len() as u64;
+        let stats = stream.stats();
+        assert!(stats.waiting() <= 4096 + 256, "{stats}");
+        if count < 10_000 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let Stats { seen, lost, delivered, .. } = stream.stats();
+    assert_eq!((count, seen, lost, delivered), (LINES, LINES, 0, LINES));
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn what_is_compressed_is_read_too() {
+    let text = format!("{LINE}\n{LINE}\n");
+    let mut compressed = zstd::encode_all(text.as_bytes(), 3).expect("zstd");
+    let (good, bad, _) = read(of(&compressed));
+    assert_eq!((good, bad), (vec![LINE.to_owned(); 2], None));
+    // Appended to.
+    compressed.extend(compressed.clone());
+    assert_eq!(read(of(&compressed)).0.len(), 4);
+    let (_, bad, _) = read(of(&compressed[..compressed.len() - 5]));
+    assert!(bad.as_deref().is_some_and(|bad| bad.starts_with("cannot read the recording: ")), "{bad:?}");
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn json_is_read_too() {
+    let event: Event = LINE.parse().expect("an event");
+    let json = serde_json::to_string(&event).expect("JSON");
+    let (good, bad, _) = read(of(format!("{json}\n{json}").as_bytes()));
+    assert_eq!((good, bad), (vec![LINE.to_owned(); 2], None));
+    let (good, bad, _) = read(of(format!("{json}\n{}", &json[..json.len() - 9]).as_bytes()));
+    assert!(good.len() == 1 && bad.as_deref().is_some_and(|bad| bad.starts_with("line 2: EOF while")), "{bad:?}");
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_read_it_ends(bytes in proptest::collection::vec(any::<u8>(), 0..400), skip: bool) {
+        let bad_lines = if skip { BadLines::Skip } else { BadLines::Fail };
+        let (good, _, _) = read(of(&bytes).bad_lines(bad_lines));
+        prop_assert_eq!(good.len(), 0);
+    }
+
+    #[test]
+    fn a_recording_is_what_was_recorded(records in proptest::collection::vec(any_record(), 0..20)) {
+        let events: Vec<_> = records.iter().map(|record| decode(record, 0).expect("a good header").to_string()).collect();
+        let text: String = events.iter().map(|line| format!("{line}\n")).collect();
+        prop_assert_eq!(read(of(text.as_bytes())).0, events);
+    }
+
+    #[test]
+    fn a_kernels_text_that_is_torn_does_not_panic(at in 0..400usize, byte: char) {
+        let mut text = SYMBOLS.to_owned();
+        if let Some((at, _)) = text.char_indices().nth(at) {
+            text.insert(at, byte);
+            let _ = kernel_text::parse(&text, Duration::MAX);
+            let _ = kernel_text::parse(&text[..at], Duration::ZERO);
+        }
+    }
+}
+
+const SYMBOLS: &str = "          <idle>-0       [001] ..s2. 1234.567890: tcp_retransmit_skb: skbaddr=000000001b2a3c4d \
+    skaddr=00000000deadbeef family=AF_INET sport=40000 dport=443 saddr=10.1.2.1 daddr=10.1.2.2 \
+    saddrv6=::ffff:10.1.2.1 daddrv6=::ffff:10.1.2.2 state=TCP_ESTABLISHED err=-16";
+
+fn said(line: &str) -> Result<Said, String> {
+    kernel_text::parse(line, Duration::ZERO)
+}
+
+fn event(line: &str) -> Event {
+    match said(line) {
+        Ok(Said::Attempt { event, .. }) => *event,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+/// What each of the kernels prints behind the head, the proposed ones included, and what it says.
+#[test]
+fn every_layout_is_read() {
+    let ports = "sport=40000 dport=443 saddr=10.1.2.1 daddr=10.1.2.2 saddrv6=::ffff:10.1.2.1 daddrv6=::ffff:10.1.2.2 state=TCP_CLOSE_WAIT";
+    let since_515 = format!("family=AF_INET {ports}");
+    let since_612 = format!("skbaddr=00000000d1 skaddr=(____ptrval____) {since_515}");
+    use RetransResult::*;
+    for (text, result, err, tells_failures) in [
+        (ports.to_owned(), Success, Some(0), false),
+        (since_515.clone(), Success, Some(0), false),
+        (since_612.clone(), Success, Some(0), false),
+        (format!("{since_612} err=0"), Success, Some(0), true),
+        (format!("{since_612} err=-16"), InHostQueue, Some(-16), true),
+        (format!("{since_612} err=-1"), Denied, Some(-1), true),
+        (format!("{since_612} err=1"), XmitDrop, Some(1), true),
+        (format!("{since_612} err=-12"), Nomem, Some(-12), true),
+        (format!("{since_612} err=-105"), Nobufs, Some(-105), true),
+        (format!("{since_612} err=-113"), ErrDefault, Some(-113), true),
+        (format!("{since_612} err=-11"), ErrDefault, Some(-11), true),
+        (format!("{since_612} err=-22"), ErrDefault, Some(-22), true),
+        // v1 and v2.
+        (format!("{since_612} quit_reason=closed recevier window"), RcvZeroWindow, None, true),
+        (format!("{since_612} quit_reason=retransmit successfully"), Success, None, true),
+        // v3, v4.
+        (format!("{since_612} result=packet_in_driver"), InHostQueue, None, true),
+        (format!("{since_612} result=skb_unclone_nomem"), UncloneNomem, None, true),
+        (format!("{since_612} result=pskb_copy_nobufs"), PskbCopyNobufs, None, true),
+        (format!("{since_612} result=retrans_nomem"), Nomem, None, true),
+        // What the kernel has no name for.
+        (format!("{since_612} result=0xb"), RetransResult::from_raw(0x1000b), None, true),
+    ] {
+        for head in [
+            "          <idle>-0       [001] ..s2. 1234.567890: tcp_retransmit_skb: ",
+            "          <idle>-0       [001] ..s2.  1234.567890: tcp_retransmit_skb: ",
+            // trace-cmd report, and with -t.
+            "          <idle>-0     [001]  1234.567890: tcp_retransmit_skb:   ",
+            " my task: x-12345 [001] d.s2. 1234.567890000: tcp_retransmit_skb:   ",
+            // perf script, and with --ns.
+            "swapper     0 [001]  1234.567890: tcp:tcp_retransmit_skb: ",
+            "         nc -l 31712/31713 [001]  1234.567890000:          tcp:tcp_retransmit_skb: ",
+            "tcp_retransmit_skb: [0] 1.000000: x-1 [001] 1234.567890: tcp_retransmit_skb: ",
+        ] {
+            let line = format!("{head}{text}");
+            assert!(kernel_text::is_recognised(&line), "{line}");
+            let mut expected = Event::of_result(result);
+            expected.ts = crate::event::timestamp::Timestamp::from_nanos(1_234_567_890_000);
+            (expected.kind, expected.err, expected.segs) = (RetransKind::Unproven, err, 0);
+            (expected.saddr, expected.daddr) = ([10, 1, 2, 1].into(), [10, 1, 2, 2].into());
+            expected.state = TcpState::CloseWait;
+            expected.transmit = Some(if result == Success { Transmit::Yes } else { Transmit::Unproven });
+            assert_eq!(said(&line), Ok(Said::Attempt { event: Box::new(expected), tells_failures }), "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_other_family_and_the_other_tracepoint_are_read() {
+    let mapped = event(&SYMBOLS.replace("AF_INET ", "AF_INET6 "));
+    assert_eq!((mapped.mapped, mapped.saddr), (true, [10, 1, 2, 1].into()));
+    let v6 = SYMBOLS.replace("AF_INET ", "AF_INET6 ").replace("::ffff:10.1.2.", "fd00:0:0:7::");
+    assert_eq!((event(&v6).mapped, event(&v6).saddr), (false, "fd00:0:0:7::1".parse().expect("an address")));
+    let synack = event(
+        "a: tcp_retransmit_skb: b-7   [000] ..s..    0.000001: tcp_retransmit_synack: family=AF_INET6 sport=443 dport=1 \
+         saddr=0.0.0.0 daddr=0.0.0.0 saddrv6=fd00:0:0:7::2 daddrv6=fd00:0:0:7::1",
+    );
+    assert_eq!((synack.kind, synack.state, synack.segs), (RetransKind::Synack, TcpState::NewSynRecv, 1));
+    assert_eq!(synack.ts.as_nanos(), 1000);
+}
+
+#[test]
+fn what_is_not_of_an_attempt_is_told_from_what_is_broken() {
+    for (line, lost) in [
+        ("CPU:1 [LOST 12 EVENTS]", Some(12)),
+        ("CPU:0 [4711 EVENTS DROPPED]", Some(4711)),
+        ("  swapper 0 [000] 1.000000: PERF_RECORD_LOST lost 3", Some(3)),
+        ("# tracer: nop", None),
+        ("cpus=2", None),
+        ("CPU 0 is empty", None),
+        ("  bash-1 [000] d.... 1.000000: sched_switch: prev_comm=a", None),
+        ("", None),
+    ] {
+        assert_eq!(said(line), Ok(lost.map_or(Said::Nothing, |lost| Said::Lost(Some(lost)))), "{line}");
+        assert!(line.is_empty() || kernel_text::is_recognised(line), "{line}");
+    }
+    for line in ["CPU:1 [LOST EVENTS]", "CPU:0 [EVENTS DROPPED]"] {
+        assert_eq!(said(line), Ok(Said::Lost(None)));
+    }
+    for (line, problem) in [
+        (SYMBOLS.replace("1234.567890", "soon"), "it has no time stamp in seconds"),
+        (SYMBOLS.replace("dport=443", ""), "it has no `dport`"),
+        (SYMBOLS.replace("dport=443", "dport=x"), "`dport=x` is not what it should be"),
+        (SYMBOLS.replace("AF_INET ", "AF_UNIX "), "`family=AF_UNIX` is not known"),
+        (SYMBOLS.replace("ESTABLISHED", "OPEN"), "the state `TCP_OPEN` is not known"),
+        (SYMBOLS.replace("err=-16", "err=EBUSY"), "`err=EBUSY` is not an integer"),
+        (SYMBOLS.replace("err=-16", "result=odd"), "the result `odd` is not known"),
+    ] {
+        assert_eq!(said(&line), Err(problem.to_owned()));
+    }
+    // Where perf knows no names.
+    assert_eq!(event(&SYMBOLS.replace("TCP_ESTABLISHED", "0x1").replace("AF_INET ", "0x2 ")), event(SYMBOLS));
+    let later = kernel_text::parse(SYMBOLS, Duration::from_secs(1_700_000_000)).expect("an attempt");
+    assert!(matches!(later, Said::Attempt { event, .. } if event.ts.to_string() == "1700001234.567890000"));
+    assert_eq!(kernel_text::parse(SYMBOLS, Duration::MAX), Err("its time is beyond the year 2554".to_owned()));
+}
+
+#[test]
+fn a_trace_is_a_recording() {
+    let text =
+        format!("# tracer: nop\n#\n{SYMBOLS}\nCPU:1 [LOST 12 EVENTS]\n  bash-1 [000] d.... 1.0: x: y\n{SYMBOLS}\n");
+    let (good, bad, stats) = read(of(text.as_bytes()));
+    assert_eq!((good.len(), bad), (2, None));
+    assert_eq!((stats.missed, stats.failures, stats.skipped), (Some(12), Failures::Observed(2), Some(0)));
+    // Of an older kernel a failure would not be there.
+    let (good, _, stats) = read(of(text.replace(" err=-16", "").as_bytes()));
+    assert_eq!((good.len(), stats.failures), (2, Failures::Unobservable));
+    let (good, bad, _) = read(of(format!("{text}{SYMBOLS}").as_bytes()));
+    assert_eq!((good.len(), bad.as_deref()), (2, Some("line 7: it has no end, and may be cut off")));
+}
+
+/// What any user of the host may put into a trace.
+#[test]
+fn names_of_others_do_not_forge_or_break_anything() {
+    let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
+    let exec = "    bash-1   [000] ..... 5.000000: sched_process_exec: filename=/tmp/a";
+    for line in [format!("{exec} 1.000000: tcp_retransmit_skb: {text}"), format!("{exec}: tcp_retransmit_skb: pid=1")] {
+        assert_eq!(said(&line), Ok(Said::Nothing), "{line}");
+    }
+    // A task's name has 15 bytes, and may be cut within a letter.
+    for name in [&b"[0] 0.000000: a"[..], b"caf\xc3\xa9caf\xc3\xa9caf\xc3", b": tcp: [1] 1.0:", b"\xff\xfe"] {
+        let line =
+            [b"  ", name, b"-77   [001] ..s2. 1234.567890: tcp_retransmit_skb: ", text.as_bytes(), b"\n"].concat();
+        let (good, bad, _) = read(of(&line));
+        assert_eq!((good, bad), (vec![event(SYMBOLS).to_string()], None), "{}", line.escape_ascii());
+    }
+}
+
+#[test]
+fn what_was_lost_is_a_number_only_where_it_is_known() {
+    let missed = |said: &str| read(of(format!("{SYMBOLS}\n{said}{SYMBOLS}\n").as_bytes())).2.missed;
+    assert_eq!(missed(""), None);
+    assert_eq!(missed("CPU:1 [LOST 3 EVENTS]\nCPU:0 [LOST 4 EVENTS]\n"), Some(7));
+    assert_eq!(missed("CPU:1 [LOST 3 EVENTS]\nCPU:0 [LOST EVENTS]\n"), None);
+    let most = u64::MAX;
+    assert_eq!(missed(&format!("CPU:1 [LOST {most} EVENTS]\nCPU:0 [LOST 4 EVENTS]\n")), Some(most));
+}
+
+#[test]
+fn what_is_no_line_says_nothing_of_the_format() {
+    let (good, bad, _) = read(of(format!("version = 6\ncpus=2\n{SYMBOLS}\n").as_bytes()));
+    assert_eq!((good.len(), bad), (1, None));
+    let (good, _, stats) = read(of(format!("a=b\n{SYMBOLS}\n").as_bytes()).bad_lines(BadLines::Skip));
+    assert_eq!((good.len(), stats.skipped), (1, Some(1)));
+}
+
+#[test]
+fn a_line_without_end_is_told_and_its_reader_ends() {
+    /// Zeros without end, until they are asked for by nobody.
+    struct Zeros {
+        _used: std::sync::Arc<()>,
+    }
+    impl Read for Zeros {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            out.fill(0);
+            Ok(out.len())
+        }
+    }
+    let used = std::sync::Arc::new(());
+    let zeros = || Replay::from_reader(Zeros { _used: std::sync::Arc::clone(&used) });
+    let error = zeros().start().expect("a stream").iter().next().expect("an item").expect_err("no line");
+    assert_eq!(error.to_string(), "line 1: it is longer than 65536 bytes");
+    // It goes on for as long as somebody listens.
+    let skipping = zeros().bad_lines(BadLines::Skip).start().expect("a stream");
+    let reader = skipping.stats_reader();
+    while reader.read().skipped == Some(0) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(skipping);
+    let began = Instant::now();
+    while std::sync::Arc::strong_count(&used) > 1 {
+        assert!(began.elapsed() < Duration::from_secs(10), "its thread goes on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+struct Panics(bool);
+
+impl Read for Panics {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        assert!(!std::mem::replace(&mut self.0, true), "a test has it panic");
+        let line = format!("{LINE}\n");
+        let len = line.len().min(out.len());
+        out[..len].copy_from_slice(&line.as_bytes()[..len]);
+        Ok(len)
+    }
+}
+
+#[test]
+fn what_is_cut_short_does_not_look_whole() {
+    let first = Cursor::new(format!("{LINE}\n"));
+    let (good, bad, _) = read(Replay::from_reader(first.chain(Panics(true))));
+    assert_eq!((good.len(), bad.as_deref()), (1, Some("who told the stream its events panicked")));
+}
+
+#[test]
+fn every_number_is_in_the_counts() {
+    let unknown = LINE.replace("kind=rto", "kind=k99").replace("class=drop", "class=drop transmit=k9");
+    let (_, _, stats) = read(of(format!("{LINE} transmit=yes\n{unknown}\n").as_bytes()));
+    let of_all = |counts: &mut dyn Iterator<Item = u64>| counts.sum::<u64>();
+    assert_eq!(of_all(&mut stats.counts.iter().map(|count| count.attempts)), 2);
+    assert_eq!(of_all(&mut stats.transmits.iter().map(|count| count.attempts)), 2, "{:?}", stats.transmits);
+}
+
+#[test]
+fn a_limit_recovers_when_time_goes_back() {
+    let at = |ts: &str| format!("{}\n", LINE.replace("ts=1.5", &format!("ts={ts}.5")));
+    let text = at("18446744072") + &at("1000") + &at("1001") + &at("1002");
+    let builder = Stream::builder().limit_per_result(1, 1);
+    assert_eq!(builder.replay(of(text.as_bytes())).expect("a stream").iter().count(), 4);
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn a_window_of_any_size_is_not_taken() {
+    let compressed = |log: u32| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("zstd");
+        encoder.window_log(log).expect("a window");
+        encoder.long_distance_matching(true).expect("a window");
+        encoder.write_all(format!("{LINE}\n").as_bytes()).expect("memory");
+        encoder.finish().expect("memory")
+    };
+    assert_eq!(read(of(&compressed(23))).0.len(), 1);
+    let (_, bad, _) = read(of(&compressed(27)));
+    assert!(bad.as_deref().is_some_and(|bad| bad.contains("too much memory")), "{bad:?}");
+    // As pzstd begins.
+    let skippable = [&[0x50, 0x2A, 0x4D, 0x18, 4, 0, 0, 0, 1, 2, 3, 4][..], &compressed(20)].concat();
+    assert_eq!(read(of(&skippable)).0.len(), 1);
+}
+
+#[test]
+fn a_comment_before_all_else_is_of_no_format() {
+    for line in [LINE.to_owned(), SYMBOLS.to_owned()] {
+        let (good, bad, _) = read(of(format!("# a comment\n#\n{line}\n").as_bytes()));
+        assert_eq!((good.len(), bad), (1, None), "{line}");
+    }
+    let (good, bad, _) = read(of(b"# nothing else\n"));
+    assert_eq!((good.len(), bad), (0, None));
+}
+
+#[test]
+fn what_is_no_trace_is_not_taken_for_an_empty_one() {
+    let (_, bad, _) = read(of(format!("{LINE}\n").as_bytes()).format(Format::KernelText));
+    assert_eq!(bad.as_deref(), Some("no line of it is of a trace"));
+    let (_, bad, _) = read(of(b"# tracer: nop\n").format(Format::KernelText));
+    assert_eq!(bad, None);
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reads the counters of both sides, from any thread and at any time.
+
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::Error;
+use crate::event::kind::RetransKind;
+use crate::event::result::{self, RESULT_SLOTS};
+use crate::event::transmit::Transmit;
+use crate::stats::reconcile::Sums;
+use crate::stats::user_counters::Tally;
+use crate::stats::{Count, Failures, Stats, TransmitCount};
+use crate::sys::mmap::Words;
+
+/// `RETRANS_KIND_SLOTS`.
+pub(crate) const KIND_SLOTS: usize = 16;
+/// `RETRANS_TRANSMIT_SLOTS`.
+pub(crate) const TRANSMIT_SLOTS: usize = 4;
+/// `struct retrans_sums`, in words.
+pub(crate) const SUM_WORDS: usize = 6;
+
+/// `struct retrans_counters` in words of eight bytes; `source/layout.rs` holds it against the built object.
+pub(crate) mod word {
+    pub(crate) const SEEN: usize = 0;
+    pub(crate) const FILTERED: usize = 1;
+    pub(crate) const LIMITED: usize = 2;
+    pub(crate) const LOST: usize = 3;
+    pub(crate) const SUBMITTED: usize = 4;
+    pub(crate) const COUNTS: usize = 5;
+    pub(crate) const TRANSMITS: usize = COUNTS + super::RESULT_SLOTS * super::KIND_SLOTS * 2;
+    pub(crate) const SUMS: usize = TRANSMITS + super::TRANSMIT_SLOTS * 2;
+}
+
+/// One `struct retrans_counters`, in words.
+pub(crate) const COUNTER_WORDS: usize = word::SUMS + SUM_WORDS;
+
+/// The kernel side's counters, one element a CPU, mapped into this process.
+pub(crate) struct KernelCounters {
+    words: Words,
+    cpus: usize,
+}
+
+impl KernelCounters {
+    /// Maps an array map of `cpus` elements of `struct retrans_counters`.
+    pub(crate) fn map(fd: BorrowedFd<'_>, cpus: usize) -> Result<Self, Error> {
+        Words::map(fd, cpus * COUNTER_WORDS).map(|words| Self { words, cpus })
+    }
+
+    /// One counter over all CPUs.
+    fn sum(&self, word: usize) -> u64 {
+        (0..self.cpus).map(|cpu| self.words.load(cpu * COUNTER_WORDS + word)).sum()
+    }
+}
+
+/// This side's counters.
+#[derive(Default)]
+pub(crate) struct UserCounters {
+    pub(crate) rejected: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) delivered: AtomicU64,
+}
+
+/// By whoever reads the stream, and nobody beside it.
+#[inline]
+pub(crate) fn add(counter: &AtomicU64, count: u64) {
+    // A locked instruction for each event would cost more than the rest of handing it on.
+    counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Release);
+}
+
+#[inline]
+pub(crate) fn add_one(counter: &AtomicU64) {
+    add(counter, 1);
+}
+
+struct Shared {
+    attempts: Attempts,
+    user: UserCounters,
+}
+
+/// Where attempts are counted.
+enum Attempts {
+    /// By the programs.
+    InKernel {
+        counters: KernelCounters,
+        /// For `missed`; `None` if what they miss is not counted.
+        programs: Option<Vec<OwnedFd>>,
+        observes_failures: bool,
+    },
+    /// By whoever tells a stream its events.
+    Told(Arc<Tally>),
+}
+
+impl Attempts {
+    fn sum(&self, word: usize) -> u64 {
+        match self {
+            Self::InKernel { counters, .. } => counters.sum(word),
+            Self::Told(tally) => tally.get(word),
+        }
+    }
+}
+
+/// Reads a stream's counters, from any thread, whatever the stream is doing; also when it is closed already.
+///
+/// It keeps the counters' memory and the (detached) programs alive until the last clone is dropped.
+#[derive(Clone)]
+pub struct StatsReader(Arc<Shared>);
+
+impl std::fmt::Debug for StatsReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("StatsReader").field(&self.read()).finish()
+    }
+}
+
+impl StatsReader {
+    pub(crate) fn new(counters: KernelCounters, programs: Option<Vec<OwnedFd>>, observes_failures: bool) -> Self {
+        Self::of(Attempts::InKernel { counters, programs, observes_failures })
+    }
+
+    pub(crate) fn of_tally(tally: Arc<Tally>) -> Self {
+        Self::of(Attempts::Told(tally))
+    }
+
+    fn of(attempts: Attempts) -> Self {
+        Self(Arc::new(Shared { attempts, user: UserCounters::default() }))
+    }
+
+    pub(crate) fn user(&self) -> &UserCounters {
+        &self.0.user
+    }
+
+    pub(crate) fn observes_failures(&self) -> bool {
+        match &self.0.attempts {
+            Attempts::InKernel { observes_failures, .. } => *observes_failures,
+            Attempts::Told(tally) => tally.observes_failures(),
+        }
+    }
+
+    pub(crate) fn missed(&self) -> Option<u64> {
+        match &self.0.attempts {
+            Attempts::InKernel { programs, .. } => {
+                programs.as_ref().and_then(|programs| programs.iter().map(missed).sum())
+            }
+            Attempts::Told(tally) => tally.missed(),
+        }
+    }
+
+    fn skipped(&self) -> Option<u64> {
+        match &self.0.attempts {
+            Attempts::InKernel { .. } => None,
+            Attempts::Told(tally) => tally.skipped(),
+        }
+    }
+
+    pub(crate) fn sums(&self) -> Sums {
+        let sum = |index: usize| self.0.attempts.sum(word::SUMS + index);
+        Sums {
+            retrans_segs: sum(0),
+            retrans_fail: sum(1),
+            syn_retrans: sum(2),
+            in_host_queue: sum(3),
+            unknown_attempts: sum(4),
+            unknown_segs: sum(5),
+        }
+    }
+
+    /// The counters now. Takes some small reads under /proc, one a program, for `missed`.
+    #[must_use]
+    pub fn read(&self) -> Stats {
+        let Shared { attempts, user } = &*self.0;
+        // Outcomes before what they are outcomes of, so that no sum is ever larger than its whole.
+        let [rejected, dropped, delivered] =
+            [&user.rejected, &user.dropped, &user.delivered].map(|c| c.load(Ordering::Acquire));
+        let submitted = attempts.sum(word::SUBMITTED);
+        let lost = attempts.sum(word::LOST);
+        let limited = attempts.sum(word::LIMITED);
+        let filtered = attempts.sum(word::FILTERED);
+
+        let mut counts = Vec::new();
+        for slot in 0..RESULT_SLOTS {
+            for kind in 0..KIND_SLOTS {
+                let at = word::COUNTS + (slot * KIND_SLOTS + kind) * 2;
+                let count = attempts.sum(at);
+                if count != 0 {
+                    counts.push(Count {
+                        result: result::of_slot(slot),
+                        kind: RetransKind::from_raw(kind as u32),
+                        attempts: count,
+                        segs: attempts.sum(at + 1),
+                    });
+                }
+            }
+        }
+        let transmits = Transmit::ALL.iter().map(|entry| {
+            let at = word::TRANSMITS + entry.number as usize * 2;
+            TransmitCount { transmit: entry.variant, attempts: attempts.sum(at), segs: attempts.sum(at + 1) }
+        });
+        let transmits = transmits.filter(|count| count.attempts != 0).collect();
+        Stats {
+            seen: attempts.sum(word::SEEN),
+            filtered,
+            limited,
+            lost,
+            submitted,
+            rejected,
+            dropped,
+            delivered,
+            missed: self.missed(),
+            skipped: self.skipped(),
+            failures: Failures::of(&counts, self.observes_failures()),
+            counts,
+            transmits,
+        }
+    }
+}
+
+/// `recursion_misses` of a program, from its descriptor's /proc entry, which asks for no capability.
+fn missed(program: &OwnedFd) -> Option<u64> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What was seen of a network namespace, against what the namespace itself has counted.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::event::transmit::Transmit;
+use crate::stats::TransmitCount;
+use crate::stats::netns::{Mib, Netns};
+use crate::stats::reader::StatsReader;
+use crate::text::reason_table::KeyVal;
+
+/// How long a beginning is waited for at which nothing is under way.
+const REST: Duration = Duration::from_secs(1);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What the kernel side has added up of the attempts in the namespace, `struct retrans_sums`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sums {
+    pub(crate) retrans_segs: u64,
+    pub(crate) retrans_fail: u64,
+    pub(crate) syn_retrans: u64,
+    pub(crate) in_host_queue: u64,
+    pub(crate) unknown_attempts: u64,
+    pub(crate) unknown_segs: u64,
+}
+
+/// Both sides at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Reading {
+    kernel: Mib,
+    seen: Sums,
+    /// Whether neither moved while they were read.
+    at_rest: bool,
+}
+
+/// Compares what was seen of a network namespace with the namespace's own counters, since the stream was opened; from any thread, without
+/// a capability, whatever the stream is doing. [`Builder::reconcile`](crate::Builder::reconcile) asks for it.
+///
+/// It is about every attempt in the namespace: filter, limit and a full ring take nothing off.
+#[derive(Debug, Clone)]
+pub struct Reconciler(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    stats: StatsReader,
+    netns: Netns,
+    baseline: Reading,
+}
+
+impl Reconciler {
+    /// Once the programs are attached.
+    pub(crate) fn new(stats: StatsReader, netns: Netns) -> Result<Self, Error> {
+        let baseline = baseline(|| read(&netns, &stats))?;
+        Ok(Self(Arc::new(Shared { stats, netns, baseline })))
+    }
+
+    /// The namespace's inode number.
+    #[must_use]
+    pub fn netns(&self) -> u32 {
+        self.0.netns.inode()
+    }
+
+    /// Compares. The kernel counts an attempt some microseconds before its programs run, so while attempts are being made there may be
+    /// a difference that goes away: this looks again for up to `patience`, a day at most, and gives the first reading at rest that adds
+    /// up, else the last. It does not look again where no reading can be exact any more: see [`Reconciliation::is_exact`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if the namespace's counters cannot be read.
+    pub fn reconcile(&self, patience: Duration) -> Result<Reconciliation, Error> {
+        let Shared { stats, netns, baseline } = &*self.0;
+        let deadline = Instant::now() + patience.min(Duration::from_secs(86_400));
+        loop {
+            let now = read(netns, stats)?;
+            let compared = Reconciliation::of(baseline, &now, stats.observes_failures(), stats.missed());
+            let hopeless = !baseline.at_rest || !compared.observes_failures || compared.unknown.attempts > 0;
+            if compared.is_exact() || hopeless || Instant::now() >= deadline {
+                return Ok(compared);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Each side twice, crosswise: if neither moved, they belong together.
+fn read(netns: &Netns, stats: &StatsReader) -> Result<Reading, Error> {
+    let (kernel, seen) = (netns.read()?, stats.sums());
+    let at_rest = (netns.read()?, stats.sums()) == (kernel, seen);
+    Ok(Reading { kernel, seen, at_rest })
+}
+
+/// A reading that holds for a while: an attempt that was counted and not yet seen when it began would have moved it.
+fn baseline(mut read: impl FnMut() -> Result<Reading, Error>) -> Result<Reading, Error> {
+    let deadline = Instant::now() + REST;
+    let mut before = read()?;
+    loop {
+        std::thread::sleep(PAUSE);
+        let now = read()?;
+        if now.at_rest && now == before {
+            return Ok(now);
+        }
+        if Instant::now() >= deadline {
+            return Ok(Reading { at_rest: false, ..now });
+        }
+        before = now;
+    }
+}
+
+/// One counter of the namespace, since the stream was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Sum {
+    /// By how much the namespace's counter rose.
+    pub kernel: u64,
+    /// By how much it had to, by what was seen.
+    pub seen: u64,
+}
+
+impl Sum {
+    const fn since(baseline: (u64, u64), now: (u64, u64)) -> Self {
+        Self { kernel: now.0.wrapping_sub(baseline.0), seen: now.1.wrapping_sub(baseline.1) }
+    }
+
+    /// How much more the kernel counted than was seen; negative for less.
+    #[must_use]
+    pub const fn difference(self) -> i64 {
+        self.kernel.wrapping_sub(self.seen) as i64
+    }
+}
+
+/// The sums of a namespace's attempts against the namespace's own counters, since the stream was opened.
+///
+/// Retransmissions of SYN-ACKs are in both. What failed of them is in neither: it is counted nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reconciliation {
+    /// `RetransSegs`: the segments of attempts that reached the transmit step.
+    pub retrans_segs: Sum,
+    /// `TCPRetransFail`: the segments of those for which that step failed.
+    pub retrans_fail: Sum,
+    /// `TCPSynRetrans`: SYNs and SYN-ACKs that reached the transmit step.
+    pub syn_retrans: Sum,
+    /// `TCPSpuriousRtxHostQueues`: attempts that found an earlier copy in a queue of this host. The kernel also counts probes that it
+    /// gives up before they become an attempt: [`untraced_probes`](Self::untraced_probes).
+    pub spurious_rtx_host_queues: Sum,
+    /// Attempts of which nothing proves whether they reached the transmit step. They are in none of the sums.
+    pub unknown: TransmitCount,
+    /// Whether attempts that failed are seen at all.
+    pub observes_failures: bool,
+    /// [`Stats::missed`](crate::Stats::missed): attempts, of the whole host, for which the kernel skipped a program.
+    pub missed: Option<u64>,
+    /// Whether nothing was under way, neither when the comparison began nor now. While it is false a difference may be what
+    /// is under way.
+    pub settled: bool,
+}
+
+impl Reconciliation {
+    fn of(baseline: &Reading, now: &Reading, observes_failures: bool, missed: Option<u64>) -> Self {
+        let sum = |kernel: fn(&Mib) -> u64, seen: fn(&Sums) -> u64| {
+            Sum::since((kernel(&baseline.kernel), seen(&baseline.seen)), (kernel(&now.kernel), seen(&now.seen)))
+        };
+        Self {
+            retrans_segs: sum(|mib| mib.retrans_segs, |sums| sums.retrans_segs),
+            retrans_fail: sum(|mib| mib.retrans_fail, |sums| sums.retrans_fail),
+            syn_retrans: sum(|mib| mib.syn_retrans, |sums| sums.syn_retrans),
+            spurious_rtx_host_queues: sum(|mib| mib.spurious_rtx_host_queues, |sums| sums.in_host_queue),
+            unknown: TransmitCount {
+                transmit: Transmit::Unproven,
+                attempts: now.seen.unknown_attempts - baseline.seen.unknown_attempts,
+                segs: now.seen.unknown_segs - baseline.seen.unknown_segs,
+            },
+            observes_failures,
+            missed,
+            settled: baseline.at_rest && now.at_rest,
+        }
+    }
+
+    /// Probes that the kernel gave up, for an earlier copy was still in a queue of this host, before they became an attempt: what
+    /// `TCPSpuriousRtxHostQueues` has and nobody sees.
+    #[must_use]
+    pub const fn untraced_probes(&self) -> u64 {
+        self.spurious_rtx_host_queues.kernel.saturating_sub(self.spurious_rtx_host_queues.seen)
+    }
+
+    /// Whether everything is accounted for: no difference, nothing unknown, nothing under way, failures seen.
+    #[must_use]
+    pub const fn is_exact(&self) -> bool {
+        self.settled
+            && self.observes_failures
+            && self.unknown.attempts == 0
+            && self.retrans_segs.difference() == 0
+            && self.retrans_fail.difference() == 0
+            && self.syn_retrans.difference() == 0
+            && self.spurious_rtx_host_queues.difference() >= 0
+    }
+}
+
+/// As lines of `key=val`: one a counter, one of what is unknown, and what the sums are worth.
+impl fmt::Display for Reconciliation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let equal = [
+            ("RetransSegs", self.retrans_segs),
+            ("TCPRetransFail", self.retrans_fail),
+            ("TCPSynRetrans", self.syn_retrans),
+        ];
+        for (counter, sum) in equal {
+            let Sum { kernel, seen } = sum;
+            writeln!(f, "counter={counter} kernel={kernel} seen={seen} difference={}", sum.difference())?;
+        }
+        let Sum { kernel, seen } = self.spurious_rtx_host_queues;
+        let beyond = ("difference", self.spurious_rtx_host_queues.difference());
+        let (key, value) = if beyond.1 < 0 { beyond } else { ("untraced_probes", self.untraced_probes() as i64) };
+        writeln!(f, "counter=TCPSpuriousRtxHostQueues kernel={kernel} seen={seen} {}", KeyVal { key, value })?;
+        writeln!(f, "{}", self.unknown)?;
+        let yes = |yes| if yes { "yes" } else { "no" };
+        let failures = if self.observes_failures { "observed" } else { "unobservable" };
+        write!(f, "exact={} settled={} failures={failures} missed=", yes(self.is_exact()), yes(self.settled))?;
+        match self.missed {
+            Some(missed) => missed.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(kernel: [u64; 4], seen: [u64; 6]) -> Reading {
+        let [retrans_segs, retrans_fail, syn_retrans, spurious_rtx_host_queues] = kernel;
+        let kernel = Mib { retrans_segs, retrans_fail, syn_retrans, spurious_rtx_host_queues };
+        let [retrans_segs, retrans_fail, syn_retrans, in_host_queue, unknown_attempts, unknown_segs] = seen;
+        let seen = Sums { retrans_segs, retrans_fail, syn_retrans, in_host_queue, unknown_attempts, unknown_segs };
+        Reading { kernel, seen, at_rest: true }
+    }
+
+    fn compared(kernel: [u64; 4], seen: [u64; 6]) -> Reconciliation {
+        let baseline = reading([100, 10, 5, 7], [1, 0, 1, 0, 0, 0]);
+        Reconciliation::of(&baseline, &reading(kernel, seen), true, Some(0))
+    }
+
+    #[test]
+    fn what_rose_by_the_same_is_exact() {
+        let exact = compared([120, 14, 6, 12], [21, 4, 2, 3, 0, 0]);
+        assert!(exact.is_exact(), "{exact}");
+        assert_eq!(exact.untraced_probes(), 2);
+        assert_eq!(
+            exact.to_string(),
+            "counter=RetransSegs kernel=20 seen=20 difference=0\n\
+             counter=TCPRetransFail kernel=4 seen=4 difference=0\n\
+             counter=TCPSynRetrans kernel=1 seen=1 difference=0\n\
+             counter=TCPSpuriousRtxHostQueues kernel=5 seen=3 untraced_probes=2\n\
+             transmit=unknown attempts=0 segs=0\n\
+             exact=yes settled=yes failures=observed missed=0"
+        );
+    }
+
+    #[test]
+    fn each_difference_is_one() {
+        let good = ([120, 14, 6, 12], [21, 4, 2, 3, 0, 0]);
+        for index in 0..4 {
+            let mut kernel = good.0;
+            kernel[index] += 1;
+            // More probes are no difference.
+            assert_eq!(compared(kernel, good.1).is_exact(), index == 3);
+        }
+        for index in 0..5 {
+            let mut seen = good.1;
+            seen[index] += if index == 3 { 3 } else { 1 };
+            assert!(!compared(good.0, seen).is_exact(), "{index}");
+        }
+        let fewer = compared(good.0, [21, 4, 2, 9, 0, 0]);
+        assert!(fewer.to_string().contains("TCPSpuriousRtxHostQueues kernel=5 seen=9 difference=-4\n"), "{fewer}");
+    }
+
+    #[test]
+    fn what_is_under_way_or_unseen_is_never_exact() {
+        let (baseline, now) = (reading([0; 4], [0; 6]), reading([0; 4], [0; 6]));
+        assert!(Reconciliation::of(&baseline, &now, true, None).is_exact());
+        assert!(!Reconciliation::of(&baseline, &now, false, None).is_exact());
+        let moving = Reading { at_rest: false, ..now };
+        assert!(!Reconciliation::of(&baseline, &moving, true, None).is_exact());
+        assert!(!Reconciliation::of(&moving, &now, true, None).is_exact());
+    }
+
+    #[test]
+    fn the_beginning_is_where_nothing_moves() {
+        let mut readings = [[1, 0, 0, 0], [2, 0, 0, 0], [2, 0, 0, 0]].into_iter().map(|kernel| reading(kernel, [0; 6]));
+        let found = baseline(|| Ok(readings.next().expect("two were the same"))).expect("no error");
+        assert_eq!(found, reading([2, 0, 0, 0], [0; 6]));
+        assert_eq!(readings.count(), 0);
+    }
+}

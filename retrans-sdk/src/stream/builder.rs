@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a stream shall be, and the ways to have one: of this host's kernel, of a recording, of a script.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind};
+use crate::event::Event;
+use crate::event::field_set::Fields;
+use crate::event::result::RESULT_SLOTS;
+use crate::filter::{Filter, KernelFilter};
+use crate::kernel::attach_method::AttachSource;
+use crate::kernel::config::{DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES};
+use crate::kernel::config::{Ring, Wanted};
+use crate::kernel::{self, Companions};
+use crate::offline::channel::{self, Teller};
+use crate::offline::mock::Script;
+use crate::offline::pipeline::Gate;
+use crate::offline::replay::Replay;
+use crate::rate_limit::Limit;
+use crate::stats::netns::Netns;
+use crate::stats::reader::StatsReader;
+use crate::stats::reconcile::Reconciler;
+use crate::stats::user_counters::Tally;
+use crate::stream::Stream;
+use crate::stream::backend::Feed;
+use crate::stream::counters::Counters;
+use crate::stream::stop::StopHandle;
+use crate::sys::clock::epoch;
+
+/// A timer takes no more than an `i64` of seconds, and nobody waits as long.
+const MOST_DELAY: Duration = Duration::from_secs(3600);
+
+const NANOS: u64 = 1_000_000_000;
+
+/// What the ring puts before each record.
+const RING_HEADER: usize = 8;
+
+/// How many events of a recording are read ahead.
+const REPLAYED: usize = 4096;
+
+pub(crate) type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
+
+/// What a stream shall be, before it is opened.
+#[must_use = "a builder does nothing until `open`"]
+pub struct Builder {
+    filter: Filter,
+    predicate: Option<Predicate>,
+    ring: Ring,
+    limit: Option<Limit>,
+    netns: Option<Netns>,
+    forced: Option<AttachSource>,
+    companions: Companions,
+    owners: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let filter = Filter::default();
+        Self {
+            filter,
+            predicate: None,
+            ring: Ring {
+                size: DEFAULT_RING_SIZE,
+                fields: Fields::all(),
+                max_delay: DEFAULT_MAX_DELAY,
+                wakeup_bytes: DEFAULT_WAKEUP_BYTES,
+            },
+            limit: None,
+            netns: None,
+            forced: None,
+            companions: Companions::Any,
+            owners: false,
+        }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("filter", &self.filter)
+            .field("predicate", &self.predicate.is_some())
+            .field("ring", &self.ring)
+            .field("limit", &self.limit)
+            .field("netns", &self.netns)
+            .field("source", &self.forced)
+            .field("companions", &self.companions)
+            .field("owners", &self.owners)
+            .finish()
+    }
+}
+
+impl Builder {
+    /// Only attempts that pass the filter, all of which is decided in the kernel: what it excludes costs no record. It is
+    /// counted as `filtered`.
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Only events for which `predicate` gives true, asked behind the filter, on the thread that reads the stream. What
+    /// it refuses is counted as `rejected`.
+    pub fn predicate(mut self, predicate: impl FnMut(&Event) -> bool + Send + 'static) -> Self {
+        self.predicate = Some(Box::new(predicate));
+        self
+    }
+
+    /// The size of the ring in bytes: a power-of-two number of pages; [`DEFAULT_RING_SIZE`] unless set. A record with all
+    /// fields takes 208 bytes, one with none but those that are always there 88 ([`Fields::record_length`] and 8). What finds the ring
+    /// full is counted as `lost`.
+    pub fn ring_size(mut self, bytes: u32) -> Self {
+        self.ring.size = bytes;
+        self
+    }
+
+    /// Which of the optional fields events shall have; [all](Fields::all) unless set. What is not asked for is not read, and what stands
+    /// behind the last that is takes no room.
+    pub fn fields(mut self, fields: Fields) -> Self {
+        self.ring.fields = fields;
+        self
+    }
+
+    /// By how much an event may come late, at most an hour; [`DEFAULT_MAX_DELAY`] unless set. To wake the reader takes the
+    /// kernel ten times as long as all else that it does for an event. So the first one after a while wakes it; for those that follow
+    /// at a higher rate than one in this time it is not woken, but comes by itself after it. Nothing is lost by that as long as the ring has
+    /// room for what comes meanwhile, to which [`wakeup_bytes`](Self::wakeup_bytes) sees. An idle stream wakes nobody.
+    ///
+    /// [`Duration::ZERO`] has each event wake the reader, unless it is at work already.
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.ring.max_delay = delay.min(MOST_DELAY);
+        self
+    }
+
+    /// How many bytes that wait in the ring wake the reader before [`max_delay`](Self::max_delay) is over, at least 1 and at most half
+    /// of the ring; [`DEFAULT_WAKEUP_BYTES`] unless set. Fewer cost more wake-ups, more leave less room for a reader that is late.
+    pub fn wakeup_bytes(mut self, bytes: u32) -> Self {
+        self.ring.wakeup_bytes = bytes;
+        self
+    }
+
+    /// At most so many events a second of each result, over time; `burst` of them may come at once. None unless set. A token bucket for
+    /// each result in the kernel, behind the filter: what finds it empty costs no record, and is counted as `limited`. Results
+    /// without a name share one. Attempts of one result at the same moment on several CPUs may get by on one token.
+    ///
+    /// Of a stream that is replayed or scripted, time is that of its events.
+    ///
+    /// Of both, 0 is taken as 1, and of `per_second` what is above 1,000,000,000 as that.
+    pub fn limit_per_result(mut self, per_second: u32, burst: u32) -> Self {
+        let interval = NANOS / u64::from(per_second).clamp(1, NANOS);
+        self.limit = Some(Limit { interval, burst: interval * u64::from(burst.max(1)) });
+        self
+    }
+
+    /// Adds up the attempts of this namespace beside everything else, for [`Stream::reconciler`]: all of them, whatever the filter and the limit
+    /// say. The beginning is the moment after the stream was opened; with retransmissions under way in the namespace, opening may take up
+    /// to a second more.
+    pub fn reconcile(mut self, netns: Netns) -> Self {
+        self.netns = Some(netns);
+        self
+    }
+
+    /// This source or none: for tests and comparisons. Without it the best is taken that the kernel admits.
+    pub fn source(mut self, source: AttachSource) -> Self {
+        self.forced = Some(source);
+        self
+    }
+
+    /// Nothing beside the source, so that an attempt runs one program and not several. What that costs is what
+    /// [`Attachment::companion`](crate::Attachment::companion) would have told: the error number beside [`AttachSource::TpEnum`], the site at which memory ran
+    /// out beside either tracepoint. Of what is left unsaid [`Attachment::unobservable`](crate::Attachment::unobservable) tells.
+    pub fn without_companion(mut self) -> Self {
+        self.companions = Companions::None;
+        self
+    }
+
+    /// For [`harness`](crate::harness).
+    pub(crate) fn only_companion(mut self, companion: AttachSource) -> Self {
+        self.companions = Companions::Only(companion);
+        self
+    }
+
+    /// Whether events shall say which process the socket belongs to: [`Event::owner`], [`Event::pid`] and [`Event::comm`]. They do
+    /// not unless asked, and then it costs nothing.
+    ///
+    /// The kernel tells of no socket whose it is, and the process that happens to run when one retransmits is a bystander. So
+    /// programs note who connects and who accepts, for [`OwnerHooks`](crate::OwnerHooks) says which they can; and where they did not see it, of a socket
+    /// older than the stream for one, the kernel is had to look through the descriptors of all processes: when the stream is opened,
+    /// and when an event comes of whose socket nothing is known, on the thread that reads, for at most a fiftieth of its time. A
+    /// socket that nobody holds, or several processes do, has no owner then, nor has that of a SYN-ACK, which nobody has accepted yet (but with TCP
+    /// Fast Open), nor one of the kernel's own. Before Linux 5.19 such looks end when privileges are given up.
+    ///
+    /// Since Linux 5.12. The owners of up to 16,384 sockets are known at a time (about 2 MiB in the kernel), and a record takes 232
+    /// bytes.
+    pub fn owners(mut self, owners: bool) -> Self {
+        self.owners = owners;
+        self
+    }
+
+    /// Loads and attaches the programs. Needs Linux 5.10, CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN); the stream can be
+    /// read, and its counters too, after these are given up.
+    ///
+    /// # Errors
+    ///
+    /// The [`ErrorKind`] says which of its cases it is. Nothing is left of a stream that failed to open: no program, no
+    /// link, no file descriptor.
+    pub fn open(self) -> Result<Stream, Error> {
+        check_ring_size(self.ring.size)?;
+        check_terms(&self.filter)?;
+        let stop = StopHandle::new()?;
+        check_descriptors(&stop)?;
+        let epoch = epoch();
+        let (source, attachment) = kernel::open(&self.wanted(Some(self.ring), epoch), self.ring)?;
+        let stats = source.programs.stats.clone();
+        let reconciler = self.netns.map(|netns| Reconciler::new(stats.clone(), netns)).transpose()?;
+        let feed = Feed::Kernel(Box::new(source), attachment);
+        Ok(Stream::new(feed, stats, stop, self.filter, self.predicate).with_reconciler(reconciler))
+    }
+
+    /// The same stream of what was recorded: filter, predicate, fields and limit, counters and ways to read are as those of a live one.
+    /// What there is in the kernel only, ring, source, owners and reconciliation, is without meaning. Needs no privilege.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Filter`] if the filter asks for what is not in a recording ([`Filter::live_only`]), [`ErrorKind::Recording`] if it is none,
+    /// [`ErrorKind::System`] if there can be no thread, which reads it.
+    pub fn replay(self, recording: Replay) -> Result<Stream, Error> {
+        if let Some(term) = self.filter.live_only().next() {
+            let message = format!(
+                "`{term}`: a recording does not tell which sockets are the application's own, nor what is above a cgroup (cgroup=ID and \
+                 cookie=NUMBER it does)"
+            );
+            return Err(Error::new(ErrorKind::Filter, message));
+        }
+        let tally = Arc::new(Tally::new(false, true));
+        let (teller, stream) = self.told(tally, REPLAYED)?;
+        recording.run(teller)?;
+        Ok(stream)
+    }
+
+    /// The same stream, and what tells it its events: for an application's own tests. Filter, predicate, fields, limit and counters are as
+    /// those of a live one, and as many events may wait as would find room in the ring; those that do not are lost. `cgroup=34/` holds for that cgroup alone,
+    /// `cookie=mine` for no event. Needs no privilege.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::RingSize`] and [`ErrorKind::Filter`] as [`open`](Self::open), [`ErrorKind::System`] for want of a descriptor.
+    pub fn scripted(self) -> Result<(Script, Stream), Error> {
+        check_ring_size(self.ring.size)?;
+        check_terms(&self.filter)?;
+        let room = self.ring.size as usize / (self.ring.fields.record_length() + RING_HEADER);
+        let (teller, stream) = self.told(Arc::new(Tally::new(true, false)), room)?;
+        Ok((Script::new(teller), stream))
+    }
+
+    fn told(self, tally: Arc<Tally>, capacity: usize) -> Result<(Teller, Stream), Error> {
+        let stats = StatsReader::of_tally(Arc::clone(&tally));
+        let gate = Gate {
+            filter: self.filter.clone(),
+            fields: self.ring.fields,
+            limit: self.limit,
+            full_at: [0; RESULT_SLOTS],
+            tally,
+        };
+        let (teller, told) = channel::channel(gate, capacity)?;
+        Ok((teller, Stream::new(Feed::Told(told), stats, StopHandle::new()?, self.filter, self.predicate)))
+    }
+}
+
+impl Builder {
+    /// Loads and attaches the programs to count, and for nothing else: without a ring, so that an attempt costs least. Filter, predicate
+    /// and limit are about events, of which there are none, and so are owners: each attempt is counted, and is `filtered`. Needs what
+    /// [`open`](Self::open) needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), but for the ring's size and the filter's terms, which have no meaning here.
+    pub fn open_counters(self) -> Result<Counters, Error> {
+        check_descriptors(&StopHandle::new()?)?;
+        let (programs, attachment) = kernel::open_counters(&self.wanted(None, 0))?;
+        Counters::new(programs, attachment, self.netns)
+    }
+
+    fn wanted(&self, ring: Option<Ring>, epoch: u64) -> Wanted {
+        // Of what there is no event of there is nothing to compare.
+        let filter = if ring.is_some() { self.filter.for_kernel(epoch) } else { KernelFilter::default() };
+        Wanted {
+            filter,
+            limit: self.limit,
+            summed_netns: self.netns.as_ref().map(Netns::inode),
+            ring,
+            epoch,
+            forced: self.forced,
+            companions: self.companions,
+            owners: self.owners && ring.is_some(),
+        }
+    }
+}
+
+/// Here, since a recording knows nothing of streams.
+impl Replay {
+    /// The stream of all of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::replay`](crate::Builder::replay).
+    pub fn start(self) -> Result<Stream, Error> {
+        Stream::builder().replay(self)
+    }
+}
+
+fn check_ring_size(bytes: u32) -> Result<(), Error> {
+    let page = rustix::param::page_size() as u32;
+    if bytes.is_multiple_of(page) && (bytes / page).is_power_of_two() {
+        return Ok(());
+    }
+    // The next one that fits, or the largest there is.
+    let fitting = bytes.div_ceil(page).max(1).checked_next_power_of_two().and_then(|pages| pages.checked_mul(page));
+    let message = format!(
+        "the ring's size of {bytes} bytes is not a power-of-two number of pages of {page} bytes: use {}",
+        fitting.unwrap_or(1 << 31)
+    );
+    Err(Error::new(ErrorKind::RingSize, message))
+}
+
+/// Whether the kernel side can decide all of it.
+fn check_terms(filter: &Filter) -> Result<(), Error> {
+    let Some(term) = filter.event_only().next() else { return Ok(()) };
+    let message = format!(
+        "`{term}` cannot be decided in the kernel: whose a socket is may be found out only behind the filter; a predicate \
+         (Builder::predicate) can, and a filter of what was recorded"
+    );
+    Err(Error::new(ErrorKind::Filter, message))
+}
+
+/// Whether there are descriptors enough to open a stream. Without, libbpf takes a probe that fails for a kernel that
+/// lacks the feature, and the error is about something else.
+fn check_descriptors(stop: &StopHandle) -> Result<(), Error> {
+    const ENOUGH: usize = 64;
+    (0..ENOUGH).map(|_| stop.eventfd().try_clone()).collect::<Result<Vec<_>, _>>().map(|_| ()).map_err(|error| {
+        let message = format!("opening a stream takes up to {ENOUGH} file descriptors for a moment (RLIMIT_NOFILE)");
+        Error::new(ErrorKind::System, message).caused_by(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_kept_as_times() {
+        let limit = |per_second, burst| {
+            let Limit { interval, burst } = Stream::builder().limit_per_result(per_second, burst).limit.expect("set");
+            (interval, burst)
+        };
+        assert_eq!(limit(10, 5), (100_000_000, 500_000_000));
+        assert_eq!(limit(0, 0), (NANOS, NANOS));
+        // Never none, which would be no limit.
+        assert_eq!(limit(u32::MAX, 1), (1, 1));
+        assert_eq!(limit(1, u32::MAX), (NANOS, NANOS * u64::from(u32::MAX)));
+    }
+}

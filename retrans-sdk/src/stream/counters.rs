@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The handle of what counts, and has no events.
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::kernel::Attached;
+use crate::kernel::attachment::Attachment;
+use crate::stats::Stats;
+use crate::stats::netns::Netns;
+use crate::stats::reader::StatsReader;
+use crate::stats::reconcile::Reconciler;
+
+/// Counts attempts without a record of any: there is no ring, and nothing to be read but the counters.
+/// [`Builder::open_counters`](crate::Builder::open_counters) opens it; dropping it detaches everything.
+///
+/// Reading takes no capability. Of its [`Stats`] each attempt is `filtered`, and by result and kind as in a stream's.
+pub struct Counters {
+    programs: Attached,
+    attachment: Attachment,
+    reconciler: Option<Reconciler>,
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters").field("source", &self.attachment.source).finish_non_exhaustive()
+    }
+}
+
+impl Counters {
+    pub(crate) fn new(programs: Attached, attachment: Attachment, netns: Option<Netns>) -> Result<Self, Error> {
+        let reconciler = netns.map(|netns| Reconciler::new(programs.stats.clone(), netns)).transpose()?;
+        Ok(Self { programs, attachment, reconciler })
+    }
+
+    /// As [`Stream::attachment`](crate::Stream::attachment).
+    #[must_use]
+    pub const fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.programs.stats.read()
+    }
+
+    /// As [`Stream::stats_reader`](crate::Stream::stats_reader).
+    #[must_use]
+    pub fn stats_reader(&self) -> StatsReader {
+        self.programs.stats.clone()
+    }
+
+    /// As [`Stream::reconciler`](crate::Stream::reconciler).
+    #[must_use]
+    pub fn reconciler(&self) -> Option<Reconciler> {
+        self.reconciler.clone()
+    }
+}

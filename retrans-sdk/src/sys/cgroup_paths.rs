@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The paths of cgroups, by their ids.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::statfs;
+
+use crate::error::{Error, ErrorKind};
+use crate::sys::mountinfo::{Mount, cgroup2_mounts};
+use crate::sys::throttle::Pace;
+
+/// The paths of the cgroups of the unified hierarchy, by the ids that events have ([`Event::cgroup`](crate::Event::cgroup)).
+///
+/// The kernel tells the id only, which is the number of the cgroup's directory. So this looks through the mounted hierarchy (one
+/// stat a cgroup) when it is asked for an id that it has not seen, and keeps what it found: the path of a cgroup that is removed later
+/// stays known. Ids are not used again. Looking takes at most a fiftieth of the time of the thread that asks; an id that comes in
+/// between is unknown until the next look.
+///
+/// ```no_run
+/// use retrans_sdk::table::KeyVal;
+/// use retrans_sdk::{CgroupPaths, Encoded, Stream};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut paths = CgroupPaths::new()?;
+/// for event in Stream::builder().open()?.iter() {
+///     let event = event?;
+///     print!("{event}");
+///     if let Some(path) = event.cgroup.and_then(|id| paths.path(id)) {
+///         print!(" {}", KeyVal { key: "cgroup_path", value: Encoded(path.as_os_str().as_encoded_bytes()) });
+///     }
+///     println!();
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct CgroupPaths {
+    mounts: Vec<Mount>,
+    known: HashMap<u64, PathBuf>,
+    /// Looked for in vain.
+    absent: HashSet<u64>,
+    pace: Pace,
+}
+
+impl CgroupPaths {
+    /// How many paths are kept at most.
+    pub const CAPACITY: usize = 16_384;
+
+    /// Finds where the unified hierarchy is mounted.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`] where it is not.
+    pub fn new() -> Result<Self, Error> {
+        let path = "/proc/self/mountinfo";
+        let mountinfo = fs::read(path)
+            .map_err(|error| Error::new(ErrorKind::System, format!("cannot read {path}")).caused_by(error))?;
+        let mut mounts: Vec<Mount> =
+            cgroup2_mounts(&mountinfo).into_iter().filter(|mount| is_cgroup2(&mount.place)).collect();
+        // The widest first: of the others only what it does not show.
+        mounts.sort_by_key(|mount| mount.root.components().count());
+        let all = std::mem::take(&mut mounts);
+        for mount in all {
+            if !mounts.iter().any(|wider| mount.root.starts_with(&wider.root)) {
+                mounts.push(mount);
+            }
+        }
+        if mounts.is_empty() {
+            return Err(Error::new(ErrorKind::System, "the unified hierarchy of cgroups (cgroup2) is not mounted"));
+        }
+        Ok(Self { mounts, known: HashMap::new(), absent: HashSet::new(), pace: Pace::default() })
+    }
+
+    /// The path of the cgroup with this id, from the root of the hierarchy, as /proc/PID/cgroup has it: `/` for the root. `None` if it was
+    /// removed before anybody asked, or is not to be seen from this process's cgroup namespace. Any bytes but NUL and newline:
+    /// [`Encoded`](crate::Encoded) writes them as a value of the line.
+    pub fn path(&mut self, id: u64) -> Option<&Path> {
+        if !self.known.contains_key(&id) && !self.absent.contains(&id) {
+            let Self { mounts, pace, .. } = self;
+            if let Some((fresh, whole)) = pace.run(|| look_through(mounts, Self::CAPACITY)) {
+                self.remember(fresh);
+                if whole && !self.known.contains_key(&id) {
+                    if self.absent.len() == Self::CAPACITY {
+                        self.absent.clear();
+                    }
+                    self.absent.insert(id);
+                }
+            }
+        }
+        self.known.get(&id).map(PathBuf::as_path)
+    }
+
+    /// What there is now, and of what there was as much as there is room for.
+    fn remember(&mut self, fresh: HashMap<u64, PathBuf>) {
+        let before = std::mem::replace(&mut self.known, fresh);
+        for (id, path) in before {
+            if self.known.len() == Self::CAPACITY {
+                break;
+            }
+            self.known.entry(id).or_insert(path);
+        }
+    }
+}
+
+/// Whether that is what is to be seen there: something else may be mounted above it.
+fn is_cgroup2(place: &Path) -> bool {
+    // CGROUP2_SUPER_MAGIC, from linux/magic.h.
+    const MAGIC: u64 = 0x6367_7270;
+    statfs(place).is_ok_and(|stat| stat.f_type as u64 == MAGIC)
+}
+
+/// The directories below the mounts, as many as `most`, and whether these are all.
+fn look_through(mounts: &[Mount], most: usize) -> (HashMap<u64, PathBuf>, bool) {
+    let (mut found, mut whole) = (HashMap::new(), true);
+    for Mount { root, place } in mounts {
+        let Some(metadata) = seen(fs::metadata(place), &mut whole) else { continue };
+        let device = metadata.dev();
+        found.entry(metadata.ino()).or_insert_with(|| root.clone());
+        let mut left = vec![(place.clone(), root.clone())];
+        while let Some((directory, cgroup)) = left.pop() {
+            for entry in seen(fs::read_dir(directory), &mut whole).into_iter().flatten() {
+                let Some(entry) = seen(entry, &mut whole) else { continue };
+                let Some(metadata) = seen(fs::symlink_metadata(entry.path()), &mut whole) else { continue };
+                if !metadata.is_dir() || metadata.dev() != device {
+                    continue;
+                }
+                if found.len() >= most {
+                    return (found, false);
+                }
+                let path = cgroup.join(entry.file_name());
+                left.push((entry.path(), path.clone()));
+                found.entry(metadata.ino()).or_insert(path);
+            }
+        }
+    }
+    (found, whole)
+}
+
+/// What may be removed meanwhile, or be nobody's business, is not missing. Of any other error more may be seen another time.
+fn seen<T>(what: io::Result<T>, whole: &mut bool) -> Option<T> {
+    let passing =
+        |error: &io::Error| !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+    *whole &= !what.as_ref().is_err_and(passing);
+    what.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    /// A tree of directories, in place of cgroups.
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Self {
+            let tree = Self(std::env::temp_dir().join(format!("retrans-{name}-{}", std::process::id())));
+            fs::create_dir(&tree.0).expect("a directory");
+            tree
+        }
+
+        fn make(&self, path: &[u8]) -> u64 {
+            let path = self.0.join(OsStr::from_bytes(path));
+            fs::create_dir_all(&path).expect("a directory");
+            fs::metadata(path).expect("it is there").ino()
+        }
+
+        fn paths(&self) -> CgroupPaths {
+            let mounts = vec![Mount { root: "/part".into(), place: self.0.clone() }];
+            CgroupPaths { mounts, known: HashMap::new(), absent: HashSet::new(), pace: Pace::default() }
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).expect("it can be removed");
+        }
+    }
+
+    #[test]
+    fn a_path_is_found_by_its_number_and_stays() {
+        let tree = Tree::new("paths");
+        let (odd, deep) = (tree.make(b"a b=\xff"), tree.make(b"c/d/e"));
+        fs::write(tree.0.join("c/file"), "").expect("a file");
+        std::os::unix::fs::symlink(&tree.0, tree.0.join("c/loop")).expect("a link");
+        let mut paths = tree.paths();
+        assert_eq!(paths.path(odd), Some(Path::new(OsStr::from_bytes(b"/part/a b=\xff"))));
+        assert_eq!(paths.path(fs::metadata(&tree.0).expect("it is there").ino()), Some(Path::new("/part")));
+        // Away, but with its number: a file system may give that to the next one, cgroups do not.
+        let away = Tree::new("away");
+        fs::rename(tree.0.join("c/d/e"), away.0.join("e")).expect("it can be moved");
+        assert_eq!(paths.path(deep), Some(Path::new("/part/c/d/e")));
+        assert_eq!(paths.known.len(), 5);
+
+        // Another look does not forget it; what it looked for in vain it does not look for again.
+        paths.pace = Pace::default();
+        assert_eq!(paths.path(u64::MAX), None);
+        paths.pace = Pace::default();
+        let later = tree.make(b"later");
+        assert_eq!(paths.path(u64::MAX), None);
+        assert!(!paths.known.contains_key(&later));
+        assert_eq!(paths.path(later), Some(Path::new("/part/later")));
+        assert_eq!(paths.path(deep), Some(Path::new("/part/c/d/e")));
+        // Too soon for another one, which is no proof that it is not there.
+        let last = tree.make(b"last");
+        assert_eq!(paths.path(last), None);
+        paths.pace = Pace::default();
+        assert_eq!(paths.path(last), Some(Path::new("/part/last")));
+    }
+
+    #[test]
+    fn there_are_no_more_than_fit() {
+        let tree = Tree::new("fit");
+        for number in 0..9 {
+            tree.make(number.to_string().as_bytes());
+        }
+        let mounts = tree.paths().mounts;
+        assert_eq!(look_through(&mounts, 9).0.len(), 9);
+        assert!(!look_through(&mounts, 9).1 && look_through(&mounts, 10).1);
+    }
+}

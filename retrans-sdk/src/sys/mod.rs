@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is read of the host: cgroup paths, mounts, clocks, mapped memory.
+
+pub(crate) mod cgroup_paths;
+pub(crate) mod clock;
+pub(crate) mod mmap;
+pub(crate) mod mountinfo;
+pub(crate) mod throttle;

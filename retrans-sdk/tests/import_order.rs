@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Modules import downward only: what decodes, formats and filters compiles without the module that knows libbpf.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The wings of the crate, lowest first. A file imports from its own wing and from lower levels.
+const LEVELS: [&[&str]; 7] = [
+    &["error", "rate_limit"],
+    &["text", "sys"],
+    &["event"],
+    &["format", "filter", "stats"],
+    &["kernel", "offline"],
+    &["stream"],
+    &["check", "harness"],
+];
+
+fn source_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn level_of(wing: &str) -> Option<usize> {
+    LEVELS.iter().position(|level| level.contains(&wing))
+}
+
+fn rust_files(directory: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory of the crate") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rust_files(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// The file or folder directly below `src` that a file belongs to.
+fn wing_of(file: &Path) -> String {
+    let below = file.strip_prefix(source_root()).expect("below src");
+    let first = below.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The code of a file: without comments, and without its test modules, which stand last in a file.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
+    let code = lines.take_while(|(_, line)| !line.ends_with("mod tests {"));
+    code.filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+/// The wings that a line names as `crate::wing`.
+fn imported(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+/// The imports of `text`, a file of `wing`, that point upward or to the crate root.
+fn violations(wing: &str, text: &str) -> Vec<String> {
+    let own = level_of(wing).unwrap_or_else(|| panic!("{wing} is in no level of LEVELS"));
+    let mut found = Vec::new();
+    for (number, line) in code(text) {
+        for target in imported(line) {
+            let allowed = target == wing || level_of(target).is_some_and(|level| level < own);
+            if !allowed {
+                found.push(format!("{number}: {wing} imports crate::{target}"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn modules_import_downward_only() {
+    let mut files = Vec::new();
+    rust_files(&source_root(), &mut files);
+    let mut wings = Vec::new();
+    let mut found = Vec::new();
+    for file in files {
+        let wing = wing_of(&file);
+        if ["lib", "testing"].contains(&wing.as_str()) || file.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("a source file");
+        found.extend(violations(&wing, &text).into_iter().map(|violation| format!("{}:{violation}", file.display())));
+        wings.push(wing);
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let missing: Vec<_> = LEVELS.concat().into_iter().filter(|wing| !wings.contains(&(*wing).to_owned())).collect();
+    assert!(missing.is_empty(), "LEVELS names what does not exist: {missing:?}");
+}
+
+#[test]
+fn an_upward_import_is_found() {
+    assert_eq!(violations("event", "use crate::kernel::btf;"), ["1: event imports crate::kernel"]);
+    assert_eq!(violations("offline", "let a = 1;\nlet b = crate::stream::BATCH;").len(), 1);
+    assert_eq!(violations("stats", "use crate::Event;").len(), 1, "from the root, not from the defining module");
+    assert!(violations("stream", "use crate::kernel::btf;\nuse crate::stream::queue;").is_empty());
+    assert!(violations("event", "// crate::kernel\nmod tests {\n    use crate::kernel;").is_empty());
+}
+
+#[test]
+fn only_the_kernel_wing_knows_libbpf() {
+    let mut files = Vec::new();
+    rust_files(&source_root(), &mut files);
+    let knowing = files.iter().filter(|file| {
+        let text = fs::read_to_string(file).expect("a source file");
+        code(&text).any(|(_, line)| line.contains("libbpf_rs"))
+    });
+    let elsewhere: Vec<_> = knowing.filter(|file| wing_of(file) != "kernel").collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
