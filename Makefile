@@ -17,7 +17,7 @@ KERNEL_PACKAGES := bc bison dwarves flex patch perl
 VENDORED_PACKAGES := autoconf automake autopoint bison flex gawk
 
 # All but `vendored`, which is how to build and adds nothing.
-FEATURES := --features retrans-sdk/full
+FEATURES := --features retrans-sdk/full,retrans-sdk/test-util
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')

@@ -7,7 +7,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use lexopt::prelude::*;
-use retrans_sdk::{Builder, Filter, Replay, Stream};
+use retrans_sdk::offline::Recording;
+use retrans_sdk::{Filter, Stream, StreamBuilder};
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -71,9 +72,9 @@ impl Command {
     /// # Errors
     ///
     /// If it cannot be had.
-    pub fn open(&self, builder: Builder) -> Result<Stream, retrans_sdk::Error> {
+    pub fn open(&self, builder: StreamBuilder) -> Result<Stream, retrans_sdk::Error> {
         match &self.replay {
-            Some(path) => builder.replay(Replay::open(path)?),
+            Some(path) => builder.replay(Recording::open(path)?),
             None => builder.open(),
         }
     }

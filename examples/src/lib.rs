@@ -20,7 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use retrans_sdk::{RetransKind, Stats, StopHandle, Stream};
+use retrans_sdk::stream::Live;
+use retrans_sdk::stream::StopHandle;
+use retrans_sdk::{RetransKind, Stats, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -108,11 +110,11 @@ pub fn ended(program: &str, result: Result<(), Box<dyn Error>>) -> ExitCode {
 
 /// Says on stderr that the stream is attached, and to what.
 pub fn say_ready(stream: &Stream) {
-    let Some(attachment) = stream.attachment() else {
+    let Some(attachment) = stream.live().map(Live::attachment) else {
         return say(format_args!("ready"));
     };
     let seen = |observed: bool| if observed { "observed" } else { "unobservable" };
-    let owners = stream.owner_hooks().map(|hooks| format!(" {hooks}")).unwrap_or_default();
+    let owners = stream.live().and_then(Live::owner_hooks).map(|hooks| format!(" {hooks}")).unwrap_or_default();
     say(format_args!(
         "ready {attachment} failures={} synack_failures={}{owners}",
         seen(attachment.observes_failures()),

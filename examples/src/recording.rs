@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use retrans_sdk::{Line, ParseLineError};
+use retrans_sdk::format::{Line, ParseLineError};
 
 /// Many times what a line takes. A file that is no recording at all is not read into memory for want of line ends.
 const LONGEST: u64 = 64 * 1024;

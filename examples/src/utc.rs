@@ -2,7 +2,7 @@
 //! Points in time for people, in UTC.
 
 use jiff::Timestamp as Time;
-use retrans_sdk::Timestamp;
+use retrans_sdk::event::Timestamp;
 
 /// As `strftime` has it, of a point in time. Every [`Timestamp`] has a calendar date: they end in the year 2554.
 #[must_use]

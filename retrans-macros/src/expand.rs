@@ -114,7 +114,7 @@ fn bodies(table: &Table, checked: &Checked<'_>) -> Bodies {
         key: checked.key.clone(),
         all: quote! {{
             #class_value
-            &[#(#krate::table::Entry::__new(
+            &[#(#krate::reason_table::Entry::__new(
                 Self::#idents, #values, #c_names, #numbers, #class_values, #descriptions,
             ),)*]
         }},
@@ -147,7 +147,7 @@ fn bodies(table: &Table, checked: &Checked<'_>) -> Bodies {
                 #(Self::#idents => #indices,)*
                 Self::Unknown(_) => return ::core::option::Option::None,
             };
-            <Self as #krate::table::ReasonTable>::ALL.get(__row)
+            <Self as #krate::reason_table::ReasonTable>::ALL.get(__row)
         },
         known: quote! {
             match __number {
@@ -244,7 +244,7 @@ fn items(table: &Table, variants: &[TokenStream], unknown: bool, bodies: &Bodies
     let unknown = unknown.then(|| {
         quote! {
             /// A number for which there is no variant.
-            Unknown(#krate::table::Unknown<Self>),
+            Unknown(#krate::reason_table::Unknown<Self>),
         }
     });
     // With the user's tokens, as messages that point at the enum then point at these.
@@ -268,12 +268,12 @@ fn items(table: &Table, variants: &[TokenStream], unknown: bool, bodies: &Bodies
 
         #[automatically_derived]
         #[allow(deprecated, unused_qualifications)]
-        impl #krate::table::ReasonTable for #ident {
+        impl #krate::reason_table::ReasonTable for #ident {
             const KEY: &'static ::core::primitive::str = #key;
 
-            const ALL: &'static [#krate::table::Entry<Self>] = #all;
+            const ALL: &'static [#krate::reason_table::Entry<Self>] = #all;
 
-            fn entry(self) -> ::core::option::Option<&'static #krate::table::Entry<Self>> {
+            fn entry(self) -> ::core::option::Option<&'static #krate::reason_table::Entry<Self>> {
                 #entry
             }
 
@@ -286,7 +286,7 @@ fn items(table: &Table, variants: &[TokenStream], unknown: bool, bodies: &Bodies
                 #known
             }
 
-            fn __unknown(__unknown: #krate::table::Unknown<Self>) -> Self {
+            fn __unknown(__unknown: #krate::reason_table::Unknown<Self>) -> Self {
                 #make_unknown
             }
         }
@@ -295,20 +295,20 @@ fn items(table: &Table, variants: &[TokenStream], unknown: bool, bodies: &Bodies
         #[allow(unused_qualifications)]
         impl ::core::fmt::Display for #ident {
             fn fmt(&self, __formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                ::core::fmt::Display::fmt(&<Self as #krate::table::ReasonTable>::name(*self), __formatter)
+                ::core::fmt::Display::fmt(&<Self as #krate::reason_table::ReasonTable>::name(*self), __formatter)
             }
         }
 
         #[automatically_derived]
         #[allow(unused_qualifications)]
         impl ::core::str::FromStr for #ident {
-            type Err = #krate::table::ParseReasonError;
+            type Err = #krate::reason_table::ParseReasonError;
 
             // Not `Self::Err`, which may be a variant.
             fn from_str(
                 __text: &::core::primitive::str,
-            ) -> ::core::result::Result<Self, #krate::table::ParseReasonError> {
-                <Self as #krate::table::ReasonTable>::__parse(__text)
+            ) -> ::core::result::Result<Self, #krate::reason_table::ParseReasonError> {
+                <Self as #krate::reason_table::ReasonTable>::__parse(__text)
             }
         }
     }
@@ -331,7 +331,7 @@ fn inherent(vis: &syn::Visibility, krate: &Path, bodies: &Bodies) -> TokenStream
         #vis const KEY: &'static ::core::primitive::str = #key;
 
         /// Every variant that was declared, in the order of the declaration; never the unknown one.
-        #vis const ALL: &'static [#krate::table::Entry<Self>] = <Self as #krate::table::ReasonTable>::ALL;
+        #vis const ALL: &'static [#krate::reason_table::Entry<Self>] = <Self as #krate::reason_table::ReasonTable>::ALL;
 
         /// What is printed and parsed; `None` if no variant has this number.
         #[must_use]
@@ -360,13 +360,13 @@ fn inherent(vis: &syn::Visibility, krate: &Path, bodies: &Bodies) -> TokenStream
         /// The variant with this number, else the unknown one that carries it. Never fails.
         #[must_use]
         #vis fn from_raw(raw: ::core::primitive::u32) -> Self {
-            <Self as #krate::table::ReasonTable>::from_raw(raw)
+            <Self as #krate::reason_table::ReasonTable>::from_raw(raw)
         }
 
         /// Prints as `key=value`.
         #[must_use]
-        #vis fn key_val(self) -> #krate::table::KeyVal<#krate::table::Name> {
-            <Self as #krate::table::ReasonTable>::key_val(self)
+        #vis fn key_val(self) -> #krate::reason_table::KeyVal<#krate::reason_table::Name> {
+            <Self as #krate::reason_table::ReasonTable>::key_val(self)
         }
 
         #class

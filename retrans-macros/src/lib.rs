@@ -118,7 +118,7 @@ use proc_macro::TokenStream;
 ///     /// `frag_nomem`, 6, `TCP_RETRANS_FRAG_NOMEM`
 ///     FragNomem,
 ///     /// A number for which there is no variant.
-///     Unknown(retrans_sdk::table::Unknown<Self>),
+///     Unknown(retrans_sdk::reason_table::Unknown<Self>),
 /// }
 ///
 /// impl RetransResult {                                   // as visible as the enum
@@ -133,9 +133,9 @@ use proc_macro::TokenStream;
 ///     pub const fn class(self) -> ResultClass;           // only if the table has a class
 /// }
 ///
-/// impl retrans_sdk::table::ReasonTable for RetransResult;
+/// impl retrans_sdk::reason_table::ReasonTable for RetransResult;
 /// impl std::fmt::Display for RetransResult;              // `success`, or `k17`
-/// impl std::str::FromStr for RetransResult;              // Err = retrans_sdk::table::ParseReasonError
+/// impl std::str::FromStr for RetransResult;              // Err = retrans_sdk::reason_table::ParseReasonError
 /// ```
 ///
 /// Of an unknown number `as_str` and `c_name` are `None`, `description` is "no variant has this number", and `raw` is the

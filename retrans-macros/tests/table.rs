@@ -4,7 +4,9 @@
 use std::str::FromStr;
 
 use retrans_sdk::reason_table;
-use retrans_sdk::table::{Entry, KeyVal, MAX_VALUE_LEN, Name, ParseReasonError, ReasonTable, UNKNOWN_BASE, Unknown};
+use retrans_sdk::reason_table::{
+    Entry, KeyVal, MAX_VALUE_LEN, Name, ParseReasonError, ReasonTable, UNKNOWN_BASE, Unknown,
+};
 
 /// The coarse one.
 #[reason_table(key = "class")]

@@ -23,7 +23,7 @@ pub enum ErrorKind {
     /// A recording cannot be read on: the text says at which line, and what is wrong with it.
     Recording,
     /// The source that was asked for is not to be had on this kernel.
-    SourceUnavailable,
+    MethodUnavailable,
     /// The kernel refused a program or a map.
     Load,
     /// Anything else from the operating system.

@@ -9,9 +9,9 @@ use crate::event::Event;
 use crate::event::record::{self, DADDR, ERR, OPTIONAL, RECORD_LEN, SADDR, VERSION, core_layout, optional_layout};
 use crate::filter::Filter;
 use crate::filter::{Beyond, MAX_TESTS, MAX_TREES, Test, fact};
-use crate::kernel::attach_method::AttachSource;
+use crate::kernel::attach_method::AttachMethod;
 use crate::stream::Stream;
-use crate::stream::builder::Builder;
+use crate::stream::builder::StreamBuilder;
 
 /// `struct retrans_filter` of a filter.
 #[must_use]
@@ -43,7 +43,7 @@ pub fn matches(filter: &Filter, event: &Event, cgroups: &[u64], mine: bool) -> b
 }
 
 /// A stream with this beside its source, or none.
-pub fn with_companion(builder: Builder, companion: AttachSource) -> Builder {
+pub fn with_companion(builder: StreamBuilder, companion: AttachMethod) -> StreamBuilder {
     builder.only_companion(companion)
 }
 

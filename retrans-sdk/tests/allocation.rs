@@ -4,8 +4,9 @@
 use std::hint::black_box;
 
 use allocation_counter::measure;
+use retrans_sdk::format::LineBuffer;
 use retrans_sdk::harness::{empty_record, event_of, place_of, read_into};
-use retrans_sdk::{Event, Fields, Filter, LineBuffer};
+use retrans_sdk::{Event, FieldSet, Filter};
 
 /// With an address of each kind, and texts that are encoded.
 const LINES: [&str; 3] = [
@@ -71,7 +72,7 @@ fn of_records() {
     });
     // In place, as a stream does it, of any length.
     let mut event = event_of(&record);
-    for fields in [Fields::none(), "cookie,seq".parse().unwrap(), Fields::all()] {
+    for fields in [FieldSet::none(), "cookie,seq".parse().unwrap(), FieldSet::all()] {
         let mut record = record[..fields.record_length()].to_vec();
         record[..2].copy_from_slice(&(fields.record_length() as u16).to_ne_bytes());
         nothing("a record in place", || read_into(black_box(&mut event), black_box(&record)));

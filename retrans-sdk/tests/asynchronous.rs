@@ -7,7 +7,9 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use retrans_sdk::{AsyncStream, ErrorKind, Event, RetransResult, Script, Stream};
+use retrans_sdk::offline::MockSource;
+use retrans_sdk::stream::AsyncStream;
+use retrans_sdk::{ErrorKind, Event, RetransResult, Stream};
 use tokio::time::timeout;
 
 /// Well below the time after which the stream would look by itself.
@@ -27,20 +29,20 @@ fn within_limits() {
     });
 }
 
-fn stream() -> (Script, AsyncStream) {
+fn stream() -> (MockSource, AsyncStream) {
     within_limits();
-    let (script, stream) = Stream::builder().scripted().expect("a stream");
+    let (script, stream) = Stream::builder().mock().expect("a stream");
     (script, stream.into_async().expect("tokio"))
 }
 
 fn numbered(port: u16) -> Event {
-    let mut event = Event::of_result(RetransResult::Success);
+    let mut event = Event::sample(RetransResult::Success);
     event.sport = port;
     event
 }
 
 async fn next(stream: &mut AsyncStream) -> Option<Vec<u16>> {
-    let batch = timeout(LOST, stream.next_batch()).await.expect("no wake-up is lost")?;
+    let batch = timeout(LOST, stream.recv_batch()).await.expect("no wake-up is lost")?;
     Some(batch.expect("no error").iter().map(|event| event.sport).collect())
 }
 
@@ -53,7 +55,7 @@ async fn ping_pong(rounds: u32) {
         for (round, ()) in asked.iter().enumerate() {
             // So that it is early, late and amid it.
             (0..round % 64).for_each(|_| std::hint::spin_loop());
-            script.event(numbered(round as u16));
+            script.push(numbered(round as u16));
         }
     });
     for round in 0..rounds {
@@ -81,10 +83,10 @@ async fn a_future_that_is_dropped_takes_nothing_with_it() {
     let (script, mut stream) = stream();
     for port in 0..100 {
         // Before there is something, and after.
-        assert!(timeout(Duration::from_micros(1), stream.next_batch()).await.is_err());
-        script.event(numbered(port));
+        assert!(timeout(Duration::from_micros(1), stream.recv_batch()).await.is_err());
+        script.push(numbered(port));
         let polled_once = {
-            let mut future = pin!(stream.next_batch());
+            let mut future = pin!(stream.recv_batch());
             std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
         };
         let ports = match polled_once {
@@ -103,7 +105,7 @@ async fn as_a_stream_it_ends_when_stopped() {
     let (script, stream) = stream();
     let stop = stream.stop_handle();
     let mut stream = pin!(stream);
-    (0..600).for_each(|port| script.event(numbered(port)));
+    (0..600).for_each(|port| script.push(numbered(port)));
     let mut ports = Vec::new();
     while let Some(batch) = timeout(LOST, std::future::poll_fn(|context| stream.as_mut().poll_next(context)))
         .await
@@ -122,31 +124,31 @@ async fn as_a_stream_it_ends_when_stopped() {
         }
     }
     assert_eq!(ports, (0..600).collect::<Vec<_>>());
-    script.event(numbered(7));
-    assert!(stream.as_mut().next_batch().await.is_none(), "now and ever after");
+    script.push(numbered(7));
+    assert!(stream.as_mut().recv_batch().await.is_none(), "now and ever after");
 }
 
 #[tokio::test]
 async fn an_error_is_the_last_item() {
     let (script, mut stream) = stream();
-    script.event(numbered(1));
+    script.push(numbered(1));
     script.fail(ErrorKind::System, "no more");
     assert_eq!(next(&mut stream).await, Some(vec![1]));
-    let error = stream.next_batch().await.expect("an item").expect_err("an error");
+    let error = stream.recv_batch().await.expect("an item").expect_err("an error");
     assert_eq!(error.to_string(), "no more");
-    assert!(stream.next_batch().await.is_none());
+    assert!(stream.recv_batch().await.is_none());
 }
 
 #[tokio::test]
 async fn what_is_refused_does_not_keep_others_from_running() {
     let builder = Stream::builder().ring_size(1 << 22).predicate(|event| event.sport == 20_000);
-    let (script, stream) = builder.scripted().expect("a stream");
+    let (script, stream) = builder.mock().expect("a stream");
     let mut stream = stream.into_async().expect("tokio");
-    (1..=20_000).for_each(|port| script.event(numbered(port)));
+    (1..=20_000).for_each(|port| script.push(numbered(port)));
     let other = tokio::spawn(async { tokio::task::yield_now().await });
     assert_eq!(next(&mut stream).await, Some(vec![20_000]));
     assert!(other.is_finished());
-    assert_eq!((stream.stats().rejected, stream.get_ref().is_ended()), (19_999, false));
+    assert_eq!((stream.stats().rejected, stream.get_ref().is_finished()), (19_999, false));
 }
 
 /// A recording that goes on and on, as fast as it is read.
@@ -162,7 +164,7 @@ fn flood() -> AsyncStream {
             Ok(out.len())
         }
     }
-    retrans_sdk::Replay::from_reader(Endless(0)).start().expect("a stream").into_async().expect("tokio")
+    retrans_sdk::offline::Recording::from_reader(Endless(0)).start().expect("a stream").into_async().expect("tokio")
 }
 
 #[tokio::test]
@@ -173,7 +175,7 @@ async fn a_flood_does_not_keep_a_timer_from_its_turn() {
     loop {
         tokio::select! {
             biased;
-            batch = stream.next_batch() => drop(batch.expect("no end").expect("no error")),
+            batch = stream.recv_batch() => drop(batch.expect("no end").expect("no error")),
             () = &mut timer => break,
         }
         assert!(began.elapsed() < LOST, "the timer has no turn");
@@ -189,13 +191,13 @@ async fn a_flood_does_not_keep_others_from_stopping_it() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         stop.stop();
     });
-    while let Some(batch) = stream.next_batch().await {
+    while let Some(batch) = stream.recv_batch().await {
         batch.expect("no error");
         assert!(began.elapsed() < LOST, "nobody stops it");
     }
     // What is left is to be had all the same.
     let mut stream = stream.into_inner();
-    while stream.drain().next().is_none() {
+    while stream.try_iter().next().is_none() {
         assert!(began.elapsed() < 2 * LOST, "nothing is left");
     }
 }
@@ -205,15 +207,15 @@ async fn a_flood_does_not_keep_others_from_stopping_it() {
 async fn an_error_behind_what_is_refused_wakes() {
     within_limits();
     for round in 0..2_000 {
-        let (script, stream) = Stream::builder().predicate(|_| false).scripted().expect("a stream");
+        let (script, stream) = Stream::builder().predicate(|_| false).mock().expect("a stream");
         let mut stream = stream.into_async().expect("tokio");
         let reader = tokio::spawn(async move {
-            timeout(LOST, stream.next_batch()).await.map(|batch| batch.map(|batch| batch.is_err()))
+            timeout(LOST, stream.recv_batch()).await.map(|batch| batch.map(|batch| batch.is_err()))
         });
         let teller = thread::spawn(move || {
-            script.event(numbered(1));
+            script.push(numbered(1));
             (0..round % 200 * 50).for_each(|_| std::hint::spin_loop());
-            script.event(numbered(2));
+            script.push(numbered(2));
             script.fail(ErrorKind::System, "no more");
         });
         assert_eq!(reader.await.expect("no panic"), Ok(Some(true)), "round {round}");

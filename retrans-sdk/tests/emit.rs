@@ -6,17 +6,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use retrans_sdk::{Event, RetransResult, emit};
+use retrans_sdk::format::emit;
+use retrans_sdk::{Event, RetransResult};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Level, Metadata, Subscriber};
 
 /// An event with every key that is emitted as a field, and one without those that need not be there.
 fn events() -> [Event; 2] {
-    let bare = Event::of_result(RetransResult::Success);
-    let mut full = Event::of_result(RetransResult::Denied);
+    let bare = Event::sample(RetransResult::Success);
+    let mut full = Event::sample(RetransResult::Denied);
     (full.cookie, full.netns, full.cgroup, full.uid) = (Some(u64::MAX), Some(4026531840), Some(34), Some(1000));
-    (full.owner, full.pid) = (Some(retrans_sdk::OwnerSource::Connect), Some(17));
+    (full.owner, full.pid) = (Some(retrans_sdk::event::OwnerSource::Connect), Some(17));
     full.comm = Some("a b".parse().unwrap_or_else(|_| "a%20b".parse().expect("a text")));
     [full, bare]
 }
@@ -82,7 +83,7 @@ fn tracing_gets_the_keys_as_fields() {
         for (key, value) in
             line.split(' ').filter_map(|pair| pair.split_once('=')).filter(|(key, _)| *key != "transmit")
         {
-            let key = retrans_sdk::keys().find(|of| of == &key).expect("a key");
+            let key = retrans_sdk::event::keys().find(|of| of == &key).expect("a key");
             let value = if integers.contains(&key) { format!("integer {value}") } else { value.to_owned() };
             expected.insert(key, value);
         }

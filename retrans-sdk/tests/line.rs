@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
-use retrans_sdk::table::{MAX_VALUE_LEN, ReasonTable, UNKNOWN_BASE};
-use retrans_sdk::{
-    AttachSource, CaState, Event, Family, Filter, Line, ResultClass, RetransKind, RetransResult, TcpFlags, TcpState,
-    Text, Timestamp, keys,
-};
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::event::{CaState, Family, KernelStr, TcpFlags, TcpState, Timestamp, keys};
+use retrans_sdk::format::Line;
+use retrans_sdk::reason_table::{MAX_VALUE_LEN, ReasonTable, UNKNOWN_BASE};
+use retrans_sdk::{Event, Filter, ResultClass, RetransKind, RetransResult};
 
 const CORE: &str = "ts=1795431082.089717798 result=route_fail err=-113 kind=rto family=inet6 saddr=fd00::1 sport=39693 \
     daddr=fd00::2 dport=443 state=established segs=2 class=route";
@@ -41,7 +41,7 @@ fn every_field_comes_back() {
     let event: Event = FULL.parse().expect("a line");
     assert_eq!((event.cookie, event.cgroup), (Some(u64::MAX), Some((1 << 53) + 1)));
     assert_eq!(event.ca_state, Some(CaState::Loss));
-    assert_eq!(event.ca_name.as_ref().map(Text::as_bytes), Some(&b"-"[..]));
+    assert_eq!(event.ca_name.as_ref().map(KernelStr::as_bytes), Some(&b"-"[..]));
     let flags = event.tcp_flags.expect("flags");
     assert!(flags.contains(TcpFlags::PSH) && flags.contains(TcpFlags::ACK));
     assert!(!flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::FIN));
@@ -135,13 +135,13 @@ fn every_declared_value_keeps_the_rules() {
     check::<TcpState>();
     check::<CaState>();
     check::<Family>();
-    check::<AttachSource>();
+    check::<AttachMethod>();
 }
 
 /// Bytes that a careless format would trip over, and any others.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![prop::sample::select(b" =%,\"-\\\n\t\0\x7f\xff%20k".to_vec()), any::<u8>()];
-    prop::collection::vec(byte, 0..=Text::CAPACITY)
+    prop::collection::vec(byte, 0..=KernelStr::CAPACITY)
 }
 
 proptest! {
@@ -149,7 +149,7 @@ proptest! {
 
     #[test]
     fn any_bytes_survive_in_a_text(bytes in hostile()) {
-        let text = Text::new(&bytes).expect("not too long");
+        let text = KernelStr::new(&bytes).expect("not too long");
         let mut event: Event = FULL.parse().expect("a line");
         event.ca_name = Some(text);
         let line = event.to_string();
@@ -179,8 +179,8 @@ proptest! {
 
 #[test]
 fn a_text_has_a_limit() {
-    assert!(Text::new(&[b'x'; Text::CAPACITY + 1]).is_none());
-    assert!("12345678901234567".parse::<Text>().is_err());
+    assert!(KernelStr::new(&[b'x'; KernelStr::CAPACITY + 1]).is_none());
+    assert!("12345678901234567".parse::<KernelStr>().is_err());
     assert_eq!(Timestamp::from_nanos(1).to_string(), "0.000000001");
 }
 

@@ -4,10 +4,13 @@
 use std::thread;
 use std::time::Duration;
 
-use retrans_sdk::{ErrorKind, Event, Failures, Overflow, RetransResult, Script, Stats, Stream};
+use retrans_sdk::offline::MockSource;
+use retrans_sdk::stats::Failures;
+use retrans_sdk::stream::Overflow;
+use retrans_sdk::{ErrorKind, Event, RetransResult, Stats, Stream};
 
-fn stream() -> (Script, Stream) {
-    Stream::builder().scripted().expect("a stream")
+fn stream() -> (MockSource, Stream) {
+    Stream::builder().mock().expect("a stream")
 }
 
 fn results(events: impl IntoIterator<Item = Event>) -> Vec<RetransResult> {
@@ -18,14 +21,14 @@ fn results(events: impl IntoIterator<Item = Event>) -> Vec<RetransResult> {
 fn every_result_comes_as_it_was_told() {
     let (script, mut stream) = stream();
     let all: Vec<_> = RetransResult::ALL.iter().map(|entry| entry.variant).collect();
-    all.iter().for_each(|result| script.result(*result));
+    all.iter().for_each(|result| script.push_result(*result));
     drop(script);
     let events: Vec<Event> = stream.iter().map(|event| event.expect("an event")).collect();
     for event in &events {
         assert_eq!(event.to_string().parse(), Ok(*event));
     }
     assert_eq!(results(events), all);
-    assert!(stream.is_ended() && stream.source().is_none() && stream.attachment().is_none());
+    assert!(stream.is_finished() && stream.live().is_none());
     let stats = stream.stats();
     assert_eq!((stats.seen, stats.delivered), (all.len() as u64, all.len() as u64));
     assert_eq!((stats.failures, stats.skipped, stats.missed), (Failures::Observed(all.len() as u64 - 1), None, None));
@@ -35,12 +38,12 @@ fn every_result_comes_as_it_was_told() {
 #[test]
 fn it_can_be_waited_for() {
     let (script, mut stream) = stream();
-    assert_eq!(stream.read(Duration::from_millis(10)).expect("nothing yet").count(), 0);
-    assert!(!stream.is_ended());
+    assert_eq!(stream.recv_batch_timeout(Duration::from_millis(10)).expect("nothing yet").count(), 0);
+    assert!(!stream.is_finished());
     let teller = thread::spawn(move || {
         for result in [RetransResult::Denied, RetransResult::Success] {
             thread::sleep(Duration::from_millis(50));
-            script.result(result);
+            script.push_result(result);
         }
         thread::sleep(Duration::from_millis(50));
     });
@@ -52,19 +55,16 @@ fn it_can_be_waited_for() {
 #[test]
 fn what_finds_no_room_is_lost() {
     let page = rustix::param::page_size() as u32;
-    let (script, mut stream) = Stream::builder()
-        .filter("result!=denied".parse().expect("a filter"))
-        .ring_size(page)
-        .scripted()
-        .expect("a stream");
+    let (script, mut stream) =
+        Stream::builder().filter("result!=denied".parse().expect("a filter")).ring_size(page).mock().expect("a stream");
     let room = page as usize / 208;
     for _ in 0..room + 5 {
-        script.result(RetransResult::XmitDrop);
-        script.result(RetransResult::Denied);
+        script.push_result(RetransResult::XmitDrop);
+        script.push_result(RetransResult::Denied);
     }
-    assert_eq!(stream.drain().count(), room);
-    script.result(RetransResult::XmitDrop);
-    assert_eq!(stream.drain().count(), 1);
+    assert_eq!(stream.try_iter().count(), room);
+    script.push_result(RetransResult::XmitDrop);
+    assert_eq!(stream.try_iter().count(), 1);
     let Stats { seen, filtered, lost, submitted, delivered, .. } = stream.stats();
     let [room, failed] = [room, room + 5].map(|count| count as u64);
     assert_eq!((seen, filtered, lost), (2 * failed + 1, failed, 5));
@@ -74,15 +74,15 @@ fn what_finds_no_room_is_lost() {
 #[test]
 fn a_failure_comes_behind_what_was_told() {
     let (script, mut stream) = stream();
-    script.result(RetransResult::Success);
+    script.push_result(RetransResult::Success);
     script.fail(ErrorKind::Load, "the cable is out");
-    script.result(RetransResult::Success);
+    script.push_result(RetransResult::Success);
     let mut events = stream.iter();
     assert!(events.next().is_some_and(|event| event.is_ok()));
     let error = events.next().expect("an error").expect_err("an error");
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Load, "the cable is out"));
     assert!(events.next().is_none());
-    assert!(stream.is_ended());
+    assert!(stream.is_finished());
 }
 
 /// A queue of `capacity` into which `told` events went, numbered by their ports, before one was taken.
@@ -91,9 +91,9 @@ fn overrun(overflow: Overflow, capacity: usize, told: u16) -> (Vec<u16>, Stats) 
     let reader = stream.stats_reader();
     let mut queue = stream.into_queue(capacity, overflow).expect("a queue");
     for port in 1..=told {
-        let mut event = Event::of_result(RetransResult::Success);
+        let mut event = Event::sample(RetransResult::Success);
         event.sport = port;
-        script.event(event);
+        script.push(event);
     }
     drop(script);
     // Until the thread has read all, or waits for room.
@@ -101,9 +101,9 @@ fn overrun(overflow: Overflow, capacity: usize, told: u16) -> (Vec<u16>, Stats) 
         thread::sleep(Duration::from_millis(1));
     }
     let mut ports = Vec::new();
-    while !queue.is_ended() {
+    while !queue.is_finished() {
         thread::sleep(Duration::from_millis(10));
-        ports.extend(queue.next_within(Duration::from_secs(10)).expect("no error").map(|event| event.sport));
+        ports.extend(queue.recv_timeout(Duration::from_secs(10)).expect("no error").map(|event| event.sport));
     }
     (ports, queue.stats())
 }
@@ -129,11 +129,11 @@ fn a_queue_whose_thread_waits_for_room_ends() {
     let (script, stream) = stream();
     let reader = stream.stats_reader();
     for _ in 0..10 {
-        script.result(RetransResult::Success);
+        script.push_result(RetransResult::Success);
     }
     // All that is there is one batch to the thread: with the first of it here it has the others in hand, and room for one.
     let mut queue = stream.into_queue(1, Overflow::Block).expect("a queue");
-    assert!(queue.next_within(Duration::from_secs(10)).expect("no error").is_some());
+    assert!(queue.recv_timeout(Duration::from_secs(10)).expect("no error").is_some());
     drop(queue);
     let Stats { submitted, delivered, dropped, .. } = reader.read();
     assert_eq!((submitted, delivered, dropped), (10, 1, 9));
@@ -145,7 +145,7 @@ fn it_is_told_from_several_threads() {
     thread::scope(|scope| {
         for _ in 0..4 {
             let script = script.clone();
-            scope.spawn(move || (0..1000).for_each(|_| script.result(RetransResult::InHostQueue)));
+            scope.spawn(move || (0..1000).for_each(|_| script.push_result(RetransResult::InHostQueue)));
         }
     });
     drop(script);
@@ -157,34 +157,67 @@ fn it_is_told_from_several_threads() {
 fn behind_the_end_and_without_a_reader_nothing_is_told() {
     let (script, mut stream) = stream();
     let reader = stream.stats_reader();
-    script.result(RetransResult::Success);
-    script.end();
-    script.result(RetransResult::Success);
-    script.lose(Event::of_result(RetransResult::Success));
-    assert_eq!((stream.iter().count(), stream.is_ended(), reader.read().seen), (1, true, 1));
+    script.push_result(RetransResult::Success);
+    script.finish();
+    script.push_result(RetransResult::Success);
+    script.push_lost(Event::sample(RetransResult::Success));
+    assert_eq!((stream.iter().count(), stream.is_finished(), reader.read().seen), (1, true, 1));
 
     let (script, stream) = self::stream();
     let reader = stream.stats_reader();
     drop(stream);
-    script.result(RetransResult::Success);
+    script.push_result(RetransResult::Success);
     assert_eq!(reader.read().seen, 0);
 }
 
 #[test]
 fn what_a_live_stream_refuses_a_script_does_too() {
     let builder = Stream::builder().filter("comm=x".parse().expect("a filter"));
-    assert_eq!(builder.scripted().expect_err("only behind the filter").kind(), ErrorKind::Filter);
-    assert_eq!(Stream::builder().ring_size(5).scripted().expect_err("no page").kind(), ErrorKind::RingSize);
+    assert_eq!(builder.mock().expect_err("only behind the filter").kind(), ErrorKind::Filter);
+    assert_eq!(Stream::builder().ring_size(5).mock().expect_err("no page").kind(), ErrorKind::RingSize);
 }
 
 #[test]
 fn what_is_lost_is_counted() {
     let (script, mut stream) = stream();
-    script.lose(Event::of_result(RetransResult::Denied));
-    script.end();
+    script.push_lost(Event::sample(RetransResult::Denied));
+    script.finish();
     assert_eq!(stream.iter().count(), 0);
     let Stats { seen, lost, submitted, .. } = stream.stats();
     assert_eq!((seen, lost, submitted), (1, 1, 0));
+}
+
+#[test]
+fn after_detach_what_was_sent_is_read_and_no_more() {
+    let (source, mut stream) = stream();
+    source.push_result(RetransResult::Denied);
+    source.push_result(RetransResult::Success);
+    // As an agent does on a signal: nothing is read after a stop until the stream is detached.
+    stream.stop_handle().stop();
+    assert_eq!(stream.iter().count(), 0);
+    stream.detach();
+    source.push_result(RetransResult::RouteFail);
+    assert!(!stream.is_finished());
+    let results: Vec<_> = stream.iter().map(|event| event.expect("an event").result).collect();
+    assert_eq!(results, [RetransResult::Denied, RetransResult::Success]);
+    assert!(stream.is_finished());
+    let Stats { seen, submitted, delivered, .. } = stream.stats();
+    assert_eq!((seen, submitted, delivered), (2, 2, 2));
+}
+
+#[test]
+fn a_queue_hands_over_what_was_sent_before_its_stop() {
+    let (source, stream) = stream();
+    let mut queue = stream.into_queue(1, Overflow::Block).expect("a queue");
+    for _ in 0..3 {
+        source.push_result(RetransResult::Denied);
+    }
+    queue.stop_handle().stop();
+    let mut taken = 0;
+    while !queue.is_finished() {
+        taken += usize::from(queue.recv_timeout(Duration::from_secs(10)).expect("no error").is_some());
+    }
+    assert_eq!(taken, 3);
 }
 
 /// What goes to other threads, and what is used from several at once.
@@ -193,15 +226,15 @@ fn handles_move_between_threads() {
     const fn moves<T: Send + 'static>() {}
     const fn is_shared<T: Send + Sync + 'static>() {}
     const {
-        moves::<retrans_sdk::Builder>();
+        moves::<retrans_sdk::StreamBuilder>();
         moves::<Stream>();
-        moves::<retrans_sdk::Queue>();
-        moves::<retrans_sdk::Replay>();
+        moves::<retrans_sdk::stream::Queue>();
+        moves::<retrans_sdk::offline::Recording>();
         #[cfg(feature = "tokio")]
-        moves::<retrans_sdk::AsyncStream>();
-        is_shared::<Script>();
-        is_shared::<retrans_sdk::StatsReader>();
-        is_shared::<retrans_sdk::StopHandle>();
+        moves::<retrans_sdk::stream::AsyncStream>();
+        is_shared::<MockSource>();
+        is_shared::<retrans_sdk::stats::StatsReader>();
+        is_shared::<retrans_sdk::stream::StopHandle>();
         is_shared::<Event>();
         is_shared::<retrans_sdk::Error>();
     }

@@ -10,7 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libbpf_rs::{MapHandle, MapType, RingBufferBuilder};
-use retrans_sdk::{DEFAULT_MAX_DELAY, DEFAULT_WAKEUP_BYTES, Fields, LineBuffer, Stream};
+use retrans_sdk::format::LineBuffer;
+use retrans_sdk::stream::{DEFAULT_MAX_DELAY, DEFAULT_WAKEUP_BYTES};
+use retrans_sdk::{FieldSet, Stream};
 use retrans_tests::bench::{Bars, machine, median};
 use retrans_tests::producer::{Produced, Producer};
 use retrans_tests::{Context, Error, Result};
@@ -143,11 +145,11 @@ fn of_stream(consumer: Consumer, cpus: usize, records: u64, rate: Option<u64>, r
     // No connection has this port.
     let filter = "dport=0".parse().context("a filter")?;
     let mut stream = Stream::builder().filter(filter).ring_size(ring).open().context("cannot open a stream")?;
-    let fields = if consumer == Consumer::CoreLine { Fields::none() } else { Fields::all() };
+    let fields = if consumer == Consumer::CoreLine { FieldSet::none() } else { FieldSet::all() };
     let producer = Producer::untimed(&stream, fields)?;
     let mut buffer = LineBuffer::new();
     run(&producer, cpus, records, rate, || {
-        let events = stream.read(DEFAULT_MAX_DELAY).context("cannot read the stream")?.into_slice();
+        let events = stream.recv_batch_timeout(DEFAULT_MAX_DELAY).context("cannot read the stream")?.into_slice();
         for event in events {
             match consumer {
                 Consumer::CoreLine | Consumer::Line => drop(black_box(buffer.line(event))),

@@ -7,8 +7,9 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use retrans_sdk::format::LineBuffer;
 use retrans_sdk::harness::{empty_record, event_of, place_of, read_into};
-use retrans_sdk::{Event, Filter, LineBuffer};
+use retrans_sdk::{Event, Filter};
 use retrans_tests::bench::{Bars, machine, median as middle};
 
 /// Of a recording: with all that this kernel tells.

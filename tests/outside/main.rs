@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert!(filter.matches(&event) && event.result == RetransResult::RouteFail);
     println!("{} {event}", Severity::Bad.key_val());
     match Stream::builder().filter(filter).open() {
-        Ok(mut stream) => println!("opened: {} events so far", stream.drain().count()),
+        Ok(mut stream) => println!("opened: {} events so far", stream.try_iter().count()),
         Err(error) => println!("not opened: {error}"),
     }
     Ok(())

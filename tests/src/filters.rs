@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Filters that ask much of a verifier.
 
-use retrans_sdk::{Filter, keys};
+use retrans_sdk::Filter;
+use retrans_sdk::event::keys;
 
 /// The keys whose terms the kernel side decides.
 pub fn kernel_keys() -> Vec<&'static str> {

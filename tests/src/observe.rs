@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-use retrans_sdk::{Attachment, Event, Family as Inet, Filter, RetransResult, Stats, Stream};
+use retrans_sdk::attach::Attachment;
+use retrans_sdk::event::Family as Inet;
+use retrans_sdk::{Event, Filter, RetransResult, Stats, Stream};
 
 use crate::wait::PATIENCE;
 use crate::{Context, Error, Family, Result, Subject, TraceEvent, TraceInstance, privilege};
@@ -26,7 +28,7 @@ pub fn open() -> Result<Stream> {
 /// When it is none.
 #[track_caller]
 pub fn attachment(stream: &Stream) -> &Attachment {
-    stream.attachment().expect("a live stream")
+    stream.live().expect("a live stream").attachment()
 }
 
 /// A filter from its text.
@@ -86,7 +88,7 @@ pub fn until(stream: &mut Stream, limit: Duration, enough: impl Fn(&[Event]) -> 
             let lines: Vec<_> = events.iter().map(Event::to_string).collect();
             return Err(Error::new(format!("not seen in the stream within {limit:?}, but:\n{}", lines.join("\n"))));
         }
-        events.extend(stream.read(left).context("cannot read the stream")?);
+        events.extend(stream.recv_batch_timeout(left).context("cannot read the stream")?);
     }
     Ok(events)
 }
@@ -96,7 +98,7 @@ pub fn until(stream: &mut Stream, limit: Duration, enough: impl Fn(&[Event]) -> 
 /// # Errors
 /// When the stream cannot be read.
 pub fn drain(stream: &mut Stream) -> Result<Vec<Event>> {
-    stream.drain().collect::<std::result::Result<_, _>>().context("cannot drain the stream")
+    stream.try_iter().collect::<std::result::Result<_, _>>().context("cannot drain the stream")
 }
 
 /// Runs `run`, which watches attempts, and gives its result with what the kernel's own text has of them: again if process 1

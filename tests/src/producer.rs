@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
 use libbpf_rs::{MapCore as _, MapFlags, OpenObject, ProgramInput};
 use retrans_sdk::harness::{RingOf, bit_of, empty_record, place_of, ring_of};
-use retrans_sdk::{Fields, Stream};
+use retrans_sdk::{FieldSet, Stream};
 use self_cell::{MutBorrow, self_cell};
 
 use self::skel::{ProducerSkel, ProducerSkelBuilder};
@@ -53,14 +53,14 @@ impl Producer {
     /// Where the kernel has no `bpf_loop()`: before Linux 5.17.
     pub fn of(stream: &Stream) -> Result<Self> {
         let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
-        Self::open(ring, Some(reader), wakeup, true, &record(Fields::all()))
+        Self::open(ring, Some(reader), wakeup, true, &record(FieldSet::all()))
     }
 
     /// The same without a look at the clock for each: as many as can be. With all fields, or none but those that are always there.
     ///
     /// # Errors
     /// As [`of`](Self::of).
-    pub fn untimed(stream: &Stream, fields: Fields) -> Result<Self> {
+    pub fn untimed(stream: &Stream, fields: FieldSet) -> Result<Self> {
         let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
         Self::open(ring, Some(reader), wakeup, false, &record(fields))
     }
@@ -70,7 +70,7 @@ impl Producer {
     /// # Errors
     /// As [`of`](Self::of).
     pub fn to_ring(ring: BorrowedFd<'_>, wakeup: (u32, u32)) -> Result<Self> {
-        let producer = Self::open(ring, None, wakeup, false, &record(Fields::all()))?;
+        let producer = Self::open(ring, None, wakeup, false, &record(FieldSet::all()))?;
         producer.emptied()?;
         Ok(producer)
     }
@@ -129,7 +129,7 @@ impl Producer {
 }
 
 /// A record with these fields, and plausible values.
-fn record(fields: Fields) -> Vec<u8> {
+fn record(fields: FieldSet) -> Vec<u8> {
     let mut record = empty_record();
     let mut put = |field: &str, value: &[u8]| record[place_of(field)].copy_from_slice(value);
     let present = fields.keys().map(bit_of).fold(bit_of("err"), |all, bit| all | bit);

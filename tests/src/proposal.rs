@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use libbpf_rs::btf::{Btf, types};
 use retrans_sdk::RetransResult;
-use retrans_sdk::table::ReasonTable;
+use retrans_sdk::reason_table::ReasonTable;
 
 /// What a test may have a kernel say that no table of ours knows.
 pub const CANCELED: &str = "TCP_RETRANS_CANCELED";

@@ -4,8 +4,10 @@
 use std::io::Read;
 use std::time::{Duration, Instant, SystemTime};
 
-use retrans_sdk::table::ReasonTable;
-use retrans_sdk::{Attachment, Event, RetransKind, Stream, Transmit};
+use retrans_sdk::attach::Attachment;
+use retrans_sdk::event::Transmit;
+use retrans_sdk::reason_table::ReasonTable;
+use retrans_sdk::{Event, RetransKind, Stream};
 
 use crate::observe::{attachment, concerns, drain, open, printed_family, reaches_transmit};
 use crate::proposal::CANCELED;
@@ -74,7 +76,7 @@ impl Trial {
         let mut seen = 0;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            for event in stream.read(Duration::from_millis(50)).context("cannot read the stream")? {
+            for event in stream.recv_batch_timeout(Duration::from_millis(50)).context("cannot read the stream")? {
                 keep(&mut all, event);
             }
             let done = all.iter().filter(|running| running.has_its_attempts()).count();
@@ -265,7 +267,8 @@ impl Running {
         let its = |event: &&TraceEvent| (event.local(), event.remote()) == (subject.local, subject.remote);
         let traced = traced.iter().filter(its).cloned().collect();
         let counted = counted.collect();
-        let named = events.iter().filter_map(|event| stream.kernel_name(event.result)).map(str::to_owned).collect();
+        let named =
+            events.iter().filter_map(|event| stream.live()?.kernel_name(event.result)).map(str::to_owned).collect();
         let attachment = attachment(stream).clone();
         Ok(Trial {
             outcome,

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use retrans_sdk::table::ReasonTable;
-use retrans_sdk::{AttachSource, Event, RetransKind, RetransResult, Stream};
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::reason_table::ReasonTable;
+use retrans_sdk::{Event, RetransKind, RetransResult, Stream};
 
 use crate::observe::{attachment, ends, reaches_transmit};
 use crate::proposal::{agrees, agrees_by_errno, meaning};
@@ -35,12 +36,12 @@ impl Failures {
     /// When the text's format cannot be read.
     pub fn told_by(stream: &Stream, trace: &TraceInstance) -> Result<Self> {
         let printed = trace.prints_failures()?;
-        let source = attachment(stream).source;
+        let source = attachment(stream).method;
         Ok(Self {
             streamed: source.observes_failures(),
             printed: printed != PrintedFailures::No,
             by_errno: printed == PrintedFailures::ByErrno,
-            named: source == AttachSource::TpEnum,
+            named: source == AttachMethod::TpEnum,
         })
     }
 }

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use retrans_sdk::{ErrorKind, Event, Overflow, StatsReader, Stream, Timestamp};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::stats::StatsReader;
+use retrans_sdk::stream::Overflow;
+use retrans_sdk::{ErrorKind, Event, Stream};
 use retrans_tests::observe::{
     adds_up, assert_plausible, concerns, drain, ends, filter, open, ports_of, settle, settled, until,
 };
@@ -43,7 +46,7 @@ fn run(witness: &mut Stream, mut scenarios: Vec<Scenario>, attempts: u64) -> Res
 }
 
 /// A stream for the attempts of one socket. It is singled out in the kernel, so that no other reaches the ring.
-fn stream_of(subject: &Subject) -> Result<retrans_sdk::Builder> {
+fn stream_of(subject: &Subject) -> Result<retrans_sdk::StreamBuilder> {
     Ok(Stream::builder().filter(filter(&ports_of(subject))?))
 }
 
@@ -210,7 +213,8 @@ fn a_predicate_that_panics_loses_nothing_else() -> Result<()> {
     let events = run(&mut witness, vec![scenario], 3)?;
 
     let mut read = Vec::new();
-    let panic = catch_unwind(AssertUnwindSafe(|| stream.drain().for_each(|event| read.push(event.expect("an event")))));
+    let panic =
+        catch_unwind(AssertUnwindSafe(|| stream.try_iter().for_each(|event| read.push(event.expect("an event")))));
     assert!(panic.is_err(), "{read:?}");
     assert_eq!(read.len(), 1, "{read:?}");
     let stats = settle(&mut stream, &mut read)?;
@@ -232,7 +236,7 @@ fn a_queue_says_that_its_predicate_panicked() -> Result<()> {
     let mut queue = stream.into_queue(8, Overflow::DropNewest).context("no queue")?;
     run(&mut witness, vec![scenario], 1)?;
 
-    let error = queue.next_within(PATIENCE).expect_err("its thread is gone");
+    let error = queue.recv_timeout(PATIENCE).expect_err("its thread is gone");
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::System, "the predicate panicked"));
     assert_eq!((queue.stats().rejected, queue.stats().delivered), (1, 0), "{}", queue.stats());
     Ok(())
@@ -260,7 +264,7 @@ fn what_finds_the_queue_full_is_dropped() -> Result<()> {
     assert_eq!((stats.submitted, stats.dropped, stats.delivered), (made, dropped, 0), "{stats}");
 
     let mut taken = Vec::new();
-    while let Some(event) = queue.try_next().context("the queue has ended")? {
+    while let Some(event) = queue.try_recv().context("the queue has ended")? {
         taken.push(event);
     }
     let stats = settled(|| Ok(queue.stats()))?;
@@ -268,7 +272,7 @@ fn what_finds_the_queue_full_is_dropped() -> Result<()> {
     // It keeps the oldest.
     assert_eq!(taken.iter().map(what).collect::<Vec<_>>(), of(&events, &subject)[..CAPACITY]);
 
-    assert!(queue.next_within(Duration::from_millis(20)).context("the queue has ended")?.is_none());
+    assert!(queue.recv_timeout(Duration::from_millis(20)).context("the queue has ended")?.is_none());
     Ok(())
 }
 
@@ -293,7 +297,7 @@ fn what_is_left_in_a_queue_is_dropped() -> Result<()> {
     wait_for("the queue's thread to have read everything", PATIENCE, || {
         Ok((asked.load(Ordering::Acquire) == made).then_some(()))
     })?;
-    let taken = queue.next_within(PATIENCE).context("the queue has ended")?;
+    let taken = queue.recv_timeout(PATIENCE).context("the queue has ended")?;
     assert!(taken.is_some_and(|event| concerns(&subject, &event)), "{taken:?}");
     drop(queue);
     let stats = reader.read();
@@ -314,7 +318,7 @@ fn what_is_left_of_a_batch_is_dropped() -> Result<()> {
     let made = count(&run(&mut witness, vec![scenario], 3)?, &subject);
 
     // All of it leaves the ring in one batch, and one event the batch.
-    let taken = stream.read(PATIENCE).context("cannot read the stream")?.next();
+    let taken = stream.recv_batch_timeout(PATIENCE).context("cannot read the stream")?.next();
     assert!(taken.is_some_and(|event| concerns(&subject, &event)), "{taken:?}");
     drop(stream);
     let stats = reader.read();
@@ -327,14 +331,14 @@ fn what_is_left_of_a_batch_is_dropped() -> Result<()> {
 #[ignore = "live: needs root, run by make test"]
 fn a_stopped_queue_ends_without_an_error() -> Result<()> {
     let mut queue = open()?.into_queue(16, Overflow::DropNewest).context("no queue")?;
-    assert!(!queue.is_ended());
+    assert!(!queue.is_finished());
     queue.stop_handle().stop();
     wait_for("the queue to end", PATIENCE, || {
-        while queue.next_within(Duration::from_millis(100)).context("a stop is no error")?.is_some() {}
-        Ok(queue.is_ended().then_some(()))
+        while queue.recv_timeout(Duration::from_millis(100)).context("a stop is no error")?.is_some() {}
+        Ok(queue.is_finished().then_some(()))
     })?;
-    assert!(queue.next_within(PATIENCE).context("nor is what comes after it")?.is_none());
-    assert!(queue.try_next().context("nor this")?.is_none());
+    assert!(queue.recv_timeout(PATIENCE).context("nor is what comes after it")?.is_none());
+    assert!(queue.try_recv().context("nor this")?.is_none());
     Ok(())
 }
 

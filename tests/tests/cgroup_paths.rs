@@ -5,8 +5,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
-use retrans_sdk::table::KeyVal;
-use retrans_sdk::{CgroupPaths, Encoded, Line, Stream};
+use retrans_sdk::Stream;
+use retrans_sdk::event::{CgroupPaths, PercentEncoded};
+use retrans_sdk::format::Line;
+use retrans_sdk::reason_table::KeyVal;
 use retrans_tests::cgroup::Cgroup;
 use retrans_tests::observe::{filter, until};
 use retrans_tests::wait::PATIENCE;
@@ -38,7 +40,7 @@ fn an_event_has_the_path_of_its_sockets_cgroup() -> Result<()> {
     assert_eq!(event.cgroup, Some(cgroup.id()));
     let path = paths.path(cgroup.id()).expect("it is there").to_owned();
     assert_eq!(path.as_os_str().as_bytes(), own);
-    let line = format!("{event} {}", KeyVal { key: "cgroup_path", value: Encoded(path.as_os_str().as_bytes()) });
+    let line = format!("{event} {}", KeyVal { key: "cgroup_path", value: PercentEncoded(path.as_os_str().as_bytes()) });
     assert!(line.ends_with("%20a%3Db%25c%2C%22d\\%FF%C3%A9"), "{line}");
     let parsed: Line = line.parse().with_context(|| format!("not a line: {line}"))?;
     assert_eq!((parsed.event, parsed.to_string()), (event, line));

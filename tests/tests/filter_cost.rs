@@ -7,7 +7,9 @@ use std::fs;
 use std::sync::{Mutex, PoisonError};
 
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
-use retrans_sdk::{AttachSource, Builder, ErrorKind, Fields, Stream};
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::stream::RateLimit;
+use retrans_sdk::{ErrorKind, FieldSet, Stream, StreamBuilder};
 use retrans_tests::filters::demanding;
 use retrans_tests::observe::{attachment, filter};
 use retrans_tests::{Context, Result, privilege};
@@ -19,7 +21,7 @@ static TURN: Mutex<()> = Mutex::new(());
 const INSTRUCTION: usize = 8;
 
 /// How many instructions each program of a stream has, as the kernel runs them. This process has no other.
-fn sizes(builder: Builder) -> Result<BTreeMap<String, usize>> {
+fn sizes(builder: StreamBuilder) -> Result<BTreeMap<String, usize>> {
     let _stream = builder.open().context("cannot open a stream")?;
     sizes_now()
 }
@@ -77,12 +79,13 @@ fn what_is_not_used_is_not_there() -> Result<()> {
     let together = |text: &str| Ok(sizes(Stream::builder().filter(filter(text)?))?.values().sum::<usize>());
     let (all, address) = (together(&demanding()[0])?, together("daddr=10.0.0.0/8")?);
     assert!(all > address, "{all}, {address}");
-    let limit = synack_of("a limit", Stream::builder().limit_per_result(10, 10))? as i64 - none as i64;
+    let limit = synack_of("a limit", Stream::builder().rate_limit(RateLimit { per_second: 10, burst: 10 }))? as i64
+        - none as i64;
     assert!((10..=80).contains(&limit), "{limit}");
     // Then the record goes too.
     assert!(cost("snd_wnd=1")? < 0);
     // What is not asked for is not there either.
-    let few = synack_of("few fields", Stream::builder().fields(Fields::none()))?;
+    let few = synack_of("few fields", Stream::builder().fields(FieldSet::none()))?;
     assert!(few < none - 20, "{few}, {none}");
     Ok(())
 }
@@ -107,7 +110,7 @@ fn to_count_takes_no_ring_and_less_of_a_program() -> Result<()> {
     for (name, size) in &counting {
         assert!(*size < whole[name] - 80, "{name}: {size} of {}", whole[name]);
     }
-    assert_eq!(counters.attachment().source, attachment(&Stream::builder().open().context("a stream")?).source);
+    assert_eq!(counters.attachment().method, attachment(&Stream::builder().open().context("a stream")?).method);
     Ok(())
 }
 
@@ -117,13 +120,17 @@ fn the_hardest_are_verified_on_each_source() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     privilege::check()?;
     let mut opened = 0;
-    for source in AttachSource::ALL.iter().map(|entry| entry.variant) {
+    for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
         // Not here, as `sources` shows.
-        if Stream::builder().source(source).open().is_err_and(|e| e.kind() == ErrorKind::SourceUnavailable) {
+        if Stream::builder().attach_method(source).open().is_err_and(|e| e.kind() == ErrorKind::MethodUnavailable) {
             continue;
         }
         for text in demanding() {
-            let stream = Stream::builder().source(source).filter(filter(&text)?).limit_per_result(10, 10).open();
+            let stream = Stream::builder()
+                .attach_method(source)
+                .filter(filter(&text)?)
+                .rate_limit(RateLimit { per_second: 10, burst: 10 })
+                .open();
             stream.with_context(|| format!("{source} with {text}"))?;
             opened += 1;
         }

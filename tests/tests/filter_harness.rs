@@ -5,11 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use libbpf_rs::{MapCore as _, MapFlags, ObjectBuilder, ProgramInput};
+use retrans_sdk::event::{CaState, Family, TcpState, Transmit};
 use retrans_sdk::harness::{bit_of, empty_record, event_of, filter_bytes, matches, place_of};
-use retrans_sdk::table::ReasonTable;
-use retrans_sdk::{
-    CaState, Event, Family, Fields, Filter, ResultClass, RetransKind, RetransResult, TcpState, Transmit,
-};
+use retrans_sdk::reason_table::ReasonTable;
+use retrans_sdk::{Event, FieldSet, Filter, ResultClass, RetransKind, RetransResult};
 use retrans_tests::filters::kernel_keys;
 use retrans_tests::{Context, Result, privilege};
 
@@ -196,7 +195,7 @@ fn subject(random: &mut Random) -> Subject {
     // These are never absent.
     let mut present = bit_of("netns") | bit_of("uid") | bit_of("mark");
     let others = ["netns", "uid", "mark", "cookie", "netns_cookie", "bound_dev_if", "cgroup"];
-    for field in Fields::all().keys().filter(|field| !others.contains(field)).chain(["err"]) {
+    for field in FieldSet::all().keys().filter(|field| !others.contains(field)).chain(["err"]) {
         if !random.one_in(4) {
             present |= bit_of(field);
         }

@@ -2,7 +2,8 @@
 //! The schema is one, and what is written as JSON is as it says.
 
 use jsonschema::Validator;
-use retrans_sdk::{Event, JSON_SCHEMA, Line, RetransResult};
+use retrans_sdk::format::{JSON_SCHEMA, Line};
+use retrans_sdk::{Event, RetransResult};
 use serde_json::{Value, json};
 
 fn validator() -> Validator {
@@ -21,8 +22,8 @@ fn recorded() -> Vec<Event> {
 #[test]
 fn every_event_is_as_the_schema_says() {
     let validator = validator();
-    let all = RetransResult::ALL.iter().map(|entry| Event::of_result(entry.variant));
-    let unknown = Event::of_result(RetransResult::from_raw(0x1_0011));
+    let all = RetransResult::ALL.iter().map(|entry| Event::sample(entry.variant));
+    let unknown = Event::sample(RetransResult::from_raw(0x1_0011));
     for event in recorded().into_iter().chain(all).chain([unknown]) {
         let json = serde_json::to_value(event).expect("JSON");
         let errors: Vec<_> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
@@ -51,7 +52,7 @@ fn what_no_reader_would_expect_is_not() {
         event[key] = value.clone();
         assert_eq!(validator.is_valid(&event), is_valid, "{key}: {value}");
     }
-    for key in retrans_sdk::keys().take(11) {
+    for key in retrans_sdk::event::keys().take(11) {
         let mut event = good.clone();
         event.as_object_mut().expect("an object").remove(key);
         assert!(!validator.is_valid(&event), "without {key}");

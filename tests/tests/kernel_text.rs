@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
-use retrans_sdk::table::ReasonTable as _;
-use retrans_sdk::{Event, Failures, Family as Inet, Replay, ResultClass, RetransKind, RetransResult, Stream};
+use retrans_sdk::event::Family as Inet;
+use retrans_sdk::offline::Recording;
+use retrans_sdk::reason_table::ReasonTable as _;
+use retrans_sdk::stats::Failures;
+use retrans_sdk::{Event, ResultClass, RetransKind, RetransResult, Stream};
 use retrans_tests::observe::ends;
 use retrans_tests::proposal::meaning;
 use retrans_tests::wait::{PATIENCE, wait_for};
@@ -22,7 +25,7 @@ fn read(mut stream: Stream) -> (Vec<Event>, Stream) {
 #[test]
 fn what_perf_printed() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/recordings/perf-script.txt");
-    let (events, stream) = read(Replay::open(path).expect("a file").start().expect("a stream"));
+    let (events, stream) = read(Recording::open(path).expect("a file").start().expect("a stream"));
     let stats = stream.stats();
     assert_eq!((events.len(), stats.skipped), (16, Some(0)));
     assert!(matches!(stats.failures, Failures::Observed(1..)), "{stats}");
@@ -83,7 +86,7 @@ fn what_tracefs_prints() -> Result<()> {
     scenarios.into_iter().try_for_each(|(scenario, _pair)| scenario.finish())?;
 
     let text: String = traced.iter().map(|event| told(&event.line) + "\n").collect();
-    let stream = Replay::from_reader(Cursor::new(text)).start().context("a stream")?;
+    let stream = Recording::from_reader(Cursor::new(text)).start().context("a stream")?;
     let (events, stream) = read(stream);
     assert_eq!(events.len(), traced.len());
     for (event, traced) in events.iter().zip(&traced) {

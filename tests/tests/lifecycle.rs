@@ -12,7 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
-use retrans_sdk::{DEFAULT_RING_SIZE, ErrorKind, Event, Overflow, Queue, StatsReader, StopHandle, Stream};
+use retrans_sdk::stats::StatsReader;
+use retrans_sdk::stream::{DEFAULT_RING_SIZE, Overflow, Queue, StopHandle};
+use retrans_sdk::{ErrorKind, Event, Stream};
 use retrans_tests::observe::{concerns, drain, filter, open, settle, tells_missed, until};
 use retrans_tests::wait::{PATIENCE, wait_for};
 use retrans_tests::{Context, Error, Family, Outcome, Pair, Refusal, Result, Scenario, command, privilege};
@@ -318,8 +320,8 @@ fn a_stop_ends_a_blocked_iterator() -> Result<()> {
     // For good, whichever way it is read.
     let began = Instant::now();
     assert_eq!(stream.iter().count(), 0);
-    assert_eq!(stream.read(Duration::MAX).context("cannot read")?.count(), 0);
-    assert_eq!(stream.poll(PATIENCE, |_| {}).context("cannot poll")?, 0);
+    assert_eq!(stream.recv_batch_timeout(Duration::MAX).context("cannot read")?.count(), 0);
+    assert_eq!(stream.for_each_timeout(PATIENCE, |_| {}).context("cannot poll")?, 0);
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     Ok(())
 }
@@ -334,8 +336,8 @@ fn a_timeout_is_kept() -> Result<()> {
         for attempt in ["poll", "read"] {
             let began = Instant::now();
             let events = match attempt {
-                "poll" => stream.poll(timeout, |_| {}).context("cannot poll")?,
-                _ => stream.read(timeout).context("cannot read")?.count(),
+                "poll" => stream.for_each_timeout(timeout, |_| {}).context("cannot poll")?,
+                _ => stream.recv_batch_timeout(timeout).context("cannot read")?.count(),
             };
             let took = began.elapsed();
             assert_eq!(events, 0);
@@ -395,7 +397,7 @@ fn streams_with_different_filters_do_not_disturb_each_other() -> Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("tokio")?;
             runtime.block_on(async {
                 let (mut stream, mut events) = (probes.into_async().context("tokio")?, Vec::new());
-                while let Some(batch) = stream.next_batch().await {
+                while let Some(batch) = stream.recv_batch().await {
                     events.extend(batch.context("a batch")?);
                 }
                 Ok::<_, Error>(events)
@@ -411,7 +413,7 @@ fn streams_with_different_filters_do_not_disturb_each_other() -> Result<()> {
         Ok::<_, Error>((denied, syns.join().map_err(|_| Error::new("a thread panicked"))??))
     })?;
     let mut sent = Vec::new();
-    while let Some(event) = queue.try_next().context("the queue")? {
+    while let Some(event) = queue.try_recv().context("the queue")? {
         sent.push(event);
     }
     use retrans_sdk::{RetransKind, RetransResult};
@@ -421,7 +423,7 @@ fn streams_with_different_filters_do_not_disturb_each_other() -> Result<()> {
     // One attempt is the same to both, but for the moment at which each was told.
     let which = |event: &Event| {
         let mut event = *event;
-        event.ts = retrans_sdk::Timestamp::from_nanos(0);
+        event.ts = retrans_sdk::event::Timestamp::from_nanos(0);
         event
     };
     let sent: Vec<_> = sent.iter().map(which).collect();
@@ -448,7 +450,7 @@ fn two_streams_see_the_same() -> Result<()> {
     for events in [&mut seen, &mut too] {
         events.retain(|event| concerns(&subject, event));
         for event in events {
-            event.ts = retrans_sdk::Timestamp::from_nanos(0);
+            event.ts = retrans_sdk::event::Timestamp::from_nanos(0);
         }
     }
     assert_eq!(seen, too);

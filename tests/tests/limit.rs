@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::thread;
 
+use retrans_sdk::stream::RateLimit;
 use retrans_sdk::{Event, RetransResult, Stream};
 use retrans_tests::observe::{drain, filter, settle, undisturbed, until};
 use retrans_tests::wait::PATIENCE;
@@ -58,7 +59,7 @@ fn run() -> Result<(Vec<Event>, Vec<Event>, retrans_sdk::Stats)> {
     let connections: Vec<_> = (0..CONNECTIONS).map(|_| Conn::open(&pair, Family::V4)).collect::<Result<_>>()?;
     let blackhole = Packets::input().drop_in(pair.server())?;
     let mut witness = Stream::builder().filter(ours()?).open().context("cannot open a stream")?;
-    let limit = Stream::builder().limit_per_result(PER_SECOND, BURST);
+    let limit = Stream::builder().rate_limit(RateLimit { per_second: PER_SECOND, burst: BURST });
     let mut stream = limit.filter(ours()?).open().context("cannot open a stream with a limit")?;
 
     for connection in &connections {

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use retrans_sdk::{CaState, Event, ResultClass, RetransKind};
+use retrans_sdk::event::CaState;
+use retrans_sdk::{Event, ResultClass, RetransKind};
 use retrans_tests::observe::reaches_transmit;
 use retrans_tests::{Discard, Family, Hold, Outcome, Refusal, Result, RouteFault, Trial, WindowFault};
 

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use retrans_sdk::{Builder, Event, RetransKind, RetransResult, Stats, Stream};
+use retrans_sdk::stream::RateLimit;
+use retrans_sdk::{Event, RetransKind, RetransResult, Stats, Stream, StreamBuilder};
 use retrans_tests::observe::{adds_up, assert_plausible, concerns, drain, filter, settle, undisturbed, until};
 use retrans_tests::proposal::meaning;
 use retrans_tests::wait::{PATIENCE, wait_for};
@@ -132,7 +133,7 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
 
 /// A stream, and one with the smallest ring, between whose openings nothing happened on the whole machine: what one sees,
 /// so does the other.
-fn two_as_one(first: impl Fn() -> Builder, second: impl Fn() -> Builder) -> Result<(Stream, Stream)> {
+fn two_as_one(first: impl Fn() -> StreamBuilder, second: impl Fn() -> StreamBuilder) -> Result<(Stream, Stream)> {
     let page = rustix::param::page_size() as u32;
     wait_for("a quiet moment to open two streams in", PATIENCE, || {
         let first = first().open().context("cannot open a stream")?;
@@ -202,7 +203,10 @@ fn of_a_hundred_thousand_attempts_each_is_accounted_for() -> Result<()> {
     let wanted = filter(&format!("netns={} result!=denied", pair.client().inode()))?;
     let small = || {
         let predicate = |event: &Event| event.segs == 1;
-        Stream::builder().filter(wanted.clone()).limit_per_result(500, 200).predicate(predicate)
+        Stream::builder()
+            .filter(wanted.clone())
+            .rate_limit(RateLimit { per_second: 500, burst: 200 })
+            .predicate(predicate)
     };
     let (mut witness, mut stream) = two_as_one(whole, small)?;
     // Of all data some is lost on the wire, some refused and some dropped on this host.
@@ -274,7 +278,7 @@ fn of_a_hundred_thousand_attempts_each_is_accounted_for() -> Result<()> {
     let submitted = stats.submitted;
     wait_for("three attempts", PATIENCE, || Ok((reader.read().submitted >= submitted + 3).then_some(())))?;
     scenario.finish()?;
-    let taken = stream.read(PATIENCE).context("cannot read the stream")?.next();
+    let taken = stream.recv_batch_timeout(PATIENCE).context("cannot read the stream")?.next();
     assert!(taken.is_some());
     let left = reader.read().waiting();
     drop(stream);

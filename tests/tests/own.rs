@@ -5,7 +5,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use retrans_sdk::{Event, Filter, MySockets, Stream};
+use retrans_sdk::attach::SocketSet;
+use retrans_sdk::stream::Live;
+use retrans_sdk::{Event, Filter, Stream};
 use retrans_tests::cgroup::Cgroup;
 use retrans_tests::observe::{concerns, drain, filter, settle, until};
 use retrans_tests::wait::PATIENCE;
@@ -47,7 +49,7 @@ fn of_my_namespace() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let (pair, other) = (Pair::new()?, Pair::new()?);
-    let mine = pair.client().run(Filter::my_netns).context("no namespace")?;
+    let mine = pair.client().run(Filter::current_netns).context("no namespace")?;
     assert_eq!(mine.to_string(), format!("netns={}", pair.client().inode()));
     let scenarios = vec![
         Scenario::prepare(&pair, Family::V4, Outcome::Rto)?,
@@ -76,9 +78,9 @@ fn of_my_cgroup_and_all_below_it() -> Result<()> {
         let lower = Cgroup::new()?;
         let below = lower.run(|| Scenario::prepare(&pair, Family::Mapped, Outcome::Rto))??;
         let listening = lower.run(|| Scenario::prepare(&pair, Family::V4, Outcome::Synack))??;
-        Ok((Filter::my_cgroup().context("no cgroup")?, inside, lower, below, listening))
+        Ok((Filter::current_cgroup().context("no cgroup")?, inside, lower, below, listening))
     })??;
-    let (above, id) = (Filter::my_cgroup().context("no cgroup")?, upper.id());
+    let (above, id) = (Filter::current_cgroup().context("no cgroup")?, upper.id());
     assert_eq!(mine.to_string(), format!("cgroup={id}/"));
     let mut streams = [
         mine.and(&netns).context("no filter").and_then(open)?,
@@ -115,15 +117,16 @@ fn of_my_sockets() -> Result<()> {
     let netns = filter(&format!("netns={}", pair.client().inode()))?;
     // There before the stream is.
     let early = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
-    let both = Filter::my_sockets().and(&netns).context("no filter")?;
+    let both = Filter::own_sockets().and(&netns).context("no filter")?;
     let mut mine = open(both)?;
     let mut others = open(filter("cookie!=mine")?.and(&netns).context("no filter")?)?;
-    assert!(open(netns)?.my_sockets().is_none(), "nobody asks for them");
+    assert!(open(netns)?.live().and_then(Live::own_sockets).is_none(), "nobody asks for them");
 
     let [added, removed, left] =
         [Family::V4, Family::V6, Family::Mapped].map(|family| Scenario::prepare(&pair, family, Outcome::Rto));
     let scenarios = vec![early, added?, removed?, left?];
-    let sets = [&mine, &others].map(|stream| stream.my_sockets().expect("the filter asks for them"));
+    let sets = [&mine, &others]
+        .map(|stream| stream.live().and_then(Live::own_sockets).expect("the filter asks for them").clone());
     for set in &sets {
         for scenario in &scenarios[1..3] {
             let socket = scenario.conn().expect("a connection").client();
@@ -141,7 +144,7 @@ fn of_my_sockets() -> Result<()> {
 
     // From any thread, and also when the stream is gone.
     const fn is_shared<T: Send + Sync + Clone + 'static>() {}
-    const { is_shared::<MySockets>() };
+    const { is_shared::<SocketSet>() };
     drop((mine, others));
     let [set, _] = sets;
     std::thread::spawn(move || set.remove(1)).join().expect("no panic").context("cannot remove")?;

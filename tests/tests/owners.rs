@@ -13,7 +13,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use retrans_sdk::{Availability, ErrorKind, Event, Fields, Line, OwnerHooks, OwnerSource, RetransKind, Stream};
+use retrans_sdk::attach::{OwnerHooks, Support};
+use retrans_sdk::event::OwnerSource;
+use retrans_sdk::format::Line;
+use retrans_sdk::stream::Live;
+use retrans_sdk::{ErrorKind, Event, FieldSet, RetransKind, Stream};
 use retrans_tests::observe::{attachment, concerns, drain, ends, filter, until};
 use retrans_tests::wait::PATIENCE;
 use retrans_tests::{Context, Error, Family, Fault, Netns, Outcome, Packets, Pair, Result, Scenario, privilege};
@@ -154,7 +158,7 @@ fn obey() -> Result<()> {
                 format!("{} {}", number.display(), std::process::id())
             }
             "watch" => {
-                let opened = Stream::builder().owners(true).filter(filter(about)?).open();
+                let opened = Stream::builder().resolve_owners().filter(filter(about)?).open();
                 attachment(watching.insert(opened.context("cannot open a stream")?)).to_string()
             }
             "try" => {
@@ -164,7 +168,7 @@ fn obey() -> Result<()> {
             }
             "watched" => {
                 let watching = watching.as_mut().expect("it watches");
-                let hooks = watching.owner_hooks().expect("they are asked for").to_string();
+                let hooks = watching.live().and_then(Live::owner_hooks).expect("they are asked for").to_string();
                 let told = |event: Event| format!(" {}:{}", event.dport, event.pid.map_or(0, |pid| pid));
                 hooks + &drain(watching)?.into_iter().map(told).collect::<String>()
             }
@@ -213,25 +217,25 @@ impl Drop for Bystanders {
 }
 
 fn open(pair: &Pair) -> Result<Stream> {
-    open_with(pair, Fields::all())
+    open_with(pair, FieldSet::all())
 }
 
-fn open_with(pair: &Pair, fields: Fields) -> Result<Stream> {
+fn open_with(pair: &Pair, fields: FieldSet) -> Result<Stream> {
     let netns = format!("netns={},{}", pair.client().inode(), pair.server().inode());
-    Stream::builder().owners(true).fields(fields).filter(filter(&netns)?).open().context("cannot open a stream")
+    Stream::builder().resolve_owners().fields(fields).filter(filter(&netns)?).open().context("cannot open a stream")
 }
 
 fn hooks(stream: &Stream) -> OwnerHooks {
-    stream.owner_hooks().expect("they are asked for").clone()
+    stream.live().and_then(Live::owner_hooks).expect("they are asked for").clone()
 }
 
 /// How it is known who did what `seen` is about: by that hook, else by the walk, else not at all.
-fn known_by(seen: &Availability, source: OwnerSource, hooks: &OwnerHooks) -> Option<OwnerSource> {
-    if seen.is_yes() { Some(source) } else { by_walk(hooks) }
+fn known_by(seen: &Support, source: OwnerSource, hooks: &OwnerHooks) -> Option<OwnerSource> {
+    if seen.is_available() { Some(source) } else { by_walk(hooks) }
 }
 
 fn by_walk(hooks: &OwnerHooks) -> Option<OwnerSource> {
-    hooks.walk.is_yes().then_some(OwnerSource::Holder)
+    hooks.walk.is_available().then_some(OwnerSource::Holder)
 }
 
 fn owner(event: &Event) -> Option<(OwnerSource, u32, Vec<u8>)> {
@@ -313,7 +317,7 @@ fn the_process_that_accepts_is_named() -> Result<()> {
     privilege::check()?;
     let _bystanders = Bystanders::start()?;
     // Whatever else is asked for.
-    for (family, fields) in [(Family::V4, Fields::all()), (Family::V6, Fields::none())] {
+    for (family, fields) in [(Family::V4, FieldSet::all()), (Family::V6, FieldSet::none())] {
         let pair = Pair::new()?;
         let mut stream = open_with(&pair, fields)?;
         let hooks = hooks(&stream);
@@ -448,7 +452,7 @@ fn who_connected_is_named_also_when_it_is_no_more() -> Result<()> {
     drain(&mut stream)?;
     let events = events_of(&mut stream, local)?;
     let heir_id = rustix::process::Pid::from_raw(heir as i32).expect("a number");
-    let expected = if hooks.connect.is_yes() {
+    let expected = if hooks.connect.is_available() {
         Some((OwnerSource::Connect, id, b"gone".to_vec()))
     } else {
         by_walk(&hooks).map(|source| (source, heir, b"sleep".to_vec()))
@@ -506,7 +510,7 @@ fn numbers_are_of_the_streams_pid_namespace() -> Result<()> {
     privilege::check()?;
     let pair = Pair::new()?;
     let mut stream = open(&pair)?;
-    let connect = hooks(&stream).connect.is_yes();
+    let connect = hooks(&stream).connect.is_available();
     let mut nested = Process::start_nested(pair.client())?;
     let numbers = nested.order("numbers")?;
     let (here, there) = numbers.split_once(' ').expect("two numbers");
@@ -552,20 +556,20 @@ fn nobody_else_is_named() -> Result<()> {
     let pair = Pair::new()?;
     let netns = format!("netns={}", pair.client().inode());
     let mut plain = Stream::builder().filter(filter(&netns)?).open().context("cannot open a stream")?;
-    assert_eq!(plain.owner_hooks(), None);
+    assert_eq!(plain.live().and_then(Live::owner_hooks), None);
     let scenario = Scenario::run(&pair, Family::V4, Outcome::Rto)?;
     let events = until(&mut plain, PATIENCE, |events| !events.is_empty())?;
     scenario.finish()?;
     assert!(events.iter().all(|event| owner(event).is_none()), "{events:?}");
 
     for text in ["pid=1", "dport=1 --or comm!=sh", "owner=connect"] {
-        let error = Stream::builder().owners(true).filter(filter(text)?).open().expect_err("not in the kernel");
+        let error = Stream::builder().resolve_owners().filter(filter(text)?).open().expect_err("not in the kernel");
         assert_eq!(error.kind(), ErrorKind::Filter, "{error}");
         let term = text.rsplit(' ').next().expect("a term");
         assert!(error.to_string().starts_with(&format!("`{term}` cannot be decided in the kernel")), "{error}");
     }
     drop((plain, pair));
-    drop(Stream::builder().owners(true).open().context("cannot open a stream")?);
+    drop(Stream::builder().resolve_owners().open().context("cannot open a stream")?);
     assert_eq!(descriptors()?, before);
     Ok(())
 }

@@ -3,7 +3,11 @@
 
 use std::thread;
 
-use retrans_sdk::{Availability, ErrorKind, Event, Netns, OwnerHooks, OwnerSource, Stream};
+use retrans_sdk::attach::{OwnerHooks, Support};
+use retrans_sdk::event::OwnerSource;
+use retrans_sdk::stats::Netns;
+use retrans_sdk::stream::Live;
+use retrans_sdk::{ErrorKind, Event, Stream};
 use retrans_tests::observe::{concerns, tells_missed, undisturbed, until};
 use retrans_tests::wait::{PATIENCE, wait_for};
 use retrans_tests::{Context, Counters, Family, Outcome, Pair, Refusal, Result, Scenario, privilege};
@@ -92,9 +96,9 @@ fn counters_are_read_without_any() -> Result<()> {
 #[ignore = "live: needs root, run by make test"]
 fn bpf_and_perfmon_are_enough_for_owners() -> Result<()> {
     let enough = CapabilitySet::BPF | CapabilitySet::PERFMON;
-    let opened = as_nobody(enough, || Stream::builder().owners(true).open())?;
+    let opened = as_nobody(enough, || Stream::builder().resolve_owners().open())?;
     let mut stream = opened.context("cannot open a stream with owners")?;
-    let hooks = stream.owner_hooks().expect("they are asked for").clone();
+    let hooks = stream.live().and_then(Live::owner_hooks).expect("they are asked for").clone();
     let pair = Pair::new()?;
     let scenario = Scenario::run(&pair, Family::V6, Outcome::SynackFastopen)?;
     let subject = scenario.subject();
@@ -102,8 +106,8 @@ fn bpf_and_perfmon_are_enough_for_owners() -> Result<()> {
     let events = as_nobody(CapabilitySet::empty(), || until(&mut stream, PATIENCE, |seen| seen.iter().any(is_ours)))??;
     scenario.finish()?;
     let expected = match hooks {
-        OwnerHooks { accept: Availability::Yes, .. } => Some(OwnerSource::Accept),
-        OwnerHooks { walk: Availability::Yes, .. } => Some(OwnerSource::Holder),
+        OwnerHooks { accept: Support::Available, .. } => Some(OwnerSource::Accept),
+        OwnerHooks { walk: Support::Available, .. } => Some(OwnerSource::Holder),
         _ => None,
     };
     for event in events.iter().filter(|event| is_ours(event)) {

@@ -6,7 +6,11 @@ use std::io::Write;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use retrans_sdk::{AttachSource, Event, Netns, Reconciler, Reconciliation, RetransResult, Stats, Stream, Transmit};
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::event::Transmit;
+use retrans_sdk::stats::{Netns, Reconciler, Reconciliation};
+use retrans_sdk::stream::Live;
+use retrans_sdk::{Event, RetransResult, Stats, Stream};
 use retrans_tests::observe::{settled, undisturbed, until};
 use retrans_tests::seg6::Seg6;
 use retrans_tests::wait::{PATIENCE, wait_for};
@@ -49,7 +53,7 @@ fn add_up(pair: &Pair, trace: &mut TraceInstance, wanted: u64, deadline: Instant
     let page = rustix::param::page_size() as u32;
     let builder = Stream::builder().reconcile(netns_of(pair.client())?).ring_size(page);
     let stream = builder.open().context("cannot open a stream")?;
-    let reconciler = stream.reconciler().expect("it was asked for");
+    let reconciler = stream.live().and_then(Live::reconciler).expect("it was asked for");
     assert_eq!(reconciler.netns(), pair.client().inode());
     let before = Counters::read(pair.client())?;
     trace.read()?;
@@ -162,7 +166,7 @@ fn syn_acks_are_in_the_sums() -> Result<()> {
             // It is the server that retransmits them: of a listener, and of a socket that is half open.
             let ns = pair.server();
             let stream = Stream::builder().reconcile(netns_of(ns)?).open().context("cannot open a stream")?;
-            let reconciler = stream.reconciler().expect("it was asked for");
+            let reconciler = stream.live().and_then(Live::reconciler).expect("it was asked for");
             let before = Counters::read(ns)?;
             let scenario = Scenario::run(&pair, family, outcome)?;
             wait_for("a SYN-ACK", PATIENCE, || Ok((Counters::read(ns)? != before).then_some(())))?;
@@ -170,7 +174,7 @@ fn syn_acks_are_in_the_sums() -> Result<()> {
             let (reconciliation, counted) = (compare(&reconciler)?, Counters::read(ns)? - before);
             println!("{outcome}\n{reconciliation}");
             assert!(reconciliation.is_exact(), "{reconciliation}");
-            let rose = |sum: retrans_sdk::Sum| (sum.kernel, sum.seen);
+            let rose = |sum: retrans_sdk::stats::Sum| (sum.kernel, sum.seen);
             assert_eq!(rose(reconciliation.syn_retrans), (counted.syn_retrans, counted.syn_retrans));
             assert_eq!(rose(reconciliation.retrans_segs), (counted.retrans_segs, counted.retrans_segs));
             assert!(counted.syn_retrans > 0 && counted.retrans_segs == counted.syn_retrans, "{counted:?}");
@@ -186,7 +190,7 @@ fn what_the_kernel_counts_beyond_is_named_as_untraced_probes() -> Result<()> {
     undisturbed(|_| {
         let pair = Pair::new()?;
         let stream = Stream::builder().reconcile(netns_of(pair.client())?).open().context("cannot open a stream")?;
-        let reconciler = stream.reconciler().expect("it was asked for");
+        let reconciler = stream.live().and_then(Live::reconciler).expect("it was asked for");
         let before = Counters::read(pair.client())?;
         let counted = || Ok::<_, Error>(Counters::read(pair.client())? - before);
         let mut scenario = Scenario::prepare(&pair, Family::V4, Outcome::InHostQueue(Hold::Qdisc))?;
@@ -220,8 +224,9 @@ fn what_nothing_proves_is_unknown_and_said() -> Result<()> {
         // What would see the attempt's entry is left out: then -EHOSTUNREACH may be of either side of the transmit step.
         let builder = Stream::builder().reconcile(netns_of(pair.client())?).without_companion();
         let mut stream = builder.open().context("cannot open a stream")?;
-        let reconciler = stream.reconciler().expect("it was asked for");
-        let sees_entries = matches!(stream.source(), Some(AttachSource::Fexit | AttachSource::Kretprobe));
+        let reconciler = stream.live().and_then(Live::reconciler).expect("it was asked for");
+        let sees_entries =
+            matches!(stream.live().map(Live::attach_method), Some(AttachMethod::Fexit | AttachMethod::Kretprobe));
         let before = Counters::read(pair.client())?;
 
         let lost = Packets::input().drop_in(pair.server())?;

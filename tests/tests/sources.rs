@@ -3,9 +3,11 @@
 
 use std::time::SystemTime;
 
-use retrans_sdk::{
-    AttachSource, Attachment, ErrorKind, Event, Failures, ResultClass, RetransResult, Stream, Timestamp, Unobservable,
-};
+use retrans_sdk::attach::{AttachMethod, Attachment, Unobservable};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::stats::Failures;
+use retrans_sdk::stream::Live;
+use retrans_sdk::{ErrorKind, Event, ResultClass, RetransResult, Stream};
 use retrans_tests::observe::{attachment, concerns, drain};
 use retrans_tests::{
     Context, Discard, Family, Hold, Lacks, Outcome, Refusal, Result, RouteFault, TraceInstance, Trial, WindowFault,
@@ -33,18 +35,18 @@ const OUTCOMES: [Outcome; 12] = [
 fn each_gives_the_same_or_says_why_not() -> Result<()> {
     privilege::check()?;
     let mut opened = 0;
-    for source in AttachSource::ALL.iter().map(|entry| entry.variant) {
-        match Stream::builder().source(source).open() {
+    for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
+        match Stream::builder().attach_method(source).open() {
             Ok(mut stream) => {
                 opened += 1;
-                assert_eq!(stream.source(), Some(source));
+                assert_eq!(stream.live().map(Live::attach_method), Some(source));
                 run_all(&mut stream)?;
                 let observed = source.observes_failures();
                 assert_eq!(matches!(stream.stats().failures, Failures::Observed(1..)), observed, "{source}");
                 assert_eq!(stream.stats().failures == Failures::Unobservable, !observed, "{source}");
             }
             Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::SourceUnavailable, "{source}: {error}");
+                assert_eq!(error.kind(), ErrorKind::MethodUnavailable, "{source}: {error}");
                 let begin = format!("the source {source} is not to be had here: {source}");
                 assert!(error.to_string().starts_with(&begin), "{error}");
             }
@@ -73,9 +75,9 @@ fn at_once_each_tells_the_same_in_every_field() -> Result<()> {
     let possible = OUTCOMES.iter().enumerate().filter(|(_, outcome)| lacks.needed_by(**outcome).is_none());
     let all: Vec<_> = possible.map(|(at, outcome)| (*outcome, Family::ALL[at % 3])).collect();
     let mut streams = Vec::new();
-    for source in AttachSource::ALL.iter().map(|entry| entry.variant) {
-        match Stream::builder().source(source).open() {
-            Err(error) if error.kind() == ErrorKind::SourceUnavailable => {}
+    for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
+        match Stream::builder().attach_method(source).open() {
+            Err(error) if error.kind() == ErrorKind::MethodUnavailable => {}
             opened => streams.push(opened.with_context(|| source.to_string())?),
         }
     }
@@ -127,7 +129,7 @@ fn of_trial(trial: &Trial, events: &[Event], by: &[&Attachment]) -> Vec<Event> {
     }
     for event in &mut own {
         event.ts = Timestamp::from_nanos(0);
-        if by.iter().any(|by| !by.tells_nomem_sites) && event.class() == ResultClass::Nomem {
+        if by.iter().any(|by| !by.locates_nomem) && event.class() == ResultClass::Nomem {
             event.result = RetransResult::Nomem;
         }
     }
@@ -140,14 +142,17 @@ fn the_best_is_taken_and_the_better_ones_are_named() -> Result<()> {
     privilege::check()?;
     let stream = Stream::builder().open().context("cannot open a stream")?;
     let attachment = attachment(&stream);
-    assert_eq!(Some(attachment.source), stream.source());
+    assert_eq!(Some(attachment.method), stream.live().map(Live::attach_method));
     // Nothing that was passed over can be had when it is asked for alone, unless it is the same with more beside it.
-    for passed_over in &attachment.passed_over {
+    for passed_over in attachment.unavailable() {
         let (source, companion) =
-            passed_over.way.split_once('+').map_or((&*passed_over.way, None), |(s, c)| (s, Some(c)));
-        let source: AttachSource = source.parse().context("not a source")?;
-        assert!(!passed_over.why.is_empty() && !passed_over.why.contains('\n'), "{passed_over}");
-        assert!(companion.is_some() || Stream::builder().source(source).open().is_err(), "{passed_over}");
+            passed_over.method.split_once('+').map_or((&*passed_over.method, None), |(s, c)| (s, Some(c)));
+        let source: AttachMethod = source.parse().context("not a source")?;
+        assert!(
+            passed_over.reason().is_some_and(|reason| !reason.is_empty() && !reason.contains('\n')),
+            "{passed_over}"
+        );
+        assert!(companion.is_some() || Stream::builder().attach_method(source).open().is_err(), "{passed_over}");
     }
     let unobservable: Vec<_> = attachment.unobservable().collect();
     assert_eq!(unobservable.last(), Some(&Unobservable::SynackFailures));

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use retrans_sdk::{Builder, DEFAULT_MAX_DELAY, Event, Stream, Timestamp};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::stream::DEFAULT_MAX_DELAY;
+use retrans_sdk::{Event, Stream, StreamBuilder};
 use retrans_tests::producer::Producer;
 use retrans_tests::wait::{PATIENCE, wait_for};
 use retrans_tests::{Context, Error, Result};
@@ -22,7 +24,7 @@ static TURN: Mutex<()> = Mutex::new(());
 const SLACK: Duration = Duration::from_secs(1);
 
 /// Only what a test hands in, whatever else retransmits on the host: no connection has this port.
-fn builder() -> Result<Builder> {
+fn builder() -> Result<StreamBuilder> {
     Ok(Stream::builder().filter("dport=0".parse().context("a filter")?))
 }
 
@@ -111,7 +113,7 @@ fn by_descriptor(stream: &mut Stream, seen: &Read) {
         // Looks now and then whether it is to end; nothing is read unless the descriptor says so.
         let timeout = Timespec { tv_sec: 1, tv_nsec: 0 };
         if poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0) {
-            for event in stream.drain() {
+            for event in stream.try_iter() {
                 seen.note(&event.expect("an event"));
             }
         }
@@ -301,7 +303,7 @@ fn awaited(delay: Duration, rounds: u64, pause: impl Fn(u64) -> Duration + Send)
             let (mut stream, mut latest) = (stream.into_async().context("tokio")?, Duration::ZERO);
             for round in 0..rounds {
                 next.send(round).context("the producer")?;
-                let batch = tokio::time::timeout(LOST, stream.next_batch()).await.context("a wake-up is lost")?;
+                let batch = tokio::time::timeout(LOST, stream.recv_batch()).await.context("a wake-up is lost")?;
                 let batch = batch.ok_or_else(|| Error::new("the end"))?.context("a batch")?;
                 assert_eq!(batch.iter().map(|event| event.cookie).collect::<Vec<_>>(), [Some(round)]);
                 latest = latest.max(lateness(&batch[0]));

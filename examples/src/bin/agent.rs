@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use retrans_examples::command::Command;
 use retrans_examples::privileges::give_up;
 use retrans_examples::{Interrupted, ended, say_ready, say_stats};
-use retrans_sdk::table::KeyVal;
-use retrans_sdk::{CgroupPaths, Encoded, Event, RetransResult, Stream};
+use retrans_sdk::event::{CgroupPaths, PercentEncoded};
+use retrans_sdk::reason_table::KeyVal;
+use retrans_sdk::{Event, RetransResult, Stream};
 
 const HELP: &str = "\
 Counts attempts by service and result; prints what rose in the last SECONDS (10 unless said), a line each.
@@ -31,7 +32,7 @@ impl Counts {
         let path = |paths: &mut CgroupPaths| {
             paths.path(event.cgroup?).map(|path| path.as_os_str().as_encoded_bytes().to_vec())
         };
-        let service = self.cgroups.as_mut().and_then(path).map(|path| Encoded(&path).to_string());
+        let service = self.cgroups.as_mut().and_then(path).map(|path| PercentEncoded(&path).to_string());
         *self.attempts.entry((service, event.result)).or_default() += 1;
     }
 
@@ -56,7 +57,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let fields = "cgroup".parse()?;
     let mut stream = command.open(Stream::builder().filter(command.filter.clone()).fields(fields))?;
     // Of a recording from elsewhere the numbers would mean other cgroups here.
-    let is_live = stream.attachment().is_some();
+    let is_live = stream.live().is_some();
     let mut counts = Counts { cgroups: if is_live { CgroupPaths::new().ok() } else { None }, ..Counts::default() };
     if is_live {
         give_up()?;
@@ -64,9 +65,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     let stopped = interrupted.stops(stream.stop_handle())?;
     say_ready(&stream);
     let mut next = Instant::now() + every;
-    while !stopped() && !stream.is_ended() && end.is_none_or(|end| Instant::now() < end) {
+    while !stopped() && !stream.is_finished() && end.is_none_or(|end| Instant::now() < end) {
         let until = end.map_or(next, |end| end.min(next));
-        stream.poll(until.saturating_duration_since(Instant::now()), |event| counts.add(event))?;
+        stream.for_each_timeout(until.saturating_duration_since(Instant::now()), |event| counts.add(event))?;
         if Instant::now() >= next {
             counts.print(io::stdout().lock())?;
             next += every;

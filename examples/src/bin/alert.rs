@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use retrans_examples::command::Command;
 use retrans_examples::{Interrupted, say_ready, say_stats};
-use retrans_sdk::{Event, Failures, RetransResult, Stream, Timestamp};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::stats::Failures;
+use retrans_sdk::{Event, RetransResult, Stream};
 
 const HELP: &str = "\
 Prints `alert=raised` for each remote address to which FAILURES (5) attempts failed within SECONDS (60), with the last
@@ -66,11 +68,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut stream = command.open(Stream::builder().filter(command.filter.clone()))?;
     let stopped = interrupted.stops(stream.stop_handle())?;
     say_ready(&stream);
-    if stream.attachment().is_some() && stream.stats().failures == Failures::Unobservable {
+    if stream.live().is_some() && stream.stats().failures == Failures::Unobservable {
         return Err("no failure can be seen from here: see `doctor`".into());
     }
-    while !stopped() && !stream.is_ended() {
-        stream.poll(Duration::MAX, |event| {
+    while !stopped() && !stream.is_finished() {
+        stream.for_each_timeout(Duration::MAX, |event| {
             alerts.judge(event).into_iter().for_each(|alert| println!("{alert}"));
         })?;
     }

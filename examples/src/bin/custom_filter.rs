@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut stream = Stream::builder().filter(filter).predicate(in_full_flight).open()?;
     say_ready(&stream);
     while !interrupted() {
-        stream.poll(Duration::from_millis(100), |event| {
+        stream.for_each_timeout(Duration::from_millis(100), |event| {
             println!("{} to {} port {}: {}", event.ts, event.daddr, event.dport, event.result);
         })?;
     }

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lexopt::prelude::*;
-use retrans_sdk::table::KeyVal;
-use retrans_sdk::{Availability, Diagnosis, Encoded, Tried, Verdict};
+use retrans_sdk::attach::{Attachment, Candidate, CandidateOutcome, Diagnosis, Support, Verdict};
+use retrans_sdk::event::PercentEncoded;
+use retrans_sdk::reason_table::KeyVal;
 use serde_json::{Value as Json, json};
 
 const HELP: &str = "\
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    let diagnosis = Diagnosis::of_this_host();
+    let diagnosis = Diagnosis::run();
     let text = if json { format!("{:#}\n", as_json(&diagnosis)) } else { as_lines(&diagnosis) };
     // Whether anybody reads it is not our concern: the exit status says the same in short.
     let _ = io::stdout().write_all(text.as_bytes());
@@ -72,7 +73,7 @@ const fn name_of(verdict: Verdict) -> &'static str {
 }
 
 /// What was tried, by name.
-fn tried(diagnosis: &Diagnosis) -> [(&'static str, &Availability); 4] {
+fn tried(diagnosis: &Diagnosis) -> [(&'static str, &Support); 4] {
     let Diagnosis { btf, ring_buffer, fexit, kretprobe, .. } = diagnosis;
     [("btf", btf), ("ring_buffer", ring_buffer), ("fexit", fexit), ("kretprobe", kretprobe)]
 }
@@ -85,7 +86,8 @@ fn micros(time: Duration) -> u64 {
 fn as_lines(diagnosis: &Diagnosis) -> String {
     let mut lines = Vec::new();
     let mut say = |about: &str, pairs: &[(&'static str, &str)]| {
-        let pairs = pairs.iter().map(|(key, value)| KeyVal { key, value: Encoded(value.as_bytes()) }.to_string());
+        let pairs =
+            pairs.iter().map(|(key, value)| KeyVal { key, value: PercentEncoded(value.as_bytes()) }.to_string());
         lines.push(std::iter::once(about.to_owned()).chain(pairs).collect::<Vec<_>>().join(" "));
     };
     say("verdict", &[("verdict", name_of(diagnosis.verdict()))]);
@@ -93,8 +95,8 @@ fn as_lines(diagnosis: &Diagnosis) -> String {
     say("tracepoint", &[("third_argument", diagnosis.third_argument.as_deref().unwrap_or("unknown"))]);
     for (name, available) in tried(diagnosis) {
         match available {
-            Availability::Yes => say("available", &[("what", name), ("is", "yes")]),
-            Availability::No { why } => say("available", &[("what", name), ("is", "no"), ("why", why)]),
+            Support::Available => say("available", &[("what", name), ("is", "yes")]),
+            Support::Unavailable { reason } => say("available", &[("what", name), ("is", "no"), ("why", reason)]),
             _ => {}
         }
     }
@@ -103,19 +105,20 @@ fn as_lines(diagnosis: &Diagnosis) -> String {
     }
     match &diagnosis.attachment {
         Ok(attachment) => {
-            let source = attachment.source.to_string();
+            let source = attachment.method.to_string();
             match attachment.companion {
                 Some(companion) => say("attached", &[("source", &source), ("companion", &companion.to_string())]),
                 None => say("attached", &[("source", &source)]),
             }
-            for Tried { way, load, outcome, .. } in &attachment.timing.tried {
-                let (load, outcome) = (micros(*load).to_string(), outcome.to_string());
-                say("tried", &[("way", way), ("load_us", &load), ("outcome", &outcome)]);
+            for (candidate, outcome) in attempted(attachment) {
+                let load = micros(candidate.elapsed).to_string();
+                say("tried", &[("way", &candidate.method), ("load_us", &load), ("outcome", outcome)]);
             }
             let (btf, total) = (micros(attachment.timing.btf), micros(attachment.timing.total));
             say("opened", &[("btf_us", &btf.to_string()), ("total_us", &total.to_string())]);
-            for passed_over in &attachment.passed_over {
-                say("passed_over", &[("way", &passed_over.way), ("why", &passed_over.why)]);
+            for better in attachment.unavailable() {
+                let reason = better.reason().unwrap_or_default();
+                say("passed_over", &[("way", &better.method), ("why", reason)]);
             }
             for what in attachment.unobservable() {
                 say("unobservable", &[("what", &what.to_string()), ("meaning", what.description())]);
@@ -126,11 +129,20 @@ fn as_lines(diagnosis: &Diagnosis) -> String {
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
+/// The candidates that were tried, with the outcome.
+fn attempted(attachment: &Attachment) -> impl Iterator<Item = (&Candidate, &'static str)> {
+    attachment.candidates.iter().filter_map(|candidate| match candidate.outcome {
+        CandidateOutcome::Attached => Some((candidate, "attached")),
+        CandidateOutcome::Refused(_) => Some((candidate, "refused")),
+        _ => None,
+    })
+}
+
 fn as_json(diagnosis: &Diagnosis) -> Json {
     let available = tried(diagnosis).map(|(name, available)| {
         let found = match available {
-            Availability::Yes => json!({ "available": true }),
-            Availability::No { why } => json!({ "available": false, "why": why }),
+            Support::Available => json!({ "available": true }),
+            Support::Unavailable { reason } => json!({ "available": false, "why": reason }),
             _ => Json::Null,
         };
         (name.to_owned(), found)
@@ -139,19 +151,19 @@ fn as_json(diagnosis: &Diagnosis) -> Json {
         diagnosis.capabilities.iter().map(|capability| (capability.name.to_owned(), capability.held.into())).collect();
     let attachment = match &diagnosis.attachment {
         Ok(attachment) => json!({
-            "source": attachment.source.to_string(),
+            "source": attachment.method.to_string(),
             "companion": attachment.companion.map(|companion| companion.to_string()),
             "btf_us": micros(attachment.timing.btf),
-            "tried": attachment.timing.tried.iter()
-                .map(|tried| json!({
-                    "way": tried.way,
-                    "load_us": micros(tried.load),
-                    "outcome": tried.outcome.to_string(),
+            "tried": attempted(attachment)
+                .map(|(candidate, outcome)| json!({
+                    "way": candidate.method,
+                    "load_us": micros(candidate.elapsed),
+                    "outcome": outcome,
                 }))
                 .collect::<Vec<_>>(),
             "total_us": micros(attachment.timing.total),
-            "passed_over": attachment.passed_over.iter()
-                .map(|passed_over| json!({ "way": passed_over.way, "why": passed_over.why }))
+            "passed_over": attachment.unavailable()
+                .map(|better| json!({ "way": better.method, "why": better.reason() }))
                 .collect::<Vec<_>>(),
             "unobservable": attachment.unobservable()
                 .map(|what| (what.to_string(), what.description().into()))

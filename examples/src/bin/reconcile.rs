@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
 use retrans_examples::until_interrupted;
-use retrans_sdk::{Netns, Stream};
+use retrans_sdk::Stream;
+use retrans_sdk::stats::Netns;
 
 const HELP: &str = "\
 usage: reconcile [--every SECONDS] [--for SECONDS] [--pid PID]

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use retrans_examples::command::Command;
 use retrans_examples::{Interrupted, say_ready, say_stats};
-use retrans_sdk::{Event, LineBuffer, Overflow, Stream};
+use retrans_sdk::format::LineBuffer;
+use retrans_sdk::stream::Overflow;
+use retrans_sdk::{Event, Stream};
 
 const HELP: &str = "\
 Sends each attempt as a line to ADDRESS, and goes on trying when that fails. Up to EVENTS (10000) are kept meanwhile.
@@ -54,8 +56,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut queue = stream.into_queue(command.number("keep", 10_000) as usize, overflow)?;
     let mut collector = Collector { address: command.operands.concat(), connection: None };
     let (mut events, mut buffer) = (Vec::with_capacity(256), LineBuffer::new());
-    while !stopped() && !queue.is_ended() {
-        queue.next_batch(Duration::MAX, &mut events)?;
+    while !stopped() && !queue.is_finished() {
+        queue.recv_batch_timeout(Duration::MAX, &mut events)?;
         while !events.is_empty() && !stopped() {
             if collector.send(&events, &mut buffer) {
                 events.clear();

@@ -29,7 +29,7 @@ fn print(events: &[Event]) -> io::Result<()> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let Some(command) = Command::read(HELP, 0, &[])? else { return Ok(()) };
-    let scope = if command.is_live() { Filter::my_cgroup()? } else { Filter::default() };
+    let scope = if command.is_live() { Filter::current_cgroup()? } else { Filter::default() };
     let builder = Stream::builder().filter(command.filter.and(&scope)?);
     let stream = command.open(builder)?;
     say_ready(&stream);
@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     loop {
         tokio::select! {
-            batch = stream.next_batch() => match batch {
+            batch = stream.recv_batch() => match batch {
                 Some(events) => print(&events?)?,
                 None => break,
             },

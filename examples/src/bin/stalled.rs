@@ -6,7 +6,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 
 use retrans_examples::command::Command;
-use retrans_sdk::{Builder, Event, Filter, RetransKind, RetransResult, Stream};
+use retrans_sdk::{Event, Filter, RetransKind, RetransResult, Stream, StreamBuilder};
 
 const HELP: &str = "\
 Prints a connection once the receiver's window was closed at three attempts in a row.
@@ -17,7 +17,7 @@ const IN_A_ROW: u32 = 3;
 const MOST: usize = 10_000;
 
 /// What the tool asks of any stream, in production and in its tests.
-fn wanted(beside: &Filter) -> Result<Builder, Box<dyn Error>> {
+fn wanted(beside: &Filter) -> Result<StreamBuilder, Box<dyn Error>> {
     Ok(Stream::builder().filter("kind!=synack".parse::<Filter>()?.and(beside)?))
 }
 
@@ -58,13 +58,13 @@ mod tests {
     /// To which ports it says that connections are stalled, of attempts by port and result.
     fn stalled(attempts: &[(u16, RetransResult)]) -> Vec<u16> {
         let builder = wanted(&Filter::default()).expect("a filter");
-        let (script, mut stream) = builder.scripted().expect("a stream");
+        let (script, mut stream) = builder.mock().expect("a stream");
         for (port, result) in attempts {
-            let mut event = Event::of_result(*result);
+            let mut event = Event::sample(*result);
             event.dport = *port;
-            script.event(event);
+            script.push(event);
         }
-        script.end();
+        script.finish();
         let mut ports = Vec::new();
         watch(&mut stream, |remote, _| ports.push(remote.port())).expect("no error");
         ports

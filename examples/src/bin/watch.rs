@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
 use retrans_examples::{Interrupted, say_ready, say_stats};
-use retrans_sdk::table::KeyVal;
-use retrans_sdk::{AttachSource, Builder, CgroupPaths, Encoded, Event, Fields, Filter, LineBuffer, Stream};
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::event::{CgroupPaths, PercentEncoded};
+use retrans_sdk::format::LineBuffer;
+use retrans_sdk::reason_table::KeyVal;
+use retrans_sdk::{Event, FieldSet, Filter, Stream, StreamBuilder};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -47,8 +50,8 @@ struct Arguments {
     format: Format,
     count: Option<u64>,
     limit: Option<Duration>,
-    source: Option<AttachSource>,
-    fields: Fields,
+    source: Option<AttachMethod>,
+    fields: FieldSet,
     whose: bool,
 }
 
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
-            let keys: Vec<_> = retrans_sdk::keys().collect();
+            let keys: Vec<_> = retrans_sdk::event::keys().collect();
             // Whoever does not want to read it need not.
             let _ = writeln!(io::stdout(), "{HELP}\n\nKeys: {}", keys.join(" "));
             return ExitCode::SUCCESS;
@@ -68,8 +71,9 @@ fn main() -> ExitCode {
         Ok(interrupted) => interrupted,
         Err(error) => return cannot_start(error),
     };
-    let builder = Stream::builder().filter(arguments.filter).fields(arguments.fields).owners(arguments.whose);
-    let builder = arguments.source.into_iter().fold(builder, Builder::source);
+    let builder = Stream::builder().filter(arguments.filter).fields(arguments.fields);
+    let builder = if arguments.whose { builder.resolve_owners() } else { builder };
+    let builder = arguments.source.into_iter().fold(builder, StreamBuilder::attach_method);
     let stream = match builder.open() {
         Ok(stream) => stream,
         Err(error) => return cannot_start(error),
@@ -97,7 +101,7 @@ fn cannot_start(error: impl Display) -> ExitCode {
 fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let mut terms: Vec<String> = Vec::new();
     let (mut format, mut count, mut limit, mut source, mut whose) = (Format::Kv, None, None, None, false);
-    let mut fields = Fields::all();
+    let mut fields = FieldSet::all();
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -140,7 +144,7 @@ fn watch(
 
     while left > 0 && !interrupted.is() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
         let before = left;
-        for event in stream.read(Duration::ZERO)?.take(usize::try_from(left).unwrap_or(usize::MAX)) {
+        for event in stream.recv_batch_timeout(Duration::ZERO)?.take(usize::try_from(left).unwrap_or(usize::MAX)) {
             printer.print(&event)?;
             left -= 1;
         }
@@ -153,7 +157,7 @@ fn watch(
     if left > 0 {
         // What came in before the end, and no more of what comes in now.
         let behind = stream.stats().waiting().min(left);
-        for event in stream.drain().take(usize::try_from(behind).unwrap_or(usize::MAX)) {
+        for event in stream.try_iter().take(usize::try_from(behind).unwrap_or(usize::MAX)) {
             printer.print(&event?)?;
         }
         printer.out.flush()?;
@@ -210,7 +214,7 @@ struct WithPath<'a> {
 impl<W: Write> Printer<W> {
     fn print(&mut self, event: &Event) -> Result<(), Box<dyn Error>> {
         let path = self.paths.as_mut().and_then(|paths| paths.path(event.cgroup?));
-        let path = path.map(|path| Encoded(path.as_os_str().as_encoded_bytes()));
+        let path = path.map(|path| PercentEncoded(path.as_os_str().as_encoded_bytes()));
         match self.format {
             Format::Kv => {
                 self.out.write_all(self.line.line(event))?;
@@ -219,7 +223,7 @@ impl<W: Write> Printer<W> {
                 }
             }
             Format::Json => {
-                let cgroup_path = path.as_ref().map(Encoded::to_string);
+                let cgroup_path = path.as_ref().map(PercentEncoded::to_string);
                 serde_json::to_writer(&mut self.out, &WithPath { event, cgroup_path }).map_err(io::Error::from)?;
             }
         }

@@ -9,7 +9,8 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
-use retrans_sdk::{Event, Line, RetransKind, RetransResult};
+use retrans_sdk::format::Line;
+use retrans_sdk::{Event, RetransKind, RetransResult};
 
 fn recording() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/lab.kv")

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use nix::errno::Errno;
-use retrans_sdk::{AttachSource, RetransResult, Transmit};
+use retrans_sdk::RetransResult;
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::event::Transmit;
 use retrans_tests::Outcome;
 
 use crate::page::{Page, pages};
@@ -24,7 +26,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The sources that tell the result.
-    pub(crate) fn told_by(&self) -> Vec<AttachSource> {
+    pub(crate) fn told_by(&self) -> Vec<AttachMethod> {
         let names = self.get("told by").split(", ").map(|name| name.trim_matches('`'));
         names.map(|name| name.parse().unwrap_or_else(|_| panic!("no source {name}"))).collect()
     }
@@ -102,16 +104,16 @@ fn only_successes_are_told_by_every_source() {
         let page = page_of(entry.variant);
         let told_by = Facts::of(&page).told_by();
         let is_success = entry.variant == RetransResult::Success;
-        assert_eq!(told_by.contains(&AttachSource::TpSuccess), is_success, "{}", page.name);
-        assert!(told_by.contains(&AttachSource::TpEnum), "{}", page.name);
+        assert_eq!(told_by.contains(&AttachMethod::TpSuccess), is_success, "{}", page.name);
+        assert!(told_by.contains(&AttachMethod::TpEnum), "{}", page.name);
     }
 }
 
 /// The table of `kernels.md` has them in these columns, behind the result.
 #[test]
 fn the_page_of_kernels_says_the_same_of_sources() {
-    use AttachSource::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
-    const COLUMNS: [AttachSource; 7] = [TpEnum, TpEnum, TpErr, TpErr, Fexit, Kretprobe, TpSuccess];
+    use AttachMethod::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
+    const COLUMNS: [AttachMethod; 7] = [TpEnum, TpEnum, TpErr, TpErr, Fexit, Kretprobe, TpSuccess];
     let kernels = pages().into_iter().find(|page| page.name == "kernels.md").expect("the page");
     let mut seen = 0;
     for row in kernels.rows().filter(|row| row.len() == 8 && row[0].starts_with("[`")) {

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use retrans_sdk::{
-    AttachSource, CaState, Family, OwnerSource, ResultClass, RetransKind, RetransResult, TcpState, Transmit,
-    Unobservable,
-};
+use retrans_sdk::attach::{AttachMethod, Unobservable};
+use retrans_sdk::event::{CaState, Family, OwnerSource, TcpState, Transmit};
+use retrans_sdk::{ResultClass, RetransKind, RetransResult};
 
 use crate::page::{Page, pages};
 
@@ -19,7 +18,7 @@ fn the_first_eleven_are_in_their_order() {
     let page = page("recording.md");
     let rows = page.rows().skip_while(|row| *row != ["key", "value"]).skip(2).take(11);
     let named: Vec<_> = rows.map(|row| row[0].trim_matches('`')).collect();
-    assert_eq!(named, retrans_sdk::keys().take(11).collect::<Vec<_>>());
+    assert_eq!(named, retrans_sdk::event::keys().take(11).collect::<Vec<_>>());
 }
 
 #[test]
@@ -29,7 +28,7 @@ fn the_tables_whose_values_stay_are_all_there_are() {
     let line = behind.find(|line| !line.is_empty()).expect("the list");
     let named: BTreeSet<_> = line.split('`').skip(1).step_by(2).collect();
     let all = [
-        AttachSource::KEY,
+        AttachMethod::KEY,
         CaState::KEY,
         Family::KEY,
         OwnerSource::KEY,

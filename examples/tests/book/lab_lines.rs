@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use retrans_sdk::Line;
+use retrans_sdk::format::Line;
 
 use crate::page::{pages, root};
 

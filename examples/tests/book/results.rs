@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use retrans_sdk::{Line, RetransResult};
+use retrans_sdk::RetransResult;
+use retrans_sdk::format::Line;
 
 use crate::facts::{Facts, page_of};
 use crate::lab_lines::recorded;

@@ -7,7 +7,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use retrans_sdk::{Filter, Line};
+use retrans_sdk::Filter;
+use retrans_sdk::format::Line;
 use retrans_tests::{Family, Outcome, Pair, Refusal, Scenario};
 use rustix::process::{Pid, Signal, kill_process};
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 
-use retrans_sdk::{Event, Line, RetransResult};
+use retrans_sdk::format::Line;
+use retrans_sdk::{Event, RetransResult};
 
 use crate::screen::Screen;
 

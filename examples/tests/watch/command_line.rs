@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::running::{finish, ready, traffic, watch};
-use retrans_sdk::{Event, keys};
+use retrans_sdk::Event;
+use retrans_sdk::event::keys;
 use retrans_tests::program::Program;
 use retrans_tests::{Outcome, Refusal};
 use rustix::process::Signal;

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::running::{finish, ready, sockets, traffic};
-use retrans_sdk::{CgroupPaths, Encoded, Line};
+use retrans_sdk::event::{CgroupPaths, PercentEncoded};
+use retrans_sdk::format::Line;
 use retrans_tests::Outcome;
 use serde_json::Value;
 
@@ -17,7 +18,7 @@ fn own_cgroup() -> Option<String> {
     CgroupPaths::new().ok()?;
     let cgroups = fs::read("/proc/self/cgroup").expect("/proc");
     let own = cgroups.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
-    Some(Encoded(own).to_string())
+    Some(PercentEncoded(own).to_string())
 }
 
 #[test]

@@ -10,5 +10,5 @@ enum T {
 }
 
 fn main() {
-    let _ = T::Unknown(retrans_sdk::table::Unknown { raw: 1, table: std::marker::PhantomData });
+    let _ = T::Unknown(retrans_sdk::reason_table::Unknown { raw: 1, table: std::marker::PhantomData });
 }

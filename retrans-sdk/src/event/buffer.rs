@@ -7,13 +7,13 @@ use crate::event::Event;
 pub(crate) const BATCH: usize = 256;
 
 #[derive(Debug, Default)]
-pub(crate) struct Slots {
+pub(crate) struct EventBuffer {
     /// Those in use, and those that were.
     all: Vec<Event>,
     used: usize,
 }
 
-impl Slots {
+impl EventBuffer {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self { all: vec![Event::blank(); capacity], used: 0 }
     }
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn what_is_not_filled_is_not_there() {
-        let mut slots = Slots::with_capacity(1);
+        let mut slots = EventBuffer::with_capacity(1);
         let put = |segs| {
             move |event: &mut Event| {
                 event.segs = segs;
@@ -68,7 +68,7 @@ mod tests {
         };
         assert_eq!((slots.add(put(1)), slots.add(put(2))), (Ok(()), Ok(())));
         assert_eq!(slots.add(|_| Err(3)), Err(3));
-        let segs = |slots: &Slots| slots.events().iter().map(|event| event.segs).collect::<Vec<_>>();
+        let segs = |slots: &EventBuffer| slots.events().iter().map(|event| event.segs).collect::<Vec<_>>();
         assert_eq!(segs(&slots), [1, 2]);
         slots.clear();
         assert_eq!(segs(&slots), [0u32; 0]);

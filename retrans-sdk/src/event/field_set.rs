@@ -9,25 +9,25 @@ use crate::event::Event;
 use crate::event::record::{self, OPTIONAL};
 
 /// Which of the optional fields events shall have: what is not asked for is not read in the kernel, and the record ends behind the
-/// last field that is (with owners it does not). All of them, unless [set](crate::Builder::fields).
+/// last field that is (with owners it does not). All of them, unless [set](crate::StreamBuilder::fields).
 ///
 /// Read from keys of the line, separated by commas. The first eleven keys of the line, `class`, `mapped` and `transmit` are
-/// there always; `owner`, `pid` and `comm` if [`Builder::owners`](crate::Builder::owners) says so. A stream's filter is not concerned: it is
+/// there always; `owner`, `pid` and `comm` if [`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners) says so. A stream's filter is not concerned: it is
 /// decided in the kernel, on the attempt itself. To a predicate, and to [`Filter::matches`](crate::Filter::matches), what is left out is absent.
 ///
 /// ```
-/// use retrans_sdk::Fields;
+/// use retrans_sdk::FieldSet;
 ///
-/// let fields: Fields = "cookie,netns,snd_cwnd".parse()?;
+/// let fields: FieldSet = "cookie,netns,snd_cwnd".parse()?;
 /// assert!(fields.contains("netns") && !fields.contains("srtt_us"));
 /// assert_eq!(fields | "srtt_us".parse()?, "cookie,netns,snd_cwnd,srtt_us".parse()?);
-/// assert_eq!("netns,ts".parse::<Fields>().unwrap_err().key(), "ts");
-/// # Ok::<(), retrans_sdk::ParseFieldsError>(())
+/// assert_eq!("netns,ts".parse::<FieldSet>().unwrap_err().key(), "ts");
+/// # Ok::<(), retrans_sdk::event::ParseFieldSetError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fields(u64);
+pub struct FieldSet(u64);
 
-impl Fields {
+impl FieldSet {
     pub(crate) const COOKIE: Self = Self(1 << record::COOKIE);
 
     /// None of them: what is there always, and no more.
@@ -80,14 +80,14 @@ impl Fields {
     }
 }
 
-impl Default for Fields {
+impl Default for FieldSet {
     fn default() -> Self {
         Self::all()
     }
 }
 
 /// Those of either.
-impl BitOr for Fields {
+impl BitOr for FieldSet {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
@@ -95,39 +95,39 @@ impl BitOr for Fields {
     }
 }
 
-impl FromStr for Fields {
-    type Err = ParseFieldsError;
+impl FromStr for FieldSet {
+    type Err = ParseFieldSetError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let keys = text.split(',').filter(|_| !text.is_empty());
         keys.map(|key| {
             let field = OPTIONAL.iter().find(|field| field.key == key);
-            field.map(|field| 1 << field.bit).ok_or_else(|| ParseFieldsError { key: key.to_owned() })
+            field.map(|field| 1 << field.bit).ok_or_else(|| ParseFieldSetError { key: key.to_owned() })
         })
         .try_fold(Self::none(), |all, one| one.map(|bit: u64| Self(all.0 | bit)))
     }
 }
 
 /// As it is read.
-impl fmt::Display for Fields {
+impl fmt::Display for FieldSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.keys().enumerate().try_for_each(|(i, key)| write!(f, "{}{key}", if i == 0 { "" } else { "," }))
     }
 }
 
-impl fmt::Debug for Fields {
+impl fmt::Debug for FieldSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fields({self})")
+        write!(f, "FieldSet({self})")
     }
 }
 
 /// A text is not a list of optional fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParseFieldsError {
+pub struct ParseFieldSetError {
     key: String,
 }
 
-impl ParseFieldsError {
+impl ParseFieldSetError {
     /// What is none.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -135,13 +135,13 @@ impl ParseFieldsError {
     }
 }
 
-impl fmt::Display for ParseFieldsError {
+impl fmt::Display for ParseFieldSetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is not an optional field; these are: {}", self.key.escape_debug(), Fields::all())
+        write!(f, "`{}` is not an optional field; these are: {}", self.key.escape_debug(), FieldSet::all())
     }
 }
 
-impl std::error::Error for ParseFieldsError {}
+impl std::error::Error for ParseFieldSetError {}
 
 #[cfg(test)]
 mod tests {
@@ -149,13 +149,13 @@ mod tests {
 
     #[test]
     fn a_list_reads_back() {
-        for fields in [Fields::none(), Fields::all(), "uid".parse().expect("a field")] {
+        for fields in [FieldSet::none(), FieldSet::all(), "uid".parse().expect("a field")] {
             assert_eq!(fields.to_string().parse(), Ok(fields));
         }
-        assert_eq!(Fields::none().record_length(), 80);
-        assert_eq!(Fields::all().record_length(), 200);
+        assert_eq!(FieldSet::none().record_length(), 80);
+        assert_eq!(FieldSet::all().record_length(), 200);
         for (text, key) in [("result", "result"), ("pid", "pid"), ("uid,", ""), ("uid, mark", " mark")] {
-            assert_eq!(text.parse::<Fields>().expect_err("not a list").key(), key);
+            assert_eq!(text.parse::<FieldSet>().expect_err("not a list").key(), key);
         }
     }
 
@@ -164,7 +164,7 @@ mod tests {
     fn every_optional_key_of_the_line_is_one() {
         let elsewhere = ["class", "mapped", "transmit", "owner", "pid", "comm"];
         let mut keys: Vec<_> = crate::event::schema::keys().skip(11).filter(|key| !elsewhere.contains(key)).collect();
-        let mut all: Vec<_> = Fields::all().keys().collect();
+        let mut all: Vec<_> = FieldSet::all().keys().collect();
         keys.sort_unstable();
         all.sort_unstable();
         assert_eq!(keys, all);

@@ -22,7 +22,7 @@ fn is_plain(bytes: &[u8]) -> bool {
 const KEPT: [u128; 32] = {
     let mut kept = [u128::MAX; 32];
     let mut len = 0;
-    while len < Text::CAPACITY {
+    while len < KernelStr::CAPACITY {
         kept[len] = (1 << (8 * len)) - 1;
         len += 1;
     }
@@ -34,12 +34,12 @@ const KEPT: [u128; 32] = {
 /// Prints percent-encoded: every byte outside printable ASCII, and space, `=`, `%`, `,` and `"`. A lone `-`, which
 /// elsewhere stands for an absent value, prints as `%2D`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text {
+pub struct KernelStr {
     bytes: [u8; Self::CAPACITY],
     len: u8,
 }
 
-impl Text {
+impl KernelStr {
     /// The most bytes that it holds.
     pub const CAPACITY: usize = 16;
 
@@ -53,8 +53,8 @@ impl Text {
 
     /// A C string: up to the first NUL, or all of it.
     pub(crate) fn from_c(bytes: [u8; Self::CAPACITY]) -> Self {
-        const LOW: u128 = u128::from_ne_bytes([0x01; Text::CAPACITY]);
-        const HIGH: u128 = u128::from_ne_bytes([0x80; Text::CAPACITY]);
+        const LOW: u128 = u128::from_ne_bytes([0x01; KernelStr::CAPACITY]);
+        const HIGH: u128 = u128::from_ne_bytes([0x80; KernelStr::CAPACITY]);
         // The first byte is the lowest. A borrow goes upwards, so that the lowest byte with its bit set is the first that is 0.
         let number = u128::from_le_bytes(bytes);
         let zeros = number.wrapping_sub(LOW) & !number & HIGH;
@@ -87,24 +87,24 @@ impl Text {
     }
 }
 
-impl fmt::Display for Text {
+impl fmt::Display for KernelStr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Encoded(self.as_bytes()).fmt(f)
+        PercentEncoded(self.as_bytes()).fmt(f)
     }
 }
 
-/// Any bytes as a value of `key=val`: prints percent-encoded, as [`Text`] does.
+/// Any bytes as a value of `key=val`: prints percent-encoded, as [`KernelStr`] does.
 ///
 /// ```
-/// use retrans_sdk::Encoded;
-/// use retrans_sdk::table::KeyVal;
+/// use retrans_sdk::event::PercentEncoded;
+/// use retrans_sdk::reason_table::KeyVal;
 ///
-/// assert_eq!(KeyVal { key: "comm", value: Encoded(b"my app") }.to_string(), "comm=my%20app");
+/// assert_eq!(KeyVal { key: "comm", value: PercentEncoded(b"my app") }.to_string(), "comm=my%20app");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Encoded<'a>(pub &'a [u8]);
+pub struct PercentEncoded<'a>(pub &'a [u8]);
 
-impl fmt::Display for Encoded<'_> {
+impl fmt::Display for PercentEncoded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             b"-" => f.write_str("%2D"),
@@ -113,7 +113,7 @@ impl fmt::Display for Encoded<'_> {
     }
 }
 
-impl fmt::Debug for Text {
+impl fmt::Debug for KernelStr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.as_bytes().escape_ascii())
     }
@@ -121,22 +121,22 @@ impl fmt::Debug for Text {
 
 /// A text is not percent-encoded as it should be, or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ParseTextError;
+pub struct ParseKernelStrError;
 
-impl fmt::Display for ParseTextError {
+impl fmt::Display for ParseKernelStrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not a percent-encoded text of at most {} bytes", Text::CAPACITY)
+        write!(f, "not a percent-encoded text of at most {} bytes", KernelStr::CAPACITY)
     }
 }
 
-impl std::error::Error for ParseTextError {}
+impl std::error::Error for ParseKernelStrError {}
 
-impl FromStr for Text {
-    type Err = ParseTextError;
+impl FromStr for KernelStr {
+    type Err = ParseKernelStrError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "-" {
-            return Err(ParseTextError);
+            return Err(ParseKernelStrError);
         }
         let mut rest = text.bytes();
         while let Some(byte) = rest.next() {
@@ -146,16 +146,16 @@ impl FromStr for Text {
                 _ => byte.is_ascii_graphic(),
             };
             if !fine {
-                return Err(ParseTextError);
+                return Err(ParseKernelStrError);
             }
         }
         let mut bytes = [0; Self::CAPACITY];
         let mut len = 0;
         for byte in percent_decode(text.as_bytes()) {
-            *bytes.get_mut(len).ok_or(ParseTextError)? = byte;
+            *bytes.get_mut(len).ok_or(ParseKernelStrError)? = byte;
             len += 1;
         }
-        Self::new(&bytes[..len]).ok_or(ParseTextError)
+        Self::new(&bytes[..len]).ok_or(ParseKernelStrError)
     }
 }
 
@@ -169,10 +169,10 @@ mod tests {
         #[test]
         fn a_c_string_ends_at_the_first_nul(bytes in prop::array::uniform16(prop_oneof![Just(0u8), Just(1), Just(0x80), any::<u8>()])) {
             let until_nul: Vec<u8> = bytes.into_iter().take_while(|byte| *byte != 0).collect();
-            let text = Text::from_c(bytes);
+            let text = KernelStr::from_c(bytes);
             prop_assert_eq!(text.as_bytes(), &until_nul[..]);
             // What is behind it is no part of it.
-            prop_assert_eq!(Some(text), Text::new(&until_nul));
+            prop_assert_eq!(Some(text), KernelStr::new(&until_nul));
         }
     }
 }

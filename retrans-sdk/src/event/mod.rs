@@ -14,17 +14,21 @@ pub(crate) mod tcp_flags;
 pub(crate) mod timestamp;
 pub(crate) mod transmit;
 
+pub use self::field_set::{FieldSet, ParseFieldSetError};
+pub use self::kernel_str::{KernelStr, ParseKernelStrError, PercentEncoded};
+pub use self::kind::RetransKind;
+pub use self::owner::OwnerSource;
+pub use self::result::{ResultClass, RetransResult};
+pub use self::schema::keys;
+pub use self::tcp_enums::{CaState, Family, TcpState};
+pub use self::tcp_flags::{ParseTcpFlagsError, TcpFlags};
+pub use self::timestamp::{ParseTimestampError, Timestamp};
+pub use self::transmit::Transmit;
+pub use crate::sys::cgroup_paths::CgroupPaths;
+
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::event::kernel_str::Text;
-use crate::event::kind::RetransKind;
-use crate::event::owner::OwnerSource;
-use crate::event::result::{ResultClass, RetransResult};
 use crate::event::schema::optional_fields;
-use crate::event::tcp_enums::{CaState, Family, TcpState};
-use crate::event::tcp_flags::TcpFlags;
-use crate::event::timestamp::Timestamp;
-use crate::event::transmit::Transmit;
 
 macro_rules! event {
     ($( $(#[$doc:meta])* $name:ident: $type:ty, )*) => {

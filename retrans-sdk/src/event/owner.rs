@@ -2,7 +2,7 @@
 //! Which process a socket belongs to: how it is known, and what a stream has to know it by.
 
 use crate::event::Event;
-use crate::event::kernel_str::Text;
+use crate::event::kernel_str::KernelStr;
 use retrans_macros::reason_table;
 
 /// How it is known which process a socket belongs to, and so what [`Event::pid`] means.
@@ -25,7 +25,7 @@ pub enum OwnerSource {
 pub(crate) struct Owner {
     pub(crate) source: OwnerSource,
     pub(crate) pid: u32,
-    pub(crate) comm: Text,
+    pub(crate) comm: KernelStr,
 }
 
 impl Owner {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::event::Event;
-use crate::event::kernel_str::Text;
+use crate::event::kernel_str::KernelStr;
 use crate::event::kind::RetransKind;
 use crate::event::owner::Owner;
 use crate::event::owner::OwnerSource;
@@ -360,7 +360,7 @@ fn put_fields(event: &mut Event, record: &Record<'_>, epoch: u64) -> Result<(), 
     event.retransmits = record.retransmits();
     event.backoff = record.backoff();
     event.pending = record.pending();
-    event.ca_name = record.ca_name().map(Text::from_c);
+    event.ca_name = record.ca_name().map(KernelStr::from_c);
     event.sk_err_soft = record.sk_err_soft();
     (event.owner, event.pid, event.comm) = (None, None, None);
     Ok(())
@@ -378,7 +378,7 @@ pub(crate) fn owner(bytes: &[u8; OWNER_LEN]) -> Option<Owner> {
     let [p0, p1, p2, p3, source, _, _, _, comm @ ..] = *bytes;
     let pid = u32::from_ne_bytes([p0, p1, p2, p3]);
     let source = OwnerSource::from_raw(source.into());
-    (pid != 0).then(|| Owner { source, pid, comm: Text::from_c(comm) })
+    (pid != 0).then(|| Owner { source, pid, comm: KernelStr::from_c(comm) })
 }
 
 #[cfg(test)]
@@ -434,7 +434,7 @@ pub(crate) mod tests {
             prop_assert_eq!(event.owner.map(OwnerSource::raw).is_some(), known);
             let comm = &record[RECORD_LEN + 8..];
             let comm = comm.split(|byte| *byte == 0).next();
-            prop_assert_eq!(event.comm.as_ref().map(Text::as_bytes), comm.filter(|_| known));
+            prop_assert_eq!(event.comm.as_ref().map(KernelStr::as_bytes), comm.filter(|_| known));
             let text = event.to_string();
             prop_assert_eq!(text.parse::<Event>().expect(&text), event);
         }

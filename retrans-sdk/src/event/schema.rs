@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::event::Event;
-use crate::event::kernel_str::Text;
+use crate::event::kernel_str::KernelStr;
 use crate::event::kind::RetransKind;
 use crate::event::owner::OwnerSource;
 use crate::event::result::{ResultClass, RetransResult};
@@ -42,14 +42,14 @@ macro_rules! optional_fields {
             /// The index of the interface that the socket is bound to (`SO_BINDTODEVICE`), in its network namespace. Of a SYN-ACK: the
             /// one of the accepted socket. Absent if there is none.
             bound_dev_if: u32,
-            /// How it is known which process the socket belongs to ([`Builder::owners`](crate::Builder::owners)); the three stand
+            /// How it is known which process the socket belongs to ([`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners)); the three stand
             /// together, and are absent where it is not known.
             owner: OwnerSource,
             /// The process that the socket belongs to, in the sense that `owner` says, by its number in the PID namespace of
             /// whoever opened the stream. It may have ended since.
             pid: u32,
             /// That process's name (`/proc/PID/comm`) at that time.
-            comm: Text,
+            comm: KernelStr,
             /// The first sequence number of the segment.
             seq: u32,
             /// The sequence number behind the segment.
@@ -89,7 +89,7 @@ macro_rules! optional_fields {
             /// What the retransmission timer is armed for (`icsk_pending`): 0 nothing, 1 RTO, 5 loss probe, 6 reordering.
             pending: u8,
             /// The name of the congestion control.
-            ca_name: Text,
+            ca_name: KernelStr,
             /// The last soft error of the socket, a positive errno; 0 for none.
             sk_err_soft: i32,
         }
@@ -106,7 +106,7 @@ pub(crate) enum Value {
     Id(u64),
     Flags(TcpFlags),
     Addr(IpAddr),
-    Text(Text),
+    KernelStr(KernelStr),
     Yes,
 }
 
@@ -119,7 +119,7 @@ impl fmt::Display for Value {
             Self::Id(v) => v.fmt(f),
             Self::Flags(v) => v.fmt(f),
             Self::Addr(v) => v.fmt(f),
-            Self::Text(v) => v.fmt(f),
+            Self::KernelStr(v) => v.fmt(f),
             Self::Yes => f.write_str("yes"),
         }
     }
@@ -142,7 +142,7 @@ pub(crate) enum FieldType {
     Id,
     Flags,
     Addr,
-    Text,
+    KernelStr,
     Flag,
 }
 
@@ -255,7 +255,7 @@ from_str_fields! {
     Timestamp => Time, 21, |time| scaled(time.as_nanos()), Timestamp::put, Timestamp::take;
     TcpFlags => Flags, 6, |flags| flags.0.into(), TcpFlags::put, TcpFlags::take;
     IpAddr => Addr, 39, |_| 0, |address, out| out.address(address), address;
-    Text => Text, 48, |_| 0, Text::put, Text::take;
+    KernelStr => KernelStr, 48, |_| 0, KernelStr::put, KernelStr::take;
 }
 
 fn address(from: &mut Reader<'_>) -> Option<IpAddr> {

@@ -6,8 +6,8 @@ use retrans_macros::reason_table;
 /// Whether an attempt reached the transmit step, where the kernel counts its segments in RetransSegs and `total_retrans`, whatever comes of
 /// the step; what ends an attempt before touches neither.
 ///
-/// It is known where the attempt's entry was seen ([`AttachSource::Fexit`](crate::AttachSource::Fexit),
-/// [`AttachSource::Kretprobe`](crate::AttachSource::Kretprobe), or either as the companion), and else where the result, the error number or the
+/// It is known where the attempt's entry was seen ([`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit),
+/// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe), or either as the companion), and else where the result, the error number or the
 /// time stamps of segment and socket prove it.
 #[reason_table(key = "transmit")]
 #[non_exhaustive]

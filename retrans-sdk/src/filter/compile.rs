@@ -4,7 +4,7 @@
 use ipnet::IpNet;
 
 use super::{Operand, Term};
-use crate::event::kernel_str::Text;
+use crate::event::kernel_str::KernelStr;
 use crate::event::result::{ResultClass, RetransResult};
 use crate::event::schema::FieldType;
 use crate::event::tcp_enums::Family;
@@ -205,7 +205,7 @@ impl Compiler {
             (Operand::Within(id), _) => vec![vec![(fact::TREE + self.tree(*id), 1, 1)]],
             (Operand::Mine, _) => vec![vec![(fact::MINE, 1, 1)]],
             (Operand::Net(net), _) => vec![of_prefix(fact, net)],
-            (Operand::Text(text), _) => of_text(fact, text).into_iter().collect(),
+            (Operand::KernelStr(text), _) => of_text(fact, text).into_iter().collect(),
             (Operand::Range { low, .. }, FieldType::Table { canonical, .. }) => {
                 let raw = *low as u32;
                 if fact == fact::INET {
@@ -280,7 +280,7 @@ fn of_prefix(high: u8, net: &IpNet) -> Tests {
 }
 
 /// A text in two words, padded with zeros; none that holds one is in the kernel.
-fn of_text(head: u8, text: &Text) -> Option<Tests> {
+fn of_text(head: u8, text: &KernelStr) -> Option<Tests> {
     let bytes = text.as_bytes();
     if bytes.contains(&0) {
         return None;

@@ -19,7 +19,7 @@ impl Filter {
     /// # Errors
     ///
     /// [`ErrorKind::System`] if /proc does not tell.
-    pub fn my_netns() -> Result<Self, Error> {
+    pub fn current_netns() -> Result<Self, Error> {
         let path = "/proc/thread-self/ns/net";
         let namespace = fs::metadata(path).map_err(|error| cannot_read(path.as_ref(), error))?;
         Ok(of_one_term(&format!("netns={}", namespace.ino())))
@@ -32,7 +32,7 @@ impl Filter {
     /// # Errors
     ///
     /// [`ErrorKind::System`] if the process's cgroup is not to be seen: without a mount of the unified hierarchy that has it.
-    pub fn my_cgroup() -> Result<Self, Error> {
+    pub fn current_cgroup() -> Result<Self, Error> {
         let read = |path: &str| fs::read(path).map_err(|error| cannot_read(path.as_ref(), error));
         let (own, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);
         let directory = own_cgroup(&own).and_then(|own| seen_at(&own, &mounts)).ok_or_else(|| {
@@ -45,9 +45,9 @@ impl Filter {
 
     /// Sockets of this process: `cookie=mine`. The kernel does not tell whose a socket is, so the stream has a set of them:
     /// the TCP sockets that the process has a descriptor of when the stream is opened, and those that it adds to the
-    /// [`MySockets`](crate::MySockets) of the stream.
+    /// [`SocketSet`](crate::attach::SocketSet) of the stream.
     #[must_use]
-    pub fn my_sockets() -> Self {
+    pub fn own_sockets() -> Self {
         of_one_term("cookie=mine")
     }
 
@@ -57,9 +57,9 @@ impl Filter {
     /// use retrans_sdk::Filter;
     ///
     /// let failed: Filter = "result!=success --or kind=syn".parse()?;
-    /// let mine = failed.and(&Filter::my_sockets())?;
+    /// let mine = failed.and(&Filter::own_sockets())?;
     /// assert_eq!(mine.to_string(), "result!=success cookie=mine --or kind=syn cookie=mine");
-    /// # Ok::<(), retrans_sdk::FilterError>(())
+    /// # Ok::<(), retrans_sdk::filter::FilterError>(())
     /// ```
     ///
     /// # Errors
@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn they_are_terms_of_the_grammar() {
         let inode = fs::metadata("/proc/self/ns/net").expect("it is there").ino();
-        assert_eq!(Filter::my_netns().expect("a namespace").to_string(), format!("netns={inode}"));
-        assert_eq!(Filter::my_sockets().to_string(), "cookie=mine");
-        assert_eq!(Filter::my_sockets().live_only().collect::<Vec<_>>(), ["cookie=mine"]);
+        assert_eq!(Filter::current_netns().expect("a namespace").to_string(), format!("netns={inode}"));
+        assert_eq!(Filter::own_sockets().to_string(), "cookie=mine");
+        assert_eq!(Filter::own_sockets().live_only().collect::<Vec<_>>(), ["cookie=mine"]);
     }
 }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 pub(crate) use self::compile::{KernelFilter, MAX_TESTS, MAX_TREES, Test, fact, facts};
 pub use self::parse::FilterError;
 use crate::event::Event;
-use crate::event::kernel_str::Text;
+use crate::event::kernel_str::KernelStr;
 use crate::event::schema::{Field, Value};
 
 /// Which attempts to hear of.
@@ -29,9 +29,9 @@ use crate::event::schema::{Field, Value};
 /// | `daddr=10.0.0.0/8` | the address is in the prefix; IPv4 prefixes hold for IPv4-mapped connections too |
 /// | `cookie=-` | there is no value; `cookie!=-`: there is one |
 /// | `cgroup=34/` | the cgroup is this one or below it |
-/// | `cookie=mine` | the socket is one of those that the application calls its own (`Filter::my_sockets`) |
+/// | `cookie=mine` | the socket is one of those that the application calls its own (`Filter::own_sockets`) |
 ///
-/// The keys are those of the line ([`keys`](crate::keys)), and the values are spelt as there. A key stands at most once
+/// The keys are those of the line ([`keys`](crate::event::keys)), and the values are spelt as there. A key stands at most once
 /// in a clause. There are at most 16 clauses, and room for 512 values, of which an address takes two or three; of `cgroup=34/` for 16 different ones.
 ///
 /// A stream decides all of it in the kernel, and does not open with what it cannot: `owner`, `pid` and `comm` ([`event_only`](Self::event_only)). The last two, and their negations, cannot be told from an event alone
@@ -43,7 +43,7 @@ use crate::event::schema::{Field, Value};
 /// let filter: Filter = "result!=success dport=443,8443 --or class=drop".parse()?;
 /// let error = "dport=443 stat=close".parse::<Filter>().unwrap_err();
 /// assert_eq!(error.column(), 11);
-/// # Ok::<(), retrans_sdk::FilterError>(())
+/// # Ok::<(), retrans_sdk::filter::FilterError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -52,7 +52,7 @@ pub struct Filter {
 
 impl Filter {
     /// Whether an event passes. It is the answer that a stream with this filter gave in the kernel, but for what the event
-    /// alone does not tell ([`live_only`](Self::live_only)) or was not asked to have ([`Fields`](crate::Fields)): of that nothing holds, as of an
+    /// alone does not tell ([`live_only`](Self::live_only)) or was not asked to have ([`FieldSet`](crate::FieldSet)): of that nothing holds, as of an
     /// absent value.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
@@ -193,7 +193,7 @@ enum Operand {
         high: i128,
     },
     Net(IpNet),
-    Text(Text),
+    KernelStr(KernelStr),
     /// The cgroup with this id, or one below it.
     Within(u64),
     /// A socket of the application's own.
@@ -269,7 +269,7 @@ impl Operand {
         match (self, value) {
             (Self::Range { low, high }, value) => Some(number(value).is_some_and(|n| (*low..=*high).contains(&n))),
             (Self::Net(net), Value::Addr(addr)) => Some(net.contains(addr)),
-            (Self::Text(operand), Value::Text(text)) => Some(operand == text),
+            (Self::KernelStr(operand), Value::KernelStr(text)) => Some(operand == text),
             (Self::Within(id), Value::Id(cgroup)) if id == cgroup => Some(true),
             (Self::Within(id), Value::Id(_)) => beyond.cgroups.map(|above| above.contains(id)),
             (Self::Mine, _) => beyond.mine,
@@ -287,6 +287,6 @@ fn number(value: &Value) -> Option<i128> {
         Value::Id(id) => Some(id.into()),
         Value::Flags(flags) => Some(flags.0.into()),
         Value::Yes => Some(1),
-        Value::Addr(_) | Value::Text(_) => None,
+        Value::Addr(_) | Value::KernelStr(_) => None,
     }
 }

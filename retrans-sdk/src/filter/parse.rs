@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::compile::{MAX_TESTS, MAX_TREES, tests_of};
 use super::{Filter, Operand, Term, is_event_only};
-use crate::event::kernel_str::Text;
+use crate::event::kernel_str::KernelStr;
 use crate::event::schema::{self, Field, FieldType};
 use crate::event::tcp_flags::TcpFlags;
 use crate::event::timestamp::Timestamp;
@@ -179,7 +179,7 @@ fn operand(field: &Field, text: &str) -> Result<Operand, String> {
         FieldType::Flag if text == "yes" => Ok(just(1)),
         FieldType::Flag => Err("not `yes` or `-`".to_owned()),
         FieldType::Addr => prefix(text).map(Operand::Net).ok_or_else(|| "not an IP address or prefix".to_owned()),
-        FieldType::Text => text.parse::<Text>().map(Operand::Text).map_err(|error| error.to_string()),
+        FieldType::KernelStr => text.parse::<KernelStr>().map(Operand::KernelStr).map_err(|error| error.to_string()),
     }
 }
 

@@ -68,7 +68,7 @@ impl<'de> Visitor<'de> for EventVisitor {
             }
             seen |= 1 << index;
             next = index + 1;
-            let text = map.next_value::<Text>()?.of(field).map_err(A::Error::custom)?;
+            let text = map.next_value::<KernelStr>()?.of(field).map_err(A::Error::custom)?;
             (field.set)(&mut draft, &text)
                 .map_err(|problem| A::Error::custom(format_args!("`{key}` is `{}`: {problem}", text.escape_debug())))?;
         }
@@ -81,14 +81,14 @@ impl<'de> Visitor<'de> for EventVisitor {
 }
 
 /// A value as JSON has it.
-enum Text {
+enum KernelStr {
     String(String),
     Int(i64),
     Yes,
     Null,
 }
 
-impl Text {
+impl KernelStr {
     /// As the line has it, if it is of the type that the field has in JSON.
     fn of(self, field: &Field) -> Result<String, String> {
         let is_number = matches!(field.field_type, FieldType::Int { .. });
@@ -103,7 +103,7 @@ impl Text {
     }
 }
 
-impl<'de> Deserialize<'de> for Text {
+impl<'de> Deserialize<'de> for KernelStr {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextVisitor)
     }
@@ -112,30 +112,30 @@ impl<'de> Deserialize<'de> for Text {
 struct TextVisitor;
 
 impl Visitor<'_> for TextVisitor {
-    type Value = Text;
+    type Value = KernelStr;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string, an integer, true or null")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Text, E> {
-        Ok(Text::String(text.to_owned()))
+    fn visit_str<E: Error>(self, text: &str) -> Result<KernelStr, E> {
+        Ok(KernelStr::String(text.to_owned()))
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Text, E> {
-        Ok(Text::Int(number))
+    fn visit_i64<E: Error>(self, number: i64) -> Result<KernelStr, E> {
+        Ok(KernelStr::Int(number))
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Text, E> {
-        i64::try_from(number).map(Text::Int).map_err(|_| E::custom("an integer out of range"))
+    fn visit_u64<E: Error>(self, number: u64) -> Result<KernelStr, E> {
+        i64::try_from(number).map(KernelStr::Int).map_err(|_| E::custom("an integer out of range"))
     }
 
-    fn visit_bool<E: Error>(self, yes: bool) -> Result<Text, E> {
-        if yes { Ok(Text::Yes) } else { Err(E::custom("a flag that is not set is left out")) }
+    fn visit_bool<E: Error>(self, yes: bool) -> Result<KernelStr, E> {
+        if yes { Ok(KernelStr::Yes) } else { Err(E::custom("a flag that is not set is left out")) }
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Text, E> {
-        Ok(Text::Null)
+    fn visit_unit<E: Error>(self) -> Result<KernelStr, E> {
+        Ok(KernelStr::Null)
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
             FieldType::Id => json!({"type": "string", "pattern": "^[0-9]{1,20}$"}),
             FieldType::Flags => json!({"type": "string", "pattern": "^0x[0-9a-f]{3,4}$"}),
             FieldType::Addr => json!({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
-            FieldType::Text => json!({"type": "string", "pattern": "^[!-~]*$"}),
+            FieldType::KernelStr => json!({"type": "string", "pattern": "^[!-~]*$"}),
             FieldType::Flag => json!({"const": true}),
         };
         let properties: Map<_, _> = FIELDS.iter().map(|field| (field.key.to_owned(), of(field))).collect();
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused() {
-        let mut event = Event::of_result(RetransResult::Denied);
+        let mut event = Event::sample(RetransResult::Denied);
         event.cookie = Some(u64::MAX);
         let good = serde_json::to_value(event).expect("JSON");
         let with = |key: &str, value: Json| {

@@ -20,7 +20,8 @@ impl fmt::Display for Event {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::io::Write;
 ///
-/// use retrans_sdk::{Event, LineBuffer};
+/// use retrans_sdk::Event;
+/// use retrans_sdk::format::LineBuffer;
 ///
 /// # let event: Event = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 \
 /// #    dport=443 state=established segs=1".parse()?;
@@ -96,7 +97,8 @@ impl std::error::Error for ParseLineError {}
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use retrans_sdk::{Filter, Line};
+/// use retrans_sdk::Filter;
+/// use retrans_sdk::format::Line;
 ///
 /// let recording = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 \
 ///     dport=443 state=established segs=1 class=drop";

@@ -6,3 +6,7 @@ pub mod emit;
 #[cfg(feature = "serde")]
 pub(crate) mod json;
 pub(crate) mod kv;
+
+#[cfg(feature = "serde")]
+pub use self::json::JSON_SCHEMA;
+pub use self::kv::{Line, LineBuffer, ParseLineError};

@@ -9,7 +9,7 @@ use retrans_macros::reason_table;
 /// every kernel: their failures cannot be observed.
 #[reason_table(key = "source")]
 #[non_exhaustive]
-pub enum AttachSource {
+pub enum AttachMethod {
     /// `int err` in the `tcp_retransmit_skb` tracepoint: every attempt, with its error (Linux 6.17, and backports).
     #[reason(value = "tp_err")]
     TpErr = 0,
@@ -28,7 +28,7 @@ pub enum AttachSource {
     TpEnum = 4,
 }
 
-impl AttachSource {
+impl AttachMethod {
     /// Whether attempts that failed are seen at all. Where they are not, their absence says nothing.
     #[must_use]
     pub const fn observes_failures(self) -> bool {

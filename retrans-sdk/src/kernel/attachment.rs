@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::kernel::attach_method::AttachSource;
+use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::unobservable::Unobservable;
 use crate::text::reason_table::KeyVal;
 
@@ -12,76 +12,89 @@ use crate::text::reason_table::KeyVal;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attachment {
-    /// Where the events come from.
-    pub source: AttachSource,
-    /// What supplies beside it that which it lacks: the error number beside [`AttachSource::TpEnum`], and, if it is
-    /// [`AttachSource::Fexit`], the site at which memory ran out.
-    pub companion: Option<AttachSource>,
-    /// Whether -ENOMEM is told apart into `trim_head_nomem`, `frag_nomem` and `unclone_nomem`. Without, it is the first where the
-    /// socket proves it, and else `nomem`.
-    pub tells_nomem_sites: bool,
-    /// What would have been better, best first, and why it is not to be had.
-    pub passed_over: Vec<PassedOver>,
-    /// How long it took to get there.
+    /// The attach method in use.
+    pub method: AttachMethod,
+    /// The method that supplies in addition what the first one lacks: the error number in addition to
+    /// [`AttachMethod::TpEnum`], and, if it is [`AttachMethod::Fexit`], the site at which memory ran out.
+    pub companion: Option<AttachMethod>,
+    /// Whether -ENOMEM is resolved into `trim_head_nomem`, `frag_nomem` and `unclone_nomem`. Otherwise it is the first where
+    /// the socket proves it, and else `nomem`.
+    pub locates_nomem: bool,
+    /// The candidates up to the one in use, best first: the last one is attached, the others were not available.
+    pub candidates: Vec<Candidate>,
+    /// The time that opening took.
     pub timing: Timing,
 }
 
-/// How long it took from the opening to attached, and with what.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The time from the opening to attached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timing {
     /// All of it.
     pub total: Duration,
-    /// Of that, reading what BTF tells of the kernel.
+    /// The part spent on reading the kernel's BTF. [`Candidate::elapsed`] has the rest.
     pub btf: Duration,
-    /// Of that, each way that BTF admits and that was tried, best first. The last one was taken.
-    pub tried: Vec<Tried>,
 }
 
-/// A way to attach that was tried.
+/// An attach method, with what goes along, that was considered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Tried {
-    /// As in [`PassedOver::way`].
-    pub way: String,
-    /// How long it took to load and to attach, or to be refused.
-    pub load: Duration,
-    /// What came of it.
-    pub outcome: Outcome,
+pub struct Candidate {
+    /// The method, with a `+` and its companion if it has one: `tp_err+fexit`.
+    pub method: String,
+    /// Whether it is in use, and the reason if it is not.
+    pub outcome: CandidateOutcome,
+    /// The time that loading and attaching took, or that passed until the kernel refused; zero where it was not tried.
+    pub elapsed: Duration,
 }
 
-/// What came of trying a way to attach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Candidate {
+    /// Returns the reason that it is not in use; `None` if it is attached.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match &self.outcome {
+            CandidateOutcome::Attached => None,
+            CandidateOutcome::Unsupported(reason) | CandidateOutcome::Refused(reason) => Some(reason),
+        }
+    }
+}
+
+/// The outcome of considering a candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Outcome {
-    /// The stream is attached in this way.
+pub enum CandidateOutcome {
+    /// The stream is attached by it.
     Attached,
-    /// The kernel refused it: [`Attachment::passed_over`] says why.
-    Refused,
+    /// The kernel's BTF shows that the kernel does not support it, for this reason; it was not tried.
+    Unsupported(String),
+    /// The kernel refused it when it was tried, for this reason.
+    Refused(String),
 }
 
-/// `attached` or `refused`.
-impl fmt::Display for Outcome {
+/// As `method: attached`, or `method: reason`.
+impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Attached => "attached",
-            Self::Refused => "refused",
-        })
+        write!(f, "{}: {}", self.method, self.reason().unwrap_or("attached"))
     }
 }
 
 impl Attachment {
+    /// Returns the candidates that are better than the one in use and were not available, best first.
+    pub fn unavailable(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().filter(|candidate| candidate.outcome != CandidateOutcome::Attached)
+    }
+
     /// Whether attempts that failed are seen at all, those of SYN-ACKs left aside: these are seen nowhere.
     #[must_use]
     pub const fn observes_failures(&self) -> bool {
-        self.source.observes_failures()
+        self.method.observes_failures()
     }
 
     /// Whether events have the number that the kernel's function returned. Without, `err_default` is not refined: `denied`,
     /// `xmit_drop` and `nobufs` cannot be told apart.
     #[must_use]
     pub const fn observes_err(&self) -> bool {
-        !matches!(self.source, AttachSource::TpEnum) || self.companion.is_some()
+        !matches!(self.method, AttachMethod::TpEnum) || self.companion.is_some()
     }
 
     /// What cannot be seen from here; [`Unobservable::SynackFailures`] is among it always.
@@ -90,7 +103,7 @@ impl Attachment {
             (!self.observes_failures()).then_some(Unobservable::Failures),
             (!self.observes_err()).then_some(Unobservable::Err),
             // Failures that are not seen need no site.
-            (self.observes_failures() && !self.tells_nomem_sites).then_some(Unobservable::NomemSites),
+            (self.observes_failures() && !self.locates_nomem).then_some(Unobservable::NomemSites),
             Some(Unobservable::SynackFailures),
         ]
         .into_iter()
@@ -101,27 +114,10 @@ impl Attachment {
 /// As `source=…`, with `companion=…` if there is one.
 impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.source.key_val())?;
+        write!(f, "{}", self.method.key_val())?;
         match self.companion {
             Some(companion) => write!(f, " {}", KeyVal { key: "companion", value: companion }),
             None => Ok(()),
         }
-    }
-}
-
-/// A way to attach that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PassedOver {
-    /// The source, with a `+` and the companion if that is part of it: `tp_err+fexit`.
-    pub way: String,
-    /// Why not, in a few words.
-    pub why: String,
-}
-
-/// As `way: why`.
-impl fmt::Display for PassedOver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.way, self.why)
     }
 }

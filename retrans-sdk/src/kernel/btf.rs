@@ -10,7 +10,6 @@ use libbpf_rs::btf::{Btf, BtfKind, BtfType, TypeId};
 
 use super::libbpf_log::quietly;
 use crate::error::{Error, ErrorKind};
-use crate::kernel::c_enum::CEnum;
 
 /// The one that is attached to.
 pub(super) const TRACEPOINT: &str = "tcp_retransmit_skb";
@@ -124,32 +123,6 @@ pub(super) fn find<'btf>(btf: &'btf Btf<'_>, wanted: impl Fn(BtfKind, &[u8]) -> 
 }
 
 /// The enumerators of an enum that have a name.
-fn members(of: &Enum<'_>) -> Vec<(String, i64)> {
+pub(super) fn members(of: &Enum<'_>) -> Vec<(String, i64)> {
     of.iter().filter_map(|member| Some((member.name?.to_string_lossy().into_owned(), member.value))).collect()
-}
-
-/// Every enum of a BTF.
-pub(crate) fn enums(btf: &Btf<'_>) -> Vec<CEnum> {
-    // Type 0 is void.
-    (1..btf.len() as u32)
-        .filter_map(|id| btf.type_by_id::<Enum<'_>>(TypeId::from(id)))
-        .map(|found| CEnum {
-            name: found.name().map(|name| name.to_string_lossy().into_owned()),
-            values: members(&found),
-            unread: None,
-        })
-        .collect()
-}
-
-/// Every enum in the BTF of a built object.
-pub(crate) fn enums_of_object(object: &[u8]) -> Result<Vec<CEnum>, Error> {
-    let (btf, said) = quietly(|| Btf::from_raw("retrans", object));
-    match btf {
-        Ok(Some(btf)) => Ok(enums(&btf)),
-        Ok(None) => Err(Error::new(ErrorKind::NoBtf, "the object has no BTF: it takes clang -g")),
-        Err(error) => {
-            let message = format!("the object's BTF cannot be read{}", indent(&said));
-            Err(Error::new(ErrorKind::NoBtf, message).caused_by(error))
-        }
-    }
 }

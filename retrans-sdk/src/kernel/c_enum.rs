@@ -3,6 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use libbpf_rs::btf::types::Enum;
+use libbpf_rs::btf::{Btf, TypeId};
+
+use super::btf::{indent, members};
+use super::libbpf_log::quietly;
+use crate::error::{Error, ErrorKind};
+
 /// An enum, from a header or from BTF.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CEnum {
@@ -16,5 +23,31 @@ impl CEnum {
     /// The enumerators that begin with a prefix, by name.
     pub(crate) fn with_prefix(&self, prefix: &str) -> BTreeMap<&str, i64> {
         self.values.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(name, n)| (name.as_str(), *n)).collect()
+    }
+}
+
+/// Every enum of a BTF.
+pub(crate) fn enums(btf: &Btf<'_>) -> Vec<CEnum> {
+    // Type 0 is void.
+    (1..btf.len() as u32)
+        .filter_map(|id| btf.type_by_id::<Enum<'_>>(TypeId::from(id)))
+        .map(|found| CEnum {
+            name: found.name().map(|name| name.to_string_lossy().into_owned()),
+            values: members(&found),
+            unread: None,
+        })
+        .collect()
+}
+
+/// Every enum in the BTF of a built object.
+pub(crate) fn enums_of_object(object: &[u8]) -> Result<Vec<CEnum>, Error> {
+    let (btf, said) = quietly(|| Btf::from_raw("retrans", object));
+    match btf {
+        Ok(Some(btf)) => Ok(enums(&btf)),
+        Ok(None) => Err(Error::new(ErrorKind::NoBtf, "the object has no BTF: it takes clang -g")),
+        Err(error) => {
+            let message = format!("the object's BTF cannot be read{}", indent(&said));
+            Err(Error::new(ErrorKind::NoBtf, message).caused_by(error))
+        }
     }
 }

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use crate::event::field_set::Fields;
+use crate::event::field_set::FieldSet;
 use crate::event::record::RECORD_LEN;
 use crate::filter::KernelFilter;
 use crate::kernel::Companions;
-use crate::kernel::attach_method::AttachSource;
-use crate::rate_limit::Limit;
+use crate::kernel::attach_method::AttachMethod;
+use crate::rate_limit::TokenBucket;
 
 /// The size of the ring unless asked otherwise: room for about 5,000 records, 4,500 with owners.
 pub const DEFAULT_RING_SIZE: u32 = 1 << 20;
@@ -22,7 +22,7 @@ pub const DEFAULT_WAKEUP_BYTES: u32 = 1 << 16;
 /// What is asked of a source.
 pub(crate) struct Wanted {
     pub(crate) filter: KernelFilter,
-    pub(crate) limit: Option<Limit>,
+    pub(crate) limit: Option<TokenBucket>,
     /// The inode number of the namespace whose attempts are added up.
     pub(crate) summed_netns: Option<u32>,
     /// `None` for the counters only.
@@ -30,7 +30,7 @@ pub(crate) struct Wanted {
     /// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
     pub(crate) epoch: u64,
     /// This one or none.
-    pub(crate) forced: Option<AttachSource>,
+    pub(crate) forced: Option<AttachMethod>,
     /// What may be attached beside it.
     pub(crate) companions: Companions,
     /// Whether events shall have the process that the socket belongs to.
@@ -43,7 +43,7 @@ pub(crate) struct Ring {
     /// In bytes.
     pub(crate) size: u32,
     /// The optional fields of a record.
-    pub(crate) fields: Fields,
+    pub(crate) fields: FieldSet,
     /// By how much the reader may come late on its own accord; zero: each record wakes it.
     pub(crate) max_delay: Duration,
     /// And so many bytes waiting wake it meanwhile.
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_reader_is_woken_while_there_is_room_left() {
         let wakeup = |size, wakeup_bytes, max_delay| {
-            let Wakeup { bytes, interval } = Ring { size, fields: Fields::all(), max_delay, wakeup_bytes }.wakeup(4);
+            let Wakeup { bytes, interval } = Ring { size, fields: FieldSet::all(), max_delay, wakeup_bytes }.wakeup(4);
             (bytes, interval)
         };
         assert_eq!(wakeup(DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, DEFAULT_MAX_DELAY), (1 << 16, 16));

@@ -11,11 +11,11 @@ use rustix::thread::{CapabilitySet, capabilities};
 use super::btf::{ThirdArgument, VMLINUX, read, third_argument};
 use super::config::{DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, Ring, Wanted};
 use super::libbpf_log::quietly;
-use super::support::Availability;
+use super::support::Support;
 use super::{Companions, open};
-use crate::event::field_set::Fields;
+use crate::event::field_set::FieldSet;
 use crate::filter::Filter;
-use crate::kernel::attach_method::AttachSource;
+use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::attachment::Attachment;
 use crate::kernel::unobservable::Unobservable;
 
@@ -27,15 +27,15 @@ pub struct Diagnosis {
     /// The kernel's release, as `uname -r` says. For people: nothing is decided by it.
     pub kernel: String,
     /// Whether the kernel shows its types.
-    pub btf: Availability,
+    pub btf: Support,
     /// The third argument of the `tcp_retransmit_skb` tracepoint, as one would say it in C, or `absent`. `None` without BTF or tracepoint.
     pub third_argument: Option<String>,
     /// Whether programs can be attached to the exits of functions.
-    pub fexit: Availability,
+    pub fexit: Support,
     /// Whether kprobes can be attached to them.
-    pub kretprobe: Availability,
+    pub kretprobe: Support,
     /// Whether the kernel has the ring buffer by which events come.
-    pub ring_buffer: Availability,
+    pub ring_buffer: Support,
     /// What it takes, and whether this process has it.
     pub capabilities: Vec<Capability>,
     /// The kernel's lockdown: `none`, `integrity`, `confidentiality`; `None` where the kernel does not tell.
@@ -69,17 +69,17 @@ pub enum Verdict {
 impl Diagnosis {
     /// Looks, and tries: opens a stream for a moment, and once more from each source of the others that depend on more than BTF.
     #[must_use]
-    pub fn of_this_host() -> Self {
+    pub fn run() -> Self {
         let btf = read(Path::new(VMLINUX));
         let third = btf.as_ref().ok().and_then(|btf| third_argument(btf).ok());
         let try_from =
             |forced| open(&wanted(forced), RING).map(|(_, attachment)| attachment).map_err(|error| error.in_short());
         Self {
             kernel: uname().release().to_string_lossy().into_owned(),
-            btf: Availability::of(btf.map_err(|error| error.in_short())),
+            btf: Support::of(btf.map_err(|error| error.in_short())),
             third_argument: third.as_ref().map(ThirdArgument::to_string),
-            fexit: Availability::of(try_from(Some(AttachSource::Fexit))),
-            kretprobe: Availability::of(try_from(Some(AttachSource::Kretprobe))),
+            fexit: Support::of(try_from(Some(AttachMethod::Fexit))),
+            kretprobe: Support::of(try_from(Some(AttachMethod::Kretprobe))),
             ring_buffer: ring_buffer(),
             capabilities: held(),
             lockdown: fs::read_to_string("/sys/kernel/security/lockdown").ok().and_then(|modes| chosen(&modes)),
@@ -99,12 +99,12 @@ impl Diagnosis {
 
 const RING: Ring = Ring {
     size: DEFAULT_RING_SIZE,
-    fields: Fields::all(),
+    fields: FieldSet::all(),
     max_delay: DEFAULT_MAX_DELAY,
     wakeup_bytes: DEFAULT_WAKEUP_BYTES,
 };
 
-fn wanted(forced: Option<AttachSource>) -> Wanted {
+fn wanted(forced: Option<AttachMethod>) -> Wanted {
     Wanted {
         summed_netns: None,
         filter: Filter::default().for_kernel(0),
@@ -117,9 +117,9 @@ fn wanted(forced: Option<AttachSource>) -> Wanted {
     }
 }
 
-fn ring_buffer() -> Availability {
+fn ring_buffer() -> Support {
     let (supported, _) = quietly(|| MapType::RingBuf.is_supported());
-    Availability::of(match supported {
+    Support::of(match supported {
         Ok(true) => Ok(()),
         Ok(false) => {
             Err("the kernel has no ring buffer for BPF (before Linux 5.8), or does not let this process make one"
@@ -149,16 +149,16 @@ fn chosen(modes: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::attachment::{PassedOver, Timing};
+    use crate::kernel::attachment::Timing;
 
     fn diagnosis(attachment: Result<Attachment, String>) -> Diagnosis {
         Diagnosis {
             kernel: "1.0".into(),
-            btf: Availability::Yes,
+            btf: Support::Available,
             third_argument: None,
-            fexit: Availability::Yes,
-            kretprobe: Availability::Yes,
-            ring_buffer: Availability::Yes,
+            fexit: Support::Available,
+            kretprobe: Support::Available,
+            ring_buffer: Support::Available,
             capabilities: Vec::new(),
             lockdown: None,
             attachment,
@@ -167,34 +167,34 @@ mod tests {
 
     #[test]
     fn the_verdict_is_about_what_could_be_seen_elsewhere() {
-        let attached = |source, companion, tells_nomem_sites| {
-            let passed_over: Vec<PassedOver> = Vec::new();
+        let attached = |method, companion, locates_nomem| {
+            let candidates = Vec::new();
             let timing = Timing::default();
-            diagnosis(Ok(Attachment { source, companion, tells_nomem_sites, passed_over, timing })).verdict()
+            diagnosis(Ok(Attachment { method, companion, locates_nomem, candidates, timing })).verdict()
         };
-        let fexit = Some(AttachSource::Fexit);
-        assert_eq!(attached(AttachSource::TpErr, fexit, true), Verdict::Full);
-        assert_eq!(attached(AttachSource::Fexit, None, true), Verdict::Full);
-        assert_eq!(attached(AttachSource::TpEnum, fexit, true), Verdict::Full);
-        assert_eq!(attached(AttachSource::TpErr, None, false), Verdict::Degraded);
-        assert_eq!(attached(AttachSource::TpEnum, None, false), Verdict::Degraded);
-        assert_eq!(attached(AttachSource::Kretprobe, None, false), Verdict::Degraded);
-        assert_eq!(attached(AttachSource::TpSuccess, None, false), Verdict::Degraded);
+        let fexit = Some(AttachMethod::Fexit);
+        assert_eq!(attached(AttachMethod::TpErr, fexit, true), Verdict::Full);
+        assert_eq!(attached(AttachMethod::Fexit, None, true), Verdict::Full);
+        assert_eq!(attached(AttachMethod::TpEnum, fexit, true), Verdict::Full);
+        assert_eq!(attached(AttachMethod::TpErr, None, false), Verdict::Degraded);
+        assert_eq!(attached(AttachMethod::TpEnum, None, false), Verdict::Degraded);
+        assert_eq!(attached(AttachMethod::Kretprobe, None, false), Verdict::Degraded);
+        assert_eq!(attached(AttachMethod::TpSuccess, None, false), Verdict::Degraded);
         assert_eq!(diagnosis(Err("no".into())).verdict(), Verdict::Unable);
     }
 
     #[test]
     fn what_is_unobservable_is_listed() {
-        let of = |source, companion, tells_nomem_sites| -> Vec<_> {
-            let (passed_over, timing) = (Vec::new(), Timing::default());
-            let attachment = Attachment { source, companion, tells_nomem_sites, passed_over, timing };
+        let of = |method, companion, locates_nomem| -> Vec<_> {
+            let (candidates, timing) = (Vec::new(), Timing::default());
+            let attachment = Attachment { method, companion, locates_nomem, candidates, timing };
             attachment.unobservable().collect()
         };
         use Unobservable::{Err, Failures, NomemSites, SynackFailures};
-        assert_eq!(of(AttachSource::TpSuccess, None, false), [Failures, SynackFailures]);
-        assert_eq!(of(AttachSource::TpEnum, None, false), [Err, NomemSites, SynackFailures]);
-        assert_eq!(of(AttachSource::TpErr, None, false), [NomemSites, SynackFailures]);
-        assert_eq!(of(AttachSource::Fexit, None, true), [SynackFailures]);
+        assert_eq!(of(AttachMethod::TpSuccess, None, false), [Failures, SynackFailures]);
+        assert_eq!(of(AttachMethod::TpEnum, None, false), [Err, NomemSites, SynackFailures]);
+        assert_eq!(of(AttachMethod::TpErr, None, false), [NomemSites, SynackFailures]);
+        assert_eq!(of(AttachMethod::Fexit, None, true), [SynackFailures]);
     }
 
     #[test]

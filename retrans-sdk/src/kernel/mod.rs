@@ -5,6 +5,7 @@ pub(crate) mod attach_method;
 pub(crate) mod attachment;
 pub(crate) mod btf;
 mod btf_subset;
+#[cfg(feature = "check")]
 pub(crate) mod c_enum;
 mod capabilities;
 pub(crate) mod config;
@@ -39,24 +40,31 @@ use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{Ordering, fence};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-pub(crate) use self::btf::{ThirdArgument, VMLINUX, enums, enums_of_object, read as read_btf, third_argument};
-use self::config::{Ring, Wakeup, Wanted};
+#[cfg(feature = "check")]
+pub(crate) use self::btf::third_argument;
+pub(crate) use self::btf::{ThirdArgument, VMLINUX, read as read_btf};
+#[cfg(feature = "check")]
+pub(crate) use self::c_enum::{enums, enums_of_object};
+#[cfg(feature = "test-util")]
+use self::config::Wakeup;
+use self::config::{Ring, Wanted};
 use self::object::Object;
+#[cfg(feature = "check")]
 pub(crate) use self::object::object_bytes;
 pub(crate) use self::plan::Companions;
 use self::plan::{Kernel, Plan, Way};
 use self::ring::Reader;
 use self::socket_owners::Owners;
-use self::socket_set::MySockets;
+use self::socket_set::SocketSet;
 use self::wakeup::Wakeups;
 use crate::error::{Error, ErrorKind};
-use crate::event::buffer::Slots;
+use crate::event::buffer::EventBuffer;
 use crate::event::result::RetransResult;
 use crate::filter::fact;
-use crate::kernel::attach_method::AttachSource;
-use crate::kernel::attachment::{Attachment, Outcome, PassedOver, Timing, Tried};
+use crate::kernel::attach_method::AttachMethod;
+use crate::kernel::attachment::{Attachment, Candidate, CandidateOutcome, Timing};
 use crate::kernel::owner_hooks::OwnerHooks;
 use crate::stats::reader::{StatsReader, add};
 
@@ -64,7 +72,6 @@ use crate::stats::reader::{StatsReader, add};
 pub(crate) struct Source {
     reader: Reader,
     wakeups: Wakeups,
-    wakeup: Wakeup,
     shows_cookie: bool,
     pub(crate) programs: Attached,
 }
@@ -77,7 +84,7 @@ pub(crate) struct Attached {
     /// The kernel's names of the results that the table lacks, by number.
     names: BTreeMap<u32, String>,
     /// Where the filter asks for them.
-    pub(crate) my_sockets: Option<MySockets>,
+    pub(crate) own_sockets: Option<SocketSet>,
     pub(crate) stats: StatsReader,
 }
 
@@ -105,71 +112,69 @@ fn open_as<T>(wanted: &Wanted, attach: impl Fn(Plan, &Wanted) -> Result<T, Error
     Ok((attached, attachment))
 }
 
-/// Tries the ways that BTF admits, best first, until one is `attached`.
+/// Tries the methods that BTF admits, best first, until one is `attached`.
 fn attach_best<T>(
     third: &ThirdArgument,
     ways: Vec<(Way, Result<Plan, String>)>,
-    forced: Option<AttachSource>,
+    forced: Option<AttachMethod>,
     mut attach: impl FnMut(Plan) -> Result<T, Error>,
 ) -> Result<(T, Attachment), Error> {
-    let mut passed_over = Vec::new();
-    let mut tried = Vec::new();
+    let mut candidates = Vec::new();
     let mut refusal = None;
     for (way, plan) in ways {
         if forced.is_some_and(|forced| forced != way.source) {
             continue;
         }
-        let tells_nomem_sites = plan.as_ref().is_ok_and(Plan::tells_nomem_sites);
+        let locates_nomem = plan.as_ref().is_ok_and(Plan::tells_nomem_sites);
         let began = Instant::now();
-        let mut note = |outcome| tried.push(Tried { way: way.to_string(), load: began.elapsed(), outcome });
-        let why = match plan.map(&mut attach) {
+        let method = way.to_string();
+        let (outcome, elapsed) = match plan.map(&mut attach) {
             Ok(Ok(attached)) => {
-                note(Outcome::Attached);
-                let Way { source, companion, .. } = way;
-                let timing = Timing { tried, ..Timing::default() };
-                return Ok((attached, Attachment { source, companion, tells_nomem_sites, passed_over, timing }));
+                candidates.push(Candidate { method, outcome: CandidateOutcome::Attached, elapsed: began.elapsed() });
+                let Way { source: method, companion, .. } = way;
+                let attachment = Attachment { method, companion, locates_nomem, candidates, timing: Timing::default() };
+                return Ok((attached, attachment));
             }
             Ok(Err(error)) => {
-                note(Outcome::Refused);
-                // Another way would fail as well, or do with less and say no more of it.
+                // Another method would fail as well, or do with less and report nothing of it.
                 if error.is_exhaustion() {
                     return Err(error);
                 }
-                let mut why = error.in_short();
+                let mut reason = error.in_short();
                 if error.kind() == ErrorKind::MissingCapability {
-                    why.push_str(" (by lockdown, a security module, or before Linux 5.11 RLIMIT_MEMLOCK)");
+                    reason.push_str(" (by lockdown, a security module, or before Linux 5.11 RLIMIT_MEMLOCK)");
                 }
-                // That of the best way which asked for no more than it takes: a companion may be too much.
+                // The refusal of the best method that asked for no more than it requires: a companion may be too much.
                 if refusal.as_ref().is_none_or(|(of, _): &(Way, Error)| of.companion.is_some() || of.sites) {
                     refusal = Some((way, error));
                 }
-                why
+                (CandidateOutcome::Refused(reason), began.elapsed())
             }
-            Err(why) => why,
+            Err(reason) => (CandidateOutcome::Unsupported(reason), Duration::ZERO),
         };
-        passed_over.push(PassedOver { way: way.to_string(), why });
+        candidates.push(Candidate { method, outcome, elapsed });
     }
-    Err(none_is_left(forced, third, &passed_over, refusal.map(|(_, error)| error)))
+    Err(none_is_left(forced, third, &candidates, refusal.map(|(_, error)| error)))
 }
 
 fn none_is_left(
-    forced: Option<AttachSource>,
+    forced: Option<AttachMethod>,
     third: &ThirdArgument,
-    passed_over: &[PassedOver],
+    candidates: &[Candidate],
     refusal: Option<Error>,
 ) -> Error {
-    let tried: Vec<_> = passed_over.iter().map(PassedOver::to_string).collect();
-    let tried = tried.join("; ");
+    let reasons: Vec<_> = candidates.iter().map(Candidate::to_string).collect();
+    let reasons = reasons.join("; ");
     match (forced, refusal) {
         (None, Some(refusal)) => refusal,
         (None, None) => {
             let message =
-                format!("the tracepoint tcp_retransmit_skb cannot be read, its third argument is {third}: {tried}");
+                format!("the tracepoint tcp_retransmit_skb cannot be read, its third argument is {third}: {reasons}");
             Error::new(ErrorKind::UnsupportedTracepoint, message)
         }
         (Some(forced), refusal) => {
-            let error =
-                Error::new(ErrorKind::SourceUnavailable, format!("the source {forced} is not to be had here: {tried}"));
+            let message = format!("attach method `{forced}` is not available on this kernel: {reasons}");
+            let error = Error::new(ErrorKind::MethodUnavailable, message);
             match refusal {
                 Some(refusal) => error.with_detail_of(refusal),
                 None => error,
@@ -182,22 +187,27 @@ fn attach(plan: Plan, wanted: &Wanted, ring: Ring) -> Result<Source, Error> {
     let object = Object::load(&plan, wanted)?;
     let reader = Reader::new(&object, wanted.epoch)?;
     let wakeups = Wakeups::new(object.ring_fd()?, object.reader()?, ring.max_delay)?;
-    let (wakeup, shows_cookie) = (object.wakeup(), ring.fields.contains("cookie"));
+    let shows_cookie = ring.fields.contains("cookie");
     let programs = attach_object(object, plan, wanted)?;
-    Ok(Source { reader, wakeups, wakeup, shows_cookie, programs })
+    Ok(Source { reader, wakeups, shows_cookie, programs })
 }
 
 fn attach_object(mut object: Object, plan: Plan, wanted: &Wanted) -> Result<Attached, Error> {
     let stats = StatsReader::new(object.counters()?, object.essential(&plan)?, plan.way.source.observes_failures());
-    let my_sockets = wanted.filter.uses(fact::MINE).then(|| object.my_sockets()).transpose()?;
+    let own_sockets = wanted.filter.uses(fact::MINE).then(|| object.own_sockets()).transpose()?;
     // Before anything is attached: of these no attempt is missed.
-    my_sockets.as_ref().map(MySockets::add_all).transpose()?;
+    own_sockets.as_ref().map(SocketSet::add_all).transpose()?;
     let owners = wanted.owners.then(|| Owners::open(object.owners()?, &plan)).transpose()?;
     object.attach()?;
-    Ok(Attached { object, owners, names: plan.enumerators.unknown, my_sockets, stats })
+    Ok(Attached { object, owners, names: plan.enumerators.unknown, own_sockets, stats })
 }
 
 impl Attached {
+    /// Detaches the programs; maps and counters stay. Requires no capability.
+    pub(crate) fn detach(&mut self) {
+        self.object.detach();
+    }
+
     /// The kernel's name of a result that the table lacks.
     pub(crate) fn kernel_name(&self, result: RetransResult) -> Option<&str> {
         self.names.get(&result.raw()).map(String::as_str)
@@ -212,7 +222,7 @@ impl Attached {
 impl Source {
     /// Puts up to `most` records into `events`, in place of what is there, and counts those that fail their checks. Whether there may be
     /// more. Does not block.
-    pub(crate) fn read(&mut self, most: usize, events: &mut Slots) -> Result<bool, Error> {
+    pub(crate) fn read(&mut self, most: usize, events: &mut EventBuffer) -> Result<bool, Error> {
         events.clear();
         let mut read = self.reader.consume(most)?;
         if read < most {
@@ -238,8 +248,9 @@ impl Source {
     }
 
     /// For the tests' harness.
+    #[cfg(feature = "test-util")]
     pub(crate) fn ring(&self) -> ([BorrowedFd<'_>; 2], Wakeup) {
-        (self.programs.object.ring_maps(), self.wakeup)
+        (self.programs.object.ring_maps(), self.programs.object.wakeup())
     }
 
     /// Readable when there is something to be read, and now and then when there is not.
@@ -261,7 +272,7 @@ mod tests {
 
     fn best<T>(
         kernel: &Kernel,
-        forced: Option<AttachSource>,
+        forced: Option<AttachMethod>,
         attach: impl FnMut(Plan) -> Result<T, Error>,
     ) -> Result<(T, Attachment), Error> {
         attach_best(&kernel.third, kernel.ways(Companions::Any), forced, attach)
@@ -272,17 +283,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_passed_over_for_the_next() {
+    fn the_next_candidate_is_tried_when_one_is_refused() {
         let mut tried = Vec::new();
         let (_, attachment) = best(&kernel_of(None), None, |plan| {
             tried.push(plan.way.to_string());
-            if plan.way.source == AttachSource::Fexit { refuse(plan) } else { Ok(()) }
+            if plan.way.source == AttachMethod::Fexit { refuse(plan) } else { Ok(()) }
         })
         .expect("kprobes");
         assert_eq!(tried, ["fexit", "kretprobe"]);
-        assert_eq!((attachment.source, attachment.companion), (AttachSource::Kretprobe, None));
-        assert!(attachment.observes_failures() && attachment.observes_err() && !attachment.tells_nomem_sites);
-        let passed_over: Vec<_> = attachment.passed_over.iter().map(PassedOver::to_string).collect();
+        assert_eq!((attachment.method, attachment.companion), (AttachMethod::Kretprobe, None));
+        assert!(attachment.observes_failures() && attachment.observes_err() && !attachment.locates_nomem);
+        let listed: Vec<_> = attachment.candidates.iter().map(Candidate::to_string).collect();
         let absent = "the tracepoint's third argument is absent";
         let expected = [
             format!("tp_enum+fexit+sites: {absent}"),
@@ -293,41 +304,43 @@ mod tests {
             format!("tp_err: {absent}"),
             "fexit+sites: BTF has no tcp_fragment of six parameters".to_owned(),
             "fexit: cannot load the programs".to_owned(),
+            "kretprobe: attached".to_owned(),
         ];
-        assert_eq!(passed_over, expected);
-        let timing = attachment.timing;
-        let tried: Vec<_> = timing.tried.iter().map(|tried| format!("{} {}", tried.way, tried.outcome)).collect();
-        assert_eq!(tried, ["fexit refused", "kretprobe attached"]);
+        assert_eq!(listed, expected);
+        let refused = |candidate: &&Candidate| matches!(candidate.outcome, CandidateOutcome::Refused(_));
+        let refused: Vec<_> = attachment.unavailable().filter(refused).map(|candidate| &*candidate.method).collect();
+        assert_eq!(refused, ["fexit"]);
     }
 
     #[test]
-    fn a_source_that_is_forced_and_not_there_says_why() {
+    fn a_forced_method_that_is_unavailable_is_an_error_with_the_reasons() {
         let force = |kernel: &Kernel, forced| best(kernel, Some(forced), refuse).expect_err("refused");
-        let error = force(&kernel_of(None), AttachSource::TpErr);
-        assert_eq!(error.kind(), ErrorKind::SourceUnavailable);
+        let error = force(&kernel_of(None), AttachMethod::TpErr);
+        assert_eq!(error.kind(), ErrorKind::MethodUnavailable);
         let text = error.to_string();
         assert!(
-            text.starts_with("the source tp_err is not to be had here: ") && text.contains("third argument is absent"),
+            text.starts_with("attach method `tp_err` is not available on this kernel: ")
+                && text.contains("third argument is absent"),
             "{text}"
         );
-        let error = force(&kernel_of(Some("int")), AttachSource::Fexit);
-        assert_eq!(error.kind(), ErrorKind::SourceUnavailable);
+        let error = force(&kernel_of(Some("int")), AttachMethod::Fexit);
+        assert_eq!(error.kind(), ErrorKind::MethodUnavailable);
         assert!(
             error.to_string().contains("fexit: cannot load the programs") && error.to_string().contains("at length"),
             "{error}"
         );
 
         let mut tried = Vec::new();
-        let forced = best(&kernel_of(Some("int")), Some(AttachSource::Kretprobe), |plan| {
+        let forced = best(&kernel_of(Some("int")), Some(AttachMethod::Kretprobe), |plan| {
             tried.push(plan.way.to_string());
             Ok(())
         });
-        assert_eq!(forced.expect("kprobes").1.passed_over, []);
+        assert_eq!(forced.expect("kprobes").1.unavailable().count(), 0);
         assert_eq!(tried, ["kretprobe"]);
     }
 
     #[test]
-    fn where_nothing_works_the_error_is_of_what_ought_to_have() {
+    fn if_all_are_refused_the_error_is_of_the_best() {
         let made = Made::object(&format!("{}{FUNCTIONS}{FRAGMENT}", kernel(Some("int"))));
         let full = Kernel::read(&read_btf(made.as_path()).expect("BTF")).expect("a kernel");
         let mut refused = 0;
@@ -337,27 +350,27 @@ mod tests {
         });
         assert_eq!(error.expect_err("refused").to_string(), "no tp_err");
         assert_eq!(refused, 5, "tp_err+fexit+sites, tp_err, fexit+sites, fexit, kretprobe");
-        let error = best(&kernel_of(Some("void *")), Some(AttachSource::TpSuccess), refuse).expect_err("void *");
-        assert_eq!(error.kind(), ErrorKind::SourceUnavailable);
+        let error = best(&kernel_of(Some("void *")), Some(AttachMethod::TpSuccess), refuse).expect_err("void *");
+        assert_eq!(error.kind(), ErrorKind::MethodUnavailable);
     }
 
     #[test]
-    fn the_best_has_nothing_better() {
+    fn the_candidates_are_listed_up_to_the_one_in_use() {
         let kernel = kernel_of(Some("enum tcp_retransmit_quit_reason"));
         let (_, attachment) = best(&kernel, None, |_| Ok(())).expect("the enum");
-        assert_eq!((attachment.source, attachment.companion), (AttachSource::TpEnum, Some(AttachSource::Fexit)));
+        assert_eq!((attachment.method, attachment.companion), (AttachMethod::TpEnum, Some(AttachMethod::Fexit)));
         assert_eq!(attachment.to_string(), "source=tp_enum companion=fexit");
-        let passed_over: Vec<_> = attachment.passed_over.iter().map(|passed_over| &*passed_over.way).collect();
-        assert_eq!(passed_over, ["tp_enum+fexit+sites"]);
-        assert!(attachment.observes_err() && attachment.tells_nomem_sites);
+        let better: Vec<_> = attachment.unavailable().map(|candidate| &*candidate.method).collect();
+        assert_eq!(better, ["tp_enum+fexit+sites"]);
+        assert!(attachment.observes_err() && attachment.locates_nomem);
         let alone = best(&kernel, None, |plan| if plan.way.companion.is_some() { refuse(plan) } else { Ok(()) });
         let (_, alone) = alone.expect("the enum alone");
         assert!(alone.observes_failures() && !alone.observes_err());
-        assert_eq!(alone.passed_over.len(), 3);
+        assert_eq!(alone.unavailable().count(), 3);
 
         let unaccompanied = attach_best(&kernel.third, kernel.ways(Companions::None), None, |_| Ok(()));
         let (_, unaccompanied) = unaccompanied.expect("the enum alone");
         assert_eq!(unaccompanied.companion, None);
-        assert!(unaccompanied.passed_over.iter().all(|over| over.why == "not asked for"), "{unaccompanied:?}");
+        assert!(unaccompanied.unavailable().all(|over| over.reason() == Some("not asked for")), "{unaccompanied:?}");
     }
 }

@@ -18,13 +18,13 @@ use super::probe as trial;
 use super::program::Program;
 use super::skel::{RetransSkel, RetransSkelBuilder, types};
 use super::socket_owners as owners;
-use super::socket_set::MySockets;
+use super::socket_set::SocketSet;
 use crate::error::{Error, ErrorKind};
-use crate::event::field_set::Fields;
+use crate::event::field_set::FieldSet;
 use crate::event::record::RECORD_LEN;
 use crate::filter::{KernelFilter, Test, fact};
-use crate::kernel::attach_method::AttachSource;
-use crate::rate_limit::Limit;
+use crate::kernel::attach_method::AttachMethod;
+use crate::rate_limit::TokenBucket;
 use crate::stats::reader::KernelCounters;
 use crate::sys::mmap::WritableWords;
 
@@ -42,11 +42,13 @@ pub(super) struct Object {
     /// First, so that they are detached before the programs go.
     links: Vec<Link>,
     programs: Vec<Program>,
+    #[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "for the harness"))]
     wakeup: Wakeup,
     skeleton: Skeleton,
 }
 
 /// The object as it was built, which the skeleton embeds too.
+#[cfg(feature = "check")]
 pub(crate) fn object_bytes() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/retrans.bpf.o"))
 }
@@ -89,14 +91,14 @@ impl Object {
                 };
                 rodata.enumerators = plan.enumerators.results;
                 rodata.with_exit = plan.way.by_exit().is_some();
-                rodata.enum_is_source = plan.way.source == AttachSource::TpEnum;
+                rodata.enum_is_source = plan.way.source == AttachMethod::TpEnum;
                 rodata.sites = plan.way.sites;
                 rodata.has_cookie_helper = plan.has_cookie_helper;
                 rodata.with_owners = *owners;
                 // The coarse clock ticks with the kernel: its resolution is one jiffy.
                 rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
                 fill(&mut rodata.filter, filter);
-                if let Some(Limit { interval, burst }) = *limit {
+                if let Some(TokenBucket { interval, burst }) = *limit {
                     (rodata.limit_interval, rodata.limit_burst) = (interval, burst);
                 }
                 rodata.summed_netns = summed_netns.unwrap_or_default();
@@ -105,7 +107,7 @@ impl Object {
                 match ring {
                     Some(ring) => {
                         // An owner is known by the cookie, and stands behind a whole record.
-                        let fields = if *owners { ring.fields | Fields::COOKIE } else { ring.fields };
+                        let fields = if *owners { ring.fields | FieldSet::COOKIE } else { ring.fields };
                         rodata.wanted_fields = fields.bits();
                         rodata.record_length = if *owners { RECORD_LEN } else { fields.record_length() } as u32;
                         wakeup = ring.wakeup(cpus);
@@ -122,14 +124,14 @@ impl Object {
                 if plan.way.by_exit().is_none() && !plan.way.sites {
                     step("set a map's size", open.maps.underway.set_max_entries(1))?;
                 }
-                if plan.way.by_exit() != Some(AttachSource::Kretprobe) {
+                if plan.way.by_exit() != Some(AttachMethod::Kretprobe) {
                     step("set a map's size", open.maps.entered.set_max_entries(1))?;
                 }
                 if *owners {
                     step("set a map's size", open.maps.owners.set_max_entries(owners::CAPACITY))?;
                 }
                 if filter.uses(fact::MINE) {
-                    step("set a map's size", open.maps.mine.set_max_entries(MySockets::CAPACITY))?;
+                    step("set a map's size", open.maps.mine.set_max_entries(SocketSet::CAPACITY))?;
                 }
                 for mut program in open.open_object_mut().progs_mut() {
                     let wanted = programs.iter().any(|wanted| program.name() == wanted.name());
@@ -157,6 +159,11 @@ impl Object {
         })
     }
 
+    /// Detaches the programs, which stay loaded.
+    pub(super) fn detach(&mut self) {
+        self.links.clear();
+    }
+
     /// A reader of the ring that hands the bytes of each record to `callback`.
     pub(super) fn ring(&self, callback: impl Fn(&[u8]) + Send + 'static) -> Result<RingBuffer<'static>, Error> {
         self.skeleton.with_dependent(|_, skeleton| {
@@ -173,6 +180,7 @@ impl Object {
     }
 
     /// When its reader is woken.
+    #[cfg(feature = "test-util")]
     pub(super) fn wakeup(&self) -> Wakeup {
         self.wakeup
     }
@@ -197,9 +205,9 @@ impl Object {
         self.skeleton.with_dependent(|_, skeleton| KernelCounters::map(skeleton.maps.counters.as_fd(), cpus))
     }
 
-    pub(super) fn my_sockets(&self) -> Result<MySockets, Error> {
+    pub(super) fn own_sockets(&self) -> Result<SocketSet, Error> {
         let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.mine));
-        self.skeleton.with_dependent(|_, skeleton| tell(|| of(skeleton))).map(MySockets::new)
+        self.skeleton.with_dependent(|_, skeleton| tell(|| of(skeleton))).map(SocketSet::new)
     }
 
     /// The map of sockets' owners.
@@ -211,7 +219,7 @@ impl Object {
     /// Descriptors, of our own, of the programs that an attempt may need in order to be seen; `None` where the kernel does not
     /// count all that it skips: of kprobes it counts none that miss.
     pub(super) fn essential(&self, plan: &Plan) -> Result<Option<Vec<OwnedFd>>, Error> {
-        if plan.way.by_exit() == Some(AttachSource::Kretprobe) {
+        if plan.way.by_exit() == Some(AttachMethod::Kretprobe) {
             return Ok(None);
         }
         let own = |program: &ProgramMut<'_>| duplicate(program.as_fd());

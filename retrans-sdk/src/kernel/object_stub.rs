@@ -8,13 +8,14 @@ use libbpf_rs::{MapHandle, RingBuffer};
 
 use super::config::{Wakeup, Wanted};
 use super::plan::Plan;
-use super::socket_set::MySockets;
+use super::socket_set::SocketSet;
 use crate::error::{Error, ErrorKind};
 use crate::stats::reader::KernelCounters;
 use crate::sys::mmap::WritableWords;
 
 pub(super) enum Object {}
 
+#[cfg(feature = "check")]
 pub(crate) fn object_bytes() -> &'static [u8] {
     &[]
 }
@@ -22,6 +23,10 @@ pub(crate) fn object_bytes() -> &'static [u8] {
 impl Object {
     pub(super) fn load(_: &Plan, _: &Wanted) -> Result<Self, Error> {
         Err(Error::new(ErrorKind::Load, "this build, with DOCS_RS set, is for documentation and has no programs"))
+    }
+
+    pub(super) fn detach(&mut self) {
+        match *self {}
     }
 
     pub(super) fn attach(&mut self) -> Result<(), Error> {
@@ -40,6 +45,7 @@ impl Object {
         match *self {}
     }
 
+    #[cfg(feature = "test-util")]
     pub(super) fn wakeup(&self) -> Wakeup {
         match *self {}
     }
@@ -52,7 +58,7 @@ impl Object {
         match *self {}
     }
 
-    pub(super) fn my_sockets(&self) -> Result<MySockets, Error> {
+    pub(super) fn own_sockets(&self) -> Result<SocketSet, Error> {
         match *self {}
     }
 

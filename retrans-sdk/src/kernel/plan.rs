@@ -12,7 +12,7 @@ use super::btf::{self, TRACEPOINT, ThirdArgument};
 use super::btf_subset::{self as subset, Subset};
 use crate::error::Error;
 use crate::event::result::RetransResult;
-use crate::kernel::attach_method::AttachSource;
+use crate::kernel::attach_method::AttachMethod;
 use crate::text::reason_table::UNKNOWN_BASE as UNKNOWN;
 
 /// What a kernel's BTF tells.
@@ -77,7 +77,7 @@ impl Kernel {
 
     /// All ways with these companions, best first: for each why it is not to be, or how it would be done.
     pub(super) fn ways(&self, companions: Companions) -> Vec<(Way, Result<Plan, String>)> {
-        use AttachSource::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
+        use AttachMethod::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
         [
             (TpEnum, Some(Fexit), true),
             (TpEnum, Some(Fexit), false),
@@ -96,6 +96,7 @@ impl Kernel {
             let wanted = match companions {
                 Companions::Any => true,
                 Companions::None => companion.is_none(),
+                #[cfg(feature = "test-util")]
                 Companions::Only(only) => companion == Some(only),
             };
             (way, if wanted { self.plan(way) } else { Err("not asked for".to_owned()) })
@@ -110,24 +111,24 @@ impl Kernel {
             _ => Enumerators::default(),
         };
         match (source, &self.third) {
-            (AttachSource::TpEnum, ThirdArgument::Enum { name, .. }) => {
+            (AttachMethod::TpEnum, ThirdArgument::Enum { name, .. }) => {
                 // Whatever else is unknown: a success must not be taken for a failure.
                 if !enumerators.results.contains(&RetransResult::Success.raw()) {
                     return Err(format!("the tracepoint's enum {name} has no enumerator TCP_RETRANS_SUCCESS"));
                 }
             }
-            (AttachSource::TpErr, ThirdArgument::Err) | (AttachSource::TpSuccess, ThirdArgument::Absent) => {}
-            (AttachSource::Fexit | AttachSource::Kretprobe, _) => {}
+            (AttachMethod::TpErr, ThirdArgument::Err) | (AttachMethod::TpSuccess, ThirdArgument::Absent) => {}
+            (AttachMethod::Fexit | AttachMethod::Kretprobe, _) => {}
             (_, third) => return Err(format!("the tracepoint's third argument is {third}")),
         }
         let by = |wanted| source == wanted || companion == Some(wanted);
-        if by(AttachSource::Fexit) && !self.functions {
+        if by(AttachMethod::Fexit) && !self.functions {
             return Err("BTF has no tcp_retransmit_skb and __tcp_retransmit_skb of three parameters".to_owned());
         }
         if sites && !self.fragment {
             return Err("BTF has no tcp_fragment of six parameters".to_owned());
         }
-        if by(AttachSource::Kretprobe) && !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        if by(AttachMethod::Kretprobe) && !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
             return Err("kprobes are read on x86-64 and arm64 only".to_owned());
         }
         let tracepoint = match &self.third {
@@ -138,7 +139,7 @@ impl Kernel {
             ThirdArgument::Enum { .. } => Some(Third::Enum),
         };
         let Self { has_cookie_helper, accept_parameters, .. } = *self;
-        let exit = self.outer.filter(|_| by(AttachSource::Fexit));
+        let exit = self.outer.filter(|_| by(AttachMethod::Fexit));
         let types = self.types.clone();
         Ok(Plan { way, tracepoint, enumerators, exit, has_cookie_helper, accept_parameters, types })
     }
@@ -152,14 +153,15 @@ pub(crate) enum Companions {
     /// Nothing.
     None,
     /// This or the source is not to be had: so that tests see what is otherwise for kernels which refuse something better.
-    Only(AttachSource),
+    #[cfg(feature = "test-util")]
+    Only(AttachMethod),
 }
 
 /// A source, and what is attached beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Way {
-    pub(super) source: AttachSource,
-    pub(super) companion: Option<AttachSource>,
+    pub(super) source: AttachMethod,
+    pub(super) companion: Option<AttachMethod>,
     /// Whether `tcp_fragment()` is attached to, to tell the sites of -ENOMEM apart.
     pub(super) sites: bool,
 }
@@ -202,7 +204,7 @@ impl Plan {
     /// Whether -ENOMEM is told apart by its site: by what is attached, or by the kernel's own enum.
     pub(super) fn tells_nomem_sites(&self) -> bool {
         self.way.sites
-            || (self.way.source == AttachSource::TpEnum
+            || (self.way.source == AttachMethod::TpEnum
                 && [RetransResult::TrimHeadNomem, RetransResult::FragNomem, RetransResult::UncloneNomem]
                     .iter()
                     .all(|site| self.enumerators.results.contains(&site.raw())))

@@ -5,7 +5,7 @@ use libbpf_rs::ProgramMut;
 
 use super::plan::{Plan, Way};
 use super::skel::RetransSkel;
-use crate::kernel::attach_method::AttachSource;
+use crate::kernel::attach_method::AttachMethod;
 
 macro_rules! programs {
     ($( $program:ident = $field:ident, )*) => {
@@ -60,14 +60,14 @@ impl Program {
         let mut programs = vec![Self::RetransmitSynack];
         let by_exit = plan.way.by_exit();
         match by_exit {
-            Some(AttachSource::Fexit) => programs.extend([Self::FexitOuter, Self::FexitInner]),
-            Some(AttachSource::Kretprobe) => programs.extend([Self::KretprobeOuter, Self::KretprobeInner]),
+            Some(AttachMethod::Fexit) => programs.extend([Self::FexitOuter, Self::FexitInner]),
+            Some(AttachMethod::Kretprobe) => programs.extend([Self::KretprobeOuter, Self::KretprobeInner]),
             _ => {}
         }
         if plan.way.sites {
             programs.push(Self::FexitFragment);
         }
-        if by_exit == Some(AttachSource::Kretprobe) {
+        if by_exit == Some(AttachMethod::Kretprobe) {
             programs.extend([Self::KprobeOuter, Self::KprobeInner]);
         } else if by_exit.is_some() || plan.way.sites {
             programs.extend([Self::FentryOuter, Self::FentryInner]);
@@ -103,10 +103,10 @@ impl Program {
 
 impl Way {
     /// By what the exits of the functions tell of each attempt, if they do.
-    pub(super) fn by_exit(self) -> Option<AttachSource> {
+    pub(super) fn by_exit(self) -> Option<AttachMethod> {
         match self.source {
-            AttachSource::Fexit | AttachSource::Kretprobe => Some(self.source),
-            AttachSource::TpEnum => self.companion,
+            AttachMethod::Fexit | AttachMethod::Kretprobe => Some(self.source),
+            AttachMethod::TpEnum => self.companion,
             _ => None,
         }
     }

@@ -10,14 +10,14 @@ use libbpf_rs::RingBuffer;
 
 use super::object::Object;
 use crate::error::{Error, ErrorKind};
-use crate::event::buffer::Slots;
+use crate::event::buffer::EventBuffer;
 use crate::event::record;
 
 /// What the callback leaves.
 #[derive(Default)]
 struct Inbox {
     /// In the order of the ring.
-    events: Slots,
+    events: EventBuffer,
     /// How many records were none.
     bad: u64,
 }
@@ -52,7 +52,7 @@ impl Reader {
     }
 
     /// Puts what is there into `events`, in place of what is there, and tells how many records were none.
-    pub(super) fn take(&mut self, events: &mut Slots) -> u64 {
+    pub(super) fn take(&mut self, events: &mut EventBuffer) -> u64 {
         events.clear();
         let inbox = &mut *lock(&self.inbox);
         std::mem::swap(&mut inbox.events, events);

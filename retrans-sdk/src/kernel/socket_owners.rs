@@ -22,7 +22,7 @@ use crate::event::owner::OwnerSource;
 use crate::event::record;
 use crate::event::tcp_enums::TcpState;
 use crate::kernel::owner_hooks::OwnerHooks;
-use crate::kernel::support::Availability;
+use crate::kernel::support::Support;
 use crate::sys::throttle::Pace;
 
 #[cfg(not(retrans_docs_only))]
@@ -128,11 +128,11 @@ impl Owners {
 }
 
 /// What cannot be had here is not an error, unless this process or the machine is short of something.
-fn tried(attached: Result<Link, Error>) -> Result<(Availability, Option<Link>), Error> {
+fn tried(attached: Result<Link, Error>) -> Result<(Support, Option<Link>), Error> {
     match attached {
-        Ok(link) => Ok((Availability::Yes, Some(link))),
+        Ok(link) => Ok((Support::Available, Some(link))),
         Err(error) if error.is_exhaustion() => Err(error),
-        Err(error) => Ok((Availability::No { why: error.in_short() }, None)),
+        Err(error) => Ok((Support::Unavailable { reason: error.in_short() }, None)),
     }
 }
 

@@ -14,7 +14,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use crate::error::{Error, ErrorKind};
 
 /// The sockets that an application calls its own: what `cookie=mine` means in the filter of a stream
-/// ([`Filter::my_sockets`](crate::Filter::my_sockets)).
+/// ([`Filter::own_sockets`](crate::Filter::own_sockets)).
 ///
 /// At the opening of the stream it has the TCP sockets of which the process has a descriptor then; what it makes later, it adds:
 /// before it connects, so that no attempt is missed. Clones are of the same set, for any thread.
@@ -23,9 +23,9 @@ use crate::error::{Error, ErrorKind};
 /// may yet retransmit. A SYN-ACK has the cookie that the accepted socket will have, which nobody knows then: take the
 /// listener's by its port, `… --or kind=synack sport=443`. The TCP sockets beneath one of MPTCP are the kernel's, and not among them.
 #[derive(Clone)]
-pub struct MySockets(Arc<MapHandle>);
+pub struct SocketSet(Arc<MapHandle>);
 
-impl MySockets {
+impl SocketSet {
     /// How many there may be.
     pub const CAPACITY: u32 = 16_384;
 
@@ -97,8 +97,8 @@ fn cannot(what: &str, error: libbpf_rs::Error) -> Error {
     Error::new(kind, format!("cannot {what}")).caused_by(error)
 }
 
-impl fmt::Debug for MySockets {
+impl fmt::Debug for SocketSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MySockets").finish_non_exhaustive()
+        f.debug_struct("SocketSet").finish_non_exhaustive()
     }
 }

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether the kernel supports something, found out by trying it.
 
-/// Whether something is to be had, and why not.
+/// Whether the kernel and this process support something; found out by trying it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Availability {
-    /// It is, for it was tried.
-    Yes,
-    /// It is not.
-    No {
-        /// For this reason.
-        why: String,
+pub enum Support {
+    /// Available; verified by trying it.
+    Available,
+    /// Not available.
+    Unavailable {
+        /// The reason.
+        reason: String,
     },
 }
 
-impl Availability {
-    /// Whether it is.
+impl Support {
+    /// Returns true if it is available.
     #[must_use]
-    pub const fn is_yes(&self) -> bool {
-        matches!(self, Self::Yes)
+    pub const fn is_available(&self) -> bool {
+        matches!(self, Self::Available)
     }
 
     pub(crate) fn of<T>(tried: Result<T, String>) -> Self {
         match tried {
-            Ok(_) => Self::Yes,
-            Err(why) => Self::No { why },
+            Ok(_) => Self::Available,
+            Err(reason) => Self::Unavailable { reason },
         }
     }
 }

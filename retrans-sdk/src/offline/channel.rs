@@ -10,8 +10,8 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::event::buffer::Slots;
-use crate::offline::pipeline::Gate;
+use crate::event::buffer::EventBuffer;
+use crate::offline::pipeline::Pipeline;
 
 struct Shared {
     state: Mutex<State>,
@@ -54,30 +54,30 @@ impl Shared {
 }
 
 /// Both ends; `capacity` events may wait.
-pub(crate) fn channel(gate: Gate, capacity: usize) -> Result<(Teller, Told), Error> {
+pub(crate) fn channel(pipeline: Pipeline, capacity: usize) -> Result<(EventSender, EventReceiver), Error> {
     let readable = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(|errno| Error::system("cannot make an eventfd", errno))?;
     let state = State { events: VecDeque::new(), end: None, is_closed: false };
     let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), readable, capacity });
-    Ok((Teller { shared: Arc::clone(&shared), gate }, Told { shared }))
+    Ok((EventSender { shared: Arc::clone(&shared), pipeline }, EventReceiver { shared }))
 }
 
 /// Tells. Dropping it is the end.
-pub(crate) struct Teller {
+pub(crate) struct EventSender {
     shared: Arc<Shared>,
-    gate: Gate,
+    pipeline: Pipeline,
 }
 
-impl Teller {
+impl EventSender {
     /// Tells of an attempt. Without room for it, it is lost.
-    pub(crate) fn tell(&mut self, event: Event) {
+    pub(crate) fn send(&mut self, event: Event) {
         let mut state = self.shared.lock();
         if state.is_over() {
             return;
         }
         // Counted before anybody can have it.
         let has_room = state.events.len() < self.shared.capacity;
-        if let Some(event) = self.gate.pass(event, has_room) {
+        if let Some(event) = self.pipeline.pass(event, has_room) {
             state.events.push_back(event);
             if state.events.len() == 1 {
                 self.shared.set_readable();
@@ -86,15 +86,15 @@ impl Teller {
     }
 
     /// Counts an attempt as if there were no room for it.
-    pub(crate) fn lose(&mut self, event: Event) {
+    pub(crate) fn send_lost(&mut self, event: Event) {
         let state = self.shared.lock();
         if !state.is_over() {
-            self.gate.pass(event, false);
+            self.pipeline.pass(event, false);
         }
     }
 
     /// Tells of all of them, and waits for room where there is none; false if nobody reads any more.
-    pub(crate) fn tell_all(&mut self, events: &mut Vec<Event>) -> bool {
+    pub(crate) fn send_all(&mut self, events: &mut Vec<Event>) -> bool {
         let mut state = self.shared.lock();
         for event in events.drain(..) {
             while state.events.len() >= self.shared.capacity && !state.is_closed {
@@ -103,7 +103,7 @@ impl Teller {
             if state.is_closed {
                 return false;
             }
-            if let Some(event) = self.gate.pass(event, true) {
+            if let Some(event) = self.pipeline.pass(event, true) {
                 state.events.push_back(event);
                 if state.events.len() == 1 {
                     self.shared.set_readable();
@@ -140,12 +140,12 @@ impl Teller {
         self.shared.lock().is_closed
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.gate
+    pub(crate) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
     }
 }
 
-impl Drop for Teller {
+impl Drop for EventSender {
     fn drop(&mut self) {
         // What is cut short is not to look whole.
         let panicked = || Err(Error::new(ErrorKind::System, "who told the stream its events panicked"));
@@ -154,19 +154,19 @@ impl Drop for Teller {
 }
 
 /// What was told, to be read.
-pub(crate) struct Told {
+pub(crate) struct EventReceiver {
     shared: Arc<Shared>,
 }
 
-impl Told {
+impl EventReceiver {
     /// Puts up to `most` events into `events`, in place of what is there. Whether there are more. Does not block.
-    pub(crate) fn read(&self, most: usize, events: &mut Slots) -> Result<bool, Error> {
+    pub(crate) fn read(&self, most: usize, events: &mut EventBuffer) -> Result<bool, Error> {
         events.clear();
         let mut state = self.shared.lock();
         let count = state.events.len().min(most);
         state.events.drain(..count).for_each(|event| events.put(event));
         let more = !state.events.is_empty();
-        if !more && state.end.is_none() {
+        if !more && state.end.is_none() && !state.is_closed {
             self.shared.set_unreadable();
         }
         if count > 0 {
@@ -187,7 +187,18 @@ impl Told {
     /// Whether nothing comes any more.
     pub(crate) fn is_over(&self) -> bool {
         let state = self.shared.lock();
-        state.events.is_empty() && matches!(state.end, Some(Ok(())))
+        let is_ended = match &state.end {
+            Some(end) => end.is_ok(),
+            None => state.is_closed,
+        };
+        state.events.is_empty() && is_ended
+    }
+
+    /// Takes no more events. What was sent before can still be read.
+    pub(crate) fn close(&self) {
+        self.shared.lock().is_closed = true;
+        self.shared.set_readable();
+        self.shared.changed.notify_all();
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -195,7 +206,7 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for EventReceiver {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.is_closed = true;

@@ -12,16 +12,17 @@ use crate::event::result::RetransResult;
 use crate::event::tcp_enums::TcpState;
 use crate::event::timestamp::Timestamp;
 use crate::event::transmit::Transmit;
-use crate::offline::channel::Teller;
+use crate::offline::channel::EventSender;
 
-/// Tells a stream its events ([`Builder::scripted`](crate::Builder::scripted)): an application's own tests see to it that `rcv_zero_window` is
+/// Tells a stream its events ([`StreamBuilder::mock`](crate::StreamBuilder::mock)): an application's own tests see to it that `rcv_zero_window` is
 /// handled, without root and without a kernel that brings it about.
 ///
 /// A limit goes by the events' own `ts`, not by the clock. What is told can be read at once, and waited for as with a live stream; so it can be told before it is read, or by another thread. The stream
-/// ends when all clones of this are dropped, or [told to](Self::end).
+/// ends when all clones of this are dropped, or [told to](Self::finish).
 ///
 /// ```
-/// use retrans_sdk::{RetransResult, Script, Stream};
+/// use retrans_sdk::{RetransResult, Stream};
+/// use retrans_sdk::offline::MockSource;
 ///
 /// /// What is to be tested: it gives up on a peer that keeps its window closed.
 /// fn is_stalled(stream: &mut Stream) -> Result<bool, retrans_sdk::Error> {
@@ -32,59 +33,59 @@ use crate::offline::channel::Teller;
 /// }
 ///
 /// # fn main() -> Result<(), retrans_sdk::Error> {
-/// let (script, mut stream) = Stream::builder().scripted()?;
+/// let (source, mut stream) = Stream::builder().mock()?;
 /// for _ in 0..3 {
-///     script.result(RetransResult::RcvZeroWindow);
+///     source.push_result(RetransResult::RcvZeroWindow);
 /// }
 /// assert!(is_stalled(&mut stream)?);
-/// script.result(RetransResult::Success);
-/// script.end();
+/// source.push_result(RetransResult::Success);
+/// source.finish();
 /// assert!(!is_stalled(&mut stream)?);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Script(Arc<Mutex<Teller>>);
+pub struct MockSource(Arc<Mutex<EventSender>>);
 
-impl fmt::Debug for Script {
+impl fmt::Debug for MockSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Script").finish_non_exhaustive()
+        f.debug_struct("MockSource").finish_non_exhaustive()
     }
 }
 
-impl Script {
-    pub(crate) fn new(teller: Teller) -> Self {
-        Self(Arc::new(Mutex::new(teller)))
+impl MockSource {
+    pub(crate) fn new(sender: EventSender) -> Self {
+        Self(Arc::new(Mutex::new(sender)))
     }
 
-    fn teller(&self) -> MutexGuard<'_, Teller> {
+    fn sender(&self) -> MutexGuard<'_, EventSender> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An attempt with this result; the rest as in [`Event::of_result`].
-    pub fn result(&self, result: RetransResult) {
-        self.event(Event::of_result(result));
+    /// An attempt with this result; the rest as in [`Event::sample`].
+    pub fn push_result(&self, result: RetransResult) {
+        self.push(Event::sample(result));
     }
 
     /// This attempt. It is counted as a live one would be: excluded by the filter or the limit, lost where as many wait as the ring has room for, or
     /// submitted.
-    pub fn event(&self, event: Event) {
-        self.teller().tell(event);
+    pub fn push(&self, event: Event) {
+        self.sender().send(event);
     }
 
     /// This attempt, as if there were no room in the ring: if it passes filter and limit it is lost.
-    pub fn lose(&self, event: Event) {
-        self.teller().lose(event);
+    pub fn push_lost(&self, event: Event) {
+        self.sender().send_lost(event);
     }
 
     /// The stream fails: reading it gives an error of this kind, with this text, behind what was told before. It is the end.
     pub fn fail(&self, kind: ErrorKind, why: &str) {
-        self.teller().end(Err(Error::new(kind, why)));
+        self.sender().end(Err(Error::new(kind, why)));
     }
 
     /// The stream ends behind what was told before. What is told behind the end, or when the stream was dropped, is neither seen nor counted.
-    pub fn end(&self) {
-        self.teller().end(Ok(()));
+    pub fn finish(&self) {
+        self.sender().end(Ok(()));
     }
 }
 
@@ -95,13 +96,13 @@ impl Event {
     /// ```
     /// use retrans_sdk::{Event, RetransResult};
     ///
-    /// let mut event = Event::of_result(RetransResult::Denied);
+    /// let mut event = Event::sample(RetransResult::Denied);
     /// event.dport = 5432;
     /// assert_eq!(event.err, Some(-1));
     /// assert!(event.to_string().contains("result=denied err=-1 kind=rto family=inet saddr=192.0.2.1 sport=40000"));
     /// ```
     #[must_use]
-    pub fn of_result(result: RetransResult) -> Self {
+    pub fn sample(result: RetransResult) -> Self {
         let (err, transmit) = goes_with(result);
         Self {
             ts: Timestamp::from_nanos(0),

@@ -5,3 +5,6 @@ pub(crate) mod channel;
 pub(crate) mod mock;
 pub(crate) mod pipeline;
 pub(crate) mod replay;
+
+pub use self::mock::MockSource;
+pub use self::replay::{BadLines, Format, Recording};

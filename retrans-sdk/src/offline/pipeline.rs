@@ -5,53 +5,43 @@
 use std::sync::Arc;
 
 use crate::event::Event;
-use crate::event::field_set::Fields;
+use crate::event::field_set::FieldSet;
 use crate::event::result::{RESULT_SLOTS, slot};
 use crate::filter::Filter;
-use crate::rate_limit::Limit;
-use crate::stats::user_counters::{Fate, Tally};
+use crate::rate_limit::TokenBucket;
+use crate::stats::user_counters::{Disposition, UserCounters};
 
-pub(crate) struct Gate {
+pub(crate) struct Pipeline {
     pub(crate) filter: Filter,
-    pub(crate) fields: Fields,
-    pub(crate) limit: Option<Limit>,
+    pub(crate) fields: FieldSet,
+    pub(crate) limit: Option<TokenBucket>,
     /// When the bucket of each result will be full again, in nanoseconds of the events' own time: as in `bpf/limit.bpf.h`.
     pub(crate) full_at: [u64; RESULT_SLOTS],
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) counters: Arc<UserCounters>,
 }
 
-impl Gate {
+impl Pipeline {
     /// Counts it, and gives it back as it is to be seen if it passes and there is room.
     pub(crate) fn pass(&mut self, mut event: Event, has_room: bool) -> Option<Event> {
-        let fate = if !self.filter.matches(&event) {
-            Fate::Filtered
+        let disposition = if !self.filter.matches(&event) {
+            Disposition::Filtered
         } else if !self.is_within_limit(&event) {
-            Fate::Limited
+            Disposition::Limited
         } else if !has_room {
-            Fate::Lost
+            Disposition::Lost
         } else {
-            Fate::Submitted
+            Disposition::Submitted
         };
-        self.tally.count(&event, fate);
-        (fate == Fate::Submitted).then(|| {
+        self.counters.count(&event, disposition);
+        (disposition == Disposition::Submitted).then(|| {
             self.fields.restrict(&mut event);
             event
         })
     }
 
     fn is_within_limit(&mut self, event: &Event) -> bool {
-        let Some(Limit { interval, burst }) = self.limit else { return true };
+        let Some(limit) = self.limit else { return true };
         let Some(full_at) = self.full_at.get_mut(slot(event.result.raw())) else { return true };
-        let now = event.ts.as_nanos();
-        // A bucket is never emptier than empty: then time went back, as where recordings were put together.
-        if *full_at > now.saturating_add(burst) {
-            *full_at = now;
-        }
-        let then = now.max(*full_at).saturating_add(interval);
-        if then - now > burst {
-            return false;
-        }
-        *full_at = then;
-        true
+        limit.take(event.ts.as_nanos(), full_at)
     }
 }

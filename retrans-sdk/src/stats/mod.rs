@@ -6,6 +6,9 @@ pub(crate) mod reader;
 pub(crate) mod reconcile;
 pub(crate) mod user_counters;
 
+pub use self::netns::Netns;
+pub use self::reader::StatsReader;
+pub use self::reconcile::{Reconciler, Reconciliation, Sum};
 use std::fmt;
 
 use crate::event::kind::RetransKind;
@@ -33,7 +36,7 @@ pub struct Stats {
     /// Attempts that the stream's filter excluded.
     pub filtered: u64,
     /// Attempts that passed the filter and were held back by the limit
-    /// ([`Builder::limit_per_result`](crate::Builder::limit_per_result)): 0 without one.
+    /// ([`StreamBuilder::rate_limit`](crate::StreamBuilder::rate_limit)): 0 without one.
     pub limited: u64,
     /// Attempts for which the ring had no room: read faster, or ask for a larger ring.
     pub lost: u64,
@@ -41,17 +44,17 @@ pub struct Stats {
     pub submitted: u64,
     /// Events that the application's own predicate refused.
     pub rejected: u64,
-    /// Events that were read and not handed on: a full [`Queue`](crate::Queue), a stream closed in the middle of a batch,
+    /// Events that were read and not handed on: a full [`Queue`](crate::stream::Queue), a stream closed in the middle of a batch,
     /// or a record that failed its checks (which only corruption brings about).
     pub dropped: u64,
     /// Events handed to the application.
     pub delivered: u64,
     /// Attempts that were not seen because the kernel skipped a program, which was already running on that CPU. With
-    /// [`AttachSource::Fexit`](crate::AttachSource::Fexit), where several programs see to one attempt, at most so many. `None` where the
-    /// kernel does not tell: before Linux 5.12, and of kprobes. Of what is [replayed](crate::Replay): what a kernel's text says was lost, of whichever tracepoint; `None` unless it says how much.
+    /// [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit), where several programs see to one attempt, at most so many. `None` where the
+    /// kernel does not tell: before Linux 5.12, and of kprobes. Of what is [replayed](crate::offline::Recording): what a kernel's text says was lost, of whichever tracepoint; `None` unless it says how much.
     pub missed: Option<u64>,
-    /// Of a stream that is [replayed](crate::Replay): lines that were none, and were skipped because that was chosen
-    /// ([`BadLines::Skip`](crate::BadLines::Skip)). `None` of any other. They are in no other count.
+    /// Of a stream that is [replayed](crate::offline::Recording): lines that were none, and were skipped because that was chosen
+    /// ([`BadLines::Skip`](crate::offline::BadLines::Skip)). `None` of any other. They are in no other count.
     pub skipped: Option<u64>,
     /// Attempts that failed, of all that were seen, before the filter. Those of SYN-ACKs are not among them: they are unobservable on
     /// every kernel.
@@ -69,7 +72,7 @@ pub struct Stats {
 pub enum Failures {
     /// So many.
     Observed(u64),
-    /// The source sees successes only ([`AttachSource::TpSuccess`](crate::AttachSource::TpSuccess)), or a recording does not tell
+    /// The source sees successes only ([`AttachMethod::TpSuccess`](crate::attach::AttachMethod::TpSuccess)), or a recording does not tell
     /// whether it saw more: that is not none.
     #[default]
     Unobservable,

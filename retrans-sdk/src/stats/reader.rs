@@ -11,7 +11,7 @@ use crate::event::kind::RetransKind;
 use crate::event::result::{self, RESULT_SLOTS};
 use crate::event::transmit::Transmit;
 use crate::stats::reconcile::Sums;
-use crate::stats::user_counters::Tally;
+use crate::stats::user_counters::UserCounters;
 use crate::stats::{Count, Failures, Stats, TransmitCount};
 use crate::sys::mmap::Words;
 
@@ -57,7 +57,7 @@ impl KernelCounters {
 
 /// This side's counters.
 #[derive(Default)]
-pub(crate) struct UserCounters {
+pub(crate) struct DeliveryCounters {
     pub(crate) rejected: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) delivered: AtomicU64,
@@ -77,7 +77,7 @@ pub(crate) fn add_one(counter: &AtomicU64) {
 
 struct Shared {
     attempts: Attempts,
-    user: UserCounters,
+    user: DeliveryCounters,
 }
 
 /// Where attempts are counted.
@@ -90,14 +90,14 @@ enum Attempts {
         observes_failures: bool,
     },
     /// By whoever tells a stream its events.
-    Told(Arc<Tally>),
+    Offline(Arc<UserCounters>),
 }
 
 impl Attempts {
     fn sum(&self, word: usize) -> u64 {
         match self {
             Self::InKernel { counters, .. } => counters.sum(word),
-            Self::Told(tally) => tally.get(word),
+            Self::Offline(counters) => counters.get(word),
         }
     }
 }
@@ -119,22 +119,22 @@ impl StatsReader {
         Self::of(Attempts::InKernel { counters, programs, observes_failures })
     }
 
-    pub(crate) fn of_tally(tally: Arc<Tally>) -> Self {
-        Self::of(Attempts::Told(tally))
+    pub(crate) fn offline(counters: Arc<UserCounters>) -> Self {
+        Self::of(Attempts::Offline(counters))
     }
 
     fn of(attempts: Attempts) -> Self {
-        Self(Arc::new(Shared { attempts, user: UserCounters::default() }))
+        Self(Arc::new(Shared { attempts, user: DeliveryCounters::default() }))
     }
 
-    pub(crate) fn user(&self) -> &UserCounters {
+    pub(crate) fn user(&self) -> &DeliveryCounters {
         &self.0.user
     }
 
     pub(crate) fn observes_failures(&self) -> bool {
         match &self.0.attempts {
             Attempts::InKernel { observes_failures, .. } => *observes_failures,
-            Attempts::Told(tally) => tally.observes_failures(),
+            Attempts::Offline(counters) => counters.observes_failures(),
         }
     }
 
@@ -143,14 +143,14 @@ impl StatsReader {
             Attempts::InKernel { programs, .. } => {
                 programs.as_ref().and_then(|programs| programs.iter().map(missed).sum())
             }
-            Attempts::Told(tally) => tally.missed(),
+            Attempts::Offline(counters) => counters.missed(),
         }
     }
 
     fn skipped(&self) -> Option<u64> {
         match &self.0.attempts {
             Attempts::InKernel { .. } => None,
-            Attempts::Told(tally) => tally.skipped(),
+            Attempts::Offline(counters) => counters.skipped(),
         }
     }
 

@@ -38,7 +38,7 @@ struct Reading {
 }
 
 /// Compares what was seen of a network namespace with the namespace's own counters, since the stream was opened; from any thread, without
-/// a capability, whatever the stream is doing. [`Builder::reconcile`](crate::Builder::reconcile) asks for it.
+/// a capability, whatever the stream is doing. [`StreamBuilder::reconcile`](crate::StreamBuilder::reconcile) asks for it.
 ///
 /// It is about every attempt in the namespace: filter, limit and a full ring take nothing off.
 #[derive(Debug, Clone)]

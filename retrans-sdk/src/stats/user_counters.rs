@@ -11,7 +11,7 @@ use crate::stats::reader::{COUNTER_WORDS, KIND_SLOTS, TRANSMIT_SLOTS, add, word}
 
 /// What became of an attempt behind the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Disposition {
     Filtered,
     Limited,
     Lost,
@@ -19,7 +19,7 @@ pub(crate) enum Fate {
 }
 
 /// Words as in [`crate::counters::word`]. One writer at a time.
-pub(crate) struct Tally {
+pub(crate) struct UserCounters {
     words: [AtomicU64; COUNTER_WORDS],
     /// Whether failures would be told, as far as is known.
     observes_failures: AtomicBool,
@@ -32,7 +32,7 @@ pub(crate) struct Tally {
     skipped: Option<AtomicU64>,
 }
 
-impl Tally {
+impl UserCounters {
     pub(crate) fn new(observes_failures: bool, has_lines: bool) -> Self {
         Self {
             words: [const { AtomicU64::new(0) }; COUNTER_WORDS],
@@ -55,7 +55,7 @@ impl Tally {
     }
 
     /// In the order of the kernel side: a whole before its parts.
-    pub(crate) fn count(&self, event: &Event, fate: Fate) {
+    pub(crate) fn count(&self, event: &Event, fate: Disposition) {
         let segs = event.segs.into();
         self.add(word::SEEN, 1);
         // All numbers without a kind of their own are of none that is proven.
@@ -77,10 +77,10 @@ impl Tally {
             self.tells_failures();
         }
         let fate = match fate {
-            Fate::Filtered => word::FILTERED,
-            Fate::Limited => word::LIMITED,
-            Fate::Lost => word::LOST,
-            Fate::Submitted => word::SUBMITTED,
+            Disposition::Filtered => word::FILTERED,
+            Disposition::Limited => word::LIMITED,
+            Disposition::Lost => word::LOST,
+            Disposition::Submitted => word::SUBMITTED,
         };
         self.add(fate, 1);
     }

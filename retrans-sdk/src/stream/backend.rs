@@ -1,55 +1,55 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where a stream's events come from: this host's kernel, or somebody who tells of them.
+//! Where a stream's events come from: the running kernel, or a recording or mock.
 
 use std::os::fd::BorrowedFd;
 
 use crate::error::Error;
-use crate::event::buffer::Slots;
-use crate::kernel::Source;
-use crate::kernel::attachment::Attachment;
-use crate::offline::channel::Told;
+use crate::event::buffer::EventBuffer;
+use crate::offline::channel::EventReceiver;
+use crate::stream::live::Live;
 
-pub(crate) enum Feed {
-    Kernel(Box<Source>, Attachment),
-    Told(Told),
+pub(crate) enum Backend {
+    Live(Box<Live>),
+    Offline(EventReceiver),
 }
 
-impl Feed {
+impl Backend {
     /// Puts up to `most` events into `events`, in place of what is there. Whether there may be more. Does not block.
-    pub(crate) fn read(&mut self, most: usize, events: &mut Slots) -> Result<bool, Error> {
+    pub(crate) fn read(&mut self, most: usize, events: &mut EventBuffer) -> Result<bool, Error> {
         match self {
-            Self::Kernel(source, _) => source.read(most, events),
-            Self::Told(told) => told.read(most, events),
+            Self::Live(live) => live.source.read(most, events),
+            Self::Offline(receiver) => receiver.read(most, events),
         }
     }
 
     /// Readable when there is something to be read.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Kernel(source, _) => source.fd(),
-            Self::Told(told) => told.fd(),
+            Self::Live(live) => live.source.fd(),
+            Self::Offline(receiver) => receiver.fd(),
         }
     }
 
-    /// Whether nothing comes any more: of the kernel it never is.
+    /// Whether no event comes any more: a live stream only after it was detached and its ring is empty, which the caller sees.
     pub(crate) fn is_over(&self) -> bool {
         match self {
-            Self::Kernel(..) => false,
-            Self::Told(told) => told.is_over(),
+            Self::Live(..) => false,
+            Self::Offline(receiver) => receiver.is_over(),
         }
     }
 
-    pub(crate) fn kernel(&self) -> Option<&Source> {
+    pub(crate) const fn live(&self) -> Option<&Live> {
         match self {
-            Self::Kernel(source, _) => Some(source),
-            Self::Told(_) => None,
+            Self::Live(live) => Some(live),
+            Self::Offline(_) => None,
         }
     }
 
-    pub(crate) fn attachment(&self) -> Option<&Attachment> {
+    /// Detaches from the kernel, or has the sender of offline events stop.
+    pub(crate) fn detach(&mut self) {
         match self {
-            Self::Kernel(_, attachment) => Some(attachment),
-            Self::Told(_) => None,
+            Self::Live(live) => live.source.programs.detach(),
+            Self::Offline(receiver) => receiver.close(),
         }
     }
 }

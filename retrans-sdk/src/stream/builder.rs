@@ -7,32 +7,31 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
-use crate::event::field_set::Fields;
+use crate::event::field_set::FieldSet;
 use crate::event::result::RESULT_SLOTS;
 use crate::filter::{Filter, KernelFilter};
-use crate::kernel::attach_method::AttachSource;
+use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::config::{DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES};
 use crate::kernel::config::{Ring, Wanted};
 use crate::kernel::{self, Companions};
-use crate::offline::channel::{self, Teller};
-use crate::offline::mock::Script;
-use crate::offline::pipeline::Gate;
-use crate::offline::replay::Replay;
-use crate::rate_limit::Limit;
+use crate::offline::channel::{self, EventSender};
+use crate::offline::mock::MockSource;
+use crate::offline::pipeline::Pipeline;
+use crate::offline::replay::Recording;
+use crate::rate_limit::{RateLimit, TokenBucket};
 use crate::stats::netns::Netns;
 use crate::stats::reader::StatsReader;
 use crate::stats::reconcile::Reconciler;
-use crate::stats::user_counters::Tally;
+use crate::stats::user_counters::UserCounters;
 use crate::stream::Stream;
-use crate::stream::backend::Feed;
+use crate::stream::backend::Backend;
 use crate::stream::counters::Counters;
+use crate::stream::live::Live;
 use crate::stream::stop::StopHandle;
 use crate::sys::clock::epoch;
 
 /// A timer takes no more than an `i64` of seconds, and nobody waits as long.
 const MOST_DELAY: Duration = Duration::from_secs(3600);
-
-const NANOS: u64 = 1_000_000_000;
 
 /// What the ring puts before each record.
 const RING_HEADER: usize = 8;
@@ -44,18 +43,18 @@ pub(crate) type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
 
 /// What a stream shall be, before it is opened.
 #[must_use = "a builder does nothing until `open`"]
-pub struct Builder {
+pub struct StreamBuilder {
     filter: Filter,
     predicate: Option<Predicate>,
     ring: Ring,
-    limit: Option<Limit>,
+    limit: Option<TokenBucket>,
     netns: Option<Netns>,
-    forced: Option<AttachSource>,
+    forced: Option<AttachMethod>,
     companions: Companions,
     owners: bool,
 }
 
-impl Default for Builder {
+impl Default for StreamBuilder {
     fn default() -> Self {
         let filter = Filter::default();
         Self {
@@ -63,7 +62,7 @@ impl Default for Builder {
             predicate: None,
             ring: Ring {
                 size: DEFAULT_RING_SIZE,
-                fields: Fields::all(),
+                fields: FieldSet::all(),
                 max_delay: DEFAULT_MAX_DELAY,
                 wakeup_bytes: DEFAULT_WAKEUP_BYTES,
             },
@@ -76,9 +75,9 @@ impl Default for Builder {
     }
 }
 
-impl fmt::Debug for Builder {
+impl fmt::Debug for StreamBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("StreamBuilder")
             .field("filter", &self.filter)
             .field("predicate", &self.predicate.is_some())
             .field("ring", &self.ring)
@@ -91,7 +90,7 @@ impl fmt::Debug for Builder {
     }
 }
 
-impl Builder {
+impl StreamBuilder {
     /// Only attempts that pass the filter, all of which is decided in the kernel: what it excludes costs no record. It is
     /// counted as `filtered`.
     pub fn filter(mut self, filter: Filter) -> Self {
@@ -107,16 +106,16 @@ impl Builder {
     }
 
     /// The size of the ring in bytes: a power-of-two number of pages; [`DEFAULT_RING_SIZE`] unless set. A record with all
-    /// fields takes 208 bytes, one with none but those that are always there 88 ([`Fields::record_length`] and 8). What finds the ring
+    /// fields takes 208 bytes, one with none but those that are always there 88 ([`FieldSet::record_length`] and 8). What finds the ring
     /// full is counted as `lost`.
     pub fn ring_size(mut self, bytes: u32) -> Self {
         self.ring.size = bytes;
         self
     }
 
-    /// Which of the optional fields events shall have; [all](Fields::all) unless set. What is not asked for is not read, and what stands
+    /// Which of the optional fields events shall have; [all](FieldSet::all) unless set. What is not asked for is not read, and what stands
     /// behind the last that is takes no room.
-    pub fn fields(mut self, fields: Fields) -> Self {
+    pub fn fields(mut self, fields: FieldSet) -> Self {
         self.ring.fields = fields;
         self
     }
@@ -145,14 +144,12 @@ impl Builder {
     ///
     /// Of a stream that is replayed or scripted, time is that of its events.
     ///
-    /// Of both, 0 is taken as 1, and of `per_second` what is above 1,000,000,000 as that.
-    pub fn limit_per_result(mut self, per_second: u32, burst: u32) -> Self {
-        let interval = NANOS / u64::from(per_second).clamp(1, NANOS);
-        self.limit = Some(Limit { interval, burst: interval * u64::from(burst.max(1)) });
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.limit = Some(limit.into());
         self
     }
 
-    /// Adds up the attempts of this namespace beside everything else, for [`Stream::reconciler`]: all of them, whatever the filter and the limit
+    /// Adds up the attempts of this namespace beside everything else, for [`Live::reconciler`]: all of them, whatever the filter and the limit
     /// say. The beginning is the moment after the stream was opened; with retransmissions under way in the namespace, opening may take up
     /// to a second more.
     pub fn reconcile(mut self, netns: Netns) -> Self {
@@ -161,21 +158,22 @@ impl Builder {
     }
 
     /// This source or none: for tests and comparisons. Without it the best is taken that the kernel admits.
-    pub fn source(mut self, source: AttachSource) -> Self {
-        self.forced = Some(source);
+    pub fn attach_method(mut self, method: AttachMethod) -> Self {
+        self.forced = Some(method);
         self
     }
 
     /// Nothing beside the source, so that an attempt runs one program and not several. What that costs is what
-    /// [`Attachment::companion`](crate::Attachment::companion) would have told: the error number beside [`AttachSource::TpEnum`], the site at which memory ran
-    /// out beside either tracepoint. Of what is left unsaid [`Attachment::unobservable`](crate::Attachment::unobservable) tells.
+    /// [`Attachment::companion`](crate::attach::Attachment::companion) would have offline: the error number beside [`AttachMethod::TpEnum`], the site at which memory ran
+    /// out beside either tracepoint. Of what is left unsaid [`Attachment::unobservable`](crate::attach::Attachment::unobservable) tells.
     pub fn without_companion(mut self) -> Self {
         self.companions = Companions::None;
         self
     }
 
     /// For [`harness`](crate::harness).
-    pub(crate) fn only_companion(mut self, companion: AttachSource) -> Self {
+    #[cfg(feature = "test-util")]
+    pub(crate) fn only_companion(mut self, companion: AttachMethod) -> Self {
         self.companions = Companions::Only(companion);
         self
     }
@@ -184,7 +182,7 @@ impl Builder {
     /// not unless asked, and then it costs nothing.
     ///
     /// The kernel tells of no socket whose it is, and the process that happens to run when one retransmits is a bystander. So
-    /// programs note who connects and who accepts, for [`OwnerHooks`](crate::OwnerHooks) says which they can; and where they did not see it, of a socket
+    /// programs note who connects and who accepts, for [`OwnerHooks`](crate::attach::OwnerHooks) says which they can; and where they did not see it, of a socket
     /// older than the stream for one, the kernel is had to look through the descriptors of all processes: when the stream is opened,
     /// and when an event comes of whose socket nothing is known, on the thread that reads, for at most a fiftieth of its time. A
     /// socket that nobody holds, or several processes do, has no owner then, nor has that of a SYN-ACK, which nobody has accepted yet (but with TCP
@@ -192,8 +190,8 @@ impl Builder {
     ///
     /// Since Linux 5.12. The owners of up to 16,384 sockets are known at a time (about 2 MiB in the kernel), and a record takes 232
     /// bytes.
-    pub fn owners(mut self, owners: bool) -> Self {
-        self.owners = owners;
+    pub fn resolve_owners(mut self) -> Self {
+        self.owners = true;
         self
     }
 
@@ -213,8 +211,8 @@ impl Builder {
         let (source, attachment) = kernel::open(&self.wanted(Some(self.ring), epoch), self.ring)?;
         let stats = source.programs.stats.clone();
         let reconciler = self.netns.map(|netns| Reconciler::new(stats.clone(), netns)).transpose()?;
-        let feed = Feed::Kernel(Box::new(source), attachment);
-        Ok(Stream::new(feed, stats, stop, self.filter, self.predicate).with_reconciler(reconciler))
+        let live = Backend::Live(Box::new(Live::new(source, attachment, reconciler)));
+        Ok(Stream::new(live, stats, stop, self.filter, self.predicate))
     }
 
     /// The same stream of what was recorded: filter, predicate, fields and limit, counters and ways to read are as those of a live one.
@@ -224,7 +222,7 @@ impl Builder {
     ///
     /// [`ErrorKind::Filter`] if the filter asks for what is not in a recording ([`Filter::live_only`]), [`ErrorKind::Recording`] if it is none,
     /// [`ErrorKind::System`] if there can be no thread, which reads it.
-    pub fn replay(self, recording: Replay) -> Result<Stream, Error> {
+    pub fn replay(self, recording: Recording) -> Result<Stream, Error> {
         if let Some(term) = self.filter.live_only().next() {
             let message = format!(
                 "`{term}`: a recording does not tell which sockets are the application's own, nor what is above a cgroup (cgroup=ID and \
@@ -232,9 +230,9 @@ impl Builder {
             );
             return Err(Error::new(ErrorKind::Filter, message));
         }
-        let tally = Arc::new(Tally::new(false, true));
-        let (teller, stream) = self.told(tally, REPLAYED)?;
-        recording.run(teller)?;
+        let counters = Arc::new(UserCounters::new(false, true));
+        let (sender, stream) = self.offline(counters, REPLAYED)?;
+        recording.run(sender)?;
         Ok(stream)
     }
 
@@ -245,29 +243,29 @@ impl Builder {
     /// # Errors
     ///
     /// [`ErrorKind::RingSize`] and [`ErrorKind::Filter`] as [`open`](Self::open), [`ErrorKind::System`] for want of a descriptor.
-    pub fn scripted(self) -> Result<(Script, Stream), Error> {
+    pub fn mock(self) -> Result<(MockSource, Stream), Error> {
         check_ring_size(self.ring.size)?;
         check_terms(&self.filter)?;
         let room = self.ring.size as usize / (self.ring.fields.record_length() + RING_HEADER);
-        let (teller, stream) = self.told(Arc::new(Tally::new(true, false)), room)?;
-        Ok((Script::new(teller), stream))
+        let (sender, stream) = self.offline(Arc::new(UserCounters::new(true, false)), room)?;
+        Ok((MockSource::new(sender), stream))
     }
 
-    fn told(self, tally: Arc<Tally>, capacity: usize) -> Result<(Teller, Stream), Error> {
-        let stats = StatsReader::of_tally(Arc::clone(&tally));
-        let gate = Gate {
+    fn offline(self, counters: Arc<UserCounters>, capacity: usize) -> Result<(EventSender, Stream), Error> {
+        let stats = StatsReader::offline(Arc::clone(&counters));
+        let pipeline = Pipeline {
             filter: self.filter.clone(),
             fields: self.ring.fields,
             limit: self.limit,
             full_at: [0; RESULT_SLOTS],
-            tally,
+            counters,
         };
-        let (teller, told) = channel::channel(gate, capacity)?;
-        Ok((teller, Stream::new(Feed::Told(told), stats, StopHandle::new()?, self.filter, self.predicate)))
+        let (sender, receiver) = channel::channel(pipeline, capacity)?;
+        Ok((sender, Stream::new(Backend::Offline(receiver), stats, StopHandle::new()?, self.filter, self.predicate)))
     }
 }
 
-impl Builder {
+impl StreamBuilder {
     /// Loads and attaches the programs to count, and for nothing else: without a ring, so that an attempt costs least. Filter, predicate
     /// and limit are about events, of which there are none, and so are owners: each attempt is counted, and is `filtered`. Needs what
     /// [`open`](Self::open) needs.
@@ -298,12 +296,12 @@ impl Builder {
 }
 
 /// Here, since a recording knows nothing of streams.
-impl Replay {
+impl Recording {
     /// The stream of all of it.
     ///
     /// # Errors
     ///
-    /// As [`Builder::replay`](crate::Builder::replay).
+    /// As [`StreamBuilder::replay`](crate::StreamBuilder::replay).
     pub fn start(self) -> Result<Stream, Error> {
         Stream::builder().replay(self)
     }
@@ -328,7 +326,7 @@ fn check_terms(filter: &Filter) -> Result<(), Error> {
     let Some(term) = filter.event_only().next() else { return Ok(()) };
     let message = format!(
         "`{term}` cannot be decided in the kernel: whose a socket is may be found out only behind the filter; a predicate \
-         (Builder::predicate) can, and a filter of what was recorded"
+         (StreamBuilder::predicate) can, and a filter of what was recorded"
     );
     Err(Error::new(ErrorKind::Filter, message))
 }
@@ -341,22 +339,4 @@ fn check_descriptors(stop: &StopHandle) -> Result<(), Error> {
         let message = format!("opening a stream takes up to {ENOUGH} file descriptors for a moment (RLIMIT_NOFILE)");
         Error::new(ErrorKind::System, message).caused_by(error)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_is_kept_as_times() {
-        let limit = |per_second, burst| {
-            let Limit { interval, burst } = Stream::builder().limit_per_result(per_second, burst).limit.expect("set");
-            (interval, burst)
-        };
-        assert_eq!(limit(10, 5), (100_000_000, 500_000_000));
-        assert_eq!(limit(0, 0), (NANOS, NANOS));
-        // Never none, which would be no limit.
-        assert_eq!(limit(u32::MAX, 1), (1, 1));
-        assert_eq!(limit(1, u32::MAX), (NANOS, NANOS * u64::from(u32::MAX)));
-    }
 }

@@ -12,7 +12,7 @@ use crate::stats::reader::StatsReader;
 use crate::stats::reconcile::Reconciler;
 
 /// Counts attempts without a record of any: there is no ring, and nothing to be read but the counters.
-/// [`Builder::open_counters`](crate::Builder::open_counters) opens it; dropping it detaches everything.
+/// [`StreamBuilder::open_counters`](crate::StreamBuilder::open_counters) opens it; dropping it detaches everything.
 ///
 /// Reading takes no capability. Of its [`Stats`] each attempt is `filtered`, and by result and kind as in a stream's.
 pub struct Counters {
@@ -23,7 +23,7 @@ pub struct Counters {
 
 impl fmt::Debug for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counters").field("source", &self.attachment.source).finish_non_exhaustive()
+        f.debug_struct("Counters").field("method", &self.attachment.method).finish_non_exhaustive()
     }
 }
 
@@ -33,7 +33,7 @@ impl Counters {
         Ok(Self { programs, attachment, reconciler })
     }
 
-    /// As [`Stream::attachment`](crate::Stream::attachment).
+    /// Returns what the counters are attached to.
     #[must_use]
     pub const fn attachment(&self) -> &Attachment {
         &self.attachment
@@ -51,7 +51,8 @@ impl Counters {
         self.programs.stats.clone()
     }
 
-    /// As [`Stream::reconciler`](crate::Stream::reconciler).
+    /// Returns what compares the counts with those of a namespace; `None` unless
+    /// [requested](crate::StreamBuilder::reconcile).
     #[must_use]
     pub fn reconciler(&self) -> Option<Reconciler> {
         self.reconciler.clone()

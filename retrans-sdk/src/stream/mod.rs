@@ -4,10 +4,21 @@
 pub(crate) mod backend;
 pub(crate) mod builder;
 pub(crate) mod counters;
+pub(crate) mod live;
 pub(crate) mod queue;
 pub(crate) mod stop;
 #[cfg(feature = "tokio")]
 pub(crate) mod tokio;
+
+pub use self::builder::StreamBuilder;
+pub use self::counters::Counters;
+pub use self::live::Live;
+pub use self::queue::{Overflow, Queue};
+pub use self::stop::StopHandle;
+#[cfg(feature = "tokio")]
+pub use self::tokio::AsyncStream;
+pub use crate::kernel::config::{DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES};
+pub use crate::rate_limit::RateLimit;
 
 use std::fmt;
 use std::ops::Range;
@@ -20,118 +31,114 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::event::Event;
-use crate::event::buffer::{BATCH, Slots};
-use crate::event::result::RetransResult;
+use crate::event::buffer::{BATCH, EventBuffer};
 use crate::filter::Filter;
-use crate::kernel::Source;
-use crate::kernel::attach_method::AttachSource;
-use crate::kernel::attachment::Attachment;
+#[cfg(feature = "test-util")]
 use crate::kernel::config::Wakeup;
-use crate::kernel::owner_hooks::OwnerHooks;
-use crate::kernel::socket_set::MySockets;
 use crate::stats::Stats;
 use crate::stats::reader::{StatsReader, add, add_one};
-use crate::stats::reconcile::Reconciler;
-use crate::stream::backend::Feed;
-use crate::stream::builder::{Builder, Predicate};
-use crate::stream::stop::StopHandle;
+use crate::stream::backend::Backend;
+use crate::stream::builder::Predicate;
 
-/// A stream of retransmission attempts: of this host ([`Builder::open`]), of a recording ([`Builder::replay`]) or of a script
-/// ([`Builder::scripted`]). Owned, without a lifetime, `Send`; dropping it detaches everything.
+/// A stream of retransmission attempts: of this host ([`StreamBuilder::open`]), of a recording ([`StreamBuilder::replay`]) or of a script
+/// ([`StreamBuilder::mock`]). Owned, without a lifetime, `Send`; dropping it detaches everything.
 ///
-/// Read it in whichever way suits: [`poll`](Self::poll) with a callback, [`iter`](Self::iter) as a blocking iterator,
-/// [`read`](Self::read) for a batch at a time, [`drain`](Self::drain) for what is there without blocking. Or wait on its
+/// Read it in whichever way suits: [`for_each_timeout`](Self::for_each_timeout) with a callback, [`iter`](Self::iter) as a blocking iterator,
+/// [`recv_batch_timeout`](Self::recv_batch_timeout) for a batch at a time, [`try_iter`](Self::try_iter) for what is there without blocking. Or wait on its
 /// descriptor ([`AsFd`]) in an event loop of yours: readable means that it is to be drained.
 pub struct Stream {
-    feed: Feed,
+    backend: Backend,
     stats: StatsReader,
-    reconciler: Option<Reconciler>,
     filter: Filter,
     predicate: Option<Predicate>,
     /// What was read out of the ring at once.
-    batch: Slots,
+    batch: EventBuffer,
     /// Those of them that the predicate let through and nobody took yet.
     untaken: Range<usize>,
     /// How many of them it has looked at.
     judged: usize,
     /// Whether there may be more in the ring.
     more: bool,
+    /// When the programs were detached, if they were.
+    detached: Option<Instant>,
+    /// Whether it was detached and everything that was submitted before has been read.
+    exhausted: bool,
     stop: StopHandle,
 }
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("source", &self.source()).field("filter", &self.filter).finish_non_exhaustive()
+        f.debug_struct("Stream").field("live", &self.live()).field("filter", &self.filter).finish_non_exhaustive()
     }
 }
 
 impl Stream {
     /// What a stream shall be.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> StreamBuilder {
+        StreamBuilder::default()
     }
 
     pub(crate) fn new(
-        feed: Feed,
+        backend: Backend,
         stats: StatsReader,
         stop: StopHandle,
         filter: Filter,
         predicate: Option<Predicate>,
     ) -> Self {
         Self {
-            feed,
+            backend,
             stats,
-            reconciler: None,
             filter,
             predicate,
-            batch: Slots::with_capacity(BATCH),
+            batch: EventBuffer::with_capacity(BATCH),
             untaken: 0..0,
             judged: 0,
             more: false,
+            detached: None,
+            exhausted: false,
             stop,
         }
     }
 
-    pub(crate) fn with_reconciler(mut self, reconciler: Option<Reconciler>) -> Self {
-        self.reconciler = reconciler;
-        self
+    /// Returns what only a stream of the running kernel has; `None` for a recording and a mock.
+    #[must_use]
+    pub const fn live(&self) -> Option<&Live> {
+        self.backend.live()
     }
 
-    /// Where in the kernel the events come from; `None` of a stream that is replayed or scripted.
+    /// Returns true once no further event can come: a recording or a mock is at its end, or a live stream was
+    /// [detached](Self::detach), and all of it was read.
     #[must_use]
-    pub fn source(&self) -> Option<AttachSource> {
-        self.attachment().map(|attachment| attachment.source)
+    pub fn is_finished(&self) -> bool {
+        let is_taken = self.untaken.is_empty() && self.judged == self.batch.events().len();
+        is_taken && (self.exhausted || self.backend.is_over())
     }
 
-    /// What the stream is attached to, what it can see from there, and why nothing better; `None` of a stream that is replayed or scripted.
-    #[must_use]
-    pub fn attachment(&self) -> Option<&Attachment> {
-        self.feed.attachment()
-    }
-
-    /// Whether no event comes any more: a recording or a script is at its end and all of it was read. Of a live stream it never is so.
-    #[must_use]
-    pub fn is_ended(&self) -> bool {
-        self.untaken.is_empty() && self.judged == self.batch.events().len() && self.feed.is_over()
-    }
-
-    /// What the kernel calls a result for which this version has no name, one that prints as `k17`: where the events come from an
-    /// enum in the tracepoint ([`AttachSource::TpEnum`]).
-    #[must_use]
-    pub fn kernel_name(&self, result: RetransResult) -> Option<&str> {
-        self.feed.kernel()?.programs.kernel_name(result)
-    }
-
-    /// The sockets that `cookie=mine` means; `None` if the filter does not ask for them.
-    #[must_use]
-    pub fn my_sockets(&self) -> Option<MySockets> {
-        self.feed.kernel()?.programs.my_sockets.clone()
-    }
-
-    /// By what the stream knows which process a socket belongs to; `None` unless asked to ([`Builder::owners`]).
-    #[must_use]
-    pub fn owner_hooks(&self) -> Option<&OwnerHooks> {
-        self.feed.kernel()?.programs.owner_hooks()
+    /// Detaches the programs, so that no further attempt is recorded; requires no capability. What is in the ring buffer can
+    /// still be read, in every way and also after a [stop](StopHandle::stop), and then the stream [is
+    /// finished](Self::is_finished). So the end of an application is bounded by the ring's size, however many attempts the host
+    /// makes, and afterwards `submitted = rejected + dropped + delivered`. A recording or a mock hands over what it has read.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut stream = retrans_sdk::Stream::builder().open()?;
+    /// // A signal handler has called StopHandle::stop(), so this ends.
+    /// for event in stream.iter() {
+    ///     println!("{}", event?);
+    /// }
+    /// stream.detach();
+    /// for event in stream.iter() {
+    ///     println!("{}", event?);
+    /// }
+    /// assert!(stream.is_finished());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn detach(&mut self) {
+        if self.detached.is_none() {
+            self.backend.detach();
+            self.detached = Some(Instant::now());
+        }
     }
 
     /// The counters now.
@@ -146,12 +153,6 @@ impl Stream {
         self.stats.clone()
     }
 
-    /// Compares what was seen of a namespace with its own counters; `None` unless [asked for](Builder::reconcile).
-    #[must_use]
-    pub fn reconciler(&self) -> Option<Reconciler> {
-        self.reconciler.clone()
-    }
-
     /// A handle by which another thread, or a signal handler's, ends the blocking reads of this stream.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
@@ -164,8 +165,8 @@ impl Stream {
     /// # Errors
     ///
     /// [`ErrorKind::System`](crate::ErrorKind::System) if the kernel refuses to wait or to read.
-    pub fn poll(&mut self, timeout: Duration, mut callback: impl FnMut(&Event)) -> Result<usize, Error> {
-        let batch = self.read(timeout)?;
+    pub fn for_each_timeout(&mut self, timeout: Duration, mut callback: impl FnMut(&Event)) -> Result<usize, Error> {
+        let batch = self.recv_batch_timeout(timeout)?;
         let mut count = 0;
         while let Some(event) = batch.stream.deliver() {
             callback(event);
@@ -174,27 +175,27 @@ impl Stream {
         Ok(count)
     }
 
-    /// Waits as [`poll`](Self::poll) does and lends what is there as a batch. Events that are not taken out of it are
+    /// Waits as [`for_each_timeout`](Self::for_each_timeout) does and lends what is there as a batch. Events that are not taken out of it are
     /// in the next.
     ///
     /// # Errors
     ///
-    /// As [`poll`](Self::poll).
-    pub fn read(&mut self, timeout: Duration) -> Result<Batch<'_>, Error> {
+    /// As [`for_each_timeout`](Self::for_each_timeout).
+    pub fn recv_batch_timeout(&mut self, timeout: Duration) -> Result<Batch<'_>, Error> {
         let deadline = Instant::now().checked_add(timeout);
-        while !self.advance()? && !self.feed.is_over() && !is_past(deadline) && self.wait(deadline)? {}
+        while !self.advance()? && !self.is_at_end() && !is_past(deadline) && self.wait(deadline)? {}
         // Once more: a record may have come in while the time ran out.
         self.advance()?;
         Ok(Batch { stream: self })
     }
 
     /// Blocks until there are events and lends what is there as a batch, of at most 256; `None` once a [`StopHandle`] says so, and at the end of a recording or a script. The way to read
-    /// many: what is done once for a batch is not done for each event. What is in the ring after a stop is left to [`drain`](Self::drain).
+    /// many: what is done once for a batch is not done for each event. What is in the ring after a stop is left to [`try_iter`](Self::try_iter).
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let mut stream = retrans_sdk::Stream::builder().open()?;
-    /// while let Some(batch) = stream.next_batch()? {
+    /// while let Some(batch) = stream.recv_batch()? {
     ///     let events = batch.into_slice();
     ///     println!("{} attempts, {} segments", events.len(), events.iter().map(|event| event.segs).sum::<u32>());
     /// }
@@ -204,18 +205,18 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`poll`](Self::poll).
-    pub fn next_batch(&mut self) -> Result<Option<Batch<'_>>, Error> {
+    /// As [`for_each_timeout`](Self::for_each_timeout).
+    pub fn recv_batch(&mut self) -> Result<Option<Batch<'_>>, Error> {
         Ok(self.wait_for_event()?.then_some(Batch { stream: self }))
     }
 
     /// Everything that is there, without blocking. Goes on for as long as there is more.
-    pub fn drain(&mut self) -> Drain<'_> {
-        Drain { stream: self, failed: false }
+    pub fn try_iter(&mut self) -> TryIter<'_> {
+        TryIter { stream: self, failed: false }
     }
 
     /// Blocks for each event. Ends when a [`StopHandle`] says so, at the end of a recording or a script, or with an error; what is in the ring then is left to
-    /// [`drain`](Self::drain).
+    /// [`try_iter`](Self::try_iter).
     pub fn iter(&mut self) -> Iter<'_> {
         Iter { stream: self, failed: false }
     }
@@ -227,7 +228,7 @@ impl Stream {
             return Ok(true);
         }
         (self.untaken, self.judged) = (0..0, 0);
-        self.more = self.feed.read(BATCH, &mut self.batch)?;
+        self.more = self.backend.read(BATCH, &mut self.batch)?;
         Ok(self.judge())
     }
 
@@ -266,16 +267,27 @@ impl Stream {
                 return Ok(true);
             }
             // Only what is out of the ring already is handed out after a stop: under a flood the rest would not end.
-            if self.stop.is_stopped() {
+            if self.stop.is_stopped() && self.detached.is_none() {
                 return Ok(false);
             }
             if !self.advance()? {
-                if self.feed.is_over() {
+                if self.is_at_end() {
                     return Ok(false);
                 }
                 self.wait(None)?;
             }
         }
+    }
+
+    /// Whether, with nothing at hand, no event can come any more. A program that was running on another CPU when it was detached
+    /// may still submit its record, which was counted before: it is waited for, but not for long.
+    fn is_at_end(&mut self) -> bool {
+        /// Much longer than a program runs.
+        const SETTLE: Duration = Duration::from_millis(100);
+        if let Some(since) = self.detached.filter(|_| !self.more && self.live().is_some()) {
+            self.exhausted = self.stats.read().waiting() == 0 || since.elapsed() > SETTLE;
+        }
+        self.exhausted || self.backend.is_over()
     }
 
     /// All that is left of the batch at hand and passes, before it is counted.
@@ -302,7 +314,7 @@ impl Stream {
     /// Whether, with nothing at hand, nothing will be any more.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_over(&self) -> bool {
-        self.stop.is_stopped() || self.feed.is_over()
+        self.stop.is_stopped() || self.backend.is_over()
     }
 
     /// Whether there may be more at once.
@@ -320,18 +332,24 @@ impl Stream {
         self.batch.events().get(next)
     }
 
-    /// For the tests' harness.
+    /// The ring buffer and when its reader is woken, for the tests' harness.
+    #[cfg(feature = "test-util")]
     pub(crate) fn ring(&self) -> Option<([BorrowedFd<'_>; 2], Wakeup)> {
-        self.feed.kernel().map(Source::ring)
+        self.live().map(|live| live.source.ring())
     }
 
     /// Blocks until there may be records: true; or until the deadline, a signal or a stop: false.
     fn wait(&self, deadline: Option<Instant>) -> Result<bool, Error> {
+        if self.detached.is_some() {
+            // For a record that is being submitted, which wakes no reader that is awake.
+            std::thread::sleep(Duration::from_millis(1));
+            return Ok(true);
+        }
         let timeout = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
         });
-        let records = self.feed.fd();
+        let records = self.backend.fd();
         let mut fds = [PollFd::new(&records, PollFlags::IN), PollFd::new(self.stop.eventfd(), PollFlags::IN)];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(0) | Err(Errno::INTR) => Ok(false),
@@ -349,12 +367,12 @@ impl Drop for Stream {
     }
 }
 
-/// Readable when there is something to be read, and then [`Stream::drain`] is due, to the end: it is that which has the kernel side wake
+/// Readable when there is something to be read, and then [`Stream::try_iter`] is due, to the end: it is that which has the kernel side wake
 /// the descriptor's owner again. After a time of events it is readable once or twice with nothing to be read. What a batch left untaken is
 /// out of the ring already, and not waited for.
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.feed.fd()
+        self.backend.fd()
     }
 }
 
@@ -370,7 +388,7 @@ impl Drop for CountOnDrop<'_> {
     }
 }
 
-/// Events lent by [`Stream::read`] and [`Stream::next_batch`], one after the other or [as a slice](Self::into_slice). Those that are not taken
+/// Events lent by [`Stream::recv_batch_timeout`] and [`Stream::recv_batch`], one after the other or [as a slice](Self::into_slice). Those that are not taken
 /// stay with the stream.
 #[must_use = "events stay with the stream until they are taken"]
 pub struct Batch<'a> {
@@ -395,14 +413,14 @@ impl Iterator for Batch<'_> {
     }
 }
 
-/// Everything that is there: see [`Stream::drain`].
+/// Everything that is there: see [`Stream::try_iter`].
 #[must_use = "events stay with the stream until they are taken"]
-pub struct Drain<'a> {
+pub struct TryIter<'a> {
     stream: &'a mut Stream,
     failed: bool,
 }
 
-impl Iterator for Drain<'_> {
+impl Iterator for TryIter<'_> {
     type Item = Result<Event, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {

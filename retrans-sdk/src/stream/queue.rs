@@ -37,11 +37,12 @@ pub enum Overflow {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
 ///
-/// use retrans_sdk::{Overflow, Stream};
+/// use retrans_sdk::Stream;
+/// use retrans_sdk::stream::Overflow;
 ///
 /// let mut queue = Stream::builder().open()?.into_queue(10_000, Overflow::DropOldest)?;
-/// while !queue.is_ended() {
-///     while let Some(event) = queue.next_within(Duration::from_secs(5))? {
+/// while !queue.is_finished() {
+///     while let Some(event) = queue.recv_timeout(Duration::from_secs(5))? {
 ///         println!("{event}");
 ///     }
 ///     eprintln!("{}", queue.stats());
@@ -182,24 +183,29 @@ impl Stream {
     }
 }
 
-/// Runs until the stream is stopped.
+/// Runs until the stream is stopped, and then until what was submitted before is read.
 fn fill(mut stream: Stream, queue: &Shared) -> Result<(), Error> {
     let stats = stream.stats_reader();
-    while stream.wait_for_event()? {
-        let left = queue.put(stream.take());
-        add(&stats.user().dropped, left as u64);
-    }
-    Ok(())
+    let read_all = |stream: &mut Stream| -> Result<(), Error> {
+        while stream.wait_for_event()? {
+            let left = queue.put(stream.take());
+            add(&stats.user().dropped, left as u64);
+        }
+        Ok(())
+    };
+    read_all(&mut stream)?;
+    stream.detach();
+    read_all(&mut stream)
 }
 
 impl Queue {
     /// The next event, at once or within `timeout`; `None` after it, and at once when the queue [has
-    /// ended](Self::is_ended) and is empty.
+    /// ended](Self::is_finished) and is empty.
     ///
     /// # Errors
     ///
     /// The one that ended the reading thread, once: the stream's, or [`ErrorKind::System`] if the predicate panicked.
-    pub fn next_within(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
         let mut waiting = self.shared.wait(timeout);
         let was_full = self.shared.is_full(&waiting);
         let (event, ended) = (waiting.events.pop_front(), waiting.ended);
@@ -216,18 +222,18 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As [`next_within`](Self::next_within).
-    pub fn try_next(&mut self) -> Result<Option<Event>, Error> {
-        self.next_within(Duration::ZERO)
+    /// As [`recv_timeout`](Self::recv_timeout).
+    pub fn try_recv(&mut self) -> Result<Option<Event>, Error> {
+        self.recv_timeout(Duration::ZERO)
     }
 
     /// As many of the next events as are there and as `events` has room for without growing (256 if it has none), at once or within `timeout`,
-    /// in place of what is in it. Gives how many they are: 0 where [`next_within`](Self::next_within) gives `None`.
+    /// in place of what is in it. Gives how many they are: 0 where [`recv_timeout`](Self::recv_timeout) gives `None`.
     ///
     /// # Errors
     ///
-    /// As [`next_within`](Self::next_within).
-    pub fn next_batch(&mut self, timeout: Duration, events: &mut Vec<Event>) -> Result<usize, Error> {
+    /// As [`recv_timeout`](Self::recv_timeout).
+    pub fn recv_batch_timeout(&mut self, timeout: Duration, events: &mut Vec<Event>) -> Result<usize, Error> {
         events.clear();
         if events.capacity() == 0 {
             events.reserve_exact(BATCH);
@@ -246,10 +252,10 @@ impl Queue {
         Ok(count)
     }
 
-    /// Whether the thread has ended and every event was taken: no event comes any more. Known once `next_within` or
-    /// `try_next` has come to the end.
+    /// Whether the thread has ended and every event was taken: no event comes any more. Known once `recv_timeout` or
+    /// `try_recv` has come to the end.
     #[must_use]
-    pub const fn is_ended(&self) -> bool {
+    pub const fn is_finished(&self) -> bool {
         self.thread.is_none()
     }
 

@@ -9,7 +9,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::error::Error;
 
-/// Ends the blocking reads of a stream, from any thread: [`Stream::iter`](crate::Stream::iter) ends, [`Stream::poll`](crate::Stream::poll) and [`Stream::read`](crate::Stream::read)
+/// Ends the blocking reads of a stream, from any thread: [`Stream::iter`](crate::Stream::iter) ends, [`Stream::for_each_timeout`](crate::Stream::for_each_timeout) and [`Stream::recv_batch_timeout`](crate::Stream::recv_batch_timeout)
 /// return at once, now and ever after.
 #[derive(Debug, Clone)]
 pub struct StopHandle(Arc<Stop>);

@@ -34,7 +34,7 @@ const MOST_IN_A_ROW: u32 = 8;
 /// ```no_run
 /// # async fn agent() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut stream = retrans_sdk::Stream::builder().open()?.into_async()?;
-/// while let Some(batch) = stream.next_batch().await {
+/// while let Some(batch) = stream.recv_batch().await {
 ///     for event in batch? {
 ///         println!("{event}");
 ///     }
@@ -97,8 +97,8 @@ impl AsyncStream {
     ///
     /// # Errors
     ///
-    /// As [`Stream::poll`]; it is the last item.
-    pub async fn next_batch(&mut self) -> Option<Result<Vec<Event>, Error>> {
+    /// As [`Stream::for_each_timeout`]; it is the last item.
+    pub async fn recv_batch(&mut self) -> Option<Result<Vec<Event>, Error>> {
         poll_fn(|context| self.poll_batch(context)).await
     }
 

@@ -21,8 +21,9 @@ use crate::sys::throttle::Pace;
 /// between is unknown until the next look.
 ///
 /// ```no_run
-/// use retrans_sdk::table::KeyVal;
-/// use retrans_sdk::{CgroupPaths, Encoded, Stream};
+/// use retrans_sdk::reason_table::KeyVal;
+/// use retrans_sdk::Stream;
+/// use retrans_sdk::event::{CgroupPaths, PercentEncoded};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut paths = CgroupPaths::new()?;
@@ -30,7 +31,7 @@ use crate::sys::throttle::Pace;
 ///     let event = event?;
 ///     print!("{event}");
 ///     if let Some(path) = event.cgroup.and_then(|id| paths.path(id)) {
-///         print!(" {}", KeyVal { key: "cgroup_path", value: Encoded(path.as_os_str().as_encoded_bytes()) });
+///         print!(" {}", KeyVal { key: "cgroup_path", value: PercentEncoded(path.as_os_str().as_encoded_bytes()) });
 ///     }
 ///     println!();
 /// }
@@ -77,7 +78,7 @@ impl CgroupPaths {
 
     /// The path of the cgroup with this id, from the root of the hierarchy, as /proc/PID/cgroup has it: `/` for the root. `None` if it was
     /// removed before anybody asked, or is not to be seen from this process's cgroup namespace. Any bytes but NUL and newline:
-    /// [`Encoded`](crate::Encoded) writes them as a value of the line.
+    /// [`PercentEncoded`](crate::event::PercentEncoded) writes them as a value of the line.
     pub fn path(&mut self, id: u64) -> Option<&Path> {
         if !self.known.contains_key(&id) && !self.absent.contains(&id) {
             let Self { mounts, pace, .. } = self;

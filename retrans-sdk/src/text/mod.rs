@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Text as a key=value line has it: writing and scanning values, and tables of named values. Knows no event.
+//! KernelStr as a key=value line has it: writing and scanning values, and tables of named values. Knows no event.
 
 pub mod reason_table;
 pub(crate) mod scanner;

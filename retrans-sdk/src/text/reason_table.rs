@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What every table made by [`reason_table`](crate::reason_table) can do.
+//! What every table made by [`reason_table`](macro@crate::reason_table) can do.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -48,7 +48,7 @@ impl<T> Entry<T> {
     }
 }
 
-/// A table of named numbers. Implemented by [`reason_table`](crate::reason_table) only.
+/// A table of named numbers. Implemented by [`reason_table`](macro@crate::reason_table) only.
 pub trait ReasonTable:
     Copy + Eq + Ord + Hash + fmt::Debug + fmt::Display + FromStr<Err = ParseReasonError> + Send + Sync + 'static
 {

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use retrans_sdk::{Builder, Stats, StatsReader, StopHandle};
+use retrans_sdk::stats::StatsReader;
+use retrans_sdk::stream::StopHandle;
+use retrans_sdk::{Stats, StreamBuilder};
 use retrans_tests::{Context, Error, Result};
 
 /// A thread that takes all events of a stream and does nothing with them.
@@ -19,13 +21,13 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    pub(crate) fn open(builder: Builder) -> Result<Self> {
+    pub(crate) fn open(builder: StreamBuilder) -> Result<Self> {
         let mut stream = builder.open().context("cannot open a stream")?;
         let (wake, stats, done) = (stream.stop_handle(), stream.stats_reader(), Arc::new(AtomicBool::new(false)));
         let told = done.clone();
         let thread = thread::spawn(move || {
             while !told.load(Ordering::Acquire) {
-                let batch = stream.read(Duration::from_secs(1)).context("cannot read the stream")?;
+                let batch = stream.recv_batch_timeout(Duration::from_secs(1)).context("cannot read the stream")?;
                 batch.for_each(|event| {
                     black_box(event);
                 });

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs;
 
-use retrans_sdk::DEFAULT_RING_SIZE;
+use retrans_sdk::stream::DEFAULT_RING_SIZE;
 use retrans_tests::bench::median;
 use retrans_tests::{Context, Error, Result};
 

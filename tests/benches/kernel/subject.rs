@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
 
-use retrans_sdk::{Counters, Fields, Stream};
+use retrans_sdk::stream::Counters;
+use retrans_sdk::{FieldSet, Stream};
 use retrans_tests::observe::filter;
 use retrans_tests::{Context, Result, TraceInstance};
 
@@ -66,7 +67,7 @@ impl Subject {
     /// Has it see every attempt of the machine from now on.
     pub(crate) fn attach(self) -> Result<Watching> {
         let before = descriptors_of(process::id())?;
-        let every_event = |builder: retrans_sdk::Builder| builder.max_delay(Duration::ZERO);
+        let every_event = |builder: retrans_sdk::StreamBuilder| builder.max_delay(Duration::ZERO);
         let stream = |builder| Consumer::open(builder).map(How::Stream);
         let how = match self {
             Self::Nothing => How::Nothing,
@@ -77,8 +78,8 @@ impl Subject {
             }
             // No attempt of the lab is to there.
             Self::FilteredOut => stream(Stream::builder().filter(filter("dport=1")?))?,
-            Self::SmallEveryEvent => stream(every_event(Stream::builder().fields(Fields::none())))?,
-            Self::SmallAdaptive => stream(Stream::builder().fields(Fields::none()))?,
+            Self::SmallEveryEvent => stream(every_event(Stream::builder().fields(FieldSet::none())))?,
+            Self::SmallAdaptive => stream(Stream::builder().fields(FieldSet::none()))?,
             Self::FullEveryEvent => stream(every_event(Stream::builder()))?,
             Self::FullAdaptive => stream(Stream::builder())?,
             Self::Bpftrace => How::Tool(Tool::bpftrace()?),

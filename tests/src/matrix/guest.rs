@@ -5,8 +5,11 @@ use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
+use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::harness::with_companion;
-use retrans_sdk::{AttachSource, Builder, ErrorKind, Failures, Stream, check};
+use retrans_sdk::stats::Failures;
+use retrans_sdk::stream::RateLimit;
+use retrans_sdk::{ErrorKind, Stream, StreamBuilder, check};
 
 use super::live;
 use super::log::{Came, Cell, family_name, findings_line};
@@ -73,25 +76,25 @@ pub fn release() -> Result<String> {
 /// best, as `tp_enum_kretprobe` from a kretprobe, and as `tp_enum_alone` without. Why not from another is said on standard error.
 fn sources() -> Result<Vec<(String, Stream)>> {
     let mut all = Vec::new();
-    for source in AttachSource::ALL.iter().map(|entry| entry.variant) {
-        open(&mut all, source.to_string(), Stream::builder().source(source))?;
+    for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
+        open(&mut all, source.to_string(), Stream::builder().attach_method(source))?;
     }
     if all
         .iter()
-        .any(|(_, stream)| attachment(stream).source == AttachSource::TpEnum && attachment(stream).companion.is_some())
+        .any(|(_, stream)| attachment(stream).method == AttachMethod::TpEnum && attachment(stream).companion.is_some())
     {
-        let worse = with_companion(Stream::builder().source(AttachSource::TpEnum), AttachSource::Kretprobe);
+        let worse = with_companion(Stream::builder().attach_method(AttachMethod::TpEnum), AttachMethod::Kretprobe);
         open(&mut all, "tp_enum_kretprobe".to_owned(), worse)?;
-        let alone = Stream::builder().source(AttachSource::TpEnum).without_companion();
+        let alone = Stream::builder().attach_method(AttachMethod::TpEnum).without_companion();
         open(&mut all, "tp_enum_alone".to_owned(), alone)?;
     }
     Ok(all)
 }
 
-fn open(all: &mut Vec<(String, Stream)>, name: String, builder: Builder) -> Result<()> {
+fn open(all: &mut Vec<(String, Stream)>, name: String, builder: StreamBuilder) -> Result<()> {
     match builder.open() {
         Ok(stream) => all.push((name, stream)),
-        Err(error) if error.kind() == ErrorKind::SourceUnavailable => eprintln!("{name}: {error}"),
+        Err(error) if error.kind() == ErrorKind::MethodUnavailable => eprintln!("{name}: {error}"),
         Err(error) => return Err(error).context(name),
     }
     Ok(())
@@ -99,12 +102,16 @@ fn open(all: &mut Vec<(String, Stream)>, name: String, builder: Builder) -> Resu
 
 /// Verifiers differ, and what one walks in a moment is too much for another.
 fn demanding_filters_load() -> Result<()> {
-    let mut all: Vec<_> = sources()?.iter().map(|(_, stream)| attachment(stream).source).collect();
+    let mut all: Vec<_> = sources()?.iter().map(|(_, stream)| attachment(stream).method).collect();
     all.dedup();
     for source in all {
         for text in filters::demanding() {
             let began = Instant::now();
-            let stream = Stream::builder().source(source).filter(filter(&text)?).limit_per_result(10, 10).open();
+            let stream = Stream::builder()
+                .attach_method(source)
+                .filter(filter(&text)?)
+                .rate_limit(RateLimit { per_second: 10, burst: 10 })
+                .open();
             stream.with_context(|| format!("{source} with {text}"))?;
             eprintln!("{source} in {} ms: {text:.60}…", began.elapsed().as_millis());
         }

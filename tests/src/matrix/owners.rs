@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether a guest's kernel tells which process a socket belongs to: by each of the hooks, which no guest refuses.
 
-use retrans_sdk::{Availability, Event, OwnerSource, Stream};
+use retrans_sdk::attach::Support;
+use retrans_sdk::event::OwnerSource;
+use retrans_sdk::stream::Live;
+use retrans_sdk::{Event, Stream};
 
 use crate::observe::{concerns, until};
 use crate::wait::PATIENCE;
@@ -14,10 +17,10 @@ use crate::{Context, Error, Family, Outcome, Pair, Result, Scenario};
 pub fn are_known() -> Result<String> {
     let pair = Pair::new()?;
     let mut older = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
-    let mut stream = Stream::builder().owners(true).open().context("cannot open a stream with owners")?;
-    let hooks = stream.owner_hooks().ok_or_else(|| Error::new("they were asked for"))?.clone();
-    let why = |hook: &Availability| match hook {
-        Availability::No { why } => Some(why.clone()),
+    let mut stream = Stream::builder().resolve_owners().open().context("cannot open a stream with owners")?;
+    let hooks = stream.live().and_then(Live::owner_hooks).ok_or_else(|| Error::new("they were asked for"))?.clone();
+    let why = |hook: &Support| match hook {
+        Support::Unavailable { reason } => Some(reason.clone()),
         _ => None,
     };
     let whys: Vec<_> = [&hooks.connect, &hooks.accept, &hooks.walk].into_iter().filter_map(why).collect();

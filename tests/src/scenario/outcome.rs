@@ -3,8 +3,10 @@
 
 use std::fmt;
 
-use retrans_sdk::table::ReasonTable;
-use retrans_sdk::{AttachSource, Attachment, RetransKind, RetransResult, TcpState};
+use retrans_sdk::attach::{AttachMethod, Attachment};
+use retrans_sdk::event::TcpState;
+use retrans_sdk::reason_table::ReasonTable;
+use retrans_sdk::{RetransKind, RetransResult};
 
 use crate::Tracepoint;
 use crate::proposal::{CANCELED, Proposal};
@@ -139,7 +141,7 @@ impl Expected {
     /// The same as a stream tells it that is attached so, to the running kernel.
     #[must_use]
     pub fn seen_from(self, attachment: &Attachment) -> Self {
-        let result = if attachment.source == AttachSource::TpEnum {
+        let result = if attachment.method == AttachMethod::TpEnum {
             match (Proposal::of_running_kernel().says(self.result), attachment.companion) {
                 // The errno tells more where the enum has no name, or one for several.
                 (RetransResult::ErrDefault | RetransResult::Nomem, Some(_)) => self.by_errno(attachment),
@@ -159,9 +161,7 @@ impl Expected {
     /// What the errno and the socket prove.
     fn by_errno(self, attachment: &Attachment) -> RetransResult {
         match self.result {
-            RetransResult::FragNomem | RetransResult::UncloneNomem if !attachment.tells_nomem_sites => {
-                RetransResult::Nomem
-            }
+            RetransResult::FragNomem | RetransResult::UncloneNomem if !attachment.locates_nomem => RetransResult::Nomem,
             RetransResult::PskbCopyNobufs => RetransResult::Nobufs,
             known if known.entry().is_some() => known,
             _ => RetransResult::ErrDefault,

@@ -6,7 +6,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use retrans_sdk::{Line, Stream};
+use retrans_sdk::Stream;
+use retrans_sdk::format::Line;
 use retrans_tests::trial::Progress;
 use retrans_tests::{Error, Lacks, TraceInstance, Trial};
 

@@ -125,7 +125,7 @@ fn run(mode: Mode) -> Faults {
 
 fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bool) -> Faults {
     writeln!(out, "Each row is what this host's kernel said of its own attempts to retransmit, a moment ago.")?;
-    let attachment = stream.attachment().ok_or("not a live stream")?.clone();
+    let attachment = stream.live().ok_or("not a live stream")?.attachment().clone();
     writeln!(out, "{attachment}")?;
     let acted = live::act(&mut stream, attachment.observes_failures(), say)?;
     if io::stderr().is_terminal() {
@@ -148,7 +148,7 @@ fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bo
     for what in attachment.unobservable() {
         writeln!(out, "unobservable here: {what}. {}", what.description())?;
     }
-    for passed_over in &attachment.passed_over {
+    for passed_over in attachment.unavailable() {
         writeln!(out, "not {passed_over}")?;
     }
     writeln!(

@@ -9,7 +9,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use lexopt::prelude::*;
-use retrans_sdk::{AttachSource, Filter};
+use retrans_sdk::Filter;
+use retrans_sdk::attach::AttachMethod;
 
 use crate::prefix::Prefixes;
 
@@ -36,7 +37,7 @@ written: what was counted before is shown; 2 if it could not start, also where f
 
 pub(crate) enum Origin {
     Recording(PathBuf),
-    Live { limit: Duration, source: Option<AttachSource> },
+    Live { limit: Duration, source: Option<AttachMethod> },
 }
 
 pub(crate) struct Arguments {

@@ -19,7 +19,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use retrans_examples::{is_closed, say_ready, say_stats, until_interrupted};
-use retrans_sdk::{AttachSource, Filter, Replay, Stream};
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::offline::Recording;
+use retrans_sdk::stream::Live;
+use retrans_sdk::{Filter, Stream};
 
 use arguments::{Arguments, HELP, Origin, arguments};
 use count::Count;
@@ -65,7 +68,7 @@ fn ends(status: u8, why: &(impl std::fmt::Display + ?Sized)) -> ExitCode {
 
 /// Of a file, or of standard input.
 fn replay(path: &Path, filter: Filter) -> Result<Stream, Box<dyn Error>> {
-    let recording = if path == Path::new("-") { Replay::from_reader(io::stdin()) } else { Replay::open(path)? };
+    let recording = if path == Path::new("-") { Recording::from_reader(io::stdin()) } else { Recording::open(path)? };
     Ok(Stream::builder().filter(filter).replay(recording)?)
 }
 
@@ -76,10 +79,10 @@ fn read(mut stream: Stream, count: &mut Count) -> Result<(), Box<dyn Error>> {
     read
 }
 
-fn open(filter: Filter, source: Option<AttachSource>) -> Result<Stream, Box<dyn Error>> {
+fn open(filter: Filter, source: Option<AttachMethod>) -> Result<Stream, Box<dyn Error>> {
     let builder = Stream::builder().filter(filter);
-    let stream = source.into_iter().fold(builder, retrans_sdk::Builder::source).open()?;
-    if let Some(attachment) = stream.attachment().filter(|attachment| !attachment.observes_failures()) {
+    let stream = source.into_iter().fold(builder, retrans_sdk::StreamBuilder::attach_method).open()?;
+    if let Some(attachment) = stream.live().map(Live::attachment).filter(|attachment| !attachment.observes_failures()) {
         return Err(format!("failures are unobservable here ({attachment}): see `doctor`").into());
     }
     Ok(stream)
@@ -94,13 +97,13 @@ fn listen(mut stream: Stream, limit: Duration, count: &mut Count) -> Result<(), 
         if left.is_zero() {
             break;
         }
-        for event in stream.read(TICK.min(left))? {
+        for event in stream.recv_batch_timeout(TICK.min(left))? {
             count.add(&event)?;
         }
     }
     // What came in before the end, and no more of what comes in now.
     let behind = usize::try_from(stream.stats().waiting()).unwrap_or(usize::MAX);
-    for event in stream.drain().take(behind) {
+    for event in stream.try_iter().take(behind) {
         count.add(&event?)?;
     }
     let stats = stream.stats();

@@ -2,8 +2,8 @@
 //! The table as SVG: a row a prefix, a column a stretch of time, the darker the more.
 
 use retrans_examples::utc;
-use retrans_sdk::Timestamp;
-use retrans_sdk::table::ReasonTable;
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::reason_table::ReasonTable;
 use svg::Document;
 use svg::node::element::{Group, Line, Rectangle, Text, Title};
 

@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use retrans_examples::utc;
-use retrans_sdk::Timestamp;
-use retrans_sdk::table::ReasonTable;
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::reason_table::ReasonTable;
 
 use crate::count::Table;
 use crate::levels::{LEVELS, counts_of, level};

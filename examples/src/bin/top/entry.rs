@@ -3,7 +3,8 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::text::Span;
-use retrans_sdk::{Filter, FilterError};
+use retrans_sdk::Filter;
+use retrans_sdk::filter::FilterError;
 
 /// Longer than anybody types.
 const LONGEST: usize = 1000;

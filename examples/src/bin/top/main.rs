@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use ratatui::crossterm::event::KeyEvent;
 use retrans_examples::terminal::{Input, Terminal};
 use retrans_examples::{say_stats, until_interrupted};
-use retrans_sdk::{Filter, Timestamp};
+use retrans_sdk::Filter;
+use retrans_sdk::event::Timestamp;
 
 use arguments::{HELP, arguments};
 use input::{Action, Choices};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What was counted. Nothing here asks for the time.
 
-use retrans_sdk::{Event, RetransKind, RetransResult, Stats, Timestamp};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::{Event, RetransKind, RetransResult, Stats};
 
 use crate::rates::Rates;
 use crate::remotes::{MOST, Remotes};

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use retrans_sdk::Timestamp;
-use retrans_sdk::table::ReasonTable;
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::reason_table::ReasonTable;
 
 use crate::seconds::Seconds;
 

@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use retrans_sdk::{Event, RetransResult, Timestamp};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::{Event, RetransResult};
 
 /// At most so many addresses have a row of their own.
 pub(crate) const MOST: usize = 4096;

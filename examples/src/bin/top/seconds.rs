@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How often something came about, second by second.
 
-use retrans_sdk::Timestamp;
+use retrans_sdk::event::Timestamp;
 
 /// So many seconds are remembered.
 pub(crate) const KEPT: u64 = 120;

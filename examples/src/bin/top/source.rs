@@ -8,7 +8,9 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use retrans_sdk::{AttachSource, Event, Filter, Stats, Timestamp};
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::{Event, Filter, Stats};
 
 use self::live::Live;
 use self::recorded::Recorded;
@@ -18,7 +20,7 @@ use crate::model::Counters;
 #[derive(Debug)]
 pub(crate) enum Origin {
     /// This host, from this source or the best.
-    Live(Option<AttachSource>),
+    Live(Option<AttachMethod>),
     /// A recording, so many times as fast as it was recorded.
     Recording { path: PathBuf, speed: f64 },
 }

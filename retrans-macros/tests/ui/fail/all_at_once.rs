@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every mistake is reported, and nothing else is, however much the wrong tables are used.
 use retrans_sdk::reason_table;
-use retrans_sdk::table::ReasonTable;
+use retrans_sdk::reason_table::ReasonTable;
 
 /// The class, itself wrong.
 #[reason_table(key = "Class")]

@@ -101,5 +101,5 @@ fn main() {
     assert_eq!(Name::Err.class(), Class::Err);
     assert_eq!(Name::from_raw(100).class(), Class::None);
     assert_eq!(Name::r#type.key_val().to_string(), "name=type");
-    assert_eq!(<Name as retrans_sdk::table::ReasonTable>::ALL.len(), 9);
+    assert_eq!(<Name as retrans_sdk::reason_table::ReasonTable>::ALL.len(), 9);
 }

@@ -21,23 +21,24 @@ use self::parser::{Parsed, Parser};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::event::buffer::BATCH;
-use crate::offline::channel::Teller;
+use crate::offline::channel::EventSender;
 
-/// A recording, to be read as a [`Stream`]: lines of `key=val` as they are printed, lines of JSON (feature `json`), or what the kernel itself
+/// A recording, to be read as a [`Stream`](crate::Stream): lines of `key=val` as they are printed, lines of JSON (feature `json`), or what the kernel itself
 /// prints of its tracepoints, each ended by LF or CRLF; also compressed with zstd (feature `zstd`; not with `--ultra` or `--long`, which take more memory than 8 MiB).
 ///
 /// It is read by a thread of its own, a line after the other, so that a file of any size takes no more memory than a small one, and a
-/// pipe can be read as well. With a filter, a predicate or a choice of fields: [`Builder::replay`](crate::Builder::replay).
+/// pipe can be read as well. With a filter, a predicate or a choice of fields: [`StreamBuilder::replay`](crate::StreamBuilder::replay).
 ///
 /// ```
-/// use retrans_sdk::{Replay, Stream};
+/// use retrans_sdk::Stream;
+/// use retrans_sdk::offline::Recording;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let recording = "\
 /// ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 state=established segs=1
 /// ts=1.700000000 result=success err=0 kind=tlp family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 state=established segs=1
 /// ";
-/// let recording = Replay::from_reader(recording.as_bytes());
+/// let recording = Recording::from_reader(recording.as_bytes());
 /// let mut stream = Stream::builder().filter("result!=success".parse()?).replay(recording)?;
 /// for event in stream.iter() {
 ///     assert_eq!(event?.err, Some(-1));
@@ -54,12 +55,12 @@ use crate::offline::channel::Teller;
 /// kernel from 5.10 on and of those with the proposal of July 2025. Other lines are passed over. It has less than an event of the stream's own:
 ///
 /// - `kind` is `synack` or `unknown`, `segs` 0 but for SYN-ACKs, and of the optional fields there is `transmit`, where the result proves it.
-/// - Before Linux 6.17 it has successes only: failures are then [unobservable](crate::Failures::Unobservable).
+/// - Before Linux 6.17 it has successes only: failures are then [unobservable](crate::stats::Failures::Unobservable).
 /// - Of `err` only those names are given that it proves by itself: -EAGAIN, -EINVAL and -EHOSTUNREACH are `err_default`, -ENOMEM is `nomem`, -ENOBUFS `nobufs`. With the
 ///   proposal's names there is no `err`.
 /// - Time is that of the trace's clock, to which [`clock_offset`](Self::clock_offset) is added.
 /// - What the text says was lost is in [`Stats::missed`](crate::Stats::missed), whatever tracepoint it was of; that is `None` where it does not say how much, and where it says nothing of it.
-pub struct Replay {
+pub struct Recording {
     input: Box<dyn Read + Send>,
     /// That of the file, for errors.
     name: Option<String>,
@@ -91,9 +92,9 @@ pub enum BadLines {
     Skip,
 }
 
-impl fmt::Debug for Replay {
+impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replay")
+        f.debug_struct("Recording")
             .field("format", &self.format)
             .field("bad_lines", &self.bad_lines)
             .field("speed", &self.speed)
@@ -102,7 +103,7 @@ impl fmt::Debug for Replay {
     }
 }
 
-impl Replay {
+impl Recording {
     /// The recording in a file, which errors name.
     ///
     /// # Errors
@@ -160,28 +161,28 @@ impl Replay {
     }
 
     /// Starts to tell it.
-    pub(crate) fn run(self, mut teller: Teller) -> Result<(), Error> {
+    pub(crate) fn run(self, mut sender: EventSender) -> Result<(), Error> {
         let speed = self.speed.map(Speed::new).transpose()?;
         let name = self.name.clone();
         let tell = move || {
-            let end = self.tell(&mut teller, speed).map_err(|error| match &name {
+            let end = self.send(&mut sender, speed).map_err(|error| match &name {
                 Some(name) => error.within(name),
                 None => error,
             });
-            teller.end(end);
+            sender.end(end);
         };
         let spawned = thread::Builder::new().name("retrans-replay".to_owned()).spawn(tell);
         spawned.map(|_| ()).map_err(|error| Error::new(ErrorKind::System, "cannot start a thread").caused_by(error))
     }
 
     /// Tells all of it, unless nobody listens any more.
-    fn tell(self, teller: &mut Teller, mut speed: Option<Speed>) -> Result<(), Error> {
+    fn send(self, sender: &mut EventSender, mut speed: Option<Speed>) -> Result<(), Error> {
         let mut lines = Lines::new(plain(self.input)?);
         let mut parser = Parser::new(self.format, self.clock_offset);
         let mut read: Vec<Event> = Vec::with_capacity(BATCH);
         loop {
             // Before what may take its time.
-            if (read.len() >= BATCH || !lines.is_at_hand()) && !teller.tell_all(&mut read) {
+            if (read.len() >= BATCH || !lines.is_at_hand()) && !sender.send_all(&mut read) {
                 return Ok(());
             }
             let parsed = match lines.next()? {
@@ -189,32 +190,32 @@ impl Replay {
                 Some(Piece::Line(line)) => parser.parse(line),
                 Some(Piece::TooLong) => Err(too_long()),
                 // It may be endless.
-                Some(Piece::Rest) if teller.is_closed() => return Ok(()),
+                Some(Piece::Rest) if sender.is_closed() => return Ok(()),
                 Some(Piece::Rest) => Ok(Parsed::Nothing),
             };
             match parsed {
                 Ok(Parsed::Event(event)) => {
                     if let Some(speed) = &mut speed
-                        && !(teller.tell_all(&mut read) && teller.wait_until(speed.due(event.ts)))
+                        && !(sender.send_all(&mut read) && sender.wait_until(speed.due(event.ts)))
                     {
                         return Ok(());
                     }
                     read.push(*event);
                 }
-                Ok(Parsed::Missed(count)) => teller.gate().tally.miss(count),
+                Ok(Parsed::Missed(count)) => sender.pipeline().counters.miss(count),
                 Ok(Parsed::Nothing) => {}
-                Err(_) if self.bad_lines == BadLines::Skip => teller.gate().tally.skip(),
+                Err(_) if self.bad_lines == BadLines::Skip => sender.pipeline().counters.skip(),
                 Err(problem) => {
-                    teller.tell_all(&mut read);
+                    sender.send_all(&mut read);
                     let message = format!("line {}: {problem}", lines.number());
                     return Err(Error::new(ErrorKind::Recording, message));
                 }
             }
             if parser.tells_failures() {
-                teller.gate().tally.tells_failures();
+                sender.pipeline().counters.tells_failures();
             }
         }
-        teller.tell_all(&mut read);
+        sender.send_all(&mut read);
         match parser.problem() {
             Some(problem) if lines.number() > 0 => Err(Error::new(ErrorKind::Recording, problem)),
             _ => Ok(()),

@@ -14,18 +14,19 @@ use crate::event::record::tests::any_record;
 use crate::event::result::RetransResult;
 use crate::event::tcp_enums::TcpState;
 use crate::event::transmit::Transmit;
+use crate::rate_limit::RateLimit;
 use crate::stats::{Failures, Stats};
 use crate::stream::Stream;
 
 const LINE: &str = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 \
     dport=443 state=established segs=1 class=drop";
 
-fn of(text: &[u8]) -> Replay {
-    Replay::from_reader(Cursor::new(text.to_vec()))
+fn of(text: &[u8]) -> Recording {
+    Recording::from_reader(Cursor::new(text.to_vec()))
 }
 
 /// What comes of all of it: the events' lines, the error, the counters.
-fn read(recording: Replay) -> (Vec<String>, Option<String>, Stats) {
+fn read(recording: Recording) -> (Vec<String>, Option<String>, Stats) {
     let mut stream = recording.start().expect("a stream");
     let (mut good, mut bad) = (Vec::new(), None);
     for event in stream.iter() {
@@ -34,7 +35,7 @@ fn read(recording: Replay) -> (Vec<String>, Option<String>, Stats) {
             Err(error) => assert!(bad.replace(error.to_string()).is_none(), "it ends at the first"),
         }
     }
-    assert!(stream.is_ended());
+    assert!(stream.is_finished());
     let stats = stream.stats();
     assert_eq!(stats.seen, stats.filtered + stats.limited + stats.lost + stats.submitted, "{stats}");
     assert_eq!(stats.submitted, stats.delivered, "{stats}");
@@ -73,7 +74,7 @@ fn says_which_line_is_none_or_counts_it() {
     }
     let (_, bad, _) = read(of(b"ts=\xff\n"));
     assert_eq!(bad.as_deref(), Some("line 1: it is not text"));
-    let error = Replay::open("/nonexistent").expect_err("no such file");
+    let error = Recording::open("/nonexistent").expect_err("no such file");
     assert_eq!(error.kind(), ErrorKind::System);
     assert!(error.to_string().starts_with("cannot open /nonexistent: "), "{error}");
     let error = of(b"").speed(0.0).start().expect_err("no speed");
@@ -93,7 +94,7 @@ fn lines_may_end_in_both() {
 fn an_error_names_the_file() {
     let path = std::env::temp_dir().join(format!("retrans-replay-{}.kv", std::process::id()));
     std::fs::write(&path, format!("{LINE}\nhello\n")).unwrap();
-    let (good, bad, _) = read(Replay::open(&path).unwrap());
+    let (good, bad, _) = read(Recording::open(&path).unwrap());
     std::fs::remove_file(&path).unwrap();
     assert_eq!((good.len(), bad), (1, Some(format!("{}: line 2: column 1: `hello` is not key=val", path.display()))));
 }
@@ -102,12 +103,12 @@ fn an_error_names_the_file() {
 fn a_filter_a_predicate_fields_and_a_limit_are_as_those_of_a_live_stream() {
     let with = LINE.replace("class=drop", "class=drop cookie=7 netns=3");
     let text = format!("{with}\n{}\n", with.replace("443", "80")).repeat(5);
-    let stream = |builder: crate::stream::builder::Builder| builder.replay(of(text.as_bytes()));
+    let stream = |builder: crate::stream::builder::StreamBuilder| builder.replay(of(text.as_bytes()));
     let mut all = stream(
         Stream::builder()
             .filter("dport=443 cookie=7".parse().expect("a filter"))
             .fields("netns".parse().expect("fields"))
-            .limit_per_result(1, 3)
+            .rate_limit(RateLimit { per_second: 1, burst: 3 })
             .predicate({
                 let mut odd = false;
                 move |_| std::mem::replace(&mut odd, true)
@@ -132,17 +133,17 @@ fn a_filter_a_predicate_fields_and_a_limit_are_as_those_of_a_live_stream() {
 fn what_waits_for_its_writer_is_there_at_once() {
     let (reader, writer) = pipe().expect("a pipe");
     let mut writer = std::fs::File::from(writer);
-    let mut stream = Replay::from_reader(std::fs::File::from(reader)).start().expect("a stream");
+    let mut stream = Recording::from_reader(std::fs::File::from(reader)).start().expect("a stream");
     for _ in 0..3 {
         writer.write_all(format!("{LINE}\n").as_bytes()).expect("a pipe");
-        assert_eq!(stream.read(Duration::from_secs(10)).expect("an event").count(), 1);
-        assert_eq!(stream.drain().count(), 0);
-        assert!(!stream.is_ended());
+        assert_eq!(stream.recv_batch_timeout(Duration::from_secs(10)).expect("an event").count(), 1);
+        assert_eq!(stream.try_iter().count(), 0);
+        assert!(!stream.is_finished());
     }
     drop(writer);
     let began = Instant::now();
-    assert_eq!(stream.read(Duration::from_secs(60)).expect("the end").count(), 0);
-    assert!(stream.is_ended() && began.elapsed() < Duration::from_secs(30));
+    assert_eq!(stream.recv_batch_timeout(Duration::from_secs(60)).expect("the end").count(), 0);
+    assert!(stream.is_finished() && began.elapsed() < Duration::from_secs(30));
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn at_the_speed_at_which_it_was_recorded() {
     let text = [0, 300, 100, 400].map(|ms| format!("{}\n", LINE.replace("1.500", &format!("1.{ms:03}")))).concat();
     let took = |speed: Option<f64>| {
         let recording = of(text.as_bytes());
-        let mut stream = speed.into_iter().fold(recording, Replay::speed).start().expect("a stream");
+        let mut stream = speed.into_iter().fold(recording, Recording::speed).start().expect("a stream");
         let began = Instant::now();
         assert_eq!(stream.iter().count(), 4);
         began.elapsed()
@@ -160,7 +161,7 @@ fn at_the_speed_at_which_it_was_recorded() {
     assert!(took(None) < Duration::from_millis(200));
     // Years: it ends when nobody listens.
     let mut stream = of(text.as_bytes()).speed(1e-9).start().expect("a stream");
-    assert_eq!(stream.read(Duration::from_secs(10)).expect("the first").count(), 1);
+    assert_eq!(stream.recv_batch_timeout(Duration::from_secs(10)).expect("the first").count(), 1);
     let queue = stream.into_queue(8, crate::stream::queue::Overflow::Block).expect("a queue");
     drop(queue);
 }
@@ -187,9 +188,9 @@ impl Read for Endless {
 #[test]
 fn nothing_is_lost_of_a_long_one_that_is_read_slowly() {
     const LINES: u64 = 50_000;
-    let mut stream = Replay::from_reader(Endless { left: LINES, rest: Vec::new() }).start().expect("a stream");
+    let mut stream = Recording::from_reader(Endless { left: LINES, rest: Vec::new() }).start().expect("a stream");
     let mut count = 0;
-    while let Some(batch) = stream.next_batch().expect("a batch") {
+    while let Some(batch) = stream.recv_batch().expect("a batch") {
         count += batch.into_slice().len() as u64;
         let stats = stream.stats();
         assert!(stats.waiting() <= 4096 + 256, "{stats}");
@@ -311,7 +312,7 @@ fn every_layout_is_read() {
         ] {
             let line = format!("{head}{text}");
             assert!(kernel_text::is_recognised(&line), "{line}");
-            let mut expected = Event::of_result(result);
+            let mut expected = Event::sample(result);
             expected.ts = crate::event::timestamp::Timestamp::from_nanos(1_234_567_890_000);
             (expected.kind, expected.err, expected.segs) = (RetransKind::Unproven, err, 0);
             (expected.saddr, expected.daddr) = ([10, 1, 2, 1].into(), [10, 1, 2, 2].into());
@@ -434,7 +435,7 @@ fn a_line_without_end_is_told_and_its_reader_ends() {
         }
     }
     let used = std::sync::Arc::new(());
-    let zeros = || Replay::from_reader(Zeros { _used: std::sync::Arc::clone(&used) });
+    let zeros = || Recording::from_reader(Zeros { _used: std::sync::Arc::clone(&used) });
     let error = zeros().start().expect("a stream").iter().next().expect("an item").expect_err("no line");
     assert_eq!(error.to_string(), "line 1: it is longer than 65536 bytes");
     // It goes on for as long as somebody listens.
@@ -466,7 +467,7 @@ impl Read for Panics {
 #[test]
 fn what_is_cut_short_does_not_look_whole() {
     let first = Cursor::new(format!("{LINE}\n"));
-    let (good, bad, _) = read(Replay::from_reader(first.chain(Panics(true))));
+    let (good, bad, _) = read(Recording::from_reader(first.chain(Panics(true))));
     assert_eq!((good.len(), bad.as_deref()), (1, Some("who told the stream its events panicked")));
 }
 
@@ -483,7 +484,7 @@ fn every_number_is_in_the_counts() {
 fn a_limit_recovers_when_time_goes_back() {
     let at = |ts: &str| format!("{}\n", LINE.replace("ts=1.5", &format!("ts={ts}.5")));
     let text = at("18446744072") + &at("1000") + &at("1001") + &at("1002");
-    let builder = Stream::builder().limit_per_result(1, 1);
+    let builder = Stream::builder().rate_limit(RateLimit { per_second: 1, burst: 1 });
     assert_eq!(builder.replay(of(text.as_bytes())).expect("a stream").iter().count(), 4);
 }
 

@@ -3,7 +3,10 @@
 
 use std::time::Instant;
 
-use retrans_sdk::{AttachSource, Attachment, Error, Event, Filter, Overflow, Queue, Stats, Stream, Timestamp};
+use retrans_sdk::attach::{AttachMethod, Attachment};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::stream::{Overflow, Queue};
+use retrans_sdk::{Error, Event, Filter, Stats, Stream};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::About;
@@ -24,10 +27,10 @@ fn nanos(clock: ClockId) -> u64 {
 }
 
 impl Live {
-    pub(super) fn open(forced: Option<AttachSource>, filter: &Filter) -> Result<Self, Error> {
+    pub(super) fn open(forced: Option<AttachMethod>, filter: &Filter) -> Result<Self, Error> {
         let builder = Stream::builder().filter(filter.clone());
-        let stream = forced.into_iter().fold(builder, retrans_sdk::Builder::source).open()?;
-        let attachment = stream.attachment();
+        let stream = forced.into_iter().fold(builder, retrans_sdk::StreamBuilder::attach_method).open()?;
+        let attachment = stream.live().map(|live| live.attachment());
         let about = About {
             what: attachment.map(ToString::to_string).unwrap_or_default(),
             observes_failures: attachment.map(Attachment::observes_failures),
@@ -43,7 +46,7 @@ impl Live {
 
     pub(super) fn take(&mut self, deadline: Instant, mut each: impl FnMut(&Event)) -> Result<(), Error> {
         while Instant::now() < deadline {
-            match self.queue.try_next()? {
+            match self.queue.try_recv()? {
                 Some(event) => each(&event),
                 None => break,
             }

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use retrans_examples::recording;
-use retrans_sdk::{Event, Filter, Line, Timestamp};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::format::Line;
+use retrans_sdk::{Event, Filter};
 
 use super::{About, Progress};
 use crate::model::Counters;

@@ -17,8 +17,9 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
-use retrans_sdk::table::ReasonTable;
-use retrans_sdk::{Filter, ResultClass, RetransResult, Timestamp};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::reason_table::ReasonTable;
+use retrans_sdk::{Filter, ResultClass, RetransResult};
 
 use crate::input::{Choices, Mode};
 use crate::model::Model;

@@ -7,7 +7,7 @@ use ratatui::style::{Color, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Sparkline};
 use retrans_sdk::RetransResult;
-use retrans_sdk::table::ReasonTable;
+use retrans_sdk::reason_table::ReasonTable;
 
 use super::{ALARM, QUIET, Shown, TITLE, inner, rate, short, style_of};
 use crate::model::Model;

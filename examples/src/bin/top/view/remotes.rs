@@ -6,8 +6,8 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Row, Table};
-use retrans_sdk::Timestamp;
-use retrans_sdk::table::ReasonTable;
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::reason_table::ReasonTable;
 
 use super::{QUIET, Shown, TITLE, short, style_of};
 use crate::remotes::Order;

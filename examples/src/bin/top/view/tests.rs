@@ -6,7 +6,8 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::KeyCode;
-use retrans_sdk::{Filter, RetransResult, Timestamp};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::{Filter, RetransResult};
 
 use super::{ALARM, Shown, draw, rate, short};
 use crate::input::Choices;

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What only a stream of the running kernel has.
+
+use std::fmt;
+
+use crate::event::result::RetransResult;
+use crate::kernel::Source;
+use crate::kernel::attach_method::AttachMethod;
+use crate::kernel::attachment::Attachment;
+use crate::kernel::owner_hooks::OwnerHooks;
+use crate::kernel::socket_set::SocketSet;
+use crate::stats::reconcile::Reconciler;
+
+/// The part of a stream that a recording and a mock do not have: how it is attached to the running kernel.
+///
+/// [`Stream::live`](crate::Stream::live) returns it.
+pub struct Live {
+    pub(crate) source: Source,
+    attachment: Attachment,
+    reconciler: Option<Reconciler>,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("attachment", &self.attachment).finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    pub(crate) fn new(source: Source, attachment: Attachment, reconciler: Option<Reconciler>) -> Self {
+        Self { source, attachment, reconciler }
+    }
+
+    /// Returns what the stream is attached to, what it can observe from there, and which better candidates were
+    /// not available.
+    #[must_use]
+    pub const fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    /// Returns the attach method in use: [`Attachment::method`].
+    #[must_use]
+    pub const fn attach_method(&self) -> AttachMethod {
+        self.attachment.method
+    }
+
+    /// Returns the kernel's name of a result that this version has no name for, one that prints as `k17`. Only where
+    /// events come from an enum in the tracepoint ([`AttachMethod::TpEnum`]).
+    #[must_use]
+    pub fn kernel_name(&self, result: RetransResult) -> Option<&str> {
+        self.source.programs.kernel_name(result)
+    }
+
+    /// Returns the set of sockets that `cookie=mine` means; `None` unless the filter uses it
+    /// ([`Filter::own_sockets`](crate::Filter::own_sockets)).
+    #[must_use]
+    pub const fn own_sockets(&self) -> Option<&SocketSet> {
+        self.source.programs.own_sockets.as_ref()
+    }
+
+    /// Returns the hooks that socket owners are learned from; `None` unless
+    /// [requested](crate::StreamBuilder::resolve_owners).
+    #[must_use]
+    pub fn owner_hooks(&self) -> Option<&OwnerHooks> {
+        self.source.programs.owner_hooks()
+    }
+
+    /// Returns what compares the attempts of a network namespace with its own counters; `None` unless
+    /// [requested](crate::StreamBuilder::reconcile).
+    #[must_use]
+    pub fn reconciler(&self) -> Option<Reconciler> {
+        self.reconciler.clone()
+    }
+}
