@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the filter compares is made of arithmetic alone: the verifier follows each branch on a value
- * that it does not know, and with many terms the paths would be too many.
+ * Branchless comparisons, and the addresses of a connection. The verifier follows both sides of
+ * each branch on an unknown value. With many terms in a filter there would be too many paths.
  */
 #ifndef RETRANS_ADDRESS_BPF_H
 #define RETRANS_ADDRESS_BPF_H
 
-/* 1 for a negative number. Behind the barriers clang does not see that this is a comparison. */
+#include "vmlinux.h"
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "tcp_defs.bpf.h"
+
+/* Returns 1 for a negative number, else 0. The barriers hide the comparison from clang. */
 static __always_inline __u64 sign_of(__u64 x)
 {
 	__u64 bit = x >> 63;
@@ -15,7 +21,7 @@ static __always_inline __u64 sign_of(__u64 x)
 	return bit;
 }
 
-/* Each is 1 or 0. */
+/* These return 1 or 0. */
 static __always_inline __u64 is_zero(__u64 x)
 {
 	__u64 negative = -x;
@@ -33,7 +39,7 @@ static __always_inline __u64 is_less(__u64 a, __u64 b)
 	return sign_of((~a & b) | ((~a | b) & difference));
 }
 
-/* All ones for 1, none for 0. */
+/* Returns all ones for 1, and 0 for 0. */
 static __always_inline __u64 mask_of(__u64 bit)
 {
 	__u64 mask = -bit;
@@ -42,19 +48,19 @@ static __always_inline __u64 mask_of(__u64 bit)
 	return mask;
 }
 
-/* As a record has it: of AF_INET the first word, in network byte order. */
+/* In network byte order, as in a record. AF_INET uses the first word only. */
 struct raw_address {
 	__u32 words[4];
 };
 
-/* Both ends of a connection. */
-struct ends {
+/* Both endpoints of a connection. */
+struct endpoints {
 	__u16 family;
 	struct raw_address saddr;
 	struct raw_address daddr;
 };
 
-/* As numbers: of IPv4 the low half. */
+/* An address as a number in host byte order. An IPv4 address is in the low half. */
 struct address {
 	__u64 high;
 	__u64 low;
@@ -65,22 +71,22 @@ static __always_inline __u64 is_mapped_address(const struct raw_address *raw)
 	return is_zero(raw->words[0] | raw->words[1] | (raw->words[2] ^ bpf_htonl(0xffff)));
 }
 
-/* IPv4 carried by an IPv6 socket: by the peer's address. */
-static __always_inline __u64 is_mapped(const struct ends *ends)
+/* Returns 1 if an IPv6 socket carries IPv4, which the peer's address shows. */
+static __always_inline __u64 is_mapped(const struct endpoints *ends)
 {
 	return is_zero(ends->family ^ AF_INET6) & is_mapped_address(&ends->daddr);
 }
 
-static __always_inline __u64 is_inet(const struct ends *ends)
+static __always_inline __u64 is_inet(const struct endpoints *ends)
 {
 	return is_zero(ends->family ^ AF_INET) | is_mapped(ends);
 }
 
 /*
- * One of the two. Of a mapped connection it is the IPv4 address, and 0.0.0.0 of a local one that is
- * not mapped: the socket is not bound to an address yet.
+ * Returns one of the two addresses as a number. For a mapped connection this is the IPv4 address.
+ * The local address is 0.0.0.0 if it is not mapped: the socket is not bound yet.
  */
-static __always_inline struct address address_of(const struct ends *ends,
+static __always_inline struct address address_of(const struct endpoints *ends,
 						 const struct raw_address *raw)
 {
 	__u64 v6 = mask_of(is_inet(ends) ^ 1);

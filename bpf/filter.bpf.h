@@ -1,62 +1,74 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The filter: read-only data, which the verifier knows and by which it removes what is not used.
- * It is a list of tests of one kind, whether a number is in a range, in the order of the text. The
- * loop over it has no branch on what is compared, so the verifier walks it once, however long.
+ * The filter. It is read-only data, so the verifier knows it and removes unused code. It is a list
+ * of range tests, in the order of the filter's text. The loop over the list does not branch on the
+ * values that it compares, so the verifier walks it once, whatever its length.
  *
- * What is compared is asked of a `subject`: an attempt (facts.bpf.h), or a record in the tests.
+ * The values are read from a `filter_input`: an attempt (filter_input.bpf.h), or a record in the
+ * test harness, which defines FILTER_INPUT_DEFINED and the same interface.
  */
 #ifndef RETRANS_FILTER_BPF_H
 #define RETRANS_FILTER_BPF_H
 
+#include "vmlinux.h"
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "retrans.h"
+#include "address.bpf.h"
+#include "fields.bpf.h"
+#ifndef FILTER_INPUT_DEFINED
+#include "filter_input.bpf.h"
+#endif
+
 const volatile struct retrans_filter filter;
 
-/* What takes more than a load, found once and before the list. */
-struct found {
+/* Values that need a search or a map lookup, computed once before the loop. */
+struct lookups {
 	__u64 has_cgroup;
-	/* Bit k: the cgroup is filter.trees[k] or below it. */
-	__u64 trees;
+	/* Bit k: the cgroup is in the subtree filter.subtrees[k]. */
+	__u64 subtrees;
 	__u64 has_cookie;
-	__u64 mine;
+	__u64 own_socket;
 };
 
-struct fact {
+struct operand {
 	__u64 value;
 	/* 0 if there is no value. */
 	__u64 known;
 };
 
-static __always_inline void find_trees(subject a, struct found *found)
+static __always_inline void lookup_subtrees(filter_input a, struct lookups *found)
 {
 	for (__u32 level = 0; level < RETRANS_MAX_CGROUP_LEVELS; level++) {
 		__u64 id = 0;
 
-		if (!next_cgroup(a, level, &id))
+		if (!input_cgroup_at(a, level, &id))
 			break;
 		found->has_cgroup |= is_zero(id) ^ 1;
-		for (__u32 k = 0; k < RETRANS_MAX_TREES; k++) {
-			if (k >= filter.trees_used)
+		for (__u32 k = 0; k < RETRANS_MAX_SUBTREES; k++) {
+			if (k >= filter.subtrees_used)
 				break;
-			found->trees |= is_zero(id ^ filter.trees[k]) << k;
+			found->subtrees |= is_zero(id ^ filter.subtrees[k]) << k;
 		}
 	}
 }
 
-static __always_inline void find_mine(subject a, struct found *found)
+static __always_inline void lookup_own_socket(filter_input a, struct lookups *found)
 {
-	__u64 cookie = SUBJECT_VALUE(cookie, cookie_of(a));
+	__u64 cookie = INPUT_VALUE(a, cookie, cookie_of(a));
 
 	found->has_cookie = is_zero(cookie) ^ 1;
-	found->mine = is_mine(a, cookie);
+	found->own_socket = input_is_own_socket(a, cookie);
 }
 
-/* So that numbers with a sign are in order. */
+/* Maps signed numbers to unsigned ones in the same order. */
 static __always_inline __u64 ordered(__s32 number)
 {
 	return (__u64)(__s64)number ^ 1ull << 63;
 }
 
-static __always_inline __u64 ca_name_word(subject a, __u32 index)
+static __always_inline __u64 ca_name_word(filter_input a, __u32 index)
 {
 	union {
 		__u8 bytes[16];
@@ -67,112 +79,113 @@ static __always_inline __u64 ca_name_word(subject a, __u32 index)
 	return name.words[index];
 }
 
-/* Behind the barrier clang does not make one load of those of several cases. */
-#define FACT(name, expression)                                                                     \
+/* The barrier keeps clang from merging the loads of several cases. */
+#define OPERAND(name, expression)                                                                  \
 	case RETRANS_FACT_##name:                                                                  \
-		fact.value = (expression);                                                         \
-		barrier_var(fact.value);                                                           \
+		operand.value = (expression);                                                      \
+		barrier_var(operand.value);                                                        \
 		break;
 
-#define FACT_OF(name, field, expression) FACT(name, SUBJECT_VALUE(field, expression))
+#define OPERAND_OF(name, field, expression) OPERAND(name, INPUT_VALUE(a, field, expression))
 
-/* These are never 0. */
-#define FACT_OF_ID(name, field, expression)                                                        \
+/* Fields that are absent if they are 0. */
+#define OPERAND_OF_ID(name, field, expression)                                                     \
 	case RETRANS_FACT_##name:                                                                  \
-		fact.value = SUBJECT_VALUE(field, expression);                                     \
-		barrier_var(fact.value);                                                           \
-		fact.known = is_zero(fact.value) ^ 1;                                              \
+		operand.value = INPUT_VALUE(a, field, expression);                                 \
+		barrier_var(operand.value);                                                        \
+		operand.known = is_zero(operand.value) ^ 1;                                        \
 		break;
 
-/* Of what is there of a full socket. */
-#define FACT_OF_SOCKET(name, field, expression)                                                    \
+/* Fields of a full socket. */
+#define OPERAND_OF_SOCKET(name, field, expression)                                                 \
 	case RETRANS_FACT_##name:                                                                  \
-		fact.value = SUBJECT_VALUE(field, expression);                                     \
-		barrier_var(fact.value);                                                           \
-		fact.known = SUBJECT_HAS(name);                                                    \
+		operand.value = INPUT_VALUE(a, field, expression);                                 \
+		barrier_var(operand.value);                                                        \
+		operand.known = INPUT_HAS(a, name);                                                \
 		break;
 
-static __always_inline struct fact socket_fact(subject a, __u8 which)
+static __always_inline struct operand socket_operand_of(filter_input a, __u8 which)
 {
-	struct fact fact = {};
+	struct operand operand = {};
 
-	if (!has_socket(a))
-		return fact;
+	if (!input_has_socket(a))
+		return operand;
 	switch (which) {
-		SEGMENT_FIELDS(FACT_OF_SOCKET)
-		TCP_FIELDS(FACT_OF_SOCKET)
+		SEGMENT_FIELDS(OPERAND_OF_SOCKET)
+		TCP_FIELDS(OPERAND_OF_SOCKET)
 	case RETRANS_FACT_SK_ERR_SOFT:
-		fact.value = ordered(SUBJECT_VALUE(sk_err_soft, LOAD(a->sk, sk_err_soft)));
-		barrier_var(fact.value);
-		fact.known = SUBJECT_HAS(SK_ERR_SOFT);
+		operand.value = ordered(INPUT_VALUE(a, sk_err_soft, KREAD(a, a->sk, sk_err_soft)));
+		barrier_var(operand.value);
+		operand.known = INPUT_HAS(a, SK_ERR_SOFT);
 		break;
 	case RETRANS_FACT_CA_NAME_HEAD:
-		fact.value = ca_name_word(a, 0);
-		barrier_var(fact.value);
-		fact.known = SUBJECT_HAS(CA_NAME);
+		operand.value = ca_name_word(a, 0);
+		barrier_var(operand.value);
+		operand.known = INPUT_HAS(a, CA_NAME);
 		break;
 	case RETRANS_FACT_CA_NAME_TAIL:
-		fact.value = ca_name_word(a, 1);
-		barrier_var(fact.value);
-		fact.known = SUBJECT_HAS(CA_NAME);
+		operand.value = ca_name_word(a, 1);
+		barrier_var(operand.value);
+		operand.known = INPUT_HAS(a, CA_NAME);
 		break;
 	}
-	return fact;
+	return operand;
 }
 
-static __always_inline struct fact fact_of(subject a, const struct found *found, __u8 which)
+static __always_inline struct operand operand_of(filter_input a, const struct lookups *found,
+						 __u8 which)
 {
-	struct fact fact = {.known = 1};
-	struct ends ends;
-	SUBJECT_AFRESH(a);
+	struct operand operand = {.known = 1};
+	struct endpoints ends;
+	INPUT_COPY_POINTERS(a);
 
-	if (which >= RETRANS_FACT_TREE) {
-		fact.value = found->trees >> (which - RETRANS_FACT_TREE) & 1;
-		fact.known = found->has_cgroup;
-		return fact;
+	if (which >= RETRANS_FACT_SUBTREE) {
+		operand.value = found->subtrees >> (which - RETRANS_FACT_SUBTREE) & 1;
+		operand.known = found->has_cgroup;
+		return operand;
 	}
 	if (which >= RETRANS_FACT_SEQ)
-		return socket_fact(a, which);
+		return socket_operand_of(a, which);
 	switch (which) {
-		FACT(TS, subject_ts(a))
-		CONNECTION_FIELDS(FACT_OF)
-		OWNER_FIELDS(FACT_OF)
-		ID_FIELDS(FACT_OF_ID)
+		OPERAND(TS, input_ts(a))
+		CONNECTION_FIELDS(OPERAND_OF)
+		OWNER_FIELDS(OPERAND_OF)
+		ID_FIELDS(OPERAND_OF_ID)
 	case RETRANS_FACT_ERR:
-		fact.value = ordered(SUBJECT_VALUE(err, a->err));
-		fact.known = has_err(a);
+		operand.value = ordered(INPUT_VALUE(a, err, a->err));
+		operand.known = input_has_err(a);
 		break;
-	case RETRANS_FACT_MINE:
-		fact.value = found->mine;
-		fact.known = found->has_cookie;
+	case RETRANS_FACT_OWN_SOCKET:
+		operand.value = found->own_socket;
+		operand.known = found->has_cookie;
 		break;
 	case RETRANS_FACT_INET:
-		ends = subject_ends(a);
-		fact.value = is_inet(&ends);
+		ends = input_endpoints(a);
+		operand.value = is_inet(&ends);
 		break;
 	case RETRANS_FACT_MAPPED:
-		ends = subject_ends(a);
-		fact.known = is_mapped(&ends);
-		fact.value = fact.known;
+		ends = input_endpoints(a);
+		operand.known = is_mapped(&ends);
+		operand.value = operand.known;
 		break;
 	case RETRANS_FACT_SADDR_HIGH:
-		ends = subject_ends(a);
-		fact.value = address_of(&ends, &ends.saddr).high;
+		ends = input_endpoints(a);
+		operand.value = address_of(&ends, &ends.saddr).high;
 		break;
 	case RETRANS_FACT_SADDR_LOW:
-		ends = subject_ends(a);
-		fact.value = address_of(&ends, &ends.saddr).low;
+		ends = input_endpoints(a);
+		operand.value = address_of(&ends, &ends.saddr).low;
 		break;
 	case RETRANS_FACT_DADDR_HIGH:
-		ends = subject_ends(a);
-		fact.value = address_of(&ends, &ends.daddr).high;
+		ends = input_endpoints(a);
+		operand.value = address_of(&ends, &ends.daddr).high;
 		break;
 	case RETRANS_FACT_DADDR_LOW:
-		ends = subject_ends(a);
-		fact.value = address_of(&ends, &ends.daddr).low;
+		ends = input_endpoints(a);
+		operand.value = address_of(&ends, &ends.daddr).low;
 		break;
 	}
-	return fact;
+	return operand;
 }
 
 static __always_inline __u64 is_within(__u64 low, __u64 value, __u64 high)
@@ -180,19 +193,19 @@ static __always_inline __u64 is_within(__u64 low, __u64 value, __u64 high)
 	return (is_less(value, low) | is_less(high, value)) ^ 1;
 }
 
-/* Clauses of terms of operands of tests: any, all, any, all. */
-static __always_inline bool filter_passes(subject a)
+/* Any clause, all of its terms, any operand of a term, all tests of an operand. */
+static __always_inline bool filter_passes(filter_input a)
 {
-	__u64 operand = 1, term = 0, clause = 1, pass = 0;
-	struct found found = {};
-	struct fact fact = {};
+	__u64 all_tests = 1, term = 0, clause = 1, pass = 0;
+	struct lookups lookups = {};
+	struct operand operand = {};
 
 	if (!filter.used)
 		return true;
-	if (filter.trees_used)
-		find_trees(a, &found);
-	if (filter.mine_used)
-		find_mine(a, &found);
+	if (filter.subtrees_used)
+		lookup_subtrees(a, &lookups);
+	if (filter.own_socket_used)
+		lookup_own_socket(a, &lookups);
 
 	for (__u32 i = 0; i < RETRANS_MAX_TESTS; i++) {
 		const volatile struct retrans_test *test = &filter.tests[i];
@@ -201,23 +214,23 @@ static __always_inline bool filter_passes(subject a)
 		if (i >= filter.used)
 			break;
 		flags = test->flags;
-		/* That of the test before it, unless it says so. */
+		/* Without FETCH, the operand of the previous test. */
 		if (flags & RETRANS_TEST_FETCH)
-			fact = fact_of(a, &found, test->fact);
-		operand &= is_within(test->low, fact.value, test->high);
+			operand = operand_of(a, &lookups, test->fact);
+		all_tests &= is_within(test->low, operand.value, test->high);
 		if (!(flags & RETRANS_TEST_ENDS_OPERAND))
 			continue;
-		term |= operand;
-		operand = 1;
+		term |= all_tests;
+		all_tests = 1;
 		if (!(flags & RETRANS_TEST_ENDS_TERM))
 			continue;
-		/* Of an absent value nothing holds but that it is absent. */
+		/* A term on an absent value is false, except for OR_ABSENT. */
 		if (flags & RETRANS_TEST_NEGATED)
-			term = (term ^ 1) & fact.known;
+			term = (term ^ 1) & operand.known;
 		else if (flags & RETRANS_TEST_OR_ABSENT)
-			term = (term & fact.known) | (fact.known ^ 1);
+			term = (term & operand.known) | (operand.known ^ 1);
 		else
-			term &= fact.known;
+			term &= operand.known;
 		clause &= term;
 		term = 0;
 		if (!(flags & RETRANS_TEST_ENDS_CLAUSE))

@@ -1,144 +1,187 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Who sockets belong to: an object of its own, since each of its programs is there or not for
- * itself. Where a program looks at the current task, the hook is one that runs in the process's own
- * context and nowhere else.
+ * The owners of sockets. A separate object: each of its programs is optional. A program that reads
+ * the current task is attached to a hook that runs only in the context of the process itself.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
 
 #include "retrans.h"
 #include "tcp_defs.bpf.h"
 #include "owners.bpf.h"
-#include "process.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* What the current process did to a socket. */
-static __always_inline void learn(const struct sock *sk, enum retrans_owner_source source)
-{
-	const struct task_struct *task = (const void *)bpf_get_current_task();
-	__u64 cookie = bpf_get_socket_cookie((void *)sk);
-	struct owner owner = {.told.source = source, .cookie = cookie};
+/* The PID namespace of the application, by inode number. Process ids are of this namespace. */
+const volatile __u32 pid_namespace = 0;
 
-	/* The kernel's own, such as a subflow of MPTCP's: whoever asks for it may be anybody. */
-	if (!BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock) && read_process(task, &owner.told))
-		bpf_map_update_elem(&owners, &cookie, &owner, BPF_ANY);
-	else
-		bpf_map_delete_elem(&owners, &cookie);
-}
+/* include/linux/sched.h: a kernel thread */
+#define PF_KTHREAD 0x00200000
+
+/* include/linux/pid_namespace.h: the maximum nesting depth below the first namespace */
+#define MAX_PID_NS_LEVEL 32
 
 /*
- * A socket becomes SYN_SENT in tcp_v4_connect() and tcp_v6_connect() only: one of a process in the
- * context of its connect(), or of a sendmsg() that opens fast. Other changes happen in any.
+ * Returns the process id, or 0 if the process is not visible in the namespace. It uses the probe
+ * helper: not all verifiers know the types that a task points to.
  */
-SEC("?tp_btf/inet_sock_set_state")
-int connect(__u64 *ctx)
+static __always_inline __u32 pid_of(const struct task_struct *leader)
 {
-	const struct sock *sk = (const void *)ctx[0];
-	int state = (int)ctx[2];
+	const struct pid *pid = BPF_CORE_READ(leader, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
 
-	if (sk->sk_protocol != IPPROTO_TCP)
-		return 0;
-	if (state == TCP_SYN_SENT) {
-		learn(sk, RETRANS_OWNER_CONNECT);
-	} else if (state == TCP_ESTABLISHED) {
-		/* Names nobody. Kprobes cannot ask for a cookie, and a walk is for one. */
-		bpf_get_socket_cookie((void *)sk);
-	} else if (state == TCP_CLOSE) {
-		__u64 cookie = sk->__sk_common.skc_cookie.counter;
+	for (__u32 i = 0; i <= MAX_PID_NS_LEVEL; i++) {
+		__u64 at =
+		    bpf_core_field_offset(pid->numbers) + i * bpf_core_type_size(struct upid);
+		const struct upid *upid = (const void *)((const char *)pid + at);
 
-		/* It has nothing to send any more; makes room for others. */
-		if (cookie)
-			bpf_map_delete_elem(&owners, &cookie);
+		if (i > level)
+			break;
+		if (BPF_CORE_READ(upid, ns, ns.inum) == pid_namespace)
+			return BPF_CORE_READ(upid, nr);
 	}
 	return 0;
 }
 
-static __always_inline int accepted(const struct sock *sk)
+/* Returns false for kernel threads and for processes not visible in the namespace. */
+static __always_inline bool read_process(const struct task_struct *task, struct retrans_owner *to)
 {
-	if (sk && sk->sk_protocol == IPPROTO_TCP)
-		learn(sk, RETRANS_OWNER_ACCEPT);
+	const struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return false;
+	to->pid = pid_of(leader);
+	BPF_CORE_READ_INTO(&to->comm, leader, comm);
+	return to->pid;
+}
+
+/* Records the current process as the owner of a socket. */
+static __always_inline void record_owner(const struct sock *sk, enum retrans_owner_source source)
+{
+	const struct task_struct *task = (const void *)bpf_get_current_task();
+	__u64 cookie = bpf_get_socket_cookie((void *)sk);
+	struct owner owner = {.process.source = source, .cookie = cookie};
+
+	/* Kernel sockets, such as MPTCP subflows, are created in the context of any process. */
+	if (!BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock) && read_process(task, &owner.process))
+		bpf_map_update_elem(&rt_owners, &cookie, &owner, BPF_ANY);
+	else
+		bpf_map_delete_elem(&rt_owners, &cookie);
+}
+
+/*
+ * A socket becomes SYN_SENT only in tcp_v4_connect() and tcp_v6_connect(): a process's socket in
+ * the context of its connect() or of its sendmsg() with Fast Open. Other state changes happen in
+ * any context.
+ */
+SEC("?tp_btf/inet_sock_set_state")
+int BPF_PROG(rt_connect, const struct sock *sk, int old_state, int state)
+{
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (state == TCP_SYN_SENT) {
+		record_owner(sk, RETRANS_OWNER_CONNECT);
+	} else if (state == TCP_ESTABLISHED) {
+		/*
+		 * Creates the cookie, which a file-descriptor scan needs and kprobes cannot create.
+		 */
+		bpf_get_socket_cookie((void *)sk);
+	} else if (state == TCP_CLOSE) {
+		__u64 cookie = sk->__sk_common.skc_cookie.counter;
+
+		/* It sends nothing any more; makes room for other sockets. */
+		if (cookie)
+			bpf_map_delete_elem(&rt_owners, &cookie);
+	}
 	return 0;
 }
 
-/* sk, flags, err, kern; since v6.10 (92ef0fd55ac8) sk, arg. It gives the socket, or NULL. */
-SEC("?fexit/inet_csk_accept")
-int accept_of_four(__u64 *ctx)
+static __always_inline int handle_accept(const struct sock *sk)
 {
-	return accepted((const void *)ctx[4]);
+	if (sk && sk->sk_protocol == IPPROTO_TCP)
+		record_owner(sk, RETRANS_OWNER_ACCEPT);
+	return 0;
+}
+
+/* Four parameters until v6.10 (92ef0fd55ac8), then two. Returns the socket, or NULL. */
+SEC("?fexit/inet_csk_accept")
+int BPF_PROG(rt_accept_args4, const struct sock *listener, int flags, int *err, bool kern,
+	     const struct sock *sk)
+{
+	return handle_accept(sk);
 }
 
 SEC("?fexit/inet_csk_accept")
-int accept_of_two(__u64 *ctx)
+int BPF_PROG(rt_accept_args2, const struct sock *listener, void *arg, const struct sock *sk)
 {
-	return accepted((const void *)ctx[2]);
+	return handle_accept(sk);
 }
 
-/* The socket behind a descriptor, if it is one of TCP that may have something to send. */
+/* Returns the TCP socket of a file, if it may have data to send, else NULL. */
 static __always_inline const struct sock *sending_socket(struct file *file)
 {
 	const struct socket *socket = bpf_sock_from_file(file);
 	const struct sock *sk;
 
 	if (!socket)
-		return 0;
+		return NULL;
 	sk = socket->sk;
 	if (!sk || sk->sk_protocol != IPPROTO_TCP)
-		return 0;
+		return NULL;
 	if (sk->__sk_common.skc_state == TCP_CLOSE || sk->__sk_common.skc_state == TCP_LISTEN)
-		return 0;
+		return NULL;
 	return sk;
 }
 
 /*
- * A walk over the descriptors of all processes. A socket that one process alone holds is its; of
- * one that several hold nobody can say. What was seen at connect and accept stands. The first walk
- * is for all sockets, the later ones for those that somebody asks for: on a host with more of them
- * than there is room, they would push out what cannot be learned again.
+ * A scan of the file descriptors of all processes. A socket that exactly one process holds belongs
+ * to it. If several processes hold it, the owner is unknown. Owners recorded at connect and accept
+ * are kept. The first scan covers all sockets, later ones only those that are requested: on a host
+ * with more sockets than the map can hold, others would evict owners that cannot be found again.
  */
 SEC("?iter/task_file")
-int walk(struct bpf_iter__task_file *ctx)
+int rt_scan_fds(struct bpf_iter__task_file *ctx)
 {
 	const struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
-	struct owner holder = {.told.source = RETRANS_OWNER_HOLDER};
+	struct owner holder = {.process.source = RETRANS_OWNER_HOLDER};
 	const struct sock *sk;
 	__u64 cookie = NO_COOKIE;
 	struct owner *known;
-	__u64 walks;
+	__u64 scans;
 
 	if (!file) {
-		/* It is over. */
-		holder.told.source = 0;
-		holder.walk = ctx->meta->session_id;
-		bpf_map_update_elem(&owners, &cookie, &holder, BPF_ANY);
+		/* The end of the scan. */
+		holder.process.source = 0;
+		holder.scan = ctx->meta->session_id;
+		bpf_map_update_elem(&rt_owners, &cookie, &holder, BPF_ANY);
 		return 0;
 	}
 	if (!task)
 		return 0;
 	sk = sending_socket(file);
-	if (!sk || !read_process(task, &holder.told))
+	if (!sk || !read_process(task, &holder.process))
 		return 0;
-	holder.walk = ctx->meta->session_id;
-	known = bpf_map_lookup_elem(&owners, &cookie);
-	walks = known ? known->walk : 0;
+	holder.scan = ctx->meta->session_id;
+	known = bpf_map_lookup_elem(&rt_owners, &cookie);
+	scans = known ? known->scan : 0;
 	cookie = bpf_get_socket_cookie((void *)sk);
 	holder.cookie = cookie;
-	known = bpf_map_lookup_elem(&owners, &cookie);
+	known = bpf_map_lookup_elem(&rt_owners, &cookie);
 	if (!known) {
-		/* Behind the barrier clang cannot ask both at once, by arithmetic on a pointer. */
-		barrier_var(walks);
-		if (!walks)
-			bpf_map_update_elem(&owners, &cookie, &holder, BPF_NOEXIST);
+		/* The barrier keeps clang from merging both checks by pointer arithmetic. */
+		barrier_var(scans);
+		if (!scans)
+			bpf_map_update_elem(&rt_owners, &cookie, &holder, BPF_NOEXIST);
 		return 0;
 	}
-	if (known->told.source != RETRANS_OWNER_HOLDER)
+	if (known->process.source != RETRANS_OWNER_HOLDER)
 		return 0;
-	else if (known->walk != holder.walk)
-		bpf_map_update_elem(&owners, &cookie, &holder, BPF_ANY);
-	else if (known->told.pid != holder.told.pid && known->cookie == cookie)
-		known->told.pid = 0;
+	else if (known->scan != holder.scan)
+		bpf_map_update_elem(&rt_owners, &cookie, &holder, BPF_ANY);
+	else if (known->process.pid != holder.process.pid && known->cookie == cookie)
+		known->process.pid = 0;
 	return 0;
 }

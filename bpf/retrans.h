@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What crosses from the kernel side to user space: the record of one attempt, the counters and the
- * filter. Fixed-width integers only, no padding left to the compiler, every offset asserted here
- * and again in retrans-sdk/src/wire.rs.
- *
- * Self-contained but for the __u8..__u64 types, which vmlinux.h or <linux/types.h> give.
+ * The interface between the BPF programs and user space: the record of one attempt, the counters
+ * and the filter. It uses fixed-width integers only and no implicit padding. Every offset is
+ * asserted here, and again in retrans-sdk/src/source/layout.rs.
  */
 #ifndef RETRANS_H
 #define RETRANS_H
 
+#include "vmlinux.h"
+
 /*
- * The result of one attempt, as the patch of July 2025 (v2) would have put it into
- * include/linux/tcp.h: names and numbers are the proposal's.
+ * The result of one attempt. Names and numbers are those of the patch proposed in July 2025 (v2)
+ * for include/linux/tcp.h.
  */
 enum tcp_retransmit_quit_reason {
 	TCP_RETRANS_ERR_DEFAULT = 0,
@@ -26,7 +26,7 @@ enum tcp_retransmit_quit_reason {
 	TCP_RETRANS_PSKB_COPY_NOBUFS = 9,
 };
 
-/* Results that the proposal has no name for. From 128 up, so that the kernel's may grow. */
+/* Results that the proposal does not name. They start at 128, so that the kernel's can grow. */
 enum retrans_own_result {
 	RETRANS_OWN_NOMEM = 128,
 	RETRANS_OWN_NOBUFS = 129,
@@ -35,19 +35,19 @@ enum retrans_own_result {
 };
 
 /*
- * A number of the kernel's whose name none of ours has, so that it is never taken for one: this and
- * the kernel's number. A declared number is smaller.
+ * A kernel enumerator whose name is not in the table is reported as this base plus its number. All
+ * declared numbers are smaller, so it is never confused with one of them.
  */
 #define RETRANS_RESULT_UNKNOWN 0x10000
 
-/* How many of the kernel's enumerators are told apart by name; a power of two. */
+/* The number of kernel enumerators that are mapped by name. Must be a power of two. */
 #define RETRANS_MAX_ENUMERATORS 32
 
-/* What the tracepoint's third argument is. */
-enum retrans_third {
-	RETRANS_THIRD_NONE = 0,
-	RETRANS_THIRD_ERR = 1,
-	RETRANS_THIRD_ENUM = 2,
+/* The type of the tracepoint's third argument. */
+enum retrans_third_arg {
+	RETRANS_THIRD_ARG_NONE = 0,
+	RETRANS_THIRD_ARG_ERR = 1,
+	RETRANS_THIRD_ARG_ENUM = 2,
 };
 
 /* Why the attempt was made. */
@@ -74,7 +74,7 @@ enum retrans_transmit {
 	RETRANS_TRANSMIT_YES = 2,
 };
 
-/* Bit numbers in retrans_header.present: the fields of a record that hold a value. */
+/* Bit numbers in retrans_header.present, which marks the fields that hold a value. */
 enum retrans_field {
 	RETRANS_FIELD_ERR = 0,
 	RETRANS_FIELD_COOKIE = 1,
@@ -84,7 +84,7 @@ enum retrans_field {
 	RETRANS_FIELD_MARK = 5,
 	RETRANS_FIELD_BOUND_DEV_IF = 6,
 	RETRANS_FIELD_NETNS_COOKIE = 7,
-	/* The record is a retrans_owned_record, and its owner is known. */
+	/* The record is a struct retrans_owned_record whose owner is known. */
 	RETRANS_FIELD_OWNER = 8,
 	RETRANS_FIELD_SEQ = 9,
 	RETRANS_FIELD_END_SEQ = 10,
@@ -115,12 +115,12 @@ struct retrans_header {
 	__u16 length; /* of the whole record, in bytes */
 	__u16 version;
 	__u32 reserved; /* 0 */
-	__u64 present;	/* bit set over enum retrans_field */
+	__u64 present;	/* bit mask over enum retrans_field */
 };
 
 /*
- * The rarer a field is asked for, the further back it is: a record ends behind the last field that
- * was. Each has the same place in all of them.
+ * A record ends after the last field that was requested, so rarely requested fields come last. The
+ * offset of a field is the same in every record.
  */
 struct retrans_record {
 	struct retrans_header header;
@@ -137,7 +137,7 @@ struct retrans_record {
 	__u8 state;
 	__u8 saddr[16]; /* AF_INET: the first four bytes */
 	__u8 daddr[16];
-	/* What is up to here is in every record. */
+	/* Every record contains the fields up to here. */
 	__u32 netns; /* inode number */
 
 	__u64 cookie;
@@ -221,10 +221,10 @@ RETRANS_AT(sk_err_soft, 180);
 RETRANS_AT(ca_name, 184);
 _Static_assert(sizeof(struct retrans_record) == 200, "record");
 
-/* The shortest there is. */
+/* The length of the shortest record. */
 #define RETRANS_CORE_LENGTH 80
 
-/* How it is known whose a socket is. */
+/* How the owner of a socket was determined. */
 enum retrans_owner_source {
 	RETRANS_OWNER_CONNECT = 1,
 	RETRANS_OWNER_ACCEPT = 2,
@@ -233,13 +233,13 @@ enum retrans_owner_source {
 
 /* The process that a socket belongs to. */
 struct retrans_owner {
-	__u32 pid;   /* 0: none, or several */
+	__u32 pid;   /* 0: no process, or several */
 	__u8 source; /* enum retrans_owner_source */
 	__u8 zero[3];
 	__u8 comm[16]; /* NUL-terminated unless full */
 };
 
-/* What is written where owners are asked for. */
+/* The record that is written if owners are requested. */
 struct retrans_owned_record {
 	struct retrans_record record;
 	struct retrans_owner owner;
@@ -250,18 +250,19 @@ _Static_assert(__builtin_offsetof(struct retrans_owner, source) == 4, "source");
 _Static_assert(__builtin_offsetof(struct retrans_owner, comm) == 8, "comm");
 _Static_assert(sizeof(struct retrans_owned_record) == 224, "owned record");
 
-/* What the reader of the ring tells the programs. */
+/* The state of the ring buffer's reader, shared with the programs. */
 struct retrans_reader {
-	__u64 awake; /* 1: it comes by itself; 0: it sleeps until it is woken */
-	__u64 woken; /* 1: it was woken all the same, by the programs; 0: it has emptied the ring */
+	__u64 awake; /* 1: the reader polls by timer; 0: it sleeps until it is woken */
+	__u64
+	    woken; /* 1: a program woke the polling reader; 0: the reader emptied the ring buffer */
 };
 
 _Static_assert(sizeof(struct retrans_reader) == 16, "reader");
 _Static_assert(__builtin_offsetof(struct retrans_reader, woken) == 8, "woken");
 
 /*
- * Where a result is counted: the kernel's results take 0..15, the SDK's own 16..30, and one slot is
- * for every other number.
+ * The slot in which a result is counted: 0..15 for the kernel's results, 16..30 for the SDK's own,
+ * and one slot for every other number.
  */
 #define RETRANS_RESULT_SLOTS	    32
 #define RETRANS_RESULT_SLOT_UNKNOWN 31
@@ -274,14 +275,15 @@ struct retrans_count {
 };
 
 /*
- * What the counters of one namespace, those of the kernel's own, must have risen by.
+ * The expected increase of the kernel's own counters in one network namespace, to be reconciled
+ * with them.
  */
-struct retrans_sums {
+struct retrans_netns_stats {
 	__u64 retrans_segs;
 	__u64 retrans_fail;
 	__u64 syn_retrans;
 	__u64 in_host_queue;
-	/* Of which nothing proves whether they are among these. */
+	/* Attempts for which it is not known whether the kernel counted them. */
 	struct retrans_count unknown;
 };
 
@@ -294,21 +296,22 @@ struct retrans_counters {
 	__u64 submitted;
 	struct retrans_count counts[RETRANS_RESULT_SLOTS][RETRANS_KIND_SLOTS];
 	struct retrans_count transmits[RETRANS_TRANSMIT_SLOTS];
-	struct retrans_sums sums; /* of the namespace that was asked for */
+	struct retrans_netns_stats netns; /* of the namespace that is reconciled */
 };
 
 _Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 48, "counters");
 
-/* What a test of the filter compares. In groups: below SEQ, of the segment, of the socket, found.
+/*
+ * Operands of the filter, in groups: connection, segment, full socket, subtrees.
  */
 enum retrans_fact {
 	RETRANS_FACT_TS = 0, /* CLOCK_BOOTTIME, ns */
 	RETRANS_FACT_RESULT = 1,
-	RETRANS_FACT_ERR = 2, /* with the sign bit turned over, as all that has a sign */
+	RETRANS_FACT_ERR = 2, /* sign bit flipped, like every signed operand */
 	RETRANS_FACT_KIND = 3,
 	RETRANS_FACT_INET = 4, /* 1: IPv4, mapped included; 0: IPv6 */
 	RETRANS_FACT_SADDR_HIGH = 5,
-	RETRANS_FACT_SADDR_LOW = 6, /* all of an IPv4 address */
+	RETRANS_FACT_SADDR_LOW = 6, /* the whole of an IPv4 address */
 	RETRANS_FACT_SPORT = 7,
 	RETRANS_FACT_DADDR_HIGH = 8,
 	RETRANS_FACT_DADDR_LOW = 9,
@@ -320,7 +323,8 @@ enum retrans_fact {
 	RETRANS_FACT_NETNS = 15,
 	RETRANS_FACT_CGROUP = 16,
 	RETRANS_FACT_UID = 17,
-	RETRANS_FACT_MINE = 18, /* 1: a socket of the application's set; absent as the cookie */
+	/* 1: in the application's socket set; absent if the cookie is */
+	RETRANS_FACT_OWN_SOCKET = 18,
 	RETRANS_FACT_TRANSMIT = 19,
 	RETRANS_FACT_MARK = 20,
 	RETRANS_FACT_BOUND_DEV_IF = 21,
@@ -346,23 +350,23 @@ enum retrans_fact {
 	RETRANS_FACT_RETRANSMITS = 60,
 	RETRANS_FACT_BACKOFF = 61,
 	RETRANS_FACT_PENDING = 62,
-	RETRANS_FACT_CA_NAME_HEAD = 63, /* the first eight bytes, as they are in memory */
+	RETRANS_FACT_CA_NAME_HEAD = 63, /* the first eight bytes, in memory order */
 	RETRANS_FACT_CA_NAME_TAIL = 64,
 	RETRANS_FACT_SK_ERR_SOFT = 65,
 
-	/* And k: 1 if the cgroup is retrans_filter.trees[k] or below it; absent as the cgroup. */
-	RETRANS_FACT_TREE = 128,
+	/* Plus k: 1 if the cgroup is in the subtree retrans_filter.subtrees[k]; absent if it is. */
+	RETRANS_FACT_SUBTREE = 128,
 };
 
-#define RETRANS_TEST_FETCH	  0x01 /* of another fact than the test before */
+#define RETRANS_TEST_FETCH	  0x01 /* the operand differs from the previous test's */
 #define RETRANS_TEST_ENDS_OPERAND 0x02
-#define RETRANS_TEST_ENDS_TERM	  0x04 /* and the operand */
-#define RETRANS_TEST_ENDS_CLAUSE  0x08 /* and the term */
-/* Of the term, at its end. */
+#define RETRANS_TEST_ENDS_TERM	  0x04 /* implies ENDS_OPERAND */
+#define RETRANS_TEST_ENDS_CLAUSE  0x08 /* implies ENDS_TERM */
+/* Valid only with ENDS_TERM; they apply to the term. */
 #define RETRANS_TEST_NEGATED   0x10
-#define RETRANS_TEST_OR_ABSENT 0x20 /* not beside NEGATED */
+#define RETRANS_TEST_OR_ABSENT 0x20 /* not together with NEGATED */
 
-/* Whether a fact is in a range, both ends included. None is if low is above high. */
+/* Tests whether an operand is in the inclusive range low..high. Empty if low > high. */
 struct retrans_test {
 	__u64 low;
 	__u64 high;
@@ -371,21 +375,21 @@ struct retrans_test {
 	__u8 zero[6];
 };
 
-#define RETRANS_MAX_TESTS 512
-#define RETRANS_MAX_TREES 16
-/* More than any host has; a socket's cgroup is looked for in so many levels from the root. */
+#define RETRANS_MAX_TESTS    512
+#define RETRANS_MAX_SUBTREES 16
+/* A cgroup is searched for at this many levels below the root: more than hosts use. */
 #define RETRANS_MAX_CGROUP_LEVELS 32
 
 /*
- * An attempt passes if any clause holds, and without a test. A clause holds if all of its terms do,
- * a term if any of its operands does, an operand if all of its tests do.
+ * An attempt passes if any clause is true, or if there is no test. A clause is true if all of its
+ * terms are, a term if any of its operands is, an operand if all of its tests are.
  */
 struct retrans_filter {
 	__u32 used;
-	__u32 trees_used;
-	__u64 mine_used;		/* 1 if RETRANS_FACT_MINE is tested */
-	__u64 ts_used;			/* 1 if RETRANS_FACT_TS is tested */
-	__u64 trees[RETRANS_MAX_TREES]; /* ids of cgroups */
+	__u32 subtrees_used;
+	__u64 own_socket_used;		      /* 1 if RETRANS_FACT_OWN_SOCKET is tested */
+	__u64 ts_used;			      /* 1 if RETRANS_FACT_TS is tested */
+	__u64 subtrees[RETRANS_MAX_SUBTREES]; /* ids of cgroups */
 	struct retrans_test tests[RETRANS_MAX_TESTS];
 };
 

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What the kernel has as #define or anonymous enum, and BTF therefore not by a name of its own. */
+/* Kernel macros and anonymous enums, which BTF does not contain by name. */
 #ifndef RETRANS_TCP_DEFS_BPF_H
 #define RETRANS_TCP_DEFS_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
 
 #define AF_INET	 2
 #define AF_INET6 10
@@ -21,7 +24,7 @@
 #define TCP_CA_Recovery 3
 #define TCP_CA_Loss	4
 
-/* include/net/inet_connection_sock.h: what the one retransmission timer is armed for */
+/* include/net/inet_connection_sock.h: the purpose of the retransmission timer */
 #define ICSK_TIME_RETRANS     1
 #define ICSK_TIME_LOSS_PROBE  5
 #define ICSK_TIME_REO_TIMEOUT 6
@@ -29,7 +32,7 @@
 /* include/net/tcp.h */
 #define TCPHDR_SYN 0x02
 
-/* include/net/sock.h, enum sock_flags: the bit of a socket that its process has closed */
+/* include/net/sock.h, enum sock_flags: the bit set once the process closed the socket */
 #define SOCK_DEAD 0
 
 /* include/uapi/asm-generic/errno-base.h, errno.h */
@@ -44,7 +47,7 @@
 /* include/linux/netdevice.h */
 #define NET_XMIT_DROP 1
 
-/* Sequence numbers wrap: RFC 9293, 3.4. */
+/* Sequence numbers wrap around: RFC 9293, section 3.4. */
 static __always_inline bool before(__u32 a, __u32 b)
 {
 	return (__s32)(a - b) < 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The kernel types that the programs touch, and of those only the members that they touch. The
- * offsets are not these but the running kernel's: CO-RE relocates every access.
+ * The kernel types that the programs access, reduced to the members that they access. The offsets
+ * are those of the running kernel: CO-RE relocates every access.
  *
- * The guard's name is what bpf_tracing.h looks for to take kernel-side types.
+ * bpf_tracing.h checks for this include guard to select the kernel's struct pt_regs.
  */
 #ifndef __VMLINUX_H__
 #define __VMLINUX_H__
@@ -27,6 +27,8 @@ typedef __u32 __be32;
 typedef __u32 __wsum;
 
 typedef _Bool bool;
+
+#define NULL ((void *)0)
 
 enum {
 	false = 0,
@@ -121,7 +123,7 @@ struct kernfs_node {
 struct cgroup {
 	int level;
 	struct kernfs_node *kn;
-	/* As many as there are levels, itself included (6.1). */
+	/* One per level, including the cgroup itself (6.1). */
 	struct cgroup *ancestors[1];
 };
 
@@ -206,11 +208,11 @@ struct tcp_skb_cb {
 			u16 tcp_gso_segs;
 		};
 	};
-	/* Read by its size. */
+	/* Its size differs between kernels. */
 	__u16 tcp_flags;
 };
 
-/* Before the flag AE came (6.15). */
+/* Before the flag AE was added (6.15). */
 struct tcp_skb_cb___u8 {
 	__u8 tcp_flags;
 };
@@ -234,7 +236,7 @@ struct upid {
 
 struct pid {
 	unsigned int level;
-	/* As many as there are levels, and one. */
+	/* One more than there are levels. */
 	struct upid numbers[1];
 };
 
@@ -269,7 +271,7 @@ struct tcp_request_sock {
 
 #pragma clang attribute pop
 
-/* bpf_ringbuf_submit() and bpf_ringbuf_query() take these. */
+/* Flags of bpf_ringbuf_submit() and bpf_ringbuf_query(). */
 enum {
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,

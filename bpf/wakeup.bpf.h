@@ -1,37 +1,44 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Whether a record wakes the reader. To wake it takes ten times as long as to write the record, so
- * a reader that comes by itself before long is left alone, until much is waiting.
+ * Decides whether a record wakes the reader. A wake-up costs ten times as much as writing the
+ * record, so a reader that polls by timer is woken only when much data is waiting.
  */
 #ifndef RETRANS_WAKEUP_BPF_H
 #define RETRANS_WAKEUP_BPF_H
 
-/* As many bytes waiting wake the reader that is awake. 0: each record does that it had caught up
- * with. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+#include "retrans.h"
+
+/*
+ * The number of waiting bytes that wakes a polling reader. 0: every record wakes a reader that had
+ * emptied the ring buffer.
+ */
 const volatile __u32 wakeup_bytes = 0;
 
-/* How many are waiting is looked at for one record in so many of a CPU: a power of two. */
+/* The waiting bytes are checked for every Nth record of a CPU; a power of two. */
 const volatile __u32 wakeup_interval = 1;
 
-/* One element. Memory-mapped, for the reader may have given up its privileges. */
+/* One element. Memory-mapped, because the reader may have given up its privileges. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct retrans_reader);
-} reader SEC(".maps");
+} rt_reader SEC(".maps");
 
-/* For bpf_ringbuf_submit() of a record that was reserved before, and is the CPU's so-manieth. */
-static __always_inline __u64 wakeup_of(void *ring, __u64 number)
+/* Returns the submit flags for this CPU's `number`-th record, which is already reserved. */
+static __always_inline __u64 wakeup_flags(void *ring, __u64 number)
 {
 	struct retrans_reader *r;
 	__u32 zero = 0;
 
 	if (!wakeup_bytes)
 		return 0;
-	r = bpf_map_lookup_elem(&reader, &zero);
-	/* Without a flag: a wake-up if the reader had caught up, so that the first one wakes it. */
+	r = bpf_map_lookup_elem(&rt_reader, &zero);
+	/* Without flags the kernel wakes a reader that had emptied the ring buffer. */
 	if (!r || !*(volatile __u64 *)&r->awake)
 		return 0;
 	if (number & (wakeup_interval - 1))
@@ -39,7 +46,7 @@ static __always_inline __u64 wakeup_of(void *ring, __u64 number)
 	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) < wakeup_bytes ||
 	    *(volatile __u64 *)&r->woken)
 		return BPF_RB_NO_WAKEUP;
-	/* Several CPUs may come here at once: then it is woken as often. */
+	/* Several CPUs may get here at once. Then each of them wakes the reader. */
 	*(volatile __u64 *)&r->woken = 1;
 	return BPF_RB_FORCE_WAKEUP;
 }

@@ -20,7 +20,7 @@ struct harness_subject {
 	/* From the root down to its own; `levels` of them. */
 	__u64 cgroups[RETRANS_MAX_CGROUP_LEVELS];
 	__u32 levels;
-	__u32 mine;
+	__u32 own_socket;
 	/* What the filter says. */
 	__u64 passed;
 };
@@ -32,38 +32,41 @@ struct {
 	__type(value, struct harness_subject);
 } subjects SEC(".maps");
 
-typedef const struct harness_subject *subject;
+/* The interface of filter_input.bpf.h, for a record. */
+#define FILTER_INPUT_DEFINED
 
-#define SUBJECT_VALUE(field, expression) (a->record.field)
-#define SUBJECT_HAS(name)		 has(a, RETRANS_FIELD_##name)
-#define SUBJECT_AFRESH(a)		 barrier_var(a)
+typedef const struct harness_subject *filter_input;
 
-static __always_inline __u64 has(subject a, enum retrans_field field)
+#define INPUT_VALUE(a, field, expression) ((a)->record.field)
+#define INPUT_HAS(a, name)		  has(a, RETRANS_FIELD_##name)
+#define INPUT_COPY_POINTERS(a)		  barrier_var(a)
+
+static __always_inline __u64 has(filter_input a, enum retrans_field field)
 {
 	return a->record.header.present >> field & 1;
 }
 
-static __always_inline __u64 subject_ts(subject a)
+static __always_inline __u64 input_ts(filter_input a)
 {
 	return a->record.ts;
 }
 
-static __always_inline __u64 has_err(subject a)
+static __always_inline __u64 input_has_err(filter_input a)
 {
 	return has(a, RETRANS_FIELD_ERR);
 }
 
-static __always_inline bool has_socket(subject a)
+static __always_inline bool input_has_socket(filter_input a)
 {
 	return true;
 }
 
-static __always_inline bool is_mine(subject a, __u64 cookie)
+static __always_inline bool input_is_own_socket(filter_input a, __u64 cookie)
 {
-	return a->mine;
+	return a->own_socket;
 }
 
-static __always_inline bool next_cgroup(subject a, __u32 level, __u64 *id)
+static __always_inline bool input_cgroup_at(filter_input a, __u32 level, __u64 *id)
 {
 	if (level >= a->levels)
 		return false;
@@ -71,16 +74,16 @@ static __always_inline bool next_cgroup(subject a, __u32 level, __u64 *id)
 	return true;
 }
 
-static __always_inline struct ends subject_ends(subject a)
+static __always_inline struct endpoints input_endpoints(filter_input a)
 {
-	struct ends ends = {.family = a->record.family};
+	struct endpoints ends = {.family = a->record.family};
 
 	__builtin_memcpy(ends.saddr.words, a->record.saddr, sizeof(a->record.saddr));
 	__builtin_memcpy(ends.daddr.words, a->record.daddr, sizeof(a->record.daddr));
 	return ends;
 }
 
-static __always_inline void read_ca_name(subject a, __u8 to[16])
+static __always_inline void read_ca_name(filter_input a, __u8 to[16])
 {
 	__builtin_memcpy(to, a->record.ca_name, sizeof(a->record.ca_name));
 }

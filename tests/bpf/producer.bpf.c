@@ -14,7 +14,7 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
-} events SEC(".maps");
+} rt_events SEC(".maps");
 
 /* What each of them is but for the cookie, which is its number, and the time. */
 const volatile __u64 record[sizeof(struct retrans_record) / sizeof(__u64)] = {};
@@ -32,7 +32,7 @@ struct order {
 static long produce_one(__u32 index, void *context)
 {
 	struct order *order = *(struct order **)context;
-	struct retrans_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
+	struct retrans_record *r = bpf_ringbuf_reserve(&rt_events, sizeof(*r), 0);
 
 	if (!r) {
 		order->lost++;
@@ -44,7 +44,7 @@ static long produce_one(__u32 index, void *context)
 	r->cookie = order->first + index;
 	if (timed)
 		r->ts = bpf_ktime_get_boot_ns();
-	bpf_ringbuf_submit(r, wakeup_of(&events, order->first + index));
+	bpf_ringbuf_submit(r, wakeup_flags(&rt_events, order->first + index));
 	return 0;
 }
 

@@ -82,7 +82,7 @@ impl Producer {
     pub fn emptied(&self) -> Result<()> {
         let reader = [1u64, 0].map(u64::to_ne_bytes).concat();
         let tell =
-            |skeleton: &ProducerSkel<'_>| skeleton.maps.reader.update(&0u32.to_ne_bytes(), &reader, MapFlags::ANY);
+            |skeleton: &ProducerSkel<'_>| skeleton.maps.rt_reader.update(&0u32.to_ne_bytes(), &reader, MapFlags::ANY);
         self.0.with_dependent(|_, skeleton| tell(skeleton)).context("cannot set the reader awake")
     }
 
@@ -95,9 +95,9 @@ impl Producer {
     ) -> Result<Self> {
         let skeleton = Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
             let mut open = ProducerSkelBuilder::default().open(object.borrow_mut())?;
-            open.maps.events.reuse_fd(ring)?;
+            open.maps.rt_events.reuse_fd(ring)?;
             if let Some(reader) = reader {
-                open.maps.reader.reuse_fd(reader)?;
+                open.maps.rt_reader.reuse_fd(reader)?;
             }
             let rodata = open.maps.rodata_data.as_mut().expect("an opened skeleton has its read-only data");
             (rodata.wakeup_bytes, rodata.wakeup_interval) = wakeup;

@@ -53,7 +53,7 @@ fn what_is_not_used_is_not_there() -> Result<()> {
     // That of SYN-ACKs: it is attached on every kernel, and the smaller one.
     let synack_of = |what: &str, builder| -> Result<usize> {
         let sizes = sizes(builder)?;
-        let (_, size) = sizes.iter().find(|(name, _)| name.starts_with("retransmit_syn")).expect("it is attached");
+        let (_, size) = sizes.iter().find(|(name, _)| *name == "rt_tp_synack").expect("it is attached");
         println!("{what:.60}: {sizes:?}");
         Ok(*size)
     };

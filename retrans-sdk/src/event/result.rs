@@ -96,7 +96,7 @@ impl RetransResult {
 pub(crate) const RESULT_SLOTS: usize = 32;
 const SLOT_UNKNOWN: usize = RESULT_SLOTS - 1;
 
-/// `result_slot()` of `bpf/result.bpf.h`: where a result is counted, and its bit in a clause.
+/// `result_slot()` of `bpf/classify.bpf.h`: where a result is counted, and its bit in a clause.
 pub(crate) const fn slot(raw: u32) -> usize {
     match raw {
         0..16 => raw as usize,
@@ -105,7 +105,7 @@ pub(crate) const fn slot(raw: u32) -> usize {
     }
 }
 
-/// The result that the kernel side counts in a slot (`result_slot()` in `bpf/result.bpf.h`); `None` for the one that takes
+/// The result that the kernel side counts in a slot (`result_slot()` in `bpf/classify.bpf.h`); `None` for the one that takes
 /// all numbers without a slot of their own.
 pub(crate) fn of_slot(slot: usize) -> Option<RetransResult> {
     match slot {

@@ -11,7 +11,7 @@ use crate::event::tcp_enums::Family;
 
 /// `RETRANS_MAX_TESTS`.
 pub(crate) const MAX_TESTS: usize = 512;
-/// `RETRANS_MAX_TREES`.
+/// `RETRANS_MAX_SUBTREES`.
 pub(crate) const MAX_TREES: usize = 16;
 
 /// `enum retrans_fact`, with the key of the line for those that have one; `source/layout.rs` holds it against the built
@@ -37,7 +37,7 @@ macro_rules! facts {
             NETNS RETRANS_FACT_NETNS = 15 "netns",
             CGROUP RETRANS_FACT_CGROUP = 16 "cgroup",
             UID RETRANS_FACT_UID = 17 "uid",
-            MINE RETRANS_FACT_MINE = 18 "",
+            MINE RETRANS_FACT_OWN_SOCKET = 18 "",
             TRANSMIT RETRANS_FACT_TRANSMIT = 19 "transmit",
             MARK RETRANS_FACT_MARK = 20 "mark",
             BOUND_DEV_IF RETRANS_FACT_BOUND_DEV_IF = 21 "bound_dev_if",
@@ -64,7 +64,7 @@ macro_rules! facts {
             CA_NAME_HEAD RETRANS_FACT_CA_NAME_HEAD = 63 "ca_name",
             CA_NAME_TAIL RETRANS_FACT_CA_NAME_TAIL = 64 "",
             SK_ERR_SOFT RETRANS_FACT_SK_ERR_SOFT = 65 "sk_err_soft",
-            TREE RETRANS_FACT_TREE = 128 "",
+            TREE RETRANS_FACT_SUBTREE = 128 "",
         }
     };
 }

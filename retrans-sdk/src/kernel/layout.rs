@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use super::skel::types::{
     retrans_counters, retrans_fact, retrans_field, retrans_filter, retrans_header, retrans_owned_record, retrans_owner,
-    retrans_owner_source, retrans_record, retrans_sums,
+    retrans_owner_source, retrans_record, retrans_netns_stats,
 };
 use crate::event::owner::OwnerSource;
 use crate::event::record::{
@@ -68,13 +68,13 @@ const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts[0]) == KIND_S
 const _: () = assert!(offset_of!(retrans_counters, transmits) == word::TRANSMITS * 8);
 const _: () = assert!(size_behind(|c: &retrans_counters| &c.transmits) == TRANSMIT_SLOTS * 16);
 
-const _: () = assert!(offset_of!(retrans_counters, sums) == word::SUMS * 8);
-const _: () = assert!(size_of::<retrans_sums>() == SUM_WORDS * 8);
-const _: () = assert!(offset_of!(retrans_sums, retrans_segs) == 0 && offset_of!(retrans_sums, retrans_fail) == 8);
-const _: () = assert!(offset_of!(retrans_sums, syn_retrans) == 16 && offset_of!(retrans_sums, in_host_queue) == 24);
-const _: () = assert!(offset_of!(retrans_sums, unknown) == 32);
+const _: () = assert!(offset_of!(retrans_counters, netns) == word::SUMS * 8);
+const _: () = assert!(size_of::<retrans_netns_stats>() == SUM_WORDS * 8);
+const _: () = assert!(offset_of!(retrans_netns_stats, retrans_segs) == 0 && offset_of!(retrans_netns_stats, retrans_fail) == 8);
+const _: () = assert!(offset_of!(retrans_netns_stats, syn_retrans) == 16 && offset_of!(retrans_netns_stats, in_host_queue) == 24);
+const _: () = assert!(offset_of!(retrans_netns_stats, unknown) == 32);
 
-const _: () = assert!(size_behind(|f: &retrans_filter| &f.trees) == MAX_TREES * 8);
+const _: () = assert!(size_behind(|f: &retrans_filter| &f.subtrees) == MAX_TREES * 8);
 const _: () =
     assert!(size_behind(|f: &retrans_filter| &f.tests) == MAX_TESTS * size_behind(|f: &retrans_filter| &f.tests[0]));
 

@@ -84,15 +84,15 @@ impl Object {
                 let mut open = step("open the object", open)?;
                 #[allow(clippy::expect_used, reason = "an opened skeleton has its read-only data")]
                 let rodata = open.maps.rodata_data.as_mut().expect("read-only data");
-                rodata.third_argument = match plan.tracepoint {
-                    Some(Third::Err) => types::retrans_third::RETRANS_THIRD_ERR,
-                    Some(Third::Enum) => types::retrans_third::RETRANS_THIRD_ENUM,
-                    Some(Third::None) | None => types::retrans_third::RETRANS_THIRD_NONE,
+                rodata.third_arg = match plan.tracepoint {
+                    Some(Third::Err) => types::retrans_third_arg::RETRANS_THIRD_ARG_ERR,
+                    Some(Third::Enum) => types::retrans_third_arg::RETRANS_THIRD_ARG_ENUM,
+                    Some(Third::None) | None => types::retrans_third_arg::RETRANS_THIRD_ARG_NONE,
                 };
                 rodata.enumerators = plan.enumerators.results;
                 rodata.with_exit = plan.way.by_exit().is_some();
                 rodata.enum_is_source = plan.way.source == AttachMethod::TpEnum;
-                rodata.sites = plan.way.sites;
+                rodata.nomem_sites = plan.way.sites;
                 rodata.has_cookie_helper = plan.has_cookie_helper;
                 rodata.with_owners = *owners;
                 // The coarse clock ticks with the kernel: its resolution is one jiffy.
@@ -101,37 +101,37 @@ impl Object {
                 if let Some(TokenBucket { interval, burst }) = *limit {
                     (rodata.limit_interval, rodata.limit_burst) = (interval, burst);
                 }
-                rodata.summed_netns = summed_netns.unwrap_or_default();
+                rodata.reconciled_netns = summed_netns.unwrap_or_default();
                 let cpus = cpus()? as u32;
                 rodata.cpus = cpus;
                 match ring {
                     Some(ring) => {
                         // An owner is known by the cookie, and stands behind a whole record.
                         let fields = if *owners { ring.fields | FieldSet::COOKIE } else { ring.fields };
-                        rodata.wanted_fields = fields.bits();
+                        rodata.record_fields = fields.bits();
                         rodata.record_length = if *owners { RECORD_LEN } else { fields.record_length() } as u32;
                         wakeup = ring.wakeup(cpus);
                         (rodata.wakeup_bytes, rodata.wakeup_interval) = (wakeup.bytes, wakeup.interval);
-                        step("set the ring's size", open.maps.events.set_max_entries(ring.size))?;
+                        step("set the ring's size", open.maps.rt_events.set_max_entries(ring.size))?;
                     }
                     None => {
                         rodata.counters_only = true;
-                        step("leave out the ring", open.maps.events.set_autocreate(false))?;
+                        step("leave out the ring", open.maps.rt_events.set_autocreate(false))?;
                     }
                 }
-                step("set the number of counters", open.maps.counters.set_max_entries(cpus))?;
+                step("set the number of counters", open.maps.rt_counters.set_max_entries(cpus))?;
                 // They count against RLIMIT_MEMLOCK on old kernels, used or not.
                 if plan.way.by_exit().is_none() && !plan.way.sites {
-                    step("set a map's size", open.maps.underway.set_max_entries(1))?;
+                    step("set a map's size", open.maps.rt_in_flight.set_max_entries(1))?;
                 }
                 if plan.way.by_exit() != Some(AttachMethod::Kretprobe) {
-                    step("set a map's size", open.maps.entered.set_max_entries(1))?;
+                    step("set a map's size", open.maps.rt_kprobe_args.set_max_entries(1))?;
                 }
                 if *owners {
-                    step("set a map's size", open.maps.owners.set_max_entries(owners::CAPACITY))?;
+                    step("set a map's size", open.maps.rt_owners.set_max_entries(owners::CAPACITY))?;
                 }
                 if filter.uses(fact::MINE) {
-                    step("set a map's size", open.maps.mine.set_max_entries(SocketSet::CAPACITY))?;
+                    step("set a map's size", open.maps.rt_own_sockets.set_max_entries(SocketSet::CAPACITY))?;
                 }
                 for mut program in open.open_object_mut().progs_mut() {
                     let wanted = programs.iter().any(|wanted| program.name() == wanted.name());
@@ -169,7 +169,7 @@ impl Object {
         self.skeleton.with_dependent(|_, skeleton| {
             tell(|| {
                 let mut ring = RingBufferBuilder::new();
-                let added = ring.add(&skeleton.maps.events, move |bytes| {
+                let added = ring.add(&skeleton.maps.rt_events, move |bytes| {
                     callback(bytes);
                     0
                 });
@@ -187,7 +187,7 @@ impl Object {
 
     /// The ring, and what its reader tells the programs.
     pub(super) fn ring_maps(&self) -> [BorrowedFd<'_>; 2] {
-        self.skeleton.with_dependent(|_, skeleton| [skeleton.maps.events.as_fd(), skeleton.maps.reader.as_fd()])
+        self.skeleton.with_dependent(|_, skeleton| [skeleton.maps.rt_events.as_fd(), skeleton.maps.rt_reader.as_fd()])
     }
 
     /// Of the ring, a descriptor of our own.
@@ -202,17 +202,17 @@ impl Object {
 
     pub(super) fn counters(&self) -> Result<KernelCounters, Error> {
         let cpus = tell(cpus)?;
-        self.skeleton.with_dependent(|_, skeleton| KernelCounters::map(skeleton.maps.counters.as_fd(), cpus))
+        self.skeleton.with_dependent(|_, skeleton| KernelCounters::map(skeleton.maps.rt_counters.as_fd(), cpus))
     }
 
     pub(super) fn own_sockets(&self) -> Result<SocketSet, Error> {
-        let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.mine));
+        let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.rt_own_sockets));
         self.skeleton.with_dependent(|_, skeleton| tell(|| of(skeleton))).map(SocketSet::new)
     }
 
     /// The map of sockets' owners.
     pub(super) fn owners(&self) -> Result<MapHandle, Error> {
-        let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.owners));
+        let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.rt_owners));
         self.skeleton.with_dependent(|_, skeleton| tell(|| of(skeleton)))
     }
 
@@ -243,10 +243,10 @@ fn cpus() -> Step<usize> {
 
 fn fill(to: &mut types::retrans_filter, filter: &KernelFilter) {
     to.used = filter.tests.len() as u32;
-    to.trees_used = filter.trees.len() as u32;
-    to.mine_used = filter.uses(fact::MINE).into();
+    to.subtrees_used = filter.trees.len() as u32;
+    to.own_socket_used = filter.uses(fact::MINE).into();
     to.ts_used = filter.uses(fact::TS).into();
-    for (to, from) in to.trees.iter_mut().zip(&filter.trees) {
+    for (to, from) in to.subtrees.iter_mut().zip(&filter.trees) {
         *to = *from;
     }
     for (to, from) in to.tests.iter_mut().zip(&filter.tests) {

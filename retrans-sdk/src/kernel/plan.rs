@@ -176,7 +176,7 @@ impl std::fmt::Display for Way {
     }
 }
 
-/// How the tracepoint's third argument is read (`enum retrans_third`).
+/// How the tracepoint's third argument is read (`enum retrans_third_arg`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Third {
     None,

@@ -41,17 +41,17 @@ macro_rules! programs {
 }
 
 programs! {
-    RetransmitSkb = retransmit_skb,
-    RetransmitSynack = retransmit_synack,
-    FentryOuter = fentry_outer,
-    FexitOuter = fexit_outer,
-    FentryInner = fentry_inner,
-    FexitInner = fexit_inner,
-    FexitFragment = fexit_fragment,
-    KprobeOuter = kprobe_outer,
-    KretprobeOuter = kretprobe_outer,
-    KprobeInner = kprobe_inner,
-    KretprobeInner = kretprobe_inner,
+    RetransmitSkb = rt_tp_skb,
+    RetransmitSynack = rt_tp_synack,
+    FentryOuter = rt_fentry_outer,
+    FexitOuter = rt_fexit_outer,
+    FentryInner = rt_fentry_inner,
+    FexitInner = rt_fexit_inner,
+    FexitFragment = rt_fexit_frag,
+    KprobeOuter = rt_kp_outer,
+    KretprobeOuter = rt_krp_outer,
+    KprobeInner = rt_kp_inner,
+    KretprobeInner = rt_krp_inner,
 }
 
 impl Program {

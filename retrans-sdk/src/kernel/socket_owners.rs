@@ -62,13 +62,13 @@ impl Owners {
             .map_err(|error| Error::new(ErrorKind::System, format!("cannot read {namespace}")).caused_by(error))?;
         // The numbers of namespaces have 32 bits.
         let attach = |program: &str| attach(program, &owners, namespace.ino() as u32, plan);
-        let (connect, connect_link) = tried(attach("connect"))?;
+        let (connect, connect_link) = tried(attach("rt_connect"))?;
         let (accept, accept_link) = tried(match plan.accept_parameters {
-            Some(4) => attach("accept_of_four"),
-            Some(2) => attach("accept_of_two"),
+            Some(4) => attach("rt_accept_args4"),
+            Some(2) => attach("rt_accept_args2"),
             _ => Err(Error::new(ErrorKind::Load, "BTF has no inet_csk_accept of two or four parameters")),
         })?;
-        let (walk, walk_link) = tried(attach("walk"))?;
+        let (walk, walk_link) = tried(attach("rt_scan_fds"))?;
         let hooks = OwnerHooks { connect, accept, walk };
         let learning = connect_link.into_iter().chain(accept_link).collect();
         let opened = Self { owners, _learning: learning, walk: walk_link, hooks, looking: Mutex::default() };
@@ -150,7 +150,7 @@ fn attach(program: &str, owners: &MapHandle, pid_namespace: u32, plan: &Plan) ->
         }
         let mut open = builder.open_memory(OBJECT)?;
         for mut map in open.maps_mut() {
-            if map.name() == OsStr::new("owners") {
+            if map.name() == OsStr::new("rt_owners") {
                 map.reuse_fd(owners.as_fd())?;
             } else if map.name().as_encoded_bytes().ends_with(b".rodata") {
                 // It is the one constant.

@@ -15,7 +15,7 @@ pub(crate) struct Pipeline {
     pub(crate) filter: Filter,
     pub(crate) fields: FieldSet,
     pub(crate) limit: Option<TokenBucket>,
-    /// When the bucket of each result will be full again, in nanoseconds of the events' own time: as in `bpf/limit.bpf.h`.
+    /// When the bucket of each result will be full again, in nanoseconds of the events' own time: as in `bpf/output.bpf.h`.
     pub(crate) full_at: [u64; RESULT_SLOTS],
     pub(crate) counters: Arc<UserCounters>,
 }

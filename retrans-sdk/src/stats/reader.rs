@@ -19,7 +19,7 @@ use crate::sys::mmap::Words;
 pub(crate) const KIND_SLOTS: usize = 16;
 /// `RETRANS_TRANSMIT_SLOTS`.
 pub(crate) const TRANSMIT_SLOTS: usize = 4;
-/// `struct retrans_sums`, in words.
+/// `struct retrans_netns_stats`, in words.
 pub(crate) const SUM_WORDS: usize = 6;
 
 /// `struct retrans_counters` in words of eight bytes; `source/layout.rs` holds it against the built object.

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Reads kernel memory in two ways. In tp_btf, fentry and fexit programs the verifier knows the
+ * types of pointers, and they are dereferenced directly. In kprobes they are plain numbers, and
+ * every read is a helper call. Both share one source: a->probing is a constant in each program, and
+ * clang removes the other branch.
+ */
+#ifndef RETRANS_KREAD_BPF_H
+#define RETRANS_KREAD_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+/* A separate function with its own stack: inlined, each read would use eight bytes of stack. */
+static __noinline __attribute__((unused)) __u64 probe_read(const void *from, __u32 size)
+{
+	__u64 value = 0;
+
+	/* All supported machines with kprobes are little-endian. */
+	bpf_probe_read_kernel(&value, size & 15, from);
+	return value;
+}
+
+#define PROBE_READ(ptr, field)                                                                     \
+	((__typeof__((ptr)->field))probe_read(                                                     \
+	    (const void *)__builtin_preserve_access_index(&(ptr)->field), sizeof((ptr)->field)))
+
+/*
+ * Reads ptr->field for the attempt `a`. The field may be nested: x.y. The pointer is copied to a
+ * variable first. Otherwise CO-RE would relocate every access in its expression, `a->` included,
+ * and clang would keep `a` in memory and not know its constants.
+ */
+#define KREAD(a, ptr, field)                                                                       \
+	({                                                                                         \
+		__typeof__(ptr) from = (ptr);                                                      \
+		(a)->probing ? PROBE_READ(from, field) : from->field;                              \
+	})
+
+#define KREAD_BITFIELD(a, ptr, field)                                                              \
+	({                                                                                         \
+		__typeof__(ptr) from = (ptr);                                                      \
+		(a)->probing ? BPF_CORE_READ_BITFIELD_PROBED(from, field)                          \
+			     : BPF_CORE_READ_BITFIELD(from, field);                                \
+	})
+
+#endif /* RETRANS_KREAD_BPF_H */

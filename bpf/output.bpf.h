@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The common end of all programs: classifies an attempt, counts it, applies the filter and the rate
+ * limit, and writes the record to the ring buffer.
+ */
+#ifndef RETRANS_OUTPUT_BPF_H
+#define RETRANS_OUTPUT_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "retrans.h"
+#include "tcp_defs.bpf.h"
+#include "address.bpf.h"
+#include "attempt.bpf.h"
+#include "classify.bpf.h"
+#include "fields.bpf.h"
+#include "filter.bpf.h"
+#include "kread.bpf.h"
+#include "owners.bpf.h"
+#include "stats.bpf.h"
+#include "wakeup.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20); /* bytes; set at open */
+} rt_events SEC(".maps");
+
+/*
+ * The rate limit: a token bucket per result, after the filter; off unless set. Instead of tokens,
+ * each bucket stores the time at which it will be full again, so it needs no refill.
+ *
+ * CPUs that check the same result at the same moment may share a token, because the oldest
+ * supported kernels have no atomic exchange. The counters are exact.
+ */
+
+/* The time between two tokens in nanoseconds; 0: no limit. */
+const volatile __u64 limit_interval = 0;
+/* The time in which an empty bucket becomes full, in nanoseconds. */
+const volatile __u64 limit_burst = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, RETRANS_RESULT_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64); /* CLOCK_BOOTTIME, ns */
+} rt_rate_limit SEC(".maps");
+
+static __always_inline bool rate_limit_passes(const struct attempt *a)
+{
+	__u32 slot = result_slot(a->result);
+	__u64 *full_at = bpf_map_lookup_elem(&rt_rate_limit, &slot);
+	__u64 next;
+
+	/* Cannot fail; the verifier requires the check. */
+	if (!full_at)
+		return true;
+	next = *full_at;
+	if (next < a->ts)
+		next = a->ts;
+	next += limit_interval;
+	if (next - a->ts > limit_burst)
+		return false;
+	*full_at = next;
+	return true;
+}
+
+/* The requested fields, as a bit mask over enum retrans_field. Other fields are not read. */
+const volatile __u64 record_fields = ~0ull;
+/* The end of the last requested field. */
+const volatile __u32 record_length = sizeof(struct retrans_record);
+/* Whether owners are requested. Otherwise records have no room for them, and no lookup is made. */
+const volatile bool with_owners = false;
+
+/* These use the variables of put_record(): the record `r`, and `fields` and `length` of it. */
+#define IS_REQUESTED(fact) (fields & 1ull << RETRANS_FIELD_##fact)
+#define HAS_ROOM(field)	   (__builtin_offsetof(struct retrans_record, field) < length)
+
+#define PUT(fact, field, value) r->field = (value);
+/* Writes every byte that the record has room for: it goes to user space. */
+#define PUT_REQUESTED(fact, field, value)                                                          \
+	if (IS_REQUESTED(fact))                                                                    \
+		r->field = (value);                                                                \
+	else if (HAS_ROOM(field))                                                                  \
+		r->field = 0;
+#define PUT_ID(fact, field, value)                                                                 \
+	PUT_REQUESTED(fact, field, value)                                                          \
+	if (IS_REQUESTED(fact) && r->field)                                                        \
+		present |= 1ull << RETRANS_FIELD_##fact;
+#define PUT_ZERO(fact, field, value)                                                               \
+	if (HAS_ROOM(field))                                                                       \
+		r->field = 0;
+
+#define BIT_OF(fact, field, value) | 1ull << RETRANS_FIELD_##fact
+
+/* The fields that require a full socket. */
+#define SOCKET_FIELDS                                                                              \
+	(1ull << RETRANS_FIELD_CA_NAME | 1ull << RETRANS_FIELD_SK_ERR_SOFT SEGMENT_FIELDS(BIT_OF)  \
+						 TCP_FIELDS(BIT_OF))
+
+static __always_inline void put_addresses(struct retrans_record *r, const struct attempt *a)
+{
+	struct endpoints ends = endpoints_of(a);
+
+	r->family = ends.family;
+	__builtin_memcpy(r->saddr, ends.saddr.words, sizeof(r->saddr));
+	__builtin_memcpy(r->daddr, ends.daddr.words, sizeof(r->daddr));
+}
+
+static __always_inline __u64 record_size(void)
+{
+	return with_owners ? sizeof(struct retrans_owned_record) : record_length;
+}
+
+/* Requires a record of the size of a struct retrans_owned_record, with all other fields set. */
+static __always_inline void put_owner(struct retrans_record *r, const struct attempt *a)
+{
+	struct retrans_owner *to = &((struct retrans_owned_record *)r)->owner;
+	__u64 cookie = cookie_of(a);
+	const struct owner *owner = bpf_map_lookup_elem(&rt_owners, &cookie);
+	const struct owner *last_scan;
+
+	__builtin_memset(to, 0, sizeof(*to));
+	if (!cookie || !owner || !owner->process.pid)
+		return;
+	if (owner->process.source == RETRANS_OWNER_HOLDER) {
+		__u64 no_cookie = NO_COOKIE;
+
+		last_scan = bpf_map_lookup_elem(&rt_owners, &no_cookie);
+		if (!last_scan || last_scan->scan < owner->scan)
+			return;
+	}
+	*to = owner->process;
+	/* The element may have been evicted and reused for another socket meanwhile. */
+	barrier();
+	if (owner->cookie == cookie)
+		r->header.present |= 1ull << RETRANS_FIELD_OWNER;
+	else
+		__builtin_memset(to, 0, sizeof(*to));
+}
+
+static __always_inline void put_record(struct retrans_record *r, const struct attempt *a)
+{
+	/* Read once: they are volatile. */
+	__u64 fields = record_fields;
+	__u32 length = record_length;
+	__u64 present = fields & (0 OWNER_FIELDS(BIT_OF));
+
+	r->header.length = record_size();
+	r->header.version = RETRANS_RECORD_VERSION;
+	r->header.reserved = 0;
+
+	r->ts = a->ts;
+	r->err = a->has_err ? a->err : 0;
+	if (a->has_err)
+		present |= 1ull << RETRANS_FIELD_ERR;
+	put_addresses(r, a);
+	CONNECTION_FIELDS(PUT)
+	OWNER_FIELDS(PUT_REQUESTED)
+	ID_FIELDS(PUT_ID)
+	if (HAS_ROOM(zero))
+		*(__u16 *)r->zero = 0;
+	if (HAS_ROOM(ca_name)) {
+		((__u64 *)r->ca_name)[0] = 0;
+		((__u64 *)r->ca_name)[1] = 0;
+	}
+	if (a->tp) {
+		SEGMENT_FIELDS(PUT_REQUESTED)
+		TCP_FIELDS(PUT_REQUESTED)
+		PUT_REQUESTED(SK_ERR_SOFT, sk_err_soft, KREAD(a, a->sk, sk_err_soft))
+		if (IS_REQUESTED(CA_NAME))
+			read_ca_name(a, r->ca_name);
+		present |= fields & SOCKET_FIELDS;
+	} else {
+		SEGMENT_FIELDS(PUT_ZERO)
+		TCP_FIELDS(PUT_ZERO)
+		PUT_ZERO(SK_ERR_SOFT, sk_err_soft, 0)
+	}
+	r->header.present = present;
+	if (with_owners)
+		put_owner(r, a);
+}
+
+/* There is no ring buffer: every attempt is counted, and counted as filtered. */
+const volatile bool counters_only = false;
+
+/* Whether the programs are attached to the exits of the functions, which report each attempt. */
+const volatile bool with_exit = false;
+
+/* Always 0, which the verifier does not know. */
+__u64 zero_offset = 0;
+
+/*
+ * Hides from the verifier the constants of the many paths by which an attempt is classified. Up to
+ * v6.1 a verifier that knows them walks the filter once for each path.
+ */
+static __always_inline void hide_constants(struct attempt *a)
+{
+	__u64 offset = *(volatile __u64 *)&zero_offset;
+
+	a->result += offset;
+	a->err += offset;
+	a->kind += offset;
+	a->transmit += offset;
+	a->state += offset;
+	a->ca_state += offset;
+	a->retrans_out_added += offset;
+}
+
+/* Counts an attempt once as seen, and once as filtered, limited, lost or submitted. */
+static __always_inline int emit(struct attempt *a)
+{
+	struct retrans_counters *c = counters_of_cpu();
+	struct retrans_record *record;
+
+	/* Cannot fail; the verifier requires the check. */
+	if (!c)
+		return 0;
+	count(&c->seen, 1);
+	count_attempt(c, a);
+	count_netns(c, a);
+
+	if (counters_only) {
+		count(&c->filtered, 1);
+		return 0;
+	}
+	if (filter.ts_used || limit_interval)
+		a->ts = bpf_ktime_get_boot_ns();
+	if (filter.used)
+		hide_constants(a);
+	if (!filter_passes(a)) {
+		count(&c->filtered, 1);
+		return 0;
+	}
+	if (limit_interval && !rate_limit_passes(a)) {
+		count(&c->limited, 1);
+		return 0;
+	}
+	if (!a->ts)
+		a->ts = bpf_ktime_get_boot_ns();
+	/* Without the barrier clang duplicates all of the following code. */
+	barrier_var(a->ts);
+	record = bpf_ringbuf_reserve(&rt_events, record_size(), 0);
+	if (!record) {
+		count(&c->lost, 1);
+		return 0;
+	}
+	put_record(record, a);
+	/* Counted before the reader can see it: never more are read than were submitted. */
+	count(&c->submitted, 1);
+	bpf_ringbuf_submit(record, wakeup_flags(&rt_events, *(volatile __u64 *)&c->submitted));
+	return 0;
+}
+
+/* Requires an attempt of a full socket, with its result. */
+static __always_inline int emit_with_result(struct attempt *a)
+{
+	/* Cannot fail: the socket of the tracepoint and of the functions is a full TCP socket. */
+	if (!a->tp)
+		return 0;
+	attempt_read_segment(a);
+	attempt_read_socket(a);
+	a->kind = kind_of(a);
+	a->transmit = transmit_of(a);
+	remember_host_queued(a);
+	return emit(a);
+}
+
+/* Requires an attempt with its errno, and `f` if its entry was seen. */
+static __always_inline int emit_with_errno(struct attempt *a, const struct in_flight *f)
+{
+	if (!a->tp)
+		return 0;
+	attempt_read_segment(a);
+	attempt_read_socket(a);
+	a->kind = kind_of(a);
+	a->result = f && f->has_result ? refine_result(a, f->result) : result_of(a);
+	if (!a->transmit)
+		a->transmit = transmit_of(a);
+	remember_host_queued(a);
+	return emit(a);
+}
+
+/* Handles the exit of one of the two functions. One of them reports the attempt. */
+static __always_inline int handle_exit(struct attempt *a, bool outer)
+{
+	struct in_flight *f = attempt_lookup(a->sk);
+
+	/* The entry was not seen: the tracepoint reported the attempt. */
+	if (!f)
+		return 0;
+	if (!outer || !f->reported) {
+		a->entry_seen = true;
+		a->was_backlogged = f->backlogged;
+		if (a->tp)
+			a->transmit = transmit_since(a, f);
+		if (a->tp && a->err == -ENOMEM)
+			a->site = nomem_site_of(a, f);
+		if (outer && !a->err) {
+			const struct tcp_skb_cb *cb = (const void *)a->skb->cb;
+
+			a->retrans_out_added = KREAD(a, cb, tcp_gso_segs);
+		}
+		emit_with_errno(a, f);
+	}
+	if (f->outer && !outer)
+		f->reported = true;
+	else
+		attempt_end(a->sk);
+	return 0;
+}
+
+#endif /* RETRANS_OUTPUT_BPF_H */

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Counters, one element per CPU. The additions are atomic, because a softirq may run one of these
+ * programs within another one on the same CPU. The map is memory-mapped, so that user space reads
+ * it without a system call.
+ */
+#ifndef RETRANS_STATS_BPF_H
+#define RETRANS_STATS_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+#include "retrans.h"
+#include "tcp_defs.bpf.h"
+#include "attempt.bpf.h"
+#include "classify.bpf.h"
+#include "kread.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* set at open to the number of possible CPUs */
+	__type(key, __u32);
+	__type(value, struct retrans_counters);
+} rt_counters SEC(".maps");
+
+/* The number of elements. */
+const volatile __u32 cpus = 1;
+
+static __always_inline struct retrans_counters *counters_of_cpu(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	/* CPU numbers may have gaps. CPUs may share an element: the additions are atomic. */
+	if (cpu >= cpus)
+		cpu %= cpus;
+	return bpf_map_lookup_elem(&rt_counters, &cpu);
+}
+
+static __always_inline void count(__u64 *counter, __u64 by)
+{
+	__sync_fetch_and_add(counter, by);
+}
+
+static __always_inline void count_attempt(struct retrans_counters *c, const struct attempt *a)
+{
+	__u64 slot = result_slot(a->result);
+	__u64 kind = a->kind;
+	__u64 transmit = a->transmit;
+	struct retrans_count *of;
+
+	/*
+	 * All three are in range, and clang knows it. After the barrier it cannot remove the masks,
+	 * which the verifier requires.
+	 */
+	barrier_var(slot);
+	barrier_var(kind);
+	barrier_var(transmit);
+	slot &= RETRANS_RESULT_SLOTS - 1;
+	kind &= RETRANS_KIND_SLOTS - 1;
+	of = &c->counts[slot][kind];
+	count(&of->attempts, 1);
+	count(&of->segs, a->segs);
+	of = &c->transmits[transmit & (RETRANS_TRANSMIT_SLOTS - 1)];
+	count(&of->attempts, 1);
+	count(&of->segs, a->segs);
+}
+
+/*
+ * The network namespace whose attempts are added up in the way of the kernel's own counters, to be
+ * reconciled with them; an inode number, or 0 for none.
+ */
+const volatile __u32 reconciled_netns = 0;
+
+/* TCPRetransFail does not include -EBUSY. */
+static __always_inline bool is_transmit_failure(const struct attempt *a)
+{
+	return a->has_err ? a->err && a->err != -EBUSY : a->result != TCP_RETRANS_SUCCESS;
+}
+
+/* Counts an attempt before it can be filtered, limited or lost. */
+static __always_inline void count_netns(struct retrans_counters *c, const struct attempt *a)
+{
+	struct retrans_netns_stats *stats = &c->netns;
+
+	if (!reconciled_netns || netns_of(a) != reconciled_netns)
+		return;
+	switch (a->transmit) {
+	case RETRANS_TRANSMIT_YES:
+		count(&stats->retrans_segs, a->segs);
+		if (is_transmit_failure(a))
+			count(&stats->retrans_fail, a->segs);
+		if (a->kind == RETRANS_KIND_SYNACK || a->tcp_flags & TCPHDR_SYN)
+			count(&stats->syn_retrans, 1);
+		break;
+	case RETRANS_TRANSMIT_NO:
+		if (a->result == TCP_RETRANS_IN_HOST_QUEUE)
+			count(&stats->in_host_queue, 1);
+		break;
+	default:
+		count(&stats->unknown.attempts, 1);
+		count(&stats->unknown.segs, a->segs);
+	}
+}
+
+#endif /* RETRANS_STATS_BPF_H */
