@@ -57,11 +57,11 @@ static __always_inline const struct tcp_sock *untrusted(const struct sock *sk)
  * program that reads an argument that the tracepoint does not have.
  */
 SEC("tp_btf/tcp_retransmit_skb")
-int rt_tp_skb(__u64 *ctx)
+int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 {
-	const struct tcp_sock *tp = untrusted((const void *)ctx[0]);
+	const struct tcp_sock *tp = untrusted(socket);
 	const struct sock *sk = (const void *)tp;
-	struct attempt a = {.skb = (const void *)ctx[1], .probing = false};
+	struct attempt a = {.skb = skb, .probing = false};
 	struct in_flight *f;
 
 	/*
@@ -108,16 +108,14 @@ int rt_tp_skb(__u64 *ctx)
  * already exists. Fires for successes only, on every kernel.
  */
 SEC("tp_btf/tcp_retransmit_synack")
-int rt_tp_synack(__u64 *ctx)
+int BPF_PROG(rt_tp_synack, const struct sock *sk, const struct request_sock *req)
 {
-	const struct sock *sk = (const void *)ctx[0];
-	const struct request_sock *req = (const void *)ctx[1];
 	const struct inet_request_sock *inet_req = (const void *)req;
 	/* Decided by the request and not by the state of sk: a listener may be closing. */
 	bool child = BPF_CORE_READ((const struct tcp_request_sock *)req, tfo_listener);
 	struct attempt a = {
 	    .skc = child ? &sk->__sk_common : &req->__req_common,
-	    .sk = (const void *)untrusted((const void *)ctx[0]),
+	    .sk = (const void *)untrusted(sk),
 	    .segs = 1,
 	    .has_err = true,
 	    .result = TCP_RETRANS_SUCCESS,
@@ -150,15 +148,15 @@ static __always_inline int handle_entry(const struct sock *sk, bool outer)
 	return 0;
 }
 
-static __always_inline int handle_fexit(__u64 *ctx, bool outer)
+static __always_inline int handle_fexit(const struct sock *sk, const struct sk_buff *skb, int err,
+					bool outer)
 {
-	const struct sock *sk = (const void *)ctx[0];
 	struct attempt a = {
 	    .skc = &sk->__sk_common,
 	    .sk = sk,
 	    .tp = bpf_skc_to_tcp_sock((void *)sk),
-	    .skb = (const void *)ctx[1],
-	    .err = (int)ctx[3],
+	    .skb = skb,
+	    .err = err,
 	    .has_err = true,
 	    .probing = false,
 	};
@@ -173,9 +171,9 @@ int BPF_PROG(rt_fentry_outer, const struct sock *sk)
 }
 
 SEC("?fexit/tcp_retransmit_skb")
-int rt_fexit_outer(__u64 *ctx)
+int BPF_PROG(rt_fexit_outer, const struct sock *sk, const struct sk_buff *skb, int segs, int err)
 {
-	return handle_fexit(ctx, true);
+	return handle_fexit(sk, skb, err, true);
 }
 
 SEC("?fentry/__tcp_retransmit_skb")
@@ -185,9 +183,9 @@ int BPF_PROG(rt_fentry_inner, const struct sock *sk)
 }
 
 SEC("?fexit/__tcp_retransmit_skb")
-int rt_fexit_inner(__u64 *ctx)
+int BPF_PROG(rt_fexit_inner, const struct sock *sk, const struct sk_buff *skb, int segs, int err)
 {
-	return handle_fexit(ctx, false);
+	return handle_fexit(sk, skb, err, false);
 }
 
 /*
@@ -231,12 +229,10 @@ struct {
 /* The architectures whose registers are in vmlinux.h. On others user space does not use kprobes. */
 #if defined(__TARGET_ARCH_x86) || defined(__TARGET_ARCH_arm64)
 
-static __always_inline int handle_kprobe(struct pt_regs *ctx, bool outer)
+static __always_inline int handle_kprobe(struct pt_regs *ctx, const struct sock *sk,
+					 const struct sk_buff *skb, bool outer)
 {
-	struct kprobe_args args = {
-	    .sk = (const void *)PT_REGS_PARM1(ctx),
-	    .skb = (const void *)PT_REGS_PARM2(ctx),
-	};
+	struct kprobe_args args = {.sk = sk, .skb = skb};
 	const struct tcp_sock *tp = (const void *)args.sk;
 	const struct attempt a = {.sk = args.sk, .probing = true};
 	__u64 key = PT_REGS_SP(ctx);
@@ -249,7 +245,7 @@ static __always_inline int handle_kprobe(struct pt_regs *ctx, bool outer)
 	return 0;
 }
 
-static __always_inline int handle_kretprobe(struct pt_regs *ctx, bool outer)
+static __always_inline int handle_kretprobe(struct pt_regs *ctx, int err, bool outer)
 {
 	__u64 key = PT_REGS_SP(ctx);
 	struct kprobe_args *args;
@@ -266,33 +262,33 @@ static __always_inline int handle_kretprobe(struct pt_regs *ctx, bool outer)
 	a.skc = (const void *)a.sk;
 	a.tp = (const void *)a.sk;
 	a.skb = args->skb;
-	a.err = (int)PT_REGS_RC(ctx);
+	a.err = err;
 	bpf_map_delete_elem(&rt_kprobe_args, &key);
 	return handle_exit(&a, outer);
 }
 
 SEC("?kprobe/tcp_retransmit_skb")
-int rt_kp_outer(struct pt_regs *ctx)
+int BPF_KPROBE(rt_kp_outer, const struct sock *sk, const struct sk_buff *skb)
 {
-	return handle_kprobe(ctx, true);
+	return handle_kprobe(ctx, sk, skb, true);
 }
 
 SEC("?kretprobe/tcp_retransmit_skb")
-int rt_krp_outer(struct pt_regs *ctx)
+int BPF_KRETPROBE(rt_krp_outer, int err)
 {
-	return handle_kretprobe(ctx, true);
+	return handle_kretprobe(ctx, err, true);
 }
 
 SEC("?kprobe/__tcp_retransmit_skb")
-int rt_kp_inner(struct pt_regs *ctx)
+int BPF_KPROBE(rt_kp_inner, const struct sock *sk, const struct sk_buff *skb)
 {
-	return handle_kprobe(ctx, false);
+	return handle_kprobe(ctx, sk, skb, false);
 }
 
 SEC("?kretprobe/__tcp_retransmit_skb")
-int rt_krp_inner(struct pt_regs *ctx)
+int BPF_KRETPROBE(rt_krp_inner, int err)
 {
-	return handle_kretprobe(ctx, false);
+	return handle_kretprobe(ctx, err, false);
 }
 
 #else
