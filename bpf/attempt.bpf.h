@@ -200,6 +200,17 @@ static __always_inline struct endpoints endpoints_of(const struct attempt *a)
 	return ends;
 }
 
+static __always_inline __u32 rto_us_of(const struct attempt *a)
+{
+	return KREAD(a, &a->tp->inet_conn, icsk_rto) * tick_ns / 1000;
+}
+
+/* Without the segment of this attempt. */
+static __always_inline __u32 retrans_out_of(const struct attempt *a)
+{
+	return KREAD(a, a->tp, retrans_out) - a->retrans_out_added;
+}
+
 /* Reads all 16 bytes: the name is followed by zeros. */
 static __always_inline void read_ca_name(const struct attempt *a, __u8 to[16])
 {

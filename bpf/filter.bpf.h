@@ -16,7 +16,6 @@
 
 #include "retrans.h"
 #include "address.bpf.h"
-#include "fields.bpf.h"
 #ifndef FILTER_INPUT_DEFINED
 #include "filter_input.bpf.h"
 #endif
@@ -63,124 +62,132 @@ static __always_inline void lookup_own_socket(filter_input a, struct lookups *fo
 }
 
 /* Maps signed numbers to unsigned ones in the same order. */
-static __always_inline __u64 ordered(__s32 number)
+static __always_inline __u64 ordered(__u64 value, bool is_signed)
 {
-	return (__u64)(__s64)number ^ 1ull << 63;
+	return is_signed ? value ^ 1ull << 63 : value;
 }
 
-static __always_inline __u64 ca_name_word(filter_input a, __u32 index)
-{
-	union {
-		__u8 bytes[16];
-		__u64 words[2];
-	} name = {};
+#define IS_SIGNED(member)                                                                          \
+	__builtin_types_compatible_p(__typeof__(((struct retrans_record *)0)->member), __s32)
 
-	read_ca_name(a, name.bytes);
-	return name.words[index];
-}
+/* Returns one of the two words of a name of 16 bytes. */
+#define NAME_WORD(a, read, index)                                                                  \
+	({                                                                                         \
+		union {                                                                            \
+			__u8 bytes[16];                                                            \
+			__u64 words[2];                                                            \
+		} name_ = {};                                                                      \
+                                                                                                   \
+		read(a, name_.bytes);                                                              \
+		name_.words[index];                                                                \
+	})
 
 /* The barrier keeps clang from merging the loads of several cases. */
 #define OPERAND(name, expression)                                                                  \
-	case RETRANS_FACT_##name:                                                                  \
+	case RETRANS_FIELD_##name:                                                                 \
 		operand.value = (expression);                                                      \
 		barrier_var(operand.value);                                                        \
 		break;
 
-#define OPERAND_OF(name, field, expression) OPERAND(name, INPUT_VALUE(a, field, expression))
+#define CONNECTION_OPERAND(name, member, number, offset, expression)                               \
+	OPERAND(name, INPUT_VALUE(a, member, expression))
 
 /* Fields that are absent if they are 0. */
-#define OPERAND_OF_ID(name, field, expression)                                                     \
-	case RETRANS_FACT_##name:                                                                  \
-		operand.value = INPUT_VALUE(a, field, expression);                                 \
+#define ID_OPERAND(name, member, number, offset, expression)                                       \
+	case RETRANS_FIELD_##name:                                                                 \
+		operand.value = INPUT_VALUE(a, member, expression);                                \
 		barrier_var(operand.value);                                                        \
 		operand.known = is_zero(operand.value) ^ 1;                                        \
 		break;
 
 /* Fields of a full socket. */
-#define OPERAND_OF_SOCKET(name, field, expression)                                                 \
-	case RETRANS_FACT_##name:                                                                  \
-		operand.value = INPUT_VALUE(a, field, expression);                                 \
+#define TCP_OPERAND(name, member, number, offset, expression)                                      \
+	case RETRANS_FIELD_##name:                                                                 \
+		operand.value = ordered(INPUT_VALUE(a, member, expression), IS_SIGNED(member));    \
 		barrier_var(operand.value);                                                        \
 		operand.known = INPUT_HAS(a, name);                                                \
 		break;
 
-static __always_inline struct operand socket_operand_of(filter_input a, __u8 which)
+#define NAME_OPERAND(name, member, number, offset, read)                                           \
+	case RETRANS_FIELD_##name:                                                                 \
+		operand.value = NAME_WORD(a, read, 0);                                             \
+		barrier_var(operand.value);                                                        \
+		operand.known = INPUT_HAS(a, name);                                                \
+		break;                                                                             \
+	case RETRANS_FIELD_##name##_TAIL:                                                          \
+		operand.value = NAME_WORD(a, read, 1);                                             \
+		barrier_var(operand.value);                                                        \
+		operand.known = INPUT_HAS(a, name);                                                \
+		break;
+
+static __always_inline bool needs_full_socket(__u8 field)
+{
+	return field == RETRANS_FIELD_CA_NAME_TAIL ||
+	       (field < 64 && FULL_SOCKET_FIELDS & 1ull << field);
+}
+
+static __always_inline struct operand socket_operand_of(filter_input a, __u8 field)
 {
 	struct operand operand = {};
 
 	if (!input_has_socket(a))
 		return operand;
-	switch (which) {
-		SEGMENT_FIELDS(OPERAND_OF_SOCKET)
-		TCP_FIELDS(OPERAND_OF_SOCKET)
-	case RETRANS_FACT_SK_ERR_SOFT:
-		operand.value = ordered(INPUT_VALUE(a, sk_err_soft, KREAD(a, a->sk, sk_err_soft)));
-		barrier_var(operand.value);
-		operand.known = INPUT_HAS(a, SK_ERR_SOFT);
-		break;
-	case RETRANS_FACT_CA_NAME_HEAD:
-		operand.value = ca_name_word(a, 0);
-		barrier_var(operand.value);
-		operand.known = INPUT_HAS(a, CA_NAME);
-		break;
-	case RETRANS_FACT_CA_NAME_TAIL:
-		operand.value = ca_name_word(a, 1);
-		barrier_var(operand.value);
-		operand.known = INPUT_HAS(a, CA_NAME);
-		break;
+	switch (field) {
+		TCP_FIELDS(TCP_OPERAND, a)
+		NAME_FIELDS(NAME_OPERAND, a)
 	}
 	return operand;
 }
 
 static __always_inline struct operand operand_of(filter_input a, const struct lookups *found,
-						 __u8 which)
+						 __u8 field)
 {
 	struct operand operand = {.known = 1};
 	struct endpoints ends;
 	INPUT_COPY_POINTERS(a);
 
-	if (which >= RETRANS_FACT_SUBTREE) {
-		operand.value = found->subtrees >> (which - RETRANS_FACT_SUBTREE) & 1;
+	if (field >= RETRANS_FIELD_SUBTREE) {
+		operand.value = found->subtrees >> (field - RETRANS_FIELD_SUBTREE) & 1;
 		operand.known = found->has_cgroup;
 		return operand;
 	}
-	if (which >= RETRANS_FACT_SEQ)
-		return socket_operand_of(a, which);
-	switch (which) {
+	if (needs_full_socket(field))
+		return socket_operand_of(a, field);
+	switch (field) {
 		OPERAND(TS, input_ts(a))
-		CONNECTION_FIELDS(OPERAND_OF)
-		OWNER_FIELDS(OPERAND_OF)
-		ID_FIELDS(OPERAND_OF_ID)
-	case RETRANS_FACT_ERR:
-		operand.value = ordered(INPUT_VALUE(a, err, a->err));
+		CONNECTION_FIELDS(CONNECTION_OPERAND, a)
+		SOCKET_FIELDS(CONNECTION_OPERAND, a)
+		ID_FIELDS(ID_OPERAND, a)
+	case RETRANS_FIELD_ERR:
+		operand.value = ordered(INPUT_VALUE(a, err, a->err), true);
 		operand.known = input_has_err(a);
 		break;
-	case RETRANS_FACT_OWN_SOCKET:
+	case RETRANS_FIELD_OWN_SOCKET:
 		operand.value = found->own_socket;
 		operand.known = found->has_cookie;
 		break;
-	case RETRANS_FACT_INET:
+	case RETRANS_FIELD_INET:
 		ends = input_endpoints(a);
 		operand.value = is_inet(&ends);
 		break;
-	case RETRANS_FACT_MAPPED:
+	case RETRANS_FIELD_MAPPED:
 		ends = input_endpoints(a);
 		operand.known = is_mapped(&ends);
 		operand.value = operand.known;
 		break;
-	case RETRANS_FACT_SADDR_HIGH:
+	case RETRANS_FIELD_SADDR_HIGH:
 		ends = input_endpoints(a);
 		operand.value = address_of(&ends, &ends.saddr).high;
 		break;
-	case RETRANS_FACT_SADDR_LOW:
+	case RETRANS_FIELD_SADDR_LOW:
 		ends = input_endpoints(a);
 		operand.value = address_of(&ends, &ends.saddr).low;
 		break;
-	case RETRANS_FACT_DADDR_HIGH:
+	case RETRANS_FIELD_DADDR_HIGH:
 		ends = input_endpoints(a);
 		operand.value = address_of(&ends, &ends.daddr).high;
 		break;
-	case RETRANS_FACT_DADDR_LOW:
+	case RETRANS_FIELD_DADDR_LOW:
 		ends = input_endpoints(a);
 		operand.value = address_of(&ends, &ends.daddr).low;
 		break;
@@ -216,7 +223,7 @@ static __always_inline bool filter_passes(filter_input a)
 		flags = test->flags;
 		/* Without FETCH, the operand of the previous test. */
 		if (flags & RETRANS_TEST_FETCH)
-			operand = operand_of(a, &lookups, test->fact);
+			operand = operand_of(a, &lookups, test->field);
 		all_tests &= is_within(test->low, operand.value, test->high);
 		if (!(flags & RETRANS_TEST_ENDS_OPERAND))
 			continue;

@@ -17,7 +17,7 @@
 
 typedef const struct attempt *filter_input;
 
-/* Reads a field of the lists in fields.bpf.h. */
+/* Reads a field of the lists in retrans.h. */
 #define INPUT_VALUE(a, field, expression) (expression)
 /* Whether a field of a full socket has a value, if there is a full socket. */
 #define INPUT_HAS(a, name) 1

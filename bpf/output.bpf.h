@@ -15,7 +15,6 @@
 #include "address.bpf.h"
 #include "attempt.bpf.h"
 #include "classify.bpf.h"
-#include "fields.bpf.h"
 #include "filter.bpf.h"
 #include "kread.bpf.h"
 #include "owners.bpf.h"
@@ -74,30 +73,31 @@ const volatile __u32 record_length = sizeof(struct retrans_record);
 const volatile bool with_owners = false;
 
 /* These use the variables of put_record(): the record `r`, and `fields` and `length` of it. */
-#define IS_REQUESTED(fact) (fields & 1ull << RETRANS_FIELD_##fact)
-#define HAS_ROOM(field)	   (__builtin_offsetof(struct retrans_record, field) < length)
+#define IS_REQUESTED(name) (fields & 1ull << RETRANS_FIELD_##name)
+#define HAS_ROOM(member)   (__builtin_offsetof(struct retrans_record, member) < length)
 
-#define PUT(fact, field, value) r->field = (value);
+#define PUT(name, member, number, offset, value) r->member = (value);
 /* Writes every byte that the record has room for: it goes to user space. */
-#define PUT_REQUESTED(fact, field, value)                                                          \
-	if (IS_REQUESTED(fact))                                                                    \
-		r->field = (value);                                                                \
-	else if (HAS_ROOM(field))                                                                  \
-		r->field = 0;
-#define PUT_ID(fact, field, value)                                                                 \
-	PUT_REQUESTED(fact, field, value)                                                          \
-	if (IS_REQUESTED(fact) && r->field)                                                        \
-		present |= 1ull << RETRANS_FIELD_##fact;
-#define PUT_ZERO(fact, field, value)                                                               \
-	if (HAS_ROOM(field))                                                                       \
-		r->field = 0;
-
-#define BIT_OF(fact, field, value) | 1ull << RETRANS_FIELD_##fact
-
-/* The fields that require a full socket. */
-#define SOCKET_FIELDS                                                                              \
-	(1ull << RETRANS_FIELD_CA_NAME | 1ull << RETRANS_FIELD_SK_ERR_SOFT SEGMENT_FIELDS(BIT_OF)  \
-						 TCP_FIELDS(BIT_OF))
+#define PUT_REQUESTED(name, member, number, offset, value)                                         \
+	if (IS_REQUESTED(name))                                                                    \
+		r->member = (value);                                                               \
+	else if (HAS_ROOM(member))                                                                 \
+		r->member = 0;
+#define PUT_ID(name, member, number, offset, value)                                                \
+	PUT_REQUESTED(name, member, number, offset, value)                                         \
+	if (IS_REQUESTED(name) && r->member)                                                       \
+		present |= 1ull << RETRANS_FIELD_##name;
+#define PUT_ZERO(name, member, number, offset, value)                                              \
+	if (HAS_ROOM(member))                                                                      \
+		r->member = 0;
+#define PUT_ZERO_NAME(name, member, number, offset, read)                                          \
+	if (HAS_ROOM(member)) {                                                                    \
+		((__u64 *)r->member)[0] = 0;                                                       \
+		((__u64 *)r->member)[1] = 0;                                                       \
+	}
+#define PUT_NAME(name, member, number, offset, read)                                               \
+	if (IS_REQUESTED(name))                                                                    \
+		read(a, r->member);
 
 static __always_inline void put_addresses(struct retrans_record *r, const struct attempt *a)
 {
@@ -145,7 +145,7 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 	/* Read once: they are volatile. */
 	__u64 fields = record_fields;
 	__u32 length = record_length;
-	__u64 present = fields & (0 OWNER_FIELDS(BIT_OF));
+	__u64 present = fields & (0 SOCKET_FIELDS(FIELD_BIT, a));
 
 	r->header.length = record_size();
 	r->header.version = RETRANS_RECORD_VERSION;
@@ -156,26 +156,18 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 	if (a->has_err)
 		present |= 1ull << RETRANS_FIELD_ERR;
 	put_addresses(r, a);
-	CONNECTION_FIELDS(PUT)
-	OWNER_FIELDS(PUT_REQUESTED)
-	ID_FIELDS(PUT_ID)
+	CONNECTION_FIELDS(PUT, a)
+	SOCKET_FIELDS(PUT_REQUESTED, a)
+	ID_FIELDS(PUT_ID, a)
 	if (HAS_ROOM(zero))
 		*(__u16 *)r->zero = 0;
-	if (HAS_ROOM(ca_name)) {
-		((__u64 *)r->ca_name)[0] = 0;
-		((__u64 *)r->ca_name)[1] = 0;
-	}
+	NAME_FIELDS(PUT_ZERO_NAME, a)
 	if (a->tp) {
-		SEGMENT_FIELDS(PUT_REQUESTED)
-		TCP_FIELDS(PUT_REQUESTED)
-		PUT_REQUESTED(SK_ERR_SOFT, sk_err_soft, KREAD(a, a->sk, sk_err_soft))
-		if (IS_REQUESTED(CA_NAME))
-			read_ca_name(a, r->ca_name);
-		present |= fields & SOCKET_FIELDS;
+		TCP_FIELDS(PUT_REQUESTED, a)
+		NAME_FIELDS(PUT_NAME, a)
+		present |= fields & FULL_SOCKET_FIELDS;
 	} else {
-		SEGMENT_FIELDS(PUT_ZERO)
-		TCP_FIELDS(PUT_ZERO)
-		PUT_ZERO(SK_ERR_SOFT, sk_err_soft, 0)
+		TCP_FIELDS(PUT_ZERO, a)
 	}
 	r->header.present = present;
 	if (with_owners)

@@ -20,7 +20,6 @@ const volatile enum retrans_own_result btf_own_result = RETRANS_OWN_NOMEM;
 const volatile enum retrans_kind btf_kind = RETRANS_KIND_UNKNOWN;
 const volatile enum retrans_transmit btf_transmit = RETRANS_TRANSMIT_UNKNOWN;
 const volatile enum retrans_field btf_field = RETRANS_FIELD_ERR;
-const volatile enum retrans_fact btf_fact = RETRANS_FACT_TS;
 const struct retrans_record *const volatile btf_record = NULL;
 const struct retrans_owned_record *const volatile btf_owned_record = NULL;
 const volatile enum retrans_owner_source btf_owner_source = RETRANS_OWNER_CONNECT;

@@ -74,40 +74,102 @@ enum retrans_transmit {
 	RETRANS_TRANSMIT_YES = 2,
 };
 
-/* Bit numbers in retrans_header.present, which marks the fields that hold a value. */
+/*
+ * The list of fields. The record, the presence bits, the offset checks and the operands of the
+ * filter are generated from it. A list invokes FIELD for each field with the suffix of its
+ * RETRANS_FIELD_ number, the member of struct retrans_record, the number, the offset in the record,
+ * and the expression that reads the value of the attempt `a`.
+ *
+ * Numbers below 64 are bit numbers in retrans_header.present. To add a field, take the next one and
+ * add the member, a row here, and a row in retrans-sdk/src/field.rs.
+ */
+
+/* Fields that every record contains. */
+#define CONNECTION_FIELDS(FIELD, a)                                                                \
+	FIELD(RESULT, result, 65, 24, (a)->result)                                                 \
+	FIELD(KIND, kind, 66, 42, (a)->kind)                                                       \
+	FIELD(SPORT, sport, 67, 38, KREAD(a, (a)->skc, skc_num))                                   \
+	FIELD(DPORT, dport, 68, 40, bpf_ntohs(KREAD(a, (a)->skc, skc_dport)))                      \
+	FIELD(STATE, state, 69, 43, (a)->state)                                                    \
+	FIELD(SEGS, segs, 70, 32, (a)->segs)                                                       \
+	FIELD(TRANSMIT, transmit, 71, 37, (a)->transmit)
+
+/* Fields of the socket; for a SYN-ACK, of the listener. */
+#define SOCKET_FIELDS(FIELD, a)                                                                    \
+	FIELD(NETNS, netns, 2, 76, netns_of(a))                                                    \
+	FIELD(UID, uid, 4, 104, KREAD(a, (a)->sk, sk_uid.val))                                     \
+	FIELD(MARK, mark, 5, 108, mark_of(a))
+
+/* Fields that are absent if they are 0. */
+#define ID_FIELDS(FIELD, a)                                                                        \
+	FIELD(COOKIE, cookie, 1, 80, cookie_of(a))                                                 \
+	FIELD(CGROUP, cgroup, 3, 88, cgroup_of(a))                                                 \
+	FIELD(NETNS_COOKIE, netns_cookie, 7, 96, netns_cookie_of(a))                               \
+	FIELD(BOUND_DEV_IF, bound_dev_if, 6, 112, KREAD(a, (a)->skc, skc_bound_dev_if))
+
+/* Fields that require a full socket. */
+#define TCP_FIELDS(FIELD, a)                                                                       \
+	FIELD(SEQ, seq, 9, 116, (a)->seq)                                                          \
+	FIELD(END_SEQ, end_seq, 10, 120, (a)->end_seq)                                             \
+	FIELD(LEN, len, 11, 124, KREAD(a, (a)->skb, len))                                          \
+	FIELD(TCP_FLAGS, tcp_flags, 12, 128, (a)->tcp_flags)                                       \
+	FIELD(SND_UNA, snd_una, 13, 136, KREAD(a, (a)->tp, snd_una))                               \
+	FIELD(SND_NXT, snd_nxt, 14, 140, KREAD(a, (a)->tp, snd_nxt))                               \
+	FIELD(SND_WND, snd_wnd, 15, 144, KREAD(a, (a)->tp, snd_wnd))                               \
+	FIELD(SND_CWND, snd_cwnd, 16, 148, KREAD(a, (a)->tp, snd_cwnd))                            \
+	FIELD(SSTHRESH, ssthresh, 17, 152, KREAD(a, (a)->tp, snd_ssthresh))                        \
+	/* stored in eighths */                                                                    \
+	FIELD(SRTT_US, srtt_us, 18, 156, KREAD(a, (a)->tp, srtt_us) >> 3)                          \
+	FIELD(RTO_US, rto_us, 19, 160, rto_us_of(a))                                               \
+	FIELD(MSS, mss, 20, 164, KREAD(a, (a)->tp, mss_cache))                                     \
+	FIELD(RETRANS_OUT, retrans_out, 21, 168, retrans_out_of(a))                                \
+	FIELD(TOTAL_RETRANS, total_retrans, 22, 172, KREAD(a, (a)->tp, total_retrans))             \
+	FIELD(WMEM_QUEUED, wmem_queued, 23, 176, (__u32)KREAD(a, (a)->sk, sk_wmem_queued))         \
+	FIELD(CA_STATE, ca_state, 24, 130, (a)->ca_state)                                          \
+	FIELD(RETRANSMITS, retransmits, 25, 131, KREAD(a, &(a)->tp->inet_conn, icsk_retransmits))  \
+	FIELD(BACKOFF, backoff, 26, 132, KREAD(a, &(a)->tp->inet_conn, icsk_backoff))              \
+	FIELD(PENDING, pending, 27, 133, KREAD(a, &(a)->tp->inet_conn, icsk_pending))              \
+	FIELD(SK_ERR_SOFT, sk_err_soft, 29, 180, KREAD(a, (a)->sk, sk_err_soft))
+
+/* Names of 16 bytes that require a full socket; read by a function. The filter has two operands. */
+#define NAME_FIELDS(FIELD, a) FIELD(CA_NAME, ca_name, 28, 184, read_ca_name)
+
+#define RETRANS_FIELD_NUMBER(name, member, number, offset, value) RETRANS_FIELD_##name = number,
+
+/* Fields by number: presence bits, and operands of the filter. */
 enum retrans_field {
-	RETRANS_FIELD_ERR = 0,
-	RETRANS_FIELD_COOKIE = 1,
-	RETRANS_FIELD_NETNS = 2,
-	RETRANS_FIELD_CGROUP = 3,
-	RETRANS_FIELD_UID = 4,
-	RETRANS_FIELD_MARK = 5,
-	RETRANS_FIELD_BOUND_DEV_IF = 6,
-	RETRANS_FIELD_NETNS_COOKIE = 7,
-	/* The record is a struct retrans_owned_record whose owner is known. */
+	RETRANS_FIELD_ERR =
+	    0, /* as an operand with the sign bit flipped, like every signed field */
+	/* The record is a struct retrans_owned_record whose owner is known. Not an operand. */
 	RETRANS_FIELD_OWNER = 8,
-	RETRANS_FIELD_SEQ = 9,
-	RETRANS_FIELD_END_SEQ = 10,
-	RETRANS_FIELD_LEN = 11,
-	RETRANS_FIELD_TCP_FLAGS = 12,
-	RETRANS_FIELD_SND_UNA = 13,
-	RETRANS_FIELD_SND_NXT = 14,
-	RETRANS_FIELD_SND_WND = 15,
-	RETRANS_FIELD_SND_CWND = 16,
-	RETRANS_FIELD_SSTHRESH = 17,
-	RETRANS_FIELD_SRTT_US = 18,
-	RETRANS_FIELD_RTO_US = 19,
-	RETRANS_FIELD_MSS = 20,
-	RETRANS_FIELD_RETRANS_OUT = 21,
-	RETRANS_FIELD_TOTAL_RETRANS = 22,
-	RETRANS_FIELD_WMEM_QUEUED = 23,
-	RETRANS_FIELD_CA_STATE = 24,
-	RETRANS_FIELD_RETRANSMITS = 25,
-	RETRANS_FIELD_BACKOFF = 26,
-	RETRANS_FIELD_PENDING = 27,
-	RETRANS_FIELD_CA_NAME = 28,
-	RETRANS_FIELD_SK_ERR_SOFT = 29,
+
+	/* Operands without a presence bit. */
+	RETRANS_FIELD_TS = 64,	   /* CLOCK_BOOTTIME, ns */
+	RETRANS_FIELD_INET = 72,   /* 1: IPv4, including mapped addresses; 0: IPv6 */
+	RETRANS_FIELD_MAPPED = 73, /* 1, or absent */
+	RETRANS_FIELD_SADDR_HIGH = 74,
+	RETRANS_FIELD_SADDR_LOW = 75, /* the whole of an IPv4 address */
+	RETRANS_FIELD_DADDR_HIGH = 76,
+	RETRANS_FIELD_DADDR_LOW = 77,
+	/* 1: in the application's socket set; absent if the cookie is */
+	RETRANS_FIELD_OWN_SOCKET = 78,
+	RETRANS_FIELD_CA_NAME_TAIL = 79, /* the last eight bytes; CA_NAME: the first eight */
+	/* Plus k: 1 if the cgroup is in the subtree retrans_filter.subtrees[k]; absent if it is. */
+	RETRANS_FIELD_SUBTREE = 128,
+
+	/* clang-format off */
+	CONNECTION_FIELDS(RETRANS_FIELD_NUMBER, )
+	SOCKET_FIELDS(RETRANS_FIELD_NUMBER, )
+	ID_FIELDS(RETRANS_FIELD_NUMBER, )
+	TCP_FIELDS(RETRANS_FIELD_NUMBER, )
+	NAME_FIELDS(RETRANS_FIELD_NUMBER, )
+	/* clang-format on */
 };
+
+#define FIELD_BIT(name, member, number, offset, value) | 1ull << (number)
+
+/* The fields that require a full socket, as a bit mask. */
+#define FULL_SOCKET_FIELDS (0 TCP_FIELDS(FIELD_BIT, ) NAME_FIELDS(FIELD_BIT, ))
 
 #define RETRANS_RECORD_VERSION 2
 
@@ -120,8 +182,10 @@ struct retrans_header {
 
 /*
  * A record ends after the last field that was requested, so rarely requested fields come last. The
- * offset of a field is the same in every record.
+ * offset of a field is the same in every record. Padding must be a member that put_record() sets.
  */
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wpadded"
 struct retrans_record {
 	struct retrans_header header;
 
@@ -171,6 +235,7 @@ struct retrans_record {
 	__s32 sk_err_soft; /* errno, positive */
 	__u8 ca_name[16];  /* NUL-terminated unless full */
 };
+#pragma clang diagnostic pop
 
 #define RETRANS_AT(field, offset)                                                                  \
 	_Static_assert(__builtin_offsetof(struct retrans_record, field) == (offset), #field)
@@ -179,47 +244,23 @@ RETRANS_AT(header.length, 0);
 RETRANS_AT(header.version, 2);
 RETRANS_AT(header.present, 8);
 RETRANS_AT(ts, 16);
-RETRANS_AT(result, 24);
 RETRANS_AT(err, 28);
-RETRANS_AT(segs, 32);
 RETRANS_AT(family, 36);
-RETRANS_AT(transmit, 37);
-RETRANS_AT(sport, 38);
-RETRANS_AT(dport, 40);
-RETRANS_AT(kind, 42);
-RETRANS_AT(state, 43);
 RETRANS_AT(saddr, 44);
 RETRANS_AT(daddr, 60);
-RETRANS_AT(netns, 76);
-RETRANS_AT(cookie, 80);
-RETRANS_AT(cgroup, 88);
-RETRANS_AT(netns_cookie, 96);
-RETRANS_AT(uid, 104);
-RETRANS_AT(mark, 108);
-RETRANS_AT(bound_dev_if, 112);
-RETRANS_AT(seq, 116);
-RETRANS_AT(end_seq, 120);
-RETRANS_AT(len, 124);
-RETRANS_AT(tcp_flags, 128);
-RETRANS_AT(ca_state, 130);
-RETRANS_AT(retransmits, 131);
-RETRANS_AT(backoff, 132);
-RETRANS_AT(pending, 133);
 RETRANS_AT(zero, 134);
-RETRANS_AT(snd_una, 136);
-RETRANS_AT(snd_nxt, 140);
-RETRANS_AT(snd_wnd, 144);
-RETRANS_AT(snd_cwnd, 148);
-RETRANS_AT(ssthresh, 152);
-RETRANS_AT(srtt_us, 156);
-RETRANS_AT(rto_us, 160);
-RETRANS_AT(mss, 164);
-RETRANS_AT(retrans_out, 168);
-RETRANS_AT(total_retrans, 172);
-RETRANS_AT(wmem_queued, 176);
-RETRANS_AT(sk_err_soft, 180);
-RETRANS_AT(ca_name, 184);
-_Static_assert(sizeof(struct retrans_record) == 200, "record");
+
+#define RETRANS_FIELD_AT(name, member, number, offset, value) RETRANS_AT(member, offset);
+
+/* clang-format off */
+CONNECTION_FIELDS(RETRANS_FIELD_AT, )
+SOCKET_FIELDS(RETRANS_FIELD_AT, )
+ID_FIELDS(RETRANS_FIELD_AT, )
+TCP_FIELDS(RETRANS_FIELD_AT, )
+NAME_FIELDS(RETRANS_FIELD_AT, )
+/* clang-format on */
+
+_Static_assert(sizeof(struct retrans_record) % 8 == 0, "record");
 
 /* The length of the shortest record. */
 #define RETRANS_CORE_LENGTH 80
@@ -248,7 +289,9 @@ struct retrans_owned_record {
 _Static_assert(sizeof(struct retrans_owner) == 24, "owner");
 _Static_assert(__builtin_offsetof(struct retrans_owner, source) == 4, "source");
 _Static_assert(__builtin_offsetof(struct retrans_owner, comm) == 8, "comm");
-_Static_assert(sizeof(struct retrans_owned_record) == 224, "owned record");
+_Static_assert(sizeof(struct retrans_owned_record) ==
+		   sizeof(struct retrans_record) + sizeof(struct retrans_owner),
+	       "owned record");
 
 /* The state of the ring buffer's reader, shared with the programs. */
 struct retrans_reader {
@@ -301,63 +344,6 @@ struct retrans_counters {
 
 _Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 48, "counters");
 
-/*
- * Operands of the filter, in groups: connection, segment, full socket, subtrees.
- */
-enum retrans_fact {
-	RETRANS_FACT_TS = 0, /* CLOCK_BOOTTIME, ns */
-	RETRANS_FACT_RESULT = 1,
-	RETRANS_FACT_ERR = 2, /* sign bit flipped, like every signed operand */
-	RETRANS_FACT_KIND = 3,
-	RETRANS_FACT_INET = 4, /* 1: IPv4, mapped included; 0: IPv6 */
-	RETRANS_FACT_SADDR_HIGH = 5,
-	RETRANS_FACT_SADDR_LOW = 6, /* the whole of an IPv4 address */
-	RETRANS_FACT_SPORT = 7,
-	RETRANS_FACT_DADDR_HIGH = 8,
-	RETRANS_FACT_DADDR_LOW = 9,
-	RETRANS_FACT_DPORT = 10,
-	RETRANS_FACT_STATE = 11,
-	RETRANS_FACT_SEGS = 12,
-	RETRANS_FACT_MAPPED = 13, /* 1, or absent */
-	RETRANS_FACT_COOKIE = 14,
-	RETRANS_FACT_NETNS = 15,
-	RETRANS_FACT_CGROUP = 16,
-	RETRANS_FACT_UID = 17,
-	/* 1: in the application's socket set; absent if the cookie is */
-	RETRANS_FACT_OWN_SOCKET = 18,
-	RETRANS_FACT_TRANSMIT = 19,
-	RETRANS_FACT_MARK = 20,
-	RETRANS_FACT_BOUND_DEV_IF = 21,
-	RETRANS_FACT_NETNS_COOKIE = 22,
-
-	RETRANS_FACT_SEQ = 32,
-	RETRANS_FACT_END_SEQ = 33,
-	RETRANS_FACT_LEN = 34,
-	RETRANS_FACT_TCP_FLAGS = 35,
-
-	RETRANS_FACT_SND_UNA = 48,
-	RETRANS_FACT_SND_NXT = 49,
-	RETRANS_FACT_SND_WND = 50,
-	RETRANS_FACT_SND_CWND = 51,
-	RETRANS_FACT_SSTHRESH = 52,
-	RETRANS_FACT_SRTT_US = 53,
-	RETRANS_FACT_RTO_US = 54,
-	RETRANS_FACT_MSS = 55,
-	RETRANS_FACT_RETRANS_OUT = 56,
-	RETRANS_FACT_TOTAL_RETRANS = 57,
-	RETRANS_FACT_WMEM_QUEUED = 58,
-	RETRANS_FACT_CA_STATE = 59,
-	RETRANS_FACT_RETRANSMITS = 60,
-	RETRANS_FACT_BACKOFF = 61,
-	RETRANS_FACT_PENDING = 62,
-	RETRANS_FACT_CA_NAME_HEAD = 63, /* the first eight bytes, in memory order */
-	RETRANS_FACT_CA_NAME_TAIL = 64,
-	RETRANS_FACT_SK_ERR_SOFT = 65,
-
-	/* Plus k: 1 if the cgroup is in the subtree retrans_filter.subtrees[k]; absent if it is. */
-	RETRANS_FACT_SUBTREE = 128,
-};
-
 #define RETRANS_TEST_FETCH	  0x01 /* the operand differs from the previous test's */
 #define RETRANS_TEST_ENDS_OPERAND 0x02
 #define RETRANS_TEST_ENDS_TERM	  0x04 /* implies ENDS_OPERAND */
@@ -370,7 +356,7 @@ enum retrans_fact {
 struct retrans_test {
 	__u64 low;
 	__u64 high;
-	__u8 fact; /* enum retrans_fact */
+	__u8 field; /* enum retrans_field */
 	__u8 flags;
 	__u8 zero[6];
 };
@@ -387,8 +373,8 @@ struct retrans_test {
 struct retrans_filter {
 	__u32 used;
 	__u32 subtrees_used;
-	__u64 own_socket_used;		      /* 1 if RETRANS_FACT_OWN_SOCKET is tested */
-	__u64 ts_used;			      /* 1 if RETRANS_FACT_TS is tested */
+	__u64 own_socket_used;		      /* 1 if RETRANS_FIELD_OWN_SOCKET is tested */
+	__u64 ts_used;			      /* 1 if RETRANS_FIELD_TS is tested */
 	__u64 subtrees[RETRANS_MAX_SUBTREES]; /* ids of cgroups */
 	struct retrans_test tests[RETRANS_MAX_TESTS];
 };

@@ -6,9 +6,8 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use crate::event::Event;
-use crate::event::record::{self, DADDR, ERR, OPTIONAL, RECORD_LEN, SADDR, VERSION, core_layout, optional_layout};
-use crate::filter::Filter;
-use crate::filter::{Beyond, MAX_TESTS, MAX_TREES, Test, fact};
+use crate::event::record::{self, DADDR, ERR, OPTIONAL, RECORD_LEN, SADDR, VERSION, core_layout};
+use crate::filter::{Beyond, Filter, MAX_TESTS, MAX_TREES, Test, operand};
 use crate::kernel::attach_method::AttachMethod;
 use crate::stream::Stream;
 use crate::stream::builder::StreamBuilder;
@@ -20,17 +19,17 @@ pub fn filter_bytes(filter: &Filter) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend((filter.tests.len() as u32).to_ne_bytes());
     bytes.extend((filter.trees.len() as u32).to_ne_bytes());
-    bytes.extend(u64::from(filter.uses(fact::MINE)).to_ne_bytes());
-    bytes.extend(u64::from(filter.uses(fact::TS)).to_ne_bytes());
+    bytes.extend(u64::from(filter.uses(operand::RETRANS_FIELD_OWN_SOCKET)).to_ne_bytes());
+    bytes.extend(u64::from(filter.uses(operand::RETRANS_FIELD_TS)).to_ne_bytes());
     for index in 0..MAX_TREES {
         bytes.extend(filter.trees.get(index).copied().unwrap_or_default().to_ne_bytes());
     }
     for index in 0..MAX_TESTS {
-        let none = Test { low: 0, high: 0, fact: 0, flags: 0 };
-        let Test { low, high, fact, flags } = filter.tests.get(index).copied().unwrap_or(none);
+        let none = Test { low: 0, high: 0, field: 0, flags: 0 };
+        let Test { low, high, field, flags } = filter.tests.get(index).copied().unwrap_or(none);
         bytes.extend(low.to_ne_bytes());
         bytes.extend(high.to_ne_bytes());
-        bytes.extend([fact, flags, 0, 0, 0, 0, 0, 0]);
+        bytes.extend([field, flags, 0, 0, 0, 0, 0, 0]);
     }
     bytes
 }
@@ -112,16 +111,11 @@ pub fn place_of(field: &str) -> Range<usize> {
             }
         };
     }
-    macro_rules! optional {
-        ($( $name:ident: $type:ty = $offset:literal, $c_name:ident = $bit:literal; )*) => {
-            match field {
-                $( stringify!($name) => $offset..$offset + size_of::<$type>(), )*
-                _ => panic!("no field {field}"),
-            }
-        };
-    }
     core_layout!(core);
-    optional_layout!(optional)
+    match OPTIONAL.iter().find(|of| of.key == field) {
+        Some(of) => of.place(),
+        None => panic!("no field {field}"),
+    }
 }
 
 /// The bit by which a record says that it has a field.

@@ -10,7 +10,6 @@
 #include "retrans.h"
 #include "tcp_defs.bpf.h"
 #include "address.bpf.h"
-#include "fields.bpf.h"
 
 #define SUBJECTS 100
 

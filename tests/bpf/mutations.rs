@@ -5,7 +5,7 @@ const MUTATIONS: &[(&str, &str, &str, &str)] = &[
     ("low_end_excluded", "filter.bpf.h", "is_less(value, low) |", "(is_less(low, value) ^ 1) |"),
     ("high_end_excluded", "filter.bpf.h", "| is_less(high, value))", "| (is_less(value, high) ^ 1))"),
     ("compared_with_a_sign", "address.bpf.h", "sign_of((~a & b) | ((~a | b) & difference))", "sign_of(difference)"),
-    ("a_sign_taken_for_a_bit", "filter.bpf.h", "(__u64)(__s64)number ^ 1ull << 63", "(__u64)(__s64)number"),
+    ("a_sign_taken_for_a_bit", "filter.bpf.h", "is_signed ? value ^ 1ull << 63 : value", "value"),
     ("the_last_test_alone", "filter.bpf.h", "all_tests &= is_within", "all_tests = is_within"),
     ("the_last_operand_alone", "filter.bpf.h", "term |= all_tests", "term = all_tests"),
     ("the_last_term_alone", "filter.bpf.h", "clause &= term", "clause = term"),

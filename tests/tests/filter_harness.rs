@@ -165,20 +165,11 @@ fn subject(random: &mut Random) -> Subject {
         put(field, &random.of(&SIGNED).to_ne_bytes());
     }
     put("ts", &(random.below(5) as u64 * 500_000_000).to_ne_bytes());
-    for field in [
-        "segs", "netns", "uid", "mark", "seq", "end_seq", "len", "snd_una", "snd_nxt", "snd_wnd", "snd_cwnd",
-        "ssthresh",
-    ] {
-        put(field, &number(random, 4));
-    }
-    for field in ["srtt_us", "rto_us", "mss", "retrans_out", "total_retrans", "wmem_queued"] {
-        put(field, &number(random, 4));
-    }
-    for field in ["sport", "dport", "tcp_flags"] {
-        put(field, &number(random, 2));
-    }
-    for field in ["retransmits", "backoff", "pending"] {
-        put(field, &number(random, 1));
+    // FieldSet without a strategy of their own below, whatever their size.
+    let special = ["ca_state", "sk_err_soft", "ca_name", "cookie", "netns_cookie", "bound_dev_if", "cgroup"];
+    let others = FieldSet::all().keys().filter(|field| !special.contains(field));
+    for field in others.chain(["segs", "sport", "dport"]) {
+        put(field, &number(random, place_of(field).len()));
     }
     let mut name = [0; 16];
     let chosen = random.of(&NAMES).as_bytes();
@@ -268,9 +259,7 @@ fn operand(random: &mut Random, key: &str) -> (&'static str, String) {
         "cookie" | "netns_cookie" => range(random, up_to(u64::MAX), integer),
         "cgroup" if random.one_in(2) => ("tree", format!("{}/", random.of(&CGROUPS))),
         "cgroup" => range(random, CGROUPS.iter().map(u64::to_string).collect(), integer),
-        "sport" | "dport" => range(random, up_to(65_535), integer),
-        "retransmits" | "backoff" | "pending" => range(random, up_to(255), integer),
-        _ => range(random, up_to(u32::MAX.into()), integer),
+        _ => range(random, up_to(u64::MAX >> (64 - 8 * place_of(key).len())), integer),
     }
 }
 

@@ -152,14 +152,14 @@ mod tests {
         for fields in [FieldSet::none(), FieldSet::all(), "uid".parse().expect("a field")] {
             assert_eq!(fields.to_string().parse(), Ok(fields));
         }
-        assert_eq!(FieldSet::none().record_length(), 80);
-        assert_eq!(FieldSet::all().record_length(), 200);
+        assert_eq!(FieldSet::none().record_length(), record::CORE_LEN);
+        assert_eq!(FieldSet::all().record_length(), record::RECORD_LEN);
         for (text, key) in [("result", "result"), ("pid", "pid"), ("uid,", ""), ("uid, mark", " mark")] {
             assert_eq!(text.parse::<FieldSet>().expect_err("not a list").key(), key);
         }
     }
 
-    /// Of each optional field of an event there is a bit, but of those that are decided elsewhere.
+    /// Every optional field of an event has a bit, except those that are decoded separately.
     #[test]
     fn every_optional_key_of_the_line_is_one() {
         let elsewhere = ["class", "mapped", "transmit", "owner", "pid", "comm"];

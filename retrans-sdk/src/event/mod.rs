@@ -31,7 +31,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::event::schema::optional_fields;
 
 macro_rules! event {
-    ($( $(#[$doc:meta])* $name:ident: $type:ty, )*) => {
+    ($( $(#[$doc:meta])* $name:ident: $type:ty => $place:tt, )*) => {
         /// One attempt to retransmit a TCP segment, with what came of it.
         ///
         /// The fields down to `segs` are always there. Each of the others is `None` where the source of the event has it

@@ -3,13 +3,14 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use crate::event::Event;
 use crate::event::kernel_str::KernelStr;
 use crate::event::kind::RetransKind;
-use crate::event::owner::Owner;
-use crate::event::owner::OwnerSource;
+use crate::event::owner::{Owner, OwnerSource};
 use crate::event::result::RetransResult;
+use crate::event::schema::optional_fields;
 use crate::event::tcp_enums::{CaState, TcpState};
 use crate::event::tcp_flags::TcpFlags;
 use crate::event::timestamp::Timestamp;
@@ -18,8 +19,19 @@ use crate::event::transmit::Transmit;
 /// `RETRANS_RECORD_VERSION`.
 pub(crate) const VERSION: u16 = 2;
 
-/// The size of `struct retrans_record`: of one with all fields.
-pub(crate) const RECORD_LEN: usize = 200;
+/// The size of `struct retrans_record`: of a record with all fields.
+pub(crate) const RECORD_LEN: usize = {
+    let (mut end, mut i) = (CORE_LEN, 0);
+    while i < PLACED.len() {
+        if let Some(field) = &PLACED[i]
+            && field.end > end
+        {
+            end = field.end;
+        }
+        i += 1;
+    }
+    end.next_multiple_of(WORD)
+};
 
 /// `RETRANS_CORE_LENGTH`: of one with none but those that are in each.
 pub(crate) const CORE_LEN: usize = 80;
@@ -46,43 +58,6 @@ macro_rules! core_layout {
 }
 pub(crate) use core_layout;
 
-/// What is in a record if it is asked for, with the bit number in `retrans_header.present` (`enum retrans_field`); likewise.
-macro_rules! optional_layout {
-    ($then:ident) => {
-        $then! {
-            netns: u32 = 76, RETRANS_FIELD_NETNS = 2;
-            cookie: u64 = 80, RETRANS_FIELD_COOKIE = 1;
-            cgroup: u64 = 88, RETRANS_FIELD_CGROUP = 3;
-            netns_cookie: u64 = 96, RETRANS_FIELD_NETNS_COOKIE = 7;
-            uid: u32 = 104, RETRANS_FIELD_UID = 4;
-            mark: u32 = 108, RETRANS_FIELD_MARK = 5;
-            bound_dev_if: u32 = 112, RETRANS_FIELD_BOUND_DEV_IF = 6;
-            seq: u32 = 116, RETRANS_FIELD_SEQ = 9;
-            end_seq: u32 = 120, RETRANS_FIELD_END_SEQ = 10;
-            len: u32 = 124, RETRANS_FIELD_LEN = 11;
-            tcp_flags: u16 = 128, RETRANS_FIELD_TCP_FLAGS = 12;
-            ca_state: u8 = 130, RETRANS_FIELD_CA_STATE = 24;
-            retransmits: u8 = 131, RETRANS_FIELD_RETRANSMITS = 25;
-            backoff: u8 = 132, RETRANS_FIELD_BACKOFF = 26;
-            pending: u8 = 133, RETRANS_FIELD_PENDING = 27;
-            snd_una: u32 = 136, RETRANS_FIELD_SND_UNA = 13;
-            snd_nxt: u32 = 140, RETRANS_FIELD_SND_NXT = 14;
-            snd_wnd: u32 = 144, RETRANS_FIELD_SND_WND = 15;
-            snd_cwnd: u32 = 148, RETRANS_FIELD_SND_CWND = 16;
-            ssthresh: u32 = 152, RETRANS_FIELD_SSTHRESH = 17;
-            srtt_us: u32 = 156, RETRANS_FIELD_SRTT_US = 18;
-            rto_us: u32 = 160, RETRANS_FIELD_RTO_US = 19;
-            mss: u32 = 164, RETRANS_FIELD_MSS = 20;
-            retrans_out: u32 = 168, RETRANS_FIELD_RETRANS_OUT = 21;
-            total_retrans: u32 = 172, RETRANS_FIELD_TOTAL_RETRANS = 22;
-            wmem_queued: u32 = 176, RETRANS_FIELD_WMEM_QUEUED = 23;
-            sk_err_soft: i32 = 180, RETRANS_FIELD_SK_ERR_SOFT = 29;
-            ca_name: [u8; 16] = 184, RETRANS_FIELD_CA_NAME = 28;
-        }
-    };
-}
-pub(crate) use optional_layout;
-
 /// Where the addresses are.
 pub(crate) const SADDR: usize = 44;
 pub(crate) const DADDR: usize = 60;
@@ -99,36 +74,113 @@ pub(crate) const COOKIE: u32 = 1;
 pub(crate) struct Optional {
     pub(crate) key: &'static str,
     pub(crate) bit: u32,
-    /// Where it ends.
+    start: usize,
     end: usize,
     /// Takes it out of an event.
     pub(crate) clear: fn(&mut Event),
 }
 
-macro_rules! optionals {
-    ($( $name:ident: $type:ty = $offset:literal, $c_name:ident = $bit:literal; )*) => {
-        /// All of them.
-        pub(crate) const OPTIONAL: &[Optional] =
-            &[$( Optional {
-                key: stringify!($name),
-                bit: $bit,
-                end: $offset + size_of::<$type>(),
-                clear: |event| event.$name = None,
-            }, )*];
+/// The type of a field as the record contains it.
+pub(crate) trait WireValue: Sized {
+    type Wire;
+    fn from_wire(value: Self::Wire) -> Self;
+}
 
-        impl Record<'_> {
-            $(
-                #[inline(always)]
-                fn $name(&self) -> Option<$type> {
-                    // Read in any case: there is nothing to be jumped over then.
-                    let value = <$type as FromNe<_>>::from_ne(self.bytes::<$offset, { size_of::<$type>() }>());
-                    if self.has($bit) { Some(value) } else { None }
-                }
-            )*
+macro_rules! wire_values {
+    ($($type:ty: $wire:ty, $from:expr;)*) => {$(
+        impl WireValue for $type {
+            type Wire = $wire;
+            #[inline(always)]
+            fn from_wire(value: $wire) -> Self {
+                let from: fn($wire) -> Self = $from;
+                from(value)
+            }
+        }
+    )*};
+}
+wire_values! {
+    u8: u8, |value| value;
+    u32: u32, |value| value;
+    u64: u64, |value| value;
+    i32: i32, |value| value;
+    TcpFlags: u16, TcpFlags;
+    CaState: u8, |value| CaState::from_raw(value.into());
+    KernelStr: [u8; 16], KernelStr::from_c;
+}
+
+/// The size of a field's value in the record.
+pub(crate) const fn wire_size<T: WireValue>() -> usize {
+    size_of::<T::Wire>()
+}
+
+impl Optional {
+    /// The bytes of a record that contain it.
+    pub(crate) const fn place(&self) -> Range<usize> {
+        self.start..self.end
+    }
+}
+
+macro_rules! placed {
+    ($name:ident: $type:ty => []) => {
+        None
+    };
+    ($name:ident: $type:ty => [$offset:literal, $c_name:ident = $bit:literal]) => {
+        Some(Optional {
+            key: stringify!($name),
+            bit: $bit,
+            start: $offset,
+            end: $offset + wire_size::<$type>(),
+            clear: |event| event.$name = None,
+        })
+    };
+}
+
+macro_rules! take_optional {
+    ($event:ident, $record:ident, $name:ident: $type:ty => []) => {
+        $event.$name = None;
+    };
+    ($event:ident, $record:ident, $name:ident: $type:ty => [$offset:literal, $c_name:ident = $bit:literal]) => {
+        // Read in any case, so that there is no branch around it.
+        let value = $record.bytes::<$offset, { wire_size::<$type>() }>();
+        let value = <<$type as WireValue>::Wire as FromNe<_>>::from_ne(value);
+        $event.$name = if $record.has($bit) { Some(<$type as WireValue>::from_wire(value)) } else { None };
+    };
+}
+
+macro_rules! optionals {
+    ($( $(#[$doc:meta])* $name:ident: $type:ty => $place:tt, )*) => {
+        /// All optional fields; `None` for those that are decoded separately.
+        const PLACED: &[Option<Optional>] = &[$( placed!($name: $type => $place), )*];
+
+        /// Decodes all optional fields in one function: a call per field would take longer than the field.
+        #[inline(always)]
+        fn take_optionals(event: &mut Event, record: &Record<'_>) {
+            $( take_optional!(event, record, $name: $type => $place); )*
         }
     };
 }
-optional_layout!(optionals);
+optional_fields!(optionals);
+
+/// All fields that have a place of their own.
+pub(crate) const OPTIONAL: &[Optional] = &{
+    let mut all = [Optional { key: "", bit: 0, start: 0, end: 0, clear: |_| {} }; {
+        let (mut count, mut i) = (0, 0);
+        while i < PLACED.len() {
+            count += PLACED[i].is_some() as usize;
+            i += 1;
+        }
+        count
+    }];
+    let (mut count, mut i) = (0, 0);
+    while i < PLACED.len() {
+        if let Some(field) = PLACED[i] {
+            all[count] = field;
+            count += 1;
+        }
+        i += 1;
+    }
+    all
+};
 
 /// How long a record is with these fields, a bit each.
 pub(crate) const fn length_of(fields: u64) -> usize {
@@ -333,36 +385,8 @@ fn put_fields(event: &mut Event, record: &Record<'_>, epoch: u64) -> Result<(), 
     event.dport = record.dport();
     event.state = TcpState::from_raw(record.state().into());
     event.segs = record.segs();
+    take_optionals(event, record);
     event.transmit = Some(Transmit::from_raw(record.transmit().into()));
-    event.cookie = record.cookie();
-    event.netns = record.netns();
-    event.cgroup = record.cgroup();
-    event.uid = record.uid();
-    event.netns_cookie = record.netns_cookie();
-    event.mark = record.mark();
-    event.bound_dev_if = record.bound_dev_if();
-    event.seq = record.seq();
-    event.end_seq = record.end_seq();
-    event.len = record.len();
-    event.tcp_flags = record.tcp_flags().map(TcpFlags);
-    event.snd_una = record.snd_una();
-    event.snd_nxt = record.snd_nxt();
-    event.snd_wnd = record.snd_wnd();
-    event.snd_cwnd = record.snd_cwnd();
-    event.ssthresh = record.ssthresh();
-    event.srtt_us = record.srtt_us();
-    event.rto_us = record.rto_us();
-    event.mss = record.mss();
-    event.retrans_out = record.retrans_out();
-    event.total_retrans = record.total_retrans();
-    event.wmem_queued = record.wmem_queued();
-    event.ca_state = record.ca_state().map(|state| CaState::from_raw(state.into()));
-    event.retransmits = record.retransmits();
-    event.backoff = record.backoff();
-    event.pending = record.pending();
-    event.ca_name = record.ca_name().map(KernelStr::from_c);
-    event.sk_err_soft = record.sk_err_soft();
-    (event.owner, event.pid, event.comm) = (None, None, None);
     Ok(())
 }
 

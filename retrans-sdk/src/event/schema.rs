@@ -18,80 +18,84 @@ use crate::text::reason_table::{MAX_VALUE_LEN, Name, ReasonTable};
 use crate::text::scanner::Reader;
 use crate::text::writer::{Cursor, SLACK};
 
-/// The declaration of the optional fields: key, type, documentation, in the order of the line.
+/// The list of the optional fields, in the order of the key=value line: documentation, key, type and place in the record.
+///
+/// The place is `[offset, presence bit]` with the name of the bit in `enum retrans_field` (`bpf/retrans.h`), which is also
+/// the operand of the filter. It is empty for fields that are decoded separately. The type in the record follows from the
+/// type of the field (`wire::WireValue`), and `source/layout.rs` compares both with the built object at compile time.
 macro_rules! optional_fields {
     ($then:ident) => {
         $then! {
             /// Whether the attempt reached the transmit step. `unknown` where nothing proves it; absent from what was recorded before
             /// there was the key.
-            transmit: Transmit,
+            transmit: Transmit => [],
             /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. Of a SYN-ACK: the one that the accepted
             /// socket will have. Before Linux 5.12 only of sockets that somebody has asked for it.
-            cookie: u64,
+            cookie: u64 => [80, RETRANS_FIELD_COOKIE = 1],
             /// The inode number of the socket's network namespace (`/proc/PID/ns/net`).
-            netns: u32,
+            netns: u32 => [76, RETRANS_FIELD_NETNS = 2],
             /// The id of the socket's cgroup in the unified hierarchy: that directory's inode number. Since Linux 5.15.
-            cgroup: u64,
+            cgroup: u64 => [88, RETRANS_FIELD_CGROUP = 3],
             /// The user that the socket belongs to, by its number in the first user namespace; of a SYN-ACK the listener's.
-            uid: u32,
+            uid: u32 => [104, RETRANS_FIELD_UID = 4],
             /// The cookie of the socket's network namespace (`SO_NETNS_COOKIE`), unique until the host reboots, other than its inode
             /// number. Before Linux 5.12 only of namespaces that somebody has asked for it.
-            netns_cookie: u64,
+            netns_cookie: u64 => [96, RETRANS_FIELD_NETNS_COOKIE = 7],
             /// The socket's mark (`SO_MARK`), 0 unless one was set. Of a SYN-ACK: the one that the accepted socket will have.
-            mark: u32,
+            mark: u32 => [108, RETRANS_FIELD_MARK = 5],
             /// The index of the interface that the socket is bound to (`SO_BINDTODEVICE`), in its network namespace. Of a SYN-ACK: the
             /// one of the accepted socket. Absent if there is none.
-            bound_dev_if: u32,
+            bound_dev_if: u32 => [112, RETRANS_FIELD_BOUND_DEV_IF = 6],
             /// How it is known which process the socket belongs to ([`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners)); the three stand
             /// together, and are absent where it is not known.
-            owner: OwnerSource,
+            owner: OwnerSource => [],
             /// The process that the socket belongs to, in the sense that `owner` says, by its number in the PID namespace of
             /// whoever opened the stream. It may have ended since.
-            pid: u32,
+            pid: u32 => [],
             /// That process's name (`/proc/PID/comm`) at that time.
-            comm: KernelStr,
+            comm: KernelStr => [],
             /// The first sequence number of the segment.
-            seq: u32,
+            seq: u32 => [116, RETRANS_FIELD_SEQ = 9],
             /// The sequence number behind the segment.
-            end_seq: u32,
+            end_seq: u32 => [120, RETRANS_FIELD_END_SEQ = 10],
             /// The segment's length in bytes.
-            len: u32,
+            len: u32 => [124, RETRANS_FIELD_LEN = 11],
             /// The segment's TCP flags.
-            tcp_flags: TcpFlags,
+            tcp_flags: TcpFlags => [128, RETRANS_FIELD_TCP_FLAGS = 12],
             /// The oldest sequence number that is unacknowledged.
-            snd_una: u32,
+            snd_una: u32 => [136, RETRANS_FIELD_SND_UNA = 13],
             /// The next sequence number to send.
-            snd_nxt: u32,
+            snd_nxt: u32 => [140, RETRANS_FIELD_SND_NXT = 14],
             /// The window that the receiver offers, in bytes.
-            snd_wnd: u32,
+            snd_wnd: u32 => [144, RETRANS_FIELD_SND_WND = 15],
             /// The congestion window, in segments.
-            snd_cwnd: u32,
+            snd_cwnd: u32 => [148, RETRANS_FIELD_SND_CWND = 16],
             /// The slow start threshold, in segments; 2147483647 stands for none yet.
-            ssthresh: u32,
+            ssthresh: u32 => [152, RETRANS_FIELD_SSTHRESH = 17],
             /// The smoothed round-trip time, in microseconds; 0 before the first sample.
-            srtt_us: u32,
+            srtt_us: u32 => [156, RETRANS_FIELD_SRTT_US = 18],
             /// The retransmission timeout (RTO), backed off already, in microseconds.
-            rto_us: u32,
+            rto_us: u32 => [160, RETRANS_FIELD_RTO_US = 19],
             /// The maximum segment size in use, in bytes.
-            mss: u32,
+            mss: u32 => [164, RETRANS_FIELD_MSS = 20],
             /// Segments retransmitted and not yet acknowledged, without this one.
-            retrans_out: u32,
+            retrans_out: u32 => [168, RETRANS_FIELD_RETRANS_OUT = 21],
             /// Segments retransmitted over the connection's life, this attempt included if it reached the transmit step.
-            total_retrans: u32,
+            total_retrans: u32 => [172, RETRANS_FIELD_TOTAL_RETRANS = 22],
             /// Bytes of memory in the send queue.
-            wmem_queued: u32,
+            wmem_queued: u32 => [176, RETRANS_FIELD_WMEM_QUEUED = 23],
             /// The congestion avoidance state.
-            ca_state: CaState,
+            ca_state: CaState => [130, RETRANS_FIELD_CA_STATE = 24],
             /// Expired timeouts in a row (`icsk_retransmits`), the one behind this attempt included.
-            retransmits: u8,
+            retransmits: u8 => [131, RETRANS_FIELD_RETRANSMITS = 25],
             /// The exponent of the timeout's back-off.
-            backoff: u8,
+            backoff: u8 => [132, RETRANS_FIELD_BACKOFF = 26],
             /// What the retransmission timer is armed for (`icsk_pending`): 0 nothing, 1 RTO, 5 loss probe, 6 reordering.
-            pending: u8,
+            pending: u8 => [133, RETRANS_FIELD_PENDING = 27],
             /// The name of the congestion control.
-            ca_name: KernelStr,
+            ca_name: KernelStr => [184, RETRANS_FIELD_CA_NAME = 28],
             /// The last soft error of the socket, a positive errno; 0 for none.
-            sk_err_soft: i32,
+            sk_err_soft: i32 => [180, RETRANS_FIELD_SK_ERR_SOFT = 29],
         }
     };
 }
@@ -545,7 +549,7 @@ macro_rules! lists {
 }
 
 macro_rules! fields {
-    ($( $(#[$doc:meta])* $name:ident: $type:ty, )*) => {
+    ($( $(#[$doc:meta])* $name:ident: $type:ty => $place:tt, )*) => {
         lists! {
             first ts: Timestamp,
             core result: RetransResult,

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 
 use super::{Operand, Term};
 use crate::event::kernel_str::KernelStr;
+use crate::event::record::OPTIONAL;
 use crate::event::result::{ResultClass, RetransResult};
 use crate::event::schema::FieldType;
 use crate::event::tcp_enums::Family;
@@ -14,85 +15,58 @@ pub(crate) const MAX_TESTS: usize = 512;
 /// `RETRANS_MAX_SUBTREES`.
 pub(crate) const MAX_TREES: usize = 16;
 
-/// `enum retrans_fact`, with the key of the line for those that have one; `source/layout.rs` holds it against the built
-/// object.
-macro_rules! facts {
+/// The operands of `enum retrans_field` that are not optional fields, with the key of those that have one;
+/// `source/layout.rs` compares them with the built object.
+macro_rules! operands {
     ($then:ident) => {
         $then! {
-            TS RETRANS_FACT_TS = 0 "ts",
-            RESULT RETRANS_FACT_RESULT = 1 "result",
-            ERR RETRANS_FACT_ERR = 2 "err",
-            KIND RETRANS_FACT_KIND = 3 "kind",
-            INET RETRANS_FACT_INET = 4 "family",
-            SADDR_HIGH RETRANS_FACT_SADDR_HIGH = 5 "saddr",
-            SADDR_LOW RETRANS_FACT_SADDR_LOW = 6 "",
-            SPORT RETRANS_FACT_SPORT = 7 "sport",
-            DADDR_HIGH RETRANS_FACT_DADDR_HIGH = 8 "daddr",
-            DADDR_LOW RETRANS_FACT_DADDR_LOW = 9 "",
-            DPORT RETRANS_FACT_DPORT = 10 "dport",
-            STATE RETRANS_FACT_STATE = 11 "state",
-            SEGS RETRANS_FACT_SEGS = 12 "segs",
-            MAPPED RETRANS_FACT_MAPPED = 13 "mapped",
-            COOKIE RETRANS_FACT_COOKIE = 14 "cookie",
-            NETNS RETRANS_FACT_NETNS = 15 "netns",
-            CGROUP RETRANS_FACT_CGROUP = 16 "cgroup",
-            UID RETRANS_FACT_UID = 17 "uid",
-            MINE RETRANS_FACT_OWN_SOCKET = 18 "",
-            TRANSMIT RETRANS_FACT_TRANSMIT = 19 "transmit",
-            MARK RETRANS_FACT_MARK = 20 "mark",
-            BOUND_DEV_IF RETRANS_FACT_BOUND_DEV_IF = 21 "bound_dev_if",
-            NETNS_COOKIE RETRANS_FACT_NETNS_COOKIE = 22 "netns_cookie",
-            SEQ RETRANS_FACT_SEQ = 32 "seq",
-            END_SEQ RETRANS_FACT_END_SEQ = 33 "end_seq",
-            LEN RETRANS_FACT_LEN = 34 "len",
-            TCP_FLAGS RETRANS_FACT_TCP_FLAGS = 35 "tcp_flags",
-            SND_UNA RETRANS_FACT_SND_UNA = 48 "snd_una",
-            SND_NXT RETRANS_FACT_SND_NXT = 49 "snd_nxt",
-            SND_WND RETRANS_FACT_SND_WND = 50 "snd_wnd",
-            SND_CWND RETRANS_FACT_SND_CWND = 51 "snd_cwnd",
-            SSTHRESH RETRANS_FACT_SSTHRESH = 52 "ssthresh",
-            SRTT_US RETRANS_FACT_SRTT_US = 53 "srtt_us",
-            RTO_US RETRANS_FACT_RTO_US = 54 "rto_us",
-            MSS RETRANS_FACT_MSS = 55 "mss",
-            RETRANS_OUT RETRANS_FACT_RETRANS_OUT = 56 "retrans_out",
-            TOTAL_RETRANS RETRANS_FACT_TOTAL_RETRANS = 57 "total_retrans",
-            WMEM_QUEUED RETRANS_FACT_WMEM_QUEUED = 58 "wmem_queued",
-            CA_STATE RETRANS_FACT_CA_STATE = 59 "ca_state",
-            RETRANSMITS RETRANS_FACT_RETRANSMITS = 60 "retransmits",
-            BACKOFF RETRANS_FACT_BACKOFF = 61 "backoff",
-            PENDING RETRANS_FACT_PENDING = 62 "pending",
-            CA_NAME_HEAD RETRANS_FACT_CA_NAME_HEAD = 63 "ca_name",
-            CA_NAME_TAIL RETRANS_FACT_CA_NAME_TAIL = 64 "",
-            SK_ERR_SOFT RETRANS_FACT_SK_ERR_SOFT = 65 "sk_err_soft",
-            TREE RETRANS_FACT_SUBTREE = 128 "",
+            RETRANS_FIELD_ERR = 0 "err",
+            RETRANS_FIELD_TS = 64 "ts",
+            RETRANS_FIELD_RESULT = 65 "result",
+            RETRANS_FIELD_KIND = 66 "kind",
+            RETRANS_FIELD_SPORT = 67 "sport",
+            RETRANS_FIELD_DPORT = 68 "dport",
+            RETRANS_FIELD_STATE = 69 "state",
+            RETRANS_FIELD_SEGS = 70 "segs",
+            RETRANS_FIELD_TRANSMIT = 71 "transmit",
+            RETRANS_FIELD_INET = 72 "family",
+            RETRANS_FIELD_MAPPED = 73 "mapped",
+            RETRANS_FIELD_SADDR_HIGH = 74 "saddr",
+            RETRANS_FIELD_SADDR_LOW = 75 "",
+            RETRANS_FIELD_DADDR_HIGH = 76 "daddr",
+            RETRANS_FIELD_DADDR_LOW = 77 "",
+            RETRANS_FIELD_OWN_SOCKET = 78 "",
+            RETRANS_FIELD_CA_NAME_TAIL = 79 "",
+            RETRANS_FIELD_SUBTREE = 128 "",
         }
     };
 }
-pub(crate) use facts;
+pub(crate) use operands;
 
 macro_rules! numbers {
-    ($( $name:ident $c_name:ident = $number:literal $key:literal, )*) => {
-        /// The numbers of the facts.
-        pub(crate) mod fact {
-            $( pub(crate) const $name: u8 = $number; )*
+    ($( $c_name:ident = $number:literal $key:literal, )*) => {
+        /// The numbers of the operands.
+        pub(crate) mod operand {
+            $( pub(crate) const $c_name: u8 = $number; )*
         }
 
-        /// The facts by key; the first of those that take several. The others have none.
-        const BY_KEY: &[(&str, u8)] = &[ $( ($key, fact::$name), )* ];
+        /// The operands by key; the first one of a key that has several.
+        const BY_KEY: &[(&str, u8)] = &[ $( ($key, operand::$c_name), )* ];
     };
 }
-facts!(numbers);
+operands!(numbers);
 
-// What takes two has them side by side.
-const _: () = assert!(fact::SADDR_LOW == fact::SADDR_HIGH + 1 && fact::DADDR_LOW == fact::DADDR_HIGH + 1);
-const _: () = assert!(fact::CA_NAME_TAIL == fact::CA_NAME_HEAD + 1);
+// The halves of an address are adjacent.
+const _: () = assert!(operand::RETRANS_FIELD_SADDR_LOW == operand::RETRANS_FIELD_SADDR_HIGH + 1);
+const _: () = assert!(operand::RETRANS_FIELD_DADDR_LOW == operand::RETRANS_FIELD_DADDR_HIGH + 1);
 
-#[allow(clippy::expect_used, reason = "each key that is not event-only has a fact, as a test shows")]
-fn fact_of(key: &str) -> u8 {
+#[allow(clippy::expect_used, reason = "each key that is not event-only has an operand, as a test shows")]
+fn operand_of(key: &str) -> u8 {
     // The class follows from the result.
     let key = if key == ResultClass::KEY { RetransResult::KEY } else { key };
-    let (_, fact) = BY_KEY.iter().find(|(known, _)| *known == key).expect("a fact");
-    *fact
+    let optional = OPTIONAL.iter().find(|field| field.key == key).map(|field| field.bit as u8);
+    let other = || BY_KEY.iter().find(|(known, _)| *known == key).map(|(_, number)| *number);
+    optional.or_else(other).expect("an operand")
 }
 
 /// `RETRANS_TEST_…`.
@@ -105,12 +79,12 @@ pub(crate) mod flag {
     pub(crate) const OR_ABSENT: u8 = 0x20;
 }
 
-/// Whether a fact is in a range, both ends included; `struct retrans_test`.
+/// Tests whether an operand is in the inclusive range `low..=high`; `struct retrans_test`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Test {
     pub(crate) low: u64,
     pub(crate) high: u64,
-    pub(crate) fact: u8,
+    pub(crate) field: u8,
     pub(crate) flags: u8,
 }
 
@@ -137,17 +111,17 @@ impl KernelFilter {
         }
         let mut before = None;
         for test in &mut tests {
-            if before != Some(test.fact) {
+            if before != Some(test.field) {
                 test.flags |= flag::FETCH;
             }
-            before = Some(test.fact);
+            before = Some(test.field);
         }
         Self { tests, trees: compiler.trees }
     }
 
-    /// Whether a fact is tested.
-    pub(crate) fn uses(&self, fact: u8) -> bool {
-        self.tests.iter().any(|test| test.fact == fact)
+    /// Returns whether an operand is tested.
+    pub(crate) fn uses(&self, field: u8) -> bool {
+        self.tests.iter().any(|test| test.field == field)
     }
 }
 
@@ -177,11 +151,11 @@ impl Compiler {
             }
         }
         if operands.is_empty() {
-            operands.push(vec![never(fact_of(term.field.key))]);
+            operands.push(vec![never(operand_of(term.field.key))]);
         }
         let mut tests = Vec::new();
         for operand in operands {
-            tests.extend(operand.into_iter().map(|(fact, low, high)| Test { low, high, fact, flags: 0 }));
+            tests.extend(operand.into_iter().map(|(field, low, high)| Test { low, high, field, flags: 0 }));
             if let Some(last) = tests.last_mut() {
                 last.flags |= flag::ENDS_OPERAND;
             }
@@ -199,36 +173,36 @@ impl Compiler {
 
     /// What an operand takes: any of these. None if no value is like it.
     fn operand(&mut self, term: &Term, operand: &Operand) -> Vec<Tests> {
-        let fact = fact_of(term.field.key);
+        let field = operand_of(term.field.key);
         match (operand, term.field.field_type) {
             (Operand::Absent, _) => Vec::new(),
-            (Operand::Within(id), _) => vec![vec![(fact::TREE + self.tree(*id), 1, 1)]],
-            (Operand::Mine, _) => vec![vec![(fact::MINE, 1, 1)]],
-            (Operand::Net(net), _) => vec![of_prefix(fact, net)],
-            (Operand::KernelStr(text), _) => of_text(fact, text).into_iter().collect(),
+            (Operand::Within(id), _) => vec![vec![(operand::RETRANS_FIELD_SUBTREE + self.tree(*id), 1, 1)]],
+            (Operand::Mine, _) => vec![vec![(operand::RETRANS_FIELD_OWN_SOCKET, 1, 1)]],
+            (Operand::Net(net), _) => vec![of_prefix(field, net)],
+            (Operand::KernelStr(text), _) => of_text(field, text).into_iter().collect(),
             (Operand::Range { low, .. }, FieldType::Table { canonical, .. }) => {
                 let raw = *low as u32;
-                if fact == fact::INET {
+                if field == operand::RETRANS_FIELD_INET {
                     let families = [(Family::Inet, 1), (Family::Inet6, 0)].into_iter();
                     let meant = families.filter(|(family, _)| family.raw() == raw);
-                    return meant.map(|(_, inet)| vec![(fact, inet, inet)]).collect();
+                    return meant.map(|(_, inet)| vec![(field, inet, inet)]).collect();
                 }
                 // A number that no variant has may stand in a record as it is.
                 let mut numbers = vec![raw, raw & 0xffff];
                 numbers.dedup();
                 numbers.retain(|number| canonical(*number) == raw);
-                numbers.into_iter().map(|number| vec![(fact, number.into(), number.into())]).collect()
+                numbers.into_iter().map(|number| vec![(field, number.into(), number.into())]).collect()
             }
             (Operand::Range { low, high }, FieldType::Time) => {
                 let (low, high) = (*low as u64, *high as u64);
-                let in_uptime = |high: u64| vec![(fact, low.saturating_sub(self.epoch), high)];
+                let in_uptime = |high: u64| vec![(field, low.saturating_sub(self.epoch), high)];
                 high.checked_sub(self.epoch).map(in_uptime).into_iter().collect()
             }
             (Operand::Range { low, high }, FieldType::Int { low: least, .. }) if least < 0 => {
-                vec![vec![(fact, ordered(*low), ordered(*high))]]
+                vec![vec![(field, ordered(*low), ordered(*high))]]
             }
             // In range: the parser has seen to it.
-            (Operand::Range { low, high }, _) => vec![vec![(fact, *low as u64, *high as u64)]],
+            (Operand::Range { low, high }, _) => vec![vec![(field, *low as u64, *high as u64)]],
         }
     }
 
@@ -243,8 +217,8 @@ impl Compiler {
 }
 
 /// What nothing is like.
-const fn never(fact: u8) -> (u8, u64, u64) {
-    (fact, 1, 0)
+const fn never(field: u8) -> (u8, u64, u64) {
+    (field, 1, 0)
 }
 
 /// So that numbers with a sign are in order as numbers without.
@@ -257,20 +231,23 @@ fn of_classes(term: &Term) -> (Vec<Tests>, bool) {
     let listed = |class: ResultClass| term.operands.contains(&super::parse::just(class.raw().into()));
     let other = listed(ResultClass::Other);
     let results = RetransResult::ALL.iter().filter(|entry| listed(entry.variant.class()) != other);
-    (results.map(|entry| vec![(fact::RESULT, entry.number.into(), entry.number.into())]).collect(), other)
+    (
+        results.map(|entry| vec![(operand::RETRANS_FIELD_RESULT, entry.number.into(), entry.number.into())]).collect(),
+        other,
+    )
 }
 
-/// The addresses of a prefix: the fact is that of the high half, the next one that of the low.
+/// The addresses of a prefix; `high` is the operand of the high half, the next one that of the low half.
 fn of_prefix(high: u8, net: &IpNet) -> Tests {
     match net {
         IpNet::V4(net) => {
             let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
-            vec![(fact::INET, 1, 1), (high + 1, first.into(), last.into())]
+            vec![(operand::RETRANS_FIELD_INET, 1, 1), (high + 1, first.into(), last.into())]
         }
         IpNet::V6(net) => {
             let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
             let half = |bits: u128| (bits >> 64) as u64;
-            let mut tests = vec![(fact::INET, 0, 0), (high, half(first), half(last))];
+            let mut tests = vec![(operand::RETRANS_FIELD_INET, 0, 0), (high, half(first), half(last))];
             if net.prefix_len() > 64 {
                 tests.push((high + 1, first as u64, last as u64));
             }
@@ -288,7 +265,7 @@ fn of_text(head: u8, text: &KernelStr) -> Option<Tests> {
     let word =
         |from: usize| u64::from_ne_bytes(std::array::from_fn(|at| bytes.get(from + at).copied().unwrap_or_default()));
     let (first, last) = (word(0), word(8));
-    Some(vec![(head, first, first), (head + 1, last, last)])
+    Some(vec![(head, first, first), (operand::RETRANS_FIELD_CA_NAME_TAIL, last, last)])
 }
 
 #[cfg(test)]
@@ -299,7 +276,7 @@ mod tests {
     fn tests_of(text: &str) -> Vec<(u8, u64, u64, u8)> {
         let filter: Filter = text.parse().expect(text);
         let tests = filter.for_kernel(1_000_000_000).tests;
-        tests.into_iter().map(|test| (test.fact, test.low, test.high, test.flags)).collect()
+        tests.into_iter().map(|test| (test.field, test.low, test.high, test.flags)).collect()
     }
 
     #[test]
@@ -323,45 +300,48 @@ mod tests {
         assert_eq!(
             tests_of("sport=1,5..9 dport!=443 --or cookie=-,7"),
             [
-                (fact::SPORT, 1, 1, FETCH | ENDS_OPERAND),
-                (fact::SPORT, 5, 9, TERM),
-                (fact::DPORT, 443, 443, FETCH | CLAUSE | NEGATED),
-                (fact::COOKIE, 7, 7, FETCH | CLAUSE | OR_ABSENT),
+                (operand::RETRANS_FIELD_SPORT, 1, 1, FETCH | ENDS_OPERAND),
+                (operand::RETRANS_FIELD_SPORT, 5, 9, TERM),
+                (operand::RETRANS_FIELD_DPORT, 443, 443, FETCH | CLAUSE | NEGATED),
+                (operand_of("cookie"), 7, 7, FETCH | CLAUSE | OR_ABSENT),
             ]
         );
         assert_eq!(
             tests_of("saddr=10.1.0.0/16,fd00::/72 family=inet"),
             [
-                (fact::INET, 1, 1, FETCH),
-                (fact::SADDR_LOW, 0x0a01_0000, 0x0a01_ffff, FETCH | ENDS_OPERAND),
-                (fact::INET, 0, 0, FETCH),
-                (fact::SADDR_HIGH, 0xfd00 << 48, 0xfd00 << 48, FETCH),
-                (fact::SADDR_LOW, 0, (1 << 56) - 1, FETCH | TERM),
-                (fact::INET, 1, 1, FETCH | CLAUSE),
+                (operand::RETRANS_FIELD_INET, 1, 1, FETCH),
+                (operand::RETRANS_FIELD_SADDR_LOW, 0x0a01_0000, 0x0a01_ffff, FETCH | ENDS_OPERAND),
+                (operand::RETRANS_FIELD_INET, 0, 0, FETCH),
+                (operand::RETRANS_FIELD_SADDR_HIGH, 0xfd00 << 48, 0xfd00 << 48, FETCH),
+                (operand::RETRANS_FIELD_SADDR_LOW, 0, (1 << 56) - 1, FETCH | TERM),
+                (operand::RETRANS_FIELD_INET, 1, 1, FETCH | CLAUSE),
             ]
         );
-        assert_eq!(tests_of("err=-1"), [(fact::ERR, (1 << 63) - 1, (1 << 63) - 1, FETCH | CLAUSE)]);
-        assert_eq!(tests_of("ts=1.5..3"), [(fact::TS, 500_000_000, 2_000_000_000, FETCH | CLAUSE)]);
+        assert_eq!(tests_of("err=-1"), [(operand::RETRANS_FIELD_ERR, (1 << 63) - 1, (1 << 63) - 1, FETCH | CLAUSE)]);
+        assert_eq!(tests_of("ts=1.5..3"), [(operand::RETRANS_FIELD_TS, 500_000_000, 2_000_000_000, FETCH | CLAUSE)]);
         // Before the boot.
-        assert_eq!(tests_of("ts=0..0.9"), [(fact::TS, 1, 0, FETCH | CLAUSE)]);
-        assert_eq!(tests_of("cookie!=-"), [(fact::COOKIE, 1, 0, FETCH | CLAUSE | NEGATED)]);
+        assert_eq!(tests_of("ts=0..0.9"), [(operand::RETRANS_FIELD_TS, 1, 0, FETCH | CLAUSE)]);
+        assert_eq!(tests_of("cookie!=-"), [(operand_of("cookie"), 1, 0, FETCH | CLAUSE | NEGATED)]);
         assert_eq!(
             tests_of("cgroup=5/,6 cookie=mine"),
             [
-                (fact::TREE, 1, 1, FETCH | ENDS_OPERAND),
-                (fact::CGROUP, 6, 6, FETCH | TERM),
-                (fact::MINE, 1, 1, FETCH | CLAUSE),
+                (operand::RETRANS_FIELD_SUBTREE, 1, 1, FETCH | ENDS_OPERAND),
+                (operand_of("cgroup"), 6, 6, FETCH | TERM),
+                (operand::RETRANS_FIELD_OWN_SOCKET, 1, 1, FETCH | CLAUSE),
             ]
         );
         // The others are more than can be listed, so it is those that are not.
-        assert_eq!(tests_of("class=window"), [(fact::RESULT, 8, 8, FETCH | CLAUSE)]);
+        assert_eq!(tests_of("class=window"), [(operand::RETRANS_FIELD_RESULT, 8, 8, FETCH | CLAUSE)]);
         assert_eq!(tests_of("class=other").len(), RetransResult::ALL.len() - 1);
         assert_eq!(tests_of("class=other").last().map(|test| test.3), Some(CLAUSE | NEGATED));
         // An undeclared number as the kernel has it, and as a record carries it; a declared one is another.
         assert_eq!(
             tests_of("state=k99"),
-            [(fact::STATE, 0x1_0063, 0x1_0063, FETCH | ENDS_OPERAND), (fact::STATE, 99, 99, CLAUSE)]
+            [
+                (operand::RETRANS_FIELD_STATE, 0x1_0063, 0x1_0063, FETCH | ENDS_OPERAND),
+                (operand::RETRANS_FIELD_STATE, 99, 99, CLAUSE)
+            ]
         );
-        assert_eq!(tests_of("state=k1"), [(fact::STATE, 0x1_0001, 0x1_0001, FETCH | CLAUSE)]);
+        assert_eq!(tests_of("state=k1"), [(operand::RETRANS_FIELD_STATE, 0x1_0001, 0x1_0001, FETCH | CLAUSE)]);
     }
 }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-pub(crate) use self::compile::{KernelFilter, MAX_TESTS, MAX_TREES, Test, fact, facts};
+pub(crate) use self::compile::{KernelFilter, MAX_TESTS, MAX_TREES, Test, operand, operands};
 pub use self::parse::FilterError;
 use crate::event::Event;
 use crate::event::kernel_str::KernelStr;

@@ -4,15 +4,17 @@
 use std::mem::offset_of;
 
 use super::skel::types::{
-    retrans_counters, retrans_fact, retrans_field, retrans_filter, retrans_header, retrans_owned_record, retrans_owner,
-    retrans_owner_source, retrans_record, retrans_netns_stats,
+    retrans_counters, retrans_field, retrans_filter, retrans_header, retrans_netns_stats, retrans_owned_record,
+    retrans_owner, retrans_owner_source, retrans_record,
 };
+use crate::event::kernel_str::KernelStr;
 use crate::event::owner::OwnerSource;
-use crate::event::record::{
-    COOKIE, CORE_LEN, DADDR, ERR, OWNER, OWNER_LEN, RECORD_LEN, SADDR, core_layout, optional_layout,
-};
+use crate::event::record::{COOKIE, CORE_LEN, DADDR, ERR, OWNER, OWNER_LEN, RECORD_LEN, SADDR, WireValue, core_layout};
 use crate::event::result::RESULT_SLOTS;
-use crate::filter::{MAX_TESTS, MAX_TREES, facts};
+use crate::event::schema::optional_fields;
+use crate::event::tcp_enums::CaState;
+use crate::event::tcp_flags::TcpFlags;
+use crate::filter::{MAX_TESTS, MAX_TREES, operands};
 use crate::stats::reader::{COUNTER_WORDS, KIND_SLOTS, SUM_WORDS, TRANSMIT_SLOTS, word};
 
 /// The size of a field, from a pointer that is never read.
@@ -28,13 +30,20 @@ macro_rules! same_layout {
 }
 core_layout!(same_layout);
 
-macro_rules! same_optionals {
-    ($( $name:ident: $type:ty = $offset:literal, $c_name:ident = $bit:literal; )*) => {
-        same_layout! { $( $name: $type = $offset, )* }
-        $( const _: () = assert!(retrans_field::$c_name.0 == $bit, stringify!($name)); )*
+macro_rules! same_optional {
+    ($name:ident: $type:ty => []) => {};
+    ($name:ident: $type:ty => [$offset:literal, $c_name:ident = $bit:literal]) => {
+        same_layout! { $name: <$type as WireValue>::Wire = $offset, }
+        const _: () = assert!(retrans_field::$c_name.0 == $bit && $bit < 64, stringify!($name));
     };
 }
-optional_layout!(same_optionals);
+
+macro_rules! same_optionals {
+    ($( $(#[$doc:meta])* $name:ident: $type:ty => $place:tt, )*) => {
+        $( same_optional! { $name: $type => $place } )*
+    };
+}
+optional_fields!(same_optionals);
 
 const _: () = assert!(size_of::<retrans_record>() == RECORD_LEN);
 const _: () = assert!(offset_of!(retrans_record, header) == 0);
@@ -70,17 +79,19 @@ const _: () = assert!(size_behind(|c: &retrans_counters| &c.transmits) == TRANSM
 
 const _: () = assert!(offset_of!(retrans_counters, netns) == word::SUMS * 8);
 const _: () = assert!(size_of::<retrans_netns_stats>() == SUM_WORDS * 8);
-const _: () = assert!(offset_of!(retrans_netns_stats, retrans_segs) == 0 && offset_of!(retrans_netns_stats, retrans_fail) == 8);
-const _: () = assert!(offset_of!(retrans_netns_stats, syn_retrans) == 16 && offset_of!(retrans_netns_stats, in_host_queue) == 24);
+const _: () =
+    assert!(offset_of!(retrans_netns_stats, retrans_segs) == 0 && offset_of!(retrans_netns_stats, retrans_fail) == 8);
+const _: () =
+    assert!(offset_of!(retrans_netns_stats, syn_retrans) == 16 && offset_of!(retrans_netns_stats, in_host_queue) == 24);
 const _: () = assert!(offset_of!(retrans_netns_stats, unknown) == 32);
 
 const _: () = assert!(size_behind(|f: &retrans_filter| &f.subtrees) == MAX_TREES * 8);
 const _: () =
     assert!(size_behind(|f: &retrans_filter| &f.tests) == MAX_TESTS * size_behind(|f: &retrans_filter| &f.tests[0]));
 
-macro_rules! same_facts {
-    ($( $name:ident $c_name:ident = $number:literal $key:literal, )*) => {$(
-        const _: () = assert!(retrans_fact::$c_name.0 == $number, stringify!($name));
+macro_rules! same_operands {
+    ($( $c_name:ident = $number:literal $key:literal, )*) => {$(
+        const _: () = assert!(retrans_field::$c_name.0 == $number, stringify!($c_name));
     )*};
 }
-facts!(same_facts);
+operands!(same_operands);

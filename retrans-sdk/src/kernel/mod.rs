@@ -62,7 +62,7 @@ use self::wakeup::Wakeups;
 use crate::error::{Error, ErrorKind};
 use crate::event::buffer::EventBuffer;
 use crate::event::result::RetransResult;
-use crate::filter::fact;
+use crate::filter::operand;
 use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::attachment::{Attachment, Candidate, CandidateOutcome, Timing};
 use crate::kernel::owner_hooks::OwnerHooks;
@@ -194,7 +194,8 @@ fn attach(plan: Plan, wanted: &Wanted, ring: Ring) -> Result<Source, Error> {
 
 fn attach_object(mut object: Object, plan: Plan, wanted: &Wanted) -> Result<Attached, Error> {
     let stats = StatsReader::new(object.counters()?, object.essential(&plan)?, plan.way.source.observes_failures());
-    let own_sockets = wanted.filter.uses(fact::MINE).then(|| object.own_sockets()).transpose()?;
+    let own_sockets =
+        wanted.filter.uses(operand::RETRANS_FIELD_OWN_SOCKET).then(|| object.own_sockets()).transpose()?;
     // Before anything is attached: of these no attempt is missed.
     own_sockets.as_ref().map(SocketSet::add_all).transpose()?;
     let owners = wanted.owners.then(|| Owners::open(object.owners()?, &plan)).transpose()?;

@@ -22,7 +22,7 @@ use super::socket_set::SocketSet;
 use crate::error::{Error, ErrorKind};
 use crate::event::field_set::FieldSet;
 use crate::event::record::RECORD_LEN;
-use crate::filter::{KernelFilter, Test, fact};
+use crate::filter::{KernelFilter, Test, operand};
 use crate::kernel::attach_method::AttachMethod;
 use crate::rate_limit::TokenBucket;
 use crate::stats::reader::KernelCounters;
@@ -130,7 +130,7 @@ impl Object {
                 if *owners {
                     step("set a map's size", open.maps.rt_owners.set_max_entries(owners::CAPACITY))?;
                 }
-                if filter.uses(fact::MINE) {
+                if filter.uses(operand::RETRANS_FIELD_OWN_SOCKET) {
                     step("set a map's size", open.maps.rt_own_sockets.set_max_entries(SocketSet::CAPACITY))?;
                 }
                 for mut program in open.open_object_mut().progs_mut() {
@@ -244,14 +244,14 @@ fn cpus() -> Step<usize> {
 fn fill(to: &mut types::retrans_filter, filter: &KernelFilter) {
     to.used = filter.tests.len() as u32;
     to.subtrees_used = filter.trees.len() as u32;
-    to.own_socket_used = filter.uses(fact::MINE).into();
-    to.ts_used = filter.uses(fact::TS).into();
+    to.own_socket_used = filter.uses(operand::RETRANS_FIELD_OWN_SOCKET).into();
+    to.ts_used = filter.uses(operand::RETRANS_FIELD_TS).into();
     for (to, from) in to.subtrees.iter_mut().zip(&filter.trees) {
         *to = *from;
     }
     for (to, from) in to.tests.iter_mut().zip(&filter.tests) {
-        let Test { low, high, fact, flags } = *from;
-        *to = types::retrans_test { low, high, fact, flags, ..Default::default() };
+        let Test { low, high, field, flags } = *from;
+        *to = types::retrans_test { low, high, field, flags, ..Default::default() };
     }
 }
 

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::event::Event;
 use crate::event::kind::RetransKind;
-use crate::event::result::RetransResult;
-use crate::event::result::slot;
+use crate::event::result::{RetransResult, slot};
 use crate::stats::reader::{COUNTER_WORDS, KIND_SLOTS, TRANSMIT_SLOTS, add, word};
 
 /// What became of an attempt behind the filter.
