@@ -3,9 +3,9 @@
 //!
 //! Both go through [`items`], so that a stub cannot have another signature than what it stands for.
 //!
-//! Paths are absolute, down to `::core::primitive::str`: what the user has in scope, or calls a variant, does not
-//! matter. Local names start with `__`, as a constant of the user's would turn a binding into a pattern; `raw` alone
-//! does not, as documentation shows it.
+//! Paths are absolute, down to `::core::primitive::str`: the user's names cannot collide with them. Local names start
+//! with `__`, as a constant of the user's would turn a binding into a pattern; `raw` alone does not, as documentation
+//! shows it.
 
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
@@ -13,7 +13,7 @@ use syn::punctuated::Punctuated;
 use syn::{Attribute, Fields, Ident, Path, Token, parse_quote};
 
 use crate::parse::{Errors, Table, Variant, parse, without_reason};
-use crate::validate::{Checked, Row, validate};
+use crate::validate::{Checked, Row, snake_case, validate};
 
 pub(crate) fn reason_table(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -39,7 +39,7 @@ fn expand(table: &Table, checked: &Checked<'_>) -> TokenStream {
     items(table, &variants.collect::<Vec<_>>(), true, &bodies)
 }
 
-/// One line for the documentation of a variant, so that it cannot say something else than the table.
+/// One line for the documentation of a variant, so that it cannot differ from the table.
 fn summary(row: &Row<'_>) -> String {
     let mut line = format!("`{}`, {}", row.value, row.number);
     if let Some(c_name) = &row.c_name {
@@ -58,7 +58,7 @@ struct Bodies {
     raw: TokenStream,
     entry: TokenStream,
     known: TokenStream,
-    unknown: TokenStream,
+    unlisted: TokenStream,
     class: Option<ClassBody>,
 }
 
@@ -94,17 +94,17 @@ fn bodies(table: &Table, checked: &Checked<'_>) -> Bodies {
         None => option(None::<&str>),
     });
     let class = checked.class.as_ref().map(|class| {
-        let (ty, unknown) = (class.table, class.unknown);
+        let (ty, unlisted) = (class.table, class.unlisted);
         let classes = rows.iter().map(|row| row.class);
         ClassBody {
             ty: quote!(#ty),
-            doc: format!("The class that this belongs to; `{unknown}` if no variant has this number."),
+            doc: format!("Returns the class; `{unlisted}` for an unlisted number."),
             // With `<>`, as a type that does not exist is then called that here as well as in the signature, and
             // reported once.
             body: quote! {
                 match self {
                     #(Self::#idents => <#ty>::#classes,)*
-                    Self::Unknown(_) => <#ty>::#unknown,
+                    Self::Unlisted(_) => <#ty>::#unlisted,
                 }
             },
         }
@@ -121,31 +121,31 @@ fn bodies(table: &Table, checked: &Checked<'_>) -> Bodies {
         as_str: quote! {
             match self {
                 #(Self::#idents => ::core::option::Option::Some(#values),)*
-                Self::Unknown(_) => ::core::option::Option::None,
+                Self::Unlisted(_) => ::core::option::Option::None,
             }
         },
         c_name: quote! {
             match self {
                 #(Self::#idents => #c_names,)*
-                Self::Unknown(_) => ::core::option::Option::None,
+                Self::Unlisted(_) => ::core::option::Option::None,
             }
         },
         description: quote! {
             match self {
                 #(Self::#idents => #descriptions,)*
-                Self::Unknown(_) => "no variant has this number",
+                Self::Unlisted(_) => "no variant has this number",
             }
         },
         raw: quote! {
             match self {
                 #(Self::#idents => #numbers,)*
-                Self::Unknown(__unknown) => __unknown.raw(),
+                Self::Unlisted(__unlisted) => __unlisted.raw(),
             }
         },
         entry: quote! {
             let __row: ::core::primitive::usize = match self {
                 #(Self::#idents => #indices,)*
-                Self::Unknown(_) => return ::core::option::Option::None,
+                Self::Unlisted(_) => return ::core::option::Option::None,
             };
             <Self as #krate::reason_table::ReasonTable>::ALL.get(__row)
         },
@@ -155,7 +155,7 @@ fn bodies(table: &Table, checked: &Checked<'_>) -> Bodies {
                 _ => ::core::option::Option::None,
             }
         },
-        unknown: quote!(Self::Unknown(__unknown)),
+        unlisted: quote!(Self::Unlisted(__unlisted)),
         class,
     }
 }
@@ -173,8 +173,8 @@ fn fallback(table: &Table, errors: Errors) -> TokenStream {
     let first = first.into_compile_error();
     let rest = rest.map(syn::Error::into_compile_error);
 
-    // The compiler takes a type with an error in it for any other, without a word: in the places where
-    // nobody knows what the user meant, and in bodies, which are thus not evaluated in constants either.
+    // The compiler accepts a type with an error in it as any other type, without another error. It stands where the
+    // user's type is unclear, and in bodies, which are thus not evaluated in constants either.
     let wrong = format_ident!("__WrongTable{}", table.ident);
     let wrong_type = quote! {
         #[doc(hidden)]
@@ -203,7 +203,7 @@ fn fallback(table: &Table, errors: Errors) -> TokenStream {
         Some(quote!(#(#attrs)* #ident #fields))
     });
     let variants: Vec<_> = variants.collect();
-    let own_unknown = idents.iter().any(|ident| *ident == "Unknown");
+    let own_unlisted = idents.iter().any(|ident| *ident == "Unlisted");
 
     let body = quote! {
         let _: #wrong = ();
@@ -211,15 +211,15 @@ fn fallback(table: &Table, errors: Errors) -> TokenStream {
     };
     let args = &table.args;
     let class_meant = !args.class.is_absent()
-        || !args.unknown.is_absent()
+        || !args.unlisted.is_absent()
         || table.variants.iter().filter_map(|variant| variant.reason.as_ref()).any(|reason| !reason.class.is_absent());
     let class = class_meant.then(|| ClassBody {
         ty: args.class.get().map_or_else(|| quote!(#wrong), ToTokens::to_token_stream),
-        doc: "The class.".to_owned(),
+        doc: "Returns the class.".to_owned(),
         body: body.clone(),
     });
     let bodies = Bodies {
-        key: args.key.get().map_or_else(String::new, syn::LitStr::value),
+        key: args.key.get().map(syn::LitStr::value).or_else(|| snake_case(&table.ident)).unwrap_or_default(),
         all: quote!(&[]),
         as_str: body.clone(),
         c_name: body.clone(),
@@ -227,31 +227,31 @@ fn fallback(table: &Table, errors: Errors) -> TokenStream {
         raw: body.clone(),
         entry: body.clone(),
         known: body.clone(),
-        unknown: body,
+        unlisted: body,
         class,
     };
-    let items = items(table, &variants, !own_unknown, &bodies);
+    let items = items(table, &variants, !own_unlisted, &bodies);
     quote!(#wrong_type #rest #items)
 }
 
-/// The enum with all its items. `unknown`: whether to add that variant.
-fn items(table: &Table, variants: &[TokenStream], unknown: bool, bodies: &Bodies) -> TokenStream {
+/// The enum with all its items. `unlisted`: whether to add that variant.
+fn items(table: &Table, variants: &[TokenStream], unlisted: bool, bodies: &Bodies) -> TokenStream {
     let Table { attrs, vis, enum_token, ident, .. } = table;
     let krate = krate(table);
     let derives = derives(attrs);
-    // An empty one is warned of.
+    // An empty one causes a warning.
     let derive = (!derives.is_empty()).then(|| quote!(#[derive(#(#derives),*)]));
-    let unknown = unknown.then(|| {
+    let unlisted = unlisted.then(|| {
         quote! {
-            /// A number for which there is no variant.
-            Unknown(#krate::reason_table::Unknown<Self>),
+            /// A number that no variant declares.
+            Unlisted(#krate::reason_table::Unlisted<Self>),
         }
     });
     // With the user's tokens, as messages that point at the enum then point at these.
     let mut body = TokenStream::new();
-    table.braces.surround(&mut body, |body| body.extend(quote!(#(#variants,)* #unknown)));
+    table.braces.surround(&mut body, |body| body.extend(quote!(#(#variants,)* #unlisted)));
     let inherent = inherent(vis, &krate, bodies);
-    let Bodies { key, all, entry, known, unknown: make_unknown, .. } = bodies;
+    let Bodies { key, all, entry, known, unlisted: make_unlisted, .. } = bodies;
 
     quote! {
         #(#attrs)*
@@ -286,8 +286,8 @@ fn items(table: &Table, variants: &[TokenStream], unknown: bool, bodies: &Bodies
                 #known
             }
 
-            fn __unknown(__unknown: #krate::reason_table::Unknown<Self>) -> Self {
-                #make_unknown
+            fn __unlisted(__unlisted: #krate::reason_table::Unlisted<Self>) -> Self {
+                #make_unlisted
             }
         }
 
@@ -330,40 +330,40 @@ fn inherent(vis: &syn::Visibility, krate: &Path, bodies: &Bodies) -> TokenStream
         #[doc = #key_doc]
         #vis const KEY: &'static ::core::primitive::str = #key;
 
-        /// Every variant that was declared, in the order of the declaration; never the unknown one.
+        /// Every declared variant, in the order of the declaration; never the unlisted one.
         #vis const ALL: &'static [#krate::reason_table::Entry<Self>] = <Self as #krate::reason_table::ReasonTable>::ALL;
 
-        /// What is printed and parsed; `None` if no variant has this number.
+        /// Returns the text that is printed and parsed; `None` for an unlisted number.
         #[must_use]
         #vis const fn as_str(self) -> ::core::option::Option<&'static ::core::primitive::str> {
             #as_str
         }
 
-        /// The enumerator in a C header; `None` if there is none, or no variant has this number.
+        /// Returns the enumerator in a C header; `None` if the variant has none, and for an unlisted number.
         #[must_use]
         #vis const fn c_name(self) -> ::core::option::Option<&'static ::core::primitive::str> {
             #c_name
         }
 
-        /// What this means, in a sentence: the doc comment of the variant.
+        /// Returns what this means, in a sentence: the doc comment of the variant.
         #[must_use]
         #vis const fn description(self) -> &'static ::core::primitive::str {
             #description
         }
 
-        /// The number; of an unknown one as records carry it, with `0x10000` set.
+        /// Returns the number; for an unlisted one as records carry it, with `0x10000` set.
         #[must_use]
         #vis const fn raw(self) -> ::core::primitive::u32 {
             #raw
         }
 
-        /// The variant with this number, else the unknown one that carries it. Never fails.
+        /// Returns the variant with this number, else the unlisted one that carries it. Never fails.
         #[must_use]
         #vis fn from_raw(raw: ::core::primitive::u32) -> Self {
             <Self as #krate::reason_table::ReasonTable>::from_raw(raw)
         }
 
-        /// Prints as `key=value`.
+        /// Returns what prints as `key=value`.
         #[must_use]
         #vis fn key_val(self) -> #krate::reason_table::KeyVal<#krate::reason_table::Name> {
             <Self as #krate::reason_table::ReasonTable>::key_val(self)
@@ -385,7 +385,7 @@ fn krate(table: &Table) -> Path {
     table.args.krate.get().cloned().unwrap_or_else(|| parse_quote!(::retrans_sdk))
 }
 
-/// What a table always derives, less what the user derives already.
+/// The traits that a table always derives, less those that the user derives already.
 fn derives(attrs: &[Attribute]) -> Vec<Path> {
     let all: [Path; 8] = [
         parse_quote!(::core::fmt::Debug),

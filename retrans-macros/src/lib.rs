@@ -7,104 +7,139 @@ mod validate;
 
 use proc_macro::TokenStream;
 
-/// Makes a table of named numbers of an enum: its strings, its numbers, its formatter and its parser.
+/// Turns an enum into a table of named numbers: its strings, its numbers, its formatter and its parser.
 ///
 /// ```
 /// use retrans_sdk::reason_table;
 ///
-/// /// The coarse answer.
+/// /// Why a packet was dropped.
+/// #[reason_table(key = "drop", c_prefix = "SKB_DROP_REASON_")]
+/// pub enum DropReason {
+///     /// No reason was given.
+///     NotSpecified = 2,
+///     /// No socket matches the packet.
+///     NoSocket = 3,
+///     /// The socket's receive buffer is full.
+///     #[reason(value = "rcvbuf", c_name = "SKB_DROP_REASON_SOCKET_RCVBUFF")]
+///     ReceiveBuffer = 6,
+/// }
+///
+/// let reason = DropReason::from_raw(3);
+/// assert_eq!(reason, DropReason::NoSocket);
+/// assert_eq!(reason.to_string(), "no_socket");
+/// assert_eq!(reason.c_name(), Some("SKB_DROP_REASON_NO_SOCKET"));
+/// assert_eq!(reason.description(), "No socket matches the packet.");
+/// assert_eq!(DropReason::ReceiveBuffer.key_val().to_string(), "drop=rcvbuf");
+/// assert_eq!("not_specified".parse(), Ok(DropReason::NotSpecified));
+///
+/// // A number that no variant declares survives, in print and in parse.
+/// let newer = DropReason::from_raw(99);
+/// assert_eq!(newer.to_string(), "k99");
+/// assert_eq!("k99".parse(), Ok(newer));
+/// ```
+///
+/// A table can have a coarser table as its class:
+///
+/// ```
+/// use retrans_sdk::reason_table;
+///
+/// /// The coarse result.
 /// #[reason_table(key = "class")]
 /// pub enum ResultClass {
 ///     /// It was sent.
-///     #[reason(value = "ok")]
 ///     Ok = 0,
 ///     /// An allocation failed.
-///     #[reason(value = "nomem")]
 ///     Nomem = 1,
 ///     /// None of the others.
-///     #[reason(value = "other")]
 ///     Other = 2,
 /// }
 ///
-/// /// What came of a retransmission.
-/// #[reason_table(key = "result", class = ResultClass, unknown = Other)]
+/// /// The result of a retransmission.
+/// #[reason_table(key = "result", c_prefix = "TCP_RETRANS_", class = ResultClass, unlisted = Other)]
 /// #[non_exhaustive]
 /// pub enum RetransResult {
 ///     /// Handed down to the IP layer.
-///     #[reason(value = "success", c_name = "TCP_RETRANS_SUCCESS", class = Ok)]
+///     #[reason(class = Ok)]
 ///     Success = 1,
 ///     /// No memory
 ///     /// to split the segment.
-///     #[reason(value = "frag_nomem", c_name = "TCP_RETRANS_FRAG_NOMEM", class = Nomem)]
+///     #[reason(class = Nomem)]
 ///     FragNomem = 6,
 /// }
 ///
-/// let result = RetransResult::from_raw(6);
-/// assert_eq!(result, RetransResult::FragNomem);
-/// assert_eq!(result.to_string(), "frag_nomem");
-/// assert_eq!(result.key_val().to_string(), "result=frag_nomem");
-/// assert_eq!(result.c_name(), Some("TCP_RETRANS_FRAG_NOMEM"));
-/// assert_eq!(result.description(), "No memory to split the segment.");
-/// assert_eq!(result.class(), ResultClass::Nomem);
-/// assert_eq!("success".parse(), Ok(RetransResult::Success));
-///
-/// // A number that no variant has survives, in print and in parse.
-/// let newer = RetransResult::from_raw(17);
-/// assert_eq!(newer.to_string(), "k17");
-/// assert_eq!("k17".parse(), Ok(newer));
-/// assert_eq!(newer.class(), ResultClass::Other);
+/// assert_eq!(RetransResult::FragNomem.class(), ResultClass::Nomem);
+/// assert_eq!(RetransResult::FragNomem.description(), "No memory to split the segment.");
+/// assert_eq!(RetransResult::from_raw(17).class(), ResultClass::Other);
 /// ```
 ///
 /// # Arguments
 ///
-/// Of the table, `#[reason_table(...)]`:
+/// `#[reason_table(...)]`, on the enum:
 ///
 /// | argument | | |
 /// |---|---|---|
-/// | `key = "result"` | required | The key in `key=value`, in filters and in JSON. |
-/// | `class = ResultClass` | optional | The path of another table, a coarser one. Every variant then names a variant of that. |
-/// | `unknown = Other` | if there is a `class` | The class of a number that no variant has. |
-/// | `crate = path::to::retrans_sdk` | optional | Where the SDK is, if not at `::retrans_sdk`. |
+/// | `key = "result"` | optional | The key in `key=value`, in filters and in JSON. By default the enum's name in snake case. |
+/// | `c_prefix = "TCP_RETRANS_"` | optional | What the enumerators in the C header begin with. Every variant then has a C name. |
+/// | `class = ResultClass` | optional | The path of another, coarser table. Every variant then names a variant of that table. |
+/// | `unlisted = Other` | if there is a `class` | The class of a number that no variant declares. |
+/// | `crate = path::to::retrans_sdk` | optional | The path of the SDK, if it is not `::retrans_sdk`. |
 ///
-/// Of each variant, `#[reason(...)]`:
+/// `#[reason(...)]`, on a variant:
 ///
 /// | argument | | |
 /// |---|---|---|
-/// | `value = "success"` | required | What is printed and parsed. |
-/// | `c_name = "TCP_RETRANS_SUCCESS"` | optional | The enumerator in a C header, as the kernel's. |
+/// | `value = "success"` | optional | The text that is printed and parsed. By default the variant's name in snake case. |
+/// | `c_name = "TCP_RETRANS_SUCCESS"` | optional | The enumerator in a C header. By default the `c_prefix` and the variant's name in upper case; none without a `c_prefix`. |
 /// | `class = Ok` | if the table has a `class` | The variant of the class, by its name alone. |
 ///
 /// The number of a variant is its discriminant, and its description is its doc comment: the lines are trimmed and
 /// joined with a space.
 ///
-/// Other attributes of the enum and of its variants are kept. `#[reason_table]` stands above the derives: one that is
-/// above it sees the enum as written, without the variant `Unknown`.
+/// # Derived names
+///
+/// A name becomes snake case by one rule: a `_` is inserted before an upper-case letter that follows a lower-case letter
+/// or a digit, and before the last upper-case letter of a run that a lower-case letter follows. A digit belongs to the word
+/// before it. The C name is the same words in upper case.
+///
+/// | variant | value | C name, with `c_prefix = "X_"` |
+/// |---|---|---|
+/// | `NotSpecified` | `not_specified` | `X_NOT_SPECIFIED` |
+/// | `FinWait1` | `fin_wait1` | `X_FIN_WAIT1` |
+/// | `Tcp3Way` | `tcp3_way` | `X_TCP3_WAY` |
+/// | `Ipv6Ndisc` | `ipv6_ndisc` | `X_IPV6_NDISC` |
+/// | `TCPFlags` | `tcp_flags` | `X_TCP_FLAGS` |
+///
+/// Where the header splits the words otherwise (`X_TCP_3WAY`), set the `c_name`. A `value` that is set does not change the
+/// C name, which derives from the variant.
+///
+/// Other attributes of the enum and of its variants are kept. Write `#[reason_table]` above the derives: a derive that is
+/// above it sees the enum as written, without the variant `Unlisted`.
 ///
 /// # Rules
 ///
 /// Anything else does not compile. Every mistake in a table is reported in one go, at the token that is wrong, and a
-/// wrong table causes no errors where it is used.
+/// wrong table causes no errors where it is used. The rules hold for derived keys, values and C names too; such a mistake is
+/// reported at the name that they derive from.
 ///
-/// - The item is an enum without generics and with at least one variant. Variants have no fields, no `#[cfg]` (what one
-///   build prints, another must be able to parse), names of their own, and none is called `Unknown`.
+/// - The item is an enum without generics and with at least one variant. Variants have no fields, no `#[cfg]` (every build
+///   must parse what another build prints), names of their own, and none is called `Unlisted`.
 /// - A key and a value are `[a-z][a-z0-9_]*`, at most 32 characters, so that they need no quotes anywhere.
-/// - A value is not of the form `k[0-9]+`: so prints a number without a variant. No two variants have the same.
+/// - A value is not of the form `k[0-9]+`, which is how a number without a variant prints. No two variants have the same.
 /// - A number is written as an integer literal without a suffix, from 0 to `0xffff`: those from `0x10000` up stand for
 ///   numbers without a variant. No two variants have the same.
-/// - A C name is an identifier of C. No two variants have the same.
-/// - Every variant has a doc comment and one `#[reason]` with a `value`; with a `class` if, and only if, the table has
-///   one.
+/// - A C name is a C identifier. No two variants have the same.
+/// - Every variant has a doc comment, and a `class` if, and only if, the table has one.
 /// - Every argument is given once, with the kind of value shown above.
 ///
-/// That a class, or a variant of it, does not exist is for the compiler to say: it does so at that name.
+/// The compiler reports a class, or a variant of it, that does not exist, at that name.
 ///
 /// # What is generated
 ///
-/// The enum with one variant more, and without its discriminants, as that variant carries a number. The documentation
-/// of each variant ends with its value, number and C name. Of the table in the example above:
+/// The enum with one more variant, and without its discriminants, as that variant carries a number. The documentation
+/// of each variant ends with its value, number and C name. For `RetransResult` in the example above:
 ///
 /// ```text
-/// /// What came of a retransmission.
+/// /// The result of a retransmission.
 /// #[non_exhaustive]
 /// #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]  // less what the user derives already
 /// pub enum RetransResult {
@@ -117,13 +152,13 @@ use proc_macro::TokenStream;
 ///     ///
 ///     /// `frag_nomem`, 6, `TCP_RETRANS_FRAG_NOMEM`
 ///     FragNomem,
-///     /// A number for which there is no variant.
-///     Unknown(retrans_sdk::reason_table::Unknown<Self>),
+///     /// A number that no variant declares.
+///     Unlisted(retrans_sdk::reason_table::Unlisted<Self>),
 /// }
 ///
 /// impl RetransResult {                                   // as visible as the enum
 ///     pub const KEY: &'static str = "result";
-///     pub const ALL: &'static [Entry<Self>];             // a row for each variant but `Unknown`
+///     pub const ALL: &'static [Entry<Self>];             // a row for each variant but `Unlisted`
 ///     pub const fn as_str(self) -> Option<&'static str>;
 ///     pub const fn c_name(self) -> Option<&'static str>;
 ///     pub const fn description(self) -> &'static str;
@@ -138,8 +173,8 @@ use proc_macro::TokenStream;
 /// impl std::str::FromStr for RetransResult;              // Err = retrans_sdk::reason_table::ParseReasonError
 /// ```
 ///
-/// Of an unknown number `as_str` and `c_name` are `None`, `description` is "no variant has this number", and `raw` is the
-/// number with `0x10000` set, unless it is larger anyway. Variants compare in the order of their declaration, the unknown
+/// For an unlisted number `as_str` and `c_name` are `None`, `description` is "no variant has this number", and `raw` is the
+/// number with `0x10000` set, unless it is larger anyway. Variants compare in the order of their declaration, the unlisted
 /// ones after them.
 #[proc_macro_attribute]
 pub fn reason_table(args: TokenStream, item: TokenStream) -> TokenStream {

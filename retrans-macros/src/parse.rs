@@ -44,8 +44,8 @@ impl Errors {
     }
 }
 
-/// An argument. `Broken` was given but cannot be read: as that has been reported, nobody should complain once more
-/// that it is missing.
+/// An argument. `Broken` was given but cannot be read: that has been reported, so it must not be reported as missing
+/// as well.
 pub(crate) enum Slot<T> {
     Absent,
     Broken,
@@ -76,9 +76,9 @@ impl<T> Slot<T> {
             Slot::Absent => {
                 *self = value.map_or(Slot::Broken, |value| Slot::Given { name: arg.name.clone(), value });
             }
-            Slot::Broken => errors.at(&arg.name, format_args!("`{}` is given twice: remove one", arg.name)),
+            Slot::Broken => errors.at(&arg.name, format_args!("duplicate argument `{}`: remove one", arg.name)),
             Slot::Given { name, .. } => {
-                errors.at(&arg.name, format_args!("`{}` is given twice: remove one", arg.name));
+                errors.at(&arg.name, format_args!("duplicate argument `{}`: remove one", arg.name));
                 errors.at(&*name, format_args!("`{name}` is first given here"));
             }
         }
@@ -97,11 +97,12 @@ pub(crate) struct Table {
     pub(crate) variants: Vec<Variant>,
 }
 
-/// What stands in `#[reason_table(...)]`.
+/// The arguments of `#[reason_table(...)]`.
 pub(crate) struct TableArgs {
     pub(crate) key: Slot<LitStr>,
+    pub(crate) c_prefix: Slot<LitStr>,
     pub(crate) class: Slot<Path>,
-    pub(crate) unknown: Slot<Ident>,
+    pub(crate) unlisted: Slot<Ident>,
     pub(crate) krate: Slot<Path>,
 }
 
@@ -116,7 +117,7 @@ pub(crate) struct Variant {
     pub(crate) reason: Option<Reason>,
 }
 
-/// What stands in `#[reason(...)]`.
+/// The arguments of `#[reason(...)]`.
 pub(crate) struct Reason {
     pub(crate) attr: Attribute,
     pub(crate) value: Slot<LitStr>,
@@ -135,7 +136,7 @@ pub(crate) fn parse(args: TokenStream, item: TokenStream, errors: &mut Errors) -
     };
     let (again, attrs): (Vec<_>, Vec<_>) = item.attrs.into_iter().partition(is_reason_table);
     for attr in again {
-        errors.at(attr, "`#[reason_table]` stands here twice: make them one");
+        errors.at(attr, "duplicate `#[reason_table]`: merge them into one");
     }
     Some(Table {
         args: table_args(args, errors),
@@ -154,7 +155,7 @@ fn an_enum(input: ParseStream<'_>) -> syn::Result<ItemEnum> {
     ahead.call(Attribute::parse_outer)?;
     ahead.parse::<Visibility>()?;
     if !ahead.peek(Token![enum]) {
-        return Err(ahead.error("a table is an enum: `#[reason_table]` stands on `enum Name { ... }` only"));
+        return Err(ahead.error("`#[reason_table]` applies to an enum only: `enum Name { ... }`"));
     }
     input.parse()
 }
@@ -164,27 +165,36 @@ fn is_reason_table(attr: &Attribute) -> bool {
 }
 
 fn table_args(tokens: TokenStream, errors: &mut Errors) -> TableArgs {
-    const NAMES: &[&str] = &["key", "class", "unknown", "crate"];
-    let mut args = TableArgs { key: Slot::Absent, class: Slot::Absent, unknown: Slot::Absent, krate: Slot::Absent };
+    const NAMES: &[&str] = &["key", "c_prefix", "class", "unlisted", "crate"];
+    let mut args = TableArgs {
+        key: Slot::Absent,
+        c_prefix: Slot::Absent,
+        class: Slot::Absent,
+        unlisted: Slot::Absent,
+        krate: Slot::Absent,
+    };
     let (list, unreadable) = self::args(tokens, "key = \"result\"", errors);
     for arg in list {
         match arg.name.to_string().as_str() {
             "key" => args.key.fill(&arg, arg.string("result", errors), errors),
+            "c_prefix" => args.c_prefix.fill(&arg, arg.string("TCP_RETRANS_", errors), errors),
             "class" => args.class.fill(&arg, arg.path("ResultClass", errors), errors),
-            "unknown" => args.unknown.fill(&arg, arg.variant("Other", errors), errors),
+            "unlisted" => args.unlisted.fill(&arg, arg.variant("Other", errors), errors),
             "crate" => args.krate.fill(&arg, arg.path("path::to::retrans_sdk", errors), errors),
             _ => match unknown_argument(&arg.name, "reason_table", NAMES, errors) {
                 Some("key") => args.key.attempted(),
+                Some("c_prefix") => args.c_prefix.attempted(),
                 Some("class") => args.class.attempted(),
-                Some("unknown") => args.unknown.attempted(),
+                Some("unlisted") => args.unlisted.attempted(),
                 _ => {}
             },
         }
     }
     if unreadable {
         args.key.attempted();
+        args.c_prefix.attempted();
         args.class.attempted();
-        args.unknown.attempted();
+        args.unlisted.attempted();
     }
     args
 }
@@ -195,7 +205,7 @@ fn variant(variant: syn::Variant, errors: &mut Errors) -> Variant {
     let first = reasons.next();
     let mut twice = false;
     for attr in reasons {
-        errors.at(attr, format_args!("`{}` has `#[reason]` twice: make them one", variant.ident));
+        errors.at(attr, format_args!("duplicate `#[reason]` on `{}`: merge them into one", variant.ident));
         twice = true;
     }
     if let (Some(attr), true) = (&first, twice) {
@@ -229,6 +239,7 @@ fn reason(attr: Attribute, errors: &mut Errors) -> Reason {
             "class" => reason.class.fill(&arg, arg.variant("Ok", errors), errors),
             _ => match unknown_argument(&arg.name, "reason", NAMES, errors) {
                 Some("value") => reason.value.attempted(),
+                Some("c_name") => reason.c_name.attempted(),
                 Some("class") => reason.class.attempted(),
                 _ => {}
             },
@@ -236,12 +247,13 @@ fn reason(attr: Attribute, errors: &mut Errors) -> Reason {
     }
     if unreadable {
         reason.value.attempted();
+        reason.c_name.attempted();
         reason.class.attempted();
     }
     reason
 }
 
-/// Gives the argument that was probably meant.
+/// Reports an argument that does not exist, and returns the one that was probably meant.
 fn unknown_argument(
     name: &Ident,
     attribute: &str,
@@ -260,7 +272,7 @@ fn unknown_argument(
             errors.at(
                 name,
                 format_args!(
-                    "unknown argument `{name}`: `#[{attribute}]` takes `{}` and `{last}`",
+                    "unknown argument `{name}`: `#[{attribute}]` accepts `{}` and `{last}`",
                     others.join("`, `")
                 ),
             );
@@ -269,7 +281,7 @@ fn unknown_argument(
     meant
 }
 
-/// How many letters to insert, remove or replace to come from one word to the other.
+/// The edit distance: how many letters to insert, remove or replace. The SDK's `suggest` has the same.
 fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.bytes().enumerate() {
@@ -284,14 +296,14 @@ fn distance(from: &str, to: &str) -> usize {
     row[to.len()]
 }
 
-/// `name = value`, the value not yet read: which kind it is depends on the name.
+/// `name = value`. The value is not yet read: its kind depends on the name.
 struct Arg {
     name: Ident,
     value: TokenStream,
 }
 
-/// The arguments, and whether there is something that is none. Split by hand, as a parser of `name = value` pairs would
-/// stop at the first mistake.
+/// Returns the arguments, and whether anything else is among them. Split by hand, as a parser of `name = value` pairs
+/// would stop at the first mistake.
 fn args(tokens: TokenStream, example: &str, errors: &mut Errors) -> (Vec<Arg>, bool) {
     let mut args = Vec::new();
     let mut unreadable = false;
@@ -301,7 +313,7 @@ fn args(tokens: TokenStream, example: &str, errors: &mut Errors) -> (Vec<Arg>, b
         while let Some(token) = tokens.next() {
             if is_punct(&token, ',') {
                 if chunk.is_empty() {
-                    errors.at(token, "an argument is missing before this `,`");
+                    errors.at(token, "missing argument before this `,`");
                     continue;
                 }
                 break;
@@ -312,7 +324,7 @@ fn args(tokens: TokenStream, example: &str, errors: &mut Errors) -> (Vec<Arg>, b
                 let next = next.clone();
                 let mut ahead = tokens.clone().skip(1);
                 if ahead.next().is_some_and(|after| is_punct(&after, '=')) {
-                    errors.at(next, "a `,` is missing before this argument");
+                    errors.at(next, "missing `,` before this argument");
                     break;
                 }
             }
@@ -324,7 +336,7 @@ fn args(tokens: TokenStream, example: &str, errors: &mut Errors) -> (Vec<Arg>, b
         if let Ok(arg) = arg.parse2(chunk.clone()) {
             args.push(arg);
         } else {
-            errors.at(chunk, format_args!("an argument is written `name = value`, as in `{example}`"));
+            errors.at(chunk, format_args!("expected an argument `name = value`, such as `{example}`"));
             unreadable = true;
         }
     }
@@ -376,7 +388,7 @@ impl Arg {
     }
 
     fn wrong(&self, what: &str, example: &str, errors: &mut Errors) {
-        let message = format!("`{0}` takes {what}: `{0} = {example}`", self.name);
+        let message = format!("`{0}` expects {what}: `{0} = {example}`", self.name);
         if self.value.is_empty() {
             errors.at(&self.name, message);
         } else {
@@ -389,7 +401,7 @@ impl Arg {
 fn description(attrs: &[Attribute]) -> String {
     let mut words: Vec<String> = Vec::new();
     for text in attrs.iter().filter_map(doc_text) {
-        // More than one line comes of `/** */` only, where each may start with a star.
+        // Only `/** */` yields more than one line, and each may start with a star.
         let block = text.contains('\n');
         for line in text.lines().map(str::trim) {
             let line = if block { line.strip_prefix('*').unwrap_or(line).trim() } else { line };

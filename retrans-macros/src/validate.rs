@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use proc_macro2::Span;
 use quote::ToTokens;
+use syn::ext::IdentExt as _;
 use syn::{Expr, ExprLit, Fields, Ident, Lit, LitStr, Path};
 
 use crate::parse::{Errors, Reason, Slot, Table, Variant, ungrouped};
@@ -13,7 +13,7 @@ use crate::parse::{Errors, Reason, Slot, Table, Variant, ungrouped};
 /// The SDK's `MAX_VALUE_LEN`; a macro cannot depend on the crate it expands to.
 const MAX_LEN: usize = 32;
 
-/// The largest number below the SDK's `UNKNOWN_BASE`.
+/// The largest number below the SDK's `UNLISTED_BASE`.
 const MAX_NUMBER: u32 = 0xffff;
 
 /// A table without a mistake.
@@ -25,7 +25,7 @@ pub(crate) struct Checked<'a> {
 
 pub(crate) struct Class<'a> {
     pub(crate) table: &'a Path,
-    pub(crate) unknown: &'a Ident,
+    pub(crate) unlisted: &'a Ident,
 }
 
 pub(crate) struct Row<'a> {
@@ -40,32 +40,49 @@ pub(crate) struct Row<'a> {
 /// `None` iff `errors` holds something afterwards.
 pub(crate) fn validate<'a>(table: &'a Table, errors: &mut Errors) -> Option<Checked<'a>> {
     let key = key(table, errors);
+    let c_prefix = c_prefix(table, errors);
     shape(table, errors);
     let class = class(table, errors);
 
     let mut seen = Seen::default();
-    let rows: Vec<_> = table.variants.iter().filter_map(|variant| row(variant, &class, &mut seen, errors)).collect();
+    let rows: Vec<_> = table
+        .variants
+        .iter()
+        .filter_map(|variant| row(variant, c_prefix.as_deref(), &class, &mut seen, errors))
+        .collect();
 
     if !errors.is_empty() {
         return None;
     }
     let class = match class {
-        TableClass::Of(table, Some(unknown)) => Some(Class { table, unknown }),
+        TableClass::Of(table, Some(unlisted)) => Some(Class { table, unlisted }),
         _ => None,
     };
     Some(Checked { key: key?, class, rows })
 }
 
+/// The key as written, else the enum's name in snake case.
 fn key(table: &Table, errors: &mut Errors) -> Option<String> {
     match &table.args.key {
-        // There is no token to point at but the attribute itself.
-        Slot::Absent => {
-            errors.at_span(Span::call_site(), "the table has no key: write `#[reason_table(key = \"...\")]`");
-            None
-        }
+        Slot::Absent => derived_word("key", &table.ident, "#[reason_table(key = \"...\")]", errors),
         Slot::Broken => None,
         Slot::Given { value, .. } => word("key", value, errors),
     }
+}
+
+/// `None` if the table's C names are not derived.
+fn c_prefix(table: &Table, errors: &mut Errors) -> Option<String> {
+    let literal = table.args.c_prefix.get()?;
+    let prefix = literal.value();
+    // Empty is right: the enumerators then have nothing in common.
+    if !prefix.is_empty() && !is_c_identifier(&prefix) {
+        errors.at(
+            literal,
+            "not the start of a C identifier: write what the enumerators begin with, e.g. \"TCP_RETRANS_\"",
+        );
+        return None;
+    }
+    Some(prefix)
 }
 
 fn shape(table: &Table, errors: &mut Errors) {
@@ -76,57 +93,57 @@ fn shape(table: &Table, errors: &mut Errors) {
         errors.at(clause, "a table cannot have a `where` clause: remove it");
     }
     if table.variants.is_empty() {
-        errors.at_span(table.braces.span.join(), "a table has at least one variant");
+        errors.at_span(table.braces.span.join(), "a table requires at least one variant");
     }
 }
 
 enum TableClass<'a> {
     None,
-    /// The table's class, and that of an unknown number where it can be told.
+    /// The table's class, and that of an unlisted number if it is given.
     Of(&'a Path, Option<&'a Ident>),
-    /// A class was meant, but not which: that has been reported, and the variants may be right.
+    /// A class was meant, but it cannot be read: that has been reported, and the variants may be right.
     Unclear,
 }
 
 fn class<'a>(table: &'a Table, errors: &mut Errors) -> TableClass<'a> {
-    match (&table.args.class, &table.args.unknown) {
+    match (&table.args.class, &table.args.unlisted) {
         (Slot::Absent, Slot::Absent) => TableClass::None,
         (Slot::Absent, Slot::Given { name, .. }) => {
-            errors.at(name, "`unknown` without `class`: add `class = ...`, the enum that this is a variant of");
+            errors.at(name, "`unlisted` requires `class`: add `class = ...`, the enum that contains this variant");
             TableClass::Unclear
         }
         (Slot::Absent | Slot::Broken, _) => TableClass::Unclear,
-        (Slot::Given { name, value }, unknown) => {
-            if unknown.is_absent() {
+        (Slot::Given { name, value }, unlisted) => {
+            if unlisted.is_absent() {
                 errors.at(
                     name,
-                    "`class` without `unknown`: add `unknown = ...`, the class of a number without a variant",
+                    "`class` requires `unlisted`: add `unlisted = ...`, the class of a number that no variant declares",
                 );
             }
-            TableClass::Of(value, unknown.get())
+            TableClass::Of(value, unlisted.get())
         }
     }
 }
 
 #[derive(Default)]
 struct Seen<'a> {
-    idents: Firsts<'a, String, Ident>,
-    values: Firsts<'a, String, LitStr>,
-    numbers: Firsts<'a, u32, Expr>,
-    c_names: Firsts<'a, String, LitStr>,
+    idents: Firsts<'a, String>,
+    values: Firsts<'a, String>,
+    numbers: Firsts<'a, u32>,
+    c_names: Firsts<'a, String>,
 }
 
-/// Where each thing was used first, and whether that has been pointed out.
-struct Firsts<'a, K, T>(HashMap<K, (&'a T, bool)>);
+/// Where each thing is used first, and whether that has been pointed out.
+struct Firsts<'a, K>(HashMap<K, (&'a dyn ToTokens, bool)>);
 
-impl<K, T> Default for Firsts<'_, K, T> {
+impl<K> Default for Firsts<'_, K> {
     fn default() -> Self {
         Self(HashMap::new())
     }
 }
 
-impl<'a, K: Eq + Hash, T: ToTokens> Firsts<'a, K, T> {
-    fn check(&mut self, key: K, here: &'a T, what: &str, errors: &mut Errors) {
+impl<'a, K: Eq + Hash> Firsts<'a, K> {
+    fn check(&mut self, key: K, here: &'a dyn ToTokens, what: &str, errors: &mut Errors) {
         let (first, noted) = match self.0.entry(key) {
             std::collections::hash_map::Entry::Vacant(free) => {
                 free.insert((here, false));
@@ -134,127 +151,178 @@ impl<'a, K: Eq + Hash, T: ToTokens> Firsts<'a, K, T> {
             }
             std::collections::hash_map::Entry::Occupied(used) => used.into_mut(),
         };
-        errors.at(here, format_args!("{what} is used twice: each variant has its own"));
+        errors.at(here, format_args!("duplicate {what}: each variant requires its own"));
         if !std::mem::replace(noted, true) {
-            errors.at(first, format_args!("{what} is first used here"));
+            errors.at(*first, format_args!("first use of the {what}"));
         }
     }
 }
 
-fn row<'a>(variant: &'a Variant, class: &TableClass<'_>, seen: &mut Seen<'a>, errors: &mut Errors) -> Option<Row<'a>> {
+fn row<'a>(
+    variant: &'a Variant,
+    c_prefix: Option<&str>,
+    class: &TableClass<'_>,
+    seen: &mut Seen<'a>,
+    errors: &mut Errors,
+) -> Option<Row<'a>> {
     let ident = &variant.ident;
-    if ident == "Unknown" {
-        errors.at(ident, "`Unknown` is generated, for a number without a variant: name this one otherwise");
+    if ident == "Unlisted" {
+        errors.at(
+            ident,
+            "the name `Unlisted` is reserved for the generated variant, which carries the numbers that no variant \
+             declares: choose another name",
+        );
     }
-    seen.idents.check(ident.to_string(), ident, &format!("the name `{ident}`"), errors);
+    seen.idents.check(ident.to_string(), ident, &format!("name `{ident}`"), errors);
     for attr in variant.attrs.iter().filter(|attr| attr.path().is_ident("cfg")) {
         errors.at(
             attr,
-            "a variant cannot depend on `#[cfg]`: what one build prints, another must parse; put it on the enum",
+            "`#[cfg]` is not allowed on a variant: every build must parse what another build prints; put it on the enum",
         );
     }
     if !matches!(variant.fields, Fields::Unit) {
-        errors.at(&variant.fields, format_args!("a variant of a table has no fields: write `{ident}`"));
+        errors.at(&variant.fields, format_args!("a variant of a table cannot have fields: write `{ident}`"));
     }
     if variant.description.is_empty() {
-        errors.at(ident, format_args!("`{ident}` has no doc comment: write `/// ...`, its description in the table"));
+        errors
+            .at(ident, format_args!("missing doc comment on `{ident}`: add `/// ...`, which becomes its description"));
     }
     let number = number(variant, seen, errors);
 
-    let Some(reason) = &variant.reason else {
-        let value = suggestion(&ident.to_string()).unwrap_or_else(|| "...".to_owned());
-        errors.at(ident, format_args!("`{ident}` has no `#[reason]`: add `#[reason(value = {value:?})]`"));
-        return None;
-    };
-    let value = value(variant, reason, seen, errors);
-    let c_name = c_name(reason, seen, errors);
-    let class = class_of(variant, reason, class, errors);
+    let value = value(variant, seen, errors);
+    let c_name = c_name(variant, c_prefix, seen, errors);
+    let class = class_of(variant, class, errors);
     Some(Row { variant, value: value?, c_name, number: number?, class })
 }
 
 fn number<'a>(variant: &'a Variant, seen: &mut Seen<'a>, errors: &mut Errors) -> Option<u32> {
     let ident = &variant.ident;
     let Some(expr) = &variant.number else {
-        errors
-            .at(ident, format_args!("`{ident}` has no number: write `{ident} = N`, with N from 0 to {MAX_NUMBER:#x}"));
+        errors.at(
+            ident,
+            format_args!("missing number for `{ident}`: write `{ident} = N`, with N from 0 to {MAX_NUMBER:#x}"),
+        );
         return None;
     };
     let Expr::Lit(ExprLit { lit: Lit::Int(literal), .. }) = ungrouped(expr) else {
-        errors.at(expr, format_args!("a number is written as an integer literal from 0 to {MAX_NUMBER:#x}"));
+        errors.at(expr, format_args!("expected an integer literal from 0 to {MAX_NUMBER:#x}"));
         return None;
     };
     if !literal.suffix().is_empty() {
-        errors.at(expr, format_args!("a number has no suffix: write `{}`", literal.base10_digits()));
+        errors.at(expr, format_args!("a number cannot have a suffix: write `{}`", literal.base10_digits()));
         return None;
     }
-    // What does not even fit is too large as well.
+    // A number that overflows is too large as well.
     let Some(number) = literal.base10_parse().ok().filter(|number| *number <= MAX_NUMBER) else {
         errors.at(
             expr,
-            format_args!("a number is at most {MAX_NUMBER:#x}: those above are kept for numbers without a variant"),
+            format_args!(
+                "a number is at most {MAX_NUMBER:#x}: larger ones are reserved for numbers that no variant declares"
+            ),
         );
         return None;
     };
-    seen.numbers.check(number, expr, &format!("the number {number}"), errors);
+    seen.numbers.check(number, expr, &format!("number {number}"), errors);
     Some(number)
 }
 
-fn value<'a>(variant: &Variant, reason: &'a Reason, seen: &mut Seen<'a>, errors: &mut Errors) -> Option<String> {
-    let literal = match &reason.value {
-        Slot::Absent => {
-            let value = suggestion(&variant.ident.to_string()).unwrap_or_else(|| "...".to_owned());
-            errors.at(&reason.attr, format_args!("`{}` has no value: add `value = {value:?}`", variant.ident));
-            return None;
-        }
-        Slot::Broken => return None,
-        Slot::Given { value, .. } => value,
+/// The value as written, else the variant's name in snake case.
+fn value<'a>(variant: &'a Variant, seen: &mut Seen<'a>, errors: &mut Errors) -> Option<String> {
+    const REMEDY: &str = "#[reason(value = \"...\")]";
+    let ident = &variant.ident;
+    let (value, at): (_, &'a dyn ToTokens) = match variant.reason.as_ref().map(|reason| &reason.value) {
+        None | Some(Slot::Absent) => (derived_word("value", ident, REMEDY, errors)?, ident),
+        Some(Slot::Broken) => return None,
+        Some(Slot::Given { value, .. }) => (word("value", value, errors)?, value),
     };
-    let value = word("value", literal, errors)?;
     if let Some(number) = value.strip_prefix('k').filter(|rest| is_digits(rest)) {
-        errors.at(
-            literal,
-            format_args!("`{value}` is how the number {number} prints when it has no variant: choose another value"),
-        );
+        let reserved = format!("the value `{value}` is reserved: number {number} prints so if no variant declares it");
+        match &variant.reason {
+            Some(Reason { value: Slot::Given { .. }, .. }) => {
+                errors.at(at, format_args!("{reserved}; choose another value"));
+            }
+            _ => errors.at(at, format_args!("{reserved}; it derives from `{ident}`, set another with `{REMEDY}`")),
+        }
         return None;
     }
-    seen.values.check(value.clone(), literal, &format!("the value `{value}`"), errors);
+    seen.values.check(value.clone(), at, &format!("value `{value}`"), errors);
     Some(value)
 }
 
-fn c_name<'a>(reason: &'a Reason, seen: &mut Seen<'a>, errors: &mut Errors) -> Option<String> {
-    let literal = reason.c_name.get()?;
-    let name = literal.value();
-    let of_c = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(of_c) {
-        errors.at(
-            literal,
-            "this is not a C identifier: write the enumerator's name as in the header, e.g. \"TCP_RETRANS_SUCCESS\"",
-        );
+/// The C name as written, else what the prefix and the variant's name give.
+fn c_name<'a>(
+    variant: &'a Variant,
+    c_prefix: Option<&str>,
+    seen: &mut Seen<'a>,
+    errors: &mut Errors,
+) -> Option<String> {
+    let (name, at): (_, &'a dyn ToTokens) = match variant.reason.as_ref().map(|reason| &reason.c_name) {
+        Some(Slot::Given { value, .. }) => (value.value(), value),
+        Some(Slot::Broken) => return None,
+        None | Some(Slot::Absent) => {
+            // A name that is not ASCII has no derived value either, which is reported there.
+            let upper = snake_case(&variant.ident)?.to_ascii_uppercase();
+            (format!("{}{upper}", c_prefix?), &variant.ident)
+        }
+    };
+    if !is_c_identifier(&name) {
+        errors.at(at, "not a C identifier: write the enumerator's name as in the header, e.g. \"TCP_RETRANS_SUCCESS\"");
         return None;
     }
-    seen.c_names.check(name.clone(), literal, &format!("the C name `{name}`"), errors);
+    seen.c_names.check(name.clone(), at, &format!("C name `{name}`"), errors);
     Some(name)
 }
 
-fn class_of<'a>(
-    variant: &Variant,
-    reason: &'a Reason,
-    class: &TableClass<'_>,
-    errors: &mut Errors,
-) -> Option<&'a Ident> {
-    match (class, &reason.class) {
-        (TableClass::Of(table, _), Slot::Absent) => {
-            let table = table.segments.last().map_or_else(String::new, |segment| segment.ident.to_string());
+fn is_c_identifier(name: &str) -> bool {
+    let of_c = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(of_c)
+}
+
+fn class_of<'a>(variant: &'a Variant, class: &TableClass<'_>, errors: &mut Errors) -> Option<&'a Ident> {
+    let ident = &variant.ident;
+    match (class, variant.reason.as_ref().map(|reason| (reason, &reason.class))) {
+        (TableClass::Of(table, _), None) => {
+            let table = last_name(table);
             errors.at(
-                &reason.attr,
-                format_args!("`{}` has no class: add `class = ...`, a variant of `{table}`", variant.ident),
+                ident,
+                format_args!("missing class for `{ident}`: add `#[reason(class = ...)]`, a variant of `{table}`"),
             );
         }
-        (TableClass::None, Slot::Given { name, .. }) => errors
-            .at(name, "the table has no class: remove this, or add `class = ..., unknown = ...` to `#[reason_table]`"),
+        (TableClass::Of(table, _), Some((reason, Slot::Absent))) => {
+            let table = last_name(table);
+            errors.at(
+                &reason.attr,
+                format_args!("missing class for `{ident}`: add `class = ...`, a variant of `{table}`"),
+            );
+        }
+        (TableClass::None, Some((_, Slot::Given { name, .. }))) => errors
+            .at(name, "the table has no class: remove this, or add `class = ..., unlisted = ...` to `#[reason_table]`"),
         _ => {}
     }
-    reason.class.get()
+    variant.reason.as_ref()?.class.get()
+}
+
+fn last_name(path: &Path) -> String {
+    path.segments.last().map_or_else(String::new, |segment| segment.ident.to_string())
+}
+
+/// A key or a value that is derived from a name.
+fn derived_word(what: &str, ident: &Ident, remedy: &str, errors: &mut Errors) -> Option<String> {
+    let Some(derived) = snake_case(ident) else {
+        errors.at(
+            ident,
+            format_args!("cannot derive a {what} from `{ident}`, which is not ASCII: set it with `{remedy}`"),
+        );
+        return None;
+    };
+    if let Some(mistake) = mistake(what, &derived) {
+        errors.at(
+            ident,
+            format_args!("cannot derive a {what} from `{ident}`: {mistake} (`{derived}`); set it with `{remedy}`"),
+        );
+        return None;
+    }
+    Some(derived)
 }
 
 /// Checks what a key and a value have in common.
@@ -272,34 +340,52 @@ fn mistake(what: &str, text: &str) -> Option<String> {
     let first = text.chars().next();
     if let Some(bad) = text.chars().find(|c| !allowed(c)) {
         let instead = suggestion(text).map_or_else(String::new, |instead| format!(": write {instead:?}"));
-        return Some(format!("a {what} holds only a-z, 0-9 and `_`, and not {bad:?}{instead}"));
+        return Some(format!("a {what} contains only a-z, 0-9 and `_`, not {bad:?}{instead}"));
     }
     match first {
         None => Some(format!("a {what} cannot be empty")),
         Some('a'..='z') if text.len() > MAX_LEN => {
-            Some(format!("a {what} has at most {MAX_LEN} characters, and this has {}: shorten it", text.len()))
+            Some(format!("a {what} has at most {MAX_LEN} characters, but this one has {}", text.len()))
         }
         Some('a'..='z') => None,
-        Some(other) => Some(format!("a {what} starts with a letter a-z, and not with {other:?}")),
+        Some(other) => Some(format!("a {what} starts with a letter a-z, not {other:?}")),
     }
 }
 
-/// The nearest text that would do, if there is one.
+/// The nearest text that is allowed, if there is one.
 fn suggestion(text: &str) -> Option<String> {
-    if !text.is_ascii() {
-        return None;
-    }
-    let mut snake = String::new();
-    let mut after_small = false;
-    for c in text.chars() {
-        if c.is_ascii_uppercase() && after_small {
-            snake.push('_');
-        }
-        after_small = c.is_ascii_lowercase() || c.is_ascii_digit();
-        snake.push(if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' });
-    }
+    let words: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let snake = snake(&words);
     let snake = snake.trim_matches('_');
-    mistake("", snake).is_none().then(|| snake.to_owned())
+    (text.is_ascii() && mistake("", snake).is_none()).then(|| snake.to_owned())
+}
+
+/// A name in snake case, as it is printed: `NotSpecified` is `not_specified`. `None` if it is not ASCII.
+///
+/// The SDK's generator of tables follows the same rule.
+pub(crate) fn snake_case(ident: &Ident) -> Option<String> {
+    let name = ident.unraw().to_string();
+    name.is_ascii().then(|| snake(&name))
+}
+
+/// A `_` goes before an upper-case letter that follows a lower-case letter or a digit, and before the last one of several
+/// that a lower-case letter follows. So a digit belongs to what is before it: `Tcp3Way` is `tcp3_way`, `FinWait1` is
+/// `fin_wait1`, and `TCPFlags` is `tcp_flags`.
+fn snake(name: &str) -> String {
+    let letters = name.as_bytes();
+    let mut snake = String::with_capacity(name.len() + 8);
+    for (at, letter) in letters.iter().enumerate() {
+        if letter.is_ascii_uppercase() && at > 0 {
+            let before = letters[at - 1];
+            let ends_acronym =
+                before.is_ascii_uppercase() && letters.get(at + 1).is_some_and(|next| next.is_ascii_lowercase());
+            if before.is_ascii_lowercase() || before.is_ascii_digit() || ends_acronym {
+                snake.push('_');
+            }
+        }
+        snake.push(char::from(letter.to_ascii_lowercase()));
+    }
+    snake
 }
 
 fn is_digits(text: &str) -> bool {

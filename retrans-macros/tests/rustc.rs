@@ -14,8 +14,8 @@ const EXPECTED: [(&str, &str, &str, &[&str]); 5] = [
     ("class_not_a_table", "E0599", "#[reason_table(", &["Class"]),
     ("class_not_found", "E0425", "#[reason_table(", &["Class"]),
     ("class_variant_not_found", "E0599", "#[reason(", &["Okay"]),
-    ("unknown_variant_not_found", "E0599", "#[reason_table(", &["Unlisted"]),
-    ("unknown_only_from_raw", "E0451", "let _ = T::Unknown(", &["raw", "table"]),
+    ("unlisted_variant_not_found", "E0599", "#[reason_table(", &["Missing"]),
+    ("unlisted_only_from_raw", "E0451", "let _ = T::Unlisted(", &["raw", "table"]),
 ];
 
 #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use retrans_sdk::reason_table;
 use retrans_sdk::reason_table::{
-    Entry, KeyVal, MAX_VALUE_LEN, Name, ParseReasonError, ReasonTable, UNKNOWN_BASE, Unknown,
+    Entry, KeyVal, MAX_VALUE_LEN, Name, ParseReasonError, ReasonTable, UNLISTED_BASE, Unlisted,
 };
 
 /// The coarse one.
@@ -23,7 +23,7 @@ enum Class {
 }
 
 /// The fine one.
-#[reason_table(key = "result", class = Class, unknown = Other)]
+#[reason_table(key = "result", class = Class, unlisted = Other)]
 #[derive(Default)]
 enum Outcome {
     /// Left the   host,
@@ -43,7 +43,7 @@ enum Outcome {
     /// The longest value, the largest number, declared before a smaller one.
     #[reason(class = Nomem, value = "a1234567890_1234567890_123456789")]
     Longest = 0xffff,
-    /// Looks like an unknown one, almost.
+    /// Looks like an unlisted one, almost.
     #[reason(value = "k1_", class = Other)]
     AlmostUnknown = 0,
 }
@@ -122,26 +122,26 @@ fn keys() {
 }
 
 #[test]
-fn an_unknown_number_survives() {
-    let unknown = Outcome::from_raw(17);
-    assert_eq!(unknown, Outcome::from_raw(0x1_0011));
-    assert!(matches!(unknown, Outcome::Unknown(number) if number.number() == 17 && number.raw() == 0x1_0011));
-    assert_eq!(unknown.raw(), UNKNOWN_BASE | 17);
-    assert_eq!(unknown.to_string(), "k17");
-    assert_eq!("k17".parse(), Ok(unknown));
-    assert_eq!(format!("{unknown:?}"), "Unknown(k17)");
-    assert_eq!((unknown.as_str(), unknown.c_name(), unknown.entry()), (None, None, None));
-    for raw in [2, 15, 0xfffe, UNKNOWN_BASE, UNKNOWN_BASE | 2, 0x1_ffff, 0x2_0000, u32::MAX] {
-        let unknown = Outcome::from_raw(raw);
-        assert_eq!(unknown.to_string().parse(), Ok(unknown), "{raw:#x}");
-        assert_eq!(Outcome::from_raw(unknown.raw()), unknown, "{raw:#x}");
+fn an_unlisted_number_survives() {
+    let unlisted = Outcome::from_raw(17);
+    assert_eq!(unlisted, Outcome::from_raw(0x1_0011));
+    assert!(matches!(unlisted, Outcome::Unlisted(number) if number.number() == 17 && number.raw() == 0x1_0011));
+    assert_eq!(unlisted.raw(), UNLISTED_BASE | 17);
+    assert_eq!(unlisted.to_string(), "k17");
+    assert_eq!("k17".parse(), Ok(unlisted));
+    assert_eq!(format!("{unlisted:?}"), "Unlisted(k17)");
+    assert_eq!((unlisted.as_str(), unlisted.c_name(), unlisted.entry()), (None, None, None));
+    for raw in [2, 15, 0xfffe, UNLISTED_BASE, UNLISTED_BASE | 2, 0x1_ffff, 0x2_0000, u32::MAX] {
+        let unlisted = Outcome::from_raw(raw);
+        assert_eq!(unlisted.to_string().parse(), Ok(unlisted), "{raw:#x}");
+        assert_eq!(Outcome::from_raw(unlisted.raw()), unlisted, "{raw:#x}");
     }
 }
 
 #[test]
-fn an_unknown_enumerator_is_never_a_variant() {
+fn an_unlisted_enumerator_is_never_a_variant() {
     // 1 is `Success`; 0x10001 is an enumerator of the kernel with that number and a name that nobody knows.
-    let kernel = Outcome::from_raw(UNKNOWN_BASE | 1);
+    let kernel = Outcome::from_raw(UNLISTED_BASE | 1);
     assert_ne!(kernel, Outcome::Success);
     assert_eq!(kernel.to_string(), "k1");
     assert_eq!("k1".parse(), Ok(kernel));
@@ -174,7 +174,7 @@ fn only_the_printed_form_parses() {
         let error = text.parse::<Outcome>().expect_err(text);
         assert_eq!(error.key(), "result");
     }
-    assert_eq!("k0".parse(), Ok(Outcome::from_raw(UNKNOWN_BASE)));
+    assert_eq!("k0".parse(), Ok(Outcome::from_raw(UNLISTED_BASE)));
     assert_eq!("k65535".parse(), Ok(Outcome::from_raw(0x1_ffff)));
     assert_eq!("k131072".parse(), Ok(Outcome::from_raw(0x2_0000)));
 }
@@ -182,11 +182,11 @@ fn only_the_printed_form_parses() {
 #[test]
 fn limits_are_those_of_the_sdk() {
     assert_eq!(Outcome::Longest.as_str().map(str::len), Some(MAX_VALUE_LEN));
-    assert_eq!(Outcome::Longest.raw(), UNKNOWN_BASE - 1);
+    assert_eq!(Outcome::Longest.raw(), UNLISTED_BASE - 1);
 }
 
 #[test]
-fn variants_sort_in_the_order_of_the_declaration_and_unknown_ones_last() {
+fn variants_sort_in_the_order_of_the_declaration_and_unlisted_ones_last() {
     let mut all = [Outcome::from_raw(18), Outcome::AlmostUnknown, Outcome::from_raw(17), Outcome::Success];
     all.sort();
     assert_eq!(all, [Outcome::Success, Outcome::AlmostUnknown, Outcome::from_raw(17), Outcome::from_raw(18)]);
@@ -217,7 +217,7 @@ fn signatures() {
     let _: fn(u32) -> Outcome = Outcome::from_raw;
     let _: fn(Outcome) -> KeyVal<Name> = Outcome::key_val;
     let _: fn(Outcome) -> Class = Outcome::class;
-    let _: fn(Unknown<Outcome>) -> Outcome = Outcome::Unknown;
+    let _: fn(Unlisted<Outcome>) -> Outcome = Outcome::Unlisted;
     let _: fn(&str) -> Result<Outcome, ParseReasonError> = Outcome::from_str;
 }
 
@@ -230,8 +230,8 @@ fn padding() {
 #[test]
 fn a_table_from_macro_rules() {
     macro_rules! table {
-        ($name:ident, $key:literal, $class:path, $unknown:ident: $($(#[$doc:meta])* $variant:ident $value:literal $number:expr, $of:ident;)*) => {
-            #[reason_table(key = $key, class = $class, unknown = $unknown,)]
+        ($name:ident, $key:literal, $class:path, $unlisted:ident: $($(#[$doc:meta])* $variant:ident $value:literal $number:expr, $of:ident;)*) => {
+            #[reason_table(key = $key, class = $class, unlisted = $unlisted,)]
             enum $name {
                 $($(#[$doc])* #[reason(value = $value, class = $of,)] $variant = $number,)*
             }

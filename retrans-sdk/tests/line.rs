@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::event::{CaState, Family, KernelStr, TcpFlags, TcpState, Timestamp, keys};
 use retrans_sdk::format::Line;
-use retrans_sdk::reason_table::{MAX_VALUE_LEN, ReasonTable, UNKNOWN_BASE};
+use retrans_sdk::reason_table::{MAX_VALUE_LEN, ReasonTable, UNLISTED_BASE};
 use retrans_sdk::{Event, Filter, ResultClass, RetransKind, RetransResult};
 
 const CORE: &str = "ts=1795431082.089717798 result=route_fail err=-113 kind=rto family=inet6 saddr=fd00::1 sport=39693 \
@@ -64,10 +64,10 @@ fn numbers_without_a_name_come_back() {
     let line = CORE.replace("result=route_fail", "result=k17").replace("class=route", "class=other");
     let line = line.replace("established", "k99").replace("kind=rto", "kind=k1");
     let event: Event = line.parse().expect("a line");
-    assert_eq!(event.result, RetransResult::from_raw(UNKNOWN_BASE | 17));
+    assert_eq!(event.result, RetransResult::from_raw(UNLISTED_BASE | 17));
     // The enumerator that the kernel numbers 1 is not the variant that is numbered 1 here.
     assert_ne!(event.kind, RetransKind::Rto);
-    assert_eq!(event.kind.raw(), UNKNOWN_BASE | 1);
+    assert_eq!(event.kind.raw(), UNLISTED_BASE | 1);
     assert_eq!(event.to_string(), line);
 }
 
@@ -121,7 +121,7 @@ fn what_is_no_line_is_refused() {
 fn every_declared_value_keeps_the_rules() {
     fn check<T: ReasonTable>() {
         for entry in T::ALL {
-            assert!(entry.value.len() <= MAX_VALUE_LEN && entry.number < UNKNOWN_BASE);
+            assert!(entry.value.len() <= MAX_VALUE_LEN && entry.number < UNLISTED_BASE);
             assert_eq!(entry.variant.key_val().to_string(), format!("{}={}", T::KEY, entry.value));
             assert_eq!(entry.value.parse::<T>(), Ok(entry.variant));
             assert_eq!(T::from_raw(entry.number), entry.variant);

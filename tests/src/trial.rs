@@ -169,9 +169,9 @@ impl Trial {
             }
             // Without the errno a name that stands for several causes proves nothing, and one that nobody knows neither.
             let transmit = match reaches_transmit(event) {
-                Some(_) if event.err.is_none() && event.result.entry().is_none() => Some(Transmit::Unproven),
+                Some(_) if event.err.is_none() && event.result.entry().is_none() => Some(Transmit::Unknown),
                 Some(reached) => Some(if reached { Transmit::Yes } else { Transmit::No }),
-                None => Some(Transmit::Unproven),
+                None => Some(Transmit::Unknown),
             };
             if event.transmit != transmit {
                 return Err(differs(format!("event {index} is not of transmit {transmit:?}")));

@@ -196,11 +196,11 @@ fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
             assert_eq!(event.pending, Some(1), "{at}");
         }
         // In Loss by an acknowledgement as well as by a queue that drained.
-        RetransKind::Resume | RetransKind::Unproven if outcome != Outcome::MtuCutInLoss => {
+        RetransKind::Resume | RetransKind::Unknown if outcome != Outcome::MtuCutInLoss => {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(1)), "{at}");
             assert_eq!(event.pending, Some(1), "{at}");
         }
-        RetransKind::Unproven => assert_eq!((event.ca_state, event.pending), (Some(CaState::Loss), Some(1)), "{at}"),
+        RetransKind::Unknown => assert_eq!((event.ca_state, event.pending), (Some(CaState::Loss), Some(1)), "{at}"),
         _ => {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(timers)), "{at}");
             assert_eq!(event.pending, Some(0), "{at}");

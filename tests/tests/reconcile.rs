@@ -241,7 +241,7 @@ fn what_nothing_proves_is_unknown_and_said() -> Result<()> {
         let reconciliation = reconciler.reconcile(Duration::from_secs(1)).context("cannot read the counters")?;
         let counted = Counters::read(pair.client())? - before;
         println!("{reconciliation}");
-        let transmit = if sees_entries { Transmit::Yes } else { Transmit::Unproven };
+        let transmit = if sees_entries { Transmit::Yes } else { Transmit::Unknown };
         for event in events.iter().filter(ours) {
             assert_eq!((event.result, event.transmit), (RetransResult::ErrDefault, Some(transmit)), "{event}");
         }

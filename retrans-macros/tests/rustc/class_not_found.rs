@@ -2,7 +2,7 @@
 use retrans_sdk::reason_table;
 
 /// A table.
-#[reason_table(key = "t", class = Class, unknown = Other)]
+#[reason_table(key = "t", class = Class, unlisted = Other)]
 enum T {
     /// One.
     #[reason(value = "one", class = Ok)]

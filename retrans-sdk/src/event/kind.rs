@@ -7,9 +7,9 @@ use retrans_macros::reason_table;
 #[reason_table(key = "kind")]
 #[non_exhaustive]
 pub enum RetransKind {
-    /// Not proven by the socket's state. Prints `unknown`; not to be taken for a number without a variant.
+    /// Not proven by the socket's state. Not the same as [`Unlisted`](Self::Unlisted), a number that no variant declares.
     #[reason(value = "unknown", c_name = "RETRANS_KIND_UNKNOWN")]
-    Unproven = 0,
+    Unknown = 0,
     /// The retransmission timeout expired (RFC 6298).
     #[reason(value = "rto", c_name = "RETRANS_KIND_RTO")]
     Rto = 1,

@@ -75,7 +75,7 @@ macro_rules! event {
                     ts: Timestamp::from_nanos(0),
                     result: RetransResult::ErrDefault,
                     err: None,
-                    kind: RetransKind::Unproven,
+                    kind: RetransKind::Unknown,
                     saddr: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                     sport: 0,
                     daddr: IpAddr::V4(Ipv4Addr::UNSPECIFIED),

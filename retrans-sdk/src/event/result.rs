@@ -37,7 +37,7 @@ pub enum ResultClass {
 /// The first ten are those that a kernel patch of July 2025 proposed for the `tcp_retransmit_skb` tracepoint, with its
 /// numbers. Those from 128 up are this crate's own, for outcomes that the proposal files under `err_default` or
 /// cannot tell apart from `err` alone. A precise value is only given where the state of the socket proves it.
-#[reason_table(key = "result", class = ResultClass, unknown = Other)]
+#[reason_table(key = "result", class = ResultClass, unlisted = Other)]
 #[non_exhaustive]
 pub enum RetransResult {
     /// It failed for a reason without a name of its own: `err` is what there is to know.

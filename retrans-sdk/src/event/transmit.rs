@@ -12,9 +12,9 @@ use retrans_macros::reason_table;
 #[reason_table(key = "transmit")]
 #[non_exhaustive]
 pub enum Transmit {
-    /// Nothing proves either. Prints `unknown`; not to be taken for a number without a variant.
+    /// Nothing proves either. Not the same as [`Unlisted`](Self::Unlisted), a number that no variant declares.
     #[reason(value = "unknown", c_name = "RETRANS_TRANSMIT_UNKNOWN")]
-    Unproven = 0,
+    Unknown = 0,
     /// It ended before.
     #[reason(value = "no", c_name = "RETRANS_TRANSMIT_NO")]
     No = 1,

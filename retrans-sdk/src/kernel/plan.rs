@@ -13,7 +13,7 @@ use super::btf_subset::{self as subset, Subset};
 use crate::error::Error;
 use crate::event::result::RetransResult;
 use crate::kernel::attach_method::AttachMethod;
-use crate::text::reason_table::UNKNOWN_BASE as UNKNOWN;
+use crate::text::reason_table::UNLISTED_BASE as UNKNOWN;
 
 /// What a kernel's BTF tells.
 #[derive(Debug)]

@@ -135,6 +135,6 @@ fn goes_with(result: RetransResult) -> (Option<i32>, Transmit) {
         PskbCopyNobufs | Nobufs => (Some(-105), Transmit::Yes),
         Denied => (Some(-1), Transmit::Yes),
         XmitDrop => (Some(1), Transmit::Yes),
-        _ => (None, Transmit::Unproven),
+        _ => (None, Transmit::Unknown),
     }
 }

@@ -169,7 +169,7 @@ impl Reconciliation {
             syn_retrans: sum(|mib| mib.syn_retrans, |sums| sums.syn_retrans),
             spurious_rtx_host_queues: sum(|mib| mib.spurious_rtx_host_queues, |sums| sums.in_host_queue),
             unknown: TransmitCount {
-                transmit: Transmit::Unproven,
+                transmit: Transmit::Unknown,
                 attempts: now.seen.unknown_attempts - baseline.seen.unknown_attempts,
                 segs: now.seen.unknown_segs - baseline.seen.unknown_segs,
             },

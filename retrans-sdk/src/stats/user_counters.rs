@@ -60,7 +60,7 @@ impl UserCounters {
         // All numbers without a kind of their own are of none that is proven.
         let kind = match event.kind.raw() as usize {
             kind if kind < KIND_SLOTS => kind,
-            _ => RetransKind::Unproven.raw() as usize,
+            _ => RetransKind::Unknown.raw() as usize,
         };
         let at = word::COUNTS + (slot(event.result.raw()) * KIND_SLOTS + kind) * 2;
         self.add(at, 1);

@@ -3,4 +3,5 @@
 
 pub mod reason_table;
 pub(crate) mod scanner;
+pub(crate) mod suggest;
 pub(crate) mod writer;

@@ -1,33 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What every table made by [`reason_table`](macro@crate::reason_table) can do.
+//! The trait and types behind every table that [`reason_table`](macro@crate::reason_table) makes.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use crate::text::suggest::nearest;
 use crate::text::writer::Cursor;
 
-/// From this number up a raw number is not one that a variant declares: `UNKNOWN_BASE | number` carries
-/// a kernel enumerator that no variant stands for, so that it can never be taken for one.
-pub const UNKNOWN_BASE: u32 = 0x1_0000;
+/// The first number that no variant can declare. `UNLISTED_BASE | number` carries a kernel enumerator whose name no
+/// variant has, so that it cannot be taken for a variant with the same number.
+pub const UNLISTED_BASE: u32 = 0x1_0000;
 
 /// The longest value a table may declare, in bytes.
 pub const MAX_VALUE_LEN: usize = 32;
 
-/// One row of a table: everything that a declaration says of one variant.
+/// One row of a table: everything that is declared for one variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry<T> {
     /// The variant.
     pub variant: T,
-    /// What is printed and parsed: `[a-z][a-z0-9_]*`, at most [`MAX_VALUE_LEN`] bytes.
+    /// The text that is printed and parsed: `[a-z][a-z0-9_]*`, at most [`MAX_VALUE_LEN`] bytes.
     pub value: &'static str,
-    /// The enumerator in a C header; `None` where there is none.
+    /// The enumerator in a C header; `None` if the variant has none.
     pub c_name: Option<&'static str>,
-    /// The number, below [`UNKNOWN_BASE`].
+    /// The number, below [`UNLISTED_BASE`].
     pub number: u32,
-    /// The value of the coarser class, where the table has one.
+    /// The value of the class, if the table has one.
     pub class: Option<&'static str>,
     /// The variant's doc comment.
     pub description: &'static str,
@@ -52,40 +53,40 @@ impl<T> Entry<T> {
 pub trait ReasonTable:
     Copy + Eq + Ord + Hash + fmt::Debug + fmt::Display + FromStr<Err = ParseReasonError> + Send + Sync + 'static
 {
-    /// The key in `key=val`, which is also the key in filters and in JSON.
+    /// The key in `key=value`, in filters and in JSON.
     const KEY: &'static str;
 
-    /// Every variant that was declared, in the order of the declaration; never the unknown one.
+    /// Every declared variant, in the order of the declaration; never the unlisted one.
     const ALL: &'static [Entry<Self>];
 
-    /// The row of a declared variant; `None` for an unknown number.
+    /// Returns the row of a declared variant; `None` for an unlisted number.
     fn entry(self) -> Option<&'static Entry<Self>>;
 
-    /// The number of a declared variant, or that of an unknown one as [`Unknown::raw`] gives it.
+    /// Returns the number of a declared variant; for an unlisted one what [`Unlisted::raw`] returns.
     fn raw(self) -> u32;
 
-    /// The variant with this number, if one is declared.
+    /// Returns the variant with this number, if one is declared.
     #[doc(hidden)]
     fn __known(number: u32) -> Option<Self>;
 
     /// Wraps a number that no variant has.
     #[doc(hidden)]
-    fn __unknown(unknown: Unknown<Self>) -> Self;
+    fn __unlisted(unlisted: Unlisted<Self>) -> Self;
 
-    /// The variant declared with this number, else the unknown one that carries it. Never fails.
+    /// Returns the variant with this number, else the unlisted one that carries it. Never fails.
     ///
-    /// A number below [`UNKNOWN_BASE`] that no variant has, and that number with [`UNKNOWN_BASE`] set, are the
-    /// same unknown enumerator.
+    /// A number below [`UNLISTED_BASE`] that no variant has, and that number with [`UNLISTED_BASE`] set, are the
+    /// same unlisted enumerator.
     fn from_raw(raw: u32) -> Self {
         Self::__known(raw).unwrap_or_else(|| {
-            Self::__unknown(Unknown {
-                raw: if raw < UNKNOWN_BASE { UNKNOWN_BASE | raw } else { raw },
+            Self::__unlisted(Unlisted {
+                raw: if raw < UNLISTED_BASE { UNLISTED_BASE | raw } else { raw },
                 table: PhantomData,
             })
         })
     }
 
-    /// The name of this value without its type: what is printed, in the line, in filters and in JSON alike.
+    /// Returns the printed form of this value, in the key=value line, in filters and in JSON alike.
     fn name(self) -> Name {
         match self.entry() {
             Some(entry) => Name(Named::Value(entry.value)),
@@ -93,95 +94,96 @@ pub trait ReasonTable:
         }
     }
 
-    /// Prints as `key=value`, the form of the line.
+    /// Returns what prints as `key=value`, the form of the key=value line.
     fn key_val(self) -> KeyVal<Name> {
         KeyVal { key: Self::KEY, value: self.name() }
     }
 
-    /// What [`FromStr`] does: a declared value, or `k` and a number.
+    /// Implements [`FromStr`]: parses a declared value, or `k` and a number.
     #[doc(hidden)]
     fn __parse(text: &str) -> Result<Self, ParseReasonError> {
         Self::ALL
             .iter()
             .find(|entry| entry.value == text)
             .map(|entry| entry.variant)
-            .or_else(|| parse_unknown(text).map(Self::from_raw))
-            .ok_or(ParseReasonError { key: Self::KEY })
+            .or_else(|| parse_unlisted(text).map(Self::from_raw))
+            .ok_or_else(|| ParseReasonError::new::<Self>(text))
     }
 }
 
-/// The number of an unknown enumerator as the kernel has it.
+/// The number of an unlisted enumerator as the kernel has it.
 const fn kernel_number(raw: u32) -> u32 {
-    if raw >> 16 == UNKNOWN_BASE >> 16 { raw & 0xffff } else { raw }
+    if raw >> 16 == UNLISTED_BASE >> 16 { raw & 0xffff } else { raw }
 }
 
 /// `k17` to `0x10000 | 17`. One spelling a number: no sign, no leading zero, nothing that would print otherwise.
-fn parse_unknown(text: &str) -> Option<u32> {
+fn parse_unlisted(text: &str) -> Option<u32> {
     let digits = text.strip_prefix('k')?;
     if !digits.bytes().all(|b| b.is_ascii_digit()) || (digits.len() > 1 && digits.starts_with('0')) {
         return None;
     }
     let number: u32 = digits.parse().ok()?;
-    let raw = if number < UNKNOWN_BASE { UNKNOWN_BASE | number } else { number };
+    let raw = if number < UNLISTED_BASE { UNLISTED_BASE | number } else { number };
     (kernel_number(raw) == number).then_some(raw)
 }
 
-/// A number for which table `T` has no variant. Prints as `k` (for kernel) and the number. Only [`ReasonTable::from_raw`] makes one, and only where no
-/// variant has the number, so it never stands beside a variant that means the same.
-pub struct Unknown<T> {
+/// A number that no variant of table `T` declares. Prints as `k` (for kernel) and the number. Only
+/// [`ReasonTable::from_raw`] constructs one, and only where no variant has the number, so no variant has the same
+/// meaning.
+pub struct Unlisted<T> {
     raw: u32,
     table: PhantomData<fn() -> T>,
 }
 
-impl<T> Unknown<T> {
-    /// The number as the kernel has it.
+impl<T> Unlisted<T> {
+    /// Returns the number as the kernel has it.
     #[must_use]
     pub const fn number(self) -> u32 {
         kernel_number(self.raw)
     }
 
-    /// The number as records carry it: [`UNKNOWN_BASE`]` | number`.
+    /// Returns the number as records carry it: [`UNLISTED_BASE`]` | number`.
     #[must_use]
     pub const fn raw(self) -> u32 {
         self.raw
     }
 }
 
-// By hand: a derive would ask the same of T.
-impl<T> Clone for Unknown<T> {
+// By hand: a derive would require the same of T.
+impl<T> Clone for Unlisted<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<T> Copy for Unknown<T> {}
-impl<T> PartialEq for Unknown<T> {
+impl<T> Copy for Unlisted<T> {}
+impl<T> PartialEq for Unlisted<T> {
     fn eq(&self, other: &Self) -> bool {
         self.raw == other.raw
     }
 }
-impl<T> Eq for Unknown<T> {}
-impl<T> PartialOrd for Unknown<T> {
+impl<T> Eq for Unlisted<T> {}
+impl<T> PartialOrd for Unlisted<T> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
-impl<T> Ord for Unknown<T> {
+impl<T> Ord for Unlisted<T> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.raw.cmp(&other.raw)
     }
 }
-impl<T> Hash for Unknown<T> {
+impl<T> Hash for Unlisted<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.raw.hash(state);
     }
 }
-impl<T> fmt::Debug for Unknown<T> {
+impl<T> fmt::Debug for Unlisted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "k{}", self.number())
     }
 }
 
-/// The printed form of one value of some table. It never holds a space.
+/// The printed form of a value of any table. It never contains a space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name(Named);
 
@@ -217,9 +219,9 @@ impl fmt::Display for Name {
 /// Prints as `key=value`.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyVal<V> {
-    /// The key, from the grammar's alphabet.
+    /// The key.
     pub key: &'static str,
-    /// A value whose printed form holds no space.
+    /// The value, whose printed form contains no space.
     pub value: V,
 }
 
@@ -230,28 +232,150 @@ impl<V: fmt::Display> fmt::Display for KeyVal<V> {
 }
 
 /// A text is neither a value of the table nor `k` and a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// ```
+/// use retrans_sdk::RetransResult;
+///
+/// let error = "deneid".parse::<RetransResult>().unwrap_err();
+/// assert_eq!((error.key(), error.text()), ("result", "deneid"));
+/// assert_eq!(error.suggestion(), Some("denied"));
+/// assert_eq!(error.to_string(), "result=deneid: no such value; did you mean `denied`?");
+/// ```
+#[derive(Clone)]
 pub struct ParseReasonError {
     key: &'static str,
+    text: Box<str>,
+    is_truncated: bool,
+    /// Looks a text up in the table.
+    suggest: fn(&str) -> Option<&'static str>,
 }
 
 impl ParseReasonError {
-    /// The key of the table that was asked.
+    /// The most bytes of the text that are kept: the text may come from anywhere.
+    const MAX_TEXT: usize = 64;
+
+    fn new<T: ReasonTable>(text: &str) -> Self {
+        let end = (0..=text.len().min(Self::MAX_TEXT)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+        let suggest = |text: &str| nearest(text, T::ALL.iter().map(|entry| entry.value));
+        Self { key: T::KEY, text: text[..end].into(), is_truncated: end < text.len(), suggest }
+    }
+
+    /// Returns the key of the table.
     #[must_use]
     pub const fn key(&self) -> &'static str {
         self.key
     }
 
-    #[doc(hidden)]
-    pub const fn __new(key: &'static str) -> Self {
-        Self { key }
+    /// Returns the text that was rejected, or its first 64 bytes if it is longer.
+    #[must_use]
+    pub const fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the value of the table that the text is a misspelling of, if there is one.
+    #[must_use]
+    pub fn suggestion(&self) -> Option<&'static str> {
+        if self.is_truncated { None } else { (self.suggest)(&self.text) }
+    }
+}
+
+/// Compares key and text.
+impl PartialEq for ParseReasonError {
+    fn eq(&self, other: &Self) -> bool {
+        (self.key, &self.text, self.is_truncated) == (other.key, &other.text, other.is_truncated)
+    }
+}
+impl Eq for ParseReasonError {}
+
+impl fmt::Debug for ParseReasonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParseReasonError").field("key", &self.key).field("text", &self.text).finish_non_exhaustive()
     }
 }
 
 impl fmt::Display for ParseReasonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not a value of `{}`", self.key)
+        // Escaped, as a text from outside must not control a terminal.
+        let rest = if self.is_truncated { "…" } else { "" };
+        write!(f, "{}={}{rest}: no such value", self.key, self.text.escape_debug())?;
+        match self.suggestion() {
+            Some(suggestion) => write!(f, "; did you mean `{suggestion}`?"),
+            None => Ok(()),
+        }
     }
 }
 
 impl std::error::Error for ParseReasonError {}
+
+/// A name in snake case, by the rule of [`reason_table`](macro@crate::reason_table). The macro crate has the same function, which
+/// cannot be shared: what it exports is macros.
+pub(crate) fn snake_case(name: &str) -> String {
+    let letters = name.as_bytes();
+    let mut snake = String::with_capacity(name.len() + 8);
+    for (at, letter) in letters.iter().enumerate() {
+        if letter.is_ascii_uppercase() && at > 0 {
+            let before = letters[at - 1];
+            let ends_acronym =
+                before.is_ascii_uppercase() && letters.get(at + 1).is_some_and(|next| next.is_ascii_lowercase());
+            if before.is_ascii_lowercase() || before.is_ascii_digit() || ends_acronym {
+                snake.push('_');
+            }
+        }
+        snake.push(char::from(letter.to_ascii_lowercase()));
+    }
+    snake
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::kind::RetransKind;
+    use crate::event::owner::OwnerSource;
+    use crate::event::result::{ResultClass, RetransResult};
+    use crate::event::tcp_enums::{CaState, Family, TcpState};
+    use crate::event::transmit::Transmit;
+    use crate::kernel::attach_method::AttachMethod;
+    use crate::kernel::unobservable::Unobservable;
+
+    /// Names a value by its variant: one word for one thing, in code and in print.
+    fn is_named_as_it_prints<T: ReasonTable>() {
+        for entry in T::ALL {
+            assert_eq!(snake_case(&format!("{:?}", entry.variant)), entry.value, "a variant of `{}`", T::KEY);
+        }
+    }
+
+    #[test]
+    fn a_variant_and_its_value_are_one_word() {
+        is_named_as_it_prints::<AttachMethod>();
+        is_named_as_it_prints::<CaState>();
+        is_named_as_it_prints::<Family>();
+        is_named_as_it_prints::<OwnerSource>();
+        is_named_as_it_prints::<ResultClass>();
+        is_named_as_it_prints::<RetransKind>();
+        is_named_as_it_prints::<RetransResult>();
+        is_named_as_it_prints::<TcpState>();
+        is_named_as_it_prints::<Transmit>();
+        is_named_as_it_prints::<Unobservable>();
+    }
+
+    #[test]
+    fn an_error_carries_the_text_and_a_suggestion() {
+        let error = |text: &str| text.parse::<RetransResult>().expect_err(text);
+        assert_eq!(error("deneid").to_string(), "result=deneid: no such value; did you mean `denied`?");
+        assert_eq!(error("Success").suggestion(), Some("success"));
+        assert_eq!(error("moon").to_string(), "result=moon: no such value");
+        assert_eq!(error("").to_string(), "result=: no such value");
+        assert_eq!(error("a\x1b[31m\n").to_string(), "result=a\\u{1b}[31m\\n: no such value");
+        assert_eq!("synack ".parse::<RetransKind>().expect_err("a space").suggestion(), Some("synack"));
+    }
+
+    #[test]
+    fn an_error_keeps_a_bounded_part_of_the_text() {
+        let error = format!("s{}", "é".repeat(1 << 20)).parse::<RetransResult>().expect_err("too long");
+        assert_eq!(error.text(), format!("s{}", "é".repeat(31)), "63 bytes: a character is not cut in two");
+        assert_eq!(error.suggestion(), None);
+        assert!(error.to_string().ends_with("é…: no such value"), "{error}");
+        let longest = "x".repeat(64).parse::<RetransResult>().expect_err("no value");
+        assert!(longest.text().len() == 64 && !longest.to_string().contains('…'), "{longest}");
+    }
+}

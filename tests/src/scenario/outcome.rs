@@ -152,7 +152,7 @@ impl Expected {
         };
         // It is known by the attempt that failed before.
         let kind = match self.kind {
-            RetransKind::Resume if !attachment.observes_failures() => RetransKind::Unproven,
+            RetransKind::Resume if !attachment.observes_failures() => RetransKind::Unknown,
             kind => kind,
         };
         Self { result, kind, ..self }
@@ -294,13 +294,13 @@ impl Outcome {
             Self::ZeroWindow => Expected { kind: RetransKind::ZeroWindowProbe, ..success },
             Self::MtuCut => Expected { kind: RetransKind::Mtu, ..success },
             Self::SlowStart if index > 0 => Expected { kind: RetransKind::SlowStart, ..success },
-            Self::MtuCutInLoss if index > 0 => Expected { kind: RetransKind::Unproven, ..success },
+            Self::MtuCutInLoss if index > 0 => Expected { kind: RetransKind::Unknown, ..success },
             Self::SlowStart | Self::MtuCutInLoss => success,
             Self::Resume if index == 0 => failure(RetransResult::InHostQueue, -16),
             Self::Resume if index == 1 => Expected { kind: RetransKind::Resume, ..success },
             Self::Resume => success,
             Self::DuplicateAckInLoss if index == 1 => {
-                Expected { kind: RetransKind::Unproven, ..failure(RetransResult::InHostQueue, -16) }
+                Expected { kind: RetransKind::Unknown, ..failure(RetransResult::InHostQueue, -16) }
             }
             Self::DuplicateAckInLoss => failure(RetransResult::InHostQueue, -16),
             Self::OrphanZeroWindow => Expected { state: TcpState::FinWait1, ..success },

@@ -17,7 +17,7 @@ enum Class {
 }
 
 /// Right, but with a wrong class.
-#[reason_table(key = "right", class = Class, unknown = Other)]
+#[reason_table(key = "right", class = Class, unlisted = Other)]
 enum Right {
     /// One.
     #[reason(value = "one", class = Ok)]
@@ -61,7 +61,7 @@ fn exhaustive(wrong: Wrong) -> u8 {
         Wrong::Three(n) => n,
         Wrong::Four => 4,
         Wrong::Five => 5,
-        Wrong::Unknown(unknown) => u8::try_from(unknown.number()).unwrap_or_default(),
+        Wrong::Unlisted(unknown) => u8::try_from(unknown.number()).unwrap_or_default(),
     }
 }
 

@@ -13,7 +13,7 @@ enum Class {
 }
 
 /// A table.
-#[reason_table(key = "t", class = Class, unknown = Other)]
+#[reason_table(key = "t", class = Class, unlisted = Other)]
 enum T {
     /// One.
     #[reason(value = "one")]

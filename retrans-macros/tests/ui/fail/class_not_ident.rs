@@ -13,7 +13,7 @@ enum Class {
 }
 
 /// A table.
-#[reason_table(key = "t", class = Class, unknown = Class::Other)]
+#[reason_table(key = "t", class = Class, unlisted = Class::Other)]
 enum T {
     /// One.
     #[reason(value = "one", class = Class::Ok)]

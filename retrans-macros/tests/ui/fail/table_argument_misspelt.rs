@@ -13,7 +13,7 @@ enum Class {
 }
 
 /// A table.
-#[reason_table(key = "t", clas = Class, unknown = Other)]
+#[reason_table(key = "t", clas = Class, unlisted = Other)]
 enum T {
     /// One.
     #[reason(value = "one", class = Ok)]

@@ -60,7 +60,7 @@ mod table {
     }
 
     /// A table.
-    #[retrans_sdk::reason_table(key = "name", class = Class, unknown = None)]
+    #[retrans_sdk::reason_table(key = "name", class = Class, unlisted = None)]
     pub enum Name {
         /// As in `Result`.
         #[reason(value = "ok", class = Ok)]

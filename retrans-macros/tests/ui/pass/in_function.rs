@@ -4,7 +4,7 @@
 
 fn main() {
     /// The table, before its class.
-    #[retrans_sdk::reason_table(key = "way", class = Speed, unknown = Slow)]
+    #[retrans_sdk::reason_table(key = "way", class = Speed, unlisted = Slow)]
     enum Way {
         /// By train.
         #[reason(value = "train", class = Fast)]

@@ -19,7 +19,7 @@ mod tables {
     }
 
     /// By another name, and with a class.
-    #[retrans_sdk::reason_table(crate = ::other, key = "two", unknown = One, class = self::One)]
+    #[retrans_sdk::reason_table(crate = ::other, key = "two", unlisted = One, class = self::One)]
     pub enum Two {
         /// Two.
         #[reason(value = "two", class = One)]

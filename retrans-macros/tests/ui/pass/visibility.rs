@@ -14,7 +14,7 @@ pub mod outer {
     }
 
     /// As far as the crate.
-    #[retrans_sdk::reason_table(key = "crate", class = Public, unknown = One)]
+    #[retrans_sdk::reason_table(key = "crate", class = Public, unlisted = One)]
     pub(crate) enum Crate {
         /// One.
         #[reason(value = "one", class = One)]

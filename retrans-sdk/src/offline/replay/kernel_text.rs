@@ -113,7 +113,7 @@ pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<Said, String> 
         }
         (None, None) => (RetransResult::Success, Some(0)),
     };
-    event.transmit = Some(if event.result == RetransResult::Success { Transmit::Yes } else { Transmit::Unproven });
+    event.transmit = Some(if event.result == RetransResult::Success { Transmit::Yes } else { Transmit::Unknown });
     Ok(Said::Attempt { event: Box::new(event), tells_failures })
 }
 

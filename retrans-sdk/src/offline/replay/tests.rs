@@ -314,10 +314,10 @@ fn every_layout_is_read() {
             assert!(kernel_text::is_recognised(&line), "{line}");
             let mut expected = Event::sample(result);
             expected.ts = crate::event::timestamp::Timestamp::from_nanos(1_234_567_890_000);
-            (expected.kind, expected.err, expected.segs) = (RetransKind::Unproven, err, 0);
+            (expected.kind, expected.err, expected.segs) = (RetransKind::Unknown, err, 0);
             (expected.saddr, expected.daddr) = ([10, 1, 2, 1].into(), [10, 1, 2, 2].into());
             expected.state = TcpState::CloseWait;
-            expected.transmit = Some(if result == Success { Transmit::Yes } else { Transmit::Unproven });
+            expected.transmit = Some(if result == Success { Transmit::Yes } else { Transmit::Unknown });
             assert_eq!(said(&line), Ok(Said::Attempt { event: Box::new(expected), tells_failures }), "{line}");
         }
     }

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 use retrans_sdk::reason_table;
 
+/// The class.
+#[reason_table(key = "class")]
+enum Class {
+    /// Fine.
+    Ok = 0,
+}
+
 /// A table.
-#[reason_table(key = "t")]
+#[reason_table(key = "t", class = Class, unlisted = Ok)]
 enum T {
     /// One.
-    #[reason(c_name = "ONE")]
     One = 1,
 }
 

@@ -2,10 +2,10 @@
 use retrans_sdk::reason_table;
 
 /// A table.
-#[reason_table(key = "t")]
+#[reason_table(c_prefix = "SKB-DROP-")]
 enum T {
-    /// Failed on the route.
-    RouteFail = 1,
+    /// One.
+    One = 1,
 }
 
 fn main() {

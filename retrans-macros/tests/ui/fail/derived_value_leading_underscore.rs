@@ -2,11 +2,10 @@
 use retrans_sdk::reason_table;
 
 /// A table.
-#[reason_table()]
+#[reason_table]
 enum T {
     /// One.
-    #[reason(value = "one")]
-    One = 1,
+    _Hidden = 1,
 }
 
 fn main() {

@@ -13,7 +13,7 @@ enum Class {
 }
 
 /// A table.
-#[reason_table(key = "t", class = Class, unknown = Unlisted)]
+#[reason_table(key = "t", unlisted = Other)]
 enum T {
     /// One.
     #[reason(value = "one", class = Ok)]

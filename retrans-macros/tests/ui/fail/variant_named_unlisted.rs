@@ -5,10 +5,10 @@ use retrans_sdk::reason_table;
 #[reason_table(key = "t")]
 enum T {
     /// One.
-    #[reason(value = "one")]
-    One = 1,
+    #[reason(value = "unlisted")]
+    Unlisted = 1,
 }
 
 fn main() {
-    let _ = T::Unknown(retrans_sdk::reason_table::Unknown { raw: 1, table: std::marker::PhantomData });
+    assert_eq!(T::from_raw(1), T::Unlisted);
 }

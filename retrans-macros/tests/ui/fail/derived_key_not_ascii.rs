@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use retrans_sdk::reason_table;
+
+/// A table.
+#[reason_table]
+enum Größe {
+    /// One.
+    One = 1,
+}
+use Größe as T;
+
+fn main() {
+    let _ = T::from_raw(1).as_str();
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use retrans_sdk::reason_table;
+
+/// A table.
+#[reason_table]
+enum T {
+    /// One.
+    K17 = 1,
+    /// Two.
+    #[reason(c_name = "TWO")]
+    K2 = 2,
+}
+
+fn main() {
+    let _ = T::from_raw(1).as_str();
+}
