@@ -8,7 +8,7 @@ use crate::screen::Screen;
 #[test]
 fn what_is_wrong_is_said_with_status_2() {
     for (arguments, says) in [
-        (&["dport=443", "stat=close"][..], "filter, column 11: no key `stat`"),
+        (&["dport=443", "stat=close"][..], "filter, column 11: no key `stat`; did you mean `state`?"),
         (&["--speed", "2"], "--speed goes with --replay"),
         (&["--replay", "x", "--speed", "0"], "--speed is more than 0"),
         (&["--replay", "x", "--speed", "nan"], "--speed is more than 0"),

@@ -15,8 +15,8 @@ use rustix::process::Signal;
 #[test]
 fn what_is_wrong_on_the_command_line_is_said_with_status_2() {
     for (arguments, says) in [
-        (&["dport=443", "stat=close"][..], "filter, column 11: no key `stat`"),
-        (&["--or", "dport=443"], "column 1: `--or` needs a term"),
+        (&["dport=443", "stat=close"][..], "filter, column 11: no key `stat`; did you mean `state`?"),
+        (&["--or", "dport=443"], "column 1: `--or` requires a term"),
         (&["--format", "xml"], "--format is kv or json, not `xml`"),
         (&["--count", "many"], "many"),
         (&["--for", "-1"], "--for"),

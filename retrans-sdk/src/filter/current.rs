@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Filters for what is the application's own, and filters put together.
+//! Filters for the application's own sockets, and combinations of filters.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,45 +13,45 @@ use crate::error::{Error, ErrorKind};
 use crate::sys::mountinfo::{Mount, cgroup2_mounts};
 
 impl Filter {
-    /// Sockets of the network namespace that the calling thread is in: `netns=NUMBER`, which stands for that namespace also
-    /// if the thread moves to another.
+    /// Matches sockets of the calling thread's network namespace: `netns=NUMBER`. It keeps that namespace if the thread
+    /// moves to another.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if /proc does not tell.
+    /// [`ErrorKind::System`] if /proc cannot be read.
     pub fn current_netns() -> Result<Self, Error> {
         let path = "/proc/thread-self/ns/net";
         let namespace = fs::metadata(path).map_err(|error| cannot_read(path.as_ref(), error))?;
         Ok(of_one_term(&format!("netns={}", namespace.ino())))
     }
 
-    /// Sockets of the cgroup in the unified hierarchy that this process is in, and of all below it: `cgroup=NUMBER/`. A
-    /// socket stays in the cgroup in which it was made, or in which the listener was that accepted it, wherever
-    /// its process goes later. Before Linux 5.15 no socket's cgroup is known, and nothing passes.
+    /// Matches sockets of this process's cgroup in the unified hierarchy, and of all below it: `cgroup=NUMBER/`. A socket
+    /// stays in the cgroup in which it was created, or that of the listener that accepted it, wherever its process moves
+    /// later. Before Linux 5.15 no socket's cgroup is known, and nothing matches.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if the process's cgroup is not to be seen: without a mount of the unified hierarchy that has it.
+    /// [`ErrorKind::System`] if no mount of the unified hierarchy contains the process's cgroup.
     pub fn current_cgroup() -> Result<Self, Error> {
         let read = |path: &str| fs::read(path).map_err(|error| cannot_read(path.as_ref(), error));
         let (own, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);
         let directory = own_cgroup(&own).and_then(|own| seen_at(&own, &mounts)).ok_or_else(|| {
-            Error::new(ErrorKind::System, "no mount of the unified hierarchy (cgroup2) has this process's cgroup")
+            Error::new(ErrorKind::System, "no mount of the unified hierarchy (cgroup2) contains this process's cgroup")
         })?;
-        // A cgroup's id is the number of its directory.
+        // A cgroup's id is the inode number of its directory.
         let id = fs::metadata(&directory).map_err(|error| cannot_read(&directory, error))?.ino();
         Ok(of_one_term(&format!("cgroup={id}/")))
     }
 
-    /// Sockets of this process: `cookie=mine`. The kernel does not tell whose a socket is, so the stream has a set of them:
-    /// the TCP sockets that the process has a descriptor of when the stream is opened, and those that it adds to the
-    /// [`SocketSet`](crate::attach::SocketSet) of the stream.
+    /// Matches sockets of this process: `cookie=mine`. The kernel does not report which process a socket belongs to, so the
+    /// stream keeps a set: the TCP sockets that the process has a descriptor of when the stream is opened, and those that
+    /// the process adds to the stream's [`SocketSet`](crate::attach::SocketSet).
     #[must_use]
     pub fn own_sockets() -> Self {
         of_one_term("cookie=mine")
     }
 
-    /// What passes both: every clause of the one with every clause of the other.
+    /// Returns the filter that passes what both pass: every clause of this one with every clause of the other.
     ///
     /// ```
     /// use retrans_sdk::Filter;
@@ -64,23 +64,48 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// If a key then stands twice in a clause, or there is no room for that many clauses or values; the column is that of
-    /// the filter that it would be.
+    /// If a clause then contains a key twice, or there are too many clauses or values; the column is that of the combined
+    /// filter.
     pub fn and(&self, other: &Self) -> Result<Self, FilterError> {
-        let texts = |filter: &Self| {
-            let text = |clause: &Vec<super::Term>| clause.iter().map(|term| &*term.text).collect::<Vec<_>>().join(" ");
-            filter.clauses.iter().map(text).collect::<Vec<_>>()
-        };
-        let (ours, theirs) = (texts(self), texts(other));
+        let (ours, theirs) = (self.clause_texts(), other.clause_texts());
         if ours.is_empty() || theirs.is_empty() {
             return Ok(if ours.is_empty() { other.clone() } else { self.clone() });
         }
         let both = |ours: &String| theirs.iter().map(|theirs| format!("{ours} {theirs}")).collect::<Vec<_>>();
         ours.iter().flat_map(both).collect::<Vec<_>>().join(" --or ").parse()
     }
+
+    /// Returns the filter that passes what either passes: the clauses of both. An empty filter passes everything, and so
+    /// does its union with any other.
+    ///
+    /// ```
+    /// use retrans_sdk::Filter;
+    ///
+    /// let failed: Filter = "result!=success".parse()?;
+    /// let either = failed.or(&"kind=syn dport=443".parse()?)?;
+    /// assert_eq!(either.to_string(), "result!=success --or kind=syn dport=443");
+    /// # Ok::<(), retrans_sdk::filter::FilterError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If there are too many clauses or values; the column is that of the combined filter.
+    pub fn or(&self, other: &Self) -> Result<Self, FilterError> {
+        let (mut clauses, mut theirs) = (self.clause_texts(), other.clause_texts());
+        if clauses.is_empty() || theirs.is_empty() {
+            return Ok(Self::default());
+        }
+        clauses.append(&mut theirs);
+        clauses.join(" --or ").parse()
+    }
+
+    fn clause_texts(&self) -> Vec<String> {
+        let text = |clause: &Vec<super::Term>| clause.iter().map(|term| &*term.text).collect::<Vec<_>>().join(" ");
+        self.clauses.iter().map(text).collect()
+    }
 }
 
-#[allow(clippy::expect_used, reason = "a number is all that is put in")]
+#[allow(clippy::expect_used, reason = "a number is all that varies")]
 fn of_one_term(text: &str) -> Filter {
     text.parse().expect("a term")
 }
@@ -89,13 +114,13 @@ fn cannot_read(path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::System, format!("cannot read {}", path.display())).caused_by(error)
 }
 
-/// The path of the process's cgroup in the unified hierarchy, from /proc/self/cgroup.
+/// Returns the path of the process's cgroup in the unified hierarchy, from /proc/self/cgroup.
 fn own_cgroup(cgroups: &[u8]) -> Option<PathBuf> {
     let own = cgroups.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
     Some(PathBuf::from(OsString::from_vec(own.to_vec())))
 }
 
-/// Where a cgroup is to be seen, from /proc/self/mountinfo.
+/// Returns the directory of a cgroup, from /proc/self/mountinfo.
 fn seen_at(cgroup: &Path, mounts: &[u8]) -> Option<PathBuf> {
     cgroup2_mounts(mounts)
         .into_iter()
@@ -139,6 +164,27 @@ mod tests {
         assert_eq!(error.column(), 9);
         let five = ["sport=1"; 5].join(" --or ");
         assert!(and(&five, &five.replace("sport", "dport")).is_err(), "25 clauses");
+    }
+
+    #[test]
+    fn either_is_the_clauses_of_both() {
+        let filter = |text: &str| text.parse::<Filter>().expect(text);
+        let or = |one: &str, other: &str| filter(one).or(&filter(other)).map(|either| either.to_string());
+        assert_eq!(or("sport=1", "sport=2"), Ok("sport=1 --or sport=2".to_owned()));
+        assert_eq!(
+            or("sport=1 --or dport=1", "kind=rto dport=2").expect("three"),
+            "sport=1 --or dport=1 --or kind=rto dport=2"
+        );
+        // Everything, or less: everything.
+        for (one, other) in [("", "sport=1"), ("sport=1", ""), ("", "")] {
+            assert_eq!(or(one, other), Ok(String::new()), "{one} {other}");
+        }
+        let eight = ["sport=1"; 8].join(" --or ");
+        assert!(or(&eight, &eight).is_ok());
+        let error = or(&eight, &format!("{eight} --or sport=1")).expect_err("17 clauses");
+        assert_eq!(error.column(), eight.len() * 2 + " --or ".len() * 2 - "--or ".len() + 1, "{error}");
+        let list = |key: &str| format!("{key}={}", ["1"; 300].join(","));
+        assert!(or(&list("sport"), &list("dport")).expect_err("600 values").to_string().contains("room for 512"));
     }
 
     #[test]
