@@ -37,3 +37,6 @@ mod kernels {}
 
 #[doc = include_str!("../../docs/recording.md")]
 mod recording {}
+
+#[doc = include_str!("../../docs/filters.md")]
+mod filters {}

@@ -545,6 +545,8 @@ macro_rules! lists {
             $( take!($sort $(($always))? $name: $type, draft, from); )*
             from.is_at_end().then_some(())
         }
+
+        crate::filter::typed::keys! { $( $sort $(($always))? $name: $type, )* }
     };
 }
 

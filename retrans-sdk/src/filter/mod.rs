@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which attempts to hear of, in the grammar of the line.
+//! Filters: which attempts a stream reports.
+//!
+//! A [`Filter`] is parsed from text, or built in Rust from the functions of [`key`].
 
 mod compile;
 mod current;
 mod parse;
+pub(crate) mod typed;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,30 +15,33 @@ use ipnet::IpNet;
 
 pub(crate) use self::compile::{KernelFilter, MAX_TESTS, MAX_TREES, Test, operand, operands};
 pub use self::parse::FilterError;
+pub use self::typed::{CgroupId, Condition, CookieId, Key, KeyValue, Ordered, Values};
 use crate::event::Event;
 use crate::event::kernel_str::KernelStr;
+pub use crate::event::schema::key;
 use crate::event::schema::{Field, Value};
 
-/// Which attempts to hear of.
+/// Selects the attempts that a stream reports.
 ///
-/// Read from a text: terms separated by white space, of which all must hold; `--or` starts another set of terms (a
-/// clause), and one clause that holds is enough. No term at all lets everything through.
+/// Parsed from a text: terms separated by white space, all of which must match; `--or` starts another clause, a set of
+/// terms, and one clause that matches is enough. A filter without terms passes everything.
 ///
-/// | term | holds if |
+/// | term | matches if |
 /// |---|---|
 /// | `key=a,b` | the value is any of these |
 /// | `key!=a,b` | there is a value and it is none of these |
 /// | `sport=32768..60999` | the number is in the range, both ends included |
-/// | `daddr=10.0.0.0/8` | the address is in the prefix; IPv4 prefixes hold for IPv4-mapped connections too |
+/// | `daddr=10.0.0.0/8` | the address is in the prefix; IPv4 prefixes match IPv4-mapped connections too |
 /// | `cookie=-` | there is no value; `cookie!=-`: there is one |
-/// | `cgroup=34/` | the cgroup is this one or below it |
-/// | `cookie=mine` | the socket is one of those that the application calls its own (`Filter::own_sockets`) |
+/// | `cgroup=34/` | the cgroup is this one or one below it |
+/// | `cookie=mine` | the socket is one of the application's own ([`own_sockets`](Self::own_sockets)) |
 ///
-/// The keys are those of the line ([`keys`](crate::event::keys)), and the values are spelt as there. A key stands at most once
-/// in a clause. There are at most 16 clauses, and room for 512 values, of which an address takes two or three; of `cgroup=34/` for 16 different ones.
+/// Keys and values are spelt as in the key=value line ([`keys`](crate::event::keys)). A clause contains a key at most once. The limits
+/// are 16 clauses, 512 values, of which an address counts as two or three, and 16 different `cgroup=ID/`.
 ///
-/// A stream decides all of it in the kernel, and does not open with what it cannot: `owner`, `pid` and `comm` ([`event_only`](Self::event_only)). The last two, and their negations, cannot be told from an event alone
-/// ([`live_only`](Self::live_only)).
+/// The BPF programs evaluate the whole filter. A stream rejects `owner`, `pid` and `comm`
+/// ([`event_only`](Self::event_only)), which the programs cannot evaluate. The last two rows of the table, and their negations,
+/// cannot be evaluated from an event alone ([`live_only`](Self::live_only)).
 ///
 /// ```
 /// use retrans_sdk::Filter;
@@ -45,30 +51,41 @@ use crate::event::schema::{Field, Value};
 /// assert_eq!(error.column(), 11);
 /// # Ok::<(), retrans_sdk::filter::FilterError>(())
 /// ```
+///
+/// Built in Rust, the types of values are checked at compile time ([`Condition`]):
+///
+/// ```
+/// use retrans_sdk::RetransResult;
+/// use retrans_sdk::filter::key;
+///
+/// let filter = key::result().ne(RetransResult::Success).and(key::dport().eq([443, 8443])).build()?;
+/// assert_eq!(filter.to_string(), "result!=success dport=443,8443");
+/// # Ok::<(), retrans_sdk::filter::FilterError>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     clauses: Vec<Vec<Term>>,
 }
 
 impl Filter {
-    /// Whether an event passes. It is the answer that a stream with this filter gave in the kernel, but for what the event
-    /// alone does not tell ([`live_only`](Self::live_only)) or was not asked to have ([`FieldSet`](crate::FieldSet)): of that nothing holds, as of an
-    /// absent value.
+    /// Returns whether an event passes. The result is the same as in the kernel, except for terms that need more than the
+    /// event ([`live_only`](Self::live_only)), or a field that the stream does not record ([`FieldSet`](crate::FieldSet)): like
+    /// an absent value, that matches nothing.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_with(event, &Beyond::default())
     }
 
-    /// The terms that an event alone does not always decide, as they were read: what is above a cgroup and which sockets
-    /// are the application's own is not on the line.
+    /// Returns the terms that cannot always be evaluated from an event alone, as they were written: an event contains neither
+    /// the parents of its cgroup nor whether the socket is the application's own.
     pub fn live_only(&self) -> impl Iterator<Item = &str> {
         let is_live_only =
             |term: &&Term| term.operands.iter().any(|operand| matches!(operand, Operand::Within(_) | Operand::Mine));
         self.clauses.iter().flatten().filter(is_live_only).map(|term| &*term.text)
     }
 
-    /// The terms that the kernel side cannot decide, as they were read: of the keys `owner`, `pid` and `comm`. A stream does not
-    /// open with them.
+    /// Returns the terms that the BPF programs cannot evaluate, as they were written: those with the keys `owner`, `pid` and
+    /// `comm`. A stream does not open with them.
     pub fn event_only(&self) -> impl Iterator<Item = &str> {
         self.clauses.iter().flatten().filter(|term| is_event_only(term.field)).map(|term| &*term.text)
     }
