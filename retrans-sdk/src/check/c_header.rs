@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads the enums of a C header: as much of C as kernel headers use in them.
+//! Reads the enums of a C header: the part of C that kernel headers use in them.
 
 use crate::kernel::c_enum::CEnum;
 
-/// Every enum of a header. An enumerator whose value is an expression beyond a number, a sum or a shift of numbers and
-/// earlier enumerators ends the enum that it stands in, and is named: what follows it would be a guess.
+/// Returns every enum of a header. Values are numbers, or a sum or shift of numbers and earlier enumerators. An enumerator
+/// with any other value ends its enum, and is named: the values after it would be guesses.
 pub(crate) fn enums(header: &str) -> Vec<CEnum> {
     let header = without_comments(header);
     let tokens = tokens(&header);
@@ -65,7 +65,7 @@ fn integer(text: &str) -> Option<i64> {
     }
 }
 
-/// As the preprocessor does it, before it looks for its own lines: each comment becomes a space.
+/// Replaces each comment by a space, as the preprocessor does before it reads its own lines.
 fn without_comments(header: &str) -> String {
     let mut text = String::with_capacity(header.len());
     let mut rest = header;

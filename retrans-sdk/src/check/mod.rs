@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Holds tables against the kernel's headers: those that the programs were built from, those of the running kernel, and those in
-//! a file or a tree.
+//! Compares tables with the kernel's enums: those of the built programs, of the running kernel, and of C headers.
 //!
-//! Every function gives a [`Report`], which passed if it has no [`Finding`]. The tables of this crate:
+//! Every function returns a [`Report`], which passes if it contains no [`Finding`]. The tables of this crate:
 //!
 //! - [`object`]: the enums of the built BPF object, in its BTF;
 //! - [`running_kernel`]: the enums in the running kernel's BTF, the proposal's where it exists, and the tracepoint's shape;
 //! - [`header`]: the enums in C headers, of a kernel tree or of `linux-libc-dev`.
 //!
-//! And any table of your own, against an enum of a certain name:
+//! A table of the application's, with an enum of a given name:
 //!
 //! - [`table_in_running_kernel`]: in the running kernel's BTF;
-//! - [`table_in_btf`], [`table_in_object`]: in that of a file, of an object;
+//! - [`table_in_btf`], [`table_in_object`]: in the BTF of a file, of an object;
 //! - [`table_in_header`]: in a C header.
+//!
+//! [`generate_table`] generates the source of such a table from the kernel's enum.
 
 mod c_header;
+mod generate;
 mod own;
 #[cfg(test)]
 mod tests;
@@ -22,9 +24,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::iter;
 use std::path::Path;
 
+pub use self::generate::{EnumSource, generate_table};
 pub use self::own::{table_in_btf, table_in_header, table_in_object, table_in_running_kernel};
 use crate::error::{Error, ErrorKind};
 use crate::event::kind::RetransKind;
@@ -35,7 +37,7 @@ use crate::kernel::c_enum::CEnum;
 use crate::kernel::{self, ThirdArgument};
 use crate::text::reason_table::ReasonTable;
 
-/// A way in which a table and a header differ.
+/// A difference between a table and an enum of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
@@ -60,17 +62,17 @@ pub enum Finding {
         /// Its number in the header.
         theirs: i64,
     },
-    /// The header has an enumerator whose value could not be read, so that neither it nor those behind it were compared.
+    /// The value of an enumerator in the header could not be read. Neither it nor those after it were compared.
     Unread {
         /// The enumerator.
         c_name: String,
     },
-    /// The header has no such enum at all.
+    /// The header has no such enum.
     NoEnum {
-        /// What it was looked for as.
+        /// The enum that was searched for.
         what: String,
     },
-    /// No variant of the table has a `c_name` that begins with the prefix, so that nothing was compared.
+    /// No variant of the table has a `c_name` that begins with the prefix. Nothing was compared.
     NothingToCompare {
         /// The table's key.
         key: &'static str,
@@ -85,7 +87,7 @@ impl fmt::Display for Finding {
             Self::Missing { c_name } => write!(f, "{c_name} is missing"),
             Self::Extra { c_name, number } => write!(f, "{c_name} = {number} is in no table"),
             Self::Renumbered { c_name, ours, theirs } => write!(f, "{c_name} is {theirs}, in the table {ours}"),
-            Self::Unread { c_name } => write!(f, "{c_name} has a value that cannot be read here"),
+            Self::Unread { c_name } => write!(f, "the value of {c_name} cannot be read"),
             Self::NoEnum { what } => write!(f, "there is no {what}"),
             Self::NothingToCompare { key, prefix } => {
                 write!(f, "no variant of `{key}` has a c_name that begins with {prefix:?}")
@@ -94,33 +96,36 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What a check looked at and found.
+/// The result of a check.
+///
+/// Prints the findings first, then the notes, then at most ten of the enumerators that only the kernel has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// What was looked at.
+    /// What was compared with the tables: an object, a kernel's BTF, a header.
     pub subject: String,
-    /// What was held against a table and agrees, and what is worth knowing.
+    /// What was compared and matches, and other facts.
     pub notes: Vec<String>,
     /// The differences; none if the check passed.
     pub findings: Vec<Finding>,
-    /// What the header has beyond a table of your own, by name and number. It is no difference: the table carries such a number,
-    /// and prints it as `k` and the number. Of the tables of this crate it is one, and stands among the findings.
-    pub beyond: Vec<(String, i64)>,
+    /// The enumerators that only the kernel has, and not a table of the application's, by name and number. They are not
+    /// differences: the table carries such a number, and prints it as `k` and the number. With the tables of this crate they
+    /// are differences, and are among the findings.
+    pub kernel_only: Vec<(String, i64)>,
 }
 
 impl Report {
     fn new(subject: impl Into<String>) -> Self {
-        Self { subject: subject.into(), notes: Vec::new(), findings: Vec::new(), beyond: Vec::new() }
+        Self { subject: subject.into(), notes: Vec::new(), findings: Vec::new(), kernel_only: Vec::new() }
     }
 
-    /// Whether there are no findings.
+    /// Returns whether there are no findings.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.findings.is_empty()
     }
 
-    /// Holds table `T` against those enumerators of one enum that begin with `prefix`.
+    /// Compares table `T` with the enumerators of one enum that begin with `prefix`.
     fn hold<T: ReasonTable>(&mut self, found: &CEnum, prefix: &str) {
         let Compared { enumerators, mut findings } = compare::<T>(found, prefix);
         findings
@@ -133,7 +138,7 @@ impl Report {
 
     fn note_agreement<T: ReasonTable>(&mut self, found: &CEnum, enumerators: usize) {
         let name = found.name.as_deref().unwrap_or("without a name");
-        self.notes.push(format!("enum {name}: {enumerators} enumerators agree with `{}`", T::KEY));
+        self.notes.push(format!("enum {name}: {enumerators} enumerators match `{}`", T::KEY));
     }
 
     /// As [`hold`](Self::hold), for the enum that has a certain enumerator.
@@ -164,13 +169,13 @@ impl Report {
     }
 }
 
-/// How a table and an enum differ, and how many enumerators of the table were looked for.
+/// The differences between a table and an enum, and how many enumerators of the table were compared.
 struct Compared {
     enumerators: usize,
     findings: Vec<Finding>,
 }
 
-/// Table `T` beside those enumerators of one enum that begin with `prefix`, by name.
+/// Compares table `T` with the enumerators of one enum that begin with `prefix`, by name.
 fn compare<T: ReasonTable>(found: &CEnum, prefix: &str) -> Compared {
     let theirs = found.with_prefix(prefix);
     let ours: BTreeMap<&str, u32> = T::ALL
@@ -199,16 +204,22 @@ fn compare<T: ReasonTable>(found: &CEnum, prefix: &str) -> Compared {
     Compared { enumerators: ours.len(), findings }
 }
 
+/// The most enumerators that only the kernel has and that are printed: a kernel has more than a hundred drop reasons.
+const MAX_KERNEL_ONLY: usize = 10;
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.subject, if self.passed() { "agrees" } else { "DIFFERS" })?;
+        write!(f, "{}: {}", self.subject, if self.passed() { "matches" } else { "DIFFERS" })?;
+        self.findings.iter().try_for_each(|finding| write!(f, "\n  {finding}"))?;
         self.notes.iter().try_for_each(|note| write!(f, "\n  {note}"))?;
-        for (before, (c_name, number)) in
-            ["\n  beyond the table: "].into_iter().chain(iter::repeat(", ")).zip(&self.beyond)
-        {
+        for (index, (c_name, number)) in self.kernel_only.iter().take(MAX_KERNEL_ONLY).enumerate() {
+            let before = if index == 0 { "\n  only in the kernel, not a difference: " } else { ", " };
             write!(f, "{before}{c_name} = {number}")?;
         }
-        self.findings.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
+        match self.kernel_only.len().checked_sub(MAX_KERNEL_ONLY) {
+            None | Some(0) => Ok(()),
+            Some(more) => write!(f, ", and {more} more"),
+        }
     }
 }
 
@@ -218,7 +229,7 @@ const PROPOSAL: [&str; 2] = ["tcp_retransmit_quit_reason", "tcp_retransmit_resul
 /// Enumerators of `TcpState`'s enum that are no state of a connection: the end marker, and a pseudo-state of inet_diag.
 const IGNORED: [&str; 2] = ["TCP_MAX_STATES", "TCP_BOUND_INACTIVE"];
 
-/// Holds the enums of the built BPF object, which this crate embeds, against the tables.
+/// Compares the tables with the enums of the built BPF object, which this crate embeds.
 ///
 /// # Errors
 ///
@@ -227,11 +238,11 @@ pub fn object() -> Result<Report, Error> {
     object_in(kernel::object_bytes())
 }
 
-/// As [`object`], for the bytes of any object.
+/// Like [`object`], for the bytes of any object.
 ///
 /// # Errors
 ///
-/// As [`object`].
+/// Like [`object`].
 pub fn object_in(object: &[u8]) -> Result<Report, Error> {
     let enums = kernel::enums_of_object(object)?;
     let mut report = Report::new("built object");
@@ -244,7 +255,7 @@ pub fn object_in(object: &[u8]) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Holds the enums in the running kernel's BTF against the tables, and says what the tracepoint's third argument is.
+/// Compares the tables with the enums in the running kernel's BTF, and reports the tracepoint's third argument.
 ///
 /// # Errors
 ///
@@ -253,11 +264,11 @@ pub fn running_kernel() -> Result<Report, Error> {
     kernel_btf(Path::new(kernel::VMLINUX))
 }
 
-/// As [`running_kernel`], for a kernel's BTF in a file.
+/// Like [`running_kernel`], for a kernel's BTF in a file.
 ///
 /// # Errors
 ///
-/// As [`running_kernel`].
+/// Like [`running_kernel`].
 pub fn kernel_btf(path: &Path) -> Result<Report, Error> {
     let btf = kernel::read_btf(path)?;
     let enums = kernel::enums(&btf);
@@ -275,11 +286,11 @@ pub fn kernel_btf(path: &Path) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Holds C headers against the tables: a header file, a kernel tree, or an include folder such as `/usr/include` with
+/// Compares the tables with C headers: a header file, a kernel tree, or an include folder such as `/usr/include` with
 /// `linux-libc-dev`.
 ///
-/// Of a folder, the states of TCP and of congestion avoidance must be there. Of a file, whatever it has is held against
-/// its table, and it must have something.
+/// A folder must contain the states of TCP and of congestion avoidance. A file must contain at least one of the enums, and
+/// each that it contains is compared.
 ///
 /// # Errors
 ///
@@ -311,7 +322,7 @@ pub fn header(path: &Path) -> Result<Report, Error> {
     }
     report.hold_proposal(&enums);
     if report.notes.is_empty() && report.findings.is_empty() {
-        return Err(unreadable(path, "no enum in it that a table stands for"));
+        return Err(unreadable(path, "contains no enum of any table"));
     }
     Ok(report)
 }

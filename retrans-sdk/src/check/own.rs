@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A table of the application's own against one enum.
+//! Compares a table of the application's with one enum.
 //!
-//! Such a table is of a kernel's reasons as they were when it was written, and meets older and newer ones. What is wrong then is
-//! a number under a name that is not its own; a number without a name is not, for the table carries it.
+//! Such a table lists a kernel's reasons as they were when it was written, and meets older and newer kernels. A number under
+//! another name is a difference. A number without a name is not, as the table carries it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,38 +12,38 @@ use crate::error::Error;
 use crate::kernel;
 use crate::text::reason_table::ReasonTable;
 
-/// Holds a table of your own against an enum of the running kernel, by the names of its enumerators: those variants whose
-/// `c_name` begins with `prefix` against those enumerators that do. An empty prefix is all of them.
+/// Compares a table of the application's with an enum of the running kernel, by the names of the enumerators: the variants
+/// whose `c_name` begins with `prefix` with the enumerators that do. An empty prefix selects all.
 ///
-/// `name` is that of the enum in C, such as `skb_drop_reason`. Only enums that the kernel itself has are looked through, not those
-/// of its modules.
+/// `name` is the name of the enum in C, such as `skb_drop_reason`. Only enums of the kernel itself are searched, not those of
+/// its modules.
 ///
 /// A [`Finding`] is:
 ///
-/// - an enumerator with another number than in the table ([`Finding::Renumbered`]): raw numbers of this kernel would be misnamed;
-/// - one of the table that this kernel lacks ([`Finding::Missing`]): misspelt, renamed since, or younger than this kernel. A
-///   tool that runs on older kernels too may let this one pass;
-/// - one that the table lacks whose number the table gives to something else ([`Finding::Extra`]);
-/// - no such enum ([`Finding::NoEnum`]), or no such variant ([`Finding::NothingToCompare`]): there is nothing that could agree.
+/// - an enumerator with another number than in the table ([`Finding::Renumbered`]): raw numbers of this kernel would be
+///   misnamed;
+/// - an enumerator of the table that this kernel lacks ([`Finding::Missing`]): misspelt, renamed since, or younger than this
+///   kernel. A tool that runs on older kernels too may accept this one;
+/// - an enumerator that the table lacks, and whose number the table gives to another one ([`Finding::Extra`]);
+/// - no such enum ([`Finding::NoEnum`]), or no such variant ([`Finding::NothingToCompare`]): nothing was compared.
 ///
-/// Enumerators that the table lacks otherwise, those of newer kernels and end markers such as `…_MAX`, are in
-/// [`Report::beyond`], which is no difference: [`ReasonTable::from_raw`] carries their numbers.
+/// Other enumerators that the table lacks, those of newer kernels and end markers such as `…_MAX`, are in
+/// [`Report::kernel_only`]. They are not differences: [`ReasonTable::from_raw`] carries their numbers.
 ///
-/// Takes Linux 5.10 with BTF, which everybody may read; the enum may be younger: `skb_drop_reason` came with Linux 5.17,
-/// `sk_rst_reason` with 6.10.
+/// Requires Linux 5.10 with BTF, which every user may read. The enum may be younger: `skb_drop_reason` is in Linux 5.17 and
+/// newer, `sk_rst_reason` in 6.10.
 ///
 /// ```no_run
 /// use retrans_sdk::{check, reason_table};
 ///
-/// /// Why a packet was dropped, as far as this tool minds.
-/// #[reason_table(key = "drop")]
+/// /// Why a packet was dropped, as far as this tool uses it.
+/// #[reason_table(key = "drop", c_prefix = "SKB_DROP_REASON_")]
 /// enum Drop {
-///     /// Nobody listens.
-///     #[reason(value = "no_socket", c_name = "SKB_DROP_REASON_NO_SOCKET")]
+///     /// No socket matches the packet.
 ///     NoSocket = 3,
 ///     /// The socket's receive buffer is full.
-///     #[reason(value = "rcvbuf", c_name = "SKB_DROP_REASON_SOCKET_RCVBUFF")]
-///     ReceiveBuffer = 6,
+///     #[reason(value = "rcvbuf")]
+///     SocketRcvbuff = 6,
 /// }
 ///
 /// # fn main() -> Result<(), retrans_sdk::Error> {
@@ -55,34 +55,34 @@ use crate::text::reason_table::ReasonTable;
 ///
 /// # Errors
 ///
-/// [`ErrorKind::NoBtf`](crate::ErrorKind::NoBtf), where there is nothing to hold the table against.
+/// [`ErrorKind::NoBtf`](crate::ErrorKind::NoBtf), if there is nothing to compare the table with.
 pub fn table_in_running_kernel<T: ReasonTable>(name: &str, prefix: &str) -> Result<Report, Error> {
     table_in_btf::<T>(Path::new(kernel::VMLINUX), name, prefix)
 }
 
-/// As [`table_in_running_kernel`], for the BTF in a file: that of another kernel, or an object.
+/// Like [`table_in_running_kernel`], for the BTF in a file: that of another kernel, or an object.
 ///
 /// # Errors
 ///
-/// As [`table_in_running_kernel`].
+/// Like [`table_in_running_kernel`].
 pub fn table_in_btf<T: ReasonTable>(path: &Path, name: &str, prefix: &str) -> Result<Report, Error> {
     let enums = kernel::enums(&kernel::read_btf(path)?);
     Ok(report::<T>(format!("BTF in {}", path.display()), &enums, name, prefix))
 }
 
-/// As [`table_in_running_kernel`], for the bytes of an object: one that a tool embeds. Of an enum that the object's source
-/// does not use clang writes nothing there.
+/// Like [`table_in_running_kernel`], for the bytes of an object, such as one that a tool embeds. Clang writes only the enums
+/// that the object's source uses.
 ///
 /// # Errors
 ///
-/// As [`table_in_running_kernel`].
+/// Like [`table_in_running_kernel`].
 pub fn table_in_object<T: ReasonTable>(object: &[u8], name: &str, prefix: &str) -> Result<Report, Error> {
     Ok(report::<T>("object".to_owned(), &kernel::enums_of_object(object)?, name, prefix))
 }
 
-/// As [`table_in_running_kernel`], for a C header: a file, such as a kernel tree's `include/net/dropreason-core.h`.
+/// Like [`table_in_running_kernel`], for a C header: a file, such as a kernel tree's `include/net/dropreason-core.h`.
 ///
-/// An enumerator whose value is more than a number, a sum or a shift is [`Finding::Unread`], and so is what stands behind it.
+/// An enumerator whose value is not a number, a sum or a shift is a [`Finding::Unread`], and those after it are not compared.
 ///
 /// # Errors
 ///
@@ -93,7 +93,7 @@ pub fn table_in_header<T: ReasonTable>(path: &Path, name: &str, prefix: &str) ->
 
 fn report<T: ReasonTable>(subject: String, enums: &[CEnum], name: &str, prefix: &str) -> Report {
     let mut report = Report::new(subject);
-    // BTF has an enum that was only declared as one without enumerators, and one that two files define differently twice.
+    // BTF contains an enum that was only declared as one without enumerators, and twice one that two files define differently.
     let has_any = |found: &CEnum| !found.values.is_empty() || found.unread.is_some();
     let mut found = enums.iter().filter(|found| found.name.as_deref() == Some(name) && has_any(found)).peekable();
     if found.peek().is_none() {
@@ -117,18 +117,18 @@ impl Report {
         };
         let right: BTreeSet<u32> = T::ALL.iter().filter(is_right).map(|entry| entry.number).collect();
         let numbers: BTreeSet<u32> = T::ALL.iter().map(|entry| entry.number).collect();
-        // Without a variant it is carried as it is; with one that agrees it is a second name of the same.
+        // A number without a variant is carried as it is. One with a variant that matches has a second name.
         let does_no_harm = |number: i64| {
             u32::try_from(number).map_or(true, |number| !numbers.contains(&number) || right.contains(&number))
         };
         let mut differences = Vec::new();
         for finding in findings {
             match finding {
-                Finding::Extra { c_name, number } if does_no_harm(number) => self.beyond.push((c_name, number)),
+                Finding::Extra { c_name, number } if does_no_harm(number) => self.kernel_only.push((c_name, number)),
                 finding => differences.push(finding),
             }
         }
-        self.beyond.sort_by_key(|(_, number)| *number);
+        self.kernel_only.sort_by_key(|(_, number)| *number);
         if differences.is_empty() {
             self.note_agreement::<T>(found, enumerators);
         }
@@ -177,19 +177,22 @@ mod tests {
         findings.iter().map(Finding::to_string).collect()
     }
 
-    /// Each of the three, of an enum with this body, has these findings and has these beyond.
-    fn each_has(body: &str, findings: &[&str], beyond: &[(&str, i64)]) {
+    /// Each of the three, of an enum with this body, has these findings, and these only the kernel has.
+    fn each_has(body: &str, findings: &[&str], kernel_only: &[(&str, i64)]) {
         for report in reports(&format!("enum rain_reason {{ {body} }}; volatile enum rain_reason why;")) {
             assert_eq!(texts(&report.findings), findings, "{report}");
-            assert_eq!(report.beyond, Vec::from_iter(beyond.iter().map(|&(name, number)| (name.to_owned(), number))));
+            assert_eq!(
+                report.kernel_only,
+                Vec::from_iter(kernel_only.iter().map(|&(name, number)| (name.to_owned(), number)))
+            );
             assert_eq!(report.passed(), findings.is_empty());
-            let says = if findings.is_empty() { "agrees" } else { "DIFFERS" };
+            let says = if findings.is_empty() { "matches" } else { "DIFFERS" };
             assert!(report.to_string().contains(&format!(": {says}\n")), "{report}");
         }
     }
 
     #[test]
-    fn what_agrees_passes_and_says_what_it_compared() {
+    fn what_matches_passes_and_reports_what_it_compared() {
         each_has("RAIN_NONE, RAIN_FRONT, RAIN_STORM", &[], &[("RAIN_NONE", 0)]);
         for report in reports(
             "enum rain_reason { RAIN_FRONT = 1, RAIN_STORM, RAIN_MAX, RAIN_LAST = 9 }; volatile enum rain_reason why;",
@@ -198,17 +201,40 @@ mod tests {
                 report.to_string().split_once('\n').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("lines");
             assert_eq!(
                 rest,
-                "  enum rain_reason: 2 enumerators agree with `rain`
+                "  enum rain_reason: 2 enumerators match `rain`
   variants of `rain` without such a c_name, not compared: 1
-  beyond the table: RAIN_MAX = 3, RAIN_LAST = 9"
+  only in the kernel, not a difference: RAIN_MAX = 3, RAIN_LAST = 9"
             );
         }
     }
 
     #[test]
-    fn what_is_beyond_the_table_is_no_difference() {
-        let beyond = [("RAIN_LAST", 2), ("RAIN_HAIL", 3), ("RAIN_LARGE", 0x10003)];
-        each_has("RAIN_FRONT = 1, RAIN_STORM, RAIN_HAIL, RAIN_LAST = RAIN_STORM, RAIN_LARGE = 0x10003", &[], &beyond);
+    fn findings_are_printed_first_and_ten_names_that_only_the_kernel_has() {
+        let only: Vec<_> = (0..12).map(|number| format!("RAIN_NEW{number} = {}", number + 10)).collect();
+        let body = format!("RAIN_FRONT = 2, RAIN_STORM = 3, {}", only.join(", "));
+        for report in reports(&format!("enum rain_reason {{ {body} }}; volatile enum rain_reason why;")) {
+            let text = report.to_string();
+            let lines: Vec<_> = text.lines().collect();
+            assert!(lines[0].ends_with(": DIFFERS"), "{text}");
+            assert_eq!(
+                lines[1..3],
+                ["  RAIN_FRONT is 2, in the table 1", "  RAIN_STORM is 3, in the table 2"],
+                "{text}"
+            );
+            let names = only[..10].join(", ");
+            assert_eq!(lines[4], format!("  only in the kernel, not a difference: {names}, and 2 more"), "{text}");
+            assert_eq!((report.kernel_only.len(), lines.len()), (12, 5), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_the_kernel_has_is_not_a_difference() {
+        let kernel_only = [("RAIN_LAST", 2), ("RAIN_HAIL", 3), ("RAIN_LARGE", 0x10003)];
+        each_has(
+            "RAIN_FRONT = 1, RAIN_STORM, RAIN_HAIL, RAIN_LAST = RAIN_STORM, RAIN_LARGE = 0x10003",
+            &[],
+            &kernel_only,
+        );
         // Another prefix is another table's.
         each_has("SNOW_MAX, RAIN_FRONT, RAIN_STORM", &[], &[]);
     }
@@ -252,7 +278,7 @@ mod tests {
     fn what_a_header_does_not_tell_is_found() {
         let header = Made::header("enum rain_reason { RAIN_FRONT = 1, RAIN_STORM, RAIN_X = BIT(3), RAIN_Y };");
         let report = table_in_header::<Rain>(header.as_path(), "rain_reason", "RAIN_").expect("it can be read");
-        assert_eq!(texts(&report.findings), ["RAIN_X has a value that cannot be read here"]);
+        assert_eq!(texts(&report.findings), ["the value of RAIN_X cannot be read"]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Each of the three checks is fed wrong headers, and must fail by the enumerator's name.
+//! Feeds wrong headers to each of the three checks, which must name the enumerator.
 
 use super::*;
 use crate::testing::{CA_STATES, Made, PROPOSAL, STATES, kernel};
 
-/// A wrong copy of a text, and what the check must say of it.
+/// A wrong copy of a text, and what the check must report.
 struct Wrong {
     from: &'static str,
     to: &'static str,
@@ -151,7 +151,7 @@ fn a_wrong_header_is_found() {
     each_is_found(PROPOSAL, &WRONG_PROPOSAL, check);
     // What the reader cannot evaluate is a finding, not the end of the enum.
     let unread = check(&CA_STATES.replace("TCP_CA_Loss = 4", "TCP_CA_Loss = 4, TCP_CA_New = BIT(3), TCP_CA_Newer"));
-    assert_eq!(unread.findings[0].to_string(), "TCP_CA_New has a value that cannot be read here");
+    assert_eq!(unread.findings[0].to_string(), "the value of TCP_CA_New cannot be read");
     // As uapi/linux/bpf.h has them.
     let copied = STATES.replace("TCP_", "BPF_TCP_");
     assert!(check(&copied).passed());
@@ -165,7 +165,7 @@ fn a_wrong_header_is_found() {
 fn a_header_without_anything_to_check_does_not_pass() {
     for text in ["", "enum other { A };"] {
         let error = header(Made::header(text).as_path()).expect_err("nothing was checked");
-        assert!(error.to_string().contains("no enum in it"), "{error}");
+        assert!(error.to_string().contains("contains no enum"), "{error}");
     }
     assert!(header(Path::new("/nonexistent")).is_err());
 }
