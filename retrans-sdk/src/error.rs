@@ -1,47 +1,54 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Why a stream could not be opened or read.
+//! The error of everything that opens or reads a stream.
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 
-/// What is wrong, for programs; the text of the [`Error`] is for people.
+/// The kind of an [`Error`], for programs. The error's text is for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A capability is missing (or a security module refused what it would allow).
     MissingCapability,
-    /// The kernel shows no BTF.
+    /// The kernel provides no BTF.
     NoBtf,
     /// The kernel has no such tracepoint.
     NoTracepoint,
-    /// The tracepoint has a shape that this version does not read.
+    /// The tracepoint has a shape that this version cannot read.
     UnsupportedTracepoint,
     /// The ring's size is not a power-of-two number of pages.
     RingSize,
-    /// The filter has a term that cannot be decided: in the kernel, one that only an event decides; of a recording, one that an event does not.
+    /// The filter contains a term that cannot be evaluated: by the BPF programs, one that requires the event; in a recording,
+    /// one that requires more than the event.
     Filter,
-    /// A recording cannot be read on: the text says at which line, and what is wrong with it.
+    /// A recording cannot be read further. The text names the line, and what is wrong with it.
     Recording,
-    /// The source that was asked for is not to be had on this kernel.
+    /// The requested attach method is not available on this kernel.
     MethodUnavailable,
     /// The kernel refused a program or a map.
     Load,
-    /// Anything else from the operating system.
+    /// Any other error from the operating system.
     System,
 }
 
 /// Why a stream could not be opened or read: the cause and what to do about it.
+///
+/// The text contains all causes. Programs use [`kind`](Self::kind), [`raw_os_error`](Self::raw_os_error), and
+/// [`source`](StdError::source) for the cause itself.
 pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    /// What stands behind all that: a remedy, what the verifier says.
+    /// The error number, if the cause does not expose it.
+    errno: Option<i32>,
+    /// What follows the causes: a remedy, the verifier's log.
     detail: String,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, detail: String::new() }
+        Self { kind, message: message.into(), source: None, errno: None, detail: String::new() }
     }
 
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -49,12 +56,22 @@ impl Error {
         self
     }
 
+    /// Sets a cause that does not expose its error number.
+    pub(crate) fn caused_by_errno(
+        mut self,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+        errno: Option<i32>,
+    ) -> Self {
+        self.errno = errno;
+        self.caused_by(source)
+    }
+
     pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
 
-    /// Says first of what it is.
+    /// Prefixes the message.
     pub(crate) fn within(mut self, what: &str) -> Self {
         self.message = format!("{what}: {}", self.message);
         self
@@ -64,30 +81,43 @@ impl Error {
         self.with_detail(other.detail)
     }
 
-    /// Whether this process or the machine is short of something.
+    /// Returns whether this process or the machine has run out of memory or descriptors.
     pub(crate) fn is_exhaustion(&self) -> bool {
         const ENOMEM: i32 = 12;
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
-        // libbpf-rs keeps the errno to itself.
-        let text = self.to_string();
-        [ENOMEM, ENFILE, EMFILE].iter().any(|errno| text.contains(&format!("(os error {errno})")))
+        self.raw_os_error().is_some_and(|errno| [ENOMEM, ENFILE, EMFILE].contains(&errno))
     }
 
-    /// Without what stands behind.
+    /// Returns the text without the detail.
     pub(crate) fn in_short(&self) -> String {
         self.to_string().strip_suffix(&self.detail).map_or_else(|| self.to_string(), str::to_owned)
     }
 
-    /// A system call that failed.
+    /// Returns the error of a system call.
     pub(crate) fn system(what: &str, errno: rustix::io::Errno) -> Self {
-        Self::new(ErrorKind::System, what).caused_by(std::io::Error::from(errno))
+        Self::new(ErrorKind::System, what).caused_by(io::Error::from(errno))
     }
 
-    /// What is wrong.
+    /// Returns the kind.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Returns the error number of the operating system, a positive errno, if that is the cause.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        let mut cause = self.source();
+        self.errno.or_else(|| {
+            while let Some(error) = cause {
+                if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+                    return Some(errno);
+                }
+                cause = error.source();
+            }
+            None
+        })
     }
 }
 
@@ -95,7 +125,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        let mut cause: Option<&dyn StdError> = self.source.as_deref().map(|source| source as _);
+        let mut cause = self.source();
         while let Some(error) = cause {
             write!(f, ": {error}")?;
             cause = error.source();
@@ -111,8 +141,38 @@ impl fmt::Debug for Error {
 }
 
 impl StdError for Error {
-    // The causes are in the text already; a reporter that walks the chain would print them twice.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        None
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_errno_of_any_cause_is_found() {
+        const EMFILE: i32 = 24;
+        let plain = Error::new(ErrorKind::System, "cannot do it");
+        assert_eq!((plain.raw_os_error(), plain.source().is_some()), (None, false));
+
+        let caused = Error::new(ErrorKind::System, "cannot open").caused_by(io::Error::from_raw_os_error(EMFILE));
+        assert_eq!(caused.raw_os_error(), Some(EMFILE));
+        assert!(caused.is_exhaustion());
+        let cause = caused.source().and_then(|cause| cause.downcast_ref::<io::Error>()).expect("the cause itself");
+        assert_eq!(cause.raw_os_error(), Some(EMFILE));
+        assert_eq!(caused.to_string(), format!("cannot open: {cause}"));
+
+        let twice = Error::new(ErrorKind::Load, "cannot load").caused_by(caused);
+        assert_eq!(twice.raw_os_error(), Some(EMFILE), "{twice}");
+        let system = Error::system("cannot wait", rustix::io::Errno::INTR);
+        assert_eq!(system.raw_os_error(), Some(rustix::io::Errno::INTR.raw_os_error()));
+    }
+
+    #[test]
+    fn a_text_that_contains_an_errno_is_not_one() {
+        let error = Error::new(ErrorKind::Load, "the last one had (os error 12)").with_detail("; (os error 24)");
+        assert_eq!(error.raw_os_error(), None);
+        assert!(!error.is_exhaustion());
     }
 }

@@ -8,8 +8,8 @@ use std::path::Path;
 use super::{CEnum, enums_as_written};
 use crate::error::{Error, ErrorKind};
 use crate::kernel;
-use crate::text::suggest::did_you_mean;
 use crate::text::reason_table::{MAX_VALUE_LEN, UNLISTED_BASE, snake_case};
+use crate::text::suggest::did_you_mean;
 
 /// Where an enum is read from.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ use libbpf_rs::ReferencesType as _;
 use libbpf_rs::btf::types::{Enum, Func, FuncProto, Int, Ptr, Typedef};
 use libbpf_rs::btf::{Btf, BtfKind, BtfType, TypeId};
 
+use super::libbpf_error::LibbpfError;
 use super::libbpf_log::quietly;
 use crate::error::{Error, ErrorKind};
 
@@ -52,7 +53,10 @@ impl fmt::Display for ThirdArgument {
 pub(crate) fn read(path: &Path) -> Result<Btf<'static>, Error> {
     // The running kernel's is mapped where the kernel allows it (Linux 6.16), and not copied.
     let running = path == Path::new(VMLINUX) && path.exists();
-    let (btf, said) = quietly(|| if running { Btf::from_vmlinux() } else { Btf::from_path(path) });
+    let (btf, said) = quietly(|| {
+        let btf = if running { Btf::from_vmlinux() } else { Btf::from_path(path) };
+        btf.map_err(LibbpfError::new)
+    });
     btf.map_err(|error| {
         let path = path.display();
         let message = format!(
@@ -60,7 +64,7 @@ pub(crate) fn read(path: &Path) -> Result<Btf<'static>, Error> {
              {}",
             indent(&said)
         );
-        Error::new(ErrorKind::NoBtf, message).caused_by(error)
+        error.cause(Error::new(ErrorKind::NoBtf, message))
     })
 }
 

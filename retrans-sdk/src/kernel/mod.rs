@@ -12,6 +12,7 @@ pub(crate) mod config;
 pub(crate) mod diagnosis;
 #[cfg(not(retrans_docs_only))]
 mod layout;
+mod libbpf_error;
 mod libbpf_log;
 #[cfg_attr(retrans_docs_only, path = "object_stub.rs")]
 mod object;

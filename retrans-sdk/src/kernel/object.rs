@@ -12,6 +12,7 @@ use self_cell::{MutBorrow, self_cell};
 use super::btf::indent;
 use super::capabilities::REMEDY;
 use super::config::{Wakeup, Wanted};
+use super::libbpf_error::LibbpfError;
 use super::libbpf_log::quietly;
 use super::plan::{Plan, Third};
 use super::probe as trial;
@@ -53,10 +54,10 @@ pub(crate) fn object_bytes() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/retrans.bpf.o"))
 }
 
-type Step<T> = Result<T, (&'static str, libbpf_rs::Error)>;
+type Step<T> = Result<T, (&'static str, LibbpfError)>;
 
 fn step<T>(what: &'static str, result: libbpf_rs::Result<T>) -> Step<T> {
-    result.map_err(|error| (what, error))
+    result.map_err(|error| (what, LibbpfError::new(error)))
 }
 
 /// Runs a step of loading with libbpf's words caught, for the error.
@@ -256,8 +257,10 @@ fn fill(to: &mut types::retrans_filter, filter: &KernelFilter) {
 }
 
 /// The kernel's refusal of a step, with the remedy if it is one of privilege.
-fn refused(what: &str, error: libbpf_rs::Error, said: &str) -> Error {
-    let (kind, hint) = if is_eperm(&error) {
+fn refused(what: &str, error: LibbpfError, said: &str) -> Error {
+    const EPERM: i32 = 1;
+    // Not the kind of libbpf-rs, which is the same for the verifier's EACCES.
+    let (kind, hint) = if error.errno() == Some(EPERM) {
         // The capabilities are there: `privilege` has looked.
         (
             ErrorKind::MissingCapability,
@@ -270,12 +273,7 @@ fn refused(what: &str, error: libbpf_rs::Error, said: &str) -> Error {
     } else {
         (ErrorKind::Load, String::new())
     };
-    Error::new(kind, format!("cannot {what}")).caused_by(error).with_detail(hint + &indent(said))
-}
-
-/// libbpf-rs keeps the errno to itself, and its kind is one for EPERM and for the verifier's EACCES.
-fn is_eperm(error: &libbpf_rs::Error) -> bool {
-    format!("{error:#}").contains("(os error 1)")
+    error.cause(Error::new(kind, format!("cannot {what}"))).with_detail(hint + &indent(said))
 }
 
 #[cfg(test)]
@@ -286,7 +284,7 @@ mod tests {
     fn a_refusal_of_privilege_is_told_from_the_verifiers() {
         const EPERM: i32 = 1;
         const EACCES: i32 = 13;
-        let refused = |errno| refused("load the programs", libbpf_rs::Error::from_raw_os_error(errno), "");
+        let refused = |errno| refused("load the programs", LibbpfError::of_errno(errno), "");
         let error = refused(EPERM);
         assert_eq!(error.kind(), ErrorKind::MissingCapability);
         assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}");

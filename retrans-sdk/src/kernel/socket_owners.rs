@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use libbpf_rs::{Iter, Link, MapCore as _, MapFlags, MapHandle, ObjectBuilder};
 
+use super::libbpf_error::LibbpfError;
 use super::libbpf_log::quietly;
 use super::plan::Plan;
 use crate::error::{Error, ErrorKind};
@@ -165,9 +166,9 @@ fn attach(program: &str, owners: &MapHandle, pid_namespace: u32, plan: &Plan) ->
         let found = object.progs_mut().find(|found| found.name() == OsStr::new(program));
         found.ok_or_else(not_found)?.attach()
     };
-    let (link, said) = quietly(load);
+    let (link, said) = quietly(|| load().map_err(LibbpfError::new));
     link.map_err(|error| {
         let said = super::btf::indent(&said);
-        Error::new(ErrorKind::Load, format!("cannot attach {program}")).caused_by(error).with_detail(said)
+        error.cause(Error::new(ErrorKind::Load, format!("cannot attach {program}"))).with_detail(said)
     })
 }

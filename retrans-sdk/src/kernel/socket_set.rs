@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{ipproto, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
+use super::libbpf_error::LibbpfError;
 use crate::error::{Error, ErrorKind};
 
 /// The sockets that an application calls its own: what `cookie=mine` means in the filter of a stream
@@ -90,11 +91,12 @@ fn is_tcp(socket: &OwnedFd) -> bool {
 }
 
 fn cannot(what: &str, error: libbpf_rs::Error) -> Error {
+    let error = LibbpfError::new(error);
     let kind = match error.kind() {
         libbpf_rs::ErrorKind::PermissionDenied => ErrorKind::MissingCapability,
         _ => ErrorKind::System,
     };
-    Error::new(kind, format!("cannot {what}")).caused_by(error)
+    error.cause(Error::new(kind, format!("cannot {what}")))
 }
 
 impl fmt::Debug for SocketSet {
