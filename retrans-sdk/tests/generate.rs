@@ -47,7 +47,7 @@ fn it_passes_against_the_header_and_the_same_btf() {
         let only: Vec<_> = report.kernel_only.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             only,
-            ["DROP_REASON_ALIAS", "DROP_REASON_SUBSYS_MASK", "DROP_REASON_LARGE", "DROP_REASON_MAX"],
+            ["DROP_REASON_ALIAS", "DROP_REASON_MAX", "DROP_REASON_SUBSYS_MASK", "DROP_REASON_LARGE"],
             "{report}"
         );
     }

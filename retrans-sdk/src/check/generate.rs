@@ -87,7 +87,8 @@ pub fn generate_table(source: EnumSource<'_>, name: &str, c_prefix: Option<&str>
 /// Returns what the enumerators of an enum begin with.
 fn prefix_of(found: &CEnum, name: &str) -> String {
     let own = format!("{}_", name.to_ascii_uppercase());
-    let mut names = found.values.iter().map(|(c_name, _)| c_name.as_str());
+    // Names such as `__BPF_FUNC_MAX_ID` mark an end.
+    let mut names = found.values.iter().map(|(c_name, _)| c_name.as_str()).filter(|c_name| !c_name.starts_with('_'));
     if names.clone().any(|c_name| c_name.starts_with(&own)) {
         return own;
     }
@@ -118,7 +119,11 @@ struct Table {
 impl Table {
     fn of(found: &CEnum, prefix: &str) -> Self {
         let mut table = Self::default();
-        let greatest = found.values.iter().map(|(_, number)| *number).max().unwrap_or_default();
+        // An end marker is the last one that a table could contain: masks have larger numbers.
+        let fits = |(c_name, number): &&(String, i64)| {
+            c_name.starts_with(prefix) && table_number(*number).is_some() && !is_mask(c_name)
+        };
+        let greatest = found.values.iter().filter(fits).map(|(_, number)| *number).max().unwrap_or_default();
         let (mut variants, mut values) = (BTreeSet::new(), BTreeSet::new());
         for (c_name, number) in &found.values {
             match table.number(c_name, *number, prefix, greatest) {
@@ -149,16 +154,16 @@ impl Table {
         let Some(rest) = c_name.strip_prefix(prefix).filter(|rest| !rest.is_empty()) else {
             return Err(format!("does not begin with {prefix}"));
         };
-        let mut words = rest.split('_');
-        let is_end = number == greatest && words.clone().any(|word| ["MAX", "LAST", "NUM", "COUNT"].contains(&word));
-        if is_end || rest.starts_with('_') || words.next_back() == Some("MASK") {
+        let is_end = rest == "MAX"
+            || (number == greatest && rest.split('_').any(|word| ["MAX", "LAST", "NUM", "COUNT"].contains(&word)));
+        if is_end || rest.starts_with('_') || is_mask(c_name) {
             return Err("marks the end or a part of the enum".to_owned());
         }
         if !rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err("is not a C identifier".to_owned());
         }
-        let number = u32::try_from(number).ok().filter(|number| *number < UNLISTED_BASE);
-        let number = number.ok_or_else(|| format!("its number is not within 0..{:#x}", UNLISTED_BASE - 1))?;
+        let number =
+            table_number(number).ok_or_else(|| format!("its number is not within 0..{:#x}", UNLISTED_BASE - 1))?;
         match self.rows.iter().find(|row| row.number == number) {
             Some(row) => Err(format!("another name of {}", row.c_name)),
             None => Ok(number),
@@ -194,6 +199,15 @@ impl Table {
         out.push_str("}\n");
         out
     }
+}
+
+/// Returns a number if a table can contain it.
+fn table_number(number: i64) -> Option<u32> {
+    u32::try_from(number).ok().filter(|number| *number < UNLISTED_BASE)
+}
+
+fn is_mask(c_name: &str) -> bool {
+    c_name.ends_with("_MASK")
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
@@ -277,6 +291,7 @@ pub enum RainReason {
         assert_eq!(prefix(&["SKB_NOT_DROPPED_YET", "SKB_CONSUMED", "SKB_DROP_REASON_X"]), "SKB_DROP_REASON_");
         assert_eq!(prefix(&["TCP_CA_Open", "TCP_CA_Disorder"]), "TCP_CA_");
         assert_eq!(prefix(&["TCP_CA_LOSS", "TCP_CA_LOSING"]), "TCP_CA_");
+        assert_eq!(prefix(&["BPF_FUNC_a", "BPF_FUNC_b", "__BPF_FUNC_MAX_ID"]), "BPF_FUNC_");
         assert_eq!(prefix(&["ONE", "TWO"]), "");
         assert_eq!(prefix(&["ONE_TWO"]), "ONE_");
         assert_eq!(prefix(&[]), "");
