@@ -253,6 +253,8 @@ fn without_descriptors_it_fails_and_leaves_nothing() -> Result<()> {
                 // Not libbpf's: it would take the want for something else, and remember it.
                 assert_eq!(error.kind(), ErrorKind::System, "{when}, {limit}: {error:?}");
                 assert!(error.to_string().contains("Too many open files"), "{when}, {limit}: {error:?}");
+                let errno = rustix::io::Errno::MFILE.raw_os_error();
+                assert_eq!(error.raw_os_error(), Some(errno), "{when}, {limit}: {error:?}");
                 assert_eq!(Held::now().expect("what is held"), before, "{when}, {limit}");
             }
             panic!("{when}: so many descriptors, and it was not opened")
@@ -285,6 +287,8 @@ fn without_room_for_the_ring_it_fails_and_leaves_nothing() -> Result<()> {
         let error = open_within(Resource::As, room, RING).expect_err("there is no room");
         assert_eq!(error.kind(), ErrorKind::Load, "{error:?}");
         assert!(error.to_string().contains("Cannot allocate memory"), "{error:?}");
+        // libbpf-rs keeps it to itself.
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOMEM.raw_os_error()), "{error:?}");
         assert_eq!(Held::now()?, before);
         drop(open_within(Resource::As, room, DEFAULT_RING_SIZE).context("there is room for this")?);
         assert_eq!(Held::now()?, before);
