@@ -10,7 +10,7 @@ UNIT_PACKAGES := systemd
 # What the benches are held against.
 BENCH_PACKAGES := bpftrace linux-perf
 MATRIX_PACKAGES := debian-archive-keyring kmod xz-utils zstd
-# To build a kernel: tests/kernel.
+# To build a kernel: tests/kernels/patches.
 KERNEL_PACKAGES := bc bison dwarves flex patch perl
 
 # To build with the feature `vendored`, which takes no libelf.
@@ -164,8 +164,8 @@ fresh-machines:
 	@$(call install,debootstrap wget)
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/fresh-machine.sh $(SUITES)
 
-# Which of tests/matrix/kernels; all, if not said. Needs no root. As many at a time as there are CPUs, unless JOBS says another
-# number. Those of tests/kernel are built if they were not before: about ten minutes on two CPUs; with CACHED=1 they are left
+# Which of tests/kernels/kernels.list; all, if not said. Needs no root. As many at a time as there are CPUs, unless JOBS says another
+# number. Those of tests/kernels/patches are built if they were not before: about ten minutes on two CPUs; with CACHED=1 they are left
 # out then; with WITHIN=30 those that would be started later than after so many minutes. With ONLY=sources:: one is booted for the live tests
 # whose names begin so. Downloads, kernels, and the console of the last boot of each, are under $XDG_CACHE_HOME/retrans-matrix.
 KERNELS ?=
@@ -173,7 +173,7 @@ KEEP ?=
 CACHED ?=
 WITHIN ?=
 ONLY ?=
-MATRIX := cargo run --locked --release --quiet --package retrans-tests --bin matrix --
+MATRIX := cargo run --locked --release --quiet --package retrans-kernels --bin matrix --
 .PHONY: matrix
 matrix: deps
 	@$(call install,$(MATRIX_PACKAGES) $(KERNEL_PACKAGES))

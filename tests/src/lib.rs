@@ -37,7 +37,6 @@ pub mod filters;
 pub mod injection;
 pub mod lacks;
 pub mod load;
-pub mod matrix;
 pub mod netlink;
 pub mod netns;
 mod netns_cookie;

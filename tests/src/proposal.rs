@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The proposal's enum, where the running kernel has it (see `tests/kernel`).
+//! The proposal's enum, where the running kernel has it (see `tests/kernels/patches`).
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

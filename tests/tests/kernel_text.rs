@@ -43,7 +43,7 @@ fn what_perf_printed() {
     assert_eq!(events[0].ts.as_nanos(), 17_783_867_820_000);
 }
 
-/// The sentences of the first two versions of the proposal are in words of its own on the lab's kernels (`tests/kernel/variants`): by their names.
+/// The sentences of the first two versions of the proposal are in words of its own on the lab's kernels (`tests/kernels/patches/variants`): by their names.
 fn told(line: &str) -> String {
     let by_name = |(head, sentence)| Some(format!("{head} result={}", meaning(sentence)?));
     line.split_once(" quit_reason=").and_then(by_name).unwrap_or_else(|| line.to_owned())

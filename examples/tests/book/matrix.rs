@@ -15,7 +15,7 @@ pub(crate) fn rows(page: &Page) -> Vec<[String; 4]> {
 
 /// The events of the trials of which the witnesses agreed, and how many trials these were.
 fn logged(kernel: &str, source: &str, outcome: &str) -> (u32, usize) {
-    let path = root().join(format!("tests/matrix/logs/{kernel}.log"));
+    let path = root().join(format!("tests/kernels/logs/{kernel}.log"));
     let log = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let of_trial = |line: &str| {
         let pairs: Vec<_> = line.strip_prefix("cell ")?.split(' ').collect();

@@ -180,7 +180,7 @@ fn proven_by(err: i32) -> RetransResult {
     }
 }
 
-/// What the names and the sentences of the proposal's versions mean (netdev, July 2025), and those of the patch in `tests/kernel`, which are
+/// What the names and the sentences of the proposal's versions mean (netdev, July 2025), and those of the patch in `tests/kernels/patches`, which are
 /// this crate's own.
 fn meaning(text: &str) -> Option<RetransResult> {
     use RetransResult::*;

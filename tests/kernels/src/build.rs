@@ -9,12 +9,13 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
 
-use super::image::{in_path, remove};
-use crate::command::run;
-use crate::{Context, Error, Result};
+use retrans_tests::command::run;
+use retrans_tests::{Context, Error, Result};
+
+use crate::image::{in_path, remove};
 
 /// The packages that have live tests; `tests/live.sh` sees to it that no other has.
-const PACKAGES: [&str; 2] = ["retrans-tests", "retrans-examples"];
+const PACKAGES: [&str; 3] = ["retrans-tests", "retrans-examples", "retrans-kernels"];
 
 /// What is not run in a guest: what its trials and its demo do anyway, and what takes a minute there and is not about the kernel.
 const NOT_IN_A_GUEST: [&str; 10] = [

@@ -4,15 +4,15 @@
 //! The host (`matrix`) fetches kernels and emulator, has cargo build the programs, packs them into an initramfs, boots, and makes
 //! a table of what came of it. The guest (`matrix_guest`) is process 1 there, runs trials and tests, and writes a line for each.
 
-pub mod archive;
 pub mod boot;
-pub mod built;
+pub mod build;
+pub mod debian;
 pub mod guest;
 pub mod image;
-pub mod kernels;
-pub mod live;
+pub mod list;
+pub mod live_tests;
 pub mod log;
-pub mod own;
 pub mod owners;
+pub mod patched_kernels;
 pub mod table;
 pub mod verdict;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether a boot is worth anything.
 
-use super::log::Log;
-use crate::{Outcome, Result};
+use retrans_tests::{Outcome, Result};
+
+use crate::log::Log;
 
 /// What came of one boot.
 #[derive(Debug)]
@@ -52,9 +53,9 @@ fn expect_warning(is_due: bool, complaints: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matrix::boot::complaints_in;
-    use crate::matrix::log::Came;
-    use crate::matrix::log::tests::log;
+    use crate::boot::complaints_in;
+    use crate::log::Came;
+    use crate::log::tests::log;
 
     const DUE: &str = "[    9.0] WARNING: CPU: 0 PID: 0 at net/ipv4/tcp_output.c:3400 __tcp_retransmit_skb+0x1/0x2";
 

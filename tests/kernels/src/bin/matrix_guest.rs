@@ -9,8 +9,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::process::{Command, ExitCode};
 
-use retrans_tests::matrix::guest;
-use retrans_tests::matrix::image::GUEST_MODULES;
+use retrans_kernels::guest;
+use retrans_kernels::image::GUEST_MODULES;
 use retrans_tests::privilege;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Resource, Rlimit, setrlimit};

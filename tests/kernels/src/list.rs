@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which kernels: `tests/matrix/kernels`.
+//! Which kernels: `tests/kernels/kernels.list`.
 
 use std::fmt;
 
-use super::own::{self, NUMBERINGS};
-use crate::{Error, Result};
+use retrans_tests::{Error, Result};
+
+use crate::patched_kernels::{self, NUMBERINGS};
 
 /// A package of Debian's archive at a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,11 +68,10 @@ impl Wanted {
                 emulator = Some(pinned);
             } else if series == "own" {
                 let version = pinned.package.name.trim_start_matches("linux-source-").to_owned();
-                kernels.extend(
-                    NUMBERINGS
-                        .iter()
-                        .map(|numbering| Pinned { series: own::series(&version, numbering), ..pinned.clone() }),
-                );
+                kernels.extend(NUMBERINGS.iter().map(|numbering| Pinned {
+                    series: patched_kernels::series(&version, numbering),
+                    ..pinned.clone()
+                }));
             } else if order(series).is_some() {
                 kernels.push(pinned);
             } else {
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_first_are_those_that_are_never_left_out() {
-        let wanted = Wanted::parse(include_str!("../../matrix/kernels")).unwrap();
+        let wanted = Wanted::parse(include_str!("../kernels.list")).unwrap();
         let first: Vec<_> = wanted.kernels.iter().take(LEAST).map(|kernel| kernel.series.as_str()).collect();
         assert_eq!(first, ["5.10", "6.1", "6.12", "6.17", "7.3"]);
     }

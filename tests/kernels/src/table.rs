@@ -3,10 +3,11 @@
 
 use std::fmt::Write as _;
 
-use super::kernels::order;
-use super::log::{Came, Cell, Log};
-use super::own;
-use crate::{Error, Outcome, Result};
+use retrans_tests::{Error, Outcome, Result};
+
+use crate::list::order;
+use crate::log::{Came, Cell, Log};
+use crate::patched_kernels;
 
 const BEGIN: &str = "<!-- matrix -->\n";
 const END: &str = "<!-- /matrix -->";
@@ -17,7 +18,7 @@ pub fn table(logs: &[Log]) -> String {
     logs.sort_by_key(|log| order(&log.series));
     let mut table = String::from("| |");
     for log in &logs {
-        let numbering = own::numbering_of(&log.series).map(|numbering| format!(", {}", numbering.name));
+        let numbering = patched_kernels::numbering_of(&log.series).map(|numbering| format!(", {}", numbering.name));
         let _ = write!(table, " {}{} |", log.version, numbering.unwrap_or_default());
     }
     table += &format!("\n|---|{}\n", "---|".repeat(logs.len()));
@@ -111,8 +112,8 @@ pub fn check(readme: &str, table: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::log::tests::log;
     use super::*;
+    use crate::log::tests::log;
 
     fn logs() -> Vec<Log> {
         let new = log("6.18", &["tp_err", "fexit"], |_, _| Came::Agreed(2));
@@ -149,26 +150,5 @@ mod tests {
         let error = check(&readme.replacen("fexit 6", "fexit 7", 1), &table).unwrap_err();
         assert!(error.to_string().contains("fexit 7 |\ninstead of\n| `rto` |"), "{error}");
         assert!(check("no marks", &table).is_err());
-    }
-
-    /// A row of the demo without the number of events, which differs from boot to boot.
-    fn demo(log: &str) -> Vec<Vec<&str>> {
-        let rows = log.lines().filter_map(|line| line.strip_prefix("demo | "));
-        rows.map(|row| row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
-            .map(|mut row: Vec<&str>| {
-                let events = row.len() - 2;
-                assert!(row[0] == "what was done" || row[events].parse::<u32>().is_ok(), "{row:?}");
-                row.remove(events);
-                row
-            })
-            .collect()
-    }
-
-    #[test]
-    fn on_6_1_as_on_7_3_an_attempt_is_told_in_the_same_words() {
-        let [old, new] =
-            [include_str!("../../matrix/logs/6.1.log"), include_str!("../../matrix/logs/7.3.log")].map(demo);
-        assert!(old.len() > 28 && old.iter().any(|row| row.contains(&"frag_nomem")), "{old:?}");
-        assert_eq!(old, new);
     }
 }

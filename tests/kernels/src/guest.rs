@@ -10,12 +10,12 @@ use retrans_sdk::harness::with_companion;
 use retrans_sdk::stats::Failures;
 use retrans_sdk::stream::RateLimit;
 use retrans_sdk::{ErrorKind, Stream, StreamBuilder, check};
+use retrans_tests::observe::{attachment, filter};
+use retrans_tests::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial, filters};
 
-use super::live;
-use super::log::{Came, Cell, family_name, findings_line};
-use super::owners;
-use crate::observe::{attachment, filter};
-use crate::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial, filters};
+use crate::live_tests;
+use crate::log::{Came, Cell, family_name, findings_line};
+use crate::owners;
 
 /// Loads the hardest filters and runs every outcome over every family, from every source that opens, then the live tests, and
 /// writes a line for each to `lines`. Why a trial differs or a test failed is said on standard error.
@@ -50,7 +50,7 @@ pub fn run(lines: &mut impl Write) -> Result<()> {
             return Err(Error::new(format!("{source} counts {failures} failures")));
         }
     }
-    let tests = live::run(&lacks, "")?;
+    let tests = live_tests::run(&lacks, "")?;
     tests.iter().try_for_each(|test| say(lines, &test.to_string()))?;
     say(lines, &format!("done cells={count} tests={}", tests.len()))
 }
@@ -60,7 +60,7 @@ pub fn run(lines: &mut impl Write) -> Result<()> {
 /// # Errors
 /// When there is no list of them.
 pub fn run_tests(prefix: &str, lines: &mut impl Write) -> Result<()> {
-    live::run(&Lacks::find(), prefix)?.iter().try_for_each(|test| say(lines, &test.to_string()))
+    live_tests::run(&Lacks::find(), prefix)?.iter().try_for_each(|test| say(lines, &test.to_string()))
 }
 
 /// The release of the running kernel.

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::archive::Archive;
-use super::image::{Kernel, modules, remove};
-use super::kernels::{Package, Pinned};
-use crate::command::run_within;
-use crate::{Context, Error, Result};
+use retrans_tests::command::run_within;
+use retrans_tests::{Context, Error, Result};
+
+use crate::debian::Archive;
+use crate::image::{Kernel, modules, remove};
+use crate::list::{Package, Pinned};
 
 /// How long a guest may take. With two CPUs for two guests none was seen to need half of it.
 const LIMIT: Duration = Duration::from_secs(1500);

@@ -7,9 +7,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::kernels::{Package, Pinned};
-use crate::command::run_within;
-use crate::{Context, Error, Result};
+use retrans_tests::command::run_within;
+use retrans_tests::{Context, Error, Result};
+
+use crate::list::{Package, Pinned};
 
 /// For any one step: a list, a download, an unpacking.
 const LIMIT: Duration = Duration::from_secs(300);

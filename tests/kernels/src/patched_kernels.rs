@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kernels of our own, which have the proposal's enum: `tests/kernel`.
+//! Kernels of our own, which have the proposal's enum: `tests/kernels/patches`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::archive::Archive;
-use super::image::{Kernel, remove};
-use super::kernels::{Package, Pinned};
-use crate::command::run;
-use crate::{Context, Error, Result};
+use retrans_tests::command::run;
+use retrans_tests::{Context, Error, Result};
+
+use crate::debian::Archive;
+use crate::image::{Kernel, remove};
+use crate::list::{Package, Pinned};
 
 /// One numbering of the enum.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ pub fn fetch(archive: &Archive, cache: &Path, pinned: &Pinned, build: bool) -> R
 
 /// The files that the kernels are made of.
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("kernel")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("patches")
 }
 
 /// All that the kernels depend on, in a few lines.
@@ -114,9 +115,9 @@ fn build(archive: &Archive, package: &Package, cache: &Path, built: &Path) -> Re
     // What it prints is read while it works: it takes minutes.
     let status = Command::new(directory().join("build.sh")).arg(source.join(name)).arg(built).status();
     remove(&source)?;
-    match status.context("cannot run tests/kernel/build.sh")? {
+    match status.context("cannot run tests/kernels/patches/build.sh")? {
         status if status.success() => Ok(()),
-        status => Err(Error::new(format!("tests/kernel/build.sh: {status}"))),
+        status => Err(Error::new(format!("tests/kernels/patches/build.sh: {status}"))),
     }
 }
 

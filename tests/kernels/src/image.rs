@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::archive::Archive;
-use super::built::Built;
-use super::kernels::{Package, Pinned};
-use crate::command::{run, run_within};
-use crate::{Context, Error, Result};
+use retrans_tests::command::{run, run_within};
+use retrans_tests::{Context, Error, Result};
+
+use crate::build::Built;
+use crate::debian::Archive;
+use crate::list::{Package, Pinned};
 
 /// What the lab needs of a kernel that may be a module.
 const MODULES: [&str; 6] = ["veth", "tun", "nf_tables", "nft_numgen", "nft_reject_inet", "sch_tbf"];

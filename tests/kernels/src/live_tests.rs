@@ -6,10 +6,11 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::image::GUEST_TESTS;
-use super::log::{Ran, Test};
-use crate::command::{Ended, end_of};
-use crate::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result};
+use retrans_tests::command::{Ended, end_of};
+use retrans_tests::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result};
+
+use crate::image::GUEST_TESTS;
+use crate::log::{Ran, Test};
 
 /// What the tests take that not every kernel has: whether it is there is found out by trying ([`Lacks`]). All tests of a program
 /// where no test is named. What is not in here runs on every kernel.

@@ -6,9 +6,9 @@ use retrans_sdk::event::OwnerSource;
 use retrans_sdk::stream::Live;
 use retrans_sdk::{Event, Stream};
 
-use crate::observe::{concerns, until};
-use crate::wait::PATIENCE;
-use crate::{Context, Error, Family, Outcome, Pair, Result, Scenario};
+use retrans_tests::observe::{concerns, until};
+use retrans_tests::wait::PATIENCE;
+use retrans_tests::{Context, Error, Family, Outcome, Pair, Result, Scenario};
 
 /// Has this process connect, accept, and hold a socket that is older than the stream, and gives the hooks by which it was named.
 ///

@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::own;
-use crate::{Context, Error, Family, Outcome, Result};
+use retrans_tests::{Context, Error, Family, Outcome, Result};
+
+use crate::patched_kernels;
 
 /// How a family is called here.
 pub fn family_name(family: Family) -> &'static str {
@@ -203,7 +204,7 @@ impl Log {
         if self.demo == Some(false) {
             faults.push("the demo".to_owned());
         }
-        let differs = own::numbering_of(&self.series).map_or(&[][..], |numbering| numbering.differs);
+        let differs = patched_kernels::numbering_of(&self.series).map_or(&[][..], |numbering| numbering.differs);
         if self.findings != differs {
             faults.push(format!("the kernel's enums differ from the tables in {:?}", self.findings));
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Boots each kernel of `tests/matrix/kernels` under emulation, runs the lab's trials, the live tests and the demo in it, and prints
+//! Boots each kernel of `tests/kernels/kernels.list` under emulation, runs the lab's trials, the live tests and the demo in it, and prints
 //! a table of what came of it.
 
 use std::env;
@@ -12,15 +12,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use retrans_tests::matrix::archive::Archive;
-use retrans_tests::matrix::boot::{Emulator, boot};
-use retrans_tests::matrix::built::Built;
-use retrans_tests::matrix::image::{Kernel, programs, remove};
-use retrans_tests::matrix::kernels::{LEAST, Pinned, Wanted};
-use retrans_tests::matrix::log::Log;
-use retrans_tests::matrix::own;
-use retrans_tests::matrix::table::{check, put_into, table};
-use retrans_tests::matrix::verdict::Verdict;
+use retrans_kernels::boot::{Emulator, boot};
+use retrans_kernels::build::Built;
+use retrans_kernels::debian::Archive;
+use retrans_kernels::image::{Kernel, programs, remove};
+use retrans_kernels::list::{LEAST, Pinned, Wanted};
+use retrans_kernels::log::Log;
+use retrans_kernels::patched_kernels;
+use retrans_kernels::table::{check, put_into, table};
+use retrans_kernels::verdict::Verdict;
 use retrans_tests::{Context, Error, Result};
 use rustix::fs::{FlockOperation, flock};
 
@@ -36,9 +36,9 @@ usage: matrix [--keep] [--cached] [--within=MINUTES] [SERIES…]
        matrix --table                         puts the table of the tree's logs into README.md
        matrix --check                         holds the README's table against the logs of the tree
 
-  --cached  of the kernels of tests/kernel only those that are built already; of the others it is said that they are not
+  --cached  of the kernels of tests/kernels/patches only those that are built already; of the others it is said that they are not
   --within  starts no further kernel when so much time has passed, and says which are left out; five at least are booted
-  --keep    puts the logs of rows that passed into tests/matrix/logs, and the table of all logs there into README.md
+  --keep    puts the logs of rows that passed into tests/kernels/logs, and the table of all logs there into README.md
 
 What is downloaded, and the console of the last boot of each series, are under $RETRANS_MATRIX_CACHE, else
 ${XDG_CACHE_HOME:-$HOME/.cache}/retrans-matrix. $JOBS guests run at a time; as many as there are CPUs, if it is not said.
@@ -108,14 +108,14 @@ fn told(result: Result<()>) -> ExitCode {
 
 /// The checkout that this was built from.
 fn tree() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(Path::to_owned).unwrap_or_default()
 }
 
 /// What the live tests read of the tree.
 const READ_BY_TESTS: [&str; 1] = ["examples/recordings/lab.kv"];
 
 fn logs_of_tree() -> PathBuf {
-    tree().join("tests/matrix/logs")
+    tree().join("tests/kernels/logs")
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -166,7 +166,7 @@ fn matrix(series: &[String], options: &Options) -> Result<bool> {
     if options.only.is_some() && (series.len() != 1 || options.only.as_deref() == Some("")) {
         return Err(Error::new("--only takes a prefix and one series"));
     }
-    let wanted = Wanted::parse(&read(&tree().join("tests/matrix/kernels"))?)?;
+    let wanted = Wanted::parse(&read(&tree().join("tests/kernels/kernels.list"))?)?;
     let kernels = wanted.of_series(series)?;
     let cache = cache()?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {cache:?}"))?;
@@ -256,8 +256,8 @@ impl Bench {
     /// `None` if it is one of our own that is not to be built now, which is said.
     fn fetch(&self, pinned: &Pinned, build: bool) -> Result<Option<Kernel>> {
         let began = Instant::now();
-        let fetched = match own::numbering_of(&pinned.series) {
-            Some(_) => own::fetch(&self.archive, &self.cache, pinned, build),
+        let fetched = match patched_kernels::numbering_of(&pinned.series) {
+            Some(_) => patched_kernels::fetch(&self.archive, &self.cache, pinned, build),
             None => Kernel::fetch(&self.archive, &self.cache, pinned).map(Some),
         };
         let Some(kernel) = fetched.with_context(|| pinned.series.clone())? else {
