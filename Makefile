@@ -39,8 +39,9 @@ help:
 	@echo "make bench         what an event costs, in the kernel and outside, against the bars; as root (BENCHES=… for some)"
 	@echo "make soak          every outcome 50 times (RUNS=…) with all CPUs busy; as root"
 	@echo "make recording     makes anew what the demo replays without root"
-	@echo "make matrix        the lab, the live tests and the demo on a row of kernels under emulation (KERNELS=… for some; KEEP=1 for the README)"
-	@echo "make matrix-check  the README's table against the logs it is made of"
+	@echo "make matrix        boots a list of kernels, runs the lab, the live tests and the demo in each, and records the results (KERNELS=…)"
+	@echo "make matrix-check  checks the recorded results and names the stale rows; make matrix-release-check fails with a stale row"
+	@echo "make matrix-gate   boots the oldest kernel and one by rotation, and fails if the results differ from the recorded ones"
 	@echo "make fresh-machines  the README's commands on bare systems (SUITES=…)"
 	@echo "make lint          formatting, clippy, documentation, warnings denied"
 	@echo "make header-check  the tables against the kernel's headers (KERNEL_SRC=… for a tree of yours)"
@@ -164,24 +165,36 @@ fresh-machines:
 	@$(call install,debootstrap wget)
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/fresh-machine.sh $(SUITES)
 
-# Which of tests/kernels/kernels.list; all, if not said. Needs no root. As many at a time as there are CPUs, unless JOBS says another
-# number. Those of tests/kernels/patches are built if they were not before: about ten minutes on two CPUs; with CACHED=1 they are left
-# out then; with WITHIN=30 those that would be started later than after so many minutes. With ONLY=sources:: one is booted for the live tests
-# whose names begin so. Downloads, kernels, and the console of the last boot of each, are under $XDG_CACHE_HOME/retrans-matrix.
+# Boots kernels of tests/kernels/kernels.list (KERNELS="6.12 7.3"; default: all) and records the results of those that pass. Needs no
+# root. JOBS guests run at a time (default: the number of CPUs). Patched kernels that are not built yet are built, which takes about
+# ten minutes on two CPUs; with CACHED=1 they are left out. ACCEPT=1 records a row also if it has lost something that is recorded.
+# ONLY=sources:: boots one kernel for the live tests whose names begin so. MATRIX_ACCEL=kvm or tcg forces how guests run.
+# Downloads, built kernels, and the console of the last boot of each, are kept in $XDG_CACHE_HOME/retrans-matrix.
 KERNELS ?=
-KEEP ?=
 CACHED ?=
-WITHIN ?=
+ACCEPT ?=
 ONLY ?=
-MATRIX := cargo run --locked --release --quiet --package retrans-kernels --bin matrix --
+TURN ?=
+MATRIX := cargo run --locked --quiet --package retrans-kernels --bin matrix --profile
 .PHONY: matrix
 matrix: deps
 	@$(call install,$(MATRIX_PACKAGES) $(KERNEL_PACKAGES))
-	$(MATRIX) $(if $(KEEP),--keep) $(if $(CACHED),--cached) $(if $(WITHIN),--within=$(WITHIN)) $(if $(ONLY),--only=$(ONLY)) $(KERNELS)
+	$(MATRIX) release -- run $(if $(CACHED),--cached) $(if $(ACCEPT),--accept) $(if $(ONLY),--only=$(ONLY)) $(KERNELS)
 
+# With the programs that `make test` has built, like the next two.
 .PHONY: matrix-check
 matrix-check: deps
-	$(MATRIX) --check
+	$(MATRIX) dev -- --dev check
+
+.PHONY: matrix-release-check
+matrix-release-check: deps
+	$(MATRIX) dev -- --dev check --release
+
+# TURN chooses the second kernel (default: the number of commits).
+.PHONY: matrix-gate
+matrix-gate: deps
+	@$(call install,$(MATRIX_PACKAGES))
+	$(MATRIX) dev -- --dev gate $(if $(TURN),--turn=$(TURN))
 
 .PHONY: lint
 lint: deps lint-deps

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One boot under emulation, and what the console says of it.
+//! One boot in the emulator, and what its console says.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,18 +13,18 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use retrans_tests::command::run_within;
 use retrans_tests::{Context, Error, Result};
 
+use crate::accelerator::Accelerator;
 use crate::debian::Archive;
 use crate::image::{Kernel, modules, remove};
 use crate::list::{Package, Pinned};
 
-/// How long a guest may take. With two CPUs for two guests none was seen to need half of it.
+/// The limit for one guest. With two CPUs for two guests none needed half of it.
 const LIMIT: Duration = Duration::from_secs(1500);
 
 /// In MiB.
 const MEMORY: &str = "1024";
 
-/// Warnings and worse go to the console. The emulated clock is taken as it is: what the kernel would find out of it depends on
-/// the host's load.
+/// Warnings and worse go to the console. The kernel must not calibrate the clock, since the result would depend on the host's load.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable";
 
 /// What a console must not have, and how it is called.
@@ -71,8 +71,8 @@ impl Emulator {
         Ok(Self { root })
     }
 
-    /// The command, but for what is to be booted. It ends when the thread that started it does.
-    fn command(&self) -> Command {
+    /// The command, without what is booted. It ends when the thread that started it does.
+    fn command(&self, accelerator: Accelerator) -> Command {
         let at = |path: &str| self.root.join(path);
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]);
@@ -81,8 +81,7 @@ impl Emulator {
         command.arg(at("usr/bin/qemu-system-x86_64"));
         command.arg("-L").arg(at("usr/share/qemu")).arg("-L").arg(at("usr/share/seabios"));
         command.env("QEMU_MODULE_DIR", at("usr/lib/x86_64-linux-gnu/qemu"));
-        // What newer processors have makes no emulated one faster: with `max` the guest takes a fifth longer. Randomness it needs.
-        command.args(["-accel", "tcg", "-cpu", "qemu64,+rdrand", "-smp", "1", "-m", MEMORY]);
+        command.args(accelerator.arguments()).args(["-smp", "1", "-m", MEMORY]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         command
     }
@@ -104,7 +103,27 @@ pub struct Booted {
 ///
 /// # Errors
 /// When a file cannot be read or written. What goes wrong in the guest is a complaint.
-pub fn boot(emulator: &Emulator, kernel: &Kernel, programs: &[u8], arguments: &[&str], work: &Path) -> Result<Booted> {
+pub fn boot(
+    emulator: &Emulator,
+    accelerator: Accelerator,
+    kernel: &Kernel,
+    programs: &[u8],
+    arguments: &[&str],
+    work: &Path,
+) -> Result<Booted> {
+    boot_within(LIMIT, emulator, accelerator, kernel, programs, arguments, work)
+}
+
+/// As [`boot`], with another limit.
+pub(crate) fn boot_within(
+    limit: Duration,
+    emulator: &Emulator,
+    accelerator: Accelerator,
+    kernel: &Kernel,
+    programs: &[u8],
+    arguments: &[&str],
+    work: &Path,
+) -> Result<Booted> {
     remove(work)?;
     fs::create_dir_all(work).with_context(|| format!("cannot make {work:?}"))?;
     let [console, lines] = ["console.log", "lines"].map(|name| work.join(name));
@@ -112,14 +131,14 @@ pub fn boot(emulator: &Emulator, kernel: &Kernel, programs: &[u8], arguments: &[
     let mut initrd = File::from(memfd_create("initrd", MemfdFlags::CLOEXEC).context("memfd_create")?);
     [programs, &modules(kernel)?].iter().try_for_each(|part| initrd.write_all(part)).context("cannot make an image")?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), initrd.as_raw_fd());
-    let mut command = emulator.command();
+    let mut command = emulator.command(accelerator);
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&path).arg("-append");
     command.arg(format!("{COMMAND_LINE} -- {}", arguments.join(" ")));
     // Two ports, so that what the kernel says does not tear the guest's lines.
     for port in [&console, &lines] {
         command.arg("-serial").arg(format!("file:{}", port.display()));
     }
-    let ended = run_within(LIMIT, command);
+    let ended = run_within(limit, command);
     drop(initrd);
     let read = |path: &Path| {
         let bytes = fs::read(path).with_context(|| format!("cannot read {path:?}"))?;

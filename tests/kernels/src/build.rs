@@ -55,29 +55,20 @@ pub struct Built {
 }
 
 impl Built {
-    /// Has cargo build them from the checkout `tree`, and puts what goes into a guest in the directory `scratch`.
+    /// Has cargo build them from the checkout `tree` with this profile, and puts what goes into a guest in the directory `scratch`.
     ///
     /// # Errors
-    /// When they cannot be built.
-    pub fn new(tree: &Path, scratch: &Path) -> Result<Self> {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["test", "--no-run", "--locked", "--release", "--all-features", "--tests"]);
-        cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
-        cargo.args(["--quiet", "--message-format", "json-render-diagnostics"]);
-        let output = cargo.current_dir(tree).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-        let output = output.context("cannot run cargo")?;
-        if !output.status.success() {
-            return Err(Error::new(format!("cargo cannot build the tests ({})", output.status)));
-        }
+    /// Returns an error if they cannot be built.
+    pub fn new(tree: &Path, profile: Profile, scratch: &Path) -> Result<Self> {
+        let executables = compile(tree, profile)?;
         remove(scratch)?;
         fs::create_dir_all(scratch).with_context(|| format!("cannot make {scratch:?}"))?;
 
         let (mut programs, mut tests) = (Vec::new(), Vec::new());
-        for Executable { name, path, is_test } in executables(&String::from_utf8_lossy(&output.stdout))? {
+        for executable in executables {
+            let its = executable.guest_tests()?;
+            let Executable { name, path, is_test } = executable;
             if is_test {
-                let its = ignored_tests(&path)?.into_iter().map(|test| format!("{name}::{test}"));
-                let its: Vec<_> =
-                    its.filter(|test| !NOT_IN_A_GUEST.iter().any(|those| test.starts_with(those))).collect();
                 if its.is_empty() {
                     continue;
                 }
@@ -109,11 +100,60 @@ impl Built {
     }
 }
 
+/// The profile that cargo builds with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// That of `cargo test`, so that what the live tests have built is used.
+    Dev,
+    /// With optimization.
+    Release,
+}
+
+/// Returns the names of the live tests that run in a guest, as `program::test`.
+///
+/// # Errors
+/// Returns an error if they cannot be built.
+pub fn guest_tests(tree: &Path, profile: Profile) -> Result<BTreeSet<String>> {
+    let mut all = BTreeSet::new();
+    for executable in compile(tree, profile)? {
+        all.extend(executable.guest_tests()?);
+    }
+    Ok(all)
+}
+
+/// Builds as `tests/live.sh` does, so that nothing is built twice.
+fn compile(tree: &Path, profile: Profile) -> Result<Vec<Executable>> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["test", "--no-run", "--locked", "--all-features", "--tests"]);
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    cargo.args(["--quiet", "--message-format", "json-render-diagnostics"]);
+    let output = cargo.current_dir(tree).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.context("cannot run cargo")?;
+    if !output.status.success() {
+        return Err(Error::new(format!("cargo cannot build the tests ({})", output.status)));
+    }
+    executables(&String::from_utf8_lossy(&output.stdout))
+}
+
 #[derive(Debug, PartialEq)]
 struct Executable {
     name: String,
     path: PathBuf,
     is_test: bool,
+}
+
+impl Executable {
+    /// Its live tests that run in a guest.
+    fn guest_tests(&self) -> Result<Vec<String>> {
+        if !self.is_test {
+            return Ok(Vec::new());
+        }
+        let all = ignored_tests(&self.path)?.into_iter().map(|test| format!("{}::{test}", self.name));
+        Ok(all.filter(|test| !NOT_IN_A_GUEST.iter().any(|those| test.starts_with(those))).collect())
+    }
 }
 
 /// Those that cargo's messages tell of.

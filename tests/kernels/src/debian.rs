@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Debian's archive, with apt and a state of our own: the system's sources and lists stay as they are.
+//! Debian's archive, read by apt with sources and lists of its own.
+//!
+//! The address of the archive is that of the system's own apt sources, which stay as they are: only the suites are others.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,23 +13,14 @@ use std::time::Duration;
 use retrans_tests::command::run_within;
 use retrans_tests::{Context, Error, Result};
 
+use crate::apt_sources::Mirror;
 use crate::list::{Package, Pinned};
 
 /// For any one step: a list, a download, an unpacking.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Signs all of the suites.
+/// The keys that all suites are signed with.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
-/// Where the kernels come from.
-const SUITES: [(&str, &str); 6] = [
-    ("debian-security", "bullseye-security"),
-    ("debian-security", "bookworm-security"),
-    ("debian", "bookworm-backports"),
-    ("debian", "trixie"),
-    ("debian", "trixie-backports"),
-    ("debian", "sid"),
-];
 
 /// A cache of packages, and the way to more of them.
 #[derive(Debug)]
@@ -38,24 +32,20 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// One with its state in this directory.
+    /// Opens one with its state in this directory, for these suites.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn new(apt: PathBuf) -> Result<Self> {
+    /// Returns an error if it cannot be made, or the system's apt sources do not name Debian's archive.
+    pub fn new(apt: PathBuf, suites: &BTreeSet<&str>) -> Result<Self> {
         if !Path::new(KEYRING).exists() {
             return Err(Error::new(format!("no {KEYRING}: install debian-archive-keyring")));
         }
         for sub in ["state/lists/partial", "cache/archives/partial"] {
             make(&apt.join(sub))?;
         }
-        let line = |(archive, suite)| {
-            format!(
-                "deb [arch=amd64 signed-by={KEYRING} target=Packages] http://deb.debian.org/{archive} {suite} main\n"
-            )
-        };
         let sources = apt.join("sources.list");
-        fs::write(&sources, SUITES.map(line).concat()).with_context(|| format!("cannot write {sources:?}"))?;
+        fs::write(&sources, lines_for(suites, &Mirror::of_this_system()?))
+            .with_context(|| format!("cannot write {sources:?}"))?;
         // As if nothing were installed here.
         fs::write(apt.join("status"), "").context("cannot write a package list")?;
         Ok(Self { apt, updated: OnceLock::new() })
@@ -170,6 +160,15 @@ impl Archive {
     }
 }
 
+/// The sources of these suites.
+fn lines_for(suites: &BTreeSet<&str>, mirror: &Mirror) -> String {
+    let line = |suite: &&str| {
+        let uri = mirror.of_suite(suite);
+        format!("deb [arch=amd64 signed-by={KEYRING} target=Packages] {uri} {suite} main\n")
+    };
+    suites.iter().map(line).collect()
+}
+
 /// Of what is offered the one that is wanted, or else the newest.
 fn choice(offered: Vec<Package>, wanted: &Package) -> Result<Option<Package>> {
     if offered.contains(wanted) {
@@ -234,6 +233,7 @@ fn make(directory: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
 
     fn package(name: &str, version: &str) -> Package {
         Package { name: name.to_owned(), version: version.to_owned() }
@@ -245,11 +245,22 @@ mod tests {
 
     #[test]
     fn reads_what_a_suite_offers() {
-        let madison = " linux-image-6.1.0-56-cloud-amd64 |  6.1.192-2 | http://x/debian-security bookworm-security/main amd64 Packages\n\
-             linux-image-6.1.0-0.deb11.52-cloud-amd64 | 6.1.1-1~deb11u1 | http://x/debian-security bullseye-security/main amd64 Packages\n\
-             linux-image-6.1.0-56-cloud-amd64 | 6.1.192-2 | http://x/debian-security bookworm-security/main Sources\n";
+        let madison = " linux-image-6.1.0-56-cloud-amd64 |  6.1.192-2 | http://example.org/debian-security bookworm-security/main amd64 Packages\n\
+             linux-image-6.1.0-0.deb11.52-cloud-amd64 | 6.1.1-1~deb11u1 | http://example.org/debian-security bullseye-security/main amd64 Packages\n\
+             linux-image-6.1.0-56-cloud-amd64 | 6.1.192-2 | http://example.org/debian-security bookworm-security/main Sources\n";
         assert_eq!(of_suite(madison, "bookworm-security"), [package("linux-image-6.1.0-56-cloud-amd64", "6.1.192-2")]);
         assert_eq!(of_suite(madison, "bookworm"), []);
+    }
+
+    #[test]
+    fn each_suite_has_its_line() {
+        let etc = Scratch::new("lines");
+        fs::write(etc.path().join("sources.list"), "deb http://example.org/debian x main\n").unwrap();
+        let mirror = Mirror::from_directory(etc.path()).unwrap();
+        let lines = lines_for(&BTreeSet::from(["trixie", "bullseye-security"]), &mirror);
+        let line = |rest: &str| format!("deb [arch=amd64 signed-by={KEYRING} target=Packages] {rest} main\n");
+        let expected = ["http://example.org/debian-security bullseye-security", "http://example.org/debian trixie"];
+        assert_eq!(lines, expected.map(line).concat());
     }
 
     #[test]

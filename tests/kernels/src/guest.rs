@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest does: the trials, from each source, and the live tests, and a line for each.
+//! What a guest runs: the scenarios by each attach method, then the live tests; and the lines that it writes.
 
 use std::fs;
 use std::io::Write;
@@ -17,12 +17,15 @@ use crate::live_tests;
 use crate::log::{Came, Cell, family_name, findings_line};
 use crate::owners;
 
-/// Loads the hardest filters and runs every outcome over every family, from every source that opens, then the live tests, and
-/// writes a line for each to `lines`. Why a trial differs or a test failed is said on standard error.
+/// The argument of the guest that leaves out the live tests.
+pub const SCENARIOS: &str = "--scenarios";
+
+/// Loads the hardest filters and runs every outcome over every family, from every source that opens, then the live tests
+/// unless `tests` is false, and writes a line for each to `lines`. Why a trial differs or a test failed is said on standard error.
 ///
 /// # Errors
 /// When there is no source, or the lab cannot be built.
-pub fn run(lines: &mut impl Write) -> Result<()> {
+pub fn run(lines: &mut impl Write, tests: bool) -> Result<()> {
     let kernel = release()?;
     let lacks = Lacks::find();
     let differs = check::running_kernel().context("cannot check the kernel's types")?.findings;
@@ -50,7 +53,7 @@ pub fn run(lines: &mut impl Write) -> Result<()> {
             return Err(Error::new(format!("{source} counts {failures} failures")));
         }
     }
-    let tests = live_tests::run(&lacks, "")?;
+    let tests = if tests { live_tests::run(&lacks, "")? } else { Vec::new() };
     tests.iter().try_for_each(|test| say(lines, &test.to_string()))?;
     say(lines, &format!("done cells={count} tests={}", tests.len()))
 }

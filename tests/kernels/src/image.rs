@@ -33,7 +33,7 @@ pub const GUEST_MODULES: &str = "/modules";
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A kernel, ready to be booted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Kernel {
     /// The packages it was made of.
     pub packages: Vec<Package>,

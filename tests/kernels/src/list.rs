@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which kernels: `tests/kernels/kernels.list`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use retrans_tests::{Error, Result};
@@ -96,10 +97,32 @@ impl Wanted {
         };
         series.iter().map(find).collect()
     }
-}
 
-/// So many of the file are booted however much time it takes.
-pub const LEAST: usize = 5;
+    /// Returns the suites that the packages are in.
+    pub fn suites(&self) -> BTreeSet<&str> {
+        self.kernels.iter().chain([&self.emulator]).map(|pinned| pinned.suite.as_str()).collect()
+    }
+
+    /// Returns the names of the kernels.
+    pub fn names(&self) -> Vec<&str> {
+        self.kernels.iter().map(|kernel| kernel.series.as_str()).collect()
+    }
+
+    /// Returns the oldest kernel.
+    pub fn oldest(&self) -> Option<&Pinned> {
+        self.kernels.iter().min_by_key(|kernel| order(&kernel.series))
+    }
+
+    /// Returns the kernel whose turn it is: each but the oldest, in the order of the file. A patched kernel for which `is_built` is
+    /// false gives its turn to the next one, because to build it takes longer than a gate may.
+    pub fn by_rotation(&self, number: u64, is_built: impl Fn(&Pinned) -> bool) -> Option<Pinned> {
+        let oldest = self.oldest()?;
+        let others: Vec<_> = self.kernels.iter().filter(|kernel| *kernel != oldest).collect();
+        let first = usize::try_from(number % u64::try_from(others.len()).ok().filter(|count| *count > 0)?).ok()?;
+        let is_there = |kernel: &&&Pinned| patched_kernels::numbering_of(&kernel.series).is_none() || is_built(kernel);
+        others.iter().cycle().skip(first).take(others.len()).find(is_there).map(|kernel| (*kernel).clone())
+    }
+}
 
 /// By which series are sorted: 6.2 before 6.12, and 6.12 before ours of it. `None` if it is not two numbers.
 pub fn order(series: &str) -> Option<(u32, u32, &str)> {
@@ -135,9 +158,21 @@ mod tests {
     }
 
     #[test]
-    fn the_first_are_those_that_are_never_left_out() {
+    fn the_file_of_this_tree_is_understood() {
         let wanted = Wanted::parse(include_str!("../kernels.list")).unwrap();
-        let first: Vec<_> = wanted.kernels.iter().take(LEAST).map(|kernel| kernel.series.as_str()).collect();
-        assert_eq!(first, ["5.10", "6.1", "6.12", "6.17", "7.3"]);
+        assert_eq!(wanted.oldest().unwrap().series, "5.10");
+        assert!(wanted.suites().contains("bullseye-security"));
+        assert!(wanted.kernels.len() >= 15);
+    }
+
+    #[test]
+    fn each_kernel_but_the_oldest_has_its_turn() {
+        let wanted = Wanted::parse(&format!("{TEXT}6.2 new i 1\nown new linux-source-6.3 1\n")).unwrap();
+        let turn = |number, is_built: bool| wanted.by_rotation(number, |_| is_built).unwrap().series;
+        assert_eq!([0, 1, 2, 5, 6].map(|number| turn(number, true)), ["6.1", "6.2", "6.3-ours", "6.3-v4", "6.1"]);
+        // A patched kernel that is not built gives its turn to the next one that is there.
+        assert_eq!([1, 2, 5].map(|number| turn(number, false)), ["6.2", "6.1", "6.1"]);
+        let alone = Wanted::parse("emulator trixie q 1\n5.10 old i 1\n").unwrap();
+        assert!(alone.by_rotation(3, |_| true).is_none());
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The guest's lines, which are what is kept of a boot.
+//! The lines that a guest writes.
 //!
-//! Each is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `demo` with its exit status and its rows;
-//! `check` with how the kernel's enums differ from the tables; `source` for each that opened; `cell` for each trial; `test` for
-//! each live test; `done` with the number of both.
+//! Each is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `demo` with its exit status, and once for each
+//! line of its table; `check` with the differences between the kernel's enums and the tables; `source` for each attach method that
+//! opened; `cell` for each scenario, family and attach method; `test` for each live test; `done` with the number of both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -110,25 +110,56 @@ impl fmt::Display for Test {
     }
 }
 
+/// An attach method that a stream could be opened with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// Its name, such as `tp_enum_alone`.
+    pub name: String,
+    /// The probe that is attached in addition to it.
+    pub companion: Option<String>,
+    /// Whether it sees attempts that failed.
+    pub observes_failures: bool,
+}
+
+/// One line of the demo's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DemoRow {
+    /// The scenario, in the words of the demo.
+    pub scenario: String,
+    /// The other cells, without the number of events, which varies from boot to boot.
+    pub result: DemoResult,
+}
+
+/// What the demo says of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DemoResult {
+    /// Result, class, kind, errno, and whether the kernel's own text matches.
+    Events(String),
+    /// This kernel cannot do it, and why.
+    Impossible(String),
+}
+
 /// What is known of one boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// The first two parts of the kernel's version.
+    /// The name of the kernel in the list: the first two parts of its version, and for a patched one its numbering.
     pub series: String,
-    /// Its version. Debian's older ones have another number in their release.
-    pub version: String,
-    /// Its release.
+    /// The packages that were booted, as `NAME=VERSION`, separated by commas.
+    pub packages: String,
+    /// The release that the kernel reports.
     pub release: String,
     /// How the kernel's enums differ from the tables.
     pub findings: Vec<String>,
-    /// The sources that opened, in the order in which they were tried.
-    pub sources: Vec<String>,
+    /// The attach methods that opened, in the order in which they were tried.
+    pub methods: Vec<Method>,
     /// The trials.
     pub cells: Vec<Cell>,
     /// The live tests.
     pub tests: Vec<Test>,
-    /// Whether the demo did as it should.
-    pub demo: Option<bool>,
+    /// Whether the demo exited with status 0.
+    pub demo: bool,
+    /// The lines of the demo's table.
+    pub demo_rows: Vec<DemoRow>,
 }
 
 impl Log {
@@ -137,8 +168,9 @@ impl Log {
     /// # Errors
     /// When a line is not understood, one is missing, or one is there twice.
     pub fn parse(text: &str) -> Result<Self> {
-        let (mut series, mut version, mut release, mut demo, mut done) = (None, None, None, None, false);
-        let (mut sources, mut cells, mut findings, mut tests) = (Vec::new(), Vec::new(), None, Vec::new());
+        let (mut series, mut packages, mut release, mut demo, mut done) = (None, None, None, None, false);
+        let (mut methods, mut cells, mut findings, mut tests) = (Vec::new(), Vec::new(), None, Vec::new());
+        let mut demo_lines = Vec::new();
         for line in text.lines() {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             let refused = || format!("not understood: {line:?}");
@@ -147,24 +179,20 @@ impl Log {
             }
             match word {
                 "kernel" => {
-                    let packages = owned(&pairs(rest), "packages").with_context(refused)?;
-                    version =
-                        packages.split('=').nth(1).and_then(|version| version.split('-').next()).map(str::to_owned);
+                    packages = Some(owned(&pairs(rest), "packages").with_context(refused)?);
                     series = Some(owned(&pairs(rest), "series").with_context(refused)?);
                 }
                 "guest" => release = Some(owned(&pairs(rest), "release").with_context(refused)?),
                 "check" => findings = Some(findings_of(&owned(&pairs(rest), "findings").with_context(refused)?)),
-                "source" => sources.push(owned(&pairs(rest), "source").with_context(refused)?),
+                "source" => methods.push(method(&pairs(rest)).with_context(refused)?),
                 "cell" => cells.push(cell(&pairs(rest)).with_context(refused)?),
                 "test" => tests.push(test(&pairs(rest)).with_context(refused)?),
-                "demo" if rest.starts_with("exit=") => demo = Some((rest != "exit=-").then_some(rest == "exit=0")),
-                "demo" => {}
+                "demo" => match rest.strip_prefix("| ") {
+                    Some(line) => demo_lines.push(line),
+                    None => demo = Some(owned(&pairs(rest), "exit").with_context(refused)? == "0"),
+                },
                 "done" => {
                     for (what, there) in [("cells", cells.len()), ("tests", tests.len())] {
-                        // A log of before they were run in guests has none.
-                        if what == "tests" && there == 0 && !rest.contains("tests=") {
-                            continue;
-                        }
                         let count: usize = owned(&pairs(rest), what)?.parse().with_context(refused)?;
                         if count != there {
                             return Err(Error::new(format!("{there} {what}, not {count}")));
@@ -181,10 +209,11 @@ impl Log {
         }
         let series = series.ok_or_else(|| Error::new("no kernel line"))?;
         let release = release.ok_or_else(|| Error::new("no guest line"))?;
-        let version = version.ok_or_else(|| Error::new("no version of a package"))?;
+        let packages = packages.ok_or_else(|| Error::new("no packages"))?;
         let demo = demo.ok_or_else(|| Error::new("no demo line"))?;
         let findings = findings.ok_or_else(|| Error::new("no check line"))?;
-        let log = Self { series, version, release, findings, sources, cells, tests, demo };
+        let demo_rows = demo_rows(&demo_lines)?;
+        let log = Self { series, packages, release, findings, methods, cells, tests, demo, demo_rows };
         log.is_whole().map(|()| log)
     }
 
@@ -201,7 +230,7 @@ impl Log {
         }
         let failed = self.tests.iter().filter(|test| matches!(test.came, Ran::Failed | Ran::NoResult));
         faults.extend(failed.map(|test| test.name.clone()));
-        if self.demo == Some(false) {
+        if !self.demo {
             faults.push("the demo".to_owned());
         }
         let differs = patched_kernels::numbering_of(&self.series).map_or(&[][..], |numbering| numbering.differs);
@@ -229,30 +258,6 @@ impl Log {
         here.symmetric_difference(&there).next().map(|test| (*test).to_owned())
     }
 
-    /// What an earlier boot of the series had and this one lacks: a source that is refused, an outcome that is said to be
-    /// impossible, or a test that is not run, is a fault where it was not before. A test that is no more in the tree is none.
-    pub fn lacks_of(&self, earlier: &Self) -> Vec<String> {
-        let agreed = |log: &Self, cell: &Cell| {
-            let same = |other: &&Cell| {
-                (&other.source, &other.outcome, &other.family) == (&cell.source, &cell.outcome, &cell.family)
-            };
-            log.cells.iter().find(same).is_some_and(|cell| matches!(cell.came, Came::Agreed(_)))
-        };
-        let mut lacks: Vec<_> = earlier
-            .cells
-            .iter()
-            .filter(|cell| agreed(earlier, cell) && !agreed(self, cell))
-            .map(|cell| format!("no {} over {} from {} any more", cell.outcome, cell.family, cell.source))
-            .collect();
-        let passed = |test: &Test| {
-            let before = earlier.tests.iter().find(|before| before.name == test.name);
-            before.is_some_and(|before| before.came == Ran::Passed)
-        };
-        let not_run = self.tests.iter().filter(|test| matches!(test.came, Ran::Lacking(_)) && passed(test));
-        lacks.extend(not_run.map(|test| format!("{} is not run any more", test.name)));
-        lacks
-    }
-
     /// Each source has each outcome over each family, once.
     fn is_whole(&self) -> Result<()> {
         let mut seen = BTreeMap::new();
@@ -262,7 +267,7 @@ impl Log {
             }
             *seen.entry((&*cell.source, cell.outcome.clone(), &*cell.family)).or_insert(0) += 1;
         }
-        for source in &self.sources {
+        for Method { name: source, .. } in &self.methods {
             for outcome in Outcome::ALL {
                 for family in Family::ALL.map(family_name) {
                     if seen.remove(&(&**source, outcome.to_string(), family)) != Some(1) {
@@ -286,6 +291,40 @@ pub fn findings_line(findings: &[String]) -> String {
 
 fn findings_of(said: &str) -> Vec<String> {
     said.split(';').filter(|finding| *finding != "-").map(|finding| finding.replace('+', " ")).collect()
+}
+
+fn method(pairs: &Pairs<'_>) -> Result<Method> {
+    let companion = owned(pairs, "companion")?;
+    let observes_failures = match &*owned(pairs, "failures")? {
+        "observed" => true,
+        "unobservable" => false,
+        other => return Err(Error::new(format!("failures are neither observed nor unobservable: {other}"))),
+    };
+    Ok(Method { name: owned(pairs, "source")?, companion: (companion != "-").then_some(companion), observes_failures })
+}
+
+/// Reads the demo's table, of which the first line has the names of the columns.
+fn demo_rows(lines: &[&str]) -> Result<Vec<DemoRow>> {
+    let cells = |line: &str| -> Vec<String> {
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+    };
+    let Some((head, lines)) = lines.split_first() else { return Ok(Vec::new()) };
+    let head = cells(head);
+    let events = head.iter().position(|name| name == "events");
+    let events = events.ok_or_else(|| Error::new("the demo's table has no column of events"))?;
+    let row = |line: &&str| {
+        let mut row = cells(line);
+        let result = match row.len() {
+            2 => DemoResult::Impossible(row.swap_remove(1)),
+            columns if columns == head.len() => {
+                row.remove(events);
+                DemoResult::Events(row.split_off(1).join(" "))
+            }
+            _ => return Err(Error::new(format!("not a line of the demo's table: {line:?}"))),
+        };
+        Ok(DemoRow { scenario: row.swap_remove(0), result })
+    };
+    lines.iter().map(row).collect()
 }
 
 type Pairs<'a> = BTreeMap<&'a str, &'a str>;
@@ -334,7 +373,7 @@ pub(crate) mod tests {
             format!("kernel series={series} packages=p={series}.9-1\nguest release={series}.9\ncheck findings=-\n");
         let mut count = 0;
         for source in sources {
-            lines += &format!("source source={source} failures=observed\n");
+            lines += &format!("source source={source} companion=- failures=observed\n");
             for outcome in Outcome::ALL {
                 for family in Family::ALL.map(family_name).map(str::to_owned) {
                     let [kernel, source] = [&format!("{series}.9"), *source].map(str::to_owned);
@@ -344,7 +383,11 @@ pub(crate) mod tests {
                 }
             }
         }
-        lines + &format!("demo exit=0\ndemo | a row\ntest name=a::b result=ok\ndone cells={count} tests=1\n")
+        lines
+            + &format!(
+                "demo exit=0\ndemo | scenario  result  events  match\ndemo | a loss   success       3  yes\n\
+                 test name=a::b result=ok\ndone cells={count} tests=1\n"
+            )
     }
 
     #[test]
@@ -368,32 +411,28 @@ pub(crate) mod tests {
         let lacking = log("result=ignored why=no_tbf").unwrap();
         assert_eq!(lacking.tests[0].to_string(), "test name=a::b result=ignored why=no_tbf");
         assert_eq!((lacking.passed(), lacking.faults()), (0, vec![]));
-        assert_eq!(lacking.lacks_of(&passed), ["a::b is not run any more"]);
-        assert_eq!((passed.lacks_of(&lacking), lacking.lacks_of(&lacking)), (vec![], vec![]));
-
         assert_eq!(passed.differs_from(&["a::b"]), None);
         assert_eq!(passed.differs_from(&["a::b", "a::c"]).as_deref(), Some("a::c"));
         assert_eq!(passed.differs_from(&[]).as_deref(), Some("a::b"));
     }
 
     #[test]
-    fn what_was_there_before_must_be_there() {
-        let of =
-            |sources: &[&str], came: &dyn Fn(&str, Outcome) -> Came| Log::parse(&log("6.1", sources, came)).unwrap();
-        let agreed = |_: &str, _| Came::Agreed(3);
-        let earlier = of(&["tp_err", "fexit"], &agreed);
-        assert_eq!(of(&["tp_err", "fexit"], &|_, _| Came::Agreed(9)).lacks_of(&earlier), [""; 0]);
-        assert_eq!(of(&["tp_err", "fexit", "kretprobe"], &agreed).lacks_of(&earlier), [""; 0]);
-        assert_eq!(of(&["tp_err"], &agreed).lacks_of(&earlier).len(), 3 * Outcome::ALL.len(), "a source");
-        let impossible = |_: &str, outcome| match outcome {
-            Outcome::FragNomem => Came::Impossible("no tun".to_owned()),
-            _ => Came::Agreed(3),
-        };
-        let lacks = of(&["tp_err", "fexit"], &impossible).lacks_of(&earlier);
-        assert_eq!(lacks.len(), 6);
-        assert_eq!(lacks[0], "no frag_nomem over inet from tp_err any more");
-        // The other way round it is more than there was.
-        assert_eq!(earlier.lacks_of(&of(&["tp_err"], &impossible)), [""; 0]);
+    fn the_demos_table_is_read_without_its_counts() {
+        let row = |scenario: &str, result| DemoRow { scenario: scenario.to_owned(), result };
+        let head = "what was done            result   kind  events  agreed";
+        let rows = demo_rows(&[
+            head,
+            "a segment is lost, so    success  rto        3  yes",
+            "the egress drops it      no egress hook",
+        ]);
+        let expected = [
+            row("a segment is lost, so", DemoResult::Events("success rto yes".to_owned())),
+            row("the egress drops it", DemoResult::Impossible("no egress hook".to_owned())),
+        ];
+        assert_eq!(rows.unwrap(), expected);
+        assert_eq!(demo_rows(&[]).unwrap(), []);
+        assert!(demo_rows(&[head, "a  b  c"]).is_err());
+        assert!(demo_rows(&["no such column"]).is_err());
     }
 
     #[test]
@@ -402,8 +441,8 @@ pub(crate) mod tests {
             [Came::Agreed(3), Came::Unobservable(1), Came::Impossible("no egress hook".to_owned()), Came::Differs(1)]
         {
             let log = Log::parse(&log("6.1", &["tp_err", "fexit"], |_, _| came.clone())).unwrap();
-            assert_eq!((&*log.series, &*log.release, log.demo), ("6.1", "6.1.9", Some(true)));
-            assert_eq!(log.sources, ["tp_err", "fexit"]);
+            assert_eq!((&*log.series, &*log.release, log.demo), ("6.1", "6.1.9", true));
+            assert_eq!(log.methods.iter().map(|method| &*method.name).collect::<Vec<_>>(), ["tp_err", "fexit"]);
             assert!(log.cells.iter().all(|cell| cell.came == came));
             assert_eq!(log.faults().is_empty(), matches!(came, Came::Agreed(_)));
         }
@@ -425,7 +464,7 @@ pub(crate) mod tests {
     fn refuses_what_is_not_whole() {
         let whole = log("6.1", &["tp_err"], |_, _| Came::Agreed(3));
         let lines: Vec<_> = whole.lines().collect();
-        for left_out in [0, 1, 2, 3, 4, lines.len() - 4, lines.len() - 2, lines.len() - 1] {
+        for left_out in [0, 1, 2, 3, 4, lines.len() - 5, lines.len() - 4, lines.len() - 2, lines.len() - 1] {
             let rest: String =
                 lines.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, line)| format!("{line}\n")).collect();
             assert!(Log::parse(&rest).is_err(), "without {:?}", lines[left_out]);

@@ -91,6 +91,13 @@ pub fn fetch(archive: &Archive, cache: &Path, pinned: &Pinned, build: bool) -> R
     Ok(Some(Kernel { packages: vec![package], image: of_numbering.join("vmlinuz"), modules: Vec::new() }))
 }
 
+/// Returns whether the kernel of this row is built already, from the inputs of today.
+pub fn is_built(archive: &Archive, cache: &Path, pinned: &Pinned) -> bool {
+    // First, because the archive may have to be asked for its lists.
+    let Ok(before) = fs::read_to_string(cache.join("own/inputs")) else { return false };
+    archive.resolve(pinned).and_then(|package| inputs(&package)).is_ok_and(|wanted| before == wanted)
+}
+
 /// The files that the kernels are made of.
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("patches")

@@ -1,109 +1,97 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The table of the README.
+//! The table in `docs/kernels.md`, made of the recorded results.
 
 use std::fmt::Write as _;
 
 use retrans_tests::{Error, Outcome, Result};
 
-use crate::list::order;
-use crate::log::{Came, Cell, Log};
-use crate::patched_kernels;
+use crate::patched_kernels::numbering_of;
+use crate::results::{Kind, Results, Row};
+
+/// The page that has the table.
+pub const PAGE: &str = "docs/kernels.md";
 
 const BEGIN: &str = "<!-- matrix -->\n";
 const END: &str = "<!-- /matrix -->";
 
-/// A row an outcome, a column a kernel, older ones first. A cell has the number of events over all families for each source.
-pub fn table(logs: &[Log]) -> String {
-    let mut logs: Vec<&Log> = logs.iter().collect();
-    logs.sort_by_key(|log| order(&log.series));
-    let mut table = String::from("| |");
-    for log in &logs {
-        let numbering = patched_kernels::numbering_of(&log.series).map(|numbering| format!(", {}", numbering.name));
-        let _ = write!(table, " {}{} |", log.version, numbering.unwrap_or_default());
+/// Returns the table: a line for each scenario, a column for each kernel, older ones first.
+pub fn table(results: &Results) -> String {
+    let rows = results.rows();
+    let line = |name: &str, cell: &dyn Fn(&str, &Row) -> String| {
+        let cells = rows.iter().map(|(kernel, row)| format!(" {} |", cell(kernel, row))).collect::<String>();
+        format!("| {name} |{cells}\n")
+    };
+    let mut table = line("scenario", &heading);
+    let _ = writeln!(table, "|---|{}", "---|".repeat(rows.len()));
+    for outcome in Outcome::ALL.map(|outcome| outcome.to_string()) {
+        table += &line(&format!("`{outcome}`"), &|_, row| scenario(row, &outcome));
     }
-    table += &format!("\n|---|{}\n", "---|".repeat(logs.len()));
-    for outcome in Outcome::ALL {
-        let cells = logs.iter().map(|log| format!(" {} |", cell(log, outcome))).collect::<String>();
-        let _ = writeln!(table, "| `{outcome}` |{cells}");
-    }
-    let again = |log: &Log| match log.tests.iter().filter(|test| test.again).count() {
-        0 => String::new(),
-        count => format!(", {count} at the second run"),
-    };
-    let tests = |log: &&Log| match (log.passed(), log.tests.len()) {
-        (_, 0) => " - |".to_owned(),
-        (passed, all) if passed == all => format!(" {all}{} |", again(log)),
-        (passed, all) => format!(" {passed} of {all}{} |", again(log)),
-    };
-    let demo = |log: &&Log| match log.demo {
-        Some(true) => " yes |",
-        Some(false) => " NO |",
-        None => " - |",
-    };
-    table += &format!("| live tests |{}\n", logs.iter().map(tests).collect::<String>());
-    table + &format!("| `make demo` |{}\n", logs.iter().map(demo).collect::<String>())
+    table += &line("attach methods", &|_, row| {
+        row.methods().iter().map(|(method, _)| format!("`{method}`")).collect::<Vec<_>>().join("<br>")
+    });
+    table += &line("live tests", &|_, row| tests(row));
+    table + &line("demo", &|_, row| if row.of_kind(Kind::Demo).next().is_some() { "yes" } else { "–" }.to_owned())
 }
 
-fn cell(log: &Log, outcome: Outcome) -> String {
-    let name = outcome.to_string();
-    // Sources that have the same to say say it once.
-    let mut by_text: Vec<(String, Vec<&str>)> = Vec::new();
-    for source in &log.sources {
-        let its: Vec<_> = log.cells.iter().filter(|cell| cell.source == *source && cell.outcome == name).collect();
-        if let Some(why) = its.iter().find_map(|cell| cell.impossible()) {
-            return why.to_owned();
-        }
-        let text = text_of(&its);
-        match by_text.iter_mut().find(|(other, _)| *other == text) {
-            Some((_, sources)) => sources.push(source),
-            None => by_text.push((text, vec![source])),
-        }
-    }
-    let said = |(text, sources): &(String, Vec<&str>)| format!("{} {text}", sources.join(", "));
-    by_text.iter().map(said).collect::<Vec<_>>().join("<br>")
+/// The version, of Debian's packages since their release has another number on older kernels; and what it was patched with.
+fn heading(kernel: &str, row: &Row) -> String {
+    let version = row.packages().split('=').nth(1).and_then(|version| version.split('-').next()).unwrap_or(kernel);
+    let numbering = numbering_of(kernel).map(|numbering| format!(", {}", numbering.name));
+    format!("{version}{}", numbering.unwrap_or_default())
 }
 
-/// What the families have together.
-fn text_of(cells: &[&Cell]) -> String {
-    let mut events = 0;
-    for cell in cells {
-        match cell.came {
-            Came::Agreed(count) => events += count,
-            Came::Unobservable(_) => return "unobservable".to_owned(),
-            Came::Differs(_) | Came::Impossible(_) => return "FAILED".to_owned(),
-        }
+fn scenario(row: &Row, name: &str) -> String {
+    let methods = row.methods();
+    let result = |method: &str| row.scenario(name, method).unwrap_or("–");
+    if let Some(why) = methods.iter().find_map(|(method, _)| result(method).strip_prefix("impossible: ")) {
+        return why.to_owned();
     }
-    events.to_string()
+    if !methods.iter().any(|(method, _)| result(method) == "yes") {
+        return "–".to_owned();
+    }
+    // A method that sees successes only cannot report a failure.
+    let not = methods.iter().filter(|(method, observes)| *observes && result(method) != "yes");
+    let not: Vec<_> = not.map(|(method, _)| format!("`{method}`")).collect();
+    if not.is_empty() { "yes".to_owned() } else { format!("yes, not by {}", not.join(", ")) }
 }
 
-/// The README with this table in it.
+fn tests(row: &Row) -> String {
+    let passed = row.of_kind(Kind::Test).filter(|(_, result)| *result == "passed").count();
+    match row.of_kind(Kind::Test).count() {
+        0 => "–".to_owned(),
+        all if all == passed => all.to_string(),
+        all => format!("{passed} of {all}"),
+    }
+}
+
+/// Returns the page with this table in it.
 ///
 /// # Errors
-/// When it has no place for one.
-pub fn put_into(readme: &str, table: &str) -> Result<String> {
-    let missing = |mark: &str| Error::new(format!("the README has no {}", mark.trim()));
-    let begin = readme.find(BEGIN).ok_or_else(|| missing(BEGIN))? + BEGIN.len();
-    let end = readme[begin..].find(END).ok_or_else(|| missing(END))? + begin;
-    Ok(format!("{}{table}{}", &readme[..begin], &readme[end..]))
+/// Returns an error if the page does not have the two marks that a table stands between.
+pub fn put_into(page: &str, table: &str) -> Result<String> {
+    let missing = |mark: &str| Error::new(format!("{PAGE} does not have the mark {}", mark.trim()));
+    let begin = page.find(BEGIN).ok_or_else(|| missing(BEGIN))? + BEGIN.len();
+    let end = page[begin..].find(END).ok_or_else(|| missing(END))? + begin;
+    Ok(format!("{}{table}{}", &page[..begin], &page[end..]))
 }
 
-/// Whether a README has just this table, and if not, the first line that differs.
+/// Checks that a page has exactly this table.
 ///
 /// # Errors
-/// That line, there and as it should be; or when there is no place for a table.
-pub fn check(readme: &str, table: &str) -> Result<()> {
-    let right = put_into(readme, table)?;
-    if right == readme {
+/// Returns an error with the first line that differs, as it is and as it should be; or if the page has no place for a table.
+pub fn check(page: &str, table: &str) -> Result<()> {
+    let right = put_into(page, table)?;
+    if right == page {
         return Ok(());
     }
-    let (mut is, mut should) = (readme.lines(), right.lines());
+    let (mut is, mut should) = (page.lines(), right.lines());
     loop {
         match (is.next(), should.next()) {
-            (is, should) if is == should => {}
+            (is, should) if is == should && is.is_some() => {}
             (is, should) => {
                 let [is, should] = [is, should].map(|line| line.unwrap_or("nothing"));
                 return Err(Error::new(format!(
-                    "the README's table differs from the logs: it has\n{is}\ninstead of\n{should}"
+                    "the table in {PAGE} differs from the recorded results: it has\n{is}\ninstead of\n{should}"
                 )));
             }
         }
@@ -113,42 +101,46 @@ pub fn check(readme: &str, table: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::tests::log;
+    use crate::log::Came;
+    use crate::results::tests::row;
 
-    fn logs() -> Vec<Log> {
-        let new = log("6.18", &["tp_err", "fexit"], |_, _| Came::Agreed(2));
-        let old = log("6.2", &["tp_success", "fexit"], |source, outcome| match (source, outcome) {
-            (_, Outcome::XmitDrop(_)) => Came::Impossible("no egress hook".to_owned()),
-            ("tp_success", Outcome::FragNomem) => Came::Unobservable(1),
-            _ => Came::Agreed(1),
-        });
-        let old = old.replace("result=ok", "result=ignored why=no_tbf");
-        [new, old].iter().map(|text| Log::parse(text).unwrap()).collect()
+    fn results() -> Results {
+        let mut results = Results::default();
+        results.set("6.18", row("6.18", &["tp_err", "fexit"], |_, _| Came::Agreed(2)));
+        results.set(
+            "6.2",
+            row("6.2", &["tp_success", "fexit"], |method, outcome| match (method, outcome) {
+                (_, Outcome::XmitDrop(_)) => Came::Impossible("no egress hook".to_owned()),
+                ("fexit", Outcome::Rto) => Came::Unobservable(1),
+                (_, Outcome::FragNomem) => Came::Unobservable(1),
+                _ => Came::Agreed(1),
+            }),
+        );
+        results
     }
 
     #[test]
-    fn has_a_column_a_kernel_in_order() {
-        let table = table(&logs());
+    fn it_has_a_column_for_each_kernel_in_order() {
+        let table = table(&results());
         let row = |name: &str| table.lines().find(|line| line.starts_with(&format!("| {name}"))).unwrap().to_owned();
-        assert!(table.starts_with("| | 6.2.9 | 6.18.9 |\n|---|---|---|\n"), "{table}");
-        assert_eq!(row("`rto`"), "| `rto` | tp_success, fexit 3 | tp_err, fexit 6 |");
-        assert_eq!(row("`frag_nomem`"), "| `frag_nomem` | tp_success unobservable<br>fexit 3 | tp_err, fexit 6 |");
-        assert_eq!(row("`xmit_drop_egress`"), "| `xmit_drop_egress` | no egress hook | tp_err, fexit 6 |");
-        assert_eq!(row("live tests"), "| live tests | 0 of 1 | 1 |");
-        let again = log("6.18", &["tp_err"], |_, _| Came::Agreed(2)).replace("result=ok", "result=ok again=yes");
-        let again = super::table(&[Log::parse(&again).unwrap()]);
-        assert!(again.contains("| live tests | 1, 1 at the second run |"), "{again}");
-        assert_eq!(row("`make demo`"), "| `make demo` | yes | yes |");
+        assert!(table.starts_with("| scenario | 6.2.9 | 6.18.9 |\n|---|---|---|\n"), "{table}");
+        assert_eq!(row("`tlp`"), "| `tlp` | yes | yes |");
+        assert_eq!(row("`rto`"), "| `rto` | yes, not by `fexit` | yes |");
+        assert_eq!(row("`frag_nomem`"), "| `frag_nomem` | – | yes |");
+        assert_eq!(row("`xmit_drop_egress`"), "| `xmit_drop_egress` | no egress hook | yes |");
+        assert_eq!(row("attach methods"), "| attach methods | `fexit`<br>`tp_success` | `fexit`<br>`tp_err` |");
+        assert_eq!(row("live tests"), "| live tests | 1 | 1 |");
+        assert_eq!(row("demo"), "| demo | yes | yes |");
     }
 
     #[test]
     fn one_edited_cell_is_found() {
-        let table = table(&logs());
-        let readme = put_into("# x\n<!-- matrix -->\nold\n<!-- /matrix -->\nrest\n", &table).unwrap();
-        assert!(check(&readme, &table).is_ok());
-        assert!(readme.ends_with("<!-- /matrix -->\nrest\n"));
-        let error = check(&readme.replacen("fexit 6", "fexit 7", 1), &table).unwrap_err();
-        assert!(error.to_string().contains("fexit 7 |\ninstead of\n| `rto` |"), "{error}");
+        let table = table(&results());
+        let page = put_into("# x\n<!-- matrix -->\nold\n<!-- /matrix -->\nrest\n", &table).unwrap();
+        assert!(check(&page, &table).is_ok());
+        assert!(page.ends_with("<!-- /matrix -->\nrest\n"));
+        let error = check(&page.replacen("no egress hook", "yes", 1), &table).unwrap_err().to_string();
+        assert!(error.contains("it has\n| `xmit_drop_") && error.contains("no egress hook"), "{error}");
         assert!(check("no marks", &table).is_err());
     }
 }

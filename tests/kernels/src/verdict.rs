@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether a boot is worth anything.
 
-use retrans_tests::{Outcome, Result};
+use retrans_tests::Outcome;
 
 use crate::log::Log;
 
 /// What came of one boot.
 #[derive(Debug)]
 pub struct Verdict {
-    /// The log, and its text, of a boot in which all was as it should be.
-    pub passed: Option<(Log, String)>,
+    /// The log of a boot without complaints and faults.
+    pub passed: Option<Log>,
     /// What the kernel or the emulator says, or the log does not.
     pub complaints: Vec<String>,
     /// What the trials, the tests and the demo say.
@@ -17,11 +17,10 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Judges the text of a log by itself, by what was complained of on the console, by the live tests of the tree, and by the log of
-    /// an earlier boot of the series, if there is one.
-    pub fn of(text: String, complaints: Vec<String>, tests: &[&str], earlier: Option<Result<Log>>) -> Self {
+    /// Judges the text of a log by itself, by what was complained of on the console, and by the live tests that should have run.
+    pub fn of(text: &str, complaints: Vec<String>, tests: &[&str]) -> Self {
         let mut complaints = complaints;
-        let log = Log::parse(&text).inspect_err(|error| complaints.push(error.to_string())).ok();
+        let log = Log::parse(text).inspect_err(|error| complaints.push(error.to_string())).ok();
         let mut faults = Vec::new();
         if let Some(log) = &log {
             expect_warning(log.has(Outcome::EndSeqError), &mut complaints);
@@ -29,13 +28,8 @@ impl Verdict {
             let other = log.differs_from(tests);
             complaints.extend(other.map(|test| format!("{test} is in the tree or in the log alone")));
         }
-        match (&log, earlier) {
-            (Some(log), Some(Ok(earlier))) => faults.extend(log.lacks_of(&earlier)),
-            (_, Some(Err(error))) => complaints.push(format!("the log in the tree: {error}")),
-            _ => {}
-        }
         let good = faults.is_empty() && complaints.is_empty();
-        Self { passed: log.map(|log| (log, text)).filter(|_| good), complaints, faults }
+        Self { passed: log.filter(|_| good), complaints, faults }
     }
 }
 
@@ -67,7 +61,7 @@ mod tests {
     }
 
     fn of(text: &str, console: &str) -> Verdict {
-        Verdict::of(text.to_owned(), complaints_in(console), &["a::b"], None)
+        Verdict::of(text, complaints_in(console), &["a::b"])
     }
 
     #[test]
@@ -117,10 +111,7 @@ mod tests {
         let failed = came(false).replace("result=ok", "result=failed");
         assert_eq!(of(&failed, "").faults, ["a::b"]);
         assert!(of(&came(false).replace("demo exit=0", "demo exit=1"), "").passed.is_none());
-        let with = |tests: &[&str], earlier| Verdict::of(came(false), Vec::new(), tests, earlier);
-        assert!(with(&["a::b", "a::c"], None).passed.is_none());
-        let more = with(&["a::b"], Some(Log::parse(&came(true))));
-        assert!(more.passed.is_none() && more.faults[0].ends_with("any more"), "{more:?}");
-        assert!(with(&["a::b"], Some(Log::parse("no"))).passed.is_none());
+        let more = Verdict::of(&came(false), Vec::new(), &["a::b", "a::c"]);
+        assert!(more.passed.is_none() && more.complaints[0].starts_with("a::c is in the tree"), "{more:?}");
     }
 }

@@ -1,63 +1,112 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Boots each kernel of `tests/kernels/kernels.list` under emulation, runs the lab's trials, the live tests and the demo in it, and prints
-//! a table of what came of it.
+//! Boots the kernels of `tests/kernels/kernels.list`, runs the lab's scenarios, the live tests and the demo in each, and records the
+//! results in `tests/kernels/results.tsv` or compares them with it.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Instant, SystemTime};
 
+use clap::{Args, Parser, Subcommand};
+use retrans_kernels::accelerator::Accelerator;
 use retrans_kernels::boot::{Emulator, boot};
-use retrans_kernels::build::Built;
+use retrans_kernels::build::{Built, Profile, guest_tests};
 use retrans_kernels::debian::Archive;
+use retrans_kernels::guest::SCENARIOS;
 use retrans_kernels::image::{Kernel, programs, remove};
-use retrans_kernels::list::{LEAST, Pinned, Wanted};
+use retrans_kernels::list::{Pinned, Wanted};
 use retrans_kernels::log::Log;
-use retrans_kernels::patched_kernels;
-use retrans_kernels::table::{check, put_into, table};
+use retrans_kernels::results::{Difference, PATH, Results, Row, Tree};
+use retrans_kernels::table::{PAGE, check, put_into, table};
 use retrans_kernels::verdict::Verdict;
-use retrans_tests::{Context, Error, Result};
+use retrans_kernels::{inputs, patched_kernels};
+use retrans_tests::command::run;
+use retrans_tests::{Context, Error, Outcome, Result};
 use rustix::fs::{FlockOperation, flock};
 
-/// Prints a line, whether or not anybody reads it.
+/// Prints a line, even if no process reads it.
 macro_rules! say {
     ($($what:tt)*) => {{ let _ = writeln!(io::stdout(), $($what)*); }};
 }
 
 const HELP: &str = "\
-usage: matrix [--keep] [--cached] [--within=MINUTES] [SERIES…]
-                                              boots these kernels, or all of them, and prints a table
-       matrix --only=PREFIX SERIES            boots this one for the live tests whose names begin so
-       matrix --table                         puts the table of the tree's logs into README.md
-       matrix --check                         holds the README's table against the logs of the tree
+Downloads, built kernels, and the console of the last boot of each kernel are kept in $RETRANS_MATRIX_CACHE,
+by default ${XDG_CACHE_HOME:-$HOME/.cache}/retrans-matrix.
 
-  --cached  of the kernels of tests/kernels/patches only those that are built already; of the others it is said that they are not
-  --within  starts no further kernel when so much time has passed, and says which are left out; five at least are booted
-  --keep    puts the logs of rows that passed into tests/kernels/logs, and the table of all logs there into README.md
+Environment:
+  JOBS          number of guests that run at the same time (default: the number of CPUs)
+  MATRIX_ACCEL  kvm or tcg (default: KVM where a trial boot succeeds, else emulation)
 
-What is downloaded, and the console of the last boot of each series, are under $RETRANS_MATRIX_CACHE, else
-${XDG_CACHE_HOME:-$HOME/.cache}/retrans-matrix. $JOBS guests run at a time; as many as there are CPUs, if it is not said.
-Exit status: 0; 1 if a row failed or the table differs; 2 if it could not start.";
+Exit status: 0; 1 if a boot failed or differs, a check failed, or a row is stale with --release; 2 if it could not start.
+
+Examples:
+  matrix run 6.12 7.3         boots two kernels and records their results
+  matrix check --release      fails if one row is stale";
+
+/// The kernel matrix: boots a list of kernels and records what the lab, the live tests and the demo did in each.
+#[derive(Parser)]
+#[command(name = "matrix", after_help = HELP)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+    /// Uses the programs of cargo's dev profile, which `cargo test` has built already, instead of the release profile's
+    #[arg(long, global = true)]
+    dev: bool,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Boots kernels and records the results of those that pass, and the table in docs/kernels.md
+    Run(Run),
+    /// Checks the recorded results without booting: names the stale rows
+    Check {
+        /// Fails if one row is stale
+        #[arg(long)]
+        release: bool,
+    },
+    /// Boots the oldest kernel and another by rotation, and fails if one differs from what is recorded
+    Gate {
+        /// Whose turn it is (default: the number of commits; without git, of days since 1970)
+        #[arg(long, value_name = "N")]
+        turn: Option<u64>,
+        /// Runs the live tests, too, also in emulation, where they take minutes
+        #[arg(long)]
+        tests: bool,
+    },
+    /// Writes the table in docs/kernels.md
+    Table,
+}
+
+#[derive(Args)]
+struct Run {
+    /// Kernels of the list (default: all)
+    #[arg(value_name = "KERNEL")]
+    kernels: Vec<String>,
+    /// Leaves out patched kernels that are not built yet, and prints which
+    #[arg(long)]
+    cached: bool,
+    /// Records a row also if it has lost something that is recorded
+    #[arg(long)]
+    accept: bool,
+    /// Boots one kernel for the live tests whose names begin so, and records nothing
+    #[arg(long, value_name = "PREFIX")]
+    only: Option<String>,
+}
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["-h" | "--help"] => {
-            say!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        ["--check"] => return told(check_readme()),
-        ["--table"] => return told(write_readme()),
-        _ => {
-            let (options, series): (Vec<_>, Vec<_>) =
-                arguments.iter().cloned().partition(|argument| argument.starts_with("--"));
-            Options::parse(&options).and_then(|options| matrix(&series, &options))
-        }
+    let cli = Cli::parse();
+    let profile = if cli.dev { Profile::Dev } else { Profile::Release };
+    let result = match cli.action {
+        Action::Run(options) => run_kernels(&options, profile),
+        Action::Check { release } => check_results(release, profile),
+        Action::Gate { turn, tests } => gate(turn, tests, profile),
+        Action::Table => results().and_then(|results| write_table(&results)).map(|()| true),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -69,86 +118,69 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is asked for beside the series.
-#[derive(Default)]
-struct Options {
-    keep: bool,
-    cached: bool,
-    within: Option<Duration>,
-    only: Option<String>,
-}
-
-impl Options {
-    fn parse(arguments: &[String]) -> Result<Self> {
-        let mut options = Self::default();
-        for argument in arguments {
-            match (argument.as_str(), argument.strip_prefix("--within=").map(str::parse::<u64>)) {
-                ("--keep", _) => options.keep = true,
-                ("--cached", _) => options.cached = true,
-                (_, Some(Ok(minutes))) => options.within = Some(Duration::from_secs(60 * minutes)),
-                _ if argument.starts_with("--only=") => {
-                    options.only = argument.split_once('=').map(|(_, it)| it.to_owned())
-                }
-                _ => return Err(Error::new(format!("no option {argument}\n{HELP}"))),
-            }
-        }
-        Ok(options)
-    }
-}
-
-fn told(result: Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("matrix: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
 /// The checkout that this was built from.
 fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(Path::to_owned).unwrap_or_default()
 }
 
-/// What the live tests read of the tree.
+/// The files of the tree that the live tests read.
 const READ_BY_TESTS: [&str; 1] = ["examples/recordings/lab.kv"];
-
-fn logs_of_tree() -> PathBuf {
-    tree().join("tests/kernels/logs")
-}
 
 fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))
 }
 
+/// Replaced as a whole, so that whoever ends this has the file as it was or as it is to be.
 fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {path:?}"))
+    let scratch = path.with_extension("part");
+    fs::write(&scratch, text).with_context(|| format!("cannot write {scratch:?}"))?;
+    fs::rename(&scratch, path).with_context(|| format!("cannot write {path:?}"))
 }
 
-/// The table of the logs in the tree, which must all be of rows that passed.
-fn table_of_tree() -> Result<String> {
-    let mut logs = Vec::new();
-    let directory = logs_of_tree();
-    for entry in fs::read_dir(&directory).with_context(|| format!("cannot read {directory:?}"))? {
-        let path = entry.context("cannot read a directory")?.path();
-        let log = Log::parse(&read(&path)?).with_context(|| format!("{path:?}"))?;
-        if !log.faults().is_empty() {
-            return Err(Error::new(format!("{path:?} is of a row that failed: {}", log.faults().join(", "))));
+fn wanted() -> Result<Wanted> {
+    Wanted::parse(&read(&tree().join("tests/kernels/kernels.list"))?)
+}
+
+fn results() -> Result<Results> {
+    Results::parse(&read(&tree().join(PATH))?).context(PATH)
+}
+
+fn write_table(results: &Results) -> Result<()> {
+    let page = tree().join(PAGE);
+    write(&page, &put_into(&read(&page)?, &table(results))?)
+}
+
+/// What rows have to be current with.
+fn current(tests: BTreeSet<String>) -> Result<Tree> {
+    let scenarios = Outcome::ALL.iter().map(ToString::to_string).collect();
+    Ok(Tree { inputs: inputs::hash(&tree())?, scenarios, tests })
+}
+
+/// Returns false if something is wrong.
+fn check_results(release: bool, profile: Profile) -> Result<bool> {
+    let checked = || {
+        let results = results()?;
+        results.check_kernels(&wanted()?.names())?;
+        let page = read(&tree().join(PAGE))?;
+        check(&page, &table(&results)).context("`matrix table` writes it")?;
+        Ok::<_, Error>(results)
+    };
+    let results = match checked() {
+        Ok(results) => results,
+        Err(error) => {
+            eprintln!("matrix: {error}");
+            return Ok(false);
         }
-        logs.push(log);
+    };
+    let stale = results.stale(&current(guest_tests(&tree(), profile)?)?);
+    for (kernel, why) in &stale {
+        say!("stale: {kernel}: {why}");
     }
-    Ok(table(&logs))
-}
-
-fn write_readme() -> Result<()> {
-    let readme = tree().join("README.md");
-    write(&readme, &put_into(&read(&readme)?, &table_of_tree()?)?)
-}
-
-fn check_readme() -> Result<()> {
-    let readme = tree().join("README.md");
-    check(&read(&readme)?, &table_of_tree()?).context("`make matrix KEEP=1` writes it")
+    say!("{} of {} rows of {PATH} are current", results.rows().len() - stale.len(), results.rows().len());
+    if release && !stale.is_empty() {
+        say!("a release needs all of them: `make matrix` boots the kernels and records the results");
+    }
+    Ok(!release || stale.is_empty())
 }
 
 fn cache() -> Result<PathBuf> {
@@ -159,78 +191,75 @@ fn cache() -> Result<PathBuf> {
         .ok_or_else(|| Error::new("neither RETRANS_MATRIX_CACHE, XDG_CACHE_HOME nor HOME is set"))
 }
 
-/// Boots these series; whether all rows passed that were booted. Kernels of our own are built if they are not there, unless only
-/// those are asked for that are.
-fn matrix(series: &[String], options: &Options) -> Result<bool> {
-    let began = Instant::now();
-    if options.only.is_some() && (series.len() != 1 || options.only.as_deref() == Some("")) {
-        return Err(Error::new("--only takes a prefix and one series"));
+/// Boots kernels and records their results. Returns false if one failed.
+fn run_kernels(options: &Run, profile: Profile) -> Result<bool> {
+    if options.only.is_some() && (options.kernels.len() != 1 || options.only.as_deref() == Some("")) {
+        return Err(Error::new("--only requires a prefix and one kernel"));
     }
-    let wanted = Wanted::parse(&read(&tree().join("tests/kernels/kernels.list"))?)?;
-    let kernels = wanted.of_series(series)?;
-    let cache = cache()?;
-    fs::create_dir_all(&cache).with_context(|| format!("cannot make {cache:?}"))?;
-    let lock = File::create(cache.join("lock")).context("cannot make a lock")?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive).context("another run uses the cache")?;
-    let jobs = match env::var("JOBS") {
-        Ok(jobs) => jobs.parse().context("JOBS is no number")?,
-        Err(_) => thread::available_parallelism().map_or(1, usize::from),
-    };
-
-    let bench = Bench::new(&cache, &wanted.emulator)?;
-    let mut fetched = Vec::new();
-    for pinned in &kernels {
-        fetched.extend(bench.fetch(pinned, !options.cached)?.map(|kernel| (pinned, kernel)));
-    }
+    let wanted = wanted()?;
+    let kernels = wanted.of_series(&options.kernels)?;
+    // Before minutes are spent: nothing could be recorded.
+    let recorded = Mutex::new(results()?);
+    let bench = Bench::new(&wanted, profile)?;
+    let fetched = bench.fetch_all(&kernels, !options.cached)?;
     if let Some(prefix) = &options.only {
         return fetched.first().map_or(Ok(false), |(pinned, kernel)| bench.only(prefix, pinned, kernel));
     }
     let without = kernels.len() - fetched.len();
-    let all: Vec<_> = fetched.iter().map(|(pinned, _)| pinned.series.clone()).collect();
-    let (queue, rows) = (Mutex::new(fetched.into_iter().enumerate()), Mutex::new(Vec::new()));
-    let is_over = |started| started >= LEAST && options.within.is_some_and(|within| began.elapsed() > within);
-    let next = || {
-        let (number, kernel) = queue.lock().ok()?.next()?;
-        (!is_over(number)).then_some(kernel)
-    };
-    thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                while let Some((pinned, kernel)) = next() {
-                    let row = bench.row(pinned, &kernel);
-                    say!("{row}");
-                    // At once: whoever ends this before its end has what there is.
-                    if options.keep
-                        && let Err(error) = row.keep()
-                    {
-                        say!("{error}");
-                    }
-                    rows.lock().unwrap_or_else(PoisonError::into_inner).push(row);
-                }
-            });
-        }
-    });
-    let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let booted: Vec<_> = rows.iter().map(|row| row.series.as_str()).collect();
-    let left_out: Vec<_> = all.iter().filter(|series| !booted.contains(&series.as_str())).map(String::as_str).collect();
-
-    let passed: Vec<_> = rows.iter().filter_map(|row| row.passed.as_ref()).collect();
-    if !passed.is_empty() {
-        say!("\n{}", table(&passed.iter().map(|(log, _)| log.clone()).collect::<Vec<_>>()));
-    }
-    if options.keep {
-        write_readme()?;
-    }
-    say!("{} of {} kernels passed", passed.len(), rows.len());
-    // Once more where the end is read.
-    rows.iter().filter(|row| row.passed.is_none()).for_each(|row| say!("{row}"));
-    if !left_out.is_empty() {
-        say!("for want of time NOT BOOTED: {}", left_out.join(" "));
-    }
+    let booted = bench.boot_all(fetched, Part::Everything, |booted| {
+        let kept = booted.record(&recorded, &bench.current.inputs, options.accept);
+        kept.err().map(|error| error.to_string())
+    })?;
+    write_table(&recorded.into_inner().unwrap_or_else(PoisonError::into_inner))?;
     if without > 0 {
-        say!("{without} kernels were NOT BOOTED, for they are not built");
+        say!("{without} kernels were NOT BOOTED, because they are not built");
     }
-    Ok(passed.len() == rows.len())
+    Ok(booted)
+}
+
+/// Boots two kernels and compares them with what is recorded. Returns false if one differs.
+fn gate(turn: Option<u64>, tests: bool, profile: Profile) -> Result<bool> {
+    let wanted = wanted()?;
+    let recorded = results()?;
+    let bench = Bench::new(&wanted, profile)?;
+    let turn = turn.map_or_else(turn_of_tree, Ok)?;
+    let oldest = wanted.oldest().ok_or_else(|| Error::new("the list has no kernel"))?.clone();
+    let other = wanted.by_rotation(turn, |pinned| patched_kernels::is_built(&bench.archive, &bench.cache, pinned));
+    let kernels: Vec<_> = [Some(oldest), other].into_iter().flatten().collect();
+    say!("turn {turn}: {}", kernels.iter().map(|pinned| pinned.series.as_str()).collect::<Vec<_>>().join(" and "));
+    let fetched = bench.fetch_all(&kernels, false)?;
+    let part =
+        if tests || bench.accelerator(&fetched)? == Accelerator::Kvm { Part::Everything } else { Part::Scenarios };
+    if part == Part::Scenarios {
+        say!("LEFT OUT: the live tests, which emulation has no time for; `make matrix` runs them");
+    }
+    bench.boot_all(fetched, part, |booted| {
+        let differences = booted.differences(&recorded, &bench.current, part);
+        (!differences.is_empty()).then(|| {
+            let series = &booted.series;
+            let hint = format!("if this is meant, `make matrix KERNELS={series} ACCEPT=1` records it");
+            format!("{series} DIFFERS from {PATH}:\n    {}\n    {hint}", differences.join("\n    "))
+        })
+    })
+}
+
+/// A number that changes with each landing.
+fn turn_of_tree() -> Result<u64> {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(tree()).args(["rev-list", "--count", "HEAD"]);
+    if let Some(count) = run(git).ok().and_then(|count| count.trim().parse().ok()) {
+        return Ok(count);
+    }
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(since.as_secs() / 86_400)
+}
+
+/// What a guest runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Everything,
+    /// The scenarios and the demo, without the live tests.
+    Scenarios,
 }
 
 /// What is the same for all kernels.
@@ -240,20 +269,42 @@ struct Bench {
     emulator: Emulator,
     built: Built,
     programs: Vec<u8>,
+    current: Tree,
+    jobs: usize,
+    /// Held while this runs.
+    _lock: File,
 }
 
 impl Bench {
-    fn new(cache: &Path, emulator: &Pinned) -> Result<Self> {
+    fn new(wanted: &Wanted, profile: Profile) -> Result<Self> {
         let began = Instant::now();
-        let archive = Archive::new(cache.join("apt"))?;
-        let emulator = Emulator::fetch(&archive, cache, emulator)?;
-        let built = Built::new(&tree(), &cache.join("programs"))?;
+        let cache = cache()?;
+        fs::create_dir_all(&cache).with_context(|| format!("cannot make {cache:?}"))?;
+        let lock = File::create(cache.join("lock")).context("cannot make a lock")?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).context("another run uses the cache")?;
+        let jobs = match env::var("JOBS") {
+            Ok(jobs) => jobs.parse().context("JOBS is not a number")?,
+            Err(_) => thread::available_parallelism().map_or(1, usize::from),
+        };
+        let archive = Archive::new(cache.join("apt"), &wanted.suites())?;
+        let emulator = Emulator::fetch(&archive, &cache, &wanted.emulator)?;
+        let built = Built::new(&tree(), profile, &cache.join("programs"))?;
+        // Of the sources that were built just now: what changes during the boots is not in these rows.
+        let current = current(built.tests.iter().map(|(name, _)| name.clone()).collect())?;
         let programs = programs(&built, &READ_BY_TESTS.map(|file| tree().join(file)))?;
         say!("emulator and programs: {:.0} s", began.elapsed().as_secs_f64());
-        Ok(Self { cache: cache.to_owned(), archive, emulator, built, programs })
+        Ok(Self { cache, archive, emulator, built, programs, current, jobs, _lock: lock })
     }
 
-    /// `None` if it is one of our own that is not to be built now, which is said.
+    /// Returns the kernels without those that are not built and must not be now, which are printed.
+    fn fetch_all(&self, kernels: &[Pinned], build: bool) -> Result<Vec<(Pinned, Kernel)>> {
+        let mut fetched = Vec::new();
+        for pinned in kernels {
+            fetched.extend(self.fetch(pinned, build)?.map(|kernel| (pinned.clone(), kernel)));
+        }
+        Ok(fetched)
+    }
+
     fn fetch(&self, pinned: &Pinned, build: bool) -> Result<Option<Kernel>> {
         let began = Instant::now();
         let fetched = match patched_kernels::numbering_of(&pinned.series) {
@@ -272,10 +323,54 @@ impl Bench {
         Ok(Some(kernel))
     }
 
-    /// Boots it for some of the live tests, and whether those passed that it does not lack something for, and the kernel had nothing to say.
+    /// Chooses how guests run, by a trial boot of the first kernel, and prints it.
+    fn accelerator(&self, kernels: &[(Pinned, Kernel)]) -> Result<Accelerator> {
+        let (_, kernel) = kernels.first().ok_or_else(|| Error::new("there is no kernel to boot"))?;
+        let work = self.cache.join("boots/trial");
+        let (accelerator, why) = Accelerator::choose(&self.emulator, kernel, &self.programs, &work)?;
+        say!("guests run by {accelerator}: {why}");
+        Ok(accelerator)
+    }
+
+    /// Boots all of them, and prints what came of each at once, with what `then` has to object. Returns false if one failed, or was
+    /// objected to.
+    fn boot_all(
+        &self,
+        kernels: Vec<(Pinned, Kernel)>,
+        part: Part,
+        then: impl Fn(&Boot) -> Option<String> + Sync,
+    ) -> Result<bool> {
+        let accelerator = self.accelerator(&kernels)?;
+        let (all, queue, ended) = (kernels.len(), Mutex::new(kernels.into_iter()), Mutex::new(Vec::new()));
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        thread::scope(|scope| {
+            for _ in 0..self.jobs {
+                scope.spawn(|| {
+                    while let Some((pinned, kernel)) = next() {
+                        let boot = self.boot_twice(accelerator, &pinned, &kernel, part);
+                        let objection = then(&boot);
+                        let is_good = boot.passed.is_some() && objection.is_none();
+                        let said =
+                            objection.map_or_else(|| boot.to_string(), |objection| format!("{boot}\n{objection}"));
+                        say!("{said}");
+                        ended.lock().unwrap_or_else(PoisonError::into_inner).push((is_good, said));
+                    }
+                });
+            }
+        });
+        let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let passed = ended.iter().filter(|(is_good, _)| *is_good).count();
+        say!("{passed} of {all} kernels passed");
+        // Once more at the end, where it is read.
+        ended.iter().filter(|(is_good, _)| !is_good).for_each(|(_, said)| say!("{said}"));
+        Ok(passed == all)
+    }
+
+    /// Boots it for some of the live tests. Returns false if one failed, none ran, or the kernel complained.
     fn only(&self, prefix: &str, pinned: &Pinned, kernel: &Kernel) -> Result<bool> {
         let work = self.cache.join("boots").join(format!("{}.only", pinned.series));
-        let booted = boot(&self.emulator, kernel, &self.programs, &[prefix], &work)?;
+        let accelerator = self.accelerator(&[(pinned.clone(), kernel.clone())])?;
+        let booted = boot(&self.emulator, accelerator, kernel, &self.programs, &[prefix], &work)?;
         say!("{}its console: {}", booted.lines, booted.console.display());
         booted.complaints.iter().for_each(|complaint| say!("{complaint}"));
         let tests = || booted.lines.lines().filter(|line| line.starts_with("test "));
@@ -284,35 +379,36 @@ impl Bench {
         Ok(booted.complaints.is_empty() && passed > 0 && failed == 0)
     }
 
-    /// Boots it, and once more if nothing but a trial, a test or the demo was not as it should be: a kernel that is emulated may be late by
-    /// seconds. What was wrong the first time is told all the same. What the kernel itself complains of is final.
-    fn row(&self, pinned: &Pinned, kernel: &Kernel) -> Row {
+    /// Boots it, and once more if only scenarios, tests or the demo failed: an emulated kernel may be late by seconds. What failed the
+    /// first time is printed. What the kernel itself complains of is final.
+    fn boot_twice(&self, accelerator: Accelerator, pinned: &Pinned, kernel: &Kernel, part: Part) -> Boot {
         let began = Instant::now();
         let work = self.cache.join("boots").join(&pinned.series);
-        let mut once = self.boot(pinned, kernel, &work);
+        let mut once = self.boot(accelerator, pinned, kernel, part, &work);
         let mut before = Vec::new();
         if once.complaints.is_empty() && !once.faults.is_empty() {
             before = once.faults;
-            // What it said is of use beside what the second says.
+            // Its console is of use, too.
             let first = work.with_file_name(format!("{}.first", pinned.series));
             let moved = remove(&first).is_ok() && fs::rename(&work, &first).is_ok();
             before.extend(moved.then(|| format!("its console is in {}", first.display())));
-            once = self.boot(pinned, kernel, &work);
+            once = self.boot(accelerator, pinned, kernel, part, &work);
         }
         let Verdict { passed, complaints, mut faults } = once;
         faults.extend(complaints);
-        Row { series: pinned.series.clone(), passed, faults, before, seconds: began.elapsed().as_secs(), work }
+        Boot { series: pinned.series.clone(), passed, faults, before, seconds: began.elapsed().as_secs(), work }
     }
 
-    fn boot(&self, pinned: &Pinned, kernel: &Kernel, work: &Path) -> Verdict {
-        match boot(&self.emulator, kernel, &self.programs, &[], work) {
+    fn boot(&self, accelerator: Accelerator, pinned: &Pinned, kernel: &Kernel, part: Part, work: &Path) -> Verdict {
+        let (arguments, tests): (&[&str], Vec<&str>) = match part {
+            Part::Everything => (&[], self.built.tests.iter().map(|(name, _)| name.as_str()).collect()),
+            Part::Scenarios => (&[SCENARIOS], Vec::new()),
+        };
+        match boot(&self.emulator, accelerator, kernel, &self.programs, arguments, work) {
             Err(error) => Verdict { passed: None, complaints: vec![error.to_string()], faults: Vec::new() },
             Ok(booted) => {
                 let text = format!("{}\n{}", headline(pinned, kernel), booted.lines);
-                let tests: Vec<_> = self.built.tests.iter().map(|(name, _)| name.as_str()).collect();
-                // Without one this is the first boot of the series.
-                let kept = fs::read_to_string(logs_of_tree().join(format!("{}.log", pinned.series)));
-                Verdict::of(text, booted.complaints, &tests, kept.ok().map(|kept| Log::parse(&kept)))
+                Verdict::of(&text, booted.complaints, &tests)
             }
         }
     }
@@ -324,9 +420,10 @@ fn headline(pinned: &Pinned, kernel: &Kernel) -> String {
     format!("kernel series={} packages={packages}", pinned.series)
 }
 
-struct Row {
+/// One kernel after its boot.
+struct Boot {
     series: String,
-    passed: Option<(Log, String)>,
+    passed: Option<Log>,
     faults: Vec<String>,
     /// Of the first of two boots.
     before: Vec<String>,
@@ -335,26 +432,56 @@ struct Row {
     work: PathBuf,
 }
 
-impl Row {
-    /// Puts the log of a row that passed into the tree.
-    fn keep(&self) -> Result<()> {
-        let Some((log, text)) = &self.passed else { return Ok(()) };
-        fs::create_dir_all(logs_of_tree()).context("cannot make a place for the logs")?;
-        write(&logs_of_tree().join(format!("{}.log", log.series)), text)
+impl Boot {
+    /// Records a boot that passed, at once, so that whoever ends this keeps what is done.
+    fn record(&self, results: &Mutex<Results>, inputs: &str, accept: bool) -> Result<()> {
+        let Some(log) = &self.passed else { return Ok(()) };
+        let row = Row::of(log, inputs);
+        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+        let differences = results.row(&self.series).map(|recorded| recorded.compare(&row, true)).unwrap_or_default();
+        let lost: Vec<_> = differences.iter().filter(|it| it.is_loss()).map(ToString::to_string).collect();
+        if !lost.is_empty() && !accept {
+            let (series, lost) = (&self.series, lost.join("\n    "));
+            return Err(Error::new(format!(
+                "{series} has lost something that is recorded, so it is NOT RECORDED (--accept does it nevertheless):\n    {lost}"
+            )));
+        }
+        results.set(&self.series, row);
+        write(&tree().join(PATH), &results.to_string())
+    }
+
+    /// What differs from the recorded row. If the row is stale, a name that only one side has is not a difference, and printed.
+    fn differences(&self, results: &Results, current: &Tree, part: Part) -> Vec<String> {
+        let Some(log) = &self.passed else { return Vec::new() };
+        let Some(recorded) = results.row(&self.series) else { return vec!["it has no row".to_owned()] };
+        let booted = Row::of(log, &current.inputs);
+        if recorded.packages() != booted.packages() {
+            say!("{}: {} was recorded, {} was booted", self.series, recorded.packages(), booted.packages());
+        }
+        let stale = recorded.stale(current);
+        if let Some(why) = &stale {
+            say!("{}: its row is stale: {why}", self.series);
+        }
+        let (names, others): (Vec<_>, Vec<_>) = recorded
+            .compare(&booted, part == Part::Everything)
+            .into_iter()
+            .partition(|it| stale.is_some() && matches!(it, Difference::Name { .. }));
+        names.iter().for_each(|name| say!("{}: not compared: {name}", self.series));
+        others.iter().map(ToString::to_string).collect()
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for Boot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.series)?;
         if !self.before.is_empty() {
-            write!(f, "booted twice, for the first time there was: {}; ", self.before.join(", "))?;
+            write!(f, "booted twice, because the first boot failed: {}; ", self.before.join(", "))?;
         }
-        if let Some((log, _)) = &self.passed {
+        if let Some(log) = &self.passed {
             let (tests, all) = (log.passed(), log.tests.len());
             let (trials, release) = (log.cells.len(), &log.release);
             write!(f, "{trials} trials, {tests} of {all} live tests on {release} in {} s", self.seconds)?;
-            let again = log.tests.iter().filter(|test| test.again).map(|test| format!("; once more: {}", test.name));
+            let again = log.tests.iter().filter(|test| test.again).map(|test| format!("; second run: {}", test.name));
             return again.collect::<Vec<_>>().iter().try_for_each(|test| f.write_str(test));
         }
         writeln!(f, "FAILED after {} s; its console and its lines are in {}", self.seconds, self.work.display())?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Process 1 of a guest of `matrix`: mounts, loads the modules, and has a child run the demo, the trials and the live tests; with a
-//! word behind `--` on the kernel's command line, only those live tests whose names begin so.
+//! Process 1 of a guest of `matrix`: mounts, loads the modules, and has a child run the demo, the scenarios and the live tests. An
+//! argument after `--` on the kernel's command line selects a part: `--probe` nothing, `--scenarios` all but the live tests, anything
+//! else the live tests whose names begin so.
 
 use std::env;
 use std::error::Error;
@@ -9,7 +10,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::process::{Command, ExitCode};
 
-use retrans_kernels::guest;
+use retrans_kernels::accelerator::PROBE;
+use retrans_kernels::guest::{self, SCENARIOS};
 use retrans_kernels::image::GUEST_MODULES;
 use retrans_tests::privilege;
 use rustix::mount::{MountFlags, mount};
@@ -83,14 +85,18 @@ fn init() -> Result<()> {
 fn tell() -> Result<()> {
     let mut lines = File::options().write(true).open(LINES)?;
     writeln!(lines, "guest release={}", guest::release()?)?;
-    if let Some(prefix) = env::args().nth(1) {
-        return Ok(guest::run_tests(&prefix, &mut lines)?);
+    let part = env::args().nth(1).unwrap_or_default();
+    match part.as_str() {
+        PROBE => Ok(()),
+        "" | SCENARIOS => {
+            demo(&mut lines)?;
+            Ok(guest::run(&mut lines, part != SCENARIOS)?)
+        }
+        prefix => Ok(guest::run_tests(prefix, &mut lines)?),
     }
-    demo(&mut lines)?;
-    Ok(guest::run(&mut lines)?)
 }
 
-/// The demo's rows and its exit status; what it measures besides differs from boot to boot.
+/// Writes the demo's exit status and its table. The rest of its output differs from boot to boot.
 fn demo(lines: &mut File) -> Result<()> {
     // Else it would replay its recording.
     privilege::check()?;
@@ -101,6 +107,12 @@ fn demo(lines: &mut File) -> Result<()> {
     }
     writeln!(lines, "demo exit={}", output.status.code().unwrap_or(-1))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let rows = text.lines().skip_while(|line| !line.starts_with("what was done"));
+    let rows = text.lines().skip_while(|line| !is_head(line));
     Ok(rows.take_while(|line| !line.is_empty()).try_for_each(|line| writeln!(lines, "demo | {line}"))?)
+}
+
+/// Whether this line has the names of the columns of the demo's table.
+fn is_head(line: &str) -> bool {
+    let words: Vec<_> = line.split_whitespace().collect();
+    ["result", "class", "errno", "events"].iter().all(|name| words.contains(name))
 }
