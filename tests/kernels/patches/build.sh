@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Builds the kernels that have the proposal's enum: build.sh TARBALL OUT
+# Builds the patched kernels, which have the proposal's enum: build.sh TARBALL OUT
 #
-# TARBALL is that of Debian's linux-source package; OUT, which must not be there, gets a directory for each numbering with the
-# kernel, its configuration, and those of its headers that the tables are held against. One tree, one cold build; the others are rebuilt in it, and it is removed.
+# TARBALL is that of Debian's linux-source package. OUT must not exist; it gets a directory for each numbering with the kernel, its
+# configuration, and the headers that are compared with the tables. All are built in one tree, which is removed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 tarball=$(realpath "$1")
 out=$2
 
-# In the order in which they are built. The first is the patches alone.
+# In build order. The first has the patches only.
 variants="ours v1 v2 v4"
 
 step() {
 	local what=$1 start=$SECONDS
 	shift
 	"$@"
-	echo "own kernels: $what: $((SECONDS - start)) s"
+	echo "patched kernels: $what: $((SECONDS - start)) s"
 }
 
-# Beside OUT, and under no other name, so that what a killed run left is found.
+# A fixed name next to OUT, so that the next run finds and removes what a killed run left.
 part=$out.part
 rm -rf "$part"
 mkdir -p "$part/out"
@@ -30,7 +30,7 @@ unpack() {
 	tar --extract --file "$tarball" --directory "$part/tree" --strip-components 1
 }
 
-# From the tree that the patches are for. Errors and warnings fail; it has no git history to look a commit up in.
+# With the script of the tree that the patches are for. Errors and warnings fail. There is no git history to look up commits in.
 checkpatch() {
 	perl scripts/checkpatch.pl --no-tree --root=. --quiet "$here"/0*.patch
 }
@@ -41,9 +41,9 @@ configure() {
 	make -s tinyconfig
 	scripts/kconfig/merge_config.sh -m -O . .config "$here/config" >/dev/null
 	make -s olddefconfig
-	# What it depends on may be missing, and then it is dropped without a word.
+	# An option whose dependencies are missing is dropped silently.
 	grep '^CONFIG_' "$here/config" | while read -r line; do
-		grep -qxF -- "$line" .config || { echo "own kernels: the configuration lacks $line" >&2; exit 1; }
+		grep -qxF -- "$line" .config || { echo "patched kernels: the configuration lacks $line" >&2; exit 1; }
 	done
 }
 

@@ -2,9 +2,10 @@
 //! KVM where it boots one of these kernels, emulation (TCG) otherwise.
 //!
 //! # Design
-//! That /dev/kvm can be opened, and even that a virtual CPU can be created, proves nothing: a host that is itself a guest may offer
-//! KVM without hardware virtualization (kvm_pvm), which runs kernels that are made for it and no other. So one of the kernels is
-//! booted with KVM first, up to user space, within a deadline.
+//! That /dev/kvm can be opened, and even that a virtual CPU can be created, proves nothing: a host
+//! that is itself a guest may offer KVM without hardware virtualization (kvm_pvm), which runs
+//! kernels that are made for it and no other. So one of the kernels is booted with KVM first, up to
+//! user space, within a deadline.
 
 use std::env;
 use std::fmt;
@@ -40,8 +41,8 @@ impl Accelerator {
     pub fn arguments(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            // Newer processors' instructions make no emulated one faster: with `max` a guest takes a fifth longer. It needs
-            // randomness.
+            // Newer processors' instructions make no emulated one faster: with `max` a guest takes
+            // a fifth longer. It needs randomness.
             Self::Tcg => ["-accel", "tcg", "-cpu", "qemu64,+rdrand"],
         }
     }

@@ -29,7 +29,8 @@ impl Mirror {
         Self::from_directory(Path::new(ETC_APT))
     }
 
-    /// Reads them from `sources.list`, `sources.list.d/*.list` and `sources.list.d/*.sources` of this directory.
+    /// Reads them from `sources.list`, `sources.list.d/*.list` and `sources.list.d/*.sources` of
+    /// this directory.
     ///
     /// # Errors
     /// As [`of_this_system`](Self::of_this_system).
@@ -89,7 +90,8 @@ fn usable(uri: &str) -> Option<String> {
     (!uri.starts_with("cdrom:")).then(|| uri.trim_end_matches('/').to_owned())
 }
 
-/// Reads lines of the form `deb [option=value …] URI suite component …`; only those that have the component `main`.
+/// Reads lines of the form `deb [option=value …] URI suite component …`; only those that have the
+/// component `main`.
 fn one_line_uris(text: &str) -> Vec<String> {
     let uri = |line: &str| {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -106,7 +108,8 @@ fn one_line_uris(text: &str) -> Vec<String> {
     text.lines().filter_map(uri).collect()
 }
 
-/// Reads stanzas of `Key: value` lines, of which a value may go on in lines that begin with a space.
+/// Reads stanzas of `Key: value` lines, of which a value may go on in lines that begin with a
+/// space.
 fn deb822_uris(text: &str) -> Vec<String> {
     let mut stanzas: Vec<Vec<(String, String)>> = vec![Vec::new()];
     for line in text.lines().filter(|line| !line.starts_with('#')) {

@@ -21,13 +21,14 @@ use crate::list::{Package, Pinned};
 /// The limit for one guest. With two CPUs for two guests none needed half of it.
 const LIMIT: Duration = Duration::from_secs(1500);
 
-/// In MiB.
+/// Memory of a guest, in MiB.
 const MEMORY: &str = "1024";
 
-/// Warnings and worse go to the console. The kernel must not calibrate the clock, since the result would depend on the host's load.
+/// Warnings and worse go to the console. The kernel must not calibrate the clock, since the result
+/// would depend on the host's load.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable";
 
-/// What a console must not have, and how it is called.
+/// Texts that a console must not contain, and the word that they are reported with.
 const COMPLAINTS: [(&str, &str); 9] = [
     ("Kernel panic", "panic"),
     ("possible recursive locking", "lockdep"),
@@ -40,20 +41,21 @@ const COMPLAINTS: [(&str, &str); 9] = [
     ("blocked for more than", "hang"),
 ];
 
-/// An emulator of its own, with its own libraries, libc included: what the host has does not matter.
+/// A QEMU of a fixed version with its own libraries, including libc, so that the host's do not
+/// matter.
 #[derive(Debug)]
 pub struct Emulator {
     root: PathBuf,
 }
 
 impl Emulator {
-    /// Takes it from the archive, or from `cache`, where it was put before.
+    /// Fetches it from the archive, or takes it from `cache` if it was fetched before.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// Returns an error if the package cannot be downloaded or unpacked.
     pub fn fetch(archive: &Archive, cache: &Path, pinned: &Pinned) -> Result<Self> {
         let ready = |package: &Package| cache.join(package.file_name().trim_end_matches(".deb"));
-        // Its packages are not kept, so the archive is not to be asked for what was unpacked.
+        // The archive must not be queried for what is unpacked already: the packages are not kept.
         if ready(&pinned.package).exists() {
             return Ok(Self { root: ready(&pinned.package) });
         }
@@ -87,22 +89,22 @@ impl Emulator {
     }
 }
 
-/// What a boot left.
+/// The output of one boot.
 #[derive(Debug)]
 pub struct Booted {
-    /// What the guest wrote.
+    /// The lines of the guest.
     pub lines: String,
-    /// What the kernel wrote.
+    /// The file with the kernel's console.
     pub console: PathBuf,
-    /// Why it is worth nothing, if it is.
+    /// Complaints of the kernel or the emulator; with one of them the boot is not valid.
     pub complaints: Vec<String>,
 }
 
-/// Boots `kernel` with an initramfs of `programs` and its modules, in the directory `work`, until it has powered off. Its first process
-/// gets these arguments.
+/// Boots `kernel` with an initramfs of `programs` and its modules, in the directory `work`, until
+/// it has powered off. The arguments are those of its first process.
 ///
 /// # Errors
-/// When a file cannot be read or written. What goes wrong in the guest is a complaint.
+/// Returns an error if a file cannot be read or written. A failure in the guest is a complaint.
 pub fn boot(
     emulator: &Emulator,
     accelerator: Accelerator,
@@ -127,14 +129,14 @@ pub(crate) fn boot_within(
     remove(work)?;
     fs::create_dir_all(work).with_context(|| format!("cannot make {work:?}"))?;
     let [console, lines] = ["console.log", "lines"].map(|name| work.join(name));
-    // In memory, so that nothing is left of it.
+    // In memory, so that nothing is left behind.
     let mut initrd = File::from(memfd_create("initrd", MemfdFlags::CLOEXEC).context("memfd_create")?);
     [programs, &modules(kernel)?].iter().try_for_each(|part| initrd.write_all(part)).context("cannot make an image")?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), initrd.as_raw_fd());
     let mut command = emulator.command(accelerator);
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&path).arg("-append");
     command.arg(format!("{COMMAND_LINE} -- {}", arguments.join(" ")));
-    // Two ports, so that what the kernel says does not tear the guest's lines.
+    // Two ports, so that the kernel's messages do not interrupt the guest's lines.
     for port in [&console, &lines] {
         command.arg("-serial").arg(format!("file:{}", port.display()));
     }
@@ -144,7 +146,7 @@ pub(crate) fn boot_within(
         let bytes = fs::read(path).with_context(|| format!("cannot read {path:?}"))?;
         Ok::<_, Error>(String::from_utf8_lossy(&bytes).replace('\r', ""))
     };
-    // A terminal in the guest ends its lines with both.
+    // The guest's terminals end lines with CR LF.
     let (said, lines) = (read(&console)?, read(&lines)?);
     // Without the command line, which is long.
     let failed = |error: Error| format!("emulator: {}", error.to_string().rsplit("` ").next().unwrap_or_default());
@@ -153,7 +155,7 @@ pub(crate) fn boot_within(
     Ok(Booted { lines, console, complaints })
 }
 
-/// The lines of a console that it must not have.
+/// Returns the lines of a console that it must not contain.
 pub fn complaints_in(console: &str) -> Vec<String> {
     let complaint = |line: &str| {
         let (_, name) = COMPLAINTS.iter().find(|(text, _)| line.contains(text))?;

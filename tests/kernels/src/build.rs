@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The project's own programs, as cargo builds them: the live tests, and whatever they and the guest run.
+//! The project's programs as cargo builds them: the live tests, and the programs that they and the
+//! guest run.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -14,48 +15,51 @@ use retrans_tests::{Context, Error, Result};
 
 use crate::image::{in_path, remove};
 
-/// The packages that have live tests; `tests/live.sh` sees to it that no other has.
+/// The packages with live tests (`tests/live.sh` checks that no other package has any), and that of
+/// the guest.
 const PACKAGES: [&str; 3] = ["retrans-tests", "retrans-examples", "retrans-kernels"];
 
-/// What is not run in a guest: what its trials and its demo do anyway, and what takes a minute there and is not about the kernel.
+/// Tests that do not run in a guest: its scenarios and its demo cover them, or they take a minute
+/// there and do not depend on the kernel.
 const NOT_IN_A_GUEST: [&str; 10] = [
     "outcomes::",
     "sources::each_gives_the_same_or_says_why_not",
     "filter_cost::the_hardest_are_verified_on_each_source",
     "demo::",
     "watch::beside_trace::fifty_attempts_are_those_of_trace_pipe",
-    // Each key on each kernel is what `filter_harness` is for.
+    // `filter_harness` covers each key on each kernel.
     "accounting::what_a_filter_excludes_is_filtered",
     "filter_harness::each_mutation_is_caught",
-    // Kernels without modules are in the matrix.
+    // The matrix has kernels without modules.
     "without_modules::",
-    // There is no setcap in a guest, nor what else it takes.
+    // A guest has neither setcap nor the other programs that these need.
     "service::",
     "owners::short_connections_do_not_push_out_a_long_one",
 ];
 
-/// A program, and where cargo put it: tests know the programs that they run by their paths.
+/// A program and its path: tests know the programs that they run by their paths.
 #[derive(Debug)]
 pub struct Program {
-    /// What cargo calls it.
+    /// The name of the cargo target.
     pub name: String,
-    /// Where it was built, and is to be in the guest.
+    /// The path where it was built, which is also its path in the guest.
     pub place: PathBuf,
-    /// The same without what only a debugger reads, which is most of it.
+    /// A copy without debug information, which is most of the file.
     pub stripped: PathBuf,
 }
 
-/// All of them.
+/// The programs of a guest.
 #[derive(Debug)]
 pub struct Built {
-    /// What a user runs, the guest's process 1, and the programs of the live tests.
+    /// The users' programs, the guest's process 1, and the programs of the live tests.
     pub programs: Vec<Program>,
-    /// The live tests, as `program::test`, and the place of their program.
+    /// The live tests, as `program::test`, and the path of their program.
     pub tests: Vec<(String, PathBuf)>,
 }
 
 impl Built {
-    /// Has cargo build them from the checkout `tree` with this profile, and puts what goes into a guest in the directory `scratch`.
+    /// Has cargo build them from the checkout `tree` with this profile, and puts what goes into a
+    /// guest in the directory `scratch`.
     ///
     /// # Errors
     /// Returns an error if they cannot be built.
@@ -74,7 +78,7 @@ impl Built {
                 }
                 tests.extend(its.into_iter().map(|test| (test, path.clone())));
             }
-            let file = path.file_name().ok_or_else(|| Error::new(format!("{path:?} is no program")))?;
+            let file = path.file_name().ok_or_else(|| Error::new(format!("{path:?} is not a program")))?;
             let stripped = scratch.join(file);
             let mut strip = Command::new(in_path("strip")?);
             strip.arg("--strip-debug").arg("-o").args([&stripped, &path]);
@@ -89,10 +93,10 @@ impl Built {
         Ok(Self { programs, tests })
     }
 
-    /// The program of this name that is no test.
+    /// Returns the program of this name that is not a test.
     ///
     /// # Errors
-    /// When there is none.
+    /// Returns an error if there is none.
     pub fn program(&self, name: &str) -> Result<&Program> {
         let is_test = |program: &Program| self.tests.iter().any(|(_, place)| *place == program.place);
         let found = self.programs.iter().find(|program| program.name == name && !is_test(program));
@@ -156,7 +160,7 @@ impl Executable {
     }
 }
 
-/// Those that cargo's messages tell of.
+/// Reads the executables from cargo's messages.
 fn executables(messages: &str) -> Result<Vec<Executable>> {
     let mut all = Vec::new();
     for line in messages.lines() {
@@ -170,7 +174,7 @@ fn executables(messages: &str) -> Result<Vec<Executable>> {
     Ok(all)
 }
 
-/// The tests of a program that are not run unless asked for: the live ones.
+/// Returns the ignored tests of a program, which are the live ones.
 fn ignored_tests(program: &Path) -> Result<Vec<String>> {
     let mut list = Command::new(program);
     list.args(["--ignored", "--list", "--format", "terse"]);
@@ -197,7 +201,7 @@ mod tests {
 
     #[test]
     fn finds_the_tests_that_are_ignored() {
-        // Of this very program, which has none.
+        // This program has none.
         assert_eq!(ignored_tests(&env::current_exe().unwrap()).unwrap(), [""; 0]);
     }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Debian's archive, read by apt with sources and lists of its own.
 //!
-//! The address of the archive is that of the system's own apt sources, which stay as they are: only the suites are others.
+//! The address of the archive is that of the system's own apt sources, which stay as they are: only
+//! the suites are others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,18 +17,18 @@ use retrans_tests::{Context, Error, Result};
 use crate::apt_sources::Mirror;
 use crate::list::{Package, Pinned};
 
-/// For any one step: a list, a download, an unpacking.
+/// The limit for one step: an update, a download, an extraction.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// The keys that all suites are signed with.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// A cache of packages, and the way to more of them.
+/// Debian's archive, and a cache of its packages.
 #[derive(Debug)]
 pub struct Archive {
-    /// Lists and downloads.
+    /// The directory of lists and downloads.
     apt: PathBuf,
-    /// Lists are fetched once a run, and only if a package is missing.
+    /// Lists are fetched at most once, and only if a package is missing.
     updated: OnceLock<Result<()>>,
 }
 
@@ -35,7 +36,8 @@ impl Archive {
     /// Opens one with its state in this directory, for these suites.
     ///
     /// # Errors
-    /// Returns an error if it cannot be made, or the system's apt sources do not name Debian's archive.
+    /// Returns an error if it cannot be made, or the system's apt sources do not name Debian's
+    /// archive.
     pub fn new(apt: PathBuf, suites: &BTreeSet<&str>) -> Result<Self> {
         if !Path::new(KEYRING).exists() {
             return Err(Error::new(format!("no {KEYRING}: install debian-archive-keyring")));
@@ -46,15 +48,15 @@ impl Archive {
         let sources = apt.join("sources.list");
         fs::write(&sources, lines_for(suites, &Mirror::of_this_system()?))
             .with_context(|| format!("cannot write {sources:?}"))?;
-        // As if nothing were installed here.
+        // An empty status file: for apt no package is installed.
         fs::write(apt.join("status"), "").context("cannot write a package list")?;
         Ok(Self { apt, updated: OnceLock::new() })
     }
 
-    /// What stands for the wanted package: itself, or the newest of its series if the archive no longer has it.
+    /// Returns the wanted package, or the newest of its series if the archive no longer has it.
     ///
     /// # Errors
-    /// When the archive has none of the series.
+    /// Returns an error if the archive has no package of the series.
     pub fn resolve(&self, pinned: &Pinned) -> Result<Package> {
         if self.downloaded(&pinned.package).exists() {
             return Ok(pinned.package.clone());
@@ -63,10 +65,10 @@ impl Archive {
         chosen.ok_or_else(|| Error::new(format!("the archive has no package of {} in {}", pinned.series, pinned.suite)))
     }
 
-    /// Whether the archive has this package.
+    /// Returns whether the archive has this package.
     ///
     /// # Errors
-    /// When it cannot be asked.
+    /// Returns an error if apt fails.
     pub fn has(&self, suite: &str, package: &Package) -> Result<bool> {
         if self.downloaded(package).exists() {
             return Ok(true);
@@ -74,10 +76,10 @@ impl Archive {
         Ok(self.offered(suite, &format!("^{}$", escaped(&package.name)))?.contains(package))
     }
 
-    /// Downloads a package, unless it was before, and unpacks it into a new directory `to`.
+    /// Downloads a package unless it is in the cache, and unpacks it into a new directory `to`.
     ///
     /// # Errors
-    /// When it cannot.
+    /// Returns an error if apt or dpkg fails.
     pub fn unpack(&self, package: &Package, to: &Path) -> Result<()> {
         if !self.downloaded(package).exists() {
             self.update()?;
@@ -90,10 +92,11 @@ impl Archive {
         extract(&self.downloaded(package), to)
     }
 
-    /// Downloads a package with all that it depends on, libc included, and unpacks them into a new directory `to`.
+    /// Downloads a package with all its dependencies, including libc, and unpacks them into a new
+    /// directory `to`.
     ///
     /// # Errors
-    /// When it cannot.
+    /// Returns an error if apt or dpkg fails.
     pub fn unpack_whole(&self, pinned: &Pinned, package: &Package, to: &Path) -> Result<()> {
         self.update()?;
         let archives = self.apt.join(format!("cache/{}", package.file_name()));
@@ -116,7 +119,7 @@ impl Archive {
         self.apt.join("cache/archives").join(package.file_name())
     }
 
-    /// What a suite has of packages whose names match this.
+    /// Returns the packages of a suite whose names match this expression.
     fn offered(&self, suite: &str, names: &str) -> Result<Vec<Package>> {
         self.update()?;
         let mut search = self.apt("apt-cache");
@@ -154,7 +157,7 @@ impl Archive {
         set("Dir::State", &self.apt.join("state"));
         set("Dir::State::status", &self.apt.join("status"));
         set("Dir::Cache", &self.apt.join("cache"));
-        // The cache may be where apt's own user may not go.
+        // apt's own user may have no access to the cache.
         command.args(["-q", "-o", "APT::Sandbox::User=root", "-o", "APT::Architecture=amd64"]);
         command
     }
@@ -169,7 +172,7 @@ fn lines_for(suites: &BTreeSet<&str>, mirror: &Mirror) -> String {
     suites.iter().map(line).collect()
 }
 
-/// Of what is offered the one that is wanted, or else the newest.
+/// Returns the wanted package if it is offered, else the newest one.
 fn choice(offered: Vec<Package>, wanted: &Package) -> Result<Option<Package>> {
     if offered.contains(wanted) {
         return Ok(Some(wanted.clone()));
@@ -184,7 +187,8 @@ fn choice(offered: Vec<Package>, wanted: &Package) -> Result<Option<Package>> {
     Ok(newest)
 }
 
-/// What the names of all packages of the same series and sort match, and no meta package's.
+/// Returns an expression for the names of all packages of the same series and sort, without meta
+/// packages.
 fn same_series(pinned: &Pinned) -> Result<String> {
     let name = &pinned.package.name;
     if !name.ends_with("-amd64") {
@@ -196,7 +200,7 @@ fn same_series(pinned: &Pinned) -> Result<String> {
     Ok(format!("^{}-{}\\.[0-9].*-cloud-amd64$", escaped(sort), escaped(&pinned.series)))
 }
 
-/// For an extended regular expression.
+/// Escapes a name for an extended regular expression.
 fn escaped(name: &str) -> String {
     name.replace('.', "\\.").replace('+', "\\+")
 }

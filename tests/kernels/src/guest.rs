@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest runs: the scenarios by each attach method, then the live tests; and the lines that it writes.
+//! What a guest runs: the scenarios by each attach method, then the live tests; and the lines that
+//! it writes.
 
 use std::fs;
 use std::io::Write;
@@ -14,17 +15,18 @@ use retrans_tests::observe::{attachment, filter};
 use retrans_tests::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial, filters};
 
 use crate::live_tests;
-use crate::log::{Came, Cell, family_name, findings_line};
+use crate::log::{Cell, CellResult, family_name, findings_line};
 use crate::owners;
 
 /// The argument of the guest that leaves out the live tests.
 pub const SCENARIOS: &str = "--scenarios";
 
-/// Loads the hardest filters and runs every outcome over every family, from every source that opens, then the live tests
-/// unless `tests` is false, and writes a line for each to `lines`. Why a trial differs or a test failed is said on standard error.
+/// Loads the most demanding filters, runs every scenario over every family by every attach method
+/// that opens, then the live tests unless `tests` is false, and writes a line for each to `lines`.
+/// The reasons of failures go to standard error.
 ///
 /// # Errors
-/// When there is no source, or the lab cannot be built.
+/// Returns an error if a check of the kernel fails, or the lab cannot be built.
 pub fn run(lines: &mut impl Write, tests: bool) -> Result<()> {
     let kernel = release()?;
     let lacks = Lacks::find();
@@ -39,11 +41,11 @@ pub fn run(lines: &mut impl Write, tests: bool) -> Result<()> {
         let companion = attachment(&stream).companion.map_or_else(|| "-".to_owned(), |companion| companion.to_string());
         say(lines, &format!("source source={source} companion={companion} failures={failures}"))?;
         for family in Family::ALL {
-            let came = portion(&mut stream, family, &lacks)?;
-            for (outcome, came) in Outcome::ALL.into_iter().zip(came) {
+            let results = portion(&mut stream, family, &lacks)?;
+            for (outcome, result) in Outcome::ALL.into_iter().zip(results) {
                 let (source, outcome) = (source.clone(), outcome.to_string());
                 let cell =
-                    Cell { kernel: kernel.clone(), source, outcome, family: family_name(family).to_owned(), came };
+                    Cell { kernel: kernel.clone(), source, outcome, family: family_name(family).to_owned(), result };
                 say(lines, &cell.to_string())?;
                 count += 1;
             }
@@ -58,25 +60,26 @@ pub fn run(lines: &mut impl Write, tests: bool) -> Result<()> {
     say(lines, &format!("done cells={count} tests={}", tests.len()))
 }
 
-/// Runs nothing but the live tests whose names begin so, and writes a line for each to `lines`.
+/// Runs only the live tests whose names have this prefix, and writes a line for each to `lines`.
 ///
 /// # Errors
-/// When there is no list of them.
+/// Returns an error if the guest has no list of them.
 pub fn run_tests(prefix: &str, lines: &mut impl Write) -> Result<()> {
     live_tests::run(&Lacks::find(), prefix)?.iter().try_for_each(|test| say(lines, &test.to_string()))
 }
 
-/// The release of the running kernel.
+/// Returns the release of the running kernel.
 ///
 /// # Errors
-/// When /proc is not there.
+/// Returns an error if /proc is not mounted.
 pub fn release() -> Result<String> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's release")?;
     Ok(release.trim().to_owned())
 }
 
-/// A stream from each source that the kernel allows, by a name for it; the proposal's enum with the errno beside it from whatever gives it
-/// best, as `tp_enum_kretprobe` from a kretprobe, and as `tp_enum_alone` without. Why not from another is said on standard error.
+/// Opens a stream by each attach method that the kernel allows, and names it. `tp_enum` is opened
+/// with its best companion for the errno, as `tp_enum_kretprobe` with a kretprobe, and as
+/// `tp_enum_alone` without. The reason why a method is not available goes to standard error.
 fn sources() -> Result<Vec<(String, Stream)>> {
     let mut all = Vec::new();
     for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
@@ -103,7 +106,7 @@ fn open(all: &mut Vec<(String, Stream)>, name: String, builder: StreamBuilder) -
     Ok(())
 }
 
-/// Verifiers differ, and what one walks in a moment is too much for another.
+/// Verifiers differ: a program that one accepts at once is too complex for another.
 fn demanding_filters_load() -> Result<()> {
     let mut all: Vec<_> = sources()?.iter().map(|(_, stream)| attachment(stream).method).collect();
     all.dedup();
@@ -126,11 +129,11 @@ fn say(lines: &mut impl Write, line: &str) -> Result<()> {
     writeln!(lines, "{line}").and_then(|()| lines.flush()).context("cannot write a line")
 }
 
-/// A disturbed run proves nothing (see [`Trial::was_disturbed`]), unless all went well nevertheless.
+/// The number of runs if the first are disturbed (see [`Trial::was_disturbed`]) and do not verify.
 const RUNS: u32 = 3;
 
-/// What came of each outcome over this family.
-fn portion(stream: &mut Stream, family: Family, lacks: &Lacks) -> Result<Vec<Came>> {
+/// Returns the result of each scenario over this family.
+fn portion(stream: &mut Stream, family: Family, lacks: &Lacks) -> Result<Vec<CellResult>> {
     let possible: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| lacks.needed_by(*outcome).is_none()).collect();
     let wanted: Vec<_> = possible.iter().map(|outcome| (*outcome, family)).collect();
     let mut trace = TraceInstance::new()?;
@@ -146,24 +149,24 @@ fn portion(stream: &mut Stream, family: Family, lacks: &Lacks) -> Result<Vec<Cam
     let mut all = Vec::new();
     for outcome in Outcome::ALL {
         all.push(match lacks.needed_by(outcome) {
-            Some(why) => Came::Impossible(why.to_owned()),
-            None => came(&trials.next().ok_or_else(|| Error::new("a trial is missing"))?),
+            Some(why) => CellResult::Impossible(why.to_owned()),
+            None => result_of(&trials.next().ok_or_else(|| Error::new("a trial is missing"))?),
         });
     }
     Ok(all)
 }
 
-fn came(trial: &Trial) -> Came {
+fn result_of(trial: &Trial) -> CellResult {
     let events = trial.events.len();
     let telling = trial.outcome.expected(trial.outcome.telling());
     match trial.verify() {
-        Ok(()) if telling.err != 0 && !trial.failures.streamed => Came::Unobservable(events),
-        Ok(()) => Came::Agreed(events),
+        Ok(()) if telling.err != 0 && !trial.failures.streamed => CellResult::Unobservable(events),
+        Ok(()) => CellResult::Matches(events),
         Err(error) => {
             eprintln!("{error}");
             eprintln!("the kernel's text:");
             trial.traced.iter().for_each(|event| eprintln!("{}", event.line));
-            Came::Differs(events)
+            CellResult::Differs(events)
         }
     }
 }

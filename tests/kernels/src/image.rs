@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest boots: a kernel with the modules that the lab needs, and an initramfs with the programs.
+//! The image of a guest: a kernel with the modules that the lab needs, and an initramfs with the
+//! programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -16,43 +17,43 @@ use crate::build::Built;
 use crate::debian::Archive;
 use crate::list::{Package, Pinned};
 
-/// What the lab needs of a kernel that may be a module.
+/// Features that the lab needs, and that may be modules.
 const MODULES: [&str; 6] = ["veth", "tun", "nf_tables", "nft_numgen", "nft_reject_inet", "sch_tbf"];
 
-/// What the lab and its tests run, and their shell's scripts.
+/// The host's programs that the lab, its tests and their shell scripts run.
 const PROGRAMS: [&str; 13] =
     ["ip", "nft", "tc", "sh", "rmdir", "sleep", "env", "grep", "sed", "setpriv", "setsid", "unshare", "cat"];
 
-/// A line for each live test: its name and, behind a space, its program.
+/// The file with a line for each live test: its name, a space, its program.
 pub const GUEST_TESTS: &str = "/tests";
 
-/// Where the modules are in the guest, in the order in which they load.
+/// The directory of the modules in the guest, whose names sort in load order.
 pub const GUEST_MODULES: &str = "/modules";
 
-/// For indexing or unpacking the modules of a kernel.
+/// The limit for indexing or decompressing the modules of a kernel.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A kernel, ready to be booted.
+/// A kernel that can be booted.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// The packages it was made of.
+    /// The packages that it was made from.
     pub packages: Vec<Package>,
-    /// The kernel itself.
+    /// The kernel's image.
     pub image: PathBuf,
-    /// Its modules, as the guest will find them, in the order in which they load.
+    /// Its modules, in the order in which they load.
     pub modules: Vec<PathBuf>,
 }
 
 impl Kernel {
-    /// Takes it from the archive, or from `cache`, where it was put before.
+    /// Fetches it from the archive, or takes it from `cache` if it was fetched before.
     ///
     /// # Errors
-    /// When a package cannot be had, or is not what was expected.
+    /// Returns an error if a package cannot be fetched, or contains no kernel.
     pub fn fetch(archive: &Archive, cache: &Path, pinned: &Pinned) -> Result<Self> {
         let package = archive.resolve(pinned)?;
         let ready = cache.join(package.file_name().trim_end_matches(".deb"));
         if !ready.exists() {
-            // Renamed once it is whole.
+            // Renamed when it is complete.
             let scratch = ready.with_extension("part");
             remove(&scratch)?;
             let (root, new) = (scratch.join("root"), scratch.join("new"));
@@ -88,7 +89,7 @@ impl Kernel {
     }
 }
 
-/// Of an unpacked kernel, what a guest needs.
+/// Copies what a guest needs from an unpacked kernel.
 fn keep(root: &Path, new: &Path) -> Result<()> {
     let is_image = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"));
     let all = files(root)?;
@@ -97,7 +98,7 @@ fn keep(root: &Path, new: &Path) -> Result<()> {
     let to = new.join("modules");
     fs::create_dir(&to).with_context(|| format!("cannot make {to:?}"))?;
 
-    // Older packages have /lib as a directory of its own.
+    // In older packages /lib is a directory.
     let place = ["usr/lib/modules", "lib/modules"].map(|place| root.join(place));
     let Some(place) = place.into_iter().find(|place| place.is_dir()) else { return Ok(()) };
     let Some(release) = fs::read_dir(&place).context("cannot read the modules")?.next() else { return Ok(()) };
@@ -105,7 +106,8 @@ fn keep(root: &Path, new: &Path) -> Result<()> {
     let prefix = place.parent().and_then(Path::parent).ok_or_else(|| Error::new("modules in no place"))?;
     let mut depmod = Command::new(in_path("depmod")?);
     depmod.arg("-b").arg(prefix).arg(release.file_name());
-    // A package of modules alone lacks the lists of what is built in, which depmod does without.
+    // A package with modules only lacks the lists of built-in modules, which depmod does not
+    // require.
     run_within(LIMIT, depmod)?;
     let index = release.path().join("modules.dep");
     let index = fs::read_to_string(&index).with_context(|| format!("cannot read {index:?}"))?;
@@ -117,10 +119,10 @@ fn keep(root: &Path, new: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The paths of these modules and of what they depend on, what is needed first first. One that the index lacks is built in, or
-/// not to be had: the guest will see.
+/// Returns the paths of these modules and of their dependencies, in load order. A module that the
+/// index lacks is built in or not available; the lab finds out in the guest.
 fn in_order(index: &str, wanted: &[&str]) -> Vec<String> {
-    // Each line has a module and, behind the colon, all that it needs, the nearest first.
+    // Each line has a module, a colon, and all its dependencies, the nearest first.
     let needs: BTreeMap<&str, (&str, Vec<&str>)> = index
         .lines()
         .filter_map(|line| line.split_once(':'))
@@ -157,17 +159,18 @@ fn decompressed(path: &Path) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// The part of the initramfs that is the same for all kernels: `matrix_guest` as its first process, the project's programs and
-/// these files of the tree where they are here, those of the host that the lab runs, and all of their libraries.
+/// Returns the part of the initramfs that is the same for all kernels: `matrix_guest` as its first
+/// process, the project's programs and these files at the same paths as here, the host's programs
+/// that the lab runs, and the libraries of all of them.
 ///
 /// # Errors
-/// When a program, a library or a file is not there.
+/// Returns an error if a program, a library or a file is missing.
 pub fn programs(built: &Built, files: &[PathBuf]) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
     for directory in ["bin", "dev", "proc", "sys", "tmp", "run"] {
         cpio.directory(directory);
     }
-    // What a process has before anything is mounted.
+    // The first process needs them before it mounts anything.
     cpio.device("dev/console", (5, 1));
     cpio.device("dev/null", (1, 3));
     let mut libraries = BTreeSet::new();
@@ -193,15 +196,15 @@ pub fn programs(built: &Built, files: &[PathBuf]) -> Result<Vec<u8>> {
     Ok(cpio.finish())
 }
 
-/// Where an absolute path is in the archive.
+/// Returns the name of an absolute path in the archive.
 fn inside(path: &Path) -> String {
     path.to_string_lossy().trim_start_matches('/').to_owned()
 }
 
-/// The part that is a kernel's own.
+/// Returns the part of the initramfs with a kernel's modules.
 ///
 /// # Errors
-/// When a module cannot be read.
+/// Returns an error if a module cannot be read.
 pub fn modules(kernel: &Kernel) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
     for path in &kernel.modules {
@@ -213,7 +216,7 @@ pub fn modules(kernel: &Kernel) -> Result<Vec<u8>> {
 
 pub(super) fn in_path(program: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    // Where an unprivileged user does not look, too.
+    // Directories that are not in the PATH of an unprivileged user.
     let directories = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     let found = directories.map(|directory| directory.join(program)).find(|path| path.is_file());
     found.ok_or_else(|| Error::new(format!("no program `{program}`")))
@@ -291,7 +294,7 @@ impl Cpio {
     }
 }
 
-/// All files below a directory.
+/// Returns all files below a directory.
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| format!("cannot read {directory:?}"))? {
@@ -306,10 +309,10 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Removes a directory, if it is there.
+/// Removes a directory if it exists.
 ///
 /// # Errors
-/// When it cannot be removed.
+/// Returns an error if it cannot be removed.
 pub fn remove(directory: &Path) -> Result<()> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

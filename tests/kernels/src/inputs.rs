@@ -2,9 +2,10 @@
 //! The inputs of the kernel matrix and their hash.
 //!
 //! # Design
-//! A row of the results is evidence for the sources that it was booted with. The hash covers what decides a scenario's result: the
-//! BPF programs, the part of the SDK that loads them, the lab, and which kernels are booted and how the patched ones are made. It is
-//! computed from the files alone, so that it is the same in a checkout and in an unpacked archive. Nothing is normalized.
+//! A row of the results is evidence for the sources that it was booted with. The hash covers what
+//! decides a scenario's result: the BPF programs, the part of the SDK that loads them, the lab, and
+//! which kernels are booted and how the patched ones are made. It is computed from the files alone,
+//! so that it is the same in a checkout and in an unpacked archive. Nothing is normalized.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which kernels: `tests/kernels/kernels.list`.
+//! The list of kernels: `tests/kernels/kernels.list`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use retrans_tests::{Error, Result};
 
 use crate::patched_kernels::{self, NUMBERINGS};
 
-/// A package of Debian's archive at a version.
+/// A Debian package at a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
     /// Its name.
@@ -18,9 +18,10 @@ pub struct Package {
 }
 
 impl Package {
-    /// The name that `apt-get download` gives the file. Also what its contents are kept under.
+    /// Returns the file name that `apt-get download` uses, which is also the name of its directory
+    /// in the cache.
     pub fn file_name(&self) -> String {
-        // Sources are for all.
+        // Source packages are for all architectures.
         let architecture = if self.name.starts_with("linux-source-") { "all" } else { "amd64" };
         format!("{}_{}_{architecture}.deb", self.name, self.version.replace(':', "%3a"))
     }
@@ -32,10 +33,10 @@ impl fmt::Display for Package {
     }
 }
 
-/// A package that is wanted, and where from.
+/// A package and the suite it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pinned {
-    /// Of a kernel the first two parts of its version; else a word.
+    /// The first two parts of a kernel's version, or a word.
     pub series: String,
     /// The suite.
     pub suite: String,
@@ -43,7 +44,7 @@ pub struct Pinned {
     pub package: Package,
 }
 
-/// What is wanted.
+/// The packages of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// The emulator.
@@ -53,10 +54,10 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Takes it from the text of the file.
+    /// Reads the text of the file.
     ///
     /// # Errors
-    /// Which line is not understood.
+    /// Returns an error with the first line that is malformed.
     pub fn parse(text: &str) -> Result<Self> {
         let (mut emulator, mut kernels) = (None, Vec::new());
         for line in text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
@@ -82,10 +83,10 @@ impl Wanted {
         Ok(Self { emulator: emulator.ok_or_else(|| Error::new("no emulator"))?, kernels })
     }
 
-    /// The kernels of these series; all, if none is named.
+    /// Returns the kernels of these series, or all kernels if none is named.
     ///
     /// # Errors
-    /// When there is none of one of them.
+    /// Returns an error if the list has no kernel of one of the series.
     pub fn of_series(&self, series: &[String]) -> Result<Vec<Pinned>> {
         if series.is_empty() {
             return Ok(self.kernels.clone());
@@ -113,8 +114,9 @@ impl Wanted {
         self.kernels.iter().min_by_key(|kernel| order(&kernel.series))
     }
 
-    /// Returns the kernel whose turn it is: each but the oldest, in the order of the file. A patched kernel for which `is_built` is
-    /// false gives its turn to the next one, because to build it takes longer than a gate may.
+    /// Returns the kernel whose turn it is: each but the oldest, in the order of the file. A
+    /// patched kernel for which `is_built` is false gives its turn to the next one, because to
+    /// build it takes longer than a gate may.
     pub fn by_rotation(&self, number: u64, is_built: impl Fn(&Pinned) -> bool) -> Option<Pinned> {
         let oldest = self.oldest()?;
         let others: Vec<_> = self.kernels.iter().filter(|kernel| *kernel != oldest).collect();
@@ -124,7 +126,8 @@ impl Wanted {
     }
 }
 
-/// By which series are sorted: 6.2 before 6.12, and 6.12 before ours of it. `None` if it is not two numbers.
+/// Returns the sort key of a series: 6.2 before 6.12, and 6.12 before its patched kernels. `None`
+/// if it is not two numbers.
 pub fn order(series: &str) -> Option<(u32, u32, &str)> {
     let (version, numbering) = series.split_once('-').unwrap_or((series, ""));
     let (major, minor) = version.split_once('.')?;

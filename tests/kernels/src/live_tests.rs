@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The live tests in a guest: each is run, or it is said what the kernel lacks for it.
+//! The live tests in a guest: each runs, or is ignored with what the kernel lacks for it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,11 +10,11 @@ use retrans_tests::command::{Ended, end_of};
 use retrans_tests::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result};
 
 use crate::image::GUEST_TESTS;
-use crate::log::{Ran, Test};
+use crate::log::{Test, TestResult};
 
-/// What the tests take that not every kernel has: whether it is there is found out by trying ([`Lacks`]). All tests of a program
-/// where no test is named. What is not in here runs on every kernel.
-const TAKE: &[(&str, &[Taken])] = &[
+/// What the tests require that not every kernel has, found out by trying ([`Lacks`]). An entry is a
+/// prefix of names. A test without an entry runs on every kernel.
+const REQUIREMENTS: &[(&str, &[Requirement])] = &[
     ("applications::", &[As(DENIED)]),
     ("histogram::", &[As(DENIED)]),
     ("kernel_text::what_tracefs_prints", &[As(DENIED), As(TBF)]),
@@ -33,10 +33,10 @@ const TAKE: &[(&str, &[Taken])] = &[
     ("reconcile::a_million_segments_add_up", &[As(EGRESS)]),
     ("reconcile::what_nothing_proves_is_unknown_and_said", &[SegmentRoutes]),
     ("reconcile::what_is_unknown_is_printed", &[SegmentRoutes]),
-    // The n-th packet is dropped, as in that outcome.
+    // They drop the nth packet, like that scenario.
     ("synack_cookie::", &[As(Outcome::Fast)]),
     ("whose::", &[NetnsCookies, As(Outcome::Fast)]),
-    // Whose listener's packets nftables marks.
+    // nftables marks the packets of its listener.
     ("whose::of_a_synack_they_are_the_accepted_sockets", &[As(NFTABLES)]),
     ("filter_harness::", &[Loops]),
     ("wakeups::", &[Loops]),
@@ -47,22 +47,22 @@ const TAKE: &[(&str, &[Taken])] = &[
     ("watch::filters::", &[As(DENIED), As(TBF)]),
 ];
 
-/// What a test takes.
+/// A requirement of a test.
 #[derive(Clone, Copy)]
-enum Taken {
-    /// What this outcome takes.
+enum Requirement {
+    /// What this scenario requires.
     As(Outcome),
-    /// The helper by which a BPF program loops, of Linux 5.17.
+    /// The BPF helper `bpf_loop`, of Linux 5.17.
     Loops,
-    /// Routes by IPv6 segments.
+    /// Routes with IPv6 segment routing.
     SegmentRoutes,
-    /// That a socket tells the cookie of its namespace, of Linux 5.14.
+    /// The socket option SO_NETNS_COOKIE, of Linux 5.14.
     NetnsCookies,
 }
-use Taken::{As, Loops, NetnsCookies, SegmentRoutes};
+use Requirement::{As, Loops, NetnsCookies, SegmentRoutes};
 
-impl Taken {
-    /// What the kernel lacks of it.
+impl Requirement {
+    /// Returns what the kernel lacks of it.
     fn lacking(self, lacks: &Lacks) -> Option<&'static str> {
         match self {
             As(outcome) => lacks.needed_by(outcome),
@@ -78,33 +78,36 @@ const NFTABLES: Outcome = Outcome::Denied(Refusal::Reject);
 const EGRESS: Outcome = Outcome::XmitDrop(Discard::Egress);
 const TBF: Outcome = Outcome::InHostQueue(Hold::Qdisc);
 
-/// Most of the time of most tests is waiting for timers.
+/// Tests that run at the same time: most of their time is spent waiting for timers.
 const THREADS: &str = "8";
 
-/// For all tests of a program.
+/// The limit for all tests of a program.
 const LIMIT: Duration = Duration::from_secs(400);
 
-/// What counts must add up, and what is woken for must come, each time: these are not run once more. If one fails the row does, and is booted
-/// again as a whole.
+/// Tests that have no second run: counts must add up and wake-ups must arrive every time. If one
+/// fails the boot fails, and is repeated as a whole.
 const ONCE: [&str; 5] =
     ["accounting::", "overrun::", "reconcile::", "wakeups::no_record_is_stuck", "wakeups::no_wake_up_is_lost"];
 
-/// For one of the others that is run once more, and for how many of a program that is done: more are no accident.
+/// The limit for the second run of another test, and the number of second runs of a program: more
+/// failures are not an accident.
 const AGAIN: Duration = Duration::from_secs(150);
 const MOST_AGAIN: usize = 2;
 
-/// Runs those whose names begin so, a program at a time as `cargo test` does, and gives what came of each, in the order of their names. What a
-/// program wrote is on standard error if one of its tests failed.
+/// Runs the tests whose names have this prefix, one program at a time like `cargo test`, and
+/// returns their results in the order of their names. The output of a program goes to standard
+/// error if one of its tests failed.
 ///
 /// # Errors
-/// When the guest has no list of them, or what a test takes is said of one that does not exist.
+/// Returns an error if the guest has no list of them, or a requirement names a test that does not
+/// exist.
 pub(super) fn run(lacks: &Lacks, prefix: &str) -> Result<Vec<Test>> {
     let list = fs::read_to_string(GUEST_TESTS).with_context(|| format!("cannot read {GUEST_TESTS}"))?;
     let all: Vec<_> = list.lines().filter_map(|line| line.split_once(' ')).collect();
-    let prefixes = TAKE.iter().map(|(prefix, _)| *prefix).chain(ONCE);
+    let prefixes = REQUIREMENTS.iter().map(|(prefix, _)| *prefix).chain(ONCE);
     let stale = prefixes.into_iter().find(|prefix| !all.iter().any(|(name, _)| name.starts_with(prefix)));
     if let Some(prefix) = stale {
-        return Err(Error::new(format!("no test is called {prefix}…, of which something is said here")));
+        return Err(Error::new(format!("no test has the prefix {prefix}, which a requirement names")));
     }
     let mut programs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for &(name, program) in all.iter().filter(|(name, _)| name.starts_with(prefix)) {
@@ -120,13 +123,13 @@ pub(super) fn run(lacks: &Lacks, prefix: &str) -> Result<Vec<Test>> {
     Ok(tests)
 }
 
-/// What the kernel lacks for a test.
+/// Returns what the kernel lacks for a test.
 fn lacking(name: &str, lacks: &Lacks) -> Option<&'static str> {
-    let takes = TAKE.iter().filter(|(prefix, _)| name.starts_with(prefix)).flat_map(|(_, takes)| *takes);
-    takes.into_iter().find_map(|taken| taken.lacking(lacks))
+    let requirements = REQUIREMENTS.iter().filter(|(prefix, _)| name.starts_with(prefix)).flat_map(|(_, all)| *all);
+    requirements.into_iter().find_map(|requirement| requirement.lacking(lacks))
 }
 
-/// The name of a test in its program.
+/// Returns the name of a test in its program.
 fn inner(name: &str) -> &str {
     name.split_once("::").map_or(name, |(_, inner)| inner)
 }
@@ -137,14 +140,15 @@ fn of_program(program: &str, names: &[&str], lacks: &Lacks) -> Result<Vec<Test>>
     let ran = ran(program, &possible, THREADS, LIMIT);
     let (mut tests, mut again) = (Vec::new(), 0);
     for name in names {
-        let mut test = Test { name: (*name).to_owned(), came: Ran::NoResult, again: false };
+        let mut test = Test { name: (*name).to_owned(), result: TestResult::NoResult, again: false };
         match (lacking.get(name), ran.get(name)) {
-            (Some(why), _) => test.came = Ran::Lacking((*why).to_owned()),
-            (None, Some(Ran::Passed)) => test.came = Ran::Passed,
-            (None, Some(came)) if again == MOST_AGAIN || is_once(name) => test.came = came.clone(),
-            // What is emulated may be late by seconds, with others beside it all the more. That it did not pass at once is in the log.
+            (Some(why), _) => test.result = TestResult::Ignored((*why).to_owned()),
+            (None, Some(TestResult::Passed)) => test.result = TestResult::Passed,
+            (None, Some(result)) if again == MOST_AGAIN || is_once(name) => test.result = result.clone(),
+            // An emulated kernel may be late by seconds, the more so with other tests at the same
+            // time. The log says that it was the second run.
             _ => {
-                test.came = self::ran(program, &[name], "1", AGAIN).remove(name).unwrap_or(Ran::NoResult);
+                test.result = self::ran(program, &[name], "1", AGAIN).remove(name).unwrap_or(TestResult::NoResult);
                 test.again = true;
                 again += 1;
             }
@@ -158,33 +162,34 @@ fn is_once(name: &str) -> bool {
     ONCE.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// What came of each of these. What the program wrote is on standard error if not all passed.
-fn ran<'a>(program: &str, names: &[&'a str], threads: &str, limit: Duration) -> BTreeMap<&'a str, Ran> {
+/// Runs these tests and returns their results. The output of the program goes to standard error if
+/// not all passed.
+fn ran<'a>(program: &str, names: &[&'a str], threads: &str, limit: Duration) -> BTreeMap<&'a str, TestResult> {
     if names.is_empty() {
-        // Without a name it would run all.
+        // Without a name the program would run all of its tests.
         return BTreeMap::new();
     }
     let mut command = Command::new(program);
     command.args(["--ignored", "--exact", "--test-threads", threads]).args(names.iter().map(|name| inner(name)));
     let (said, stderr) = match end_of(limit, command) {
         Ok(Ended { stdout, stderr, .. }) => (stdout, stderr),
-        // With what it wrote.
+        // The error contains its output.
         Err(error) => (error.to_string(), String::new()),
     };
     let ran: BTreeMap<_, _> = names.iter().map(|name| (*name, result_of(&said, inner(name)))).collect();
-    if ran.values().any(|came| *came != Ran::Passed) {
+    if ran.values().any(|result| *result != TestResult::Passed) {
         eprintln!("{said}{stderr}");
     }
     ran
 }
 
-/// From what the program prints of each test.
-fn result_of(said: &str, test: &str) -> Ran {
+/// Reads the result of a test from the output of its program.
+fn result_of(said: &str, test: &str) -> TestResult {
     let result = said.lines().find_map(|line| line.strip_prefix("test ")?.strip_prefix(test)?.strip_prefix(" ... "));
     match result {
-        Some("ok") => Ran::Passed,
-        Some(_) => Ran::Failed,
-        None => Ran::NoResult,
+        Some("ok") => TestResult::Passed,
+        Some(_) => TestResult::Failed,
+        None => TestResult::NoResult,
     }
 }
 
@@ -196,10 +201,10 @@ mod tests {
     fn a_test_that_did_not_end_has_no_result() {
         let said =
             "\nrunning 3 tests\ntest a ... ok\ntest b::a ... FAILED\ntest b has been running for over 60 seconds\n";
-        assert_eq!(result_of(said, "a"), Ran::Passed);
-        assert_eq!(result_of(said, "b::a"), Ran::Failed);
-        assert_eq!(result_of(said, "b"), Ran::NoResult);
-        assert_eq!(result_of("", "a"), Ran::NoResult);
+        assert_eq!(result_of(said, "a"), TestResult::Passed);
+        assert_eq!(result_of(said, "b::a"), TestResult::Failed);
+        assert_eq!(result_of(said, "b"), TestResult::NoResult);
+        assert_eq!(result_of("", "a"), TestResult::NoResult);
     }
 
     #[test]

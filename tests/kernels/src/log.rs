@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The lines that a guest writes.
 //!
-//! Each is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `demo` with its exit status, and once for each
-//! line of its table; `check` with the differences between the kernel's enums and the tables; `source` for each attach method that
-//! opened; `cell` for each scenario, family and attach method; `test` for each live test; `done` with the number of both.
+//! Each is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `demo` with
+//! its exit status, and once for each line of its table; `check` with the differences between the
+//! kernel's enums and the tables; `source` for each attach method that opened; `cell` for each
+//! scenario, family and attach method; `test` for each live test; `done` with the number of both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,7 +13,7 @@ use retrans_tests::{Context, Error, Family, Outcome, Result};
 
 use crate::patched_kernels;
 
-/// How a family is called here.
+/// Returns the name of a family.
 pub fn family_name(family: Family) -> &'static str {
     match family {
         Family::V4 => "inet",
@@ -21,40 +22,40 @@ pub fn family_name(family: Family) -> &'static str {
     }
 }
 
-/// What came of one trial.
+/// The result of one scenario over one family by one attach method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
     /// The release of the kernel.
     pub kernel: String,
-    /// The source of the stream.
+    /// The attach method of the stream.
     pub source: String,
-    /// What was provoked.
+    /// The scenario.
     pub outcome: String,
-    /// With which addresses.
+    /// The address family.
     pub family: String,
-    /// What the stream had.
-    pub came: Came,
+    /// What the stream reported.
+    pub result: CellResult,
 }
 
-/// What the stream had of a trial.
+/// What a stream reported of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Came {
-    /// So many events, all as expected, and both witnesses agree.
-    Agreed(usize),
-    /// As [`Agreed`](Self::Agreed), but the attempts that the outcome is about are none that this source sees. The others of
-    /// the socket are, so many.
+pub enum CellResult {
+    /// This number of events, all as expected, and both cross-checks match.
+    Matches(usize),
+    /// As [`Matches`](Self::Matches), but this attach method does not see the attempts that the
+    /// scenario is about. The number is that of the other attempts of the socket.
     Unobservable(usize),
-    /// This kernel cannot do it, and why.
+    /// This kernel cannot do it, with the reason.
     Impossible(String),
-    /// Something else, after so many events.
+    /// Something else, after this number of events.
     Differs(usize),
 }
 
 impl Cell {
-    /// Why this kernel cannot do it, if it cannot.
+    /// Returns the reason why this kernel cannot do it, if it cannot.
     pub fn impossible(&self) -> Option<&str> {
-        match &self.came {
-            Came::Impossible(why) => Some(why),
+        match &self.result {
+            CellResult::Impossible(why) => Some(why),
             _ => None,
         }
     }
@@ -62,13 +63,13 @@ impl Cell {
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kernel, source, outcome, family, came } = self;
+        let Self { kernel, source, outcome, family, result } = self;
         write!(f, "cell kernel={kernel} source={source} outcome={outcome} family={family} ")?;
-        match came {
-            Came::Agreed(events) => write!(f, "events={events} agreed=yes"),
-            Came::Unobservable(events) => write!(f, "events={events} agreed=yes why=unobservable"),
-            Came::Impossible(why) => write!(f, "events=- agreed=- why={}", why.replace(' ', "_")),
-            Came::Differs(events) => write!(f, "events={events} agreed=no"),
+        match result {
+            CellResult::Matches(events) => write!(f, "events={events} matches=yes"),
+            CellResult::Unobservable(events) => write!(f, "events={events} matches=yes why=unobservable"),
+            CellResult::Impossible(why) => write!(f, "events=- matches=- why={}", why.replace(' ', "_")),
+            CellResult::Differs(events) => write!(f, "events={events} matches=no"),
         }
     }
 }
@@ -76,36 +77,36 @@ impl fmt::Display for Cell {
 /// A live test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Test {
-    /// Its program and its name there: `program::test`.
+    /// Its program and its name: `program::test`.
     pub name: String,
-    /// How it ended.
-    pub came: Ran,
-    /// Whether that was when it was run once more, without any other beside it.
+    /// Its result.
+    pub result: TestResult,
+    /// Whether this is the result of a second run, alone.
     pub again: bool,
 }
 
-/// How a live test ended.
+/// The result of a live test.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ran {
-    /// It ran and passed.
+pub enum TestResult {
+    /// Passed.
     Passed,
-    /// It ran and failed.
+    /// Failed.
     Failed,
-    /// Its program told nothing of it: it died, or took too long.
+    /// Its program printed no result: it died or exceeded the limit.
     NoResult,
-    /// It did not run: what it takes is lacking here.
-    Lacking(String),
+    /// Ignored: this kernel lacks what it requires.
+    Ignored(String),
 }
 
 impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "test name={} ", self.name)?;
-        match &self.came {
-            Ran::Passed if self.again => write!(f, "result=ok again=yes"),
-            Ran::Passed => write!(f, "result=ok"),
-            Ran::Failed => write!(f, "result=failed"),
-            Ran::NoResult => write!(f, "result=failed why=no_result"),
-            Ran::Lacking(why) => write!(f, "result=ignored why={}", why.replace(' ', "_")),
+        match &self.result {
+            TestResult::Passed if self.again => write!(f, "result=ok again=yes"),
+            TestResult::Passed => write!(f, "result=ok"),
+            TestResult::Failed => write!(f, "result=failed"),
+            TestResult::NoResult => write!(f, "result=failed why=no_result"),
+            TestResult::Ignored(why) => write!(f, "result=ignored why={}", why.replace(' ', "_")),
         }
     }
 }
@@ -135,24 +136,25 @@ pub struct DemoRow {
 pub enum DemoResult {
     /// Result, class, kind, errno, and whether the kernel's own text matches.
     Events(String),
-    /// This kernel cannot do it, and why.
+    /// This kernel cannot do it, with the reason.
     Impossible(String),
 }
 
-/// What is known of one boot.
+/// The results of one boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// The name of the kernel in the list: the first two parts of its version, and for a patched one its numbering.
+    /// The name of the kernel in the list: the first two parts of its version, and for a patched
+    /// one its numbering.
     pub series: String,
     /// The packages that were booted, as `NAME=VERSION`, separated by commas.
     pub packages: String,
     /// The release that the kernel reports.
     pub release: String,
-    /// How the kernel's enums differ from the tables.
+    /// Differences between the kernel's enums and the tables.
     pub findings: Vec<String>,
     /// The attach methods that opened, in the order in which they were tried.
     pub methods: Vec<Method>,
-    /// The trials.
+    /// The scenarios.
     pub cells: Vec<Cell>,
     /// The live tests.
     pub tests: Vec<Test>,
@@ -163,17 +165,17 @@ pub struct Log {
 }
 
 impl Log {
-    /// Reads it.
+    /// Reads the lines.
     ///
     /// # Errors
-    /// When a line is not understood, one is missing, or one is there twice.
+    /// Returns an error if a line is malformed, missing, or there twice.
     pub fn parse(text: &str) -> Result<Self> {
         let (mut series, mut packages, mut release, mut demo, mut done) = (None, None, None, None, false);
         let (mut methods, mut cells, mut findings, mut tests) = (Vec::new(), Vec::new(), None, Vec::new());
         let mut demo_lines = Vec::new();
         for line in text.lines() {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-            let refused = || format!("not understood: {line:?}");
+            let refused = || format!("malformed line: {line:?}");
             if done {
                 return Err(Error::new(format!("after the end: {line:?}")));
             }
@@ -217,18 +219,18 @@ impl Log {
         log.is_whole().map(|()| log)
     }
 
-    /// What is not as it should be.
+    /// Returns what failed.
     pub fn faults(&self) -> Vec<String> {
         let mut faults: Vec<_> = self
             .cells
             .iter()
-            .filter(|cell| matches!(cell.came, Came::Differs(_)))
+            .filter(|cell| matches!(cell.result, CellResult::Differs(_)))
             .map(|cell| format!("{} over {} from {}", cell.outcome, cell.family, cell.source))
             .collect();
-        if !self.cells.iter().any(|cell| matches!(cell.came, Came::Agreed(_))) {
+        if !self.cells.iter().any(|cell| matches!(cell.result, CellResult::Matches(_))) {
             faults.push("no trial".to_owned());
         }
-        let failed = self.tests.iter().filter(|test| matches!(test.came, Ran::Failed | Ran::NoResult));
+        let failed = self.tests.iter().filter(|test| matches!(test.result, TestResult::Failed | TestResult::NoResult));
         faults.extend(failed.map(|test| test.name.clone()));
         if !self.demo {
             faults.push("the demo".to_owned());
@@ -240,25 +242,25 @@ impl Log {
         faults
     }
 
-    /// Whether this outcome came about.
+    /// Returns whether this scenario was reported as expected by some attach method.
     pub fn has(&self, outcome: Outcome) -> bool {
         let name = outcome.to_string();
-        self.cells.iter().any(|cell| cell.outcome == name && matches!(cell.came, Came::Agreed(_)))
+        self.cells.iter().any(|cell| cell.outcome == name && matches!(cell.result, CellResult::Matches(_)))
     }
 
-    /// How many of the live tests passed.
+    /// Returns the number of live tests that passed.
     pub fn passed(&self) -> usize {
-        self.tests.iter().filter(|test| test.came == Ran::Passed).count()
+        self.tests.iter().filter(|test| test.result == TestResult::Passed).count()
     }
 
-    /// The first test that only one of the log and the tree has.
+    /// Returns the first test that only one of the log and the tree has.
     pub fn differs_from(&self, tree: &[&str]) -> Option<String> {
         let here: BTreeSet<_> = self.tests.iter().map(|test| &*test.name).collect();
         let there: BTreeSet<_> = tree.iter().copied().collect();
         here.symmetric_difference(&there).next().map(|test| (*test).to_owned())
     }
 
-    /// Each source has each outcome over each family, once.
+    /// Checks that each attach method has each scenario over each family exactly once.
     fn is_whole(&self) -> Result<()> {
         let mut seen = BTreeMap::new();
         for cell in &self.cells {
@@ -283,7 +285,7 @@ impl Log {
     }
 }
 
-/// The line that says how the kernel's enums differ from the tables.
+/// Returns the line with the differences between the kernel's enums and the tables.
 pub fn findings_line(findings: &[String]) -> String {
     let said = findings.iter().map(|finding| finding.replace(' ', "+")).collect::<Vec<_>>().join(";");
     format!("check findings={}", if said.is_empty() { "-" } else { &said })
@@ -340,35 +342,35 @@ fn owned(pairs: &Pairs<'_>, key: &str) -> Result<String> {
 
 fn cell(pairs: &Pairs<'_>) -> Result<Cell> {
     let events = || owned(pairs, "events")?.parse().context("not a number of events");
-    let came = match (*pairs.get("agreed").unwrap_or(&""), pairs.get("why")) {
-        ("yes", None) => Came::Agreed(events()?),
-        ("yes", Some(&"unobservable")) => Came::Unobservable(events()?),
-        ("-", Some(why)) => Came::Impossible(why.replace('_', " ")),
-        ("no", None) => Came::Differs(events()?),
-        _ => return Err(Error::new("neither agreed nor not")),
+    let result = match (*pairs.get("matches").unwrap_or(&""), pairs.get("why")) {
+        ("yes", None) => CellResult::Matches(events()?),
+        ("yes", Some(&"unobservable")) => CellResult::Unobservable(events()?),
+        ("-", Some(why)) => CellResult::Impossible(why.replace('_', " ")),
+        ("no", None) => CellResult::Differs(events()?),
+        _ => return Err(Error::new("a scenario with no valid result")),
     };
     let [kernel, source, outcome, family] = ["kernel", "source", "outcome", "family"].map(|key| owned(pairs, key));
-    Ok(Cell { kernel: kernel?, source: source?, outcome: outcome?, family: family?, came })
+    Ok(Cell { kernel: kernel?, source: source?, outcome: outcome?, family: family?, result })
 }
 
 fn test(pairs: &Pairs<'_>) -> Result<Test> {
-    let came = match (*pairs.get("result").unwrap_or(&""), pairs.get("why")) {
-        ("ok", None) => Ran::Passed,
-        ("failed", None) => Ran::Failed,
-        ("failed", Some(&"no_result")) => Ran::NoResult,
-        ("ignored", Some(why)) => Ran::Lacking(why.replace('_', " ")),
+    let result = match (*pairs.get("result").unwrap_or(&""), pairs.get("why")) {
+        ("ok", None) => TestResult::Passed,
+        ("failed", None) => TestResult::Failed,
+        ("failed", Some(&"no_result")) => TestResult::NoResult,
+        ("ignored", Some(why)) => TestResult::Ignored(why.replace('_', " ")),
         _ => return Err(Error::new("no result of a test")),
     };
     let again = pairs.get("again") == Some(&"yes");
-    Ok(Test { name: owned(pairs, "name")?, came, again })
+    Ok(Test { name: owned(pairs, "name")?, result, again })
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 
-    /// A log of a series, in which each cell is as `came` says.
-    pub(crate) fn log(series: &str, sources: &[&str], came: impl Fn(&str, Outcome) -> Came) -> String {
+    /// Returns a log of a series in which `result` gives each result.
+    pub(crate) fn log(series: &str, sources: &[&str], result: impl Fn(&str, Outcome) -> CellResult) -> String {
         let mut lines =
             format!("kernel series={series} packages=p={series}.9-1\nguest release={series}.9\ncheck findings=-\n");
         let mut count = 0;
@@ -377,8 +379,8 @@ pub(crate) mod tests {
             for outcome in Outcome::ALL {
                 for family in Family::ALL.map(family_name).map(str::to_owned) {
                     let [kernel, source] = [&format!("{series}.9"), *source].map(str::to_owned);
-                    let came = came(&source, outcome);
-                    lines += &format!("{}\n", Cell { kernel, source, outcome: outcome.to_string(), family, came });
+                    let result = result(&source, outcome);
+                    lines += &format!("{}\n", Cell { kernel, source, outcome: outcome.to_string(), family, result });
                     count += 1;
                 }
             }
@@ -393,7 +395,7 @@ pub(crate) mod tests {
     #[test]
     fn each_test_is_told_of() {
         let log = |result: &str| {
-            let log = log("6.1", &["tp_err"], |_, _| Came::Agreed(3));
+            let log = log("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
             Log::parse(&log.replace("result=ok", result))
         };
         let passed = log("result=ok").unwrap();
@@ -437,14 +439,17 @@ pub(crate) mod tests {
 
     #[test]
     fn reads_what_it_wrote() {
-        for came in
-            [Came::Agreed(3), Came::Unobservable(1), Came::Impossible("no egress hook".to_owned()), Came::Differs(1)]
-        {
-            let log = Log::parse(&log("6.1", &["tp_err", "fexit"], |_, _| came.clone())).unwrap();
+        for result in [
+            CellResult::Matches(3),
+            CellResult::Unobservable(1),
+            CellResult::Impossible("no egress hook".to_owned()),
+            CellResult::Differs(1),
+        ] {
+            let log = Log::parse(&log("6.1", &["tp_err", "fexit"], |_, _| result.clone())).unwrap();
             assert_eq!((&*log.series, &*log.release, log.demo), ("6.1", "6.1.9", true));
             assert_eq!(log.methods.iter().map(|method| &*method.name).collect::<Vec<_>>(), ["tp_err", "fexit"]);
-            assert!(log.cells.iter().all(|cell| cell.came == came));
-            assert_eq!(log.faults().is_empty(), matches!(came, Came::Agreed(_)));
+            assert!(log.cells.iter().all(|cell| cell.result == result));
+            assert_eq!(log.faults().is_empty(), matches!(result, CellResult::Matches(_)));
         }
     }
 
@@ -453,7 +458,7 @@ pub(crate) mod tests {
         let findings = ["TCP_RETRANS_NOMEM = 4 is in no table", "TCP_CA_X is missing"].map(str::to_owned).to_vec();
         let line = findings_line(&findings);
         assert_eq!(line, "check findings=TCP_RETRANS_NOMEM+=+4+is+in+no+table;TCP_CA_X+is+missing");
-        let whole = log("6.1", &["tp_err"], |_, _| Came::Agreed(3)).replace("check findings=-", &line);
+        let whole = log("6.1", &["tp_err"], |_, _| CellResult::Matches(3)).replace("check findings=-", &line);
         let log = Log::parse(&whole).unwrap();
         assert_eq!(log.findings, findings);
         assert_eq!(log.faults().len(), 1);
@@ -462,7 +467,7 @@ pub(crate) mod tests {
 
     #[test]
     fn refuses_what_is_not_whole() {
-        let whole = log("6.1", &["tp_err"], |_, _| Came::Agreed(3));
+        let whole = log("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
         let lines: Vec<_> = whole.lines().collect();
         for left_out in [0, 1, 2, 3, 4, lines.len() - 5, lines.len() - 4, lines.len() - 2, lines.len() - 1] {
             let rest: String =
@@ -470,7 +475,7 @@ pub(crate) mod tests {
             assert!(Log::parse(&rest).is_err(), "without {:?}", lines[left_out]);
         }
         assert!(Log::parse(&format!("{whole}{}\n", lines[4])).is_err(), "more after the end");
-        assert!(Log::parse(&whole.replacen("events=3 agreed=yes", "events=3 agreed=perhaps", 1)).is_err());
+        assert!(Log::parse(&whole.replacen("events=3 matches=yes", "events=3 matches=perhaps", 1)).is_err());
         let another = whole.replacen("cell kernel=6.1.9", "cell kernel=6.1.8", 1);
         assert!(Log::parse(&another).unwrap_err().to_string().starts_with("a cell of another kernel"));
         assert!(Log::parse("").is_err());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether a guest's kernel tells which process a socket belongs to: by each of the hooks, which no guest refuses.
+//! Checks that the kernel of a guest names the process that owns a socket, by each of the hooks.
 
 use retrans_sdk::attach::Support;
 use retrans_sdk::event::OwnerSource;
@@ -10,10 +10,12 @@ use retrans_tests::observe::{concerns, until};
 use retrans_tests::wait::PATIENCE;
 use retrans_tests::{Context, Error, Family, Outcome, Pair, Result, Scenario};
 
-/// Has this process connect, accept, and hold a socket that is older than the stream, and gives the hooks by which it was named.
+/// Connects, accepts, and holds a socket that is older than the stream; returns the hooks that this
+/// process was named by.
 ///
 /// # Errors
-/// When a hook is not to be had on a kernel that has what it takes, or somebody else is named, or nobody.
+/// Returns an error if a hook is not available on a kernel from 5.12, or another process is named,
+/// or none.
 pub fn are_known() -> Result<String> {
     let pair = Pair::new()?;
     let mut older = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;

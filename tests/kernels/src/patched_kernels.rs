@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kernels of our own, which have the proposal's enum: `tests/kernels/patches`.
+//! Patched kernels, which have the proposal's enum: `tests/kernels/patches`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,14 @@ use crate::list::{Package, Pinned};
 /// One numbering of the enum.
 #[derive(Debug)]
 pub struct Numbering {
-    /// As the build script calls it.
+    /// Its name in the build script.
     pub name: &'static str,
-    /// How its enumerators differ from the SDK's table, in the words of the SDK's check; all of it, and nothing else.
+    /// All differences between its enumerators and the SDK's table, in the words of the SDK's
+    /// check.
     pub differs: &'static [&'static str],
 }
 
-/// All of them, in the order of their names.
+/// All numberings, in the order of their names.
 pub const NUMBERINGS: [Numbering; 4] = [
     Numbering { name: "ours", differs: &[] },
     Numbering {
@@ -41,7 +42,7 @@ pub const NUMBERINGS: [Numbering; 4] = [
             "TCP_RETRANS_QUIT_UNDEFINED = 9 is in no table",
         ],
     },
-    // Ours are its numbers.
+    // It has the numbers of the SDK's table.
     Numbering { name: "v2", differs: &[] },
     Numbering {
         name: "v4",
@@ -57,21 +58,22 @@ pub const NUMBERINGS: [Numbering; 4] = [
     },
 ];
 
-/// The row's name: of a 6.12 `6.12-ours`.
+/// Returns the name of a row, such as `6.12-ours`.
 pub fn series(of: &str, numbering: &Numbering) -> String {
     format!("{of}-{}", numbering.name)
 }
 
-/// The numbering of a row, if it is one of ours.
+/// Returns the numbering of a row, if its kernel is patched.
 pub fn numbering_of(series: &str) -> Option<&'static Numbering> {
     let (_, name) = series.split_once('-')?;
     NUMBERINGS.iter().find(|numbering| numbering.name == name)
 }
 
-/// Takes the kernel of this row from `cache`. If it is not there it is built, or is not to be had if `build` is false.
+/// Returns the kernel of this row from `cache`. If it is not there, it is built if `build` is true,
+/// else the result is `None`.
 ///
 /// # Errors
-/// When the source cannot be had, or the build fails.
+/// Returns an error if the source cannot be fetched, or the build fails.
 pub fn fetch(archive: &Archive, cache: &Path, pinned: &Pinned, build: bool) -> Result<Option<Kernel>> {
     let numbering = numbering_of(&pinned.series).ok_or_else(|| Error::new("no numbering of that name"))?;
     let package = archive.resolve(pinned)?;
@@ -98,12 +100,12 @@ pub fn is_built(archive: &Archive, cache: &Path, pinned: &Pinned) -> bool {
     archive.resolve(pinned).and_then(|package| inputs(&package)).is_ok_and(|wanted| before == wanted)
 }
 
-/// The files that the kernels are made of.
+/// Returns the directory of the patches, the configuration and the build script.
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("patches")
 }
 
-/// All that the kernels depend on, in a few lines.
+/// Returns everything that the kernels depend on, in a few lines.
 fn inputs(package: &Package) -> Result<String> {
     let mut sums = Command::new("sh");
     sums.current_dir(directory()).args(["-c", "find . -type f | LC_ALL=C sort | xargs sha256sum"]);
@@ -119,7 +121,7 @@ fn build(archive: &Archive, package: &Package, cache: &Path, built: &Path) -> Re
     remove(&source)?;
     archive.unpack(package, &source)?;
     let name = format!("usr/src/{}.tar.xz", package.name);
-    // What it prints is read while it works: it takes minutes.
+    // It takes minutes, so its output is shown at once.
     let status = Command::new(directory().join("build.sh")).arg(source.join(name)).arg(built).status();
     remove(&source)?;
     match status.context("cannot run tests/kernels/patches/build.sh")? {
@@ -128,7 +130,7 @@ fn build(archive: &Archive, package: &Package, cache: &Path, built: &Path) -> Re
     }
 }
 
-/// Whether the kernel's own headers differ from the tables as the numbering does, and in nothing else.
+/// Checks that the kernel's own headers differ from the tables exactly as the numbering does.
 fn holds(numbering: &Numbering, tree: &Path) -> Result<()> {
     let report = retrans_sdk::check::header(tree).context("cannot check the headers")?;
     let found: Vec<_> = report.findings.iter().map(ToString::to_string).collect();

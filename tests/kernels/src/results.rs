@@ -2,9 +2,10 @@
 //! The recorded results of the kernel matrix: `tests/kernels/results.tsv`.
 //!
 //! # Design
-//! The file is evidence, so it says only what a second boot must say again. The number of events of a scenario, the time that a boot
-//! took and the tests that passed at their second run vary from boot to boot: they are printed, and not recorded. The file has one
-//! form: it is read by the same code that writes it, and a line that this code would not have written is an error.
+//! The file is evidence, so it says only what a second boot must say again. The number of events of
+//! a scenario, the time that a boot took and the tests that passed at their second run vary from
+//! boot to boot: they are printed, and not recorded. The file has one form: it is read by the same
+//! code that writes it, and a line that this code would not have written is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -13,7 +14,7 @@ use std::str::FromStr;
 use retrans_tests::{Error, Family, Outcome, Result};
 
 use crate::list::order;
-use crate::log::{Came, Cell, DemoResult, Log, Ran};
+use crate::log::{Cell, CellResult, DemoResult, Log, TestResult};
 
 /// Where the file is in the tree.
 pub const PATH: &str = "tests/kernels/results.tsv";
@@ -141,10 +142,10 @@ impl Row {
             }
         }
         for test in &log.tests {
-            let result = match &test.came {
-                Ran::Passed => "passed".to_owned(),
-                Ran::Failed | Ran::NoResult => "failed".to_owned(),
-                Ran::Lacking(why) => format!("ignored: {why}"),
+            let result = match &test.result {
+                TestResult::Passed => "passed".to_owned(),
+                TestResult::Failed | TestResult::NoResult => "failed".to_owned(),
+                TestResult::Ignored(why) => format!("ignored: {why}"),
             };
             put(Kind::Test, &test.name, NONE, result);
         }
@@ -172,7 +173,8 @@ impl Row {
         self.get(Kind::Kernel, INPUTS, NONE).unwrap_or(NONE)
     }
 
-    /// Returns the attach methods that opened, in alphabetical order, and whether each observes failures.
+    /// Returns the attach methods that opened, in alphabetical order, and whether each observes
+    /// failures.
     pub fn methods(&self) -> Vec<(&str, bool)> {
         self.of_kind(Kind::Attach).map(|(key, sees)| (&*key.method, sees.starts_with("observes failures"))).collect()
     }
@@ -191,7 +193,8 @@ impl Row {
         self.of_kind(kind).map(|(key, _)| &*key.name).collect()
     }
 
-    /// Returns why this row is older than the tree: another hash of the inputs, or other names of scenarios or live tests.
+    /// Returns why this row is older than the tree: another hash of the inputs, or other names of
+    /// scenarios or live tests.
     pub fn stale(&self, tree: &Tree) -> Option<String> {
         let names = |what: &str, kind, tree: &BTreeSet<String>| {
             let (recorded, tree) = (self.names(kind), tree.iter().map(String::as_str).collect());
@@ -208,10 +211,12 @@ impl Row {
         )
     }
 
-    /// Compares a boot of the same kernel with this row, in all but what was booted. Live tests are left out if `tests` is false.
+    /// Compares a boot of the same kernel with this row, in all but what was booted. Live tests are
+    /// left out if `tests` is false.
     ///
-    /// A scenario, test or line of the demo whose name only one side has is [`Difference::Name`]: the tree has gained or lost it.
-    /// Anything else that only one side has, such as an attach method that no longer opens, is a change.
+    /// A scenario, test or line of the demo whose name only one side has is [`Difference::Name`]:
+    /// the tree has gained or lost it. Anything else that only one side has, such as an attach
+    /// method that no longer opens, is a change.
     pub fn compare(&self, booted: &Self, tests: bool) -> Vec<Difference> {
         let compared = |key: &&Key| key.kind != Kind::Kernel && (tests || key.kind != Kind::Test);
         let keys: BTreeSet<&Key> = self.results.keys().chain(booted.results.keys()).filter(compared).collect();
@@ -266,7 +271,8 @@ pub enum Difference {
 }
 
 impl Difference {
-    /// Returns whether something is lost that the recorded row has: it was reported, passed or attached, and is not any more.
+    /// Returns whether something is lost that the recorded row has: it was reported, passed or
+    /// attached, and is not any more.
     pub fn is_loss(&self) -> bool {
         match self {
             Self::Changed { key, recorded: Some(recorded), now } => match key.kind {
@@ -297,11 +303,11 @@ fn impossible(why: &str) -> String {
 
 /// One word if all families have the same result, else one for each.
 fn of_families(cells: &[&Cell]) -> String {
-    let result = |cell: &&&Cell| match &cell.came {
-        Came::Agreed(_) => "yes".to_owned(),
-        Came::Unobservable(_) => "unobservable".to_owned(),
-        Came::Impossible(why) => impossible(why),
-        Came::Differs(_) => "failed".to_owned(),
+    let result = |cell: &&&Cell| match &cell.result {
+        CellResult::Matches(_) => "yes".to_owned(),
+        CellResult::Unobservable(_) => "unobservable".to_owned(),
+        CellResult::Impossible(why) => impossible(why),
+        CellResult::Differs(_) => "failed".to_owned(),
     };
     let all: Vec<_> = cells.iter().map(|cell| (&cell.family, result(&cell))).collect();
     match &all[..] {
@@ -322,8 +328,8 @@ impl Results {
     /// Reads the file.
     ///
     /// # Errors
-    /// Returns an error with the number of the first line that is not as [`Display`](fmt::Display) writes it, or with what a kernel
-    /// has no line of.
+    /// Returns an error with the number of the first line that is not as [`Display`](fmt::Display)
+    /// writes it, or with what a kernel has no line of.
     pub fn parse(text: &str) -> Result<Self> {
         let mut results = Self::default();
         let mut has_columns = false;
@@ -400,10 +406,16 @@ impl Results {
         self.rows.insert(kernel.to_owned(), row);
     }
 
-    /// Returns how the kernels differ from those of the list.
+    /// Removes the rows of kernels that are not in the list any more.
+    pub fn retain(&mut self, list: &[&str]) {
+        self.rows.retain(|kernel, _| list.contains(&kernel.as_str()));
+    }
+
+    /// Checks that the rows are those of the list.
     ///
     /// # Errors
-    /// Returns an error that names a kernel of the list without a row, or a row whose kernel is not in the list.
+    /// Returns an error that names a kernel of the list without a row, or a row whose kernel is not
+    /// in the list.
     pub fn check_kernels(&self, list: &[&str]) -> Result<()> {
         if let Some(kernel) = list.iter().find(|kernel| !self.rows.contains_key(**kernel)) {
             return Err(Error::new(format!("{kernel} has no row: `make matrix KERNELS={kernel}` records it")));
@@ -472,20 +484,20 @@ pub(crate) mod tests {
     use super::*;
     use crate::log::tests::log;
 
-    /// A row as of a boot in which each cell is as `came` says.
-    pub(crate) fn row(series: &str, methods: &[&str], came: impl Fn(&str, Outcome) -> Came) -> Row {
-        Row::of(&Log::parse(&log(series, methods, came)).unwrap(), &"0".repeat(64))
+    /// A row as of a boot in which each cell is as `result` says.
+    pub(crate) fn row(series: &str, methods: &[&str], result: impl Fn(&str, Outcome) -> CellResult) -> Row {
+        Row::of(&Log::parse(&log(series, methods, result)).unwrap(), &"0".repeat(64))
     }
 
     fn results() -> Results {
         let mut results = Results::default();
-        results.set("6.12", row("6.12", &["tp_err", "fexit"], |_, _| Came::Agreed(2)));
+        results.set("6.12", row("6.12", &["tp_err", "fexit"], |_, _| CellResult::Matches(2)));
         results.set(
             "6.2",
             row("6.2", &["tp_success", "fexit", "kretprobe"], |method, outcome| match (method, outcome) {
-                (_, Outcome::XmitDrop(_)) => Came::Impossible("no egress hook".to_owned()),
-                ("tp_success", Outcome::FragNomem) => Came::Unobservable(1),
-                _ => Came::Agreed(1),
+                (_, Outcome::XmitDrop(_)) => CellResult::Impossible("no egress hook".to_owned()),
+                ("tp_success", Outcome::FragNomem) => CellResult::Unobservable(1),
+                _ => CellResult::Matches(1),
             }),
         );
         results
@@ -528,10 +540,10 @@ pub(crate) mod tests {
 
     #[test]
     fn families_that_differ_are_told_apart() {
-        let text = log("6.1", &["fexit"], |_, _| Came::Agreed(2));
+        let text = log("6.1", &["fexit"], |_, _| CellResult::Matches(2));
         let text = text.replace(
-            "outcome=rto family=inet6 events=2 agreed=yes",
-            "outcome=rto family=inet6 events=- agreed=- why=no_x",
+            "outcome=rto family=inet6 events=2 matches=yes",
+            "outcome=rto family=inet6 events=- matches=- why=no_x",
         );
         let row = Row::of(&Log::parse(&text).unwrap(), "-");
         assert_eq!(row.scenario("rto", "fexit"), Some("inet yes; inet6 impossible: no x; mapped yes"));
@@ -592,7 +604,7 @@ pub(crate) mod tests {
         let mut scenarios = tree();
         scenarios.scenarios.insert("new".to_owned());
         assert_eq!(reason(&scenarios).as_deref(), Some("scenario new is only in the tree"));
-        let old = Row::of(&Log::parse(&log("6.2", &["fexit"], |_, _| Came::Agreed(1))).unwrap(), "-");
+        let old = Row::of(&Log::parse(&log("6.2", &["fexit"], |_, _| CellResult::Matches(1))).unwrap(), "-");
         assert_eq!(old.stale(&tree()).as_deref(), Some("recorded before inputs were hashed"));
     }
 
@@ -603,6 +615,9 @@ pub(crate) mod tests {
         let error = |list: &[&str]| results.check_kernels(list).unwrap_err().to_string();
         assert_eq!(error(&["6.2", "6.12", "7.0"]), "7.0 has no row: `make matrix KERNELS=7.0` records it");
         assert_eq!(error(&["6.2"]), "6.12 has a row, but is not in the list of kernels");
+        let mut fewer = results.clone();
+        fewer.retain(&["6.2", "7.0"]);
+        assert!(fewer.check_kernels(&["6.2"]).is_ok());
     }
 
     fn differences(recorded: &Row, now: &Row) -> Vec<String> {
@@ -611,29 +626,29 @@ pub(crate) mod tests {
 
     #[test]
     fn a_boot_with_the_same_results_does_not_differ() {
-        let recorded = row("6.1", &["tp_err", "fexit"], |_, _| Came::Agreed(3));
+        let recorded = row("6.1", &["tp_err", "fexit"], |_, _| CellResult::Matches(3));
         // Counts, second runs and what was booted are not compared.
-        let text = log("6.1", &["tp_err", "fexit"], |_, _| Came::Agreed(9));
+        let text = log("6.1", &["tp_err", "fexit"], |_, _| CellResult::Matches(9));
         let text = text.replace("result=ok", "result=ok again=yes").replace("p=6.1.9-1", "p=6.1.10-1");
         assert_eq!(differences(&recorded, &Row::of(&Log::parse(&text).unwrap(), "-")), [""; 0]);
     }
 
     #[test]
     fn each_kind_of_difference_is_found() {
-        let recorded = row("6.1", &["tp_err", "fexit"], |_, _| Came::Agreed(3));
-        let frag = |came: Came| {
-            move |_: &str, outcome| if outcome == Outcome::FragNomem { came.clone() } else { Came::Agreed(3) }
+        let recorded = row("6.1", &["tp_err", "fexit"], |_, _| CellResult::Matches(3));
+        let frag = |result: CellResult| {
+            move |_: &str, outcome| if outcome == Outcome::FragNomem { result.clone() } else { CellResult::Matches(3) }
         };
-        let now = row("6.1", &["tp_err", "fexit"], frag(Came::Impossible("no tun".to_owned())));
+        let now = row("6.1", &["tp_err", "fexit"], frag(CellResult::Impossible("no tun".to_owned())));
         let expected = ["fexit", "tp_err"]
             .map(|method| format!("scenario frag_nomem by {method}: recorded yes, now impossible: no tun"));
         assert_eq!(differences(&recorded, &now), expected);
         assert!(recorded.compare(&now, true).iter().all(Difference::is_loss));
         assert!(!now.compare(&recorded, true).iter().any(Difference::is_loss), "a gain is none");
-        let now = row("6.1", &["tp_err", "fexit"], frag(Came::Unobservable(1)));
+        let now = row("6.1", &["tp_err", "fexit"], frag(CellResult::Unobservable(1)));
         assert_eq!(differences(&recorded, &now)[0], "scenario frag_nomem by fexit: recorded yes, now unobservable");
 
-        let without = row("6.1", &["tp_err"], |_, _| Came::Agreed(3));
+        let without = row("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
         let lost = recorded.compare(&without, true);
         assert_eq!(lost.len(), 1 + Outcome::ALL.len(), "an attach method and its scenarios");
         assert_eq!(lost[0].to_string(), "attach stream by fexit: recorded observes failures, now nothing");
@@ -641,7 +656,7 @@ pub(crate) mod tests {
         assert_eq!(without.compare(&recorded, true).len(), lost.len());
 
         let edited = |from: &str, to: &str| {
-            let text = log("6.1", &["tp_err", "fexit"], |_, _| Came::Agreed(3)).replace(from, to);
+            let text = log("6.1", &["tp_err", "fexit"], |_, _| CellResult::Matches(3)).replace(from, to);
             Row::of(&Log::parse(&text).unwrap(), "-")
         };
         let ignored = edited("result=ok", "result=ignored why=no_tbf");
@@ -661,8 +676,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_name_that_one_side_lacks_is_told_apart_from_a_change() {
-        let recorded = row("6.1", &["fexit"], |_, _| Came::Agreed(3));
-        let text = log("6.1", &["fexit"], |_, _| Came::Agreed(3)).replace("name=a::b", "name=a::c");
+        let recorded = row("6.1", &["fexit"], |_, _| CellResult::Matches(3));
+        let text = log("6.1", &["fexit"], |_, _| CellResult::Matches(3)).replace("name=a::b", "name=a::c");
         let now = Row::of(&Log::parse(&text).unwrap(), "-");
         let found = recorded.compare(&now, true);
         assert!(found.iter().all(|difference| matches!(difference, Difference::Name { .. })), "{found:?}");

@@ -33,7 +33,8 @@ pub fn table(results: &Results) -> String {
     table + &line("demo", &|_, row| if row.of_kind(Kind::Demo).next().is_some() { "yes" } else { "–" }.to_owned())
 }
 
-/// The version, of Debian's packages since their release has another number on older kernels; and what it was patched with.
+/// The version, of Debian's packages since their release has another number on older kernels; and
+/// what it was patched with.
 fn heading(kernel: &str, row: &Row) -> String {
     let version = row.packages().split('=').nth(1).and_then(|version| version.split('-').next()).unwrap_or(kernel);
     let numbering = numbering_of(kernel).map(|numbering| format!(", {}", numbering.name));
@@ -78,7 +79,8 @@ pub fn put_into(page: &str, table: &str) -> Result<String> {
 /// Checks that a page has exactly this table.
 ///
 /// # Errors
-/// Returns an error with the first line that differs, as it is and as it should be; or if the page has no place for a table.
+/// Returns an error with the first line that differs, as it is and as it should be; or if the page
+/// has no place for a table.
 pub fn check(page: &str, table: &str) -> Result<()> {
     let right = put_into(page, table)?;
     if right == page {
@@ -101,19 +103,19 @@ pub fn check(page: &str, table: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Came;
+    use crate::log::CellResult;
     use crate::results::tests::row;
 
     fn results() -> Results {
         let mut results = Results::default();
-        results.set("6.18", row("6.18", &["tp_err", "fexit"], |_, _| Came::Agreed(2)));
+        results.set("6.18", row("6.18", &["tp_err", "fexit"], |_, _| CellResult::Matches(2)));
         results.set(
             "6.2",
             row("6.2", &["tp_success", "fexit"], |method, outcome| match (method, outcome) {
-                (_, Outcome::XmitDrop(_)) => Came::Impossible("no egress hook".to_owned()),
-                ("fexit", Outcome::Rto) => Came::Unobservable(1),
-                (_, Outcome::FragNomem) => Came::Unobservable(1),
-                _ => Came::Agreed(1),
+                (_, Outcome::XmitDrop(_)) => CellResult::Impossible("no egress hook".to_owned()),
+                ("fexit", Outcome::Rto) => CellResult::Unobservable(1),
+                (_, Outcome::FragNomem) => CellResult::Unobservable(1),
+                _ => CellResult::Matches(1),
             }),
         );
         results

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether a boot is worth anything.
+//! The verdict on a boot.
 
 use retrans_tests::Outcome;
 
 use crate::log::Log;
 
-/// What came of one boot.
+/// The verdict on one boot.
 #[derive(Debug)]
 pub struct Verdict {
     /// The log of a boot without complaints and faults.
     pub passed: Option<Log>,
-    /// What the kernel or the emulator says, or the log does not.
+    /// Complaints of the kernel or the emulator, and errors of the log.
     pub complaints: Vec<String>,
-    /// What the trials, the tests and the demo say.
+    /// Failed scenarios, tests, and the demo.
     pub faults: Vec<String>,
 }
 
 impl Verdict {
-    /// Judges the text of a log by itself, by what was complained of on the console, and by the live tests that should have run.
+    /// Judges the text of a log by itself, by what was complained of on the console, and by the
+    /// live tests that should have run.
     pub fn of(text: &str, complaints: Vec<String>, tests: &[&str]) -> Self {
         let mut complaints = complaints;
         let log = Log::parse(text).inspect_err(|error| complaints.push(error.to_string())).ok();
@@ -33,8 +34,8 @@ impl Verdict {
     }
 }
 
-/// A segment that ends before what is acknowledged is the one thing that the kernel is to warn of, and once only
-/// (`WARN_ON_ONCE`).
+/// A segment that ends before `snd_una` is the only thing that the kernel must warn of, and only
+/// once (`WARN_ON_ONCE`).
 fn expect_warning(is_due: bool, complaints: &mut Vec<String>) {
     let is_it = |complaint: &String| complaint.starts_with("WARN: ") && complaint.contains(" __tcp_retransmit_skb");
     match complaints.iter().position(is_it) {
@@ -48,15 +49,15 @@ fn expect_warning(is_due: bool, complaints: &mut Vec<String>) {
 mod tests {
     use super::*;
     use crate::boot::complaints_in;
-    use crate::log::Came;
+    use crate::log::CellResult;
     use crate::log::tests::log;
 
     const DUE: &str = "[    9.0] WARNING: CPU: 0 PID: 0 at net/ipv4/tcp_output.c:3400 __tcp_retransmit_skb+0x1/0x2";
 
-    fn came(injected: bool) -> String {
+    fn log_text(injected: bool) -> String {
         log("6.1", &["tp_err"], |_, outcome| match outcome {
-            outcome if outcome.is_injected() && !injected => Came::Impossible("no fault injection".to_owned()),
-            _ => Came::Agreed(3),
+            outcome if outcome.is_injected() && !injected => CellResult::Impossible("no fault injection".to_owned()),
+            _ => CellResult::Matches(3),
         })
     }
 
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_row_that_is_as_it_should_be_passes() {
-        let verdict = of(&came(false), "[    0.1] Linux version 6.1\n");
+        let verdict = of(&log_text(false), "[    0.1] Linux version 6.1\n");
         assert!(verdict.passed.is_some(), "{verdict:?}");
     }
 
@@ -78,29 +79,29 @@ mod tests {
             "[    1.0] BUG: kernel NULL pointer dereference, address: 0",
             "[    1.0] rcu: INFO: rcu_sched self-detected stall on CPU",
             "[    1.0] INFO: task sh:1 blocked for more than 120 seconds.",
-            // Not where it is not due.
+            // The expected warning, where it is not due.
             DUE,
         ] {
-            let verdict = of(&came(false), line);
+            let verdict = of(&log_text(false), line);
             assert!(verdict.passed.is_none() && verdict.complaints.len() == 1, "{line}: {verdict:?}");
         }
     }
 
     #[test]
     fn one_warning_is_expected_of_one_outcome_once() {
-        assert!(of(&came(true), DUE).passed.is_some());
-        let none = of(&came(true), "");
+        assert!(of(&log_text(true), DUE).passed.is_some());
+        let none = of(&log_text(true), "");
         assert_eq!(none.complaints, ["no warning of a segment that ends before snd_una"]);
         assert!(none.passed.is_none());
-        let twice = of(&came(true), &format!("{DUE}\n{DUE}"));
+        let twice = of(&log_text(true), &format!("{DUE}\n{DUE}"));
         assert!(twice.passed.is_none() && twice.complaints.len() == 1, "{twice:?}");
         let another = "[    9.0] WARNING: CPU: 0 PID: 0 at net/core/dev.c:1 dev_queue_xmit+0x1/0x2";
-        assert!(of(&came(true), &format!("{DUE}\n{another}")).passed.is_none());
+        assert!(of(&log_text(true), &format!("{DUE}\n{another}")).passed.is_none());
     }
 
     #[test]
     fn a_guest_that_hangs_has_no_whole_log() {
-        let text = came(false);
+        let text = log_text(false);
         let torn = text.rsplit_once("test name").unwrap().0;
         let verdict = of(torn, "");
         assert!(verdict.passed.is_none() && verdict.complaints[0].contains("did not come to its end"), "{verdict:?}");
@@ -108,10 +109,10 @@ mod tests {
 
     #[test]
     fn faults_and_what_is_missing_fail_the_row() {
-        let failed = came(false).replace("result=ok", "result=failed");
+        let failed = log_text(false).replace("result=ok", "result=failed");
         assert_eq!(of(&failed, "").faults, ["a::b"]);
-        assert!(of(&came(false).replace("demo exit=0", "demo exit=1"), "").passed.is_none());
-        let more = Verdict::of(&came(false), Vec::new(), &["a::b", "a::c"]);
+        assert!(of(&log_text(false).replace("demo exit=0", "demo exit=1"), "").passed.is_none());
+        let more = Verdict::of(&log_text(false), Vec::new(), &["a::b", "a::c"]);
         assert!(more.passed.is_none() && more.complaints[0].starts_with("a::c is in the tree"), "{more:?}");
     }
 }

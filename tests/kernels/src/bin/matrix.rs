@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Boots the kernels of `tests/kernels/kernels.list`, runs the lab's scenarios, the live tests and the demo in each, and records the
-//! results in `tests/kernels/results.tsv` or compares them with it.
+//! Boots the kernels of `tests/kernels/kernels.list`, runs the lab's scenarios, the live tests and
+//! the demo in each, and records the results in `tests/kernels/results.tsv` or compares them with
+//! it.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -49,13 +50,15 @@ Examples:
   matrix run 6.12 7.3         boots two kernels and records their results
   matrix check --release      fails if one row is stale";
 
-/// The kernel matrix: boots a list of kernels and records what the lab, the live tests and the demo did in each.
+/// The kernel matrix: boots a list of kernels and records what the lab, the live tests and the demo
+/// did in each.
 #[derive(Parser)]
 #[command(name = "matrix", after_help = HELP)]
 struct Cli {
     #[command(subcommand)]
     action: Action,
-    /// Uses the programs of cargo's dev profile, which `cargo test` has built already, instead of the release profile's
+    /// Uses the programs of cargo's dev profile, which `cargo test` has built already, instead of
+    /// the release profile's
     #[arg(long, global = true)]
     dev: bool,
 }
@@ -70,7 +73,8 @@ enum Action {
         #[arg(long)]
         release: bool,
     },
-    /// Boots the oldest kernel and another by rotation, and fails if one differs from what is recorded
+    /// Boots the oldest kernel and another by rotation, and fails if one differs from what is
+    /// recorded
     Gate {
         /// Whose turn it is (default: the number of commits; without git, of days since 1970)
         #[arg(long, value_name = "N")]
@@ -199,14 +203,17 @@ fn run_kernels(options: &Run, profile: Profile) -> Result<bool> {
     let wanted = wanted()?;
     let kernels = wanted.of_series(&options.kernels)?;
     // Before minutes are spent: nothing could be recorded.
-    let recorded = Mutex::new(results()?);
+    let mut recorded = results()?;
+    recorded.retain(&wanted.names());
+    let recorded = Mutex::new(recorded);
     let bench = Bench::new(&wanted, profile)?;
     let fetched = bench.fetch_all(&kernels, !options.cached)?;
     if let Some(prefix) = &options.only {
         return fetched.first().map_or(Ok(false), |(pinned, kernel)| bench.only(prefix, pinned, kernel));
     }
     let without = kernels.len() - fetched.len();
-    let booted = bench.boot_all(fetched, Part::Everything, |booted| {
+    let accelerator = bench.accelerator(&fetched)?;
+    let booted = bench.boot_all(fetched, accelerator, Part::Everything, |booted| {
         let kept = booted.record(&recorded, &bench.current.inputs, options.accept);
         kept.err().map(|error| error.to_string())
     })?;
@@ -228,12 +235,12 @@ fn gate(turn: Option<u64>, tests: bool, profile: Profile) -> Result<bool> {
     let kernels: Vec<_> = [Some(oldest), other].into_iter().flatten().collect();
     say!("turn {turn}: {}", kernels.iter().map(|pinned| pinned.series.as_str()).collect::<Vec<_>>().join(" and "));
     let fetched = bench.fetch_all(&kernels, false)?;
-    let part =
-        if tests || bench.accelerator(&fetched)? == Accelerator::Kvm { Part::Everything } else { Part::Scenarios };
+    let accelerator = bench.accelerator(&fetched)?;
+    let part = if tests || accelerator == Accelerator::Kvm { Part::Everything } else { Part::Scenarios };
     if part == Part::Scenarios {
         say!("LEFT OUT: the live tests, which emulation has no time for; `make matrix` runs them");
     }
-    bench.boot_all(fetched, part, |booted| {
+    bench.boot_all(fetched, accelerator, part, |booted| {
         let differences = booted.differences(&recorded, &bench.current, part);
         (!differences.is_empty()).then(|| {
             let series = &booted.series;
@@ -289,7 +296,8 @@ impl Bench {
         let archive = Archive::new(cache.join("apt"), &wanted.suites())?;
         let emulator = Emulator::fetch(&archive, &cache, &wanted.emulator)?;
         let built = Built::new(&tree(), profile, &cache.join("programs"))?;
-        // Of the sources that were built just now: what changes during the boots is not in these rows.
+        // Of the sources that were built just now: what changes during the boots is not in these
+        // rows.
         let current = current(built.tests.iter().map(|(name, _)| name.clone()).collect())?;
         let programs = programs(&built, &READ_BY_TESTS.map(|file| tree().join(file)))?;
         say!("emulator and programs: {:.0} s", began.elapsed().as_secs_f64());
@@ -332,15 +340,15 @@ impl Bench {
         Ok(accelerator)
     }
 
-    /// Boots all of them, and prints what came of each at once, with what `then` has to object. Returns false if one failed, or was
-    /// objected to.
+    /// Boots all of them, and prints the result of each at once, with the objection of `then`.
+    /// Returns false if one failed, or was objected to.
     fn boot_all(
         &self,
         kernels: Vec<(Pinned, Kernel)>,
+        accelerator: Accelerator,
         part: Part,
         then: impl Fn(&Boot) -> Option<String> + Sync,
     ) -> Result<bool> {
-        let accelerator = self.accelerator(&kernels)?;
         let (all, queue, ended) = (kernels.len(), Mutex::new(kernels.into_iter()), Mutex::new(Vec::new()));
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         thread::scope(|scope| {
@@ -366,7 +374,8 @@ impl Bench {
         Ok(passed == all)
     }
 
-    /// Boots it for some of the live tests. Returns false if one failed, none ran, or the kernel complained.
+    /// Boots it for some of the live tests. Returns false if one failed, none ran, or the kernel
+    /// complained.
     fn only(&self, prefix: &str, pinned: &Pinned, kernel: &Kernel) -> Result<bool> {
         let work = self.cache.join("boots").join(format!("{}.only", pinned.series));
         let accelerator = self.accelerator(&[(pinned.clone(), kernel.clone())])?;
@@ -379,8 +388,9 @@ impl Bench {
         Ok(booted.complaints.is_empty() && passed > 0 && failed == 0)
     }
 
-    /// Boots it, and once more if only scenarios, tests or the demo failed: an emulated kernel may be late by seconds. What failed the
-    /// first time is printed. What the kernel itself complains of is final.
+    /// Boots it, and once more if only scenarios, tests or the demo failed: an emulated kernel may
+    /// be late by seconds. What failed the first time is printed. What the kernel itself complains
+    /// of is final.
     fn boot_twice(&self, accelerator: Accelerator, pinned: &Pinned, kernel: &Kernel, part: Part) -> Boot {
         let began = Instant::now();
         let work = self.cache.join("boots").join(&pinned.series);
@@ -450,7 +460,8 @@ impl Boot {
         write(&tree().join(PATH), &results.to_string())
     }
 
-    /// What differs from the recorded row. If the row is stale, a name that only one side has is not a difference, and printed.
+    /// What differs from the recorded row. If the row is stale, a name that only one side has is
+    /// not a difference, and printed.
     fn differences(&self, results: &Results, current: &Tree, part: Part) -> Vec<String> {
         let Some(log) = &self.passed else { return Vec::new() };
         let Some(recorded) = results.row(&self.series) else { return vec!["it has no row".to_owned()] };

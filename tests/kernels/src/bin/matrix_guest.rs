@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Process 1 of a guest of `matrix`: mounts, loads the modules, and has a child run the demo, the scenarios and the live tests. An
-//! argument after `--` on the kernel's command line selects a part: `--probe` nothing, `--scenarios` all but the live tests, anything
-//! else the live tests whose names begin so.
+//! Process 1 of a guest of `matrix`: mounts, loads the modules, and has a child run the demo, the
+//! scenarios and the live tests. An argument after `--` on the kernel's command line selects a
+//! part: `--probe` nothing, `--scenarios` all but the live tests, anything else the live tests
+//! whose names begin so.
 
 use std::env;
 use std::error::Error;
@@ -18,10 +19,10 @@ use rustix::mount::{MountFlags, mount};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::system::{RebootCommand, finit_module, reboot};
 
-/// The port that the kernel does not write to.
+/// The serial port that the kernel does not write to.
 const LINES: &str = "/dev/ttyS1";
 
-/// Not /tmp: the programs may have been built below it.
+/// Without /tmp: the programs may have been built below it.
 const MOUNTS: [(&str, &str); 7] = [
     ("devtmpfs", "/dev"),
     ("devpts", "/dev/pts"),
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
         eprintln!("matrix_guest: {error}");
     }
     if is_init {
-        // For process 1 to return would be a panic. The emulator is told to end where a machine would boot again.
+        // If process 1 returned the kernel would panic. The emulator exits on a reboot
+        // (`-no-reboot`).
         let refused = reboot(RebootCommand::Restart);
         eprintln!("matrix_guest: cannot reboot: {refused:?}");
     }
@@ -55,7 +57,7 @@ fn init() -> Result<()> {
     }
     let mut modules: Vec<_> = match fs::read_dir(GUEST_MODULES) {
         Ok(directory) => directory.collect::<io::Result<_>>()?,
-        // None was to be had.
+        // This kernel has no modules.
         Err(_) => Vec::new(),
     };
     modules.sort_by_key(fs::DirEntry::file_name);
@@ -63,18 +65,20 @@ fn init() -> Result<()> {
         let file = File::open(module.path())?;
         finit_module(&file, c"", 0).map_err(|errno| format!("{:?}: {errno}", module.path()))?;
     }
-    // A host's is up.
+    // On a host it is up.
     let up = Command::new("/bin/ip").args(["link", "set", "lo", "up"]).status()?;
     if !up.success() {
         return Err(format!("the loopback device: {up}").into());
     }
-    // As the README says of kernels before 5.11, for whoever may not raise it.
+    // Kernels before 5.11 count maps against it.
     let unlimited = Rlimit { current: None, maximum: None };
     setrlimit(Resource::Memlock, unlimited).map_err(|errno| format!("RLIMIT_MEMLOCK: {errno}"))?;
-    // Process 1 has the kernel's 1024, for which whoever starts others makes up; a test has sixty streams open at once.
+    // Process 1 starts with the kernel's 1024, which login programs raise; a test opens sixty
+    // streams at once.
     let many = Rlimit { current: Some(1 << 16), maximum: Some(1 << 16) };
     setrlimit(Resource::Nofile, many).map_err(|errno| format!("RLIMIT_NOFILE: {errno}"))?;
-    // A child, because a hardened kernel treats process 1 as a special case (see `observe::undisturbed`).
+    // A child, because a hardened kernel treats process 1 as a special case (see
+    // `observe::undisturbed`).
     let status = Command::new("/init").args(env::args().skip(1)).env("PATH", "/bin").status()?;
     if !status.success() {
         return Err(format!("its child: {status}").into());
@@ -98,7 +102,7 @@ fn tell() -> Result<()> {
 
 /// Writes the demo's exit status and its table. The rest of its output differs from boot to boot.
 fn demo(lines: &mut File) -> Result<()> {
-    // Else it would replay its recording.
+    // Without privileges the demo replays its recording.
     privilege::check()?;
     let output = Command::new("demo").output()?;
     io::stderr().write_all(&output.stderr)?;
