@@ -21,8 +21,10 @@ use crate::list::{Package, Pinned};
 /// The limit for one guest. With two CPUs for two guests none needed half of it.
 const LIMIT: Duration = Duration::from_secs(1500);
 
-/// Memory of a guest, in MiB.
-const MEMORY: &str = "1024";
+/// Memory of a guest, in MiB, and what it is with programs that are larger than [`LARGE`]: half of it
+/// at most can be files. Programs of the dev profile need it.
+const MEMORY: [&str; 2] = ["1024", "2048"];
+const LARGE: usize = 256 << 20;
 
 /// Warnings and worse go to the console. The kernel must not calibrate the clock, since the result
 /// would depend on the host's load.
@@ -74,7 +76,7 @@ impl Emulator {
     }
 
     /// The command, without what is booted. It ends when the thread that started it does.
-    fn command(&self, accelerator: Accelerator) -> Command {
+    fn command(&self, accelerator: Accelerator, memory: &str) -> Command {
         let at = |path: &str| self.root.join(path);
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]);
@@ -83,7 +85,7 @@ impl Emulator {
         command.arg(at("usr/bin/qemu-system-x86_64"));
         command.arg("-L").arg(at("usr/share/qemu")).arg("-L").arg(at("usr/share/seabios"));
         command.env("QEMU_MODULE_DIR", at("usr/lib/x86_64-linux-gnu/qemu"));
-        command.args(accelerator.arguments()).args(["-smp", "1", "-m", MEMORY]);
+        command.args(accelerator.arguments()).args(["-smp", "1", "-m", memory]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         command
     }
@@ -133,7 +135,7 @@ pub(crate) fn boot_within(
     let mut initrd = File::from(memfd_create("initrd", MemfdFlags::CLOEXEC).context("memfd_create")?);
     [programs, &modules(kernel)?].iter().try_for_each(|part| initrd.write_all(part)).context("cannot make an image")?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), initrd.as_raw_fd());
-    let mut command = emulator.command(accelerator);
+    let mut command = emulator.command(accelerator, MEMORY[usize::from(programs.len() > LARGE)]);
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&path).arg("-append");
     command.arg(format!("{COMMAND_LINE} -- {}", arguments.join(" ")));
     // Two ports, so that the kernel's messages do not interrupt the guest's lines.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use retrans_tests::command::{run, run_within};
 use retrans_tests::{Context, Error, Result};
 
-use crate::build::Built;
+use crate::build::{Built, Program};
 use crate::debian::Archive;
 use crate::list::{Package, Pinned};
 
@@ -23,6 +23,9 @@ const MODULES: [&str; 6] = ["veth", "tun", "nf_tables", "nft_numgen", "nft_rejec
 /// The host's programs that the lab, its tests and their shell scripts run.
 const PROGRAMS: [&str; 13] =
     ["ip", "nft", "tc", "sh", "rmdir", "sleep", "env", "grep", "sed", "setpriv", "setsid", "unshare", "cat"];
+
+/// The project's programs that a guest needs if it runs no live tests.
+const SCENARIO_PROGRAMS: [&str; 2] = ["matrix_guest", "demo"];
 
 /// The file with a line for each live test: its name, a space, its program.
 pub const GUEST_TESTS: &str = "/tests";
@@ -161,11 +164,11 @@ fn decompressed(path: &Path) -> Result<Vec<u8>> {
 
 /// Returns the part of the initramfs that is the same for all kernels: `matrix_guest` as its first
 /// process, the project's programs and these files at the same paths as here, the host's programs
-/// that the lab runs, and the libraries of all of them.
+/// that the lab runs, and the libraries of all of them. Without the live tests if `tests` is false.
 ///
 /// # Errors
 /// Returns an error if a program, a library or a file is missing.
-pub fn programs(built: &Built, files: &[PathBuf]) -> Result<Vec<u8>> {
+pub fn programs(built: &Built, files: &[PathBuf], tests: bool) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
     for directory in ["bin", "dev", "proc", "sys", "tmp", "run"] {
         cpio.directory(directory);
@@ -180,7 +183,8 @@ pub fn programs(built: &Built, files: &[PathBuf]) -> Result<Vec<u8>> {
         libraries.extend(libraries_of(&run(ldd)?)?);
         cpio.file_of(path, to)
     };
-    for program in &built.programs {
+    let is_needed = |program: &&Program| tests || SCENARIO_PROGRAMS.contains(&program.name.as_str());
+    for program in built.programs.iter().filter(is_needed) {
         add(&mut cpio, &program.stripped, &inside(&program.place))?;
     }
     cpio.link("init", &built.program("matrix_guest")?.place);
@@ -191,7 +195,7 @@ pub fn programs(built: &Built, files: &[PathBuf]) -> Result<Vec<u8>> {
     for path in libraries.iter().chain(files) {
         cpio.file_of(path, &inside(path))?;
     }
-    let tests = built.tests.iter().map(|(name, place)| format!("{name} {}\n", place.display()));
+    let tests = built.tests.iter().filter(|_| tests).map(|(name, place)| format!("{name} {}\n", place.display()));
     cpio.file(&inside(Path::new(GUEST_TESTS)), tests.collect::<String>().as_bytes());
     Ok(cpio.finish())
 }

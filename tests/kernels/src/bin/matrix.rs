@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
@@ -275,7 +275,8 @@ struct Bench {
     archive: Archive,
     emulator: Emulator,
     built: Built,
-    programs: Vec<u8>,
+    /// Of a guest without and with the live tests.
+    programs: [OnceLock<Vec<u8>>; 2],
     current: Tree,
     jobs: usize,
     /// Held while this runs.
@@ -299,9 +300,17 @@ impl Bench {
         // Of the sources that were built just now: what changes during the boots is not in these
         // rows.
         let current = current(built.tests.iter().map(|(name, _)| name.clone()).collect())?;
-        let programs = programs(&built, &READ_BY_TESTS.map(|file| tree().join(file)))?;
         say!("emulator and programs: {:.0} s", began.elapsed().as_secs_f64());
+        let programs = [OnceLock::new(), OnceLock::new()];
         Ok(Self { cache, archive, emulator, built, programs, current, jobs, _lock: lock })
+    }
+
+    fn programs(&self, tests: bool) -> Result<&[u8]> {
+        let cell = &self.programs[usize::from(tests)];
+        if cell.get().is_none() {
+            let _ = cell.set(programs(&self.built, &READ_BY_TESTS.map(|file| tree().join(file)), tests)?);
+        }
+        Ok(cell.get().map(Vec::as_slice).unwrap_or_default())
     }
 
     /// Returns the kernels without those that are not built and must not be now, which are printed.
@@ -335,7 +344,7 @@ impl Bench {
     fn accelerator(&self, kernels: &[(Pinned, Kernel)]) -> Result<Accelerator> {
         let (_, kernel) = kernels.first().ok_or_else(|| Error::new("there is no kernel to boot"))?;
         let work = self.cache.join("boots/trial");
-        let (accelerator, why) = Accelerator::choose(&self.emulator, kernel, &self.programs, &work)?;
+        let (accelerator, why) = Accelerator::choose(&self.emulator, kernel, self.programs(false)?, &work)?;
         say!("guests run by {accelerator}: {why}");
         Ok(accelerator)
     }
@@ -379,7 +388,7 @@ impl Bench {
     fn only(&self, prefix: &str, pinned: &Pinned, kernel: &Kernel) -> Result<bool> {
         let work = self.cache.join("boots").join(format!("{}.only", pinned.series));
         let accelerator = self.accelerator(&[(pinned.clone(), kernel.clone())])?;
-        let booted = boot(&self.emulator, accelerator, kernel, &self.programs, &[prefix], &work)?;
+        let booted = boot(&self.emulator, accelerator, kernel, self.programs(true)?, &[prefix], &work)?;
         say!("{}its console: {}", booted.lines, booted.console.display());
         booted.complaints.iter().for_each(|complaint| say!("{complaint}"));
         let tests = || booted.lines.lines().filter(|line| line.starts_with("test "));
@@ -414,7 +423,8 @@ impl Bench {
             Part::Everything => (&[], self.built.tests.iter().map(|(name, _)| name.as_str()).collect()),
             Part::Scenarios => (&[SCENARIOS], Vec::new()),
         };
-        match boot(&self.emulator, accelerator, kernel, &self.programs, arguments, work) {
+        let programs = self.programs(part == Part::Everything);
+        match programs.and_then(|programs| boot(&self.emulator, accelerator, kernel, programs, arguments, work)) {
             Err(error) => Verdict { passed: None, complaints: vec![error.to_string()], faults: Vec::new() },
             Ok(booted) => {
                 let text = format!("{}\n{}", headline(pinned, kernel), booted.lines);
