@@ -110,9 +110,21 @@ static __always_inline __u32 refine_result(const struct attempt *a, __u32 result
 	}
 }
 
+/* Whether the kernel has enumerators that are not in the table. */
+const volatile bool has_unlisted = false;
+/* Their slots, by the kernel's number; RETRANS_RESULT_SLOT_UNKNOWN for numbers without one. */
+const volatile __u8 unlisted_slots[RETRANS_MAX_ENUMERATORS] = {};
+
 /* Returns the slot in which a result is counted. */
 static __always_inline __u32 result_slot(__u32 result)
 {
+	__u64 number = result ^ RETRANS_RESULT_UNKNOWN;
+
+	if (has_unlisted && number < RETRANS_MAX_ENUMERATORS) {
+		/* After the barrier clang cannot remove the mask, which the verifier requires. */
+		barrier_var(number);
+		return unlisted_slots[number & (RETRANS_MAX_ENUMERATORS - 1)];
+	}
 	if (result < 16)
 		return result;
 	if (result >= 128 && result - 128 + 16 < RETRANS_RESULT_SLOT_UNKNOWN)

@@ -174,7 +174,7 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 		put_owner(r, a);
 }
 
-/* There is no ring buffer: every attempt is counted, and counted as filtered. */
+/* There is no ring buffer: attempts are counted and filtered, and nothing else. */
 const volatile bool counters_only = false;
 
 /* Whether the programs are attached to the exits of the functions, which report each attempt. */
@@ -200,7 +200,10 @@ static __always_inline void hide_constants(struct attempt *a)
 	a->retrans_out_added += offset;
 }
 
-/* Counts an attempt once as seen, and once as filtered, limited, lost or submitted. */
+/*
+ * Counts an attempt once as seen, and once as filtered, limited, lost or submitted; without a ring
+ * buffer, only as filtered if it is.
+ */
 static __always_inline int emit(struct attempt *a)
 {
 	struct retrans_counters *c = counters_of_cpu();
@@ -213,10 +216,6 @@ static __always_inline int emit(struct attempt *a)
 	count_attempt(c, a);
 	count_netns(c, a);
 
-	if (counters_only) {
-		count(&c->filtered, 1);
-		return 0;
-	}
 	if (filter.ts_used || limit_interval)
 		a->ts = bpf_ktime_get_boot_ns();
 	if (filter.used)
@@ -225,6 +224,10 @@ static __always_inline int emit(struct attempt *a)
 		count(&c->filtered, 1);
 		return 0;
 	}
+	if (filter.used)
+		count_passed(a);
+	if (counters_only)
+		return 0;
 	if (limit_interval && !rate_limit_passes(a)) {
 		count(&c->limited, 1);
 		return 0;

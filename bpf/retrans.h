@@ -305,7 +305,8 @@ _Static_assert(__builtin_offsetof(struct retrans_reader, woken) == 8, "woken");
 
 /*
  * The slot in which a result is counted: 0..15 for the kernel's results, 16..30 for the SDK's own,
- * and one slot for every other number.
+ * and the last one for every other number. User space assigns slots that no result of the table has
+ * to the kernel's enumerators that are not in the table.
  */
 #define RETRANS_RESULT_SLOTS	    32
 #define RETRANS_RESULT_SLOT_UNKNOWN 31
@@ -330,7 +331,10 @@ struct retrans_netns_stats {
 	struct retrans_count unknown;
 };
 
-/* One per CPU; seen = filtered + limited + lost + submitted. */
+/*
+ * One per CPU. seen = filtered + passed, and with a ring buffer
+ * passed = limited + lost + submitted.
+ */
 struct retrans_counters {
 	__u64 seen;
 	__u64 filtered;
@@ -342,6 +346,12 @@ struct retrans_counters {
 	struct retrans_netns_stats netns; /* of the namespace that is reconciled */
 };
 
+/* One per CPU, if a filter is set: what passed it, before the rate limit. */
+struct retrans_passed {
+	struct retrans_count counts[RETRANS_RESULT_SLOTS][RETRANS_KIND_SLOTS];
+};
+
+_Static_assert(sizeof(struct retrans_passed) == 32 * 16 * 16, "passed");
 _Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 48, "counters");
 
 #define RETRANS_TEST_FETCH	  0x01 /* the operand differs from the previous test's */

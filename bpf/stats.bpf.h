@@ -27,14 +27,30 @@ struct {
 /* The number of elements. */
 const volatile __u32 cpus = 1;
 
-static __always_inline struct retrans_counters *counters_of_cpu(void)
+/* What passed the filter. Used only if there is a filter: without one, it equals rt_counters. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* set at open to the number of possible CPUs, if it is used */
+	__type(key, __u32);
+	__type(value, struct retrans_passed);
+} rt_passed SEC(".maps");
+
+static __always_inline __u32 element_of_cpu(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 
 	/* CPU numbers may have gaps. CPUs may share an element: the additions are atomic. */
 	if (cpu >= cpus)
 		cpu %= cpus;
-	return bpf_map_lookup_elem(&rt_counters, &cpu);
+	return cpu;
+}
+
+static __always_inline struct retrans_counters *counters_of_cpu(void)
+{
+	__u32 element = element_of_cpu();
+
+	return bpf_map_lookup_elem(&rt_counters, &element);
 }
 
 static __always_inline void count(__u64 *counter, __u64 by)
@@ -42,28 +58,48 @@ static __always_inline void count(__u64 *counter, __u64 by)
 	__sync_fetch_and_add(counter, by);
 }
 
-static __always_inline void count_attempt(struct retrans_counters *c, const struct attempt *a)
+static __always_inline void
+count_result(struct retrans_count counts[RETRANS_RESULT_SLOTS][RETRANS_KIND_SLOTS],
+	     const struct attempt *a)
 {
 	__u64 slot = result_slot(a->result);
 	__u64 kind = a->kind;
-	__u64 transmit = a->transmit;
 	struct retrans_count *of;
 
 	/*
-	 * All three are in range, and clang knows it. After the barrier it cannot remove the masks,
+	 * Both are in range, and clang knows it. After the barrier it cannot remove the masks,
 	 * which the verifier requires.
 	 */
 	barrier_var(slot);
 	barrier_var(kind);
-	barrier_var(transmit);
 	slot &= RETRANS_RESULT_SLOTS - 1;
 	kind &= RETRANS_KIND_SLOTS - 1;
-	of = &c->counts[slot][kind];
+	of = &counts[slot][kind];
 	count(&of->attempts, 1);
 	count(&of->segs, a->segs);
+}
+
+static __always_inline void count_attempt(struct retrans_counters *c, const struct attempt *a)
+{
+	__u64 transmit = a->transmit;
+	struct retrans_count *of;
+
+	count_result(c->counts, a);
+	/* As in count_result(). */
+	barrier_var(transmit);
 	of = &c->transmits[transmit & (RETRANS_TRANSMIT_SLOTS - 1)];
 	count(&of->attempts, 1);
 	count(&of->segs, a->segs);
+}
+
+static __always_inline void count_passed(const struct attempt *a)
+{
+	__u32 element = element_of_cpu();
+	struct retrans_passed *passed = bpf_map_lookup_elem(&rt_passed, &element);
+
+	/* Cannot fail; the verifier requires the check. */
+	if (passed)
+		count_result(passed->counts, a);
 }
 
 /*

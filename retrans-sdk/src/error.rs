@@ -19,6 +19,8 @@ pub enum ErrorKind {
     UnsupportedTracepoint,
     /// The ring's size is not a power-of-two number of pages.
     RingSize,
+    /// A setting was made that this kind of stream cannot honour. The text names it, and what to use instead.
+    Setting,
     /// The filter contains a term that cannot be evaluated: by the BPF programs, one that requires the event; in a recording,
     /// one that requires more than the event.
     Filter,

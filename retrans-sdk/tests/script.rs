@@ -36,6 +36,29 @@ fn every_result_comes_as_it_was_told() {
 }
 
 #[test]
+fn results_without_a_name_are_counted_by_number() {
+    let (script, mut stream) = stream();
+    let [ten, seventeen] = [10, 17].map(|number| RetransResult::from_raw(0x1_0000 | number));
+    for result in [ten, seventeen, RetransResult::Success, seventeen] {
+        script.push_result(result);
+    }
+    // More of them than there is room for.
+    for number in 100..200 {
+        script.push_result(RetransResult::from_raw(0x1_0000 | number));
+    }
+    drop(script);
+    assert_eq!(stream.iter().count(), 104);
+    let stats = stream.stats();
+    let of = |result| stats.counts.iter().find(|count| count.result == result).map(|count| count.attempts);
+    assert_eq!((of(Some(ten)), of(Some(seventeen)), of(Some(RetransResult::Success))), (Some(1), Some(2), Some(1)));
+    assert_eq!(of(Some(RetransResult::from_raw(0x1_0000 | 100))), Some(1));
+    // Fifteen of the hundred have a place of their own, and the others share one.
+    assert_eq!(of(None), Some(100 - 15));
+    assert_eq!(stats.counts.iter().map(|count| count.attempts).sum::<u64>(), stats.seen);
+    assert_eq!(stats.passed, stats.counts);
+}
+
+#[test]
 fn it_can_be_waited_for() {
     let (script, mut stream) = stream();
     assert_eq!(stream.recv_batch_timeout(Duration::from_millis(10)).expect("nothing yet").count(), 0);
@@ -65,7 +88,15 @@ fn what_finds_no_room_is_lost() {
     assert_eq!(stream.try_iter().count(), room);
     script.push_result(RetransResult::XmitDrop);
     assert_eq!(stream.try_iter().count(), 1);
-    let Stats { seen, filtered, lost, submitted, delivered, .. } = stream.stats();
+    let stats = stream.stats();
+    // Before and behind the filter.
+    let counts = |counts: &[retrans_sdk::stats::Count]| -> Vec<_> {
+        counts.iter().map(|count| (count.result, count.attempts)).collect()
+    };
+    let (drops, denials) =
+        ((Some(RetransResult::XmitDrop), room as u64 + 6), (Some(RetransResult::Denied), room as u64 + 5));
+    assert_eq!((counts(&stats.counts), counts(&stats.passed)), (vec![denials, drops], vec![drops]));
+    let Stats { seen, filtered, lost, submitted, delivered, .. } = stats;
     let [room, failed] = [room, room + 5].map(|count| count as u64);
     assert_eq!((seen, filtered, lost), (2 * failed + 1, failed, 5));
     assert_eq!((submitted, delivered), (room + 1, room + 1));

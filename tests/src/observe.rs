@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use retrans_sdk::attach::Attachment;
 use retrans_sdk::event::Family as Inet;
+use retrans_sdk::stats::Count;
 use retrans_sdk::{Event, Filter, RetransResult, Stats, Stream};
 
 use crate::wait::PATIENCE;
@@ -144,10 +145,17 @@ pub fn tells_missed() -> Result<bool> {
     Ok(info.lines().any(|line| line.starts_with("recursion_misses:")))
 }
 
-/// Both equations, exactly, with nothing under way.
+/// The attempts of counts by result and kind.
+pub fn attempts(counts: &[Count]) -> u64 {
+    counts.iter().map(|count| count.attempts).sum()
+}
+
+/// Returns whether all equations hold exactly, which they do with nothing in flight.
 pub fn adds_up(stats: &Stats) -> bool {
     let Stats { seen, filtered, limited, lost, submitted, rejected, dropped, delivered, .. } = *stats;
-    seen == filtered + limited + lost + submitted && submitted == rejected + dropped + delivered
+    seen == filtered + limited + lost + submitted
+        && submitted == rejected + dropped + delivered
+        && seen == filtered + attempts(&stats.passed)
 }
 
 /// What every reading must show, at any moment: no part is larger than its whole.
@@ -159,8 +167,9 @@ pub fn assert_plausible(stats: &Stats) {
     let Stats { seen, filtered, limited, lost, submitted, rejected, dropped, delivered, .. } = *stats;
     assert!(seen >= filtered + limited + lost + submitted, "{stats}");
     assert!(submitted >= rejected + dropped + delivered, "{stats}");
-    let counted: u64 = stats.counts.iter().map(|count| count.attempts).sum();
+    let (counted, passed) = (attempts(&stats.counts), attempts(&stats.passed));
     assert!(seen >= counted, "{stats}: {counted} by result and kind");
+    assert!(seen >= filtered + passed && counted >= passed, "{stats}: {passed} passed");
 }
 
 /// Calls `read` until the counters add up, for the machine's other traffic may be under way in any one reading. An
@@ -177,7 +186,7 @@ pub fn settled(mut read: impl FnMut() -> Result<Stats>) -> Result<Stats> {
     loop {
         let stats = read()?;
         assert_plausible(&stats);
-        let counted: u64 = stats.counts.iter().map(|count| count.attempts).sum();
+        let counted = attempts(&stats.counts);
         if adds_up(&stats) && stats.seen == counted {
             return Ok(stats);
         }

@@ -2,6 +2,7 @@
 //! Every attempt is accounted for: `seen = filtered + limited + lost + submitted`, and after a drain `submitted = rejected
 //! + dropped + delivered`, each part made to be more than nothing, and held against what another stream or the kernel saw.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,11 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use retrans_sdk::event::Timestamp;
-use retrans_sdk::stats::StatsReader;
+use retrans_sdk::stats::{Count, StatsReader};
 use retrans_sdk::stream::Overflow;
-use retrans_sdk::{ErrorKind, Event, Stream};
+use retrans_sdk::{ErrorKind, Event, Stats, Stream};
 use retrans_tests::observe::{
-    adds_up, assert_plausible, concerns, drain, ends, filter, open, ports_of, settle, settled, until,
+    adds_up, assert_plausible, attempts, concerns, drain, ends, filter, open, ports_of, settle, settled, until,
 };
 use retrans_tests::wait::{PATIENCE, wait_for};
 use retrans_tests::{Context, Family, Outcome, Pair, Refusal, Result, Scenario, Subject};
@@ -26,6 +27,24 @@ fn of(events: &[Event], subject: &Subject) -> Vec<Event> {
 /// How many these are.
 fn count(events: &[Event], subject: &Subject) -> u64 {
     of(events, subject).len() as u64
+}
+
+/// Events, or counts, by result and kind: attempts and segments.
+type ByResult = BTreeMap<(u32, u32), (u64, u64)>;
+
+fn events_by_result<'a>(events: impl IntoIterator<Item = &'a Event>) -> ByResult {
+    let mut all = ByResult::new();
+    for event in events {
+        let count = all.entry((event.result.raw(), event.kind.raw())).or_default();
+        count.0 += 1;
+        count.1 += u64::from(event.segs);
+    }
+    all
+}
+
+fn counts_by_result(counts: &[Count]) -> ByResult {
+    let key = |count: &Count| (count.result.expect("every result has a slot here").raw(), count.kind.raw());
+    counts.iter().map(|count| (key(count), (count.attempts, count.segs))).collect()
 }
 
 /// Everything but the time, which two streams take one after the other.
@@ -164,10 +183,61 @@ fn has_exactly(mut stream: Stream, text: &str, passing: &[&Event]) -> Result<()>
         passing.iter().map(|e| what(e)).collect::<Vec<_>>(),
         "{text}"
     );
+    assert_eq!(counts_by_result(&stats.passed), events_by_result(passing.iter().copied()), "{text}: {stats}");
     // Reading changes nothing of it.
     assert_eq!((stats.submitted, stats.delivered), (unread.submitted, unread.submitted), "{text}: {stats}");
     assert!(stats.filtered >= unread.filtered && unread.filtered + unread.submitted > 0, "{text}: {stats}");
     assert_eq!((stats.limited, stats.lost, stats.rejected, stats.dropped), (0, 0, 0, 0), "{text}: {stats}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn counters_count_what_passes_their_filter() -> Result<()> {
+    let mut witness = open()?;
+    let pair = Pair::new()?;
+    let scenarios = vec![
+        Scenario::prepare(&pair, Family::V4, Outcome::Rto)?,
+        Scenario::prepare(&pair, Family::V4, Outcome::Denied(Refusal::Drop))?,
+        Scenario::prepare(&pair, Family::V6, Outcome::Denied(Refusal::Drop))?,
+    ];
+    let [lost, denied, other] = [0, 1, 2].map(|n: usize| scenarios[n].subject());
+    // One socket, one of another by its result, and none of the third.
+    let text = format!(
+        "{} --or {} result=denied --or {} result=success",
+        ports_of(&lost),
+        ports_of(&denied),
+        ports_of(&other)
+    );
+    let filtered = Stream::builder().filter(filter(&text)?).open_counters().context("cannot open counters")?;
+    let all = Stream::builder().open_counters().context("cannot open counters")?;
+    let events = run(&mut witness, scenarios, 3)?;
+
+    let read = |counters: &retrans_sdk::stream::Counters| {
+        wait_for("counters that add up", PATIENCE, || {
+            let stats = counters.stats();
+            assert_plausible(&stats);
+            let is_settled =
+                stats.seen == stats.filtered + attempts(&stats.passed) && stats.seen == attempts(&stats.counts);
+            Ok(is_settled.then_some(stats))
+        })
+    };
+    let (filtered, all) = (read(&filtered)?, read(&all)?);
+    let passing = filter(&text)?;
+    let expected = events_by_result(events.iter().filter(|event| passing.matches(event)));
+    assert_eq!(counts_by_result(&filtered.passed), expected, "{filtered}");
+    assert!(expected.len() >= 2 && filtered.filtered >= 3, "{expected:?} {filtered}");
+    for stats in [&filtered, &all] {
+        let Stats { limited, lost, submitted, rejected, dropped, delivered, .. } = *stats;
+        assert_eq!((limited, lost, submitted, rejected, dropped, delivered), (0, 0, 0, 0, 0, 0), "{stats}");
+    }
+    // Without a filter everything passes.
+    assert_eq!((all.filtered, &all.passed), (0, &all.counts), "{all}");
+    assert!(
+        events_by_result(events.iter().filter(|event| [lost, denied, other].iter().any(|s| concerns(s, event))))
+            .iter()
+            .all(|(key, (made, _))| counts_by_result(&all.counts)[key].0 >= *made)
+    );
     Ok(())
 }
 

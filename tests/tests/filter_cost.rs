@@ -63,7 +63,8 @@ fn what_is_not_used_is_not_there() -> Result<()> {
     let cost = |text: &str| synack(text).map(|size| size as i64 - none as i64);
 
     let port = cost("dport=443")?;
-    assert!((20..=200).contains(&port), "{port}");
+    // The first term also pays for the loop, and for the counts of what passes.
+    assert!((20..=250).contains(&port), "{port}");
     // As many tests of one kind as there may be are a loop over data.
     let many: Vec<_> = (1..=512).map(|port| port.to_string()).collect();
     assert_eq!(cost(&format!("dport={}", many.join(",")))?, port);

@@ -6,7 +6,7 @@ use std::thread;
 
 use retrans_sdk::stream::RateLimit;
 use retrans_sdk::{Event, RetransResult, Stream};
-use retrans_tests::observe::{drain, filter, settle, undisturbed, until};
+use retrans_tests::observe::{attempts, drain, filter, settle, undisturbed, until};
 use retrans_tests::wait::PATIENCE;
 use retrans_tests::{Conn, Context, Family, Outcome, Packets, Pair, Refusal, Result, Scenario};
 
@@ -22,6 +22,8 @@ fn what_is_above_it_is_limited() -> Result<()> {
     // Nothing else was in the way, and every attempt is one or the other.
     assert_eq!((stats.lost, stats.rejected, stats.dropped, stats.missed.unwrap_or(0)), (0, 0, 0, 0), "{stats}");
     assert_eq!(stats.limited + stats.submitted, all.len() as u64, "{stats}");
+    // Counted before the limit.
+    assert_eq!(attempts(&stats.passed), all.len() as u64, "{stats}");
     assert_eq!(stats.delivered, limited.len() as u64, "{stats}");
 
     let of = |events: &[Event], result| -> Vec<Event> {

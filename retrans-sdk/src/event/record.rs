@@ -152,7 +152,8 @@ macro_rules! optionals {
         /// All optional fields; `None` for those that are decoded separately.
         const PLACED: &[Option<Optional>] = &[$( placed!($name: $type => $place), )*];
 
-        /// Decodes all optional fields in one function: a call per field would take longer than the field.
+        /// Decodes all optional fields in one function: a call per field would take longer than the
+        /// field.
         #[inline(always)]
         fn take_optionals(event: &mut Event, record: &Record<'_>) {
             $( take_optional!(event, record, $name: $type => $place); )*

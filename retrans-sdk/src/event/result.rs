@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What came of an attempt.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use retrans_macros::reason_table;
 
 /// The coarse answer, for counting and alerting; [`RetransResult`] has the exact one.
@@ -92,12 +94,14 @@ impl RetransResult {
     }
 }
 
-/// How many slots results are counted in; as in `bpf/retrans.h`.
+/// The number of slots in which results are counted (`RETRANS_RESULT_SLOTS` in `bpf/retrans.h`).
 pub(crate) const RESULT_SLOTS: usize = 32;
-const SLOT_UNKNOWN: usize = RESULT_SLOTS - 1;
+/// The slot of all results that have no slot of their own.
+pub(crate) const SLOT_UNKNOWN: usize = RESULT_SLOTS - 1;
 
-/// `result_slot()` of `bpf/classify.bpf.h`: where a result is counted, and its bit in a clause.
-pub(crate) const fn slot(raw: u32) -> usize {
+/// Returns the slot in which a result of the table is counted, as `result_slot()` in
+/// `bpf/classify.bpf.h`.
+const fn slot(raw: u32) -> usize {
     match raw {
         0..16 => raw as usize,
         128..143 => raw as usize - 128 + 16,
@@ -105,13 +109,50 @@ pub(crate) const fn slot(raw: u32) -> usize {
     }
 }
 
-/// The result that the kernel side counts in a slot (`result_slot()` in `bpf/classify.bpf.h`); `None` for the one that takes
-/// all numbers without a slot of their own.
-pub(crate) fn of_slot(slot: usize) -> Option<RetransResult> {
-    match slot {
-        0..16 => Some(RetransResult::from_raw(slot as u32)),
-        16..SLOT_UNKNOWN => Some(RetransResult::from_raw((slot - 16 + 128) as u32)),
-        _ => None,
+/// The slots in which results are counted. EventBuffer without a result of the table are assigned to
+/// results that the table lacks: those of the kernel when a stream is opened, those of recorded and
+/// scripted events when they occur.
+pub(crate) struct ResultSlots {
+    /// The results that the table lacks, by slot; 0 for none.
+    unlisted: [AtomicU32; RESULT_SLOTS],
+}
+
+impl ResultSlots {
+    pub(crate) const fn new() -> Self {
+        Self { unlisted: [const { AtomicU32::new(0) }; RESULT_SLOTS] }
+    }
+
+    /// Returns the slot of a result, and assigns one to a result that the table lacks. Once all
+    /// slots are assigned, the others share the last one. Requires that there is one writer at a
+    /// time.
+    pub(crate) fn slot_of(&self, result: RetransResult) -> usize {
+        match slot(result.raw()) {
+            SLOT_UNKNOWN => self.assign(result.raw()),
+            slot => slot,
+        }
+    }
+
+    #[cold]
+    fn assign(&self, raw: u32) -> usize {
+        let is_free = |at: usize| RetransResult::ALL.iter().all(|entry| slot(entry.number) != at);
+        for (at, unlisted) in self.unlisted.iter().enumerate().take(SLOT_UNKNOWN).filter(|(at, _)| is_free(*at)) {
+            match unlisted.load(Ordering::Relaxed) {
+                0 => unlisted.store(raw, Ordering::Release),
+                assigned if assigned != raw => continue,
+                _ => {}
+            }
+            return at;
+        }
+        SLOT_UNKNOWN
+    }
+
+    /// Returns the result that is counted in a slot; `None` for the slot that several results
+    /// share, and for one that is not assigned.
+    pub(crate) fn result_of(&self, at: usize) -> Option<RetransResult> {
+        match self.unlisted.get(at).map_or(0, |unlisted| unlisted.load(Ordering::Acquire)) {
+            0 => RetransResult::ALL.iter().find(|entry| slot(entry.number) == at).map(|entry| entry.variant),
+            raw => Some(RetransResult::from_raw(raw)),
+        }
     }
 }
 
@@ -123,8 +164,27 @@ pub(crate) mod tests {
     fn every_result_has_a_slot_of_its_own() {
         for entry in RetransResult::ALL {
             assert_ne!(slot(entry.number), SLOT_UNKNOWN, "{}", entry.value);
-            assert_eq!(of_slot(slot(entry.number)), Some(entry.variant));
+            assert_eq!(ResultSlots::new().result_of(slot(entry.number)), Some(entry.variant));
         }
-        assert_eq!(of_slot(slot(RetransResult::from_raw(0x1_0001).raw())), None);
+        assert_eq!(ResultSlots::new().result_of(SLOT_UNKNOWN), None);
+    }
+
+    #[test]
+    fn unlisted_results_take_free_slots_until_none_is_left() {
+        let slots = ResultSlots::new();
+        let unlisted = |number: u32| RetransResult::from_raw(0x1_0000 | number);
+        let free = SLOT_UNKNOWN - RetransResult::ALL.len();
+        let numbers: Vec<u32> = (0..free as u32).map(|n| 10 + 7 * n).collect();
+        let taken: Vec<usize> = numbers.iter().map(|number| slots.slot_of(unlisted(*number))).collect();
+        for (at, number) in taken.iter().zip(&numbers) {
+            assert_ne!(*at, SLOT_UNKNOWN, "k{number}");
+            assert_eq!(slots.result_of(*at), Some(unlisted(*number)));
+            assert_eq!(slots.slot_of(unlisted(*number)), *at, "the same slot every time");
+        }
+        assert_eq!(std::collections::BTreeSet::from_iter(taken).len(), free);
+        assert_eq!(slots.slot_of(unlisted(9_999)), SLOT_UNKNOWN);
+        for entry in RetransResult::ALL {
+            assert_eq!(slots.result_of(slots.slot_of(entry.variant)), Some(entry.variant));
+        }
     }
 }

@@ -18,11 +18,13 @@ use crate::text::reason_table::{MAX_VALUE_LEN, Name, ReasonTable};
 use crate::text::scanner::Reader;
 use crate::text::writer::{Cursor, SLACK};
 
-/// The list of the optional fields, in the order of the key=value line: documentation, key, type and place in the record.
+/// The list of the optional fields, in the order of the key=value line: documentation, key, type
+/// and place in the record.
 ///
-/// The place is `[offset, presence bit]` with the name of the bit in `enum retrans_field` (`bpf/retrans.h`), which is also
-/// the operand of the filter. It is empty for fields that are decoded separately. The type in the record follows from the
-/// type of the field (`wire::WireValue`), and `source/layout.rs` compares both with the built object at compile time.
+/// The place is `[offset, presence bit]` with the name of the bit in `enum retrans_field`
+/// (`bpf/retrans.h`), which is also the operand of the filter. It is empty for fields that are
+/// decoded separately. The type in the record follows from the type of the field
+/// (`wire::WireValue`), and `source/layout.rs` compares both with the built object at compile time.
 macro_rules! optional_fields {
     ($then:ident) => {
         $then! {

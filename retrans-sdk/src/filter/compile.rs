@@ -15,7 +15,8 @@ pub(crate) const MAX_TESTS: usize = 512;
 /// `RETRANS_MAX_SUBTREES`.
 pub(crate) const MAX_TREES: usize = 16;
 
-/// The operands of `enum retrans_field` that are not optional fields, with the key of those that have one;
+/// The operands of `enum retrans_field` that are not optional fields, with the key of those that
+/// have one;
 /// `source/layout.rs` compares them with the built object.
 macro_rules! operands {
     ($then:ident) => {
@@ -237,7 +238,8 @@ fn of_classes(term: &Term) -> (Vec<Tests>, bool) {
     )
 }
 
-/// The addresses of a prefix; `high` is the operand of the high half, the next one that of the low half.
+/// The addresses of a prefix; `high` is the operand of the high half, the next one that of the low
+/// half.
 fn of_prefix(high: u8, net: &IpNet) -> Tests {
     match net {
         IpNet::V4(net) => {

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use super::skel::types::{
     retrans_counters, retrans_field, retrans_filter, retrans_header, retrans_netns_stats, retrans_owned_record,
-    retrans_owner, retrans_owner_source, retrans_record,
+    retrans_owner, retrans_owner_source, retrans_passed, retrans_record,
 };
 use crate::event::kernel_str::KernelStr;
 use crate::event::owner::OwnerSource;
@@ -15,7 +15,7 @@ use crate::event::schema::optional_fields;
 use crate::event::tcp_enums::CaState;
 use crate::event::tcp_flags::TcpFlags;
 use crate::filter::{MAX_TESTS, MAX_TREES, operands};
-use crate::stats::reader::{COUNTER_WORDS, KIND_SLOTS, SUM_WORDS, TRANSMIT_SLOTS, word};
+use crate::stats::reader::{COUNTER_WORDS, KIND_SLOTS, PASSED_WORDS, SUM_WORDS, TRANSMIT_SLOTS, word};
 
 /// The size of a field, from a pointer that is never read.
 const fn size_behind<R, F>(_: fn(&R) -> &F) -> usize {
@@ -76,6 +76,8 @@ const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts) == RESULT_SL
 const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts[0]) == KIND_SLOTS * 16);
 const _: () = assert!(offset_of!(retrans_counters, transmits) == word::TRANSMITS * 8);
 const _: () = assert!(size_behind(|c: &retrans_counters| &c.transmits) == TRANSMIT_SLOTS * 16);
+
+const _: () = assert!(size_of::<retrans_passed>() == PASSED_WORDS * 8 && offset_of!(retrans_passed, counts) == 0);
 
 const _: () = assert!(offset_of!(retrans_counters, netns) == word::SUMS * 8);
 const _: () = assert!(size_of::<retrans_netns_stats>() == SUM_WORDS * 8);

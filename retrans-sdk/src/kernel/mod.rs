@@ -194,7 +194,9 @@ fn attach(plan: Plan, wanted: &Wanted, ring: Ring) -> Result<Source, Error> {
 }
 
 fn attach_object(mut object: Object, plan: Plan, wanted: &Wanted) -> Result<Attached, Error> {
-    let stats = StatsReader::new(object.counters()?, object.essential(&plan)?, plan.way.source.observes_failures());
+    let observes_failures = plan.way.source.observes_failures();
+    let slots = plan.enumerators.slots();
+    let stats = StatsReader::new(object.counters()?, slots, object.essential(&plan)?, observes_failures);
     let own_sockets =
         wanted.filter.uses(operand::RETRANS_FIELD_OWN_SOCKET).then(|| object.own_sockets()).transpose()?;
     // Before anything is attached: of these no attempt is missed.

@@ -45,6 +45,8 @@ pub(super) struct Object {
     programs: Vec<Program>,
     #[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "for the harness"))]
     wakeup: Wakeup,
+    /// Whether what passes the filter is counted separately.
+    counts_passed: bool,
     skeleton: Skeleton,
 }
 
@@ -71,6 +73,7 @@ impl Object {
     pub(super) fn load(plan: &Plan, wanted: &Wanted) -> Result<Self, Error> {
         let Wanted { filter, limit, summed_netns, ring, owners, .. } = wanted;
         let programs = Program::of(plan);
+        let counts_passed = !filter.tests.is_empty();
         if let Some(exit) = plan.exit {
             tell(|| step("load the programs", trial::of_exit(exit)))?;
         }
@@ -91,6 +94,8 @@ impl Object {
                     Some(Third::None) | None => types::retrans_third_arg::RETRANS_THIRD_ARG_NONE,
                 };
                 rodata.enumerators = plan.enumerators.results;
+                rodata.has_unlisted = !plan.enumerators.unknown.is_empty();
+                rodata.unlisted_slots = plan.enumerators.unlisted_slots();
                 rodata.with_exit = plan.way.by_exit().is_some();
                 rodata.enum_is_source = plan.way.source == AttachMethod::TpEnum;
                 rodata.nomem_sites = plan.way.sites;
@@ -121,6 +126,9 @@ impl Object {
                     }
                 }
                 step("set the number of counters", open.maps.rt_counters.set_max_entries(cpus))?;
+                if counts_passed {
+                    step("set the number of counters", open.maps.rt_passed.set_max_entries(cpus))?;
+                }
                 // They count against RLIMIT_MEMLOCK on old kernels, used or not.
                 if plan.way.by_exit().is_none() && !plan.way.sites {
                     step("set a map's size", open.maps.rt_in_flight.set_max_entries(1))?;
@@ -141,7 +149,7 @@ impl Object {
                 step("load the programs", open.load())
             })
         })?;
-        Ok(Self { links: Vec::new(), programs, wakeup, skeleton })
+        Ok(Self { links: Vec::new(), programs, wakeup, counts_passed, skeleton })
     }
 
     pub(super) fn attach(&mut self) -> Result<(), Error> {
@@ -203,7 +211,10 @@ impl Object {
 
     pub(super) fn counters(&self) -> Result<KernelCounters, Error> {
         let cpus = tell(cpus)?;
-        self.skeleton.with_dependent(|_, skeleton| KernelCounters::map(skeleton.maps.rt_counters.as_fd(), cpus))
+        self.skeleton.with_dependent(|_, skeleton| {
+            let passed = self.counts_passed.then(|| skeleton.maps.rt_passed.as_fd());
+            KernelCounters::map(skeleton.maps.rt_counters.as_fd(), passed, cpus)
+        })
     }
 
     pub(super) fn own_sockets(&self) -> Result<SocketSet, Error> {

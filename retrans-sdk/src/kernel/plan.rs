@@ -11,7 +11,7 @@ use libbpf_rs::btf::{Btf, BtfKind, BtfType};
 use super::btf::{self, TRACEPOINT, ThirdArgument};
 use super::btf_subset::{self as subset, Subset};
 use crate::error::Error;
-use crate::event::result::RetransResult;
+use crate::event::result::{ResultSlots, RetransResult, SLOT_UNKNOWN};
 use crate::kernel::attach_method::AttachMethod;
 use crate::text::reason_table::UNLISTED_BASE as UNKNOWN;
 
@@ -232,6 +232,31 @@ const OTHER_NAMES: [(&str, RetransResult); 2] = [
 ];
 
 impl Enumerators {
+    /// Returns the slots in which results are counted, with those of the kernel's enumerators that
+    /// the table lacks.
+    pub(super) fn slots(&self) -> ResultSlots {
+        let slots = ResultSlots::new();
+        for raw in self.results.iter().filter(|raw| self.unknown.contains_key(raw)) {
+            slots.slot_of(RetransResult::from_raw(*raw));
+        }
+        slots
+    }
+
+    /// Returns the slot of each of the kernel's numbers that the table lacks (`unlisted_slots` in
+    /// `bpf/classify.bpf.h`).
+    pub(super) fn unlisted_slots(&self) -> [u8; MAX_ENUMERATORS] {
+        let slots = self.slots();
+        std::array::from_fn(|number| {
+            let raw = UNKNOWN | number as u32;
+            let slot = if self.unknown.contains_key(&raw) {
+                slots.slot_of(RetransResult::from_raw(raw))
+            } else {
+                SLOT_UNKNOWN
+            };
+            slot as u8
+        })
+    }
+
     fn by_name(members: &[(String, i64)]) -> Self {
         let mut all = Self { results: std::array::from_fn(|number| UNKNOWN | number as u32), ..Self::default() };
         for (name, number) in members {
@@ -358,6 +383,24 @@ mod tests {
         assert_eq!(newer.unknown[&(UNKNOWN | 40)], "TCP_RETRANS_FAR");
         assert_eq!(RetransResult::from_raw(UNKNOWN | 40).to_string(), "k40");
         assert!(!of(&[("SOMETHING_ELSE", 0)]).results.contains(&1));
+    }
+
+    #[test]
+    fn unlisted_enumerators_have_slots_of_their_own() {
+        let members =
+            [("TCP_RETRANS_SUCCESS", 0), ("TCP_RETRANS_LATER", 1), ("TCP_RETRANS_LATEST", 17), ("TCP_RETRANS_FAR", 40)];
+        let all = Enumerators::by_name(&members.map(|(name, number)| (name.to_owned(), number)));
+        let (slots, by_number) = (all.slots(), all.unlisted_slots());
+        for number in [1, 17] {
+            let result = slots.result_of(by_number[number].into());
+            assert_eq!(result.map(|result| result.to_string()), Some(format!("k{number}")));
+        }
+        // Not an enumerator of this kernel, and one beyond what the programs look up.
+        assert_eq!(usize::from(by_number[2]), SLOT_UNKNOWN);
+        assert_eq!(
+            (0..SLOT_UNKNOWN).filter(|at| slots.result_of(*at) == Some(RetransResult::from_raw(UNKNOWN | 40))).count(),
+            0
+        );
     }
 
     #[test]

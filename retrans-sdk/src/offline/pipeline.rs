@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::event::Event;
 use crate::event::field_set::FieldSet;
-use crate::event::result::{RESULT_SLOTS, slot};
+use crate::event::result::RESULT_SLOTS;
 use crate::filter::Filter;
 use crate::rate_limit::TokenBucket;
 use crate::stats::user_counters::{Disposition, UserCounters};
@@ -15,7 +15,8 @@ pub(crate) struct Pipeline {
     pub(crate) filter: Filter,
     pub(crate) fields: FieldSet,
     pub(crate) limit: Option<TokenBucket>,
-    /// When the bucket of each result will be full again, in nanoseconds of the events' own time: as in `bpf/output.bpf.h`.
+    /// When the bucket of each result will be full again, in nanoseconds of the events' own time:
+    /// as in `bpf/output.bpf.h`.
     pub(crate) full_at: [u64; RESULT_SLOTS],
     pub(crate) counters: Arc<UserCounters>,
 }
@@ -41,7 +42,7 @@ impl Pipeline {
 
     fn is_within_limit(&mut self, event: &Event) -> bool {
         let Some(limit) = self.limit else { return true };
-        let Some(full_at) = self.full_at.get_mut(slot(event.result.raw())) else { return true };
+        let Some(full_at) = self.full_at.get_mut(self.counters.slots().slot_of(event.result)) else { return true };
         limit.take(event.ts.as_nanos(), full_at)
     }
 }

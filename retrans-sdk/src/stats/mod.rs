@@ -20,7 +20,8 @@ use crate::text::reason_table::KeyVal;
 ///
 /// Exactly, once what is under way has settled:
 ///
-/// - `seen = filtered + limited + lost + submitted`
+/// - `seen = filtered +` the attempts in [`passed`](Self::passed)
+/// - these attempts `= limited + lost + submitted`; [`Counters`](crate::Counters) only count them
 /// - `submitted = rejected + dropped + delivered`, after a drain; before it [`waiting`](Self::waiting) is the difference.
 ///
 /// All of them only ever rise.
@@ -62,7 +63,10 @@ pub struct Stats {
     /// By result and kind: every attempt that was seen, before the filter, so that the attempts here add up to `seen`.
     /// Counted in the kernel, so what the ring loses is in here. No entry stands for none.
     pub counts: Vec<Count>,
-    /// By whether they reached the transmit step, in the same way.
+    /// By result and kind: every attempt that passed the filter, before the limit. Equals `counts`
+    /// if there is no filter. No entry stands for none.
+    pub passed: Vec<Count>,
+    /// By whether they reached the transmit step: every attempt that was seen, before the filter.
     pub transmits: Vec<TransmitCount>,
 }
 
@@ -102,7 +106,9 @@ impl fmt::Display for Failures {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Count {
-    /// The result; `None` for all numbers that have no place of their own in the counters.
+    /// The result. Results that this version has no name for are counted under their own numbers,
+    /// up to 17 of them. `None` counts all others together, and any whose number in the kernel is
+    /// above 31.
     pub result: Option<RetransResult>,
     /// The kind.
     pub kind: RetransKind,

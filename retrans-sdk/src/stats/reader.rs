@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 use crate::event::kind::RetransKind;
-use crate::event::result::{self, RESULT_SLOTS};
+use crate::event::result::{RESULT_SLOTS, ResultSlots};
 use crate::event::transmit::Transmit;
 use crate::stats::reconcile::Sums;
 use crate::stats::user_counters::UserCounters;
@@ -36,22 +36,34 @@ pub(crate) mod word {
 
 /// One `struct retrans_counters`, in words.
 pub(crate) const COUNTER_WORDS: usize = word::SUMS + SUM_WORDS;
+/// One `struct retrans_passed`, in words.
+pub(crate) const PASSED_WORDS: usize = RESULT_SLOTS * KIND_SLOTS * 2;
 
 /// The kernel side's counters, one element a CPU, mapped into this process.
 pub(crate) struct KernelCounters {
     words: Words,
+    /// The counts of what passed the filter, if there is one.
+    passed: Option<Words>,
     cpus: usize,
 }
 
 impl KernelCounters {
-    /// Maps an array map of `cpus` elements of `struct retrans_counters`.
-    pub(crate) fn map(fd: BorrowedFd<'_>, cpus: usize) -> Result<Self, Error> {
-        Words::map(fd, cpus * COUNTER_WORDS).map(|words| Self { words, cpus })
+    /// Maps an array map of `cpus` elements of `struct retrans_counters`, and one of
+    /// `struct retrans_passed`.
+    pub(crate) fn map(fd: BorrowedFd<'_>, passed: Option<BorrowedFd<'_>>, cpus: usize) -> Result<Self, Error> {
+        let passed = passed.map(|fd| Words::map(fd, cpus * PASSED_WORDS)).transpose()?;
+        Words::map(fd, cpus * COUNTER_WORDS).map(|words| Self { words, passed, cpus })
     }
 
     /// One counter over all CPUs.
     fn sum(&self, word: usize) -> u64 {
         (0..self.cpus).map(|cpu| self.words.load(cpu * COUNTER_WORDS + word)).sum()
+    }
+
+    /// One counter of what passed the filter, over all CPUs.
+    fn passed(&self, word: usize) -> Option<u64> {
+        let passed = self.passed.as_ref()?;
+        Some((0..self.cpus).map(|cpu| passed.load(cpu * PASSED_WORDS + word)).sum())
     }
 }
 
@@ -85,6 +97,7 @@ enum Attempts {
     /// By the programs.
     InKernel {
         counters: KernelCounters,
+        slots: ResultSlots,
         /// For `missed`; `None` if what they miss is not counted.
         programs: Option<Vec<OwnedFd>>,
         observes_failures: bool,
@@ -99,6 +112,42 @@ impl Attempts {
             Self::InKernel { counters, .. } => counters.sum(word),
             Self::Offline(counters) => counters.get(word),
         }
+    }
+
+    /// `None` if there is no filter: everything passed.
+    fn passed(&self, word: usize) -> Option<u64> {
+        match self {
+            Self::InKernel { counters, .. } => counters.passed(word),
+            Self::Offline(counters) => Some(counters.passed(word)),
+        }
+    }
+
+    fn slots(&self) -> &ResultSlots {
+        match self {
+            Self::InKernel { slots, .. } => slots,
+            Self::Offline(counters) => counters.slots(),
+        }
+    }
+
+    /// Returns the counts by result and kind of a table whose words `load` returns; `None` if it
+    /// returns none.
+    fn counts(&self, load: impl Fn(usize) -> Option<u64>) -> Option<Vec<Count>> {
+        let mut counts = Vec::new();
+        for slot in 0..RESULT_SLOTS {
+            for kind in 0..KIND_SLOTS {
+                let at = (slot * KIND_SLOTS + kind) * 2;
+                let attempts = load(at)?;
+                if attempts != 0 {
+                    counts.push(Count {
+                        result: self.slots().result_of(slot),
+                        kind: RetransKind::from_raw(kind as u32),
+                        attempts,
+                        segs: load(at + 1)?,
+                    });
+                }
+            }
+        }
+        Some(counts)
     }
 }
 
@@ -115,8 +164,13 @@ impl std::fmt::Debug for StatsReader {
 }
 
 impl StatsReader {
-    pub(crate) fn new(counters: KernelCounters, programs: Option<Vec<OwnedFd>>, observes_failures: bool) -> Self {
-        Self::of(Attempts::InKernel { counters, programs, observes_failures })
+    pub(crate) fn new(
+        counters: KernelCounters,
+        slots: ResultSlots,
+        programs: Option<Vec<OwnedFd>>,
+        observes_failures: bool,
+    ) -> Self {
+        Self::of(Attempts::InKernel { counters, slots, programs, observes_failures })
     }
 
     pub(crate) fn offline(counters: Arc<UserCounters>) -> Self {
@@ -178,21 +232,9 @@ impl StatsReader {
         let limited = attempts.sum(word::LIMITED);
         let filtered = attempts.sum(word::FILTERED);
 
-        let mut counts = Vec::new();
-        for slot in 0..RESULT_SLOTS {
-            for kind in 0..KIND_SLOTS {
-                let at = word::COUNTS + (slot * KIND_SLOTS + kind) * 2;
-                let count = attempts.sum(at);
-                if count != 0 {
-                    counts.push(Count {
-                        result: result::of_slot(slot),
-                        kind: RetransKind::from_raw(kind as u32),
-                        attempts: count,
-                        segs: attempts.sum(at + 1),
-                    });
-                }
-            }
-        }
+        // What passed before what was seen.
+        let passed = attempts.counts(|at| attempts.passed(at));
+        let counts = attempts.counts(|at| Some(attempts.sum(word::COUNTS + at))).unwrap_or_default();
         let transmits = Transmit::ALL.iter().map(|entry| {
             let at = word::TRANSMITS + entry.number as usize * 2;
             TransmitCount { transmit: entry.variant, attempts: attempts.sum(at), segs: attempts.sum(at + 1) }
@@ -210,6 +252,7 @@ impl StatsReader {
             missed: self.missed(),
             skipped: self.skipped(),
             failures: Failures::of(&counts, self.observes_failures()),
+            passed: passed.unwrap_or_else(|| counts.clone()),
             counts,
             transmits,
         }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::event::Event;
 use crate::event::kind::RetransKind;
-use crate::event::result::{RetransResult, slot};
-use crate::stats::reader::{COUNTER_WORDS, KIND_SLOTS, TRANSMIT_SLOTS, add, word};
+use crate::event::result::{ResultSlots, RetransResult};
+use crate::stats::reader::{COUNTER_WORDS, KIND_SLOTS, PASSED_WORDS, TRANSMIT_SLOTS, add, word};
 
 /// What became of an attempt behind the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,9 @@ pub(crate) enum Disposition {
 /// Words as in [`crate::counters::word`]. One writer at a time.
 pub(crate) struct UserCounters {
     words: [AtomicU64; COUNTER_WORDS],
+    /// What passed the filter, as in `struct retrans_passed`.
+    passed: [AtomicU64; PASSED_WORDS],
+    slots: ResultSlots,
     /// Whether failures would be told, as far as is known.
     observes_failures: AtomicBool,
     /// Events that a kernel's text says were lost before it was written, if it is one.
@@ -35,6 +38,8 @@ impl UserCounters {
     pub(crate) fn new(observes_failures: bool, has_lines: bool) -> Self {
         Self {
             words: [const { AtomicU64::new(0) }; COUNTER_WORDS],
+            passed: [const { AtomicU64::new(0) }; PASSED_WORDS],
+            slots: ResultSlots::new(),
             observes_failures: observes_failures.into(),
             missed: AtomicU64::new(0),
             counts_missed: AtomicBool::new(false),
@@ -47,14 +52,20 @@ impl UserCounters {
         self.words.get(word).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
+    pub(crate) fn passed(&self, word: usize) -> u64 {
+        self.passed.get(word).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn slots(&self) -> &ResultSlots {
+        &self.slots
+    }
+
     fn add(&self, word: usize, count: u64) {
-        if let Some(word) = self.words.get(word) {
-            add(word, count);
-        }
+        add_at(&self.words, word, count);
     }
 
     /// In the order of the kernel side: a whole before its parts.
-    pub(crate) fn count(&self, event: &Event, fate: Disposition) {
+    pub(crate) fn count(&self, event: &Event, disposition: Disposition) {
         let segs = event.segs.into();
         self.add(word::SEEN, 1);
         // All numbers without a kind of their own are of none that is proven.
@@ -62,9 +73,13 @@ impl UserCounters {
             kind if kind < KIND_SLOTS => kind,
             _ => RetransKind::Unknown.raw() as usize,
         };
-        let at = word::COUNTS + (slot(event.result.raw()) * KIND_SLOTS + kind) * 2;
-        self.add(at, 1);
-        self.add(at + 1, segs);
+        let at = (self.slots.slot_of(event.result) * KIND_SLOTS + kind) * 2;
+        self.add(word::COUNTS + at, 1);
+        self.add(word::COUNTS + at + 1, segs);
+        if disposition != Disposition::Filtered {
+            add_at(&self.passed, at, 1);
+            add_at(&self.passed, at + 1, segs);
+        }
         let transmit = match event.transmit.map_or(0, |transmit| transmit.raw() as usize) {
             transmit if transmit < TRANSMIT_SLOTS => transmit,
             _ => 0,
@@ -75,13 +90,13 @@ impl UserCounters {
         if event.result != RetransResult::Success {
             self.tells_failures();
         }
-        let fate = match fate {
+        let disposition = match disposition {
             Disposition::Filtered => word::FILTERED,
             Disposition::Limited => word::LIMITED,
             Disposition::Lost => word::LOST,
             Disposition::Submitted => word::SUBMITTED,
         };
-        self.add(fate, 1);
+        self.add(disposition, 1);
     }
 
     /// That there are none would be said.
@@ -118,5 +133,11 @@ impl UserCounters {
 
     pub(crate) fn skipped(&self) -> Option<u64> {
         self.skipped.as_ref().map(|skipped| skipped.load(Ordering::Acquire))
+    }
+}
+
+fn add_at(words: &[AtomicU64], word: usize, count: u64) {
+    if let Some(word) = words.get(word) {
+        add(word, count);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a stream shall be, and the ways to have one: of this host's kernel, of a recording, of a script.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::event::field_set::FieldSet;
 use crate::event::result::RESULT_SLOTS;
-use crate::filter::{Filter, KernelFilter};
+use crate::filter::Filter;
 use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::config::{DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, Ring, Wanted};
 use crate::kernel::{self, Companions};
@@ -38,6 +39,31 @@ const RING_HEADER: usize = 8;
 /// How many events of a recording are read ahead.
 const REPLAYED: usize = 4096;
 
+/// A setting by the name of its method, and what to do instead of leaving it out.
+type Setting = (&'static str, &'static str);
+
+/// What only a stream of this host's kernel honours.
+const LIVE_SETTINGS: &[Setting] = &[
+    ("max_delay", ", or open a live stream"),
+    ("wakeup_bytes", ", or open a live stream"),
+    ("attach_method", ", or open a live stream"),
+    ("without_companion", ", or open a live stream"),
+    ("resolve_owners", "; an event has the owner that was recorded"),
+    ("reconcile", ", or open a live stream"),
+];
+const RING_SIZE: Setting = ("ring_size", ", or open a live stream");
+
+/// What is about events, of which counters have none.
+const EVENT_SETTINGS: &[Setting] = &[
+    ("predicate", " and use a filter, or open a stream"),
+    ("rate_limit", ", or open a stream"),
+    ("fields", ", or open a stream"),
+    ("ring_size", ", or open a stream"),
+    ("max_delay", ", or open a stream"),
+    ("wakeup_bytes", ", or open a stream"),
+    ("resolve_owners", ", or open a stream"),
+];
+
 pub(crate) type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
 
 /// What a stream shall be, before it is opened.
@@ -51,6 +77,8 @@ pub struct StreamBuilder {
     forced: Option<AttachMethod>,
     companions: Companions,
     owners: bool,
+    /// The settings that were made explicitly, by the names of their methods.
+    explicit: BTreeSet<&'static str>,
 }
 
 impl Default for StreamBuilder {
@@ -70,6 +98,7 @@ impl Default for StreamBuilder {
             forced: None,
             companions: Companions::Any,
             owners: false,
+            explicit: BTreeSet::new(),
         }
     }
 }
@@ -82,9 +111,9 @@ impl fmt::Debug for StreamBuilder {
             .field("ring", &self.ring)
             .field("limit", &self.limit)
             .field("netns", &self.netns)
-            .field("source", &self.forced)
+            .field("attach_method", &self.forced)
             .field("companions", &self.companions)
-            .field("owners", &self.owners)
+            .field("resolve_owners", &self.owners)
             .finish()
     }
 }
@@ -101,6 +130,7 @@ impl StreamBuilder {
     /// it refuses is counted as `rejected`.
     pub fn predicate(mut self, predicate: impl FnMut(&Event) -> bool + Send + 'static) -> Self {
         self.predicate = Some(Box::new(predicate));
+        self.explicit.insert("predicate");
         self
     }
 
@@ -109,6 +139,7 @@ impl StreamBuilder {
     /// full is counted as `lost`.
     pub fn ring_size(mut self, bytes: u32) -> Self {
         self.ring.size = bytes;
+        self.explicit.insert("ring_size");
         self
     }
 
@@ -116,6 +147,7 @@ impl StreamBuilder {
     /// behind the last that is takes no room.
     pub fn fields(mut self, fields: FieldSet) -> Self {
         self.ring.fields = fields;
+        self.explicit.insert("fields");
         self
     }
 
@@ -127,6 +159,7 @@ impl StreamBuilder {
     /// [`Duration::ZERO`] has each event wake the reader, unless it is at work already.
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.ring.max_delay = delay.min(MOST_DELAY);
+        self.explicit.insert("max_delay");
         self
     }
 
@@ -134,17 +167,21 @@ impl StreamBuilder {
     /// of the ring; [`DEFAULT_WAKEUP_BYTES`] unless set. Fewer cost more wake-ups, more leave less room for a reader that is late.
     pub fn wakeup_bytes(mut self, bytes: u32) -> Self {
         self.ring.wakeup_bytes = bytes;
+        self.explicit.insert("wakeup_bytes");
         self
     }
 
-    /// At most so many events a second of each result, over time; `burst` of them may come at once. None unless set. A token bucket for
-    /// each result in the kernel, behind the filter: what finds it empty costs no record, and is counted as `limited`. Results
-    /// without a name share one. Attempts of one result at the same moment on several CPUs may get by on one token.
+    /// At most so many events a second of each result, over time; `burst` of them may come at once.
+    /// None unless set. A token bucket for each result in the kernel, behind the filter: what finds
+    /// it empty costs no record, and is counted as `limited`. Results that share a place in the
+    /// counters ([`Count::result`](crate::Count::result)) share one. Attempts of one result at the
+    /// same moment on several CPUs may get by on one token.
     ///
     /// Of a stream that is replayed or scripted, time is that of its events.
     ///
     pub fn rate_limit(mut self, limit: RateLimit) -> Self {
         self.limit = Some(limit.into());
+        self.explicit.insert("rate_limit");
         self
     }
 
@@ -153,20 +190,23 @@ impl StreamBuilder {
     /// to a second more.
     pub fn reconcile(mut self, netns: Netns) -> Self {
         self.netns = Some(netns);
+        self.explicit.insert("reconcile");
         self
     }
 
     /// This source or none: for tests and comparisons. Without it the best is taken that the kernel admits.
     pub fn attach_method(mut self, method: AttachMethod) -> Self {
         self.forced = Some(method);
+        self.explicit.insert("attach_method");
         self
     }
 
     /// Nothing beside the source, so that an attempt runs one program and not several. What that costs is what
-    /// [`Attachment::companion`](crate::attach::Attachment::companion) would have offline: the error number beside [`AttachMethod::TpEnum`], the site at which memory ran
+    /// [`Attachment::companion`](crate::attach::Attachment::companion) would have supplied: the error number beside [`AttachMethod::TpEnum`], the site at which memory ran
     /// out beside either tracepoint. Of what is left unsaid [`Attachment::unobservable`](crate::attach::Attachment::unobservable) tells.
     pub fn without_companion(mut self) -> Self {
         self.companions = Companions::None;
+        self.explicit.insert("without_companion");
         self
     }
 
@@ -191,6 +231,7 @@ impl StreamBuilder {
     /// bytes.
     pub fn resolve_owners(mut self) -> Self {
         self.owners = true;
+        self.explicit.insert("resolve_owners");
         self
     }
 
@@ -215,13 +256,19 @@ impl StreamBuilder {
     }
 
     /// The same stream of what was recorded: filter, predicate, fields and limit, counters and ways to read are as those of a live one.
-    /// What there is in the kernel only, ring, source, owners and reconciliation, is without meaning. Needs no privilege.
+    /// Needs no privilege.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Filter`] if the filter asks for what is not in a recording ([`Filter::live_only`]), [`ErrorKind::Recording`] if it is none,
+    /// [`ErrorKind::Setting`] if a setting was made that only a live stream honours:
+    /// [`ring_size`](Self::ring_size), [`max_delay`](Self::max_delay),
+    /// [`wakeup_bytes`](Self::wakeup_bytes), [`source`](Self::source),
+    /// [`without_companion`](Self::without_companion), [`owners`](Self::owners) or
+    /// [`reconcile`](Self::reconcile), [`ErrorKind::Filter`] if the filter asks for what is not in
+    /// a recording ([`Filter::live_only`]), [`ErrorKind::Recording`] if it is none,
     /// [`ErrorKind::System`] if there can be no thread, which reads it.
     pub fn replay(self, recording: Recording) -> Result<Stream, Error> {
+        self.refuse("a recording", LIVE_SETTINGS.iter().chain(&[RING_SIZE]))?;
         if let Some(term) = self.filter.live_only().next() {
             let message = format!(
                 "`{term}`: a recording does not tell which sockets are the application's own, nor what is above a cgroup (cgroup=ID and \
@@ -241,8 +288,11 @@ impl StreamBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::RingSize`] and [`ErrorKind::Filter`] as [`open`](Self::open), [`ErrorKind::System`] for want of a descriptor.
+    /// [`ErrorKind::Setting`] as [`replay`](Self::replay), but for the ring's size,
+    /// [`ErrorKind::RingSize`] and [`ErrorKind::Filter`] as [`open`](Self::open),
+    /// [`ErrorKind::System`] for want of a descriptor.
     pub fn mock(self) -> Result<(MockSource, Stream), Error> {
+        self.refuse("a mock", LIVE_SETTINGS)?;
         check_ring_size(self.ring.size)?;
         check_terms(&self.filter)?;
         let room = self.ring.size as usize / (self.ring.fields.record_length() + RING_HEADER);
@@ -265,31 +315,56 @@ impl StreamBuilder {
 }
 
 impl StreamBuilder {
-    /// Loads and attaches the programs to count, and for nothing else: without a ring, so that an attempt costs least. Filter, predicate
-    /// and limit are about events, of which there are none, and so are owners: each attempt is counted, and is `filtered`. Needs what
+    /// Loads and attaches the programs to count attempts only: there is no ring buffer, so an
+    /// attempt costs least. Every attempt is counted in [`Stats::counts`](crate::Stats::counts).
+    /// The filter is decided in the kernel: attempts that it excludes are counted as `filtered`,
+    /// and those that pass it in [`Stats::passed`](crate::Stats::passed). Needs what
     /// [`open`](Self::open) needs.
+    ///
+    /// ```no_run
+    /// use retrans_sdk::Stream;
+    ///
+    /// let counters = Stream::builder().filter("sport!=22 dport!=22".parse()?).open_counters()?;
+    /// for count in counters.stats().passed {
+    ///     println!("{count}"); // result=… kind=… attempts=… segs=…
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), but for the ring's size and the filter's terms, which have no meaning here.
+    /// [`ErrorKind::Setting`] if a setting was made that is about events:
+    /// [`predicate`](Self::predicate), [`limit_per_result`](Self::limit_per_result),
+    /// [`fields`](Self::fields), [`ring_size`](Self::ring_size), [`max_delay`](Self::max_delay),
+    /// [`wakeup_bytes`](Self::wakeup_bytes) or [`owners`](Self::owners). Otherwise as
+    /// [`open`](Self::open).
     pub fn open_counters(self) -> Result<Counters, Error> {
+        self.refuse("counters", EVENT_SETTINGS)?;
+        check_terms(&self.filter)?;
         check_descriptors(&StopHandle::new()?)?;
-        let (programs, attachment) = kernel::open_counters(&self.wanted(None, 0))?;
+        let (programs, attachment) = kernel::open_counters(&self.wanted(None, epoch()))?;
         Counters::new(programs, attachment, self.netns)
     }
 
+    /// Fails if one of these settings was made.
+    fn refuse<'a>(&self, mode: &str, settings: impl IntoIterator<Item = &'a Setting>) -> Result<(), Error> {
+        let refused = settings.into_iter().find(|(name, _)| self.explicit.contains(name));
+        refused.map_or(Ok(()), |(name, remedy)| {
+            let message = format!("`StreamBuilder::{name}` has no effect on {mode}: leave it out{remedy}");
+            Err(Error::new(ErrorKind::Setting, message))
+        })
+    }
+
     fn wanted(&self, ring: Option<Ring>, epoch: u64) -> Wanted {
-        // Of what there is no event of there is nothing to compare.
-        let filter = if ring.is_some() { self.filter.for_kernel(epoch) } else { KernelFilter::default() };
         Wanted {
-            filter,
+            filter: self.filter.for_kernel(epoch),
             limit: self.limit,
             summed_netns: self.netns.as_ref().map(Netns::inode),
             ring,
             epoch,
             forced: self.forced,
             companions: self.companions,
-            owners: self.owners && ring.is_some(),
+            owners: self.owners,
         }
     }
 }
@@ -338,4 +413,48 @@ fn check_descriptors(stop: &StopHandle) -> Result<(), Error> {
         let message = format!("opening a stream takes up to {ENOUGH} file descriptors for a moment (RLIMIT_NOFILE)");
         Error::new(ErrorKind::System, message).caused_by(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Set = fn(StreamBuilder) -> StreamBuilder;
+
+    /// The settings that are refused in a mode, of those with these names.
+    fn refused(of: &[&str], open: impl Fn(StreamBuilder) -> Result<(), Error>) -> BTreeSet<&'static str> {
+        let settings: [(&str, Set); 10] = [
+            ("predicate", |builder| builder.predicate(|_| true)),
+            ("ring_size", |builder| builder.ring_size(DEFAULT_RING_SIZE)),
+            ("fields", |builder| builder.fields(FieldSet::all())),
+            ("max_delay", |builder| builder.max_delay(DEFAULT_MAX_DELAY)),
+            ("wakeup_bytes", |builder| builder.wakeup_bytes(DEFAULT_WAKEUP_BYTES)),
+            ("rate_limit", |builder| builder.rate_limit(RateLimit { per_second: 1, burst: 1 })),
+            ("reconcile", |builder| builder.reconcile(Netns::current().expect("a namespace"))),
+            ("attach_method", |builder| builder.attach_method(AttachMethod::TpErr)),
+            ("without_companion", StreamBuilder::without_companion),
+            ("resolve_owners", |builder| builder.resolve_owners()),
+        ];
+        let is_refused = |(name, set): &(&'static str, Set)| {
+            let error = open(set(Stream::builder())).err().filter(|error| error.kind() == ErrorKind::Setting)?;
+            assert!(error.to_string().contains(&format!("`StreamBuilder::{name}`")), "{error}");
+            Some(*name)
+        };
+        settings.iter().filter(|(name, _)| of.contains(name)).filter_map(is_refused).collect()
+    }
+
+    #[test]
+    fn a_setting_that_a_mode_cannot_honour_is_refused() {
+        let live = ["max_delay", "wakeup_bytes", "attach_method", "without_companion", "resolve_owners", "reconcile"];
+        let of_events =
+            ["predicate", "rate_limit", "fields", "ring_size", "max_delay", "wakeup_bytes", "resolve_owners"];
+        let all = [live.as_slice(), &of_events].concat();
+        let scripted = refused(&all, |builder| builder.mock().map(|_| ()));
+        assert_eq!(scripted, BTreeSet::from(live));
+        let replayed = refused(&all, |builder| builder.replay(Recording::from_reader(&b""[..])).map(|_| ()));
+        assert_eq!(replayed, BTreeSet::from_iter(live.into_iter().chain(["ring_size"])));
+        // The others would be opened, with the privilege to do so.
+        let counted = refused(&of_events, |builder| builder.open_counters().map(|_| ()));
+        assert_eq!(counted, BTreeSet::from(of_events));
+    }
 }

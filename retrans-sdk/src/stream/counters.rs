@@ -6,6 +6,7 @@ use std::fmt;
 use crate::error::Error;
 use crate::kernel::Attached;
 use crate::kernel::attachment::Attachment;
+use crate::kernel::socket_set::SocketSet;
 use crate::stats::Stats;
 use crate::stats::netns::Netns;
 use crate::stats::reader::StatsReader;
@@ -14,7 +15,9 @@ use crate::stats::reconcile::Reconciler;
 /// Counts attempts without a record of any: there is no ring, and nothing to be read but the counters.
 /// [`StreamBuilder::open_counters`](crate::StreamBuilder::open_counters) opens it; dropping it detaches everything.
 ///
-/// Reading takes no capability. Of its [`Stats`] each attempt is `filtered`, and by result and kind as in a stream's.
+/// Reading takes no capability. Its [`Stats`] count every attempt as `seen`, those that the filter
+/// excludes as `filtered`, and by result and kind all of them (`counts`) and those that pass the
+/// filter (`passed`). `limited`, `lost` and `submitted` are 0.
 pub struct Counters {
     programs: Attached,
     attachment: Attachment,
@@ -49,6 +52,12 @@ impl Counters {
     #[must_use]
     pub fn stats_reader(&self) -> StatsReader {
         self.programs.stats.clone()
+    }
+
+    /// Returns the set of sockets that `cookie=mine` means; `None` unless the filter uses it.
+    #[must_use]
+    pub const fn own_sockets(&self) -> Option<&SocketSet> {
+        self.programs.own_sockets.as_ref()
     }
 
     /// Returns what compares the counts with those of a namespace; `None` unless

@@ -167,7 +167,8 @@ fn hexadecimal(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-/// What the number says by itself; for the rest it would take the socket's state (`bpf/classify.bpf.h`).
+/// What the number says by itself; for the rest it would take the socket's state
+/// (`bpf/classify.bpf.h`).
 fn proven_by(err: i32) -> RetransResult {
     match err {
         0 => RetransResult::Success,

@@ -119,6 +119,9 @@ fn a_filter_a_predicate_fields_and_a_limit_are_as_those_of_a_live_stream() {
     let Stats { seen, filtered, limited, lost, submitted, rejected, delivered, .. } = all.stats();
     assert_eq!((seen, filtered, limited, lost, submitted, rejected, delivered), (10, 5, 2, 0, 3, 1, 2));
     assert!(events.iter().all(|event| event.cookie.is_none() && event.netns == Some(3)), "{events:?}");
+    // Before the filter, and between filter and limit.
+    let attempts = |counts: &[crate::stats::Count]| counts.iter().map(|count| count.attempts).sum::<u64>();
+    assert_eq!((attempts(&all.stats().counts), attempts(&all.stats().passed)), (10, 5));
 
     for term in ["cgroup=3/", "cookie=mine"] {
         let error = stream(Stream::builder().filter(term.parse().expect("a filter"))).expect_err("not in a recording");
