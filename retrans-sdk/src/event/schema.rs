@@ -26,8 +26,9 @@ use crate::text::writer::{Cursor, SLACK};
 /// decoded separately. The type in the record follows from the type of the field
 /// (`wire::WireValue`), and `source/layout.rs` compares both with the built object at compile time.
 macro_rules! optional_fields {
-    ($then:ident) => {
+    ($then:ident $($first:tt)*) => {
         $then! {
+            $($first)*
             /// Whether the attempt reached the transmit step. `unknown` where nothing proves it; absent from what was recorded before
             /// there was the key.
             transmit: Transmit => [],
@@ -547,32 +548,38 @@ macro_rules! lists {
             $( take!($sort $(($always))? $name: $type, draft, from); )*
             from.is_at_end().then_some(())
         }
-
-        crate::filter::typed::keys! { $( $sort $(($always))? $name: $type, )* }
     };
 }
 
 macro_rules! fields {
-    ($( $(#[$doc:meta])* $name:ident: $type:ty => $place:tt, )*) => {
-        lists! {
-            first ts: Timestamp,
-            core result: RetransResult,
-            err err: i32,
-            core kind: RetransKind,
-            follows(true) family: Family,
-            address saddr: IpAddr,
-            core sport: u16,
-            address daddr: IpAddr,
-            core dport: u16,
-            core state: TcpState,
-            core segs: u32,
-            follows(false) class: ResultClass,
-            flag mapped: bool,
-            $( optional $name: $type, )*
+    ($dollar:tt $( $(#[$doc:meta])* $name:ident: $type:ty => $place:tt, )*) => {
+        /// Hands every field, in the order of the key=value line, to the macro `$then`.
+        macro_rules! all_fields {
+            ($dollar then:ident) => {
+                $dollar then! {
+                    first ts: Timestamp,
+                    core result: RetransResult,
+                    err err: i32,
+                    core kind: RetransKind,
+                    follows(true) family: Family,
+                    address saddr: IpAddr,
+                    core sport: u16,
+                    address daddr: IpAddr,
+                    core dport: u16,
+                    core state: TcpState,
+                    core segs: u32,
+                    follows(false) class: ResultClass,
+                    flag mapped: bool,
+                    $( optional $name: $type, )*
+                }
+            };
         }
+        pub(crate) use all_fields;
     };
 }
-optional_fields!(fields);
+// The dollar sign is what the macro that is defined in there takes its own parameters with.
+optional_fields!(fields $);
+all_fields!(lists);
 
 /// The field with this key, which is likely one from `hint` on: lines have them in order.
 pub(crate) fn by_key(key: &str, hint: usize) -> Option<(usize, &'static Field)> {

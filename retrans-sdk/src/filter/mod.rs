@@ -5,6 +5,7 @@
 
 mod compile;
 mod current;
+pub mod key;
 mod parse;
 pub(crate) mod typed;
 
@@ -18,7 +19,6 @@ pub use self::parse::FilterError;
 pub use self::typed::{CgroupId, Condition, CookieId, Key, KeyValue, Ordered, Values};
 use crate::event::Event;
 use crate::event::kernel_str::KernelStr;
-pub use crate::event::schema::key;
 use crate::event::schema::{Field, Value};
 
 /// Selects the attempts that a stream reports.

@@ -404,39 +404,3 @@ open_ranges! {
     i32: i32::MIN, i32::MAX;
     Timestamp: Timestamp::from_nanos(0), Timestamp::from_nanos(u64::MAX);
 }
-
-/// Defines [`key`](super::key), invoked with the one list of fields.
-macro_rules! keys {
-    ($( $sort:ident $(($always:literal))? $name:ident: $type:ty, )*) => {
-        /// The keys of events, each a function that returns the [`Key`](crate::filter::Key) to build a filter with.
-        pub mod key {
-            // What the list of fields names.
-            #[allow(unused_imports, reason = "some keys have types of their own")]
-            use super::*;
-            use crate::filter::typed::{Key, key_type};
-
-            $(
-                #[doc = concat!("Returns the key `", stringify!($name), "`.")]
-                #[must_use]
-                pub const fn $name() -> Key<key_type!($name $type)> {
-                    Key::new(stringify!($name))
-                }
-            )*
-        }
-    };
-}
-pub(crate) use keys;
-
-/// The type of a key's values: the field's, but for two whose values are more than a number.
-macro_rules! key_type {
-    (cgroup $type:ty) => {
-        crate::filter::CgroupId
-    };
-    (cookie $type:ty) => {
-        crate::filter::CookieId
-    };
-    ($name:ident $type:ty) => {
-        $type
-    };
-}
-pub(crate) use key_type;
