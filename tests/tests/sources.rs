@@ -47,7 +47,7 @@ fn each_gives_the_same_or_says_why_not() -> Result<()> {
             }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::MethodUnavailable, "{source}: {error}");
-                let begin = format!("the source {source} is not to be had here: {source}");
+                let begin = format!("attach method `{source}` is not available on this kernel: {source}");
                 assert!(error.to_string().starts_with(&begin), "{error}");
             }
         }
