@@ -13,10 +13,10 @@ MATRIX_PACKAGES := debian-archive-keyring kmod xz-utils zstd
 # To build a kernel: tests/kernels/patches.
 KERNEL_PACKAGES := bc bison dwarves flex patch perl
 
-# To build with the feature `vendored`, which takes no libelf.
+# To build with the feature `vendored` of libbpf-rs, which requires no libelf.
 VENDORED_PACKAGES := autoconf automake autopoint bison flex gawk
 
-# All but `vendored`, which is how to build and adds nothing.
+# Every feature of the SDK.
 FEATURES := --features retrans-sdk/full,retrans-sdk/test-util
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -48,7 +48,7 @@ help:
 	@echo "make deny          licences and sources of all dependencies"
 	@echo "make package       both crates as they would be published, each built alone"
 	@echo "make outside       the SDK as a dependency by path, by git and as it would be published; each built and run"
-	@echo "make vendored      the feature vendored, where there is no libelf; as root"
+	@echo "make vendored      builds with libelf and zlib linked statically, where neither is installed; as root"
 	@echo "make unit          has systemd run docs/retrans-agent.service, in namespaces; as root"
 	@echo "make public-api    writes down what is public; make public-api-check says what has changed"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Builds and runs a program with the feature `vendored` where neither libelf nor zlib can be found, and shows first that they
-# cannot: without the feature the same build fails there, and says what it lacks.
+# Builds and runs a program that enables the feature `vendored` of libbpf-rs where neither libelf nor zlib is installed, and
+# shows first that they are not: without the feature the same build fails there, and names what is missing.
 #
 # In a mount namespace of its own, where what the packages libelf-dev and zlib1g-dev have installed is covered, and where the
 # registry's sources, within which libbpf-sys builds elfutils, are a copy that is thrown away. Needs root, and dpkg.
@@ -52,7 +52,8 @@ export CARGO_TARGET_DIR=$work/target CARGO_PROFILE_DEV_DEBUG=0
 new_crate "$work/plain" <<<"[dependencies]
 retrans-sdk = { path = \"$PWD/retrans-sdk\" }"
 new_crate "$work/vendored" <<<"[dependencies]
-retrans-sdk = { path = \"$PWD/retrans-sdk\", features = [\"vendored\"] }"
+retrans-sdk = { path = \"$PWD/retrans-sdk\" }
+libbpf-rs = { version = \"0.27\", features = [\"vendored\"] }"
 
 echo "--- without the feature"
 if (cd "$work/plain" && cargo build --offline) >"$work/plain.log" 2>&1; then
