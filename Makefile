@@ -18,6 +18,8 @@ VENDORED_PACKAGES := autoconf automake autopoint bison flex gawk
 
 # Every feature of the SDK.
 FEATURES := --features retrans-sdk/full,retrans-sdk/test-util
+# The same for the whole workspace, with `retrans demo`.
+ALL_FEATURES := --all-features
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
@@ -25,7 +27,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'
 AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO) -E")
 
 CAN_BE_ROOT := [ -z "$(SUDO)" ] || $(SUDO) true
-DEMO = cargo run --locked --release --quiet --package retrans-examples --bin demo -- $(if $(filter required,$(LIVE)),--live)
+DEMO = cargo run --locked --release --quiet --package retrans-cli --features demo -- demo $(if $(filter required,$(LIVE)),--live)
 
 # `make test LIVE=required` fails where the live tests cannot run.
 LIVE ?= if-possible
@@ -119,19 +121,19 @@ endef
 # Without root it is a replay; with LIVE=required that is a failure.
 .PHONY: demo
 demo: build-deps
-	cargo build --locked --release --package retrans-examples
+	cargo build --locked --release --package retrans-cli --features demo
 	@if $(CAN_BE_ROOT); then $(MAKE) --no-print-directory deps && $(AS_ROOT) $(DEMO); else $(DEMO); fi
 
 # What the demo replays for those who may not.
 .PHONY: recording
 recording: deps
-	cargo build --locked --release --package retrans-examples
-	$(AS_ROOT) $(DEMO) --record examples/recordings/lab.kv
-	$(SUDO) chown --reference=README.md examples/recordings/lab.kv
+	cargo build --locked --release --package retrans-cli --features demo
+	$(AS_ROOT) $(DEMO) --record examples/retrans/recordings/lab.kv
+	$(SUDO) chown --reference=README.md examples/retrans/recordings/lab.kv
 
 .PHONY: test
 test: deps
-	cargo test --locked --workspace $(FEATURES)
+	cargo test --locked --workspace $(ALL_FEATURES)
 	@$(MAKE) --no-print-directory live LIVE=$(LIVE)
 
 # Each live test is `#[ignore]`d by name for a plain `cargo test`. Here they run, as root, or it is said that they did not.
@@ -200,8 +202,8 @@ matrix-gate: deps
 lint: deps lint-deps
 	cargo fmt --all --check
 	clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/bpf/*.c
-	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(FEATURES)
+	cargo clippy --workspace --all-targets $(ALL_FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(ALL_FEATURES)
 	# As on a machine without clang.
 	RUSTDOCFLAGS="-D warnings" DOCS_RS=1 CLANG=/nonexistent CARGO_TARGET_DIR=target/without-clang \
 		cargo doc --package retrans-sdk --no-deps $(FEATURES)
@@ -211,7 +213,7 @@ lint: deps lint-deps
 
 .PHONY: header-check
 header-check: deps
-	cargo run --quiet --package retrans-examples --bin header_check -- "$(KERNEL_SRC)"
+	cargo run --quiet --package retrans-cli -- check "$(KERNEL_SRC)"
 
 # The one on PATH, else one of our own, which takes three minutes to build.
 DENY := $(or $(shell command -v cargo-deny),target/tools/bin/cargo-deny)

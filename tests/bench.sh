@@ -14,8 +14,8 @@ printed=$(mktemp)
 drawn=$(mktemp)
 trap 'rm -f "$printed" "$drawn"' EXIT
 
-# Built before anything is measured, all of it, and `watch` for the bench that starts it. Not as root: it is run so.
-cargo build --locked --release --quiet --package retrans-examples --bin watch
+# Built before anything is measured, all of it, and `retrans` for the bench that starts it. Not as root: it is run so.
+cargo build --locked --release --quiet --package retrans-cli
 cargo build --locked --release --quiet --package retrans-tests --bin bench_plot
 cargo bench --locked --quiet --package retrans-tests --no-run "${@/#/--bench=}"
 

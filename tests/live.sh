@@ -10,9 +10,9 @@ trap 'rm -f "$log"' EXIT
 # Counted over the whole workspace and without the runner, so that none can hide in another package.
 mapfile -t runners < <(compgen -e | grep '^CARGO_TARGET_.*_RUNNER$' || true)
 there=$(env "${runners[@]/#/--unset=}" \
-	cargo test --quiet --locked --workspace --features retrans-sdk/full,retrans-sdk/test-util --tests -- --ignored --list | grep -c ': test$' || true)
+	cargo test --quiet --locked --workspace --all-features --tests -- --ignored --list | grep -c ': test$' || true)
 # Not the workspace: sudo drops LD_LIBRARY_PATH, without which the tests of a proc-macro crate do not start.
-cargo test --locked --package retrans-tests --package retrans-examples --all-features --tests -- --ignored 2>&1 | tee "$log"
+cargo test --locked --package retrans-tests --package retrans-examples --package retrans-cli --all-features --tests -- --ignored 2>&1 | tee "$log"
 ran=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$log" | awk '{ sum += $1 } END { print sum + 0 }')
 
 echo "live tests: $ran of $there ran and passed"

@@ -13,7 +13,7 @@ use retrans_sdk::{Event, Filter};
 use retrans_tests::bench::{Bars, machine, median as middle};
 
 /// Of a recording: with all that this kernel tells.
-const RECORDING: &str = include_str!("../../examples/recordings/lab.kv");
+const RECORDING: &str = include_str!("../../examples/retrans/recordings/lab.kv");
 
 const REPETITIONS: usize = 9;
 const TIMES: u32 = 200_000;

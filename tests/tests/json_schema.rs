@@ -14,7 +14,7 @@ fn validator() -> Validator {
 }
 
 fn recorded() -> Vec<Event> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/recordings/lab.kv");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/retrans/recordings/lab.kv");
     let text = std::fs::read_to_string(path).expect("the recording");
     text.lines().map(|line| line.parse::<Line>().expect("a line").event).collect()
 }

@@ -24,7 +24,7 @@ fn read(mut stream: Stream) -> (Vec<Event>, Stream) {
 /// By perf 6.1 on Linux 6.18, of what the lab does. It has no names for states there.
 #[test]
 fn what_perf_printed() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/recordings/perf-script.txt");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/retrans/recordings/perf-script.txt");
     let (events, stream) = read(Recording::open(path).expect("a file").start().expect("a stream"));
     let stats = stream.stats();
     assert_eq!((events.len(), stats.skipped), (16, Some(0)));

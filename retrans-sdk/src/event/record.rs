@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+#[cfg(feature = "test-util")]
 use std::ops::Range;
 
 use crate::event::Event;
@@ -74,6 +75,7 @@ pub(crate) const COOKIE: u32 = 1;
 pub(crate) struct Optional {
     pub(crate) key: &'static str,
     pub(crate) bit: u32,
+    #[cfg_attr(not(feature = "test-util"), allow(dead_code, reason = "the harness reads it"))]
     start: usize,
     end: usize,
     /// Takes it out of an event.
@@ -113,8 +115,9 @@ pub(crate) const fn wire_size<T: WireValue>() -> usize {
     size_of::<T::Wire>()
 }
 
+#[cfg(feature = "test-util")]
 impl Optional {
-    /// The bytes of a record that contain it.
+    /// Returns the bytes of a record that contain it.
     pub(crate) const fn place(&self) -> Range<usize> {
         self.start..self.end
     }

@@ -132,15 +132,23 @@ impl FromStr for Line {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut unknown = Vec::new();
-        let event = parse(text, |key, value, column| {
-            if unknown.iter().any(|(known, _)| known == key) {
-                return Err(ParseLineError { column, problem: format!("`{key}` stands twice") });
-            }
-            unknown.push((key.to_owned(), value.to_owned()));
-            Ok(())
-        })?;
+        let event = parse(text, |key, value, column| keep_unknown(&mut unknown, key, value, column))?;
         Ok(Self { event, unknown })
     }
+}
+
+/// Keeps a key that this version does not know, which may stand in a line once.
+pub(crate) fn keep_unknown(
+    unknown: &mut Vec<(String, String)>,
+    key: &str,
+    value: &str,
+    column: usize,
+) -> Result<(), ParseLineError> {
+    if unknown.iter().any(|(known, _)| known == key) {
+        return Err(ParseLineError { column, problem: format!("`{key}` stands twice") });
+    }
+    unknown.push((key.to_owned(), value.to_owned()));
+    Ok(())
 }
 
 /// Refuses keys that it does not know, for it could not keep them: [`Line`] does.
@@ -195,7 +203,7 @@ fn key_by_key(
                 }
             }
             None if !is_key(key) => return fail(format!("`{}` is not a key", key.escape_debug())),
-            None if !value.bytes().all(|b| b.is_ascii_graphic() && !b"=,\"".contains(&b)) => {
+            None if !is_value(value) => {
                 return fail(format!("`{key}` holds a byte that a value may not hold"));
             }
             None => unknown(key, value, column)?,
@@ -229,8 +237,13 @@ pub(crate) fn checked(draft: Draft) -> Result<Event, ParseLineError> {
     Ok(event)
 }
 
+/// A value of this grammar.
+pub(crate) fn is_value(value: &str) -> bool {
+    value.bytes().all(|b| b.is_ascii_graphic() && !b"=,\"".contains(&b))
+}
+
 /// A key of this grammar, known here or not.
-fn is_key(key: &str) -> bool {
+pub(crate) fn is_key(key: &str) -> bool {
     key.starts_with(|c: char| c.is_ascii_lowercase())
         && key.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }

@@ -309,6 +309,7 @@ impl std::error::Error for ParseReasonError {}
 
 /// A name in snake case, by the rule of [`reason_table`](macro@crate::reason_table). The macro crate has the same function, which
 /// cannot be shared: what it exports is macros.
+#[cfg(any(test, feature = "check"))]
 pub(crate) fn snake_case(name: &str) -> String {
     let letters = name.as_bytes();
     let mut snake = String::with_capacity(name.len() + 8);

@@ -17,8 +17,8 @@ pub(crate) fn measure(bars: &mut Bars) -> Result<()> {
     let open: Vec<f64> = (0..REPETITIONS).map(|_| open()).collect::<Result<_>>()?;
     let open = say("open_to_attached", &open);
 
-    let watch = watch()?;
-    let ours = of("watch", "ready", || Tool::start(&[&watch], Says::Stderr))?;
+    let retrans = retrans()?;
+    let ours = of("watch", "ready", || Tool::start(&[&retrans, "watch"], Says::Stderr))?;
     of("bpftrace", "ready", Tool::bpftrace)?;
 
     bars.at_most("open_to_attached_ms", open, 40.0);
@@ -61,13 +61,13 @@ fn say(name: &str, ms: &[f64]) -> f64 {
 }
 
 /// As cargo built it beside us.
-fn watch() -> Result<String> {
+fn retrans() -> Result<String> {
     let ours = env::current_exe().context("cannot tell what this program is")?;
     let target: PathBuf = ours.ancestors().skip(2).take(1).collect();
-    let watch = target.join("watch");
-    if !watch.is_file() {
-        let how = "cargo build --locked --release --package retrans-examples --bin watch";
-        return Err(Error::new(format!("there is no {watch:?}: `{how}`")));
+    let retrans = target.join("retrans");
+    if !retrans.is_file() {
+        let how = "cargo build --locked --release --package retrans-cli";
+        return Err(Error::new(format!("there is no {retrans:?}: `{how}`")));
     }
-    watch.into_os_string().into_string().map_err(|path| Error::new(format!("{path:?} is not a text")))
+    retrans.into_os_string().into_string().map_err(|path| Error::new(format!("{path:?} is not a text")))
 }

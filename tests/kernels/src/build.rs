@@ -17,7 +17,7 @@ use crate::image::{in_path, remove};
 
 /// The packages with live tests (`tests/live.sh` checks that no other package has any), and that of
 /// the guest.
-const PACKAGES: [&str; 3] = ["retrans-tests", "retrans-examples", "retrans-kernels"];
+const PACKAGES: [&str; 4] = ["retrans-tests", "retrans-examples", "retrans-cli", "retrans-kernels"];
 
 /// Tests that do not run in a guest: its scenarios and its demo cover them, or they take a minute
 /// there and do not depend on the kernel.

@@ -25,7 +25,7 @@ const PROGRAMS: [&str; 13] =
     ["ip", "nft", "tc", "sh", "rmdir", "sleep", "env", "grep", "sed", "setpriv", "setsid", "unshare", "cat"];
 
 /// The project's programs that a guest needs if it runs no live tests.
-const SCENARIO_PROGRAMS: [&str; 2] = ["matrix_guest", "demo"];
+const SCENARIO_PROGRAMS: [&str; 2] = ["matrix_guest", "retrans"];
 
 /// The file with a line for each live test: its name, a space, its program.
 pub const GUEST_TESTS: &str = "/tests";
@@ -188,7 +188,7 @@ pub fn programs(built: &Built, files: &[PathBuf], tests: bool) -> Result<Vec<u8>
         add(&mut cpio, &program.stripped, &inside(&program.place))?;
     }
     cpio.link("init", &built.program("matrix_guest")?.place);
-    cpio.link("bin/demo", &built.program("demo")?.place);
+    cpio.link("bin/retrans", &built.program("retrans")?.place);
     for program in PROGRAMS {
         add(&mut cpio, &in_path(program)?, &format!("bin/{program}"))?;
     }

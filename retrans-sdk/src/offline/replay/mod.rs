@@ -5,6 +5,7 @@ mod kernel_text;
 mod lines;
 mod pacing;
 mod parser;
+mod recorded;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,8 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
+
+pub use self::recorded::RecordedLines;
 
 use self::lines::{Lines, Piece, too_long};
 use self::pacing::Speed;
@@ -160,6 +163,32 @@ impl Recording {
         self
     }
 
+    /// Returns an iterator over its lines, which reads in the calling thread. Keys that this version does not know are kept, so that a line of
+    /// `key=val` prints as it was recorded.
+    ///
+    /// ```
+    /// use retrans_sdk::offline::Recording;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let recording = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 \
+    ///     state=established segs=1 class=drop later=x\n";
+    /// for line in Recording::from_reader(recording.as_bytes()).lines()? {
+    ///     assert_eq!(format!("{}\n", line?), recording);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Recording`] if a [`speed`](Self::speed) was set: an iterator does not wait.
+    pub fn lines(self) -> Result<RecordedLines, Error> {
+        match self.speed {
+            Some(_) => Err(Error::new(ErrorKind::Recording, "lines of a recording have no speed")),
+            None => Ok(RecordedLines::new(self)),
+        }
+    }
+
     /// Starts to tell it.
     pub(crate) fn run(self, mut sender: EventSender) -> Result<(), Error> {
         let speed = self.speed.map(Speed::new).transpose()?;
@@ -187,7 +216,7 @@ impl Recording {
             }
             let parsed = match lines.next()? {
                 None => break,
-                Some(Piece::Line(line)) => parser.parse(line),
+                Some(Piece::Line(line)) => parser.parse(line, None),
                 Some(Piece::TooLong) => Err(too_long()),
                 // It may be endless.
                 Some(Piece::Rest) if sender.is_closed() => return Ok(()),

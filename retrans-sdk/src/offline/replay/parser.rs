@@ -8,7 +8,12 @@ use super::Format;
 use super::kernel_text::{self, Said};
 use super::lines::Whole;
 use crate::event::Event;
+#[cfg(feature = "json")]
+use crate::event::schema;
 use crate::format::kv;
+
+/// Keys and values that this version does not know.
+pub(super) type Unknown = Vec<(String, String)>;
 
 /// What there is in a line.
 pub(super) enum Parsed {
@@ -44,7 +49,8 @@ impl Parser {
         self.tells_failures
     }
 
-    pub(super) fn parse(&mut self, line: Whole<'_>) -> Result<Parsed, String> {
+    /// Parses a line, and appends the keys that this version does not know to `unknown`, where there is one.
+    pub(super) fn parse(&mut self, line: Whole<'_>, mut unknown: Option<&mut Unknown>) -> Result<Parsed, String> {
         let text = String::from_utf8_lossy(line.bytes);
         // A comment before all else is none of a format.
         if self.format.is_none() && text.starts_with('#') {
@@ -60,9 +66,14 @@ impl Parser {
             return Err("it has no end, and may be cut off".to_owned());
         }
         let parsed = match format {
-            // Keys that are not known here are passed over.
-            Format::KeyVal => kv::parse(&text, |_, _, _| Ok(())).map(Parsed::of).map_err(|error| error.to_string()),
-            Format::Json => json(&text).map(Parsed::of),
+            Format::KeyVal => {
+                let keep = |key: &str, value: &str, column| match &mut unknown {
+                    Some(unknown) => kv::keep_unknown(unknown, key, value, column),
+                    None => Ok(()),
+                };
+                kv::parse(&text, keep).map(Parsed::of).map_err(|error| error.to_string())
+            }
+            Format::Json => json(&text, unknown).map(Parsed::of),
             Format::KernelText => self.kernel_text(&text),
         };
         // What is none says nothing of the others.
@@ -101,11 +112,27 @@ fn format_of(line: &str) -> Result<Format, String> {
 }
 
 #[cfg(feature = "json")]
-fn json(text: &str) -> Result<Event, String> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
+fn json(text: &str, unknown: Option<&mut Unknown>) -> Result<Event, String> {
+    use serde_json::{Map, Value};
+
+    let event = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if let Some(unknown) = unknown {
+        let object: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        // A value that a line cannot hold is left out.
+        unknown.extend(object.into_iter().filter_map(|(key, value)| {
+            let value = match value {
+                Value::String(text) => text,
+                Value::Number(number) => number.to_string(),
+                _ => return None,
+            };
+            let is_unknown = schema::by_key(&key, 0).is_none() && kv::is_key(&key) && kv::is_value(&value);
+            is_unknown.then_some((key, value))
+        }));
+    }
+    Ok(event)
 }
 
 #[cfg(not(feature = "json"))]
-fn json(_: &str) -> Result<Event, String> {
+fn json(_: &str, _: Option<&mut Unknown>) -> Result<Event, String> {
     Err("it is JSON, which takes the feature `json`".to_owned())
 }

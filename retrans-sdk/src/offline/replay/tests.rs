@@ -14,6 +14,7 @@ use crate::event::record::tests::any_record;
 use crate::event::result::RetransResult;
 use crate::event::tcp_enums::TcpState;
 use crate::event::transmit::Transmit;
+use crate::format::kv::Line;
 use crate::rate_limit::RateLimit;
 use crate::stats::{Failures, Stats};
 use crate::stream::Stream;
@@ -79,6 +80,42 @@ fn says_which_line_is_none_or_counts_it() {
     assert!(error.to_string().starts_with("cannot open /nonexistent: "), "{error}");
     let error = of(b"").speed(0.0).start().expect_err("no speed");
     assert_eq!(error.to_string(), "a recording cannot be replayed 0 times as fast");
+}
+
+#[test]
+fn lines_keep_what_is_unknown() {
+    let known = "cgroup_path=/a%20b";
+    let line: Line = format!("{LINE} later=x {known}").parse().expect("a line");
+    let text = format!("{line}\n{LINE}\n");
+    let printed = |recording: Recording| -> Vec<String> {
+        recording.lines().expect("no speed").map(|line| line.expect("a line").to_string()).collect()
+    };
+    assert_eq!(printed(of(text.as_bytes())), [line.to_string(), LINE.to_owned()]);
+    #[cfg(feature = "json")]
+    {
+        let json = serde_json::to_string(&line.event).expect("JSON");
+        let json =
+            json.replacen('{', r#"{"later":"x","cgroup_path":"/a%20b","not_a_value":"a b","nested":[1],"#, 1) + "\n";
+        // serde_json sorts the keys.
+        assert_eq!(printed(of(json.as_bytes())), [format!("{LINE} {known} later=x")]);
+    }
+    #[cfg(feature = "zstd")]
+    assert_eq!(printed(of(&zstd::encode_all(text.as_bytes(), 0).expect("compressed"))).len(), 2);
+}
+
+#[test]
+fn lines_end_at_an_error_or_skip_it() {
+    let text = format!("{LINE}\nhello\n{LINE}\n");
+    let mut lines = of(text.as_bytes()).lines().expect("no speed");
+    assert!(lines.next().is_some_and(|line| line.is_ok()));
+    let error = lines.next().expect("an error").expect_err("not a line");
+    assert_eq!(error.to_string(), "line 2: column 1: `hello` is not key=val");
+    assert!(lines.next().is_none() && lines.next().is_none());
+
+    let mut lines = of(text.as_bytes()).bad_lines(BadLines::Skip).lines().expect("no speed");
+    assert_eq!((lines.by_ref().count(), lines.skipped(), lines.missed()), (2, 1, None));
+    let error = of(b"").speed(1.0).lines().expect_err("a speed");
+    assert_eq!(error.to_string(), "lines of a recording have no speed");
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn tree() -> PathBuf {
 }
 
 /// The files of the tree that the live tests read.
-const READ_BY_TESTS: [&str; 1] = ["examples/recordings/lab.kv"];
+const READ_BY_TESTS: [&str; 1] = ["examples/retrans/recordings/lab.kv"];
 
 fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))

@@ -104,7 +104,7 @@ fn tell() -> Result<()> {
 fn demo(lines: &mut File) -> Result<()> {
     // Without privileges the demo replays its recording.
     privilege::check()?;
-    let output = Command::new("demo").output()?;
+    let output = Command::new("retrans").arg("demo").output()?;
     io::stderr().write_all(&output.stderr)?;
     if !output.status.success() {
         io::stderr().write_all(&output.stdout)?;

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An agent: counts the attempts by service (its cgroup) and result, at an interval. It starts with CAP_BPF and CAP_PERFMON, as
+//! `docs/retrans-agent.service` grants them, and continues without any.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use retrans_examples::privileges::give_up;
+use retrans_examples::{Interrupted, Source, say_ready, say_stats};
+use retrans_sdk::event::{CgroupPaths, PercentEncoded};
+use retrans_sdk::reason_table::KeyVal;
+use retrans_sdk::{Event, RetransResult, Stream};
+
+/// Counts attempts by service and result, and prints what rose, a line each
+#[derive(Parser)]
+struct Arguments {
+    /// Time between two prints, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    every: u64,
+    /// End after this time, in seconds
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = u64::MAX, hide_default_value = true)]
+    limit: u64,
+    #[command(flatten)]
+    source: Source,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// By the path of the service's cgroup; without one where it is not known.
+    attempts: BTreeMap<(Option<String>, RetransResult), u64>,
+    cgroups: Option<CgroupPaths>,
+}
+
+impl Counts {
+    fn add(&mut self, event: &Event) {
+        let path = |paths: &mut CgroupPaths| {
+            paths.path(event.cgroup?).map(|path| path.as_os_str().as_encoded_bytes().to_vec())
+        };
+        let service = self.cgroups.as_mut().and_then(path).map(|path| PercentEncoded(&path).to_string());
+        *self.attempts.entry((service, event.result)).or_default() += 1;
+    }
+
+    fn print(&mut self, mut out: impl Write) -> io::Result<()> {
+        for ((service, result), attempts) in std::mem::take(&mut self.attempts) {
+            let service = KeyVal { key: "service", value: service.as_deref().unwrap_or("-") };
+            writeln!(out, "{service} {} {} attempts={attempts}", result.key_val(), result.class().key_val())?;
+        }
+        out.flush()
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let Arguments { every, limit, source } = Arguments::parse();
+    let every = Duration::from_secs(every.clamp(1, 86_400));
+    let end = Instant::now().checked_add(Duration::from_secs(limit));
+    let interrupted = Interrupted::new()?;
+    let mut stream = source.open(Stream::builder().filter(source.filter()?).fields("cgroup".parse()?))?;
+    // Of a recording from elsewhere the numbers would mean other cgroups here.
+    let is_live = stream.live().is_some();
+    let mut counts = Counts { cgroups: if is_live { CgroupPaths::new().ok() } else { None }, ..Counts::default() };
+    if is_live {
+        give_up()?;
+    }
+    let stopped = interrupted.stops(stream.stop_handle())?;
+    say_ready(&stream);
+    let mut next = Instant::now() + every;
+    while !stopped() && !stream.is_finished() && end.is_none_or(|end| Instant::now() < end) {
+        let until = end.map_or(next, |end| end.min(next));
+        stream.for_each_timeout(until.saturating_duration_since(Instant::now()), |event| counts.add(event))?;
+        if Instant::now() >= next {
+            counts.print(io::stdout().lock())?;
+            next += every;
+        }
+    }
+    counts.print(io::stdout().lock())?;
+    say_stats(&stream.stats());
+    Ok(())
+}

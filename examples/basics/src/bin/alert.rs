@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An alert: reports the remote addresses to which attempts keep failing, and when that is over.
+
+use std::collections::{HashMap, VecDeque};
+use std::error::Error;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Parser;
+use retrans_examples::{Interrupted, Source, say_ready, say_stats};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::stats::Failures;
+use retrans_sdk::{Event, RetransResult, Stream};
+
+/// Prints `alert=raised` for each remote address to which attempts keep failing, and `alert=cleared` once one succeeds
+#[derive(Parser)]
+struct Arguments {
+    /// Number of failed attempts that raise the alert
+    #[arg(long, default_value_t = 5)]
+    failures: usize,
+    /// Time in which they must fail, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    within: u64,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// The most addresses that are tracked.
+const MOST: usize = 10_000;
+
+struct Alerts {
+    failures: usize,
+    within: u64,
+    /// When the last ones failed, and whether the alert was raised.
+    remotes: HashMap<IpAddr, (VecDeque<Timestamp>, bool)>,
+}
+
+impl Alerts {
+    /// Returns the alert that an event raises or clears.
+    fn judge(&mut self, event: &Event) -> Option<String> {
+        if event.result == RetransResult::Success {
+            let (_, raised) = self.remotes.remove(&event.daddr)?;
+            return raised.then(|| format!("ts={} alert=cleared daddr={}", event.ts, event.daddr));
+        }
+        let is_recent = |ts: &Timestamp| event.ts.as_nanos().saturating_sub(ts.as_nanos()) <= self.within;
+        if self.remotes.len() >= MOST && !self.remotes.contains_key(&event.daddr) {
+            // Those whose last failure is too long ago to count.
+            self.remotes.retain(|_, (times, _)| times.back().is_some_and(is_recent));
+            (self.remotes.len() < MOST).then_some(())?;
+        }
+        let (times, raised) = self.remotes.entry(event.daddr).or_default();
+        times.push_back(event.ts);
+        while times.len() > self.failures || times.front().is_some_and(|first| !is_recent(first)) {
+            times.pop_front();
+        }
+        (times.len() == self.failures && !std::mem::replace(raised, true)).then(|| {
+            let last = event.result;
+            format!("ts={} alert=raised daddr={} failures={} {}", event.ts, event.daddr, times.len(), last.key_val())
+        })
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let Arguments { failures, within, source } = Arguments::parse();
+    let interrupted = Interrupted::new()?;
+    let within = within.saturating_mul(1_000_000_000);
+    let mut alerts = Alerts { failures: failures.clamp(1, 1000), within, remotes: HashMap::new() };
+    let mut stream = source.open(Stream::builder().filter(source.filter()?))?;
+    let stopped = interrupted.stops(stream.stop_handle())?;
+    say_ready(&stream);
+    if stream.live().is_some() && stream.stats().failures == Failures::Unobservable {
+        return Err("failures cannot be observed on this kernel: see `retrans doctor`".into());
+    }
+    while !stopped() && !stream.is_finished() {
+        stream.for_each_timeout(Duration::MAX, |event| {
+            alerts.judge(event).into_iter().for_each(|alert| println!("{alert}"))
+        })?;
+    }
+    say_stats(&stream.stats());
+    Ok(())
+}

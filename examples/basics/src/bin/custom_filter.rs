@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An application's own predicate beside a filter in the kernel: timeouts of connections that were in full flight.
+
+use std::error::Error;
+use std::time::Duration;
+
+use clap::Parser;
+use retrans_examples::{Interrupted, say_ready, say_stats};
+use retrans_sdk::{Event, Filter, Stream};
+
+/// More than half of what the receiver allows is on its way: two fields against each other, which no filter term can say.
+fn in_full_flight(event: &Event) -> bool {
+    let (Some(una), Some(next), Some(window)) = (event.snd_una, event.snd_nxt, event.snd_wnd) else {
+        return false;
+    };
+    next.wrapping_sub(una) > window / 2
+}
+
+/// Prints retransmission timeouts of connections with more than half of the receive window in flight
+#[derive(Parser)]
+struct Arguments;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    Arguments::parse();
+    let interrupted = Interrupted::new()?;
+
+    // Decided in the kernel, where what it excludes costs no record; the predicate is asked here, behind it.
+    let filter: Filter = "result!=in_host_queue dport!=22 kind=rto".parse()?;
+
+    let mut stream = Stream::builder().filter(filter).predicate(in_full_flight).open()?;
+    say_ready(&stream);
+    while !interrupted.is() {
+        stream.for_each_timeout(Duration::from_millis(100), |event| {
+            println!("{} to {} port {}: {}", event.ts, event.daddr, event.dport, event.result);
+        })?;
+    }
+    say_stats(&stream.stats());
+    Ok(())
+}

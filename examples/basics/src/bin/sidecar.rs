@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A sidecar: JSON of what fails to be retransmitted for the container that it runs in, which is its own cgroup and all below it. Written
+//! for tokio, on one thread.
+
+use std::error::Error;
+use std::io::{self, Write as _};
+
+use clap::Parser;
+use retrans_examples::{Source, say_ready, say_stats};
+use retrans_sdk::{Event, Filter, RetransResult, Stream};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Prints a line of JSON for each failed attempt of the cgroup that it runs in, and of those below it
+///
+/// A recording does not contain the cgroup tree: all of its failed attempts are printed.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    source: Source,
+}
+
+fn print(events: &[Event]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for event in events.iter().filter(|event| event.result != RetransResult::Success) {
+        serde_json::to_writer(&mut out, event)?;
+        writeln!(out)?;
+    }
+    out.flush()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let Arguments { source } = Arguments::parse();
+    let scope = if source.is_live() { Filter::current_cgroup()? } else { Filter::default() };
+    let builder = Stream::builder().filter(source.filter()?.and(&scope)?);
+    let stream = source.open(builder)?;
+    say_ready(&stream);
+    let mut stream = stream.into_async()?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    loop {
+        tokio::select! {
+            batch = stream.recv_batch() => match batch {
+                Some(events) => print(&events?)?,
+                None => break,
+            },
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    say_stats(&stream.stats());
+    Ok(())
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A tool with a test suite of its own, which requires neither root nor a kernel: it reports connections that a closed window has stalled.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::net::SocketAddr;
+
+use clap::Parser;
+use retrans_examples::Source;
+use retrans_sdk::{Event, Filter, RetransKind, RetransResult, Stream, StreamBuilder};
+
+/// Prints a connection once the receiver's window was closed at three attempts in a row
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    source: Source,
+}
+
+const IN_A_ROW: u32 = 3;
+/// Connections that ended are not reported: this many are kept.
+const MOST: usize = 10_000;
+
+fn wanted(beside: &Filter) -> Result<StreamBuilder, Box<dyn Error>> {
+    Ok(Stream::builder().filter("kind!=synack".parse::<Filter>()?.and(beside)?))
+}
+
+fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event)) -> Result<(), retrans_sdk::Error> {
+    let mut closed: HashMap<(SocketAddr, SocketAddr), u32> = HashMap::new();
+    for event in stream.iter() {
+        let event = event?;
+        let [local, remote] = [(event.saddr, event.sport), (event.daddr, event.dport)].map(SocketAddr::from);
+        // The first unacknowledged segment is sent all the same, as a probe.
+        if event.result != RetransResult::RcvZeroWindow && event.kind != RetransKind::ZeroWindowProbe {
+            closed.remove(&(local, remote));
+            continue;
+        }
+        if closed.len() >= MOST {
+            closed.clear();
+        }
+        let count = closed.entry((local, remote)).or_default();
+        *count += 1;
+        if *count == IN_A_ROW {
+            stalled(remote, &event);
+        }
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let Arguments { source } = Arguments::parse();
+    let mut stream = source.open(wanted(&source.filter()?)?)?;
+    watch(&mut stream, |remote, event| println!("ts={} stalled={remote} snd_wnd={:?}", event.ts, event.snd_wnd))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stalled(attempts: &[(u16, RetransResult)]) -> Vec<u16> {
+        let builder = wanted(&Filter::default()).expect("a filter");
+        let (script, mut stream) = builder.mock().expect("a stream");
+        for (port, result) in attempts {
+            let mut event = Event::sample(*result);
+            event.dport = *port;
+            script.push(event);
+        }
+        script.finish();
+        let mut ports = Vec::new();
+        watch(&mut stream, |remote, _| ports.push(remote.port())).expect("no error");
+        ports
+    }
+
+    #[test]
+    fn three_in_a_row_are_told_once_and_by_connection() {
+        use RetransResult::{RcvZeroWindow as Closed, Success as Sent};
+        assert_eq!(stalled(&[(1, Closed), (2, Closed), (1, Closed), (1, Closed), (1, Closed)]), [1]);
+        assert_eq!(stalled(&[(1, Closed), (1, Closed), (1, Sent), (1, Closed)]), [0u16; 0]);
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the programs share: arguments, signals, status lines, and giving up privileges.
+
+#[cfg(doctest)]
+mod book;
+pub mod privileges;
+mod source;
+
+pub use self::source::Source;
+
+use std::fmt;
+use std::io::{self, Read as _, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use retrans_sdk::stream::Live;
+use retrans_sdk::stream::StopHandle;
+use retrans_sdk::{RetransKind, Stats, Stream};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Whether SIGINT or SIGTERM has arrived.
+#[derive(Debug)]
+pub struct Interrupted {
+    flag: Arc<AtomicBool>,
+    pipe: UnixStream,
+}
+
+impl Interrupted {
+    /// Installs the handlers. A second signal ends the process at once. SIGHUP keeps its disposition: under nohup it must not end anything.
+    ///
+    /// # Errors
+    ///
+    /// If the handlers cannot be installed.
+    pub fn new() -> io::Result<Self> {
+        let flag = Arc::new(AtomicBool::new(false));
+        let (pipe, write) = UnixStream::pair()?;
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&flag))?;
+            signal_hook::flag::register(signal, Arc::clone(&flag))?;
+            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+        }
+        Ok(Self { flag, pipe })
+    }
+
+    /// Returns whether a signal has arrived.
+    #[must_use]
+    pub fn is(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+}
+
+impl Interrupted {
+    /// Stops a stream at the first signal. Starts a thread, which has the privileges that the caller has now. Returns a function that reports
+    /// whether a signal has arrived.
+    ///
+    /// # Errors
+    ///
+    /// If no thread can be started.
+    pub fn stops(self, stop: StopHandle) -> io::Result<impl Fn() -> bool> {
+        let mut pipe = self.pipe.try_clone()?;
+        let wait = move || {
+            // Restarted after a signal. The other end is open for as long as the process lives.
+            if pipe.read_exact(&mut [0]).is_ok() {
+                stop.stop();
+            }
+        };
+        thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+        Ok(move || self.is())
+    }
+}
+
+/// Prints a line on stderr. An error is ignored: there is nowhere to report it.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Prints on stderr that the stream is attached, and to what.
+pub fn say_ready(stream: &Stream) {
+    let Some(attachment) = stream.live().map(Live::attachment) else {
+        return say(format_args!("ready"));
+    };
+    let seen = |observed: bool| if observed { "observed" } else { "unobservable" };
+    let owners = stream.live().and_then(Live::owner_hooks).map(|hooks| format!(" {hooks}")).unwrap_or_default();
+    say(format_args!(
+        "ready {attachment} failures={} synack_failures={}{owners}",
+        seen(attachment.observes_failures()),
+        seen(false)
+    ));
+}
+
+/// Prints on stderr what became of every attempt: the counters, a line for each result and kind that was seen whatever the filter, one for
+/// each kind with its failures, and one for each value of `transmit`.
+pub fn say_stats(stats: &Stats) {
+    say(format_args!("stats {stats}"));
+    for count in &stats.counts {
+        say(format_args!("seen {count}"));
+    }
+    for kind in RetransKind::ALL.iter().map(|entry| entry.variant) {
+        if stats.counts.iter().any(|count| count.kind == kind) {
+            say(format_args!("failed {} failures={}", kind.key_val(), stats.failures_of(kind)));
+        }
+    }
+    for count in &stats.transmits {
+        say(format_args!("seen {count}"));
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Without root, as `docs/retrans-agent.service` says: by the file's capabilities, and by what the unit gives and takes away.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const UNIT: &str = include_str!("../../../docs/retrans-agent.service");
+
+/// What it runs; it ends by itself, and says on stderr that it is attached.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_agent");
+const ARGUMENTS: [&str; 2] = ["--for", "0"];
+
+/// From those that systemd gives to units with `DynamicUser=`.
+const DYNAMIC_USER: &str = "61184";
+const NOBODY: &str = "65534";
+
+/// The settings of the unit's `[Service]`.
+fn settings() -> BTreeMap<&'static str, &'static str> {
+    let (_, service) = UNIT.split_once("\n[Service]\n").expect("it is a service");
+    let service = service.split_once("\n[").map_or(service, |(service, _)| service);
+    let mut settings = BTreeMap::new();
+    for line in service.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (key, value) = line.split_once('=').expect("a setting");
+        assert_eq!(settings.insert(key, value), None, "{key} is there twice");
+    }
+    settings
+}
+
+/// What the unit's file systems come to, as a script in a mount namespace of its own, which then becomes its arguments.
+fn confinement(settings: &BTreeMap<&str, &str>) -> String {
+    let says = |key: &str, value: &str| assert_eq!(settings.get(key), Some(&value), "the script below has it so");
+    // What would hide this program, and what cannot be had without systemd, is left out: PrivateTmp, ProtectHome, and all that is
+    // a filter of system calls.
+    says("ProtectSystem", "strict");
+    says("ProtectControlGroups", "yes");
+    says("ProtectKernelTunables", "yes");
+    says("PrivateDevices", "yes");
+    "set -e
+    none=$1; shift
+    for folder in / /sys $(awk '$5 ~ /^\\/sys\\/fs\\/cgroup/ { print $5 }' /proc/self/mountinfo); do
+        mount -o remount,bind,ro $folder
+    done
+    mount --bind /proc/sys /proc/sys
+    mount -o remount,bind,ro /proc/sys
+    mount --bind $none /proc/kallsyms
+    mount -t tmpfs dev /dev
+    mknod -m 666 /dev/null c 1 3
+    exec \"$@\""
+        .to_owned()
+}
+
+/// `CAP_BPF CAP_PERFMON` as setpriv has it: `-all,+bpf,+perfmon`.
+fn capabilities(of_unit: &str, but: Option<&str>) -> String {
+    let names = of_unit.split_whitespace().filter(|&name| Some(name) != but);
+    let names = names.map(|name| name.strip_prefix("CAP_").expect("a capability").to_lowercase());
+    names.fold("-all".to_owned(), |all, name| format!("{all},+{name}"))
+}
+
+/// Runs a program as the unit has systemd run its own, but without one of the capabilities.
+fn as_the_unit_says(but: Option<&str>, program: &[&str]) -> Output {
+    let settings = settings();
+    assert_eq!((settings["DynamicUser"], settings["NoNewPrivileges"]), ("yes", "yes"));
+    let ambient = capabilities(settings["AmbientCapabilities"], but);
+    let bounding = capabilities(settings["CapabilityBoundingSet"], but);
+
+    let folder = tempfile::tempdir().expect("a folder in the temporary directory");
+    let none = folder.path().join("none");
+    fs::write(&none, "").expect("the folder just made");
+    fs::set_permissions(&none, Permissions::from_mode(0o000)).expect("the file just written");
+
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &confinement(&settings), "sh"]).arg(&none);
+    command.args(["setpriv", "--reuid", DYNAMIC_USER, "--regid", DYNAMIC_USER, "--clear-groups", "--no-new-privs"]);
+    command.args(["--inh-caps", &ambient, "--ambient-caps", &ambient, "--bounding-set", &bounding]);
+    run(command.args(program))
+}
+
+fn agent_as_the_unit_says(but: Option<&str>) -> Output {
+    as_the_unit_says(but, &[PROGRAM, ARGUMENTS[0], ARGUMENTS[1]])
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("util-linux is installed")
+}
+
+fn is_attached(output: &Output) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.starts_with("ready source="), "{said}");
+}
+
+fn lacks(output: &Output, capability: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(&format!(": missing {capability}: ")), "{said}");
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn it_works_as_the_unit_says() {
+    is_attached(&agent_as_the_unit_says(None));
+}
+
+/// So that the others are not of a confinement that is none.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn what_the_unit_takes_away_is_not_there() {
+    let takes = |what: &str| {
+        let output = as_the_unit_says(None, &["sh", "-c", what]);
+        assert!(output.status.success(), "{what}: {output:?}");
+    };
+    takes("[ \"$(id -u)$(id -g)$(id -G)\" = 611846118461184 ]");
+    takes("grep -q '^NoNewPrivs:.1$' /proc/self/status");
+    // 38 and 39, and no other.
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        takes(&format!("grep -q '^{set}:.000000c000000000$' /proc/self/status"));
+    }
+    for mount in ["/", "/sys", "/proc/sys"] {
+        takes(&format!(
+            "awk '$5 == \"{mount}\" {{ options = $6 }} END {{ exit options !~ /^ro/ }}' /proc/self/mountinfo"
+        ));
+    }
+    takes("! cat /proc/kallsyms; [ \"$(ls /dev)\" = null ]");
+    takes("[ -s /sys/kernel/btf/vmlinux ]");
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn no_capability_of_the_unit_is_too_much() {
+    lacks(&agent_as_the_unit_says(Some("CAP_BPF")), "CAP_BPF");
+    lacks(&agent_as_the_unit_says(Some("CAP_PERFMON")), "CAP_PERFMON");
+}
+
+/// The unit's own words, of a copy of the program.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn it_works_as_setcap_lets_it() {
+    let line = UNIT.lines().find_map(|line| line.strip_prefix("#     sudo setcap ")).expect("the unit says how");
+    let capabilities = line.strip_suffix(" /usr/local/bin/retrans-agent").expect("of the program that it starts");
+
+    let folder = tempfile::tempdir().expect("a folder in the temporary directory");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("the folder just made");
+    let program = folder.path().join("retrans-agent");
+    fs::copy(PROGRAM, &program).expect("the folder just made");
+    lacks(&as_nobody(&program), "CAP_BPF and CAP_PERFMON");
+
+    setcap(capabilities, &program);
+    is_attached(&as_nobody(&program));
+    setcap("cap_bpf=ep", &program);
+    lacks(&as_nobody(&program), "CAP_PERFMON");
+    setcap("cap_perfmon=ep", &program);
+    lacks(&as_nobody(&program), "CAP_BPF");
+
+    // As it says: a copy has none.
+    setcap(capabilities, &program);
+    let copy = folder.path().join("copy");
+    fs::copy(&program, &copy).expect("the folder just made");
+    lacks(&as_nobody(&copy), "CAP_BPF and CAP_PERFMON");
+}
+
+fn setcap(capabilities: &str, program: &Path) {
+    let set =
+        Command::new("setcap").arg(capabilities).arg(program).output().expect("setcap is installed (libcap2-bin)");
+    assert!(set.status.success(), "{set:?}");
+}
+
+/// With nothing but what the file has.
+fn as_nobody(program: &Path) -> Output {
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--inh-caps", "-all"]);
+    run(setpriv.arg(program).args(ARGUMENTS))
+}
+
+#[test]
+fn the_unit_asks_for_two_capabilities_and_no_way_to_more() {
+    let settings = settings();
+    for key in ["AmbientCapabilities", "CapabilityBoundingSet"] {
+        assert_eq!(settings[key], "CAP_BPF CAP_PERFMON", "{key}");
+    }
+    assert_eq!(capabilities("CAP_BPF CAP_PERFMON", None), "-all,+bpf,+perfmon");
+    assert_eq!(capabilities("CAP_BPF CAP_PERFMON", Some("CAP_BPF")), "-all,+perfmon");
+}
+
+/// Each setting stands under a comment, in the same paragraph, that says why.
+#[test]
+fn the_unit_says_why() {
+    let (_, service) = UNIT.split_once("\n[Service]\n").expect("it is a service");
+    let service = service.split_once("\n\n[Install]").expect("it can be enabled").0;
+    for paragraph in service.split("\n\n").skip(1) {
+        assert!(paragraph.starts_with("# "), "{paragraph}");
+    }
+}

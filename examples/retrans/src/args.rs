@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Arguments that several subcommands share.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, ValueEnum};
+use retrans_sdk::Filter;
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::offline::{BadLines, Format as InputFormat, Recording};
+
+/// The filter: `TERM… [--or TERM…]…`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms(pub(crate) Vec<String>);
+
+impl Terms {
+    pub(crate) fn parse(&self) -> Result<Filter, retrans_sdk::filter::FilterError> {
+        self.0.join(" ").parse()
+    }
+
+    fn of(matches: &ArgMatches) -> Self {
+        let mut terms: Vec<(usize, String)> = Vec::new();
+        let values = |id: &str| matches.get_many::<String>(id).into_iter().flatten().cloned();
+        let indices = |id: &str| matches.indices_of(id).into_iter().flatten();
+        terms.extend(indices("terms").zip(values("terms")));
+        let mut indices = indices("or");
+        for occurrence in matches.get_occurrences::<String>("or").into_iter().flatten() {
+            for (nth, value) in occurrence.enumerate() {
+                let value = if nth == 0 { format!("--or {value}") } else { value.clone() };
+                terms.extend(indices.next().map(|index| (index, value)));
+            }
+        }
+        // As they stand on the command line.
+        terms.sort_by_key(|(index, _)| *index);
+        Self(terms.into_iter().map(|(_, term)| term).collect())
+    }
+}
+
+impl clap::Args for Terms {
+    fn augment_args(command: Command) -> Command {
+        let terms = Arg::new("terms").value_name("TERM").num_args(0..).action(ArgAction::Append);
+        let terms = terms.help(
+            "Only attempts for which all terms hold: key=a,b  key!=a,b  sport=LO..HI  daddr=PREFIX  key=- (absent)",
+        );
+        let or = Arg::new("or").long("or").value_name("TERM").num_args(1..).action(ArgAction::Append);
+        command.arg(terms).arg(or.help("Starts another set of terms; an attempt must meet one of the sets"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Terms {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self::of(matches))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::of(matches);
+        Ok(())
+    }
+}
+
+/// How a subcommand prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table on a terminal, else key=value lines
+    Auto,
+    /// Aligned columns and sentences
+    Table,
+    /// key=value lines
+    Kv,
+    /// JSON
+    Json,
+}
+
+/// How to read a recording.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(crate) struct Input {
+    /// Format of the recording; zstd compression is always detected
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    input_format: RecordingFormat,
+    /// Skip malformed lines instead of ending at the first
+    #[arg(long)]
+    pub(crate) skip_bad_lines: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum RecordingFormat {
+    #[default]
+    /// Detected from the first line
+    Auto,
+    /// key=value lines, as `retrans watch` prints them
+    Kv,
+    /// JSON, an object per line
+    Json,
+    /// Text of tracefs, `perf script` or `trace-cmd report`
+    Kernel,
+}
+
+impl Input {
+    /// Opens a recording; `-` is stdin. Errors name it.
+    pub(crate) fn open(self, path: &Path) -> Result<Recording, retrans_sdk::Error> {
+        let recording =
+            if path == Path::new("-") { Recording::from_reader(io::stdin()) } else { Recording::open(path)? };
+        Ok(self.configure(recording))
+    }
+
+    pub(crate) fn configure(self, recording: Recording) -> Recording {
+        let recording = match self.input_format {
+            RecordingFormat::Auto => recording,
+            RecordingFormat::Kv => recording.format(InputFormat::KeyVal),
+            RecordingFormat::Json => recording.format(InputFormat::Json),
+            RecordingFormat::Kernel => recording.format(InputFormat::KernelText),
+        };
+        if self.skip_bad_lines { recording.bad_lines(BadLines::Skip) } else { recording }
+    }
+}
+
+/// Parses `--attach-method`.
+pub(crate) fn attach_method() -> impl TypedValueParser<Value = AttachMethod> {
+    let names = AttachMethod::ALL.iter().map(|entry| entry.value);
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<AttachMethod>())
+}
+
+/// The longest time that is accepted: a year can be added to any point in time.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
+/// Parses a time in seconds, with a fraction.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, such as 10 or 0.5".to_owned())?;
+    if seconds.is_nan() || seconds < 0.0 {
+        return Err("expected a time that is not negative, in seconds".to_owned());
+    }
+    Ok(Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST))
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `retrans check`: compares the SDK's tables with the kernel's enums.
+
+use std::env;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use retrans_sdk::check::{self, Report};
+use retrans_sdk::{Error, ErrorKind};
+use serde_json::json;
+
+use crate::args::Format;
+use crate::output::{Output, Paint};
+use crate::{FAILED, fail_to_write};
+
+/// Compares the SDK's tables with the kernel's enums
+///
+/// Reads the enums of the built BPF object, of the running kernel (BTF), and of C headers.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status: 0 no difference; 1 a difference, or something that cannot be read; 2 usage error.
+
+Examples:
+  retrans check
+  retrans check /usr/include ~/src/linux")]
+pub(crate) struct Arguments {
+    /// A C header, a kernel source tree, or an include directory; KERNEL_SRC in the environment is one more
+    paths: Vec<PathBuf>,
+    /// How to print: findings first on a terminal, else a report per line; or one JSON object per report
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    format: Format,
+}
+
+/// Names that only the kernel has: more are counted.
+const MOST_NAMES: usize = 10;
+
+pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
+    let format = output.format(arguments.format);
+    let mut reports = vec![("BPF object", check::object()), ("running kernel", check::running_kernel())];
+    let kernel_src = env::var_os("KERNEL_SRC").map(PathBuf::from);
+    let paths = arguments.paths.iter().chain(&kernel_src).filter(|path| !path.as_os_str().is_empty());
+    reports.extend(paths.map(|path| ("header", check::header(Path::new(path)))));
+    let mut passed = true;
+    let mut text = String::new();
+    for (what, report) in &reports {
+        // A kernel without BTF is not a difference.
+        let nothing = matches!(report, Err(error) if *what == "running kernel" && error.kind() == ErrorKind::NoBtf);
+        passed &= nothing || report.as_ref().is_ok_and(Report::passed);
+        text += &match format {
+            Format::Table => as_text(what, report, nothing, output.paint),
+            Format::Json => as_json(what, report),
+            _ => as_lines(report, nothing),
+        };
+    }
+    if format == Format::Table {
+        text += &if passed { output.paint.good("No difference.\n") } else { output.paint.bad("The tables differ.\n") };
+    }
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) => fail_to_write(&error),
+        Ok(()) if passed => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(FAILED),
+    }
+}
+
+fn as_lines(report: &Result<Report, Error>, nothing: bool) -> String {
+    match report {
+        Ok(report) => format!("{report}\n"),
+        Err(error) if nothing => format!("running kernel: not checked: {error}\n"),
+        Err(error) => format!("cannot check: {error}\n"),
+    }
+}
+
+fn as_json(what: &str, report: &Result<Report, Error>) -> String {
+    let object = match report {
+        Ok(report) => json!({
+            "subject": report.subject,
+            "passed": report.passed(),
+            "findings": report.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "notes": report.notes,
+            "only_in_kernel": report.kernel_only,
+        }),
+        Err(error) => json!({ "subject": what, "error": error.to_string() }),
+    };
+    format!("{object}\n")
+}
+
+fn as_text(what: &str, report: &Result<Report, Error>, nothing: bool, paint: Paint) -> String {
+    let report = match report {
+        Ok(report) => report,
+        Err(error) if nothing => return format!("{} {what}: {error}\n", paint.warning("not checked")),
+        Err(error) => return format!("{} {what}: {error}\n", paint.bad("cannot check")),
+    };
+    let verdict = if report.passed() { paint.good("ok") } else { paint.bad("DIFFERS") };
+    let mut text = format!("{verdict} {}\n", report.subject);
+    for finding in &report.findings {
+        text += &format!("  {} {finding}\n", paint.bad("difference:"));
+    }
+    for note in &report.notes {
+        text += &format!("  {note}\n");
+    }
+    if !report.kernel_only.is_empty() {
+        let names: Vec<_> = report.kernel_only.iter().take(MOST_NAMES).map(|(name, _)| name.as_str()).collect();
+        let more = report.kernel_only.len() - names.len();
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        text += &format!("  only in the kernel: {}{more}\n", names.join(", "));
+    }
+    text
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All acts, performed.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use retrans_sdk::Stream;
+use retrans_sdk::format::Line;
+use retrans_tests::trial::Progress;
+use retrans_tests::{Error, Lacks, TraceInstance, Trial};
+
+use crate::demo::acts::{ACTS, Act};
+use crate::demo::table::{Row, Shown};
+
+/// A kernel may not run BPF programs at the very moment of an attempt (see `Trial::was_disturbed`).
+const TRIES: u32 = 3;
+
+/// What came of them.
+pub(crate) struct Acted {
+    /// What was to be done on this kernel.
+    pub(crate) acts: Vec<&'static Act>,
+    /// One for each.
+    pub(crate) rows: Vec<Row>,
+    pub(crate) took: Duration,
+    trials: Vec<Performed>,
+}
+
+/// What came of an act.
+enum Performed {
+    NotYet,
+    Done(Box<Trial>),
+    Failed(Error),
+    /// It would show nothing, for nothing but successes can be seen.
+    Unobservable,
+    /// The kernel lacks what it takes.
+    Impossible(&'static str),
+}
+
+pub(crate) fn act(stream: &mut Stream, observes_failures: bool, say: impl Fn(Progress, usize)) -> Result<Acted, Error> {
+    let began = Instant::now();
+    let lacks = Lacks::find();
+    let mut trace = TraceInstance::new()?;
+    let is_ours = |act: &&Act| !act.is_of_the_lab_kernel() || lacks.needed_by(act.outcome).is_none();
+    let acts: Vec<_> = ACTS.iter().filter(is_ours).collect();
+    let mut trials: Vec<_> = acts
+        .iter()
+        .map(|act| match lacks.needed_by(act.outcome) {
+            Some(what) => Performed::Impossible(what),
+            None if !observes_failures && !act.is_success() => Performed::Unobservable,
+            None => Performed::NotYet,
+        })
+        .collect();
+    for _ in 0..TRIES {
+        let again = |performed: &Performed| match performed {
+            Performed::NotYet => true,
+            Performed::Done(trial) => trial.was_disturbed() && trial.verify().is_err(),
+            _ => false,
+        };
+        let missing: Vec<_> = (0..acts.len()).filter(|&index| again(&trials[index])).collect();
+        if missing.is_empty() {
+            break;
+        }
+        for (index, trial) in
+            missing.iter().zip(perform(stream, &mut trace, missing.iter().map(|&index| acts[index]), &say))
+        {
+            trials[*index] = match trial {
+                Ok(trial) => Performed::Done(Box::new(trial)),
+                Err(error) => Performed::Failed(error),
+            };
+        }
+    }
+    let rows = acts.iter().zip(&trials).map(|(act, trial)| row(act, trial)).collect();
+    Ok(Acted { acts, rows, took: began.elapsed(), trials })
+}
+
+/// All at a time; or, if one of them cannot be performed, one after the other, so that it is known which.
+fn perform<'a>(
+    stream: &mut Stream,
+    trace: &mut TraceInstance,
+    acts: impl Iterator<Item = &'a Act>,
+    say: impl Fn(Progress, usize),
+) -> Vec<Result<Trial, Error>> {
+    let wanted: Vec<_> = acts.map(|act| (act.outcome, act.family)).collect();
+    if let Ok(trials) = Trial::run(stream, trace, &wanted, |progress| say(progress, wanted.len())) {
+        return trials.into_iter().map(Ok).collect();
+    }
+    let mut alone = |want| -> Result<Trial, Error> {
+        let trials = Trial::run(stream, trace, &[want], |_| {})?;
+        trials.into_iter().next().ok_or_else(|| Error::new("no trial"))
+    };
+    wanted.into_iter().map(&mut alone).collect()
+}
+
+fn row(act: &Act, performed: &Performed) -> Row {
+    match performed {
+        Performed::NotYet => Row::missing(act, "not performed"),
+        Performed::Failed(error) => Row::missing(act, error),
+        Performed::Unobservable => Row::without(act, "unobservable"),
+        Performed::Impossible(what) => Row::without(act, what),
+        Performed::Done(trial) => {
+            let agreed = trial.verify().map_err(|error| error.to_string());
+            Row::new(act, &Shown::of(act, &trial.events), Some(agreed))
+        }
+    }
+}
+
+impl Acted {
+    /// Writes the events to a file that is there whole or not at all.
+    pub(crate) fn record(&self, path: &Path) -> io::Result<()> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let mut file = BufWriter::new(File::create_new(&beside)?);
+        for (act, performed) in self.acts.iter().zip(&self.trials) {
+            let Performed::Done(trial) = performed else { continue };
+            for event in &trial.events {
+                let unknown = vec![(Act::KEY.to_owned(), act.name())];
+                writeln!(file, "{}", Line { event: *event, unknown })?;
+            }
+        }
+        file.flush()?;
+        fs::rename(&beside, path)
+    }
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `retrans demo`: causes every outcome in network namespaces of its own, or replays a recording of that.
+
+mod acts;
+mod live;
+mod table;
+
+use std::error::Error;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use retrans_sdk::offline::RecordedLines;
+use retrans_sdk::offline::Recording;
+use retrans_sdk::{ErrorKind, Stream};
+use retrans_tests::privilege;
+use retrans_tests::trial::Progress;
+
+use self::acts::{ACTS, Act};
+use self::table::{Row, Shown, Table};
+use crate::{CANNOT_START, FAILED, fail};
+
+/// Causes each outcome in network namespaces of its own, and prints what the kernel reported
+///
+/// A row per scenario. Requires root; without it, a recording is replayed that was made before.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status: 0 success; 1 a row is missing, or the kernel's own trace or counters do not match; 2 usage error, or it cannot start.
+
+Examples:
+  sudo retrans demo --live
+  retrans demo --replay lab.kv")]
+pub(crate) struct Arguments {
+    /// Fail instead of replaying a recording, and if this kernel cannot show each row
+    #[arg(long, group = "mode")]
+    live: bool,
+    /// Write the events to FILE too, if each row is as expected: a key=value line each, with the key `act` in addition
+    #[arg(long, value_name = "FILE", group = "mode")]
+    record: Option<PathBuf>,
+    /// Print the table of such a file, and cause nothing
+    #[arg(long, value_name = "FILE", group = "mode")]
+    replay: Option<PathBuf>,
+}
+
+/// Made by `make recording`.
+const RECORDING: &str = include_str!("../../recordings/lab.kv");
+
+pub(crate) fn main(arguments: Arguments) -> ExitCode {
+    match run(arguments) {
+        Ok(faults) if faults.is_empty() => ExitCode::SUCCESS,
+        Ok(faults) => {
+            for fault in faults {
+                let _ = writeln!(io::stderr(), "retrans: {fault}");
+            }
+            ExitCode::from(FAILED)
+        }
+        // The reader of stdout went away.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => fail(CANNOT_START, &*error),
+    }
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Rows that are not as expected, and why.
+type Faults = Result<Vec<String>, Box<dyn Error>>;
+
+fn run(arguments: Arguments) -> Faults {
+    let Arguments { live, record, replay } = arguments;
+    let mut out = io::stdout().lock();
+    if let Some(path) = replay {
+        let recording = Recording::open(&path)?.lines()?;
+        writeln!(out, "REPLAY of {}: nothing is caused here.\n", path.display())?;
+        return self::replay(&mut out, recording);
+    }
+    let must_be_live = live || record.is_some();
+    let why_not = match Stream::builder().open() {
+        Ok(stream) => match privilege::check() {
+            Ok(()) => return self::live(&mut out, stream, record.as_deref(), must_be_live),
+            Err(error) => error.to_string(),
+        },
+        Err(error) if error.kind() == ErrorKind::MissingCapability => error.to_string(),
+        Err(error) => return Err(error.into()),
+    };
+    if must_be_live {
+        return Err(why_not.into());
+    }
+    writeln!(out, "REPLAY: this is a recording that was made before. Nothing is caused here, because:\n{why_not}\n")?;
+    self::replay(&mut out, Recording::from_reader(RECORDING.as_bytes()).lines()?)
+}
+
+fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bool) -> Faults {
+    writeln!(out, "Each row is what this host's kernel reported of its own retransmission attempts, a moment ago.")?;
+    let attachment = stream.live().ok_or("not a live stream")?.attachment().clone();
+    writeln!(out, "{attachment}")?;
+    let acted = live::act(&mut stream, attachment.observes_failures(), say)?;
+    if io::stderr().is_terminal() {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    let mut faults = faults_of(&acted.rows);
+    if all {
+        let without = acted.acts.iter().zip(&acted.rows).filter(|(_, row)| row.fault.is_none() && !row.has_event());
+        faults.extend(without.map(|(act, _)| format!("{}: not possible or not observable on this kernel", act.name())));
+    }
+    if let (Some(path), true) = (record, faults.is_empty()) {
+        acted.record(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+
+    writeln!(out, "\n{}", Table(&acted.rows))?;
+    writeln!(
+        out,
+        "matches kernel: tracefs contains the same attempts, and RetransSegs and TCPRetransFail rose by as much."
+    )?;
+    for what in attachment.unobservable() {
+        writeln!(out, "not observable here: {what}. {}", what.description())?;
+    }
+    for better in attachment.unavailable() {
+        writeln!(out, "not used: {better}")?;
+    }
+    writeln!(
+        out,
+        "\n{} rows in {:.1} s. The counters, this host's other traffic included:",
+        acted.rows.len(),
+        acted.took.as_secs_f64()
+    )?;
+    writeln!(out, "{}", stream.stats())?;
+    let retrans = std::env::current_exe()?;
+    writeln!(out, "\nTo watch this machine: sudo {} watch 'result!=success'", retrans.display())?;
+    Ok(faults)
+}
+
+fn replay(out: &mut impl Write, recording: RecordedLines) -> Faults {
+    let mut shown: Vec<_> = ACTS.iter().map(|_| Shown::default()).collect();
+    for line in recording {
+        let line = line?;
+        let is_of = |act: &Act| line.unknown.iter().any(|(key, value)| key == Act::KEY && *value == act.name());
+        if let Some(index) = ACTS.iter().position(is_of) {
+            shown[index].add(&ACTS[index], &line.event);
+        }
+    }
+    let recorded = ACTS.iter().zip(&shown).filter(|(act, shown)| !act.is_of_the_lab_kernel() || shown.has_event());
+    let rows: Vec<_> = recorded.map(|(act, shown)| Row::new(act, shown, None)).collect();
+    writeln!(out, "{}", Table(&rows))?;
+    writeln!(out, "REPLAY: recorded, not seen here. As root it is live.")?;
+    Ok(faults_of(&rows))
+}
+
+/// On a terminal one line that changes, elsewhere a line at each outcome.
+fn say(progress: Progress, of: usize) {
+    let (done, what) = match progress {
+        Progress::Prepared(done) => (done, "connections made"),
+        Progress::Seen(done) => (done, "outcomes seen"),
+    };
+    let mut stderr = io::stderr();
+    // Whether anybody reads it is not our concern.
+    let _ = if stderr.is_terminal() {
+        write!(stderr, "\r\x1b[K{done}/{of} {what}")
+    } else if done == of || matches!(progress, Progress::Seen(_)) {
+        writeln!(stderr, "{done}/{of} {what}")
+    } else {
+        Ok(())
+    };
+}
+
+fn faults_of(rows: &[Row]) -> Vec<String> {
+    rows.iter().filter_map(|row| row.fault.clone()).collect()
+}

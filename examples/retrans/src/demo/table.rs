@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One row an outcome.
+
+use std::fmt::{self, Display};
+
+use nix::errno::Errno;
+use retrans_sdk::Event;
+use retrans_tests::Outcome;
+
+use crate::demo::acts::Act;
+
+const HEAD: [&str; COLUMNS] = ["scenario", "result", "class", "kind", "err", "errno", "events", "matches kernel"];
+const COLUMNS: usize = 8;
+
+pub(crate) struct Row {
+    cells: [String; COLUMNS],
+    /// Why it is not as it should be.
+    pub(crate) fault: Option<String>,
+}
+
+/// What there is of an act: the event that shows its outcome, and how many there are.
+#[derive(Default)]
+pub(crate) struct Shown {
+    event: Option<Event>,
+    events: usize,
+}
+
+impl Shown {
+    pub(crate) fn add(&mut self, act: &Act, event: &Event) {
+        self.events += 1;
+        if self.event.is_none() && shows(act.outcome, event) {
+            self.event = Some(*event);
+        }
+    }
+
+    /// Whether there is the event that shows the outcome.
+    pub(crate) fn has_event(&self) -> bool {
+        self.event.is_some()
+    }
+
+    pub(crate) fn of(act: &Act, events: &[Event]) -> Self {
+        let mut shown = Self::default();
+        events.iter().for_each(|event| shown.add(act, event));
+        shown
+    }
+}
+
+impl Row {
+    /// `matches` is the result of the cross-checks; `None` of a recording, for which there are none.
+    pub(crate) fn new(act: &Act, shown: &Shown, matches: Option<Result<(), String>>) -> Self {
+        let Some(event) = &shown.event else {
+            let why = matches.and_then(Result::err).map(|why| format!("; {why}")).unwrap_or_default();
+            return Self::missing(act, format!("not among {} events{why}", shown.events));
+        };
+        let cells = [
+            act.words.to_owned(),
+            event.result.to_string(),
+            event.class().to_string(),
+            event.kind.to_string(),
+            event.err.map_or_else(|| "-".to_owned(), |err| err.to_string()),
+            name_of(event.err),
+            shown.events.to_string(),
+            match &matches {
+                Some(Ok(())) => "yes".to_owned(),
+                Some(Err(_)) => "NO".to_owned(),
+                None => "-".to_owned(),
+            },
+        ];
+        Self { cells, fault: matches.and_then(Result::err).map(|why| format!("{}: {why}", act.name())) }
+    }
+
+    /// Of an act that has no event, or could not be performed.
+    pub(crate) fn missing(act: &Act, why: impl Display) -> Self {
+        let mut cells = [const { String::new() }; COLUMNS];
+        cells[0] = act.words.to_owned();
+        cells[1] = "MISSING".to_owned();
+        Self { cells, fault: Some(format!("{}: {why}", act.name())) }
+    }
+
+    /// Of an act that cannot be seen or not be done here, which is no fault of anybody's.
+    pub(crate) fn without(act: &Act, why: &str) -> Self {
+        let mut cells = [const { String::new() }; COLUMNS];
+        cells[0] = act.words.to_owned();
+        cells[1] = why.to_owned();
+        Self { cells, fault: None }
+    }
+
+    /// Whether there is an event in it.
+    pub(crate) fn has_event(&self) -> bool {
+        !self.cells[COLUMNS - 1].is_empty()
+    }
+}
+
+/// Whether it is the event that the outcome is about, of all those of its socket. The name may be a coarser one, by what
+/// could be seen: its class is the same, and a witness of a live run knows more.
+fn shows(outcome: Outcome, event: &Event) -> bool {
+    let expected = outcome.expected(outcome.telling());
+    (event.class(), event.kind, event.err) == (expected.result.class(), expected.kind, Some(expected.err))
+}
+
+fn name_of(err: Option<i32>) -> String {
+    match err {
+        None | Some(0) => "-".to_owned(),
+        // Not an errno: what a qdisc or a device answers (linux/netdevice.h).
+        Some(1) => "NET_XMIT_DROP".to_owned(),
+        Some(err) => format!("{:?}", Errno::from_raw(-err)),
+    }
+}
+
+pub(crate) struct Table<'a>(pub(crate) &'a [Row]);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = HEAD.map(str::to_owned);
+        let lines = || std::iter::once(&head).chain(self.0.iter().map(|row| &row.cells));
+        let widths: [usize; COLUMNS] =
+            std::array::from_fn(|column| lines().map(|cells| cells[column].len()).max().unwrap_or(0));
+        for cells in lines() {
+            let padded = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| match HEAD[column] {
+                "err" | "events" => format!("{cell:>width$}"),
+                _ => format!("{cell:width$}"),
+            });
+            writeln!(f, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `retrans doctor`: reports what this kernel and this process allow.
+
+mod report;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use retrans_sdk::attach::{Attachment, Candidate, CandidateOutcome, Diagnosis, Support, Verdict};
+use retrans_sdk::event::PercentEncoded;
+use retrans_sdk::reason_table::KeyVal;
+use serde_json::{Value as Json, json};
+
+use self::report::Report;
+use crate::args::Format;
+use crate::fail_to_write;
+use crate::output::Output;
+
+/// Reports what this kernel and this process allow, and what a stream cannot see
+///
+/// Opens a stream with each attach method for a moment. Times in the output (load_us, btf_us, total_us) are microseconds.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status: 0 full: a stream sees everything that any kernel shows; 1 degraded: another kernel would show more; 2 unable: no stream can \
+be opened; or a usage error.
+
+Examples:
+  sudo retrans doctor
+  sudo retrans doctor --format json")]
+pub(crate) struct Arguments {
+    /// How to print: a report on a terminal, else key=value lines; or a JSON object
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    format: Format,
+}
+
+pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
+    let diagnosis = Diagnosis::run();
+    let text = match output.format(arguments.format) {
+        Format::Table => Report::of(&diagnosis).render(output.paint),
+        Format::Json => format!("{:#}\n", as_json(&diagnosis)),
+        _ => as_lines(&diagnosis),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return fail_to_write(&error),
+        _ => {}
+    }
+    ExitCode::from(match diagnosis.verdict() {
+        Verdict::Full => 0,
+        Verdict::Degraded => 1,
+        _ => 2,
+    })
+}
+
+const fn name_of(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Full => "full",
+        Verdict::Degraded => "degraded",
+        _ => "unable",
+    }
+}
+
+/// What was tried, by name.
+fn tried(diagnosis: &Diagnosis) -> [(&'static str, &Support); 4] {
+    let Diagnosis { btf, ring_buffer, fexit, kretprobe, .. } = diagnosis;
+    [("btf", btf), ("ring_buffer", ring_buffer), ("fexit", fexit), ("kretprobe", kretprobe)]
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A line a finding: what it is about, then `key=val`, percent-encoded as in an event's line.
+fn as_lines(diagnosis: &Diagnosis) -> String {
+    let mut lines = Vec::new();
+    let mut say = |about: &str, pairs: &[(&'static str, &str)]| {
+        let pairs =
+            pairs.iter().map(|(key, value)| KeyVal { key, value: PercentEncoded(value.as_bytes()) }.to_string());
+        lines.push(std::iter::once(about.to_owned()).chain(pairs).collect::<Vec<_>>().join(" "));
+    };
+    say("verdict", &[("verdict", name_of(diagnosis.verdict()))]);
+    say("kernel", &[("release", &diagnosis.kernel), ("lockdown", diagnosis.lockdown.as_deref().unwrap_or("unknown"))]);
+    say("tracepoint", &[("third_argument", diagnosis.third_argument.as_deref().unwrap_or("unknown"))]);
+    for (name, available) in tried(diagnosis) {
+        match available {
+            Support::Available => say("available", &[("what", name), ("is", "yes")]),
+            Support::Unavailable { reason } => say("available", &[("what", name), ("is", "no"), ("why", reason)]),
+            _ => {}
+        }
+    }
+    for capability in &diagnosis.capabilities {
+        say("capability", &[("name", capability.name), ("held", if capability.held { "yes" } else { "no" })]);
+    }
+    match &diagnosis.attachment {
+        Ok(attachment) => {
+            let source = attachment.method.to_string();
+            match attachment.companion {
+                Some(companion) => say("attached", &[("source", &source), ("companion", &companion.to_string())]),
+                None => say("attached", &[("source", &source)]),
+            }
+            for (candidate, outcome) in attempted(attachment) {
+                let load = micros(candidate.elapsed).to_string();
+                say("tried", &[("way", &candidate.method), ("load_us", &load), ("outcome", outcome)]);
+            }
+            let (btf, total) = (micros(attachment.timing.btf), micros(attachment.timing.total));
+            say("opened", &[("btf_us", &btf.to_string()), ("total_us", &total.to_string())]);
+            for better in attachment.unavailable() {
+                let reason = better.reason().unwrap_or_default();
+                say("passed_over", &[("way", &better.method), ("why", reason)]);
+            }
+            for what in attachment.unobservable() {
+                say("unobservable", &[("what", &what.to_string()), ("meaning", what.description())]);
+            }
+        }
+        Err(why) => say("unable", &[("why", why)]),
+    }
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// The candidates that were tried, with the outcome.
+fn attempted(attachment: &Attachment) -> impl Iterator<Item = (&Candidate, &'static str)> {
+    attachment.candidates.iter().filter_map(|candidate| match candidate.outcome {
+        CandidateOutcome::Attached => Some((candidate, "attached")),
+        CandidateOutcome::Refused(_) => Some((candidate, "refused")),
+        _ => None,
+    })
+}
+
+fn as_json(diagnosis: &Diagnosis) -> Json {
+    let available = tried(diagnosis).map(|(name, available)| {
+        let found = match available {
+            Support::Available => json!({ "available": true }),
+            Support::Unavailable { reason } => json!({ "available": false, "why": reason }),
+            _ => Json::Null,
+        };
+        (name.to_owned(), found)
+    });
+    let capabilities: serde_json::Map<_, _> =
+        diagnosis.capabilities.iter().map(|capability| (capability.name.to_owned(), capability.held.into())).collect();
+    let attachment = match &diagnosis.attachment {
+        Ok(attachment) => json!({
+            "source": attachment.method.to_string(),
+            "companion": attachment.companion.map(|companion| companion.to_string()),
+            "btf_us": micros(attachment.timing.btf),
+            "tried": attempted(attachment)
+                .map(|(candidate, outcome)| json!({
+                    "way": candidate.method,
+                    "load_us": micros(candidate.elapsed),
+                    "outcome": outcome,
+                }))
+                .collect::<Vec<_>>(),
+            "total_us": micros(attachment.timing.total),
+            "passed_over": attachment.unavailable()
+                .map(|better| json!({ "way": better.method, "why": better.reason() }))
+                .collect::<Vec<_>>(),
+            "unobservable": attachment.unobservable()
+                .map(|what| (what.to_string(), what.description().into()))
+                .collect::<serde_json::Map<_, _>>(),
+        }),
+        Err(why) => json!({ "unable": why }),
+    };
+    json!({
+        "verdict": name_of(diagnosis.verdict()),
+        "kernel": diagnosis.kernel,
+        "lockdown": diagnosis.lockdown,
+        "third_argument": diagnosis.third_argument,
+        "available": serde_json::Map::from_iter(available),
+        "capabilities": capabilities,
+        "attachment": attachment,
+    })
+}

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The diagnosis for a person: a verdict, what cannot be seen, and what to do about it.
+
+use std::fmt::Write as _;
+
+use retrans_sdk::attach::{AttachMethod, Diagnosis, Support, Unobservable, Verdict};
+
+use super::tried;
+use crate::output::Paint;
+
+/// What is reported.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    pub(crate) verdict: Verdict,
+    pub(crate) kernel: String,
+    pub(crate) lockdown: Option<String>,
+    /// By name, and why not where it is not available.
+    pub(crate) available: Vec<(&'static str, Option<String>)>,
+    /// By name, and whether it is held.
+    pub(crate) capabilities: Vec<(&'static str, bool)>,
+    pub(crate) stream: Result<Attached, String>,
+}
+
+/// What a stream is attached to.
+#[derive(Debug, Clone)]
+pub(crate) struct Attached {
+    pub(crate) method: AttachMethod,
+    pub(crate) companion: Option<AttachMethod>,
+    /// In milliseconds.
+    pub(crate) took: f64,
+    pub(crate) unobservable: Vec<Unobservable>,
+    /// Better methods, and why they were not used.
+    pub(crate) passed_over: Vec<(String, String)>,
+}
+
+impl Report {
+    pub(crate) fn of(diagnosis: &Diagnosis) -> Self {
+        let available = tried(diagnosis).map(|(name, found)| match found {
+            Support::Unavailable { reason } => (name, Some(reason.clone())),
+            _ => (name, None),
+        });
+        let stream = match &diagnosis.attachment {
+            Ok(attachment) => Ok(Attached {
+                method: attachment.method,
+                companion: attachment.companion,
+                took: attachment.timing.total.as_secs_f64() * 1e3,
+                unobservable: attachment.unobservable().collect(),
+                passed_over: attachment
+                    .unavailable()
+                    .map(|better| (better.method.clone(), better.reason().unwrap_or_default().to_owned()))
+                    .collect(),
+            }),
+            Err(why) => Err(why.clone()),
+        };
+        Self {
+            verdict: diagnosis.verdict(),
+            kernel: diagnosis.kernel.clone(),
+            lockdown: diagnosis.lockdown.clone(),
+            available: available.to_vec(),
+            capabilities: diagnosis.capabilities.iter().map(|found| (found.name, found.held)).collect(),
+            stream,
+        }
+    }
+
+    pub(crate) fn render(&self, paint: Paint) -> String {
+        let mut text = self.headline(paint);
+        text += "\n";
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  kernel         {}", self.kernel);
+        let _ = writeln!(text, "  lockdown       {}", self.lockdown.as_deref().unwrap_or("not reported by the kernel"));
+        let held = |(name, held): &(&str, bool)| {
+            format!("{name} {}", if *held { paint.good("held") } else { paint.warning("not held") })
+        };
+        let capabilities: Vec<_> = self.capabilities.iter().map(held).collect();
+        let _ = writeln!(text, "  capabilities   {}", capabilities.join(", "));
+        for (name, why) in &self.available {
+            let _ = match why {
+                None => writeln!(text, "  {name:<13}  {}", paint.good("available")),
+                Some(why) => writeln!(text, "  {name:<13}  {}: {why}", paint.warning("not available")),
+            };
+        }
+        match &self.stream {
+            Ok(attached) => attached.render(&mut text, paint),
+            Err(why) => {
+                let _ = writeln!(text, "  stream         {}: {why}", paint.bad("cannot be opened"));
+            }
+        }
+        let advice = self.advice();
+        if !advice.is_empty() {
+            let _ = writeln!(text, "\n{}", paint.bold("What to do"));
+        }
+        for step in advice {
+            let _ = writeln!(text, "  - {step}");
+        }
+        text
+    }
+
+    fn headline(&self, paint: Paint) -> String {
+        let (verdict, meaning) = match self.verdict {
+            Verdict::Full => (paint.good("full"), "A stream sees everything that any kernel shows."),
+            Verdict::Degraded => (paint.warning("degraded"), "A stream works, but another kernel would show more."),
+            _ => (paint.bad("unable"), "No stream can be opened."),
+        };
+        format!("{} {verdict}. {meaning}\n", paint.bold("Verdict:"))
+    }
+
+    /// Returns why something is not available.
+    fn reason(&self, name: &str) -> Option<&str> {
+        self.available.iter().find(|(known, _)| *known == name)?.1.as_deref()
+    }
+
+    fn is_missing(&self, name: &str) -> bool {
+        self.reason(name).is_some()
+    }
+
+    /// What a person can do about what is missing, most important first.
+    fn advice(&self) -> Vec<String> {
+        let mut steps = Vec::new();
+        let holds = |name: &str| self.capabilities.iter().any(|(known, held)| *known == name && *held);
+        let missing: Vec<_> =
+            ["CAP_BPF", "CAP_PERFMON"].into_iter().filter(|name| !holds(name) && !holds("CAP_SYS_ADMIN")).collect();
+        if !missing.is_empty() {
+            steps.push(format!(
+                "Add {}: run retrans with sudo, or once `sudo setcap cap_bpf,cap_perfmon+ep \"$(command -v retrans)\"`; in a container, add \
+                 the two capabilities to it (docker run --cap-add BPF --cap-add PERFMON).",
+                missing.join(" and ")
+            ));
+        }
+        if self.is_missing("btf") {
+            steps.push(
+                "Use a kernel built with CONFIG_DEBUG_INFO_BTF=y, so that /sys/kernel/btf/vmlinux exists.".into(),
+            );
+        }
+        if self.lockdown.as_deref() == Some("confidentiality") {
+            steps.push(
+                "Boot with lockdown=integrity or without lockdown: `confidentiality` does not let BPF programs read kernel memory.".into(),
+            );
+        }
+        // Without the capabilities nothing was tried that says more.
+        if !missing.is_empty() {
+            return steps;
+        }
+        if self.is_missing("ring_buffer") {
+            steps.push("Use Linux 5.8 or newer, which has the BPF ring buffer.".into());
+        }
+        if self.lacks_what_fexit_shows() {
+            let refused = |name| self.reason(name).is_some_and(|why| why.contains("not permitted"));
+            if refused("fexit") {
+                steps.push(
+                    "Allow tracing programs: with the capabilities held, fexit is refused by a security module, kernel lockdown or a seccomp \
+                     filter of the container."
+                        .into(),
+                );
+            } else if self.is_missing("fexit") {
+                steps.push(
+                    "Make fexit available: `sudo sysctl net.core.bpf_jit_enable=1`, and a kernel built with CONFIG_BPF_JIT=y, \
+                     CONFIG_DEBUG_INFO_BTF=y and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y."
+                        .into(),
+                );
+            }
+            if self.is_missing("kretprobe") {
+                steps.push(
+                    "Make kretprobe available: a kernel built with CONFIG_KPROBES=y and CONFIG_BPF_EVENTS=y, and \
+                     `echo 1 | sudo tee /sys/kernel/debug/kprobes/enabled`."
+                        .into(),
+                );
+            }
+            if self.unobservable().contains(&Unobservable::Failures) {
+                steps.push(
+                    "Or use Linux 6.17 or newer, whose tracepoint reports failed attempts with their error.".into(),
+                );
+            }
+        }
+        if self.stream.is_err() {
+            for (name, method) in [("fexit", AttachMethod::Fexit), ("kretprobe", AttachMethod::Kretprobe)] {
+                if self.available.iter().any(|(known, why)| *known == name && why.is_none()) {
+                    steps.push(format!("Try `retrans watch --attach-method {method}`: {method} is available."));
+                }
+            }
+        }
+        steps
+    }
+
+    fn unobservable(&self) -> &[Unobservable] {
+        self.stream.as_ref().map_or(&[], |attached| &attached.unobservable)
+    }
+
+    /// Whether a stream cannot see something that fexit shows.
+    fn lacks_what_fexit_shows(&self) -> bool {
+        self.stream.is_err() || self.unobservable().iter().any(|what| *what != Unobservable::SynackFailures)
+    }
+}
+
+impl Attached {
+    fn render(&self, text: &mut String, paint: Paint) {
+        let companion = self.companion.map(|companion| format!(" with {companion}")).unwrap_or_default();
+        let _ = writeln!(text, "  attach method  {}{companion}, opened in {:.0} ms", self.method, self.took);
+        let _ = writeln!(text, "\n{}", paint.bold("What cannot be seen"));
+        for what in &self.unobservable {
+            let where_else =
+                if *what == Unobservable::SynackFailures { "" } else { " Another attach method shows it." };
+            let _ = writeln!(text, "  {:<15}  {}{where_else}", what.to_string(), plain(what.description()));
+        }
+        let width = self.passed_over.iter().map(|(method, _)| method.len()).max().unwrap_or_default();
+        if !self.passed_over.is_empty() {
+            let _ = writeln!(text, "\n{}", paint.bold("Better attach methods that are not used"));
+        }
+        for (method, why) in &self.passed_over {
+            let _ = writeln!(text, "  {method:<width$}  {why}");
+        }
+    }
+}
+
+/// Returns a text of the documentation without its backquotes.
+fn plain(text: &str) -> String {
+    text.replace('`', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    const PLAIN: Paint = Paint { colors: false };
+
+    fn full() -> Report {
+        Report {
+            verdict: Verdict::Full,
+            kernel: "6.18.0".to_owned(),
+            lockdown: Some("none".to_owned()),
+            available: vec![("btf", None), ("ring_buffer", None), ("fexit", None), ("kretprobe", None)],
+            capabilities: vec![("CAP_BPF", true), ("CAP_PERFMON", true), ("CAP_SYS_ADMIN", false)],
+            stream: Ok(Attached {
+                method: AttachMethod::TpErr,
+                companion: Some(AttachMethod::Fexit),
+                took: 31.4,
+                unobservable: vec![Unobservable::SynackFailures],
+                passed_over: vec![(
+                    "tp_enum+fexit".to_owned(),
+                    "the tracepoint's third argument is int err".to_owned(),
+                )],
+            }),
+        }
+    }
+
+    #[test]
+    fn full_needs_nothing() {
+        assert_snapshot!(full().render(PLAIN));
+    }
+
+    #[test]
+    fn degraded_names_what_to_enable() {
+        let mut report = full();
+        report.verdict = Verdict::Degraded;
+        report.available[2].1 = Some("the kernel has no BPF trampoline".to_owned());
+        report.available[3].1 = Some("no kprobes".to_owned());
+        let attached = report.stream.as_mut().expect("a stream");
+        (attached.method, attached.companion) = (AttachMethod::TpSuccess, None);
+        attached.unobservable.insert(0, Unobservable::Failures);
+        attached.passed_over.push(("fexit".to_owned(), "the kernel has no BPF trampoline".to_owned()));
+        assert_snapshot!(report.render(PLAIN));
+    }
+
+    #[test]
+    fn without_capabilities_it_says_how_to_get_them() {
+        let mut report = full();
+        report.verdict = Verdict::Unable;
+        report.capabilities = vec![("CAP_BPF", false), ("CAP_PERFMON", false), ("CAP_SYS_ADMIN", false)];
+        report.stream = Err("missing CAP_BPF and CAP_PERFMON".to_owned());
+        assert_snapshot!(report.render(PLAIN));
+    }
+
+    #[test]
+    fn a_refusal_and_lockdown_have_their_own_advice() {
+        let mut report = full();
+        report.lockdown = Some("confidentiality".to_owned());
+        report.available[0].1 = Some("no BTF".to_owned());
+        report.available[2].1 = Some("cannot load the programs: Operation not permitted (os error 1)".to_owned());
+        report.stream = Err("no attach method".to_owned());
+        let steps = report.advice().join("\n");
+        for step in [
+            "CONFIG_DEBUG_INFO_BTF=y",
+            "lockdown=integrity",
+            "refused by a security module",
+            "--attach-method kretprobe",
+        ] {
+            assert!(steps.contains(step), "{step}: {steps}");
+        }
+        assert!(report.render(Paint { colors: true }).contains("\u{1b}["));
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use retrans_sdk::Filter;
+use retrans_sdk::attach::AttachMethod;
+
+use super::prefix::Prefixes;
+use crate::args::{Format, Input, Terms, attach_method, seconds};
+
+/// Counts attempts by remote prefix over time
+///
+/// Of a recording (`retrans watch > FILE`, or what tracefs or `perf script` printed), or of this host. Counts failed attempts, or all.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "retrans histogram [OPTIONS] FILE [TERM]... [--or TERM...]\n       \
+        retrans histogram [OPTIONS] --for SECONDS [TERM]... [--or TERM...]",
+    after_help = "\
+Exit status: 0 success; 1 a malformed line, too many columns, or something cannot be written (what was counted before is shown); 2 usage \
+error, or it cannot start, also if failures cannot be observed.
+
+Examples:
+  retrans histogram attempts.kv --v4-prefix 16
+  sudo retrans histogram --for 60 --count all"
+)]
+pub(crate) struct Arguments {
+    /// The recording; `-` is stdin
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    terms: Terms,
+    /// Count the attempts of this host for this time in seconds, or until SIGINT or SIGTERM
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
+    limit: Option<Duration>,
+    /// Use this attach method only (default: the best that the kernel supports)
+    #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method(), requires = "limit")]
+    attach_method: Option<AttachMethod>,
+    /// Which attempts the columns count
+    #[arg(long, value_name = "WHICH", default_value = "failed")]
+    count: Which,
+    /// Width of a column in seconds, at least 0.001 (default: so that there are at most 40 columns)
+    #[arg(long, value_name = "SECONDS", value_parser = bucket, allow_negative_numbers = true)]
+    bucket: Option<u64>,
+    /// Length of IPv4 prefixes in bits; IPv4-mapped addresses are IPv4
+    #[arg(long, value_name = "BITS", default_value = "24", value_parser = clap::value_parser!(u8).range(0..=32))]
+    v4_prefix: u8,
+    /// Length of IPv6 prefixes in bits
+    #[arg(long, value_name = "BITS", default_value = "64", value_parser = clap::value_parser!(u8).range(0..=128))]
+    v6_prefix: u8,
+    /// Number of prefixes with a row of their own; one more row sums up the others
+    #[arg(long, value_name = "N", default_value = "20")]
+    rows: usize,
+    /// How to print: rows and bars; or per row a key=value line; or one JSON object
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    format: Format,
+    /// Draw it to this file too
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    #[command(flatten)]
+    input: Input,
+}
+
+/// Which attempts the columns count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Which {
+    /// Attempts that failed
+    #[default]
+    Failed,
+    /// All attempts, also those that succeeded
+    All,
+}
+
+pub(crate) enum Origin {
+    Recording(PathBuf, Input),
+    Live { limit: Duration, source: Option<AttachMethod> },
+}
+
+/// The arguments, as the program uses them.
+pub(crate) struct Parsed {
+    pub(crate) origin: Origin,
+    pub(crate) filter: Filter,
+    pub(crate) prefixes: Prefixes,
+    /// In nanoseconds.
+    pub(crate) bucket: Option<u64>,
+    pub(crate) rows: usize,
+    pub(crate) svg: Option<PathBuf>,
+    pub(crate) format: Format,
+    pub(crate) which: Which,
+}
+
+impl Arguments {
+    pub(crate) fn parse(self) -> Result<Parsed, Box<dyn Error>> {
+        let Self {
+            file,
+            mut terms,
+            limit,
+            attach_method,
+            count,
+            bucket,
+            v4_prefix,
+            v6_prefix,
+            rows,
+            format,
+            svg,
+            input,
+        } = self;
+        let origin = match (limit, file) {
+            (Some(limit), first) => {
+                // Without a file the first operand is a term.
+                if let Some(term) = first {
+                    terms.0.insert(0, term.into_os_string().into_string().map_err(|_| "a term is not UTF-8")?);
+                }
+                Origin::Live { limit, source: attach_method }
+            }
+            (None, Some(path)) => Origin::Recording(path, input),
+            (None, None) => return Err("missing operand FILE, or --for SECONDS (see --help)".into()),
+        };
+        let prefixes = Prefixes { v4: v4_prefix, v6: v6_prefix };
+        Ok(Parsed { origin, filter: terms.parse()?, prefixes, bucket, rows, svg, format, which: count })
+    }
+}
+
+/// In nanoseconds.
+fn bucket(text: &str) -> Result<u64, String> {
+    let nanos = u64::try_from(seconds(text)?.as_nanos()).unwrap_or(u64::MAX);
+    if nanos < 1_000_000 { Err("a column is 0.001 seconds wide at least".to_owned()) } else { Ok(nanos) }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `retrans histogram`: attempts by remote prefix over time, as text and as SVG.
+
+mod arguments;
+mod buckets;
+mod count;
+mod levels;
+mod lines;
+mod picture;
+mod prefix;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::args::{Format, Input};
+use crate::signals::until_interrupted;
+use crate::status::{is_closed, say_ready, say_stats};
+use crate::{CANNOT_START, FAILED, fail};
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::stream::Live;
+use retrans_sdk::{Filter, Stream};
+
+pub(crate) use arguments::Arguments;
+use arguments::{Origin, Parsed, Which};
+use count::Count;
+
+/// How long it sleeps at most before it looks at the clock and the signals.
+const TICK: Duration = Duration::from_millis(100);
+
+pub(crate) fn main(arguments: Arguments) -> ExitCode {
+    let Parsed { origin, filter, prefixes, bucket, rows, svg, format, which } = match arguments.parse() {
+        Ok(parsed) => parsed,
+        Err(error) => return fail(CANNOT_START, &*error),
+    };
+    let mut count = Count::new(prefixes, bucket, which);
+    let ended = match &origin {
+        Origin::Recording(path, input) => match replay(path, *input, filter) {
+            Ok(stream) => read(stream, &mut count).map_err(|error| named(path, error)),
+            Err(error) => return fail(CANNOT_START, &error),
+        },
+        Origin::Live { limit, source } => match open(filter, *source, which) {
+            Ok(stream) => listen(stream, *limit, &mut count),
+            Err(error) => return fail(CANNOT_START, &*error),
+        },
+    };
+    // What was counted before it failed is worth seeing.
+    let shown = show(&count, rows, format, svg.as_deref());
+    match ended.and(shown) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &*error),
+    }
+}
+
+/// The SDK names a file in its errors.
+fn named(path: &Path, error: Box<dyn Error>) -> Box<dyn Error> {
+    if path == Path::new("-") { format!("stdin: {error}").into() } else { error }
+}
+
+fn replay(path: &Path, input: Input, filter: Filter) -> Result<Stream, retrans_sdk::Error> {
+    Stream::builder().filter(filter).replay(input.open(path)?)
+}
+
+fn read(mut stream: Stream, count: &mut Count) -> Result<(), Box<dyn Error>> {
+    let read = stream.iter().try_for_each(|event| Ok(count.add(&event?)?));
+    // As a kernel's text has it, also of what is read of one that is torn.
+    let stats = stream.stats();
+    count.missing = stats.missed.unwrap_or_default();
+    count.skipped = stats.skipped.unwrap_or_default();
+    read
+}
+
+fn open(filter: Filter, source: Option<AttachMethod>, which: Which) -> Result<Stream, Box<dyn Error>> {
+    let builder = Stream::builder().filter(filter);
+    let stream = source.into_iter().fold(builder, retrans_sdk::StreamBuilder::attach_method).open()?;
+    if let Some(attachment) = stream
+        .live()
+        .map(Live::attachment)
+        .filter(|attachment| which == Which::Failed && !attachment.observes_failures())
+    {
+        return Err(format!("failures cannot be observed with this attach method ({attachment}): see `retrans doctor`, or use --count all").into());
+    }
+    Ok(stream)
+}
+
+fn listen(mut stream: Stream, limit: Duration, count: &mut Count) -> Result<(), Box<dyn Error>> {
+    let interrupted = until_interrupted()?;
+    let deadline = Instant::now().checked_add(limit);
+    say_ready(&stream);
+    while !interrupted() && !is_closed(&io::stdout()) {
+        let left = deadline.map_or(TICK, |deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            break;
+        }
+        for event in stream.recv_batch_timeout(TICK.min(left))? {
+            count.add(&event)?;
+        }
+    }
+    // What came in before the end, and no more of what comes in now.
+    let behind = usize::try_from(stream.stats().waiting()).unwrap_or(usize::MAX);
+    for event in stream.try_iter().take(behind) {
+        count.add(&event?)?;
+    }
+    let stats = stream.stats();
+    count.missing = stats.lost + stats.dropped + stats.missed.unwrap_or_default();
+    say_stats(&stats);
+    Ok(())
+}
+
+fn show(count: &Count, rows: usize, format: Format, svg: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    let table = count.table(rows);
+    let text = match format {
+        Format::Auto | Format::Table => text::draw(&table),
+        Format::Kv => lines::draw(&table),
+        Format::Json => lines::draw_json(&table),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // The reader of stdout went away.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written?,
+    }
+    match svg {
+        Some(path) => {
+            let written = write_whole(path, &picture::draw(&table));
+            written.map_err(|error| format!("{}: {error}", path.display()).into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Writes a file that is there whole or not at all. What is no regular file, such as /dev/stdout, is written as it is.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return fs::write(path, text);
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, text)?;
+    fs::rename(&beside, path)
+}

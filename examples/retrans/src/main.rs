@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command `retrans`: shows the result of every TCP retransmission attempt of this host.
+
+mod args;
+mod check;
+#[cfg(feature = "demo")]
+mod demo;
+mod doctor;
+mod generate;
+mod histogram;
+mod keys;
+mod output;
+mod reconcile;
+mod replay;
+mod signals;
+mod status;
+mod table;
+mod terminal;
+mod top;
+mod utc;
+mod watch;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{ColorChoice, Parser, Subcommand};
+
+use crate::output::Output;
+
+/// The exit status if a subcommand found a difference, or failed after it had started.
+const FAILED: u8 = 1;
+/// The exit status of a usage error, and of a subcommand that cannot start.
+const CANNOT_START: u8 = 2;
+
+/// Shows the result of every TCP retransmission attempt of this host
+///
+/// Attaches BPF programs to the kernel's TCP stack, or reads a recording. Into a pipe each subcommand prints key=value lines; on a terminal,
+/// a table.
+#[derive(Debug, Parser)]
+#[command(
+    name = "retrans",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "\
+Exit status: 0 success; 1 a difference was found, or the subcommand failed after it had started; 2 usage error, or the subcommand \
+cannot start.
+
+Examples:
+  sudo retrans watch 'result!=success'
+  sudo retrans doctor"
+)]
+struct Cli {
+    /// When to use colors; NO_COLOR is honored
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Watch(watch::Arguments),
+    Top(top::Arguments),
+    Replay(replay::Arguments),
+    Histogram(histogram::Arguments),
+    Doctor(doctor::Arguments),
+    Reconcile(reconcile::Arguments),
+    Check(check::Arguments),
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
+    Completions(generate::Completions),
+    Man(generate::Man),
+}
+
+fn main() -> ExitCode {
+    let Cli { color, command } = Cli::parse();
+    let output = Output::new(color);
+    match command {
+        Command::Watch(arguments) => watch::main(arguments, output),
+        Command::Top(arguments) => top::main(arguments),
+        Command::Replay(arguments) => replay::main(arguments, output),
+        Command::Histogram(arguments) => histogram::main(arguments),
+        Command::Doctor(arguments) => doctor::main(&arguments, output),
+        Command::Reconcile(arguments) => reconcile::main(&arguments, output),
+        Command::Check(arguments) => check::main(&arguments, output),
+        #[cfg(feature = "demo")]
+        Command::Demo(arguments) => demo::main(arguments),
+        Command::Completions(arguments) => generate::completions(&arguments),
+        Command::Man(arguments) => generate::man(&arguments),
+    }
+}
+
+/// Reports why a subcommand ended, and returns its exit status.
+fn fail(status: u8, why: &(impl Display + ?Sized)) -> ExitCode {
+    // An error is ignored: there is nowhere to report it.
+    let _ = writeln!(io::stderr(), "retrans: {why}");
+    ExitCode::from(status)
+}
+
+/// As [`fail`] for an error of stdout: a reader that went away is not a failure.
+fn fail_to_write(error: &io::Error) -> ExitCode {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return ExitCode::SUCCESS;
+    }
+    fail(FAILED, &format!("cannot write to stdout: {error}"))
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `retrans reconcile`: compares the attempts of a network namespace with the kernel's counters.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use retrans_sdk::Stream;
+use retrans_sdk::stats::{Netns, Reconciliation, Sum};
+use serde_json::json;
+
+use crate::args::{Format, seconds};
+use crate::output::{Output, Paint};
+use crate::signals::until_interrupted;
+use crate::{CANNOT_START, FAILED, fail};
+
+/// Compares the attempts in a network namespace with its SNMP counters
+///
+/// Adds up the attempts in the kernel, without a filter, and compares the sums with RetransSegs, TCPRetransFail, TCPSynRetrans and
+/// TCPSpuriousRtxHostQueues of the namespace, at an interval and at the end.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status: 0 everything is accounted for; 1 a difference that lasted for a second, attempts of which nothing proves whether they were \
+transmitted, or failures that cannot be observed; 2 usage error, or it cannot start.
+
+Examples:
+  sudo retrans reconcile --for 60
+  sudo retrans reconcile --every 10 --pid 4242")]
+pub(crate) struct Arguments {
+    /// Time between two comparisons, in seconds, at least 0.1
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds, allow_negative_numbers = true)]
+    every: Duration,
+    /// End after this time, in seconds (default: no limit)
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
+    limit: Option<Duration>,
+    /// The network namespace of this process (default: that of `retrans`)
+    #[arg(long, allow_negative_numbers = true)]
+    pid: Option<u32>,
+    /// How to print: a table on a terminal, else key=value lines; or one JSON object per comparison
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    format: Format,
+}
+
+/// How long a difference may last: the kernel counts an attempt a little before it is seen.
+const PATIENCE: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(100);
+
+pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
+    match run(arguments, output) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => fail(CANNOT_START, &*error),
+    }
+}
+
+/// Returns whether there was never a difference.
+fn run(arguments: &Arguments, output: Output) -> Result<bool, Box<dyn Error>> {
+    let format = output.format(arguments.format);
+    let every = arguments.every.max(TICK);
+    let interrupted = until_interrupted()?;
+    let netns = arguments.pid.map_or_else(Netns::current, Netns::of_process)?;
+    // Numbers only: no ring buffer, no record.
+    let counters = Stream::builder().reconcile(netns).open_counters()?;
+    let reconciler = counters.reconciler().ok_or("no network namespace was asked for")?;
+    if format == Format::Table {
+        eprintln!("Counting the attempts in network namespace {}. Ctrl-C ends it.", reconciler.netns());
+    } else {
+        eprintln!("ready {}", counters.attachment());
+    }
+
+    let began = Instant::now();
+    let mut next = began + every;
+    let mut exact = true;
+    loop {
+        let over = interrupted() || arguments.limit.is_some_and(|limit| began.elapsed() >= limit);
+        if over || Instant::now() >= next {
+            let reconciliation = reconciler.reconcile(PATIENCE)?;
+            let (netns, seconds) = (reconciler.netns(), began.elapsed().as_secs());
+            let text = match format {
+                Format::Table => as_table(&reconciliation, netns, seconds, output.paint),
+                Format::Json => as_json(&reconciliation, netns, seconds),
+                _ => format!("netns={netns} seconds={seconds}\n{reconciliation}\n"),
+            };
+            io::stdout().write_all(text.as_bytes())?;
+            exact &= reconciliation.is_exact();
+            next += every;
+        }
+        if over {
+            return Ok(exact);
+        }
+        sleep(TICK);
+    }
+}
+
+fn sums(of: &Reconciliation) -> [(&'static str, Sum); 4] {
+    [
+        ("RetransSegs", of.retrans_segs),
+        ("TCPRetransFail", of.retrans_fail),
+        ("TCPSynRetrans", of.syn_retrans),
+        ("TCPSpuriousRtxHostQueues", of.spurious_rtx_host_queues),
+    ]
+}
+
+fn as_json(of: &Reconciliation, netns: u32, seconds: u64) -> String {
+    let counters: serde_json::Map<_, _> = sums(of)
+        .map(|(name, sum)| (name.to_owned(), json!({ "kernel": sum.kernel, "seen": sum.seen })))
+        .into_iter()
+        .collect();
+    let object = json!({
+        "netns": netns,
+        "seconds": seconds,
+        "counters": counters,
+        "untraced_probes": of.untraced_probes(),
+        "unknown": { "attempts": of.unknown.attempts, "segs": of.unknown.segs },
+        "exact": of.is_exact(),
+        "settled": of.settled,
+        "failures_observed": of.observes_failures,
+        "missed": of.missed,
+    });
+    format!("{object}\n")
+}
+
+fn as_table(of: &Reconciliation, netns: u32, seconds: u64, paint: Paint) -> String {
+    let mut text = format!("\nNetwork namespace {netns} after {seconds} s: ");
+    text += &if of.is_exact() { paint.good("everything is accounted for") } else { paint.bad("not accounted for") };
+    text += "\n";
+    text += &paint.bold(&format!("{:<24}  {:>10}  {:>10}  {:>10}", "COUNTER", "KERNEL", "SEEN", "DIFFERENCE"));
+    text += "\n";
+    for (name, sum) in sums(of) {
+        // The kernel also counts probes that it gives up before they become an attempt.
+        let is_probes = name == "TCPSpuriousRtxHostQueues" && sum.difference() > 0;
+        let difference = if is_probes { 0 } else { sum.difference() };
+        let cell = format!("{difference:>10}");
+        let cell = if difference == 0 { cell } else { paint.bad(&cell) };
+        text += &format!("{name:<24}  {:>10}  {:>10}  {cell}", sum.kernel, sum.seen);
+        if is_probes {
+            text += &format!("  ({} loss probes given up before the attempt)", of.untraced_probes());
+        }
+        text += "\n";
+    }
+    for reason in reasons(of) {
+        text += &format!("  {reason}\n");
+    }
+    text
+}
+
+/// Returns why a comparison is not exact, and what to do.
+fn reasons(of: &Reconciliation) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if !of.observes_failures {
+        reasons
+            .push("Failures cannot be observed with this attach method: `retrans doctor` reports what to do.".into());
+    }
+    if of.unknown.attempts > 0 {
+        reasons.push(format!(
+            "For {} attempts ({} segments) nothing proves whether they were transmitted: with fexit or kretprobe it is known (see `retrans doctor`).",
+            of.unknown.attempts, of.unknown.segs
+        ));
+    }
+    if !of.settled {
+        reasons.push("Attempts were in flight when it was compared: compare again in a quieter moment.".into());
+    }
+    if let Some(missed @ 1..) = of.missed {
+        reasons.push(format!("The kernel skipped the BPF program for {missed} attempts of this host."));
+    }
+    reasons
+}

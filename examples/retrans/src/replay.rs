@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `retrans replay`: prints a recording again.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use retrans_sdk::Filter;
+use retrans_sdk::format::Line;
+use retrans_sdk::offline::RecordedLines;
+use serde_json::Value as Json;
+
+use crate::args::{Format, Input, Terms};
+use crate::output::Output;
+use crate::table::{Table, count};
+use crate::{CANNOT_START, FAILED, fail, fail_to_write};
+
+/// Prints the attempts of a recording, whole or filtered
+///
+/// Reads key=value lines, JSON, and the text of tracefs, `perf script` and `trace-cmd report`; each also compressed with zstd. Keys that this
+/// version does not know are kept.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status: 0 success; 1 a malformed line, which is named, or stdout failed; 2 usage error, or the recording cannot be opened.
+
+Examples:
+  retrans replay attempts.kv class=route
+  sudo cat /sys/kernel/tracing/trace_pipe | retrans replay - --format kv")]
+pub(crate) struct Arguments {
+    /// The recording; `-` is stdin
+    file: PathBuf,
+    #[command(flatten)]
+    terms: Terms,
+    /// How to print: a table on a terminal, else key=value lines; or one JSON object per line
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    format: Format,
+    #[command(flatten)]
+    input: Input,
+}
+
+pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
+    let Arguments { file, terms, format, input } = arguments;
+    let filter = match terms.parse() {
+        Ok(filter) => filter,
+        Err(error) => return fail(CANNOT_START, &error),
+    };
+    let live_only = filter.live_only().next().map(str::to_owned);
+    if let Some(term) = live_only {
+        return fail(
+            CANNOT_START,
+            &format!("`{term}` can be decided for a live stream only; use cgroup=ID or cookie=NUMBER for a recording"),
+        );
+    }
+    let lines = match input.open(&file).and_then(retrans_sdk::offline::Recording::lines) {
+        Ok(lines) => lines,
+        Err(error) => return fail(CANNOT_START, &error),
+    };
+    match output.format(format) {
+        Format::Table => print(lines, &file, &filter, Rows::new(output)),
+        Format::Json => print(lines, &file, &filter, JsonLines),
+        _ => print(lines, &file, &filter, KvLines),
+    }
+}
+
+/// Prints line by line: the recording may still be written.
+fn print(mut lines: RecordedLines, file: &Path, filter: &Filter, mut style: impl Style) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let mut failed = None;
+    let printed = style.start(&mut out).and_then(|()| {
+        for line in &mut lines {
+            match line {
+                Ok(line) if filter.matches(&line.event) => style.print(&mut out, &line)?,
+                Ok(_) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        out.flush()
+    });
+    if let Err(error) = printed {
+        return fail_to_write(&error);
+    }
+    if lines.skipped() > 0 {
+        let _ = writeln!(io::stderr(), "retrans: {} skipped", count(lines.skipped(), "malformed line"));
+    }
+    match failed {
+        Some(error) if file == Path::new("-") => fail(FAILED, &format!("stdin: {error}")),
+        Some(error) => fail(FAILED, &error),
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// How a line is printed.
+trait Style {
+    fn start(&mut self, _out: &mut impl Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn print(&mut self, out: &mut impl Write, line: &Line) -> io::Result<()>;
+}
+
+struct KvLines;
+
+impl Style for KvLines {
+    fn print(&mut self, out: &mut impl Write, line: &Line) -> io::Result<()> {
+        writeln!(out, "{line}")
+    }
+}
+
+struct JsonLines;
+
+impl Style for JsonLines {
+    fn print(&mut self, out: &mut impl Write, line: &Line) -> io::Result<()> {
+        if line.unknown.is_empty() {
+            serde_json::to_writer(&mut *out, &line.event).map_err(io::Error::from)?;
+        } else {
+            #[derive(serde::Serialize)]
+            struct Whole<'a> {
+                #[serde(flatten)]
+                event: &'a retrans_sdk::Event,
+                #[serde(flatten)]
+                unknown: serde_json::Map<String, Json>,
+            }
+            let unknown = line.unknown.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+            serde_json::to_writer(&mut *out, &Whole { event: &line.event, unknown }).map_err(io::Error::from)?;
+        }
+        out.write_all(b"\n")
+    }
+}
+
+/// A table. A recording may contain owners.
+struct Rows(Table);
+
+impl Rows {
+    fn new(output: Output) -> Self {
+        Self(Table::new(output.paint, true))
+    }
+}
+
+impl Style for Rows {
+    fn start(&mut self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(self.0.header().as_bytes())
+    }
+
+    fn print(&mut self, out: &mut impl Write, line: &Line) -> io::Result<()> {
+        let path = line.unknown.iter().find(|(key, _)| key == "cgroup_path").map(|(_, path)| path.as_str());
+        out.write_all(self.0.row(&line.event, path).as_bytes())
+    }
+}

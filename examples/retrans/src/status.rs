@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Status lines on stderr, in key=value form.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use retrans_sdk::{RetransKind, Stats, Stream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Prints a line on stderr. An error is ignored: there is nowhere to report it.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Says on stderr that the stream is attached, and to what.
+pub(crate) fn say_ready(stream: &Stream) {
+    let Some(attachment) = stream.live().map(|live| live.attachment()) else {
+        return say(format_args!("ready"));
+    };
+    let seen = |observed: bool| if observed { "observed" } else { "unobservable" };
+    let owners = stream.live().and_then(|live| live.owner_hooks()).map(|hooks| format!(" {hooks}")).unwrap_or_default();
+    say(format_args!(
+        "ready {attachment} failures={} synack_failures={}{owners}",
+        seen(attachment.observes_failures()),
+        seen(false)
+    ));
+}
+
+/// Says on stderr what became of every attempt: one line of counters, one for each result and kind that was seen, filter or
+/// not, one for each of these kinds with how many failed, if that can be seen, and one for those that reached the transmit step,
+/// did not, or may have.
+pub(crate) fn say_stats(stats: &Stats) {
+    say(format_args!("stats {stats}"));
+    for count in &stats.counts {
+        say(format_args!("seen {count}"));
+    }
+    for kind in RetransKind::ALL.iter().map(|entry| entry.variant) {
+        if stats.counts.iter().any(|count| count.kind == kind) {
+            say(format_args!("failed {} failures={}", kind.key_val(), stats.failures_of(kind)));
+        }
+    }
+    for count in &stats.transmits {
+        say(format_args!("seen {count}"));
+    }
+}
+
+/// Whether the reader of a pipe, or the terminal, has gone: with nothing to write, nothing else would tell.
+pub(crate) fn is_closed(out: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(out, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() && fds[0].revents().contains(PollFlags::ERR)
+}

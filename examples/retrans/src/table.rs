@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Attempts as a table, and the counters in words.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use retrans_sdk::reason_table::ReasonTable;
+use retrans_sdk::stats::Failures;
+use retrans_sdk::{Event, Stats};
+
+use crate::output::Paint;
+use crate::utc;
+
+/// The longest result and the longest kind that the tables contain.
+const RESULT: usize = 16;
+const KIND: usize = 17;
+/// `255.255.255.255:65535`. A longer address moves the columns after it from then on.
+const ADDRESS: usize = 21;
+const STATE: usize = 12;
+
+/// Prints an attempt per row.
+pub(crate) struct Table {
+    paint: Paint,
+    owners: bool,
+    local: usize,
+    remote: usize,
+}
+
+impl Table {
+    pub(crate) fn new(paint: Paint, owners: bool) -> Self {
+        Self { paint, owners, local: ADDRESS, remote: ADDRESS }
+    }
+
+    /// Returns the header row, with its end of line.
+    pub(crate) fn header(&self) -> String {
+        let Self { local, remote, .. } = *self;
+        let mut row = format!(
+            "{:<12}  {:<RESULT$}  {:<KIND$}  {:<local$}    {:<remote$}  {:<STATE$}",
+            "TIME (UTC)", "RESULT", "KIND", "LOCAL", "REMOTE", "STATE"
+        );
+        if self.owners {
+            row += "  OWNER";
+        }
+        self.paint.bold(row.trim_end()) + "\n"
+    }
+
+    /// Returns the row of an attempt, with its end of line. `path` is the path of its cgroup.
+    pub(crate) fn row(&mut self, event: &Event, path: Option<&str>) -> String {
+        let [local, remote] =
+            [(event.saddr, event.sport), (event.daddr, event.dport)].map(|ends| SocketAddr::from(ends).to_string());
+        self.local = self.local.max(local.len());
+        self.remote = self.remote.max(remote.len());
+        let result = self.paint.class(event.class(), &format!("{:<RESULT$}", event.result.to_string()));
+        let mut row = format!(
+            "{}  {result}  {:<KIND$}  {local:<w1$} → {remote:<w2$}  {:<STATE$}",
+            utc::format(event.ts, "%T%.3f"),
+            event.kind.to_string(),
+            event.state.to_string(),
+            w1 = self.local + 1,
+            w2 = self.remote,
+        );
+        if self.owners {
+            row += "  ";
+            row += &owner(event, path);
+        }
+        row.truncate(row.trim_end().len());
+        row.push('\n');
+        row
+    }
+}
+
+fn owner(event: &Event, path: Option<&str>) -> String {
+    let process = event.pid.map(|pid| match &event.comm {
+        Some(comm) => format!("{comm}[{pid}]"),
+        None => format!("[{pid}]"),
+    });
+    match (process, path) {
+        (Some(process), Some(path)) => format!("{process} {path}"),
+        (Some(text), None) => text,
+        (None, Some(path)) => path.to_owned(),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+/// Returns `1 attempt`, `2 attempts`.
+pub(crate) fn count(number: u64, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
+/// Returns what became of every attempt, in words.
+pub(crate) fn summary(stats: &Stats) -> String {
+    let mut text = format!("{} seen", count(stats.seen, "attempt"));
+    // Writing to a string cannot fail.
+    let _ = match stats.failures {
+        Failures::Observed(failures) => write!(text, ", {failures} failed"),
+        _ => write!(text, "; failures are not observable with this attach method"),
+    };
+    let _ = writeln!(text, "; {} shown.", stats.delivered);
+    let withheld = [
+        (stats.filtered, "excluded by the filter"),
+        (stats.limited, "over the rate limit"),
+        (stats.lost, "lost: the ring buffer was full"),
+        (stats.rejected, "rejected by the predicate"),
+        (stats.dropped, "dropped in this process"),
+        (stats.missed.unwrap_or_default(), "missed: the kernel skipped the BPF program"),
+        (stats.skipped.unwrap_or_default(), "malformed lines skipped"),
+        (stats.waiting(), "not read before the end"),
+    ];
+    for (number, why) in withheld.into_iter().filter(|(number, _)| *number > 0) {
+        let _ = writeln!(text, "  {number} {why}");
+    }
+    if !stats.counts.is_empty() {
+        let _ = writeln!(text, "\n{:<RESULT$}  {:<KIND$}  {:>8}  {:>8}", "RESULT", "KIND", "ATTEMPTS", "SEGMENTS");
+    }
+    for counted in &stats.counts {
+        let result = counted.result.map_or_else(|| "other".to_owned(), |result| result.name().to_string());
+        let kind = counted.kind.to_string();
+        let _ = writeln!(text, "{result:<RESULT$}  {kind:<KIND$}  {:>8}  {:>8}", counted.attempts, counted.segs);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use retrans_sdk::{RetransResult, Stream};
+
+    use super::*;
+
+    const PLAIN: Paint = Paint { colors: false };
+
+    fn event(text: &str) -> Event {
+        text.parse().expect("a line")
+    }
+
+    fn events() -> [Event; 3] {
+        [
+            event(
+                "ts=1795444066.718984846 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 \
+                 state=established segs=1 owner=connect pid=4242 comm=curl",
+            ),
+            event(
+                "ts=1795444067.000000000 result=pskb_copy_nobufs err=-105 kind=zero_window_probe family=inet6 saddr=2001:db8::1 \
+                 sport=65535 daddr=2001:db8:ffff:ffff:ffff:ffff:ffff:ffff dport=65535 state=new_syn_recv segs=1",
+            ),
+            event(
+                "ts=1795444067.500000000 result=success err=0 kind=tlp family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 \
+                 state=close_wait segs=1",
+            ),
+        ]
+    }
+
+    #[test]
+    fn rows_are_aligned() {
+        let mut table = Table::new(PLAIN, true);
+        let rows: String = events()
+            .iter()
+            .zip([Some("/user.slice"), None, None])
+            .map(|(event, path)| table.row(event, path))
+            .collect();
+        assert_snapshot!(table.header() + &rows);
+        let mut table = Table::new(PLAIN, false);
+        assert!(!(table.header() + &table.row(&events()[0], None)).contains("curl"));
+    }
+
+    #[test]
+    fn a_class_has_its_color() {
+        let mut table = Table::new(Paint { colors: true }, false);
+        assert!(table.row(&events()[0], None).contains("\u{1b}[31mdenied "));
+        assert!(table.row(&events()[2], None).contains("\u{1b}[32msuccess "));
+    }
+
+    #[test]
+    fn the_counters_are_in_words() {
+        let filter = "result!=success".parse().expect("a filter");
+        let (script, mut stream) = Stream::builder().filter(filter).mock().expect("a stream");
+        for result in [RetransResult::Success, RetransResult::Denied, RetransResult::Denied] {
+            script.push(Event::sample(result));
+        }
+        script.finish();
+        assert_eq!(stream.iter().count(), 2);
+        assert_snapshot!(summary(&stream.stats()));
+    }
+}

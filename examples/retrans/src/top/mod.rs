@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `retrans top`: shows attempts in a terminal dashboard.
+
+mod arguments;
+mod entry;
+mod input;
+mod model;
+mod rates;
+mod remotes;
+mod seconds;
+mod source;
+mod view;
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::signals::until_interrupted;
+use crate::status::say_stats;
+use crate::terminal::{Input, Terminal};
+use crate::{CANNOT_START, FAILED, fail};
+use ratatui::crossterm::event::KeyEvent;
+use retrans_sdk::Filter;
+use retrans_sdk::event::Timestamp;
+
+pub(crate) use arguments::Arguments;
+use input::{Action, Choices};
+use model::Model;
+use source::{Origin, Progress, Source};
+use view::Shown;
+
+/// How long it waits for a key before it draws again.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long it takes events before it draws again, however many there are.
+const BUSY: Duration = Duration::from_millis(50);
+
+pub(crate) fn main(arguments: Arguments) -> ExitCode {
+    let (origin, filter) = match arguments.parse() {
+        Ok(parsed) => parsed,
+        Err(error) => return fail(CANNOT_START, &*error),
+    };
+    let interrupted = match until_interrupted() {
+        Ok(interrupted) => interrupted,
+        Err(error) => return fail(CANNOT_START, &format!("cannot handle signals: {error}")),
+    };
+    let top = match Top::open(origin, filter) {
+        Ok(top) => top,
+        Err(error) => return fail(CANNOT_START, &*error),
+    };
+    // The last step: errors before it are printed on a terminal that is as it was.
+    let terminal = match Terminal::take_over() {
+        Ok(terminal) => terminal,
+        Err(error) => return fail(CANNOT_START, &error),
+    };
+    match top.run(terminal, interrupted) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &*error),
+    }
+}
+
+/// What is open, what was counted of it, and what is shown of that.
+struct Top {
+    origin: Origin,
+    filter: Filter,
+    source: Source,
+    model: Model,
+    choices: Choices,
+    /// What is shown while the display is stopped. Counting goes on.
+    paused: Option<(Model, Timestamp)>,
+    /// Why the source could not be opened with another filter.
+    refused: Option<String>,
+}
+
+impl Top {
+    fn open(origin: Origin, filter: Filter) -> Result<Self, Box<dyn Error>> {
+        let source = Source::open(&origin, &filter)?;
+        let model = Model::new(source.now());
+        Ok(Self { origin, filter, source, model, choices: Choices::default(), paused: None, refused: None })
+    }
+
+    fn run(mut self, mut terminal: Terminal, interrupted: impl Fn() -> bool) -> Result<(), Box<dyn Error>> {
+        while !interrupted() {
+            self.source.take(Instant::now() + BUSY, |event| self.model.count(event))?;
+            self.model.read(self.source.counters(), self.source.now());
+            self.draw(&mut terminal)?;
+            match terminal.keys(TICK)? {
+                Input::Keys(keys) => {
+                    if keys.into_iter().any(|key| self.is_over_after(key)) {
+                        break;
+                    }
+                }
+                Input::HungUp => {
+                    terminal.abandon();
+                    return Ok(());
+                }
+            }
+        }
+        drop(terminal);
+        if let Some(stats) = self.source.stats() {
+            say_stats(&stats);
+        }
+        match (self.source.progress(), &self.origin) {
+            (Progress::Broken(why), Origin::Recording { path, .. }) => Err(format!("{}: {why}", path.display()).into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn draw(&mut self, terminal: &mut Terminal) -> io::Result<()> {
+        let now = self.source.now();
+        let (model, now) = self.paused.as_ref().map_or((&self.model, now), |(model, now)| (model, *now));
+        self.choices.limit_to(model.remotes.len());
+        let shown = Shown {
+            about: self.source.about(),
+            progress: self.source.progress(),
+            filter: &self.filter,
+            model,
+            now,
+            paused: self.paused.is_some(),
+            refused: self.refused.as_deref(),
+            choices: &self.choices,
+        };
+        terminal.draw(|frame| view::draw(frame, &shown))
+    }
+
+    fn is_over_after(&mut self, key: KeyEvent) -> bool {
+        match self.choices.on_key(key, &self.filter) {
+            None => {}
+            Some(Action::Quit) => return true,
+            Some(Action::Pause) => {
+                self.paused = match self.paused {
+                    Some(_) => None,
+                    None => Some((self.model.clone(), self.source.now())),
+                }
+            }
+            Some(Action::Filter(filter)) => match Source::open(&self.origin, &filter) {
+                // The other one is closed when this one is open: nothing is missed in between.
+                Ok(source) => {
+                    self.model = Model::new(source.now());
+                    (self.source, self.filter, self.paused, self.refused) = (source, filter, None, None);
+                }
+                Err(error) => self.refused = Some(error.to_string()),
+            },
+        }
+        false
+    }
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Remote addresses, and what came of the attempts to reach them, in bounded memory.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::{Event, RetransResult};
+
+/// At most so many addresses have a row of their own.
+pub(crate) const MOST: usize = 4096;
+
+/// What is known of one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Remote {
+    pub(crate) attempts: u64,
+    pub(crate) failures: u64,
+    pub(crate) last: RetransResult,
+    pub(crate) at: Timestamp,
+}
+
+/// What is left of the addresses that had to make room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Others {
+    pub(crate) attempts: u64,
+    pub(crate) failures: u64,
+    /// How often a row was folded into this one: an address that came back, and had to go again, counts twice.
+    pub(crate) folded: u64,
+}
+
+/// What the rows are in the order of, the most first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Order {
+    #[default]
+    Failures,
+    Attempts,
+    Latest,
+    Address,
+}
+
+impl Order {
+    pub(crate) const fn next(self) -> Self {
+        match self {
+            Self::Failures => Self::Attempts,
+            Self::Attempts => Self::Latest,
+            Self::Latest => Self::Address,
+            Self::Address => Self::Failures,
+        }
+    }
+}
+
+/// The addresses. When there are as many as there may be and another one comes, the quarter that failed least (of equals, that
+/// with fewer attempts; of equals, that was silent longest) is folded into [`Others`], so that sums stay exact. An address
+/// that comes back begins anew.
+#[derive(Debug, Clone)]
+pub(crate) struct Remotes {
+    rows: HashMap<IpAddr, Remote>,
+    others: Others,
+    most: usize,
+}
+
+impl Remotes {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { rows: HashMap::new(), others: Others::default(), most: most.max(1) }
+    }
+
+    pub(crate) fn count(&mut self, event: &Event) {
+        if self.rows.len() >= self.most && !self.rows.contains_key(&event.daddr) {
+            self.fold();
+        }
+        let remote = self.rows.entry(event.daddr).or_insert(Remote {
+            attempts: 0,
+            failures: 0,
+            last: event.result,
+            at: event.ts,
+        });
+        remote.attempts += 1;
+        remote.failures += u64::from(event.result != RetransResult::Success);
+        // Events of different CPUs may come in the wrong order.
+        if event.ts >= remote.at {
+            (remote.last, remote.at) = (event.result, event.ts);
+        }
+    }
+
+    fn fold(&mut self) {
+        let rows = self.sorted(Order::Failures);
+        for (address, remote) in &rows[rows.len() - rows.len().div_ceil(4)..] {
+            self.rows.remove(address);
+            self.others.attempts += remote.attempts;
+            self.others.failures += remote.failures;
+            self.others.folded += 1;
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn others(&self) -> Option<Others> {
+        (self.others.folded > 0).then_some(self.others)
+    }
+
+    pub(crate) fn sorted(&self, order: Order) -> Vec<(IpAddr, Remote)> {
+        let mut rows: Vec<_> = self.rows.iter().map(|(address, remote)| (*address, *remote)).collect();
+        // The address last, so that equals keep their places.
+        rows.sort_unstable_by_key(|(address, r)| {
+            let by = match order {
+                Order::Failures => [r.failures, r.attempts, r.at.as_nanos()],
+                Order::Attempts => [r.attempts, r.failures, r.at.as_nanos()],
+                Order::Latest => [r.at.as_nanos(), r.failures, r.attempts],
+                Order::Address => [0; 3],
+            };
+            (Reverse(by), *address)
+        });
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::top::model::tests::event;
+
+    fn addresses(remotes: &Remotes, order: Order) -> Vec<String> {
+        remotes.sorted(order).into_iter().map(|(address, _)| address.to_string()).collect()
+    }
+
+    #[test]
+    fn each_order_is_total() {
+        let mut remotes = Remotes::new(MOST);
+        for (ts, result, daddr) in [
+            ("9", "success", "10.0.0.3"),
+            ("1", "denied", "10.0.0.2"),
+            ("2", "success", "10.0.0.1"),
+            ("3", "success", "10.0.0.1"),
+            ("4", "success", "fd00::1"),
+            ("4", "success", "fd00::2"),
+        ] {
+            remotes.count(&event(ts, result, "rto", daddr));
+        }
+        assert_eq!(addresses(&remotes, Order::Failures), ["10.0.0.2", "10.0.0.1", "10.0.0.3", "fd00::1", "fd00::2"]);
+        assert_eq!(addresses(&remotes, Order::Attempts)[..2], ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(addresses(&remotes, Order::Latest)[0], "10.0.0.3");
+        assert_eq!(addresses(&remotes, Order::Address)[..3], ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+    }
+
+    #[test]
+    fn the_last_result_is_the_latest() {
+        let mut remotes = Remotes::new(MOST);
+        for (ts, result) in [("2", "denied"), ("3", "success"), ("1", "xmit_drop")] {
+            remotes.count(&event(ts, result, "rto", "10.0.0.1"));
+        }
+        let (_, remote) = remotes.sorted(Order::default())[0];
+        assert_eq!((remote.attempts, remote.failures), (3, 2));
+        assert_eq!((remote.last, remote.at.as_nanos()), (RetransResult::Success, 3_000_000_000));
+    }
+
+    #[test]
+    fn what_makes_room_is_in_the_sum() {
+        let mut remotes = Remotes::new(8);
+        for i in 0..8 {
+            let result = if i < 5 { "denied" } else { "success" };
+            remotes.count(&event(&i.to_string(), result, "rto", &format!("10.0.0.{i}")));
+        }
+        assert_eq!((remotes.len(), remotes.others()), (8, None));
+        remotes.count(&event("8", "denied", "rto", "10.0.0.7"));
+        assert_eq!(remotes.len(), 8, "it has a row already");
+        remotes.count(&event("9", "success", "rto", "10.0.0.9"));
+        assert_eq!(remotes.others(), Some(Others { attempts: 2, failures: 0, folded: 2 }));
+        assert!(
+            !addresses(&remotes, Order::Address).contains(&"10.0.0.5".to_owned()),
+            "it failed least and longest ago"
+        );
+
+        for i in 0..100_000_u32 {
+            remotes.count(&event("10", "success", "rto", &IpAddr::from(i.to_be_bytes()).to_string()));
+            assert!(remotes.len() <= 8);
+        }
+        let rows: u64 = remotes.sorted(Order::default()).iter().map(|(_, remote)| remote.attempts).sum();
+        assert_eq!(rows + remotes.others().expect("some").attempts, 100_010);
+        let failures: u64 = remotes.sorted(Order::default()).iter().map(|(_, remote)| remote.failures).sum();
+        assert_eq!(failures + remotes.others().expect("some").failures, 6);
+    }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where it all comes from, what cannot be seen from there, and every counter.
+
+use crate::utc;
+use ratatui::style::{Style, Stylize};
+use ratatui::text::{Line, Span};
+
+use super::{ALARM, ERROR, QUIET, Shown, TITLE, WARNING, spaced};
+use crate::top::model::LOSSES;
+use crate::top::source::Progress;
+
+pub(crate) fn lines<'a>(shown: &Shown<'a>, width: u16) -> Vec<Line<'a>> {
+    let mut lines = wrapped(source(shown), width);
+    if shown.about.observes_failures == Some(false) {
+        let text = " FAILURES UNOBSERVABLE: only successes are seen from here. That none shows says nothing.";
+        lines.push(Line::styled(text, WARNING));
+    }
+    lines.extend(wrapped(counters(shown), width));
+    lines.push(state(shown));
+    if let Some(why) = shown.refused {
+        lines.push(Line::from(vec![" filter not changed: ".into(), Span::styled(why, ERROR)]));
+    }
+    lines
+}
+
+fn source<'a>(shown: &Shown<'a>) -> Vec<Span<'a>> {
+    let about = shown.about;
+    let mut spans = vec![Span::styled("retrans top", TITLE), Span::raw(&about.what)];
+    spans.push(match about.observes_failures {
+        Some(true) => Span::raw("failures=observed"),
+        Some(false) => Span::styled("failures=unobservable", WARNING),
+        None => Span::styled("what its source could not see was not recorded", QUIET),
+    });
+    // The failures themselves have been said.
+    let rest: Vec<_> = about.unobservable.iter().filter(|what| *what != "failures").map(String::as_str).collect();
+    if !rest.is_empty() {
+        spans.push(Span::styled(format!("unobservable={}", rest.join(",")), QUIET));
+    }
+    spans
+}
+
+fn counters<'a>(shown: &Shown<'a>) -> Vec<Span<'a>> {
+    let of = |(key, value): &(&str, Option<u64>)| {
+        let style = if LOSSES.contains(key) && value.is_some_and(|value| value > 0) { ALARM } else { Style::new() };
+        let value = value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        Span::styled(format!("{key}={value}"), style)
+    };
+    shown.model.counters.values.iter().map(of).collect()
+}
+
+/// As many lines as it takes for none to be cut off.
+fn wrapped(spans: Vec<Span<'_>>, width: u16) -> Vec<Line<'_>> {
+    let mut lines: Vec<Vec<Span<'_>>> = Vec::new();
+    let mut left = 0;
+    for span in spans {
+        let takes = span.width() + 1;
+        match lines.last_mut() {
+            Some(line) if takes <= left => line.push(span),
+            _ => {
+                lines.push(vec![span]);
+                left = usize::from(width);
+            }
+        }
+        left = left.saturating_sub(takes);
+    }
+    lines.into_iter().map(spaced).collect()
+}
+
+fn state<'a>(shown: &Shown<'a>) -> Line<'a> {
+    let model = shown.model;
+    let seconds = shown.now.as_nanos().saturating_sub(model.since.as_nanos()) / 1_000_000_000;
+    let since = match model.since.as_nanos() {
+        // A recording without an event.
+        0 => "no time".to_owned(),
+        _ => format!("since {} UTC, {seconds} s", utc::format(model.since, "%T")),
+    };
+    let mut spans = vec![Span::raw(since)];
+    match shown.progress {
+        Progress::GoesOn => {}
+        Progress::Ended => spans.push("end of the recording".bold()),
+        Progress::Broken(why) => spans.push(Span::styled(format!("the recording ends at {why}"), ERROR)),
+    }
+    if shown.paused {
+        spans.push(Span::styled("PAUSED, counting goes on", WARNING));
+    }
+    let filter = shown.filter.to_string();
+    spans.push(if filter.is_empty() {
+        Span::styled("no filter", QUIET)
+    } else {
+        Span::raw(format!("filter: {filter}"))
+    });
+    let parts = spans.into_iter().enumerate().flat_map(|(i, span)| [Span::raw(if i == 0 { " " } else { " · " }), span]);
+    parts.collect()
+}

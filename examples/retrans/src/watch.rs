@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `retrans watch`: prints each attempt.
+
+use std::error::Error;
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use retrans_sdk::attach::{AttachMethod, Attachment};
+use retrans_sdk::event::{CgroupPaths, PercentEncoded};
+use retrans_sdk::format::LineBuffer;
+use retrans_sdk::reason_table::KeyVal;
+use retrans_sdk::{Event, FieldSet, Stream, StreamBuilder};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use serde::Serialize;
+
+use crate::args::{Format, Terms, attach_method, seconds};
+use crate::output::Output;
+use crate::signals::Interrupted;
+use crate::status::{say_ready, say_stats};
+use crate::table::{Table, summary};
+use crate::{CANNOT_START, FAILED, fail, fail_to_write};
+
+/// Prints each retransmission attempt of this host
+///
+/// Events go to stdout. On a terminal they are a table, and a summary follows at the end. Otherwise they are key=value lines, and stderr
+/// gets `ready …` once attached and `stats …` and `seen …` lines at the end, also after SIGINT or SIGTERM. A file of key=value lines is
+/// a recording.
+#[derive(Debug, clap::Args)]
+#[command(after_help = help())]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    terms: Terms,
+    /// How to print: a table on a terminal, else key=value lines; or one JSON object per line
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    format: Format,
+    /// End after N events
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// End after this time, in seconds (default: no limit)
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
+    limit: Option<Duration>,
+    /// Use this attach method only (default: the best that the kernel supports)
+    #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method())]
+    attach_method: Option<AttachMethod>,
+    /// Optional keys to report, separated by commas; an empty list reports none (default: all)
+    #[arg(long, value_name = "KEY,...", default_value_t = FieldSet::all(), hide_default_value = true)]
+    fields: FieldSet,
+    /// Report the process that owns the socket, where it is known (owner, pid, comm), and its cgroup's path (cgroup_path)
+    #[arg(long, alias = "whose")]
+    owners: bool,
+}
+
+fn help() -> String {
+    let keys: Vec<_> = retrans_sdk::event::keys().collect();
+    format!(
+        "\
+Keys: {}
+
+owner, pid and comm cannot be decided in the kernel: filter a recording by them (retrans replay).
+
+Exit status: 0 success, also if the reader of stdout goes away; 1 the stream or stdout failed; 2 usage error, or no attach method is \
+available.
+
+Examples:
+  sudo retrans watch 'result!=success' daddr=10.0.0.0/8
+  sudo retrans watch class=route,drop --or kind=syn --for 60 > attempts.kv",
+        keys.join(" ")
+    )
+}
+
+pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
+    let Arguments { terms, format, count, limit, attach_method, fields, owners } = arguments;
+    let filter = match terms.parse() {
+        Ok(filter) => filter,
+        Err(error) => return fail(CANNOT_START, &error),
+    };
+    // Before attaching: a signal in between must not end it without its counters.
+    let interrupted = match Interrupted::new() {
+        Ok(interrupted) => interrupted,
+        Err(error) => return fail(CANNOT_START, &format!("cannot handle signals: {error}")),
+    };
+    let builder = Stream::builder().filter(filter).fields(fields);
+    let builder = if owners { builder.resolve_owners() } else { builder };
+    let builder = attach_method.into_iter().fold(builder, StreamBuilder::attach_method);
+    let stream = match builder.open() {
+        Ok(stream) => stream,
+        Err(error) => return fail(CANNOT_START, &error),
+    };
+    // Without the hierarchy there are no paths.
+    let paths = owners.then(CgroupPaths::new).and_then(Result::ok);
+    let style = match output.format(format) {
+        Format::Table => Style::Table(Table::new(output.paint, owners)),
+        Format::Json => Style::Json,
+        _ => Style::Kv(Box::default()),
+    };
+    let mut printer = Printer { out: BufWriter::new(io::stdout().lock()), style, paths };
+    match watch(stream, &mut printer, count, limit, interrupted) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Stdout(error)) => fail_to_write(&error),
+        Err(Failure::Other(error)) => fail(FAILED, &*error),
+    }
+}
+
+/// Why it ended.
+enum Failure {
+    Stdout(io::Error),
+    Other(Box<dyn Error>),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Stdout(error)
+    }
+}
+
+impl From<retrans_sdk::Error> for Failure {
+    fn from(error: retrans_sdk::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+fn watch(
+    mut stream: Stream,
+    printer: &mut Printer<impl Write>,
+    count: Option<u64>,
+    limit: Option<Duration>,
+    interrupted: Interrupted,
+) -> Result<(), Failure> {
+    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let mut left = count.unwrap_or(u64::MAX);
+    printer.start(&stream)?;
+
+    while left > 0 && !interrupted.is() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+        let before = left;
+        for event in stream.recv_batch_timeout(Duration::ZERO)?.take(usize::try_from(left).unwrap_or(usize::MAX)) {
+            printer.print(&event)?;
+            left -= 1;
+        }
+        printer.out.flush()?;
+        // Only once there was nothing, so that the stream sleeps if it is idle.
+        if left == before && !wait(&stream, &interrupted, deadline).map_err(|error| Failure::Other(error.into()))? {
+            return Ok(());
+        }
+    }
+    if left > 0 {
+        // What came in before the end, and no more of what comes in now.
+        let behind = stream.stats().waiting().min(left);
+        for event in stream.try_iter().take(usize::try_from(behind).unwrap_or(usize::MAX)) {
+            printer.print(&event?)?;
+        }
+        printer.out.flush()?;
+    }
+    printer.end(&stream)
+}
+
+/// Waits for events, a signal or the deadline. Returns false if the reader of stdout has gone away, which no write reports while there is
+/// nothing to write.
+fn wait(stream: &Stream, interrupted: &Interrupted, deadline: Option<Instant>) -> io::Result<bool> {
+    let stdout = io::stdout();
+    let timeout = deadline.map(|deadline| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+    });
+    let mut fds = [
+        PollFd::new(stream, PollFlags::IN),
+        PollFd::new(interrupted, PollFlags::IN),
+        PollFd::new(&stdout, PollFlags::empty()),
+    ];
+    // A terminal that has hung up reports it for ever: no longer polled.
+    let is_hung_up = |fds: &[PollFd<'_>]| fds[2].revents().contains(PollFlags::HUP);
+    loop {
+        let watched = if is_hung_up(&fds) { 2 } else { 3 };
+        match poll(&mut fds[..watched], timeout.as_ref()) {
+            Err(Errno::INTR) => return Ok(true),
+            Err(errno) => return Err(errno.into()),
+            Ok(_) if fds[2].revents().contains(PollFlags::ERR) => return Ok(false),
+            Ok(1) if watched == 3 && is_hung_up(&fds) => {}
+            Ok(_) => return Ok(true),
+        }
+    }
+}
+
+/// What an event is printed as.
+enum Style {
+    Kv(Box<LineBuffer>),
+    Json,
+    Table(Table),
+}
+
+struct Printer<W> {
+    out: W,
+    style: Style,
+    /// The paths of cgroups, with `--owners`.
+    paths: Option<CgroupPaths>,
+}
+
+/// An event, and a key that it does not contain itself.
+#[derive(Serialize)]
+struct WithPath<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup_path: Option<String>,
+}
+
+impl<W: Write> Printer<W> {
+    fn start(&mut self, stream: &Stream) -> io::Result<()> {
+        let Style::Table(table) = &self.style else {
+            say_ready(stream);
+            return Ok(());
+        };
+        if let Some(attachment) = stream.live().map(|live| live.attachment()) {
+            let _ = writeln!(io::stderr(), "{}", attached(attachment));
+        }
+        self.out.write_all(table.header().as_bytes())?;
+        self.out.flush()
+    }
+
+    fn end(&mut self, stream: &Stream) -> Result<(), Failure> {
+        match &self.style {
+            Style::Table(_) => drop(write!(io::stderr(), "\n{}", summary(&stream.stats()))),
+            _ => say_stats(&stream.stats()),
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, event: &Event) -> io::Result<()> {
+        let path = self.paths.as_mut().and_then(|paths| paths.path(event.cgroup?));
+        let path = path.map(|path| PercentEncoded(path.as_os_str().as_encoded_bytes()));
+        match &mut self.style {
+            Style::Kv(line) => {
+                self.out.write_all(line.line(event))?;
+                if let Some(value) = path {
+                    write!(self.out, " {}", KeyVal { key: "cgroup_path", value })?;
+                }
+            }
+            Style::Json => {
+                let cgroup_path = path.as_ref().map(PercentEncoded::to_string);
+                serde_json::to_writer(&mut self.out, &WithPath { event, cgroup_path }).map_err(io::Error::from)?;
+            }
+            Style::Table(table) => {
+                let path = path.as_ref().map(PercentEncoded::to_string);
+                return self.out.write_all(table.row(event, path.as_deref()).as_bytes());
+            }
+        }
+        self.out.write_all(b"\n")
+    }
+}
+
+/// Returns what the stream is attached to, in words.
+fn attached(attachment: &Attachment) -> String {
+    let companion = attachment.companion.map(|companion| format!(" with {companion}")).unwrap_or_default();
+    let failures = if attachment.observes_failures() {
+        "Failures are visible, except those of SYN-ACKs, which no kernel reports."
+    } else {
+        "Only successes are visible: `retrans doctor` reports why."
+    };
+    format!("Attached by {}{companion}. {failures} Ctrl-C ends it.", attachment.method)
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A `demo` that is ended in the midst of it leaves nothing behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use retrans_tests::wait::{PATIENCE, wait_for};
+use retrans_tests::{Tether, TraceInstance};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn by_ctrl_c() {
+    interrupt(Signal::INT);
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn by_a_kill() {
+    interrupt(Signal::KILL);
+}
+
+/// A process group that does not outlive the test, nor stays stopped.
+struct Group(Child);
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        kill_process_group(Pid::from_child(&self.0), signal).expect("it is not reaped yet");
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let group = Pid::from_child(&self.0);
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = kill_process_group(group, Signal::CONT);
+            let _ = self.0.wait();
+        }
+    }
+}
+
+fn interrupt(signal: Signal) {
+    // Ours shows where instances are made.
+    let ours = TraceInstance::new().expect("tracefs");
+    let instances = ours.directory().parent().expect("a parent").to_owned();
+
+    // A terminal's Ctrl-C is for the whole group. A shell without job control has it ignored by what runs in its background, this
+    // test perhaps among that.
+    let mut demo = Command::new("env");
+    demo.args(["--default-signal=INT", env!("CARGO_BIN_EXE_retrans"), "demo"]).process_group(0);
+    let demo = demo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("demo is built");
+    let mut demo = Group(demo);
+    let stderr = BufReader::new(demo.0.stderr.take().expect("piped"));
+    // "N/M outcomes seen", of those that this kernel can bring about.
+    let acts = stderr
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.strip_suffix(" outcomes seen")?.rsplit_once('/')?.1.parse::<usize>().ok());
+    let acts = acts.expect("it ended early");
+    // So that it does not end before it is interrupted.
+    demo.signal(Signal::STOP);
+    let pid = demo.0.id();
+    assert_eq!(traces_of(&instances, pid), 1);
+    let tethers = tie_to_namespaces_of(pid);
+    assert!(tethers.len() >= 2 * acts, "{} namespaces for {acts} acts", tethers.len());
+
+    demo.signal(signal);
+    demo.signal(Signal::CONT);
+    let status = demo.0.wait().expect("it ends");
+    assert_eq!(status.signal(), Some(signal.as_raw()), "it was not ended by us: {status}");
+    for tether in tethers {
+        tether.wait_until_cut().expect("a namespace is left");
+    }
+    wait_for("the end of the trace instance", PATIENCE, || Ok((traces_of(&instances, pid) == 0).then_some(())))
+        .expect("a trace instance is left");
+}
+
+/// Ties a link to every network namespace that the process holds open.
+fn tie_to_namespaces_of(pid: u32) -> Vec<Tether> {
+    let mut seen = BTreeSet::new();
+    let mut tethers = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten() {
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        if target.to_string_lossy().starts_with("net:[") && seen.insert(target) {
+            tethers.push(Tether::to(&entry.path().to_string_lossy()).expect("a namespace"));
+        }
+    }
+    tethers
+}
+
+fn traces_of(instances: &Path, pid: u32) -> usize {
+    let its = format!("retrans-{pid}-");
+    fs::read_dir(instances)
+        .expect("tracefs")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&its))
+        .count()
+}

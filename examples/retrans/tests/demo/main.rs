@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `demo`, run as a user does: live, as a replay, and interrupted.
+
+mod interrupted;
+mod replayed;
+
+use std::process::{Command, Stdio};
+
+use retrans_tests::Outcome;
+
+fn demo() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retrans"));
+    command.arg("demo");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The rows of the table, without its head: what stands between the words and the first empty line after them.
+fn rows(stdout: &str) -> Vec<&str> {
+    stdout
+        .lines()
+        .skip_while(|line| !line.starts_with("scenario"))
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .collect()
+}
+
+/// What can be brought about on any kernel that is not built for it.
+fn outcomes() -> Vec<Outcome> {
+    Outcome::ALL.into_iter().filter(|outcome| outcome.is_common()).collect()
+}
+
+/// As the table has it: class, kind, err. The result before them may be a coarser one.
+fn expected_words(outcome: Outcome) -> String {
+    let expected = outcome.expected(outcome.telling());
+    format!("{} {} {}", expected.result.class(), expected.kind, expected.err)
+}
+
+/// Checks that each outcome has its row, whatever stands in the columns behind.
+fn assert_a_row_each(stdout: &str) {
+    let rows = rows(stdout);
+    assert_eq!(rows.len(), outcomes().len(), "{stdout}");
+    for (row, outcome) in rows.iter().zip(outcomes()) {
+        let words = row.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&format!(" {} ", expected_words(outcome))), "{outcome}: {row}");
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `doctor`, run as a user does.
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value as Json;
+
+fn doctor(arguments: &[&str]) -> Output {
+    run(Command::new(env!("CARGO_BIN_EXE_retrans")).arg("doctor").args(arguments))
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("doctor is built")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).expect("text")
+}
+
+/// The value of a key in the first line about something.
+fn found<'a>(lines: &'a str, about: &str, key: &str) -> Option<&'a str> {
+    let line = lines.lines().find(|line| line.split(' ').next() == Some(about))?;
+    line.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn both_formats_and_the_status_say_the_same() {
+    let (kv, json) = (doctor(&[]), doctor(&["--format", "json"]));
+    assert_eq!(kv.status.code(), json.status.code());
+    let lines = text(&kv.stdout);
+    let json: Json = serde_json::from_slice(&json.stdout).expect("JSON");
+
+    let verdict = found(lines, "verdict", "verdict").expect("a verdict");
+    assert_eq!(json["verdict"], verdict);
+    let status = ["full", "degraded", "unable"].iter().position(|name| *name == verdict);
+    assert_eq!(kv.status.code(), status.map(|status| status as i32));
+    // Full where fexit can be had, on each kernel of the matrix, and there is nothing that a better kernel shows.
+    let unobservable = json["attachment"]["unobservable"].as_object().expect("an object");
+    assert_eq!(verdict == "full", json["available"]["fexit"]["available"] == true, "{lines}");
+    assert_eq!(verdict == "full", unobservable.keys().eq(["synack_failures"]), "{lines}");
+
+    assert_eq!(
+        json["attachment"]["source"],
+        found(lines, "attached", "source").expect("as root a stream can be opened")
+    );
+    let passed_over: Vec<_> = json["attachment"]["passed_over"].as_array().expect("a list").iter().collect();
+    assert_eq!(lines.lines().filter(|line| line.starts_with("passed_over ")).count(), passed_over.len());
+    assert!(json["attachment"]["unobservable"]["synack_failures"].is_string());
+    assert_eq!(json["available"]["btf"]["available"], true);
+    assert_eq!(json["capabilities"]["CAP_SYS_ADMIN"], true);
+    assert!(lines.lines().all(|line| line.split(' ').skip(1).all(|pair| pair.matches('=').count() == 1)), "{lines}");
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn it_says_how_long_each_way_took() {
+    let (kv, json) = (doctor(&[]), doctor(&["--format", "json"]));
+    let lines = text(&kv.stdout);
+    let json: Json = serde_json::from_slice(&json.stdout).expect("JSON");
+    let number = |line: &str, key: &str| -> u64 {
+        let value = line.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line}"))
+    };
+
+    let tried: Vec<_> = lines.lines().filter(|line| line.starts_with("tried ")).collect();
+    let in_json = json["attachment"]["tried"].as_array().expect("a list");
+    assert_eq!(tried.len(), in_json.len());
+    for (line, in_json) in tried.iter().zip(in_json) {
+        let (way, outcome) = (found(line, "tried", "way"), found(line, "tried", "outcome"));
+        assert_eq!((way, outcome), (in_json["way"].as_str(), in_json["outcome"].as_str()), "{lines}");
+        assert!(in_json["load_us"].is_u64(), "{in_json}");
+    }
+    // One was taken, after those that were refused, and they are passed over for it.
+    let (taken, refused) = tried.split_last().expect("as root a stream can be opened");
+    assert_eq!(found(taken, "tried", "outcome"), Some("attached"));
+    let source = found(lines, "attached", "source").expect("as root a stream can be opened");
+    assert!(found(taken, "tried", "way").is_some_and(|way| way.split('+').next() == Some(source)), "{lines}");
+    for line in refused {
+        assert_eq!(found(line, "tried", "outcome"), Some("refused"));
+        let way = format!("passed_over way={} ", found(line, "tried", "way").expect("a way"));
+        assert!(lines.lines().any(|line| line.starts_with(&way)), "{lines}");
+    }
+
+    let opened = lines.lines().find(|line| line.starts_with("opened ")).expect("it was opened");
+    let parts = number(opened, "btf_us") + tried.iter().map(|line| number(line, "load_us")).sum::<u64>();
+    assert!(number(taken, "load_us") > 0 && number(opened, "btf_us") > 0, "{lines}");
+    assert!(number(opened, "total_us") >= parts, "{lines}");
+    for key in ["btf_us", "total_us"] {
+        assert!(json["attachment"][key].as_u64().is_some_and(|us| us > 0), "{json}");
+    }
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn without_capabilities_it_is_unable_and_says_which() {
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args([
+        "--bounding-set",
+        "-all",
+        "--inh-caps",
+        "-all",
+        "--no-new-privs",
+        env!("CARGO_BIN_EXE_retrans"),
+        "doctor",
+    ]);
+    let output = run(&mut setpriv);
+    let lines = text(&output.stdout);
+    assert_eq!((output.status.code(), found(lines, "verdict", "verdict")), (Some(2), Some("unable")), "{lines}");
+    assert_eq!(found(lines, "capability", "held"), Some("no"));
+    assert!(found(lines, "unable", "why").is_some_and(|why| why.contains("CAP_BPF")), "{lines}");
+}
+
+#[test]
+fn what_it_does_not_know_is_an_error() {
+    for arguments in [&["--format", "xml"][..], &["what"]] {
+        let output = doctor(arguments);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""), "{arguments:?}");
+        assert!(text(&output.stderr).starts_with("error: "), "{arguments:?}");
+    }
+    assert!(text(&doctor(&["--help"]).stdout).contains("Usage: retrans doctor"));
+}

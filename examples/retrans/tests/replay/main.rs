@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `replay` prints a recording again, identically or filtered.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use retrans_sdk::Filter;
+use retrans_sdk::format::Line;
+use retrans_tests::{Family, Outcome, Pair, Refusal, Scenario};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What the lab's traffic looked like when `make recording` was run.
+const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.kv");
+
+fn replay(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_retrans"))
+        .arg("replay")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("replay is built")
+}
+
+fn printed(output: &Output) -> &str {
+    str::from_utf8(&output.stdout).expect("text")
+}
+
+fn recording() -> String {
+    fs::read_to_string(RECORDING).expect("the recording")
+}
+
+#[test]
+fn identically() {
+    let output = replay(&[RECORDING]);
+    assert!(output.status.success());
+    assert!(recording().lines().count() >= 24);
+    assert!(printed(&output) == recording(), "a byte differs");
+}
+
+#[test]
+fn filtered() {
+    for terms in
+        ["result=success", "class=route,drop family=inet6", "kind=tlp --or kind=syn", "sk_err_soft!=0", "result=k17"]
+    {
+        let filter: Filter = terms.parse().expect(terms);
+        let recording = recording();
+        let expected: Vec<_> =
+            recording.lines().filter(|line| filter.matches(&line.parse::<Line>().expect("a line").event)).collect();
+        let arguments: Vec<_> = [RECORDING].into_iter().chain(terms.split(' ')).collect();
+        let output = replay(&arguments);
+        assert!(output.status.success(), "{terms}");
+        assert_eq!(printed(&output).lines().collect::<Vec<_>>(), expected, "{terms}");
+        assert!(expected.len() < recording.lines().count(), "{terms} must leave some out");
+        assert_eq!(expected.is_empty(), terms == "result=k17", "{terms}");
+    }
+}
+
+#[test]
+fn from_stdin_up_to_a_line_that_is_none() {
+    let recording = recording();
+    let first = recording.lines().next().expect("a line");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_retrans"))
+        .args(["replay", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("replay is built");
+    // Torn within a key: what is left of a number would be one.
+    let torn = first[..first.len() / 2].rsplit_once('=').expect("key=val").0;
+    let text = format!("{first}\n{torn}\n{first}\n");
+    child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(printed(&output), format!("{first}\n"), "what came before is printed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("retrans: stdin: line 2: column "), "{said}");
+}
+
+#[test]
+fn what_it_cannot_start_with() {
+    for (arguments, said) in [
+        (&["/nonexistent"][..], "/nonexistent: No such file"),
+        (&[], "<FILE>"),
+        (&[RECORDING, "result=no_such"], "no_such"),
+        (&[RECORDING, "--no-such"], "--no-such"),
+        (&[RECORDING, "result=success", "cgroup=1/"], "`cgroup=1/` can be decided for a live stream only"),
+    ] {
+        let output = replay(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), printed(&output)), (Some(2), ""), "{arguments:?}: {stderr}");
+        assert!(
+            (stderr.starts_with("retrans: ") || stderr.starts_with("error: ")) && stderr.contains(said),
+            "{stderr}"
+        );
+    }
+    let output = replay(&["--help"]);
+    assert!(output.status.success() && printed(&output).contains("Usage: retrans replay [OPTIONS] <FILE>"));
+}
+
+/// The text of a recording in another form.
+fn replay_of(bytes: &[u8], arguments: &[&str]) -> Output {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let path = scratch.path().join("recording");
+    fs::write(&path, bytes).expect("a file");
+    replay(&[&[path.to_str().expect("a path")], arguments].concat())
+}
+
+#[test]
+fn json_and_back_is_the_same() {
+    let json = replay(&[RECORDING, "--format", "json"]);
+    assert!(json.status.success());
+    let first: serde_json::Value =
+        serde_json::from_slice(json.stdout.split(|byte| *byte == b'\n').next().expect("a line")).expect("JSON");
+    assert_eq!(first["act"], "rto", "keys that are unknown are kept");
+    let output = replay_of(&json.stdout, &["--format", "kv"]);
+    assert!(printed(&output) == recording(), "a byte differs");
+}
+
+#[test]
+fn what_zstd_has_compressed() {
+    let compressed = zstd::encode_all(recording().as_bytes(), 0).expect("compressed");
+    assert!(printed(&replay_of(&compressed, &[])) == recording(), "a byte differs");
+}
+
+#[test]
+fn what_perf_printed() {
+    let text = include_bytes!("../../recordings/perf-script.txt");
+    let output = replay_of(text, &["result!=success"]);
+    assert!(output.status.success());
+    assert!(printed(&output).lines().count() > 0);
+    assert!(printed(&output).lines().all(|line| line.parse::<Line>().is_ok()));
+    assert_eq!(replay_of(text, &["--input-format", "json"]).status.code(), Some(1));
+}
+
+#[test]
+fn malformed_lines_are_skipped_if_asked_for() {
+    let text = recording();
+    let line = text.lines().next().expect("a line");
+    let output = replay_of(format!("{line}\nhello\n{line}\n").as_bytes(), &["--skip-bad-lines"]);
+    assert!(output.status.success());
+    assert_eq!(printed(&output), format!("{line}\n{line}\n"));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "retrans: 1 malformed line skipped\n");
+}
+
+#[test]
+fn a_table_of_the_lab() {
+    let output = replay(&[RECORDING, "--format", "table", "class=window,drop"]);
+    assert!(output.status.success());
+    insta::assert_snapshot!(printed(&output));
+    let colored = replay(&["--color", "always", RECORDING, "--format", "table", "class=drop"]);
+    assert!(printed(&colored).contains("\u{1b}[31mdenied"), "{}", printed(&colored));
+}
+
+/// `watch > FILE`, as somebody would in a shell.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn what_watch_has_written() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let path = scratch.path().join("recording.kv");
+    let file = File::create(&path).expect("a file");
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_retrans"))
+        .args(["watch", "--for", "60"])
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("watch is built");
+    let pair = Pair::new().expect("a pair");
+    let scenarios: Vec<_> = [Outcome::Rto, Outcome::Syn, Outcome::Denied(Refusal::Drop)]
+        .into_iter()
+        .flat_map(|outcome| Family::ALL.map(|family| Scenario::run(&pair, family, outcome).expect("a scenario")))
+        .collect();
+    let written = || fs::read_to_string(&path).expect("what it wrote");
+    let ours =
+        |text: &str| text.lines().filter(|line| line.contains(&format!("netns={}", pair.client().inode()))).count();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while ours(&written()) < 9 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(50));
+    }
+    drop(scenarios);
+    kill_process(Pid::from_child(&watch), Signal::INT).expect("it runs");
+    assert!(watch.wait().expect("it ends").success());
+
+    let (written, output) = (written(), replay(&[path.to_str().expect("a path")]));
+    assert!(ours(&written) >= 9, "{written}");
+    assert!(output.status.success());
+    assert!(printed(&output) == written, "a byte differs");
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Without a privilege: on a recording of the lab.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+
+use retrans_sdk::format::Line;
+use retrans_sdk::{Event, RetransResult};
+
+use crate::screen::Screen;
+
+const ALL: [&str; 4] = ["--replay", "recordings/lab.kv", "--speed", "inf"];
+
+fn whole() -> Screen {
+    let screen = Screen::of(110, 40, &ALL);
+    screen.wait_for("end of the recording");
+    screen
+}
+
+/// What is on record, which is made anew from time to time.
+fn recorded() -> Vec<Event> {
+    let text = fs::read_to_string("recordings/lab.kv").expect("a recording");
+    text.lines().map(|line| line.parse::<Line>().expect("an event").event).collect()
+}
+
+fn remotes() -> BTreeMap<IpAddr, usize> {
+    let mut failures = BTreeMap::new();
+    for event in recorded() {
+        *failures.entry(event.daddr).or_default() += usize::from(event.result != RetransResult::Success);
+    }
+    failures
+}
+
+/// The first column of the addresses, from the top.
+fn addresses(text: &str) -> Vec<String> {
+    let rows = text.lines().skip_while(|line| !line.contains("│address")).skip(1);
+    let address = |line: &str| line.trim_start_matches('│').split_whitespace().next().map(str::to_owned);
+    rows.take_while(|line| line.starts_with('│')).filter_map(address).filter(|a| a.contains(['.', ':'])).collect()
+}
+
+#[test]
+fn all_of_it_is_counted() {
+    let mut screen = whole();
+    let events = recorded();
+    let all = events.len();
+    assert!(screen.wait_for("read=").contains(&format!("read={all} filtered=0 delivered={all}")));
+    let total = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("│{name} ")))?;
+        line.trim_start_matches('│').split_whitespace().nth(2).map(str::to_owned)
+    };
+    for name in ["success", "xmit_drop", "route_fail", "nomem"] {
+        let attempts = events.iter().filter(|event| event.result.to_string() == name).count();
+        assert!(attempts > 0);
+        // What is drawn comes in pieces.
+        screen.wait_until(name, |text| (total(text, name)? == attempts.to_string()).then_some(()));
+    }
+    screen.wait_for(&format!("remote addresses, {}", remotes().len()));
+    screen.type_in("q");
+    let ended = screen.end();
+    assert!(ended.status.success() && ended.restored, "{}", ended.text);
+}
+
+#[test]
+fn addresses_are_sorted_and_scrolled() {
+    let mut screen = whole();
+    let by_failures = addresses(&screen.text());
+    let remotes = remotes();
+    let failures = |address: &String| remotes[&address.parse::<IpAddr>().expect("an address")];
+    assert_eq!(failures(&by_failures[0]), *remotes.values().max().expect("remotes"));
+    assert!(by_failures.iter().map(failures).is_sorted_by(|one, next| one >= next), "{by_failures:?}");
+    let mut orders = vec![by_failures];
+    for heading in ["attempts▼", "ago▼", "address▲"] {
+        screen.type_in("s");
+        screen.wait_for(heading);
+        orders.push(addresses(&screen.text()));
+    }
+    for (i, order) in orders.iter().enumerate() {
+        assert!(orders[..i].iter().all(|other| other != order), "{i} is another order");
+    }
+    assert_eq!(Some(orders[3][0].clone()), remotes.keys().next().map(IpAddr::to_string));
+    // Down, by the key that a terminal sends as an escape sequence.
+    screen.type_in("\u{1b}[B");
+    screen.wait_until("the second address on top", |text| (addresses(text)[0] == orders[3][1]).then_some(()));
+    screen.type_in("\u{3}");
+    let ended = screen.end();
+    assert!(ended.status.success() && ended.restored, "Ctrl-C ends it as q does");
+}
+
+#[test]
+fn a_filter_is_typed_mended_and_applied() {
+    let mut screen = whole();
+    screen.type_in("fresult!=success dport=0x");
+    screen.wait_for("filter, column 23: dport: ");
+    screen.type_in("\r");
+    screen.wait_for("filter, column 23: dport: ");
+    // ^W takes the term away.
+    screen.type_in("\u{17}kind=rto daddr=10.0.0.0/8\r");
+    screen.wait_for("filter: result!=success kind=rto daddr=10.0.0.0/8");
+    let line = screen.wait_until("the end with a filter", |text| {
+        let ended = text.contains("end of the recording") && !text.contains("no filter");
+        ended.then(|| text.lines().find(|line| line.contains("read=")).map(str::to_owned)).flatten()
+    });
+    let recording = fs::read_to_string("recordings/lab.kv").expect("a recording");
+    let expected = recording
+        .lines()
+        .filter(|line| !line.contains("result=success") && line.contains("kind=rto") && line.contains("daddr=10."))
+        .count();
+    let all = recorded().len();
+    assert!(line.contains(&format!("read={all} filtered={} delivered={expected}", all - expected)), "{line}");
+    assert!(!screen.text().contains("│success"), "{}", screen.text());
+
+    // What is not applied changes nothing.
+    screen.type_in("f\u{15}kind=tlp");
+    screen.wait_for("filter: kind=tlp");
+    screen.type_in("\u{1b}");
+    screen.wait_for("q quit");
+    screen.wait_for("filter: result!=success kind=rto");
+    screen.type_in("q");
+    assert!(screen.end().status.success());
+}
+
+#[test]
+fn help_comes_and_goes() {
+    let mut screen = whole();
+    screen.type_in("?");
+    screen.wait_for("help: any key goes back");
+    screen.type_in("q");
+    screen.wait_until("no help", |text| (!text.contains("help: any key")).then_some(()));
+    screen.type_in("q");
+    assert!(screen.end().status.success());
+}
+
+/// The display stops, the counting does not.
+#[test]
+fn a_pause_stops_the_display_only() {
+    let mut screen = Screen::of(110, 40, &["--replay", "recordings/lab.kv", "--speed", "0.5"]);
+    screen.wait_for("success");
+    screen.type_in("p");
+    screen.wait_for("PAUSED");
+    let counters = |text: &str| text.lines().find(|line| line.contains("read=")).map(str::to_owned).expect("counters");
+    let paused = counters(&screen.text());
+    screen.wait_for("end of the recording");
+    assert_eq!(counters(&screen.text()), paused, "it stands still");
+    let all = format!("delivered={}", recorded().len());
+    assert!(!paused.contains(&all), "{paused}");
+    screen.type_in("p");
+    screen.wait_for(&all);
+    assert!(!screen.text().contains("PAUSED"));
+}
+
+#[test]
+fn it_follows_the_size_of_the_terminal() {
+    let screen = whole();
+    screen.resize(40, 8);
+    let successes = recorded().iter().filter(|event| event.result == RetransResult::Success).count();
+    let success = format!("success {successes}");
+    screen.wait_until("the tiny picture", |text| (!text.contains('│') && text.contains(&success)).then_some(()));
+    screen.resize(1, 1);
+    screen.resize(90, 30);
+    screen.wait_for(&format!("remote addresses, {}", remotes().len()));
+}
+
+#[test]
+fn a_line_that_is_none_is_said_and_ends_it_with_status_1() {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    std::io::Write::write_all(&mut file, b"hello\n").expect("it can be written");
+    let path = file.path().to_str().expect("a path");
+    let mut screen = Screen::of(110, 30, &["--replay", path]);
+    screen.wait_for("the recording ends at line 1: it is neither");
+    screen.type_in("q");
+    let ended = screen.end();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.restored && ended.text.contains(&format!("retrans: {path}: line 1")), "{}", ended.text);
+}
+
+/// A name is not a way to the terminal's controls.
+#[test]
+fn no_escape_sequence_gets_through() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let path = scratch.path().join("\u{1b}]0;pwned\u{7}\u{1b}[5mx");
+    fs::copy("recordings/lab.kv", &path).expect("a copy");
+    let mut screen = Screen::of(200, 30, &["--replay", path.to_str().expect("a path"), "--speed", "inf"]);
+    screen.wait_for("end of the recording");
+    screen.wait_for("]0;pwned[5mx");
+    screen.type_in("q");
+    let ended = screen.end();
+    let written = String::from_utf8_lossy(&ended.written);
+    assert!(!written.contains("\u{1b}]0;") && !written.contains("\u{1b}[5m") && !written.contains('\u{7}'));
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A terminal with a program in it: a pty of the kernel's, and a screen that understands what the program writes.
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::num::NonZeroU16;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+
+/// Nothing here takes as long on a machine that is not stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a terminal was set to do, in words.
+type Settings = String;
+
+/// A program in a terminal. Killed on drop.
+pub(crate) struct Screen {
+    child: Child,
+    /// The side of it that a person has before them.
+    terminal: File,
+    shown: Arc<Mutex<vt100::Parser>>,
+    reader: Option<JoinHandle<Vec<u8>>>,
+    hung_up: Arc<AtomicBool>,
+    before: Settings,
+}
+
+/// What a program left behind.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// What the screen shows in the end.
+    pub(crate) text: String,
+    /// Everything that was written.
+    pub(crate) written: Vec<u8>,
+    /// Whether the terminal is as it was before: its settings, its own screen, its cursor.
+    pub(crate) restored: bool,
+}
+
+fn size(width: u16, height: u16) -> Winsize {
+    Winsize { ws_col: width, ws_row: height, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+fn cells(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).expect("a size")
+}
+
+fn settings(terminal: &File) -> Settings {
+    format!("{:?}", tcgetattr(terminal).expect("the terminal's settings"))
+}
+
+impl Screen {
+    /// `top` with these arguments.
+    pub(crate) fn of(width: u16, height: u16, arguments: &[&str]) -> Self {
+        Self::running(width, height, &[&[env!("CARGO_BIN_EXE_retrans"), "top"], arguments].concat(), &[])
+    }
+
+    /// A command line, with an environment besides its own.
+    pub(crate) fn running(width: u16, height: u16, command_line: &[&str], environment: &[(&str, &str)]) -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let terminal = File::from(openpt(flags).expect("a pty"));
+        grantpt(&terminal).expect("a pty");
+        unlockpt(&terminal).expect("a pty");
+        tcsetwinsize(&terminal, size(width, height)).expect("a size");
+        let name = ptsname(&terminal, Vec::new()).expect("a name");
+        let open = || OpenOptions::new().read(true).write(true).open(OsStr::from_bytes(name.to_bytes()));
+        let before = settings(&terminal);
+
+        // So that it is the controlling terminal, which tells of a new size and of a hang-up.
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").args(command_line).envs(environment.iter().copied()).env("TERM", "xterm-256color");
+        let stdio = || Stdio::from(open().expect("the program's side"));
+        command.stdin(stdio()).stdout(stdio()).stderr(stdio());
+        let child = command.spawn().expect("setsid of util-linux");
+        // It holds the program's side open too.
+        drop(command);
+
+        let shown = Arc::new(Mutex::new(vt100::Parser::new(cells(height), cells(width), 0)));
+        let hung_up = Arc::new(AtomicBool::new(false));
+        let reader = thread::spawn({
+            let (shown, hung_up) = (Arc::clone(&shown), Arc::clone(&hung_up));
+            let terminal = terminal.try_clone().expect("a descriptor");
+            move || read(terminal, &shown, &hung_up)
+        });
+        Self { child, terminal, shown, reader: Some(reader), hung_up, before }
+    }
+
+    fn shown(&self) -> MutexGuard<'_, vt100::Parser> {
+        self.shown.lock().expect("no panic")
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.shown().screen().contents()
+    }
+
+    pub(crate) fn type_in(&mut self, keys: &str) {
+        self.terminal.write_all(keys.as_bytes()).expect("there is room");
+    }
+
+    pub(crate) fn resize(&self, width: u16, height: u16) {
+        self.shown().screen_mut().set_size(cells(height), cells(width));
+        tcsetwinsize(&self.terminal, size(width, height)).expect("another size");
+    }
+
+    /// Waits until the screen shows something, and gives the line.
+    pub(crate) fn wait_for(&self, text: &str) -> String {
+        self.wait_until(text, |shown| shown.lines().find(|line| line.contains(text)).map(str::to_owned))
+    }
+
+    pub(crate) fn wait_until<T>(&self, what: &str, look: impl Fn(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = self.text();
+            if let Some(found) = look(&text) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "no `{what}` on the screen:\n{text}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is not reaped yet");
+    }
+
+    /// Takes the terminal away.
+    pub(crate) fn hang_up(mut self) -> ExitStatus {
+        self.hung_up.store(true, Ordering::Relaxed);
+        self.reader.take().expect("once").join().expect("no panic");
+        self.terminal = File::open("/dev/null").expect("it is there");
+        self.wait()
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.text());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Ended {
+        let status = self.wait();
+        let after = settings(&self.terminal);
+        // The reader ends with the last descriptor of the program's side, which is closed by now.
+        let written = self.reader.take().expect("once").join().expect("no panic");
+        let restored = {
+            let shown = self.shown();
+            let screen = shown.screen();
+            after == self.before && !screen.alternate_screen() && !screen.hide_cursor()
+        };
+        Ended { status, text: self.text(), written, restored }
+    }
+}
+
+/// Shows what is written until the program's side is closed, or nobody is to look any more; gives all of it.
+fn read(mut terminal: File, shown: &Mutex<vt100::Parser>, hung_up: &AtomicBool) -> Vec<u8> {
+    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+    while !hung_up.load(Ordering::Relaxed) {
+        let mut fds = [PollFd::from_borrowed_fd(terminal.as_fd(), PollFlags::IN)];
+        if poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 20_000_000 })) == Ok(0) {
+            continue;
+        }
+        // The end is an error.
+        let Ok(count @ 1..) = terminal.read(&mut buffer) else { break };
+        shown.lock().expect("no panic").process(&buffer[..count]);
+        all.extend_from_slice(&buffer[..count]);
+    }
+    all
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

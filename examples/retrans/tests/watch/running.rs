@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Runs the `watch` program as a user does.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use retrans_sdk::Event;
+use retrans_tests::program::Program;
+use retrans_tests::{Family, Outcome, Pair, Scenario};
+
+pub(crate) fn watch() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retrans"));
+    command.arg("watch");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A `watch` that is attached.
+pub(crate) fn ready(arguments: &[&str]) -> Program {
+    Program::ready(watch().args(arguments))
+}
+
+/// Each outcome over each family, in a pair of its own, under way.
+pub(crate) fn traffic(outcomes: &[Outcome]) -> Vec<(Pair, Scenario)> {
+    let mut traffic = prepare(outcomes);
+    start(&mut traffic);
+    traffic
+}
+
+/// The same, before anything is retransmitted.
+pub(crate) fn prepare(outcomes: &[Outcome]) -> Vec<(Pair, Scenario)> {
+    outcomes
+        .iter()
+        .flat_map(|outcome| Family::ALL.map(|family| (*outcome, family)))
+        .map(|(outcome, family)| {
+            let pair = Pair::new().expect("a pair of namespaces");
+            let scenario = Scenario::prepare(&pair, family, outcome).expect("a scenario");
+            (pair, scenario)
+        })
+        .collect()
+}
+
+pub(crate) fn start(traffic: &mut [(Pair, Scenario)]) {
+    traffic.iter_mut().for_each(|(_, scenario)| scenario.start().expect("a start"));
+}
+
+/// Local and peer of each socket that the traffic is about.
+pub(crate) fn sockets(traffic: &[(Pair, Scenario)]) -> HashSet<(SocketAddr, SocketAddr)> {
+    traffic.iter().map(|(_, scenario)| scenario.subject()).map(|subject| (subject.local, subject.remote)).collect()
+}
+
+pub(crate) fn socket_of(event: &Event) -> (SocketAddr, SocketAddr) {
+    (SocketAddr::new(event.saddr, event.sport), SocketAddr::new(event.daddr, event.dport))
+}
+
+/// Ends what was started, so that nothing is retransmitted any more.
+pub(crate) fn finish(traffic: Vec<(Pair, Scenario)>) {
+    for (_pair, scenario) in traffic {
+        scenario.finish().expect("an end to the scenario");
+    }
+}
+
+/// It is left on, so it sleeps while there is nothing to be seen.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn while_nothing_comes_it_sleeps() {
+    const IDLE: Duration = Duration::from_secs(10);
+    // No connection has this port.
+    let watch = ready(&["dport=0"]);
+    let wakeups = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", watch.id())).expect("it runs");
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.expect("a count").trim().parse::<u64>().expect("a number")
+    };
+    thread::sleep(Duration::from_secs(1));
+    let before = wakeups();
+    thread::sleep(IDLE);
+    let wakeups = wakeups() - before;
+    assert!(wakeups <= 1, "{wakeups} in {IDLE:?}");
+    // And wakes for a signal.
+    let interrupted = Instant::now();
+    assert!(watch.interrupt().status.success());
+    assert!(interrupted.elapsed() < Duration::from_secs(5), "{:?}", interrupted.elapsed());
+}
