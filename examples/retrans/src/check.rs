@@ -6,27 +6,34 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use retrans_sdk::check::{self, Report};
+use retrans_sdk::check::{self, EnumSource, Report};
 use retrans_sdk::{Error, ErrorKind};
 use serde_json::json;
 
 use crate::args::Format;
 use crate::output::{Output, Paint};
-use crate::{FAILED, fail_to_write};
+use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
 /// Compares the SDK's tables with the kernel's enums
 ///
-/// Reads the enums of the built BPF object, of the running kernel (BTF), and of C headers.
+/// Reads the enums of the built BPF object, of the running kernel (BTF), and of C headers. With --generate, prints a table of an enum instead,
+/// as Rust source.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 no difference; 1 a difference, or something that cannot be read; 2 usage error.
+Exit status: 0 no difference; 1 a difference, or something that cannot be read; 2 usage error, or no table can be generated.
 
 Examples:
-  retrans check
-  retrans check /usr/include ~/src/linux")]
+  retrans check /usr/include ~/src/linux
+  retrans check --generate skb_drop_reason --c-prefix SKB_DROP_REASON_")]
 pub(crate) struct Arguments {
     /// A C header, a kernel source tree, or an include directory; KERNEL_SRC in the environment is one more
     paths: Vec<PathBuf>,
+    /// Print a #[reason_table] of this enum of the running kernel's BTF, or of PATH: a file of BTF, an object file, or a C header (*.h)
+    #[arg(long, value_name = "ENUM", conflicts_with = "format")]
+    generate: Option<String>,
+    /// What the enumerators of the table begin with (default: derived from their names)
+    #[arg(long, value_name = "PREFIX", requires = "generate")]
+    c_prefix: Option<String>,
     /// How to print: findings first on a terminal, else a report per line; or one JSON object per report
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
@@ -36,6 +43,9 @@ pub(crate) struct Arguments {
 const MOST_NAMES: usize = 10;
 
 pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
+    if let Some(name) = &arguments.generate {
+        return generate(name, arguments);
+    }
     let format = output.format(arguments.format);
     let mut reports = vec![("BPF object", check::object()), ("running kernel", check::running_kernel())];
     let kernel_src = env::var_os("KERNEL_SRC").map(PathBuf::from);
@@ -60,6 +70,23 @@ pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
         Err(error) => fail_to_write(&error),
         Ok(()) if passed => ExitCode::SUCCESS,
         Ok(()) => ExitCode::from(FAILED),
+    }
+}
+
+/// Prints the source of a table.
+fn generate(name: &str, arguments: &Arguments) -> ExitCode {
+    let source = match &arguments.paths[..] {
+        [] => EnumSource::RunningKernel,
+        [path] if path.extension().is_some_and(|extension| extension == "h") => EnumSource::Header(path),
+        [path] => EnumSource::Btf(path),
+        _ => return fail(CANNOT_START, "--generate reads one PATH at most"),
+    };
+    match check::generate_table(source, name, arguments.c_prefix.as_deref()) {
+        Ok(table) => match io::stdout().write_all(table.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail_to_write(&error),
+        },
+        Err(error) => fail(CANNOT_START, &error),
     }
 }
 

@@ -36,3 +36,20 @@ fn a_header_that_differs_has_status_1() {
     assert!(text(&output.stdout).contains("TCP_SYN_SENT is 3, in the table 2"), "{output:?}");
     assert_eq!(check(&["/nonexistent"]).status.code(), Some(1));
 }
+
+#[test]
+fn a_table_is_generated_from_a_header() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let header = scratch.path().join("rain.h");
+    fs::write(&header, "enum rain { RAIN_LIGHT = 1, RAIN_HEAVY = 2 };\n").expect("a file");
+    let header = header.to_str().expect("a path");
+    let output = check(&["--generate", "rain", "--c-prefix", "RAIN_", header]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for part in ["reason_table(c_prefix = \"RAIN_\"", "Light = 1,", "Heavy = 2,"] {
+        assert!(text(&output.stdout).contains(part), "{part}: {output:?}");
+    }
+    let missing = check(&["--generate", "snow", header]);
+    assert_eq!((missing.status.code(), text(&missing.stdout)), (Some(2), ""), "{missing:?}");
+    assert!(text(&missing.stderr).starts_with("retrans: "), "{missing:?}");
+    assert_eq!(check(&["--c-prefix", "RAIN_"]).status.code(), Some(2));
+}
