@@ -19,7 +19,7 @@ VENDORED_PACKAGES := autoconf automake autopoint bison flex gawk
 # Every feature of the SDK.
 FEATURES := --features retrans-sdk/full,retrans-sdk/test-util
 # The same for the whole workspace, with `retrans demo`.
-ALL_FEATURES := --all-features
+WORKSPACE_FEATURES := --all-features
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
@@ -27,7 +27,11 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'
 AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO) -E")
 
 CAN_BE_ROOT := [ -z "$(SUDO)" ] || $(SUDO) true
-DEMO = cargo run --locked --release --quiet --package retrans-cli --features demo -- demo $(if $(filter required,$(LIVE)),--live)
+# The command `retrans` with `retrans demo`: built and run, unless CLI names a program that is built already.
+CLI ?= cargo run --locked --release --quiet --package retrans-cli --features demo --
+DEMO = $(CLI) demo $(if $(filter required,$(LIVE)),--live)
+# As root, where CLI is a program and not cargo, which has a runner.
+DEMO_AS_ROOT = $(if $(filter cargo,$(firstword $(CLI))),$(AS_ROOT),$(SUDO)) $(DEMO)
 
 # `make test LIVE=required` fails where the live tests cannot run.
 LIVE ?= if-possible
@@ -53,6 +57,7 @@ help:
 	@echo "make vendored      builds with libelf and zlib linked statically, where neither is installed; as root"
 	@echo "make unit          has systemd run docs/retrans-agent.service, in namespaces; as root"
 	@echo "make public-api    writes down what is public; make public-api-check says what has changed"
+	@echo "make release-check  outside, vendored, unit, matrix-release-check and bench: what a release requires beyond the gate"
 
 .PHONY: build-deps
 build-deps: ; @$(call install,$(BUILD_PACKAGES))
@@ -94,7 +99,7 @@ public-api-text: deps
 	RUSTC_BOOTSTRAP=1 RUSTDOCFLAGS="-Z unstable-options --output-format json" CARGO_TARGET_DIR=target/public-api \
 		cargo doc --quiet --locked $(addprefix --package ,$(PUBLIC)) --no-deps $(FEATURES)
 	set -e; for crate in $(PUBLIC); do \
-		cargo run --quiet --locked --package retrans-tests --bin public_api -- \
+		$(if $(BUILT),$(or $(CARGO_TARGET_DIR),target)/debug/public_api,cargo run --quiet --locked --package retrans-tests --bin public_api --) \
 			target/public-api/doc/$$(echo $$crate | tr - _).json >$(PUBLIC_API)/$$crate; \
 	done
 
@@ -121,19 +126,19 @@ endef
 # Without root it is a replay; with LIVE=required that is a failure.
 .PHONY: demo
 demo: build-deps
-	cargo build --locked --release --package retrans-cli --features demo
-	@if $(CAN_BE_ROOT); then $(MAKE) --no-print-directory deps && $(AS_ROOT) $(DEMO); else $(DEMO); fi
+	$(if $(filter cargo,$(firstword $(CLI))),cargo build --locked --release --package retrans-cli --features demo)
+	@if $(CAN_BE_ROOT); then $(MAKE) --no-print-directory deps && $(DEMO_AS_ROOT); else $(DEMO); fi
 
 # What the demo replays for those who may not.
 .PHONY: recording
 recording: deps
 	cargo build --locked --release --package retrans-cli --features demo
-	$(AS_ROOT) $(DEMO) --record examples/retrans/recordings/lab.kv
+	$(DEMO_AS_ROOT) --record examples/retrans/recordings/lab.kv
 	$(SUDO) chown --reference=README.md examples/retrans/recordings/lab.kv
 
 .PHONY: test
 test: deps
-	cargo test --locked --workspace $(ALL_FEATURES)
+	cargo test --locked --workspace $(WORKSPACE_FEATURES)
 	@$(MAKE) --no-print-directory live LIVE=$(LIVE)
 
 # Each live test is `#[ignore]`d by name for a plain `cargo test`. Here they run, as root, or it is said that they did not.
@@ -202,8 +207,8 @@ matrix-gate: deps
 lint: deps lint-deps
 	cargo fmt --all --check
 	clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/bpf/*.c
-	cargo clippy --workspace --all-targets $(ALL_FEATURES) -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(ALL_FEATURES)
+	cargo clippy --workspace --all-targets $(WORKSPACE_FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(WORKSPACE_FEATURES)
 	# As on a machine without clang.
 	RUSTDOCFLAGS="-D warnings" DOCS_RS=1 CLANG=/nonexistent CARGO_TARGET_DIR=target/without-clang \
 		cargo doc --package retrans-sdk --no-deps $(FEATURES)
@@ -213,12 +218,19 @@ lint: deps lint-deps
 
 .PHONY: header-check
 header-check: deps
-	cargo run --quiet --package retrans-cli -- check "$(KERNEL_SRC)"
+	$(CLI) check "$(KERNEL_SRC)"
 
-# The one on PATH, else one of our own, which takes three minutes to build.
-DENY := $(or $(shell command -v cargo-deny),target/tools/bin/cargo-deny)
-target/tools/bin/cargo-deny:
-	cargo install cargo-deny --version 0.20.2 --locked --quiet --root target/tools --target-dir target/tools/build
+# The one on PATH, else one in the user's cache, which takes three minutes to build once.
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retrans-tools
+DENY := $(or $(shell command -v cargo-deny),$(TOOLS)/bin/cargo-deny)
+$(TOOLS)/bin/cargo-deny:
+	@echo "installing: cargo-deny, into $(TOOLS)"
+	CARGO_INCREMENTAL=0 cargo install cargo-deny --version 0.20.2 --locked --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
+	rm -rf $(TOOLS)/build
+
+# What a release requires in addition to the gate (.ci/run): hours, most of them for `make matrix` before it.
+.PHONY: release-check
+release-check: outside vendored unit matrix-release-check bench
 
 .PHONY: deny
 deny: $(DENY)
