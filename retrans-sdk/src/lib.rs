@@ -58,4 +58,5 @@ pub mod attach {
     pub use crate::kernel::socket_set::SocketSet;
     pub use crate::kernel::support::Support;
     pub use crate::kernel::unobservable::Unobservable;
+    pub use crate::sys::privileges::drop_privileges;
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the programs share: arguments, signals, status lines, and giving up privileges.
+//! What the programs share: arguments, signals and status lines.
 
 #[cfg(doctest)]
 mod book;
-pub mod privileges;
 mod source;
 
 pub use self::source::Source;

@@ -5,4 +5,5 @@ pub(crate) mod cgroup_paths;
 pub(crate) mod clock;
 pub(crate) mod mmap;
 pub(crate) mod mountinfo;
+pub(crate) mod privileges;
 pub(crate) mod throttle;

@@ -3,13 +3,12 @@
 //! `docs/retrans-agent.service` grants them, and continues without any.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use retrans_examples::privileges::give_up;
 use retrans_examples::{Interrupted, Source, say_ready, say_stats};
+use retrans_sdk::attach::drop_privileges;
 use retrans_sdk::event::{CgroupPaths, PercentEncoded};
 use retrans_sdk::reason_table::KeyVal;
 use retrans_sdk::{Event, RetransResult, Stream};
@@ -36,10 +35,8 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, event: &Event) {
-        let path = |paths: &mut CgroupPaths| {
-            paths.path(event.cgroup?).map(|path| path.as_os_str().as_encoded_bytes().to_vec())
-        };
-        let service = self.cgroups.as_mut().and_then(path).map(|path| PercentEncoded(&path).to_string());
+        let path = self.cgroups.as_mut().and_then(|paths| paths.path(event.cgroup?));
+        let service = path.map(|path| PercentEncoded(path.as_os_str().as_encoded_bytes()).to_string());
         *self.attempts.entry((service, event.result)).or_default() += 1;
     }
 
@@ -52,17 +49,16 @@ impl Counts {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { every, limit, source } = Arguments::parse();
     let every = Duration::from_secs(every.clamp(1, 86_400));
     let end = Instant::now().checked_add(Duration::from_secs(limit));
     let interrupted = Interrupted::new()?;
     let mut stream = source.open(Stream::builder().filter(source.filter()?).fields("cgroup".parse()?))?;
-    // Of a recording from elsewhere the numbers would mean other cgroups here.
-    let is_live = stream.live().is_some();
+    let is_live = stream.live().is_some(); // A recording's ids mean other cgroups here.
     let mut counts = Counts { cgroups: if is_live { CgroupPaths::new().ok() } else { None }, ..Counts::default() };
     if is_live {
-        give_up()?;
+        drop_privileges(65534, 65534)?;
     }
     let stopped = interrupted.stops(stream.stop_handle())?;
     say_ready(&stream);
@@ -75,6 +71,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             next += every;
         }
     }
+    // Bounded by the size of the ring buffer, however many attempts the host goes on to make.
+    stream.detach();
+    while stream.for_each_timeout(Duration::MAX, |event| counts.add(event))? > 0 {}
     counts.print(io::stdout().lock())?;
     say_stats(&stream.stats());
     Ok(())

@@ -2,7 +2,6 @@
 //! An alert: reports the remote addresses to which attempts keep failing, and when that is over.
 
 use std::collections::{HashMap, VecDeque};
-use std::error::Error;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -60,7 +59,7 @@ impl Alerts {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { failures, within, source } = Arguments::parse();
     let interrupted = Interrupted::new()?;
     let within = within.saturating_mul(1_000_000_000);
