@@ -28,7 +28,7 @@ Examples:
 pub(crate) struct Arguments {
     /// A C header, a kernel source tree, or an include directory; KERNEL_SRC in the environment is one more
     paths: Vec<PathBuf>,
-    /// Print a #[reason_table] of this enum of the running kernel's BTF, or of PATH: a file of BTF, an object file, or a C header (*.h)
+    /// Print a `#[reason_table]` of this enum of the running kernel's BTF, or of PATH: a file of BTF, an object file, or a C header (*.h)
     #[arg(long, value_name = "ENUM", conflicts_with = "format")]
     generate: Option<String>,
     /// What the enumerators of the table begin with (default: derived from their names)

@@ -21,7 +21,7 @@ use crate::text::reason_table::KeyVal;
 /// Exactly, once what is under way has settled:
 ///
 /// - `seen = filtered +` the attempts in [`passed`](Self::passed)
-/// - these attempts `= limited + lost + submitted`; [`Counters`](crate::Counters) only count them
+/// - these attempts `= limited + lost + submitted`; [`Counters`](crate::stream::Counters) only count them
 /// - `submitted = rejected + dropped + delivered`, after a drain; before it [`waiting`](Self::waiting) is the difference.
 ///
 /// All of them only ever rise.

@@ -174,7 +174,7 @@ impl StreamBuilder {
     /// At most so many events a second of each result, over time; `burst` of them may come at once.
     /// None unless set. A token bucket for each result in the kernel, behind the filter: what finds
     /// it empty costs no record, and is counted as `limited`. Results that share a place in the
-    /// counters ([`Count::result`](crate::Count::result)) share one. Attempts of one result at the
+    /// counters ([`Count::result`](crate::stats::Count::result)) share one. Attempts of one result at the
     /// same moment on several CPUs may get by on one token.
     ///
     /// Of a stream that is replayed or scripted, time is that of its events.
@@ -262,7 +262,7 @@ impl StreamBuilder {
     ///
     /// [`ErrorKind::Setting`] if a setting was made that only a live stream honours:
     /// [`ring_size`](Self::ring_size), [`max_delay`](Self::max_delay),
-    /// [`wakeup_bytes`](Self::wakeup_bytes), [`source`](Self::source),
+    /// [`wakeup_bytes`](Self::wakeup_bytes), [`attach_method`](Self::attach_method),
     /// [`without_companion`](Self::without_companion), [`owners`](Self::owners) or
     /// [`reconcile`](Self::reconcile), [`ErrorKind::Filter`] if the filter asks for what is not in
     /// a recording ([`Filter::live_only`]), [`ErrorKind::Recording`] if it is none,
