@@ -206,7 +206,7 @@ matrix-gate: deps
 .PHONY: lint
 lint: deps lint-deps
 	cargo fmt --all --check
-	clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/bpf/*.c
+	clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/*/bpf/*.c
 	cargo clippy --workspace --all-targets $(WORKSPACE_FEATURES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(WORKSPACE_FEATURES)
 	# As on a machine without clang.

@@ -4,10 +4,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
-use retrans_tests::observe::undisturbed;
-use retrans_tests::seg6::Seg6;
-use retrans_tests::wait::{PATIENCE, wait_for};
-use retrans_tests::{Conn, Context, Counters, Error, Family, Hold, Outcome, Packets, Pair, Refusal, Result, Scenario};
+use retrans_lab::observe::undisturbed;
+use retrans_lab::seg6::Seg6;
+use retrans_lab::wait::{PATIENCE, wait_for};
+use retrans_lab::{Conn, Context, Counters, Error, Family, Hold, Outcome, Packets, Pair, Refusal, Result, Scenario};
 use rustix::process::{Pid, Signal, kill_process};
 
 fn reconcile(arguments: &[&str]) -> Command {

@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
-use retrans_tests::{Error, Result};
+use retrans_lab::{Error, Result};
 
 use crate::boot::{Emulator, boot_within};
 use crate::image::Kernel;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use retrans_tests::{Context, Error, Result};
+use retrans_lab::{Context, Error, Result};
 
 /// Where apt keeps its sources.
 const ETC_APT: &str = "/etc/apt";

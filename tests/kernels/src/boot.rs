@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use retrans_tests::command::run_within;
-use retrans_tests::{Context, Error, Result};
+use retrans_lab::command::run_within;
+use retrans_lab::{Context, Error, Result};
 
 use crate::accelerator::Accelerator;
 use crate::debian::Archive;

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
 
-use retrans_tests::command::run;
-use retrans_tests::{Context, Error, Result};
+use retrans_lab::command::run;
+use retrans_lab::{Context, Error, Result};
 
 use crate::image::{in_path, remove};
 

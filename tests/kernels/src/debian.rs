@@ -11,8 +11,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use retrans_tests::command::run_within;
-use retrans_tests::{Context, Error, Result};
+use retrans_lab::command::run_within;
+use retrans_lab::{Context, Error, Result};
 
 use crate::apt_sources::Mirror;
 use crate::list::{Package, Pinned};

@@ -6,13 +6,13 @@ use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
+use retrans_lab::observe::{attachment, filter};
+use retrans_lab::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial, filters};
 use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::harness::with_companion;
 use retrans_sdk::stats::Failures;
 use retrans_sdk::stream::RateLimit;
 use retrans_sdk::{ErrorKind, Stream, StreamBuilder, check};
-use retrans_tests::observe::{attachment, filter};
-use retrans_tests::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial, filters};
 
 use crate::live_tests;
 use crate::log::{Cell, CellResult, family_name, findings_line};

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use retrans_tests::command::{run, run_within};
-use retrans_tests::{Context, Error, Result};
+use retrans_lab::command::{run, run_within};
+use retrans_lab::{Context, Error, Result};
 
 use crate::build::{Built, Program};
 use crate::debian::Archive;

@@ -11,19 +11,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use retrans_tests::{Context, Error, Result};
+use retrans_lab::{Context, Error, Result};
 use sha2::{Digest, Sha256};
 
 /// Files, and directories with everything below them, relative to the top of the tree.
-pub const INPUTS: [&str; 7] = [
-    "bpf",
-    "retrans-sdk/src/source",
-    "tests/src",
-    "tests/bpf",
-    "tests/build.rs",
-    "tests/kernels/kernels.list",
-    "tests/kernels/patches",
-];
+pub const INPUTS: [&str; 5] =
+    ["bpf", "retrans-sdk/src/kernel", "tests/lab", "tests/kernels/kernels.list", "tests/kernels/patches"];
 
 /// Returns the hash of the [`INPUTS`] of this tree: SHA-256, in hexadecimal.
 ///

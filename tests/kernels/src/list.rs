@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use retrans_tests::{Error, Result};
+use retrans_lab::{Error, Result};
 
 use crate::patched_kernels::{self, NUMBERINGS};
 

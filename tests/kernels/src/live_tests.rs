@@ -6,8 +6,8 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use retrans_tests::command::{Ended, end_of};
-use retrans_tests::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result};
+use retrans_lab::command::{Ended, end_of};
+use retrans_lab::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result};
 
 use crate::image::GUEST_TESTS;
 use crate::log::{Test, TestResult};

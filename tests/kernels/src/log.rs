@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use retrans_tests::{Context, Error, Family, Outcome, Result};
+use retrans_lab::{Context, Error, Family, Outcome, Result};
 
 use crate::patched_kernels;
 

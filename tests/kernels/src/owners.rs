@@ -6,9 +6,9 @@ use retrans_sdk::event::OwnerSource;
 use retrans_sdk::stream::Live;
 use retrans_sdk::{Event, Stream};
 
-use retrans_tests::observe::{concerns, until};
-use retrans_tests::wait::PATIENCE;
-use retrans_tests::{Context, Error, Family, Outcome, Pair, Result, Scenario};
+use retrans_lab::observe::{concerns, until};
+use retrans_lab::wait::PATIENCE;
+use retrans_lab::{Context, Error, Family, Outcome, Pair, Result, Scenario};
 
 /// Connects, accepts, and holds a socket that is older than the stream; returns the hooks that this
 /// process was named by.

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use retrans_tests::command::run;
-use retrans_tests::{Context, Error, Result};
+use retrans_lab::command::run;
+use retrans_lab::{Context, Error, Result};
 
 use crate::debian::Archive;
 use crate::image::{Kernel, remove};

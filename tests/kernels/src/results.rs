@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-use retrans_tests::{Error, Family, Outcome, Result};
+use retrans_lab::{Error, Family, Outcome, Result};
 
 use crate::list::order;
 use crate::log::{Cell, CellResult, DemoResult, Log, TestResult};

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use retrans_tests::{Error, Outcome, Result};
+use retrans_lab::{Error, Outcome, Result};
 
 use crate::patched_kernels::numbering_of;
 use crate::results::{Kind, Results, Row};

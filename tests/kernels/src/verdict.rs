@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The verdict on a boot.
 
-use retrans_tests::Outcome;
+use retrans_lab::Outcome;
 
 use crate::log::Log;
 

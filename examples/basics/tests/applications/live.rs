@@ -6,12 +6,12 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use retrans_lab::cgroup::Cgroup;
+use retrans_lab::observe::{concerns, until};
+use retrans_lab::program::{Ended, Program};
+use retrans_lab::wait::{PATIENCE, wait_for};
+use retrans_lab::{Error, Family, Outcome, Pair, Refusal, Result, Scenario, privilege};
 use retrans_sdk::{Event, Stream};
-use retrans_tests::cgroup::Cgroup;
-use retrans_tests::observe::{concerns, until};
-use retrans_tests::program::{Ended, Program};
-use retrans_tests::wait::{PATIENCE, wait_for};
-use retrans_tests::{Error, Family, Outcome, Pair, Refusal, Result, Scenario, privilege};
 
 const DENIED: Outcome = Outcome::Denied(Refusal::Drop);
 

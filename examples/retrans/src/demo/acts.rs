@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The scenarios, and their names in the table.
 
-use retrans_tests::{Discard, Family, Hold, Outcome, Refusal, RouteFault, WindowFault};
+use retrans_lab::{Discard, Family, Hold, Outcome, Refusal, RouteFault, WindowFault};
 
 pub(crate) struct Act {
     pub(crate) outcome: Outcome,

@@ -6,10 +6,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use retrans_lab::trial::Progress;
+use retrans_lab::{Error, Lacks, TraceInstance, Trial};
 use retrans_sdk::Stream;
 use retrans_sdk::format::Line;
-use retrans_tests::trial::Progress;
-use retrans_tests::{Error, Lacks, TraceInstance, Trial};
 
 use crate::demo::acts::{ACTS, Act};
 use crate::demo::table::{Row, Shown};

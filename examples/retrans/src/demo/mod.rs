@@ -10,11 +10,11 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use retrans_lab::privilege;
+use retrans_lab::trial::Progress;
 use retrans_sdk::offline::RecordedLines;
 use retrans_sdk::offline::Recording;
 use retrans_sdk::{ErrorKind, Stream};
-use retrans_tests::privilege;
-use retrans_tests::trial::Progress;
 
 use self::acts::{ACTS, Act};
 use self::table::{Row, Shown, Table};

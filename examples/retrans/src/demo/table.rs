@@ -4,8 +4,8 @@
 use std::fmt::{self, Display};
 
 use nix::errno::Errno;
+use retrans_lab::Outcome;
 use retrans_sdk::Event;
-use retrans_tests::Outcome;
 
 use crate::demo::acts::Act;
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use nix::errno::Errno;
+use retrans_lab::Outcome;
 use retrans_sdk::RetransResult;
 use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::event::Transmit;
-use retrans_tests::Outcome;
 
 use crate::page::{Page, pages};
 

@@ -8,8 +8,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use retrans_tests::wait::{PATIENCE, wait_for};
-use retrans_tests::{Tether, TraceInstance};
+use retrans_lab::wait::{PATIENCE, wait_for};
+use retrans_lab::{Tether, TraceInstance};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 #[test]

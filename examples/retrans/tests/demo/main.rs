@@ -6,7 +6,7 @@ mod replayed;
 
 use std::process::{Command, Stdio};
 
-use retrans_tests::Outcome;
+use retrans_lab::Outcome;
 
 fn demo() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_retrans"));

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 
+use retrans_lab::Outcome;
 use retrans_sdk::format::Line;
 use retrans_sdk::{Event, RetransResult};
-use retrans_tests::Outcome;
 
 use crate::{assert_a_row_each, demo, outcomes, rows};
 

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 
 use insta::assert_snapshot;
-use retrans_tests::{Family, Outcome, Pair, Refusal, Scenario};
+use retrans_lab::{Family, Outcome, Pair, Refusal, Scenario};
 use roxmltree::Document;
 
 const RECORDING: &str = "recordings/lab.kv";

@@ -7,9 +7,9 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use retrans_lab::{Family, Outcome, Pair, Refusal, Scenario};
 use retrans_sdk::Filter;
 use retrans_sdk::format::Line;
-use retrans_tests::{Family, Outcome, Pair, Refusal, Scenario};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What the lab's traffic looked like when `make recording` was run.

@@ -5,7 +5,7 @@
 #[expect(dead_code, reason = "this test uses a part of it")]
 mod screen;
 
-use retrans_tests::{Family, Outcome, Pair, Refusal, Scenario};
+use retrans_lab::{Family, Outcome, Pair, Refusal, Scenario};
 
 use self::screen::{Ended, Screen};
 

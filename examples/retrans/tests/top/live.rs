@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! On what the lab makes the kernel retransmit.
 
-use retrans_tests::{Discard, Family, Outcome, Pair, Refusal, Scenario};
+use retrans_lab::{Discard, Family, Outcome, Pair, Refusal, Scenario};
 
 use crate::screen::Screen;
 

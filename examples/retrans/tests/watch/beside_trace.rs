@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::running::{finish, prepare, ready, socket_of, start, traffic};
+use retrans_lab::observe::undisturbed;
+use retrans_lab::{Discard, Hold, Outcome, PrintedFailures, Refusal, RouteFault, TraceEvent, Tracepoint};
 use retrans_sdk::{Event, RetransKind, RetransResult};
-use retrans_tests::observe::undisturbed;
-use retrans_tests::{Discard, Hold, Outcome, PrintedFailures, Refusal, RouteFault, TraceEvent, Tracepoint};
 
 /// What both have of an attempt. The SYN-ACK tracepoint prints neither state nor err.
 #[derive(Debug, Clone, PartialEq, Eq)]

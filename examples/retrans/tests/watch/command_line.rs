@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::running::{finish, ready, traffic, watch};
+use retrans_lab::program::Program;
+use retrans_lab::{Outcome, Refusal};
 use retrans_sdk::Event;
 use retrans_sdk::event::keys;
-use retrans_tests::program::Program;
-use retrans_tests::{Outcome, Refusal};
 use rustix::process::Signal;
 
 #[test]

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::running::{finish, ready, socket_of, sockets, traffic};
+use retrans_lab::{Discard, Hold, Outcome, Refusal, RouteFault};
 use retrans_sdk::{Event, Filter};
-use retrans_tests::{Discard, Hold, Outcome, Refusal, RouteFault};
 
 /// Without the time: each stream has its own offset to the epoch.
 fn without_time(event: &Event) -> String {

@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use retrans_lab::program::Program;
+use retrans_lab::{Family, Outcome, Pair, Scenario};
 use retrans_sdk::Event;
-use retrans_tests::program::Program;
-use retrans_tests::{Family, Outcome, Pair, Scenario};
 
 pub(crate) fn watch() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_retrans"));

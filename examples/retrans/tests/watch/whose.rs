@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::running::{finish, ready, sockets, traffic};
+use retrans_lab::Outcome;
 use retrans_sdk::event::{CgroupPaths, PercentEncoded};
 use retrans_sdk::format::Line;
-use retrans_tests::Outcome;
 use serde_json::Value;
 
 /// The path of this process's cgroup as a value of the line; `None` where the hierarchy is not to be seen.

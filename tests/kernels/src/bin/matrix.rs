@@ -27,8 +27,8 @@ use retrans_kernels::results::{Difference, PATH, Results, Row, Tree};
 use retrans_kernels::table::{PAGE, check, put_into, table};
 use retrans_kernels::verdict::Verdict;
 use retrans_kernels::{inputs, patched_kernels};
-use retrans_tests::command::run;
-use retrans_tests::{Context, Error, Outcome, Result};
+use retrans_lab::command::run;
+use retrans_lab::{Context, Error, Outcome, Result};
 use rustix::fs::{FlockOperation, flock};
 
 /// Prints a line, even if no process reads it.

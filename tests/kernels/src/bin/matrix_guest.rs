@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 use retrans_kernels::accelerator::PROBE;
 use retrans_kernels::guest::{self, SCENARIOS};
 use retrans_kernels::image::GUEST_MODULES;
-use retrans_tests::privilege;
+use retrans_lab::privilege;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::system::{RebootCommand, finit_module, reboot};

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Faults for the attempts of one socket, which asks for them by its mark. They replace the answers
+ * of functions that the kernel lets programs override (ALLOW_ERROR_INJECTION): failslab's, and
+ * that of the hook in tests/kernel. What follows from the answer is the kernel's own doing.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+/* tests/lab/src/injection.rs has the same. */
+#define FAULT_MARK 0x72730000
+
+enum fault {
+	FAULT_NONE = 0,
+	/* Nothing is allocated while an attempt is made. */
+	FAULT_NO_MEMORY = 1,
+	/* The segment's headroom is too large, and the copy that this takes is not allocated. */
+	FAULT_NO_COPY = 2,
+	/* The segment ends before snd_una. */
+	FAULT_END_SEQ = 3,
+	/* The hook says so. */
+	FAULT_CANCEL = 4,
+};
+
+#define ENOMEM	  12
+#define EFBIG	  27
+#define ERANGE	  34
+#define ECANCELED 125
+
+char LICENSE[] SEC("license") = "GPL";
+
+/*
+ * Of the attempt that is being made on this CPU. These kernels do not preempt, and a softirq does
+ * not interrupt another.
+ */
+struct under_way {
+	enum fault fault;
+	bool copying;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct under_way);
+} under_way SEC(".maps");
+
+static __always_inline struct under_way *here(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&under_way, &zero);
+}
+
+static __always_inline enum fault fault_of(const struct sock *sk)
+{
+	__u32 mark = sk->sk_mark;
+
+	return (mark & 0xffff0000) == FAULT_MARK ? (enum fault)(mark & 0xffff) : FAULT_NONE;
+}
+
+SEC("fentry/tcp_retransmit_skb")
+int attempt_begins(__u64 *ctx)
+{
+	struct under_way *now = here();
+
+	if (now) {
+		now->fault = fault_of((const void *)ctx[0]);
+		now->copying = false;
+	}
+	return 0;
+}
+
+SEC("fexit/tcp_retransmit_skb")
+int attempt_ends(__u64 *ctx)
+{
+	struct under_way *now = here();
+
+	if (now)
+		now->fault = FAULT_NONE;
+	return 0;
+}
+
+SEC("fentry/__pskb_copy_fclone")
+int copy_begins(__u64 *ctx)
+{
+	struct under_way *now = here();
+
+	if (now)
+		now->copying = true;
+	return 0;
+}
+
+SEC("fexit/__pskb_copy_fclone")
+int copy_ends(__u64 *ctx)
+{
+	struct under_way *now = here();
+
+	if (now)
+		now->copying = false;
+	return 0;
+}
+
+/* s, flags, and what others have said. */
+SEC("fmod_ret/should_failslab")
+int should_fail(__u64 *ctx)
+{
+	struct under_way *now = here();
+
+	if (now && (now->fault == FAULT_NO_MEMORY || (now->fault == FAULT_NO_COPY && now->copying)))
+		return -ENOMEM;
+	return (int)ctx[2];
+}
+
+/* sk, skb, and what others have said. */
+SEC("fmod_ret/tcp_retransmit_spoil")
+int spoil(__u64 *ctx)
+{
+	switch (fault_of((const void *)ctx[0])) {
+	case FAULT_NO_COPY:
+		return -EFBIG;
+	case FAULT_END_SEQ:
+		return -ERANGE;
+	case FAULT_CANCEL:
+		return -ECANCELED;
+	default:
+		return (int)ctx[2];
+	}
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Hands in records without a retransmission: to a stream's own ring, which is put in place of the
+ * one here, in the way of the programs and by the same lines of C. At any rate, which no traffic
+ * has. Takes Linux 5.17, for bpf_loop().
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+#include "retrans.h"
+#include "tcp_defs.bpf.h"
+#include "wakeup.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} rt_events SEC(".maps");
+
+/* What each of them is but for the cookie, which is its number, and the time. */
+const volatile __u64 record[sizeof(struct retrans_record) / sizeof(__u64)] = {};
+
+/* Whether the clock is looked at for each. */
+const volatile bool timed = false;
+
+/* As tests/lab/src/producer.rs has it. */
+struct order {
+	__u64 first; /* number */
+	__u64 count;
+	__u64 lost;
+};
+
+static long produce_one(__u32 index, void *context)
+{
+	struct order *order = *(struct order **)context;
+	struct retrans_record *r = bpf_ringbuf_reserve(&rt_events, sizeof(*r), 0);
+
+	if (!r) {
+		order->lost++;
+		return 0;
+	}
+#pragma unroll
+	for (__u32 i = 0; i < sizeof(*r) / sizeof(__u64); i++)
+		((__u64 *)r)[i] = record[i];
+	r->cookie = order->first + index;
+	if (timed)
+		r->ts = bpf_ktime_get_boot_ns();
+	bpf_ringbuf_submit(r, wakeup_flags(&rt_events, order->first + index));
+	return 0;
+}
+
+SEC("syscall")
+int produce(struct order *order)
+{
+	return bpf_loop(order->count, produce_one, &order, 0);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The lab: two hosts on one wire, and every way to make TCP retransmit between them.
+//!
+//! A [`Pair`] is two network namespaces joined by a link. A [`Scenario`] opens a connection across it, breaks
+//! something, and says which socket will retransmit and what the kernel will report. A [`TraceInstance`] is the
+//! kernel's own account of the same retransmissions, and [`Counters`] the namespace's totals, so that whatever is
+//! under test can be held against two witnesses.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use retrans_lab::{Family, Outcome, Pair, Scenario, TraceInstance};
+//!
+//! # fn main() -> retrans_lab::Result<()> {
+//! let pair = Pair::new()?;
+//! let mut trace = TraceInstance::new()?;
+//! let scenario = Scenario::run(&pair, Family::V4, Outcome::Rto)?;
+//! let events = trace.until(Duration::from_secs(5), |seen| seen.iter().any(|e| scenario.concerns(e)))?;
+//! scenario.finish()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here outlives the process, however it ends: namespaces are held by file descriptors alone, the kernel
+//! takes links, rules and qdiscs down with them, and every socket is closed with a reset, so that no FIN is left
+//! behind to be retransmitted. A trace instance, which the kernel would keep, has a process that removes it.
+//!
+//! Needs root, and the programs `ip`, `tc` and `nft`; [`privilege::check`] says what is missing. What a kernel lacks for an outcome,
+//! such as /dev/net/tun, [`Lacks`] finds out.
+
+mod cable;
+pub mod cgroup;
+pub mod command;
+pub mod error;
+pub mod fault;
+pub mod filters;
+pub mod injection;
+pub mod lacks;
+pub mod load;
+pub mod netlink;
+pub mod netns;
+mod netns_cookie;
+pub mod observe;
+pub mod packets;
+pub mod pair;
+pub mod privilege;
+pub mod producer;
+pub mod program;
+pub mod proposal;
+pub mod scenario;
+pub mod seg6;
+pub mod snmp;
+pub mod tcp;
+pub mod tether;
+pub mod trace;
+pub mod tracefs;
+pub mod trial;
+pub mod tun;
+pub mod wait;
+pub mod witness;
+
+mod kept;
+
+pub use error::{Context, Error, Result};
+pub use fault::Fault;
+pub use lacks::{Lacks, has_symbol};
+pub use load::Load;
+pub use netns::Netns;
+pub use netns_cookie::netns_cookie;
+pub use packets::Packets;
+pub use pair::Pair;
+pub use scenario::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, Scenario, Subject, WindowFault};
+pub use snmp::Counters;
+pub use tcp::{Conn, Endpoint, Family};
+pub use tether::Tether;
+pub use trace::{PrintedFailures, TraceEvent, TraceInstance, Tracepoint};
+pub use trial::Trial;

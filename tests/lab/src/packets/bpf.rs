@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! By a BPF program: `tests/lab/bpf/packets.bpf.c`.
+//!
+//! What arrives is met by XDP on the link, which takes one program at a time; what is sent, and what leaves by the link, by a
+//! program of the cgroup of this process, which refuses in either way. Since Linux 6.15: before, such a program cannot tell of
+//! which namespace a packet is.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use libbpf_rs::{Link, ObjectBuilder, ProgramMut, Xdp, XdpFlags};
+
+use super::{First, Packets, Place, Verdict, Which};
+use crate::cgroup;
+use crate::netns_cookie::netns_cookie;
+use crate::pair::LINK;
+use crate::{Context, Error, Fault, Netns, Result};
+
+/// The programs, in a section that is aligned as libbpf reads it.
+static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/packets.bpf.o"));
+
+pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result<Fault> {
+    let does = match (packets.place, verdict) {
+        (Place::Input | Place::Output, Verdict::Drop) => DROP,
+        (Place::Egress, Verdict::Drop) => DROP_AS_CONGESTED,
+        (Place::Input, Verdict::CloseWindow) => CLOSE_WINDOW,
+        _ => return Err(Error::new("no BPF program does that")),
+    };
+    let name = if packets.place == Place::Input { "input" } else { "output" };
+    let what = format!("{name}: {packets:?} {verdict:?}");
+    let rule = rule(packets, netns_cookie_of(ns)?, does);
+    // Where a link's number is that of the namespace.
+    let attached = ns.run(|| -> Result<_> {
+        let mut object = ObjectBuilder::default().open_memory(OBJECT).context("cannot open the rules")?;
+        object
+            .maps_mut()
+            .find(|map| map.name().to_string_lossy().ends_with(".rodata"))
+            .ok_or_else(|| Error::new("the rules have no .rodata"))?
+            .set_initial_value(&rule)
+            .context("cannot set a rule")?;
+        object.progs_mut().for_each(|mut program| program.set_autoload(program.name() == name));
+        let object = object.load().context("cannot load a rule")?;
+        let program = object.progs_mut().find(|program| program.name() == name);
+        let program = program.ok_or_else(|| Error::new(format!("no program is called {name}")))?;
+        attach(&program, packets.place)
+    })?;
+    let ns = ns.clone();
+    Ok(Fault::new(what, move || match attached {
+        Attached::Cgroup(link) => {
+            drop(link);
+            Ok(())
+        }
+        Attached::Link(program, index) => {
+            let detach = || Xdp::new(program.as_fd()).detach(index, XDP);
+            ns.run(detach).context("cannot detach from the link")
+        }
+    }))
+}
+
+/// What keeps a program attached, which outlives the object that it came in.
+enum Attached {
+    Cgroup(Link),
+    /// By a descriptor of it, to the link with this number: as long as that is there.
+    Link(OwnedFd, i32),
+}
+
+/// Whatever the driver can do: asked for no mode, netkit of Linux 7.1 refuses with -EOPNOTSUPP, which that of 7.0 does not.
+const XDP: XdpFlags = XdpFlags::SKB_MODE;
+
+fn attach(program: &ProgramMut<'_>, place: Place) -> Result<Attached> {
+    if place == Place::Input {
+        let index = nix::net::if_::if_nametoindex(LINK).with_context(|| format!("no link {LINK}"))? as i32;
+        let program = program.as_fd().try_clone_to_owned().context("cannot keep a program")?;
+        let attached = Xdp::new(program.as_fd()).attach(index, XDP | XdpFlags::UPDATE_IF_NOEXIST);
+        attached.context("cannot attach to the link")?;
+        return Ok(Attached::Link(program, index));
+    }
+    let cgroup = cgroup::own()?;
+    let cgroup = File::open(&cgroup).with_context(|| format!("cannot open {cgroup:?}"))?;
+    program.attach_cgroup(cgroup.as_raw_fd()).map(Attached::Cgroup).context("cannot attach to the cgroup")
+}
+
+/// As in the program, where the first two are what one of a cgroup returns: a packet is refused with -EPERM, or NET_XMIT_DROP.
+const DROP: u8 = 0;
+const DROP_AS_CONGESTED: u8 = 2;
+const CLOSE_WINDOW: u8 = 16;
+
+/// `struct rule`.
+fn rule(packets: &Packets, netns: u64, does: u8) -> Vec<u8> {
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    let Packets { place: _, sport, dport, first, at_least, which } = *packets;
+    let flags = match first {
+        None => [0, 0],
+        Some(First::Syn) => [SYN | ACK, SYN],
+        Some(First::Synack) => [SYN | ACK, SYN | ACK],
+    };
+    let (which, number) = match which {
+        None => (0, 0),
+        Some(Which::Nth(index)) => (1, index),
+        Some(Which::After(count)) => (2, count),
+        Some(Which::PerMille(share)) => (3, share),
+    };
+    let mut rule = netns.to_ne_bytes().to_vec();
+    rule.extend(at_least.unwrap_or(0).to_ne_bytes());
+    rule.extend(number.to_ne_bytes());
+    rule.extend([sport, dport].into_iter().flat_map(|port| port.unwrap_or(0).to_ne_bytes()));
+    rule.extend([flags[0], flags[1], which, does]);
+    rule
+}
+
+fn netns_cookie_of(ns: &Netns) -> Result<u64> {
+    let socket = ns.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))).context("no socket")?;
+    netns_cookie(&socket)
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Records handed to a stream without a retransmission, at any rate: `tests/lab/bpf/producer.bpf.c`.
+
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+
+use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
+use libbpf_rs::{MapCore as _, MapFlags, OpenObject, ProgramInput};
+use retrans_sdk::harness::{RingOf, bit_of, empty_record, place_of, ring_of};
+use retrans_sdk::{FieldSet, Stream};
+use self_cell::{MutBorrow, self_cell};
+
+use self::skel::{ProducerSkel, ProducerSkelBuilder};
+use crate::{Context, Error, Result};
+
+/// What libbpf-cargo generates.
+#[allow(
+    unsafe_code,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
+mod skel {
+    include!(concat!(env!("OUT_DIR"), "/producer.skel.rs"));
+}
+
+self_cell!(
+    struct Skeleton {
+        owner: MutBorrow<MaybeUninit<OpenObject>>,
+        #[not_covariant]
+        dependent: ProducerSkel,
+    }
+);
+
+/// Hands in records whose `cookie` is their number and whose `ts` is when they were handed in, if they are timed.
+pub struct Producer(Skeleton);
+
+/// What became of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Produced {
+    /// Handed in.
+    pub count: u64,
+    /// Not, for want of room.
+    pub lost: u64,
+}
+
+impl Producer {
+    /// To the ring of a stream, waking its reader as its own programs do. They are counted by nobody.
+    ///
+    /// # Errors
+    /// Where the kernel has no `bpf_loop()`: before Linux 5.17.
+    pub fn of(stream: &Stream) -> Result<Self> {
+        let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
+        Self::open(ring, Some(reader), wakeup, true, &record(FieldSet::all()))
+    }
+
+    /// The same without a look at the clock for each: as many as can be. With all fields, or none but those that are always there.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn untimed(stream: &Stream, fields: FieldSet) -> Result<Self> {
+        let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
+        Self::open(ring, Some(reader), wakeup, false, &record(fields))
+    }
+
+    /// To a ring that is no stream's, without a look at the clock, and as if its reader came by itself.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn to_ring(ring: BorrowedFd<'_>, wakeup: (u32, u32)) -> Result<Self> {
+        let producer = Self::open(ring, None, wakeup, false, &record(FieldSet::all()))?;
+        producer.emptied()?;
+        Ok(producer)
+    }
+
+    /// Tells it that the reader of such a ring is awake, and has emptied it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn emptied(&self) -> Result<()> {
+        let reader = [1u64, 0].map(u64::to_ne_bytes).concat();
+        let tell =
+            |skeleton: &ProducerSkel<'_>| skeleton.maps.rt_reader.update(&0u32.to_ne_bytes(), &reader, MapFlags::ANY);
+        self.0.with_dependent(|_, skeleton| tell(skeleton)).context("cannot set the reader awake")
+    }
+
+    fn open(
+        ring: BorrowedFd<'_>,
+        reader: Option<BorrowedFd<'_>>,
+        wakeup: (u32, u32),
+        timed: bool,
+        record: &[u8],
+    ) -> Result<Self> {
+        let skeleton = Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
+            let mut open = ProducerSkelBuilder::default().open(object.borrow_mut())?;
+            open.maps.rt_events.reuse_fd(ring)?;
+            if let Some(reader) = reader {
+                open.maps.rt_reader.reuse_fd(reader)?;
+            }
+            let rodata = open.maps.rodata_data.as_mut().expect("an opened skeleton has its read-only data");
+            (rodata.wakeup_bytes, rodata.wakeup_interval) = wakeup;
+            rodata.timed = timed;
+            for (word, bytes) in rodata.record.iter_mut().zip(record.chunks_exact(8)) {
+                *word = u64::from_ne_bytes(bytes.try_into().expect("eight"));
+            }
+            open.load()
+        });
+        skeleton.context("cannot load the producer of records").map(Self)
+    }
+
+    /// Hands in `count` records, numbered from `first` on.
+    ///
+    /// # Errors
+    /// When the kernel does not run the program.
+    pub fn produce(&self, first: u64, count: u64) -> Result<Produced> {
+        let mut order = [first, count, 0].map(u64::to_ne_bytes).concat();
+        let input = ProgramInput { context_in: Some(&mut order), ..ProgramInput::default() };
+        let run =
+            self.0.with_dependent(|_, skeleton| skeleton.progs.produce.test_run(input).map(|run| run.return_value));
+        let rounds = run.context("cannot run the producer of records")?;
+        if u64::from(rounds) != count {
+            return Err(Error::new(format!("the producer made {} records of {count}", rounds as i32)));
+        }
+        let lost = u64::from_ne_bytes(*order.last_chunk().expect("three words"));
+        Ok(Produced { count: count - lost, lost })
+    }
+}
+
+/// A record with these fields, and plausible values.
+fn record(fields: FieldSet) -> Vec<u8> {
+    let mut record = empty_record();
+    let mut put = |field: &str, value: &[u8]| record[place_of(field)].copy_from_slice(value);
+    let present = fields.keys().map(bit_of).fold(bit_of("err"), |all, bit| all | bit);
+    put("present", &present.to_ne_bytes());
+    put("result", &1u32.to_ne_bytes());
+    put("kind", &[1]);
+    put("state", &[1]);
+    put("transmit", &[2]);
+    put("family", &[2]);
+    put("segs", &1u32.to_ne_bytes());
+    put("saddr", &[10, 9, 136, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    put("daddr", &[10, 9, 136, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    put("sport", &39919u16.to_ne_bytes());
+    put("dport", &443u16.to_ne_bytes());
+    put("netns", &4_026_532_192u32.to_ne_bytes());
+    put("cgroup", &4711u64.to_ne_bytes());
+    put("uid", &1000u32.to_ne_bytes());
+    for field in ["seq", "snd_una"] {
+        put(field, &1_795_455_390u32.to_ne_bytes());
+    }
+    for field in ["end_seq", "snd_nxt"] {
+        put(field, &1_795_456_838u32.to_ne_bytes());
+    }
+    for (field, value) in [("len", 1448u32), ("mss", 1448), ("snd_wnd", 65160), ("snd_cwnd", 10), ("rto_us", 204_000)] {
+        put(field, &value.to_ne_bytes());
+    }
+    put("tcp_flags", &0x018u16.to_ne_bytes());
+    put("ca_state", &[4]);
+    put("ca_name", b"cubic\0\0\0\0\0\0\0\0\0\0\0");
+    record
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the stream costs in the kernel and beside it, next to bpftrace, perf and tracefs. Prints a line for each measurement and for
+//! each bar, and fails if a bar is not met. Needs root, bpftrace and perf; all traffic is in namespaces of its own.
+//!
+//! `in_kernel`, `start` and `scale` as arguments are parts of it; without, all are run.
+
+mod consumer;
+mod in_kernel;
+mod memory;
+mod on_drop;
+mod run_time;
+mod sandwich;
+mod scale;
+mod start;
+mod subject;
+mod tool;
+
+use std::env;
+use std::process::ExitCode;
+
+use retrans_lab::{Error, Result, privilege};
+use retrans_tests::bench::{Bars, machine};
+
+/// Of each measurement; what is printed is the median.
+const REPETITIONS: usize = 5;
+
+/// A part of the bench, by its name.
+type Part = (&'static str, fn(&mut Bars) -> Result<()>);
+
+const PARTS: [Part; 3] = [("in_kernel", in_kernel::measure), ("start", start::measure), ("scale", scale::measure)];
+
+fn main() -> ExitCode {
+    println!("{}", machine());
+    let mut bars = Bars::new();
+    match run(&mut bars) {
+        Ok(()) => bars.verdict(),
+        Err(error) => {
+            eprintln!("kernel: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(bars: &mut Bars) -> Result<()> {
+    privilege::check()?;
+    // Cargo adds `--bench`.
+    let wanted: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let Some(unknown) = wanted.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
+        return Err(Error::new(format!("there is no part `{unknown}`")));
+    }
+    PARTS
+        .iter()
+        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
+        .try_for_each(|(_, part)| part(bars))
+}

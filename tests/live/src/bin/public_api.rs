@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Prints what is public of a crate, a line each, from what rustdoc writes of it as JSON.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use public_api::Builder;
+use retrans_lab::{Context, Error, Result};
+use serde_json::Value as Json;
+
+/// The only version of that JSON which the library reads, and might read another wrongly; it does not look itself.
+const FORMAT: u64 = 57;
+
+fn main() -> ExitCode {
+    let path = env::args_os().nth(1);
+    let read = path.ok_or_else(|| Error::new("usage: public_api FILE.json")).and_then(|path| public(Path::new(&path)));
+    match read {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("public_api: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn public(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
+    let json: Json = serde_json::from_str(&text).with_context(|| format!("{path:?} is no JSON"))?;
+    if json["format_version"] != FORMAT {
+        let version = &json["format_version"];
+        return Err(Error::new(format!(
+            "{path:?} has version {version} of rustdoc's JSON, not {FORMAT}: it takes the rustdoc of Rust 1.95"
+        )));
+    }
+    // Those that every type has say nothing of this one; whether it is Send does.
+    let api = Builder::from_rustdoc_json(path).omit_blanket_impls(true).build();
+    Ok(api.with_context(|| format!("cannot make anything of {path:?}"))?.to_string())
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the SDK's build script says where there is no clang that will do: run as cargo runs it, with clangs made up.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use serde_json::Value as Json;
+
+const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../retrans-sdk");
+
+/// The build script, which was built with what this test is a part of.
+static BUILD_SCRIPT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--package", "retrans-sdk", "--message-format", "json"])
+        .current_dir(SDK)
+        .output()
+        .expect("cargo runs");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let messages = str::from_utf8(&built.stdout).expect("text").lines();
+    let messages = messages.map(|line| serde_json::from_str::<Json>(line).expect("JSON"));
+    let is_it = |message: &Json| {
+        let target = &message["target"];
+        message["reason"] == "compiler-artifact"
+            && target["kind"][0] == "custom-build"
+            && target["src_path"].as_str().is_some_and(|path| path.ends_with("/retrans-sdk/build.rs"))
+    };
+    let artifact = messages.into_iter().find(is_it).expect("the SDK has a build script");
+    artifact["filenames"][0].as_str().expect("a path").into()
+});
+
+/// A folder of this test's own, empty.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("build-errors").join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).expect("the folder of an earlier run");
+    }
+    fs::create_dir_all(&folder).expect("a folder for temporary files");
+    folder
+}
+
+/// Something that is run as `clang`.
+fn clang(name: &str, script: &str) -> PathBuf {
+    let path = folder(name).join("clang");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("the folder just made");
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("the file just written");
+    path
+}
+
+/// What cargo is told is wrong, with this `CLANG` and this `PATH`.
+fn complaint(clang: Option<&Path>, path: &OsStr) -> String {
+    let mut script = Command::new(&*BUILD_SCRIPT);
+    script.current_dir(SDK).env("CARGO_MANIFEST_DIR", SDK).env("OUT_DIR", "/nonexistent").env("PATH", path);
+    script.env_remove("CLANG").env_remove("DOCS_RS");
+    if let Some(clang) = clang {
+        script.env("CLANG", clang);
+    }
+    let output = script.output().expect("the build script runs");
+    let (said, panicked) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // Else cargo would show everything that was printed, and this somewhere in it.
+    assert!(output.status.success() && panicked.is_empty(), "{said}{panicked}");
+    let complaint = said.lines().find_map(|line| line.strip_prefix("cargo::error="));
+    complaint.unwrap_or_else(|| panic!("no complaint: {said}")).to_owned()
+}
+
+/// In front of what it takes instead, and how to get it.
+fn complains(clang: &Path, what: &str) {
+    let said = complaint(Some(clang), &env::var_os("PATH").expect("PATH is set"));
+    let (before, after) =
+        said.split_once(": the BPF programs take clang 14 or newer with the BPF target. ").expect(&said);
+    assert_eq!(before, what);
+    assert!(
+        after.starts_with("Debian, Ubuntu: apt-get install clang. Fedora: dnf install clang. Or CLANG="),
+        "{after}"
+    );
+}
+
+#[test]
+fn no_clang_at_all() {
+    let said = complaint(None, folder("empty").as_os_str());
+    assert!(said.starts_with("there is no clang on PATH: the BPF programs take clang 14 or newer"), "{said}");
+    complains(Path::new("/nonexistent/clang"), "there is no CLANG=/nonexistent/clang");
+}
+
+#[test]
+fn the_first_on_the_path_is_too_old() {
+    let old = clang("on-the-path", "echo 'Debian clang version 11.0.1-2'");
+    let said = complaint(None, old.parent().expect("a folder").as_os_str());
+    assert!(said.starts_with("clang is clang 11.0.1-2, which is too old: "), "{said}");
+}
+
+#[test]
+fn one_that_is_too_old() {
+    let old = clang("old", "echo 'Ubuntu clang version 13.0.1-2ubuntu2.2'; echo 'Target: x86_64-pc-linux-gnu'");
+    complains(&old, &format!("CLANG={} is clang 13.0.1-2ubuntu2.2, which is too old", old.display()));
+}
+
+#[test]
+fn one_that_is_no_clang() {
+    let gcc = clang("gcc", "echo 'gcc (Debian 12.2.0-14) 12.2.0'");
+    let what = "is no clang, to --version it says \"gcc (Debian 12.2.0-14) 12.2.0\"";
+    complains(&gcc, &format!("CLANG={} {what}", gcc.display()));
+    let mute = clang("mute", "exit 1");
+    complains(&mute, &format!("CLANG={} is no clang, to --version it says \"nothing\"", mute.display()));
+}
+
+#[test]
+fn one_that_cannot_be_run() {
+    let text = clang("text", "");
+    fs::set_permissions(&text, Permissions::from_mode(0o644)).expect("the file just written");
+    complains(&text, &format!("CLANG={} cannot be run (Permission denied (os error 13))", text.display()));
+}
+
+#[test]
+fn one_without_the_target() {
+    // As clang says it, from LLVM_TARGETS_TO_BUILD=X86.
+    let only_x86 = clang(
+        "only-x86",
+        "[ \"$1\" != --version ] || { echo 'clang version 19.1.7'; exit; }
+        echo \"error: unable to create target: 'No available targets are compatible with triple \\\"bpf\\\"'\" >&2; exit 1",
+    );
+    let what = "does not compile for BPF, it says \"error: unable to create target: 'No available targets are compatible \
+        with triple \\\"bpf\\\"'\"";
+    complains(&only_x86, &format!("CLANG={} {what}", only_x86.display()));
+}

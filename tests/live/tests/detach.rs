@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A stream that is detached ends, and everything that it had submitted is read.
+
+use std::thread;
+use std::time::Duration;
+
+use retrans_lab::observe::{concerns, filter, open, ports_of, until};
+use retrans_lab::wait::{PATIENCE, wait_for};
+use retrans_lab::{Context, Family, Outcome, Pair, Result, Scenario};
+use retrans_sdk::Stream;
+use retrans_sdk::stream::Overflow;
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn what_was_submitted_is_read_and_nothing_is_added() -> Result<()> {
+    let mut other = open()?;
+    let pair = Pair::new()?;
+    let mut scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
+    let subject = scenario.subject();
+    let mut stream = Stream::builder().filter(filter(&ports_of(&subject))?).open().context("cannot open a stream")?;
+    // As an agent on a signal: nothing more is read, and records collect in the ring buffer.
+    stream.stop_handle().stop();
+    scenario.start()?;
+    wait_for("a record", PATIENCE, || Ok((stream.stats().submitted > 0).then_some(())))?;
+    assert_eq!(stream.iter().count(), 0, "stopped");
+
+    stream.detach();
+    // The kernel waits for no program that runs at this moment.
+    thread::sleep(Duration::from_millis(50));
+    let submitted = stream.stats().submitted;
+    let seen_before = until(&mut other, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)))?.len();
+    // It goes on to retransmit, which only the other stream reports.
+    until(&mut other, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)))?;
+    scenario.finish()?;
+
+    let read = stream.iter().collect::<Result<Vec<_>, _>>().context("cannot read the rest")?;
+    let stats = stream.stats();
+    assert!(stream.is_finished() && seen_before > 0);
+    assert!(read.iter().all(|event| concerns(&subject, event)), "{read:?}");
+    assert_eq!((read.len() as u64, stats.submitted, stats.waiting()), (submitted, submitted, 0), "{stats}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn a_stopped_queue_ends_while_attempts_go_on() -> Result<()> {
+    let mut other = open()?;
+    let pair = Pair::new()?;
+    let mut scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
+    let subject = scenario.subject();
+    let stream = Stream::builder().filter(filter(&ports_of(&subject))?).open().context("cannot open a stream")?;
+    let mut queue = stream.into_queue(1024, Overflow::Block).context("cannot start a queue")?;
+    scenario.start()?;
+    until(&mut other, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)))?;
+    queue.stop_handle().stop();
+    let mut taken = 0;
+    while !queue.is_finished() {
+        taken += u64::from(queue.recv_timeout(PATIENCE).context("cannot take an event")?.is_some());
+    }
+    let stats = queue.stats();
+    assert!(taken > 0 && taken == stats.submitted && stats.waiting() == 0, "{taken} taken; {stats}");
+    scenario.finish()
+}

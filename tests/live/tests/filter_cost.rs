@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a filter costs: what it does not use is not in the program that the kernel runs, and what it does is verified on each
+//! source.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
+use retrans_lab::filters::demanding;
+use retrans_lab::observe::{attachment, filter};
+use retrans_lab::{Context, Result, privilege};
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::stream::RateLimit;
+use retrans_sdk::{ErrorKind, FieldSet, Stream, StreamBuilder};
+
+/// What the process has attached is looked at, so the tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The size of an instruction.
+const INSTRUCTION: usize = 8;
+
+/// How many instructions each program of a stream has, as the kernel runs them. This process has no other.
+fn sizes(builder: StreamBuilder) -> Result<BTreeMap<String, usize>> {
+    let _stream = builder.open().context("cannot open a stream")?;
+    sizes_now()
+}
+
+/// What the descriptors of this process say of themselves under a key.
+fn descriptors(key: &str) -> Result<Vec<u32>> {
+    let mut ours = Vec::new();
+    for entry in fs::read_dir("/proc/self/fdinfo").context("cannot read /proc/self/fdinfo")? {
+        // The directory's own is gone by now.
+        let info = fs::read_to_string(entry.context("cannot read /proc/self/fdinfo")?.path()).unwrap_or_default();
+        ours.extend(info.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u32>().ok()));
+    }
+    Ok(ours)
+}
+
+fn sizes_now() -> Result<BTreeMap<String, usize>> {
+    let ours = descriptors("prog_id:")?;
+    let options = ProgInfoQueryOptions::default().include_xlated_prog_insns(true);
+    let programs = ProgInfoIter::with_query_opts(options).filter(|program| ours.contains(&program.id));
+    let size = |bytes: &[u8]| bytes.len() / INSTRUCTION;
+    Ok(programs.map(|p| (p.name.to_string_lossy().into_owned(), size(&p.xlated_prog_insns))).collect())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn what_is_not_used_is_not_there() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    // That of SYN-ACKs: it is attached on every kernel, and the smaller one.
+    let synack_of = |what: &str, builder| -> Result<usize> {
+        let sizes = sizes(builder)?;
+        let (_, size) = sizes.iter().find(|(name, _)| *name == "rt_tp_synack").expect("it is attached");
+        println!("{what:.60}: {sizes:?}");
+        Ok(*size)
+    };
+    let synack = |text: &str| synack_of(text, Stream::builder().filter(filter(text)?));
+    let none = synack("")?;
+    assert!((150..=450).contains(&none), "{none} instructions without a filter");
+    let cost = |text: &str| synack(text).map(|size| size as i64 - none as i64);
+
+    let port = cost("dport=443")?;
+    // The first term also pays for the loop, and for the counts of what passes.
+    assert!((20..=250).contains(&port), "{port}");
+    // As many tests of one kind as there may be are a loop over data.
+    let many: Vec<_> = (1..=512).map(|port| port.to_string()).collect();
+    assert_eq!(cost(&format!("dport={}", many.join(",")))?, port);
+    assert_eq!(cost("dport!=443,8000..9000")?, cost("dport!=443")?);
+    // Each that is added is seen, and only that.
+    let both = cost("dport=443 sport=22")?;
+    assert!((port + 1..port + 20).contains(&both), "{both}");
+    let address = cost("daddr=10.0.0.0/8")?;
+    assert!(address > both, "{address}");
+    let cgroup = cost("cgroup=5/")?;
+    assert!(cgroup > port, "{cgroup}");
+    // Of all programs together: a SYN-ACK lacks some of these fields, so nothing of it passes.
+    let together = |text: &str| Ok(sizes(Stream::builder().filter(filter(text)?))?.values().sum::<usize>());
+    let (all, address) = (together(&demanding()[0])?, together("daddr=10.0.0.0/8")?);
+    assert!(all > address, "{all}, {address}");
+    let limit = synack_of("a limit", Stream::builder().rate_limit(RateLimit { per_second: 10, burst: 10 }))? as i64
+        - none as i64;
+    assert!((10..=80).contains(&limit), "{limit}");
+    // Then the record goes too.
+    assert!(cost("snd_wnd=1")? < 0);
+    // What is not asked for is not there either.
+    let few = synack_of("few fields", Stream::builder().fields(FieldSet::none()))?;
+    assert!(few < none - 20, "{few}, {none}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn to_count_takes_no_ring_and_less_of_a_program() -> Result<()> {
+    /// `BPF_MAP_TYPE_RINGBUF`.
+    const RING: u32 = 27;
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    let rings = || Ok(descriptors("map_type:")?.into_iter().filter(|of| *of == RING).count());
+    let stream = Stream::builder().open().context("cannot open a stream")?;
+    let (whole, with_ring) = (sizes_now()?, rings()?);
+    drop(stream);
+    let counters = Stream::builder().open_counters().context("cannot open the counters")?;
+    let (counting, without) = (sizes_now()?, rings()?);
+    println!("{whole:?}, to count {counting:?}");
+    assert!(with_ring > 0, "else there is nothing to miss");
+    assert_eq!(without, 0);
+    assert!(whole.len() >= 2 && counting.len() == whole.len(), "{whole:?} {counting:?}");
+    for (name, size) in &counting {
+        assert!(*size < whole[name] - 80, "{name}: {size} of {}", whole[name]);
+    }
+    assert_eq!(counters.attachment().method, attachment(&Stream::builder().open().context("a stream")?).method);
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn the_hardest_are_verified_on_each_source() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    let mut opened = 0;
+    for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
+        // Not here, as `sources` shows.
+        if Stream::builder().attach_method(source).open().is_err_and(|e| e.kind() == ErrorKind::MethodUnavailable) {
+            continue;
+        }
+        for text in demanding() {
+            let stream = Stream::builder()
+                .attach_method(source)
+                .filter(filter(&text)?)
+                .rate_limit(RateLimit { per_second: 10, burst: 10 })
+                .open();
+            stream.with_context(|| format!("{source} with {text}"))?;
+            opened += 1;
+        }
+    }
+    assert!(opened >= demanding().len());
+    Ok(())
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The lab leaves nothing behind: neither when it goes out of scope, nor when a test panics in the midst of it. That
+//! holds for Ctrl-C and a kill too, which the tests of `demo` show.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+
+use retrans_lab::{
+    Discard, Family, Outcome, Pair, Result, RouteFault, Scenario, Tether, TraceInstance, WindowFault, command,
+};
+
+/// All that can be left: namespaces with links, rules, qdiscs, a TUN device and sockets with data to be sent; and a trace
+/// instance.
+fn build(tethers: &mut Vec<Tether>) -> Result<(TraceInstance, Vec<Scenario>)> {
+    let outcomes = [
+        Outcome::Rto,
+        Outcome::SynackFastopen,
+        Outcome::RouteFail(RouteFault::Prohibit),
+        Outcome::RcvZeroWindow(WindowFault::Peer),
+        Outcome::XmitDrop(Discard::Qdisc),
+    ];
+    let mut scenarios = Vec::new();
+    for outcome in outcomes {
+        let pair = Pair::new()?;
+        tethers.push(Tether::to_netns(pair.client())?);
+        tethers.push(Tether::to_netns(pair.server())?);
+        scenarios.push(Scenario::run(&pair, Family::V4, outcome)?);
+    }
+    Ok((TraceInstance::new()?, scenarios))
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn out_of_scope() -> Result<()> {
+    let mut tethers = Vec::new();
+    let (trace, scenarios) = build(&mut tethers)?;
+    assert_eq!(tethers.len(), 10);
+    let directory = trace.directory().to_owned();
+    assert!(directory.exists());
+    drop((trace, scenarios));
+    assert!(!directory.exists());
+    tethers.iter().try_for_each(Tether::wait_until_cut)
+}
+
+/// What the lab does, it does in namespaces of its own.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn the_host_is_as_it_was() -> Result<()> {
+    // Without what changes by itself: lifetimes, and counters of rules.
+    const LOOK: &str = "ip -o link; ip -o addr | sed 's/ *valid_lft.*//'; ip rule; ip -6 rule; \
+        ip route show table all | sed 's/ expires [0-9]*sec//'; ip -6 route show table all | sed 's/ expires [0-9]*sec//'; \
+        nft -s list ruleset; tc qdisc; \
+        grep -s . /proc/sys/net/ipv4/tcp_* /proc/sys/net/ipv6/conf/all/* /proc/sys/net/ipv6/conf/default/* || true";
+    let look = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", LOOK]);
+        command::run(command)
+    };
+    let before = look()?;
+    assert!(before.contains(" lo") && before.contains("tcp_early_retrans"), "{before}");
+    let (trace, scenarios) = build(&mut Vec::new())?;
+    assert_eq!(look()?, before, "while it is there");
+    drop((trace, scenarios));
+    assert_eq!(look()?, before, "when it is gone");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn panic() -> Result<()> {
+    let mut tethers = Vec::new();
+    let mut directory = None;
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let (trace, _scenarios) = build(&mut tethers).expect("a lab");
+        directory = Some(trace.directory().to_owned());
+        panic!("as a test that fails");
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(tethers.len(), 10);
+    assert!(!directory.expect("a trace instance").exists());
+    tethers.iter().try_for_each(Tether::wait_until_cut)
+}
+
+/// A tether that would say "gone" of anything proves nothing.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn a_namespace_that_is_held_is_still_there() -> Result<()> {
+    let pair = Pair::new()?;
+    let tether = Tether::to_netns(pair.client())?;
+    let client = pair.client().clone();
+    drop(pair);
+    assert!(tether.is_tied()?);
+    drop(client);
+    tether.wait_until_cut()
+}

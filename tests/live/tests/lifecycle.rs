@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a stream leaves behind: nothing, however it ends. And what its handle may be put through while it is open.
+//!
+//! The tests look at the descriptors of the whole process, so they take turns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
+use retrans_lab::observe::{concerns, drain, filter, open, settle, tells_missed, until};
+use retrans_lab::wait::{PATIENCE, wait_for};
+use retrans_lab::{Context, Error, Family, Outcome, Pair, Refusal, Result, Scenario, command, privilege};
+use retrans_sdk::stats::StatsReader;
+use retrans_sdk::stream::{DEFAULT_RING_SIZE, Overflow, Queue, StopHandle};
+use retrans_sdk::{ErrorKind, Event, Stream};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+/// Nothing else of this process changes its descriptors while this is held.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // Whoever failed while it held the turn has said so already.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the process holds: descriptors by number, and mappings of BPF maps.
+#[derive(Clone, Debug, PartialEq)]
+struct Held {
+    descriptors: BTreeMap<i32, String>,
+    mappings: Vec<String>,
+}
+
+impl Held {
+    fn now() -> Result<Self> {
+        let mut descriptors = BTreeMap::new();
+        for entry in fs::read_dir("/proc/self/fd").context("cannot read /proc/self/fd")? {
+            let path = entry.context("cannot read /proc/self/fd")?.path();
+            let number = path.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number");
+            let target = fs::read_link(&path).context("cannot read a descriptor")?.display().to_string();
+            // The directory that is being read.
+            if target != format!("/proc/{}/fd", std::process::id()) {
+                descriptors.insert(number, target);
+            }
+        }
+        let maps = fs::read_to_string("/proc/self/maps").context("cannot read /proc/self/maps")?;
+        let mappings = maps.lines().filter(|line| line.contains("bpf-map")).map(str::to_owned).collect();
+        Ok(Self { descriptors, mappings })
+    }
+
+    /// The kernel's ids of what the descriptors point at.
+    fn ids(&self, target: &str, key: &str) -> BTreeSet<u32> {
+        let of = |number: &i32| {
+            let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+            info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
+        };
+        self.descriptors.iter().filter(|(_, to)| *to == target).filter_map(|(number, _)| of(number)).collect()
+    }
+
+    fn links(&self) -> BTreeSet<u32> {
+        self.ids("anon_inode:bpf_link", "link_id")
+    }
+}
+
+/// The links of the whole system.
+fn all_links() -> BTreeSet<u32> {
+    LinkInfoIter::default().map(|link| link.id).collect()
+}
+
+/// Waits until the links are no more. They go with their last descriptor, and somebody else who lists the links of the
+/// system has one of each for a moment.
+fn gone(links: &BTreeSet<u32>) -> Result<()> {
+    assert!(!links.is_empty());
+    wait_for("the links to go", PATIENCE, || Ok(links.is_disjoint(&all_links()).then_some(())))
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn nothing_is_left_of_a_stream() -> Result<()> {
+    let _turn = turn();
+    privilege::check()?;
+    let before = Held::now()?;
+    for _ in 0..5 {
+        let stream = open()?;
+        let held = Held::now()?;
+        let links = held.links();
+        let programs = held.ids("anon_inode:bpf-prog", "prog_id");
+        let maps = held.ids("anon_inode:bpf-map", "map_id");
+        // As many as the source takes, and at least the two tracepoints'.
+        assert!(links.len() == programs.len() && links.len() >= 2, "{held:?}");
+        assert!(!maps.is_empty() && held.mappings.len() > before.mappings.len(), "{held:?}");
+        assert!(links.is_subset(&all_links()), "{held:?}");
+
+        drop(stream);
+        assert_eq!(Held::now()?, before);
+        gone(&links)?;
+        // These go once the kernel has made sure that nobody runs or reads them any more.
+        wait_for("the programs and maps to go", PATIENCE, || {
+            let all_programs = ProgInfoIter::default().map(|program| program.id).collect();
+            let all_maps = MapInfoIter::default().map(|map| map.id).collect();
+            Ok((programs.is_disjoint(&all_programs) && maps.is_disjoint(&all_maps)).then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn a_reader_keeps_the_counters_and_no_link() -> Result<()> {
+    let _turn = turn();
+    let before = Held::now()?;
+    let stream = open()?;
+    let reader = stream.stats_reader();
+    let links = Held::now()?.links();
+    drop(stream);
+    gone(&links)?;
+    assert_eq!(reader.read().missed.is_some(), tells_missed()?);
+    drop(reader);
+    assert_eq!(Held::now()?, before);
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn nothing_is_left_of_a_queue() -> Result<()> {
+    let _turn = turn();
+    let before = Held::now()?;
+    let queue = open()?.into_queue(8, Overflow::DropNewest).context("no queue")?;
+    let links = Held::now()?.links();
+    drop(queue);
+    assert_eq!(Held::now()?, before);
+    gone(&links)?;
+    Ok(())
+}
+
+/// As an application would keep it: no lifetime, and it may go to another thread.
+struct Application {
+    stream: Stream,
+    seen: Vec<Event>,
+}
+
+const fn is_owned_and_send<T: Send + 'static>() {}
+const fn is_shared<T: Send + Sync + Clone + 'static>() {}
+const _: () = is_owned_and_send::<Application>();
+const _: () = is_owned_and_send::<Queue>();
+const _: () = is_shared::<StatsReader>();
+const _: () = is_shared::<StopHandle>();
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn an_open_handle_moves_between_threads() -> Result<()> {
+    let _turn = turn();
+    let mut application = Application { stream: open()?, seen: Vec::new() };
+    let pair = Pair::new()?;
+    let scenario = Scenario::run(&pair, Family::V4, Outcome::Rto)?;
+    let subject = scenario.subject();
+    let about_subject = move |seen: &[Event]| seen.iter().any(|event| concerns(&subject, event));
+    // Read here, then there, then dropped at a third place.
+    application.seen = until(&mut application.stream, PATIENCE, about_subject)?;
+    let mut application = thread::spawn(move || -> Result<Application> {
+        let mut more = until(&mut application.stream, PATIENCE, about_subject)?;
+        application.seen.append(&mut more);
+        Ok(application)
+    })
+    .join()
+    .expect("no panic")?;
+    scenario.finish()?;
+    settle(&mut application.stream, &mut application.seen)?;
+    let retransmits: Vec<_> =
+        application.seen.iter().filter(|event| concerns(&subject, event)).filter_map(|e| e.retransmits).collect();
+    assert!(retransmits.len() >= 2 && retransmits.is_sorted_by(|a, b| a < b), "{retransmits:?}");
+    thread::spawn(move || drop(application)).join().expect("no panic");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn a_ring_of_a_wrong_size_is_refused_with_a_fitting_one() -> Result<()> {
+    let _turn = turn();
+    privilege::check()?;
+    let page = rustix::param::page_size() as u32;
+    let before = Held::now()?;
+    for (size, fitting) in [
+        (0, page),
+        (1, page),
+        (page - 1, page),
+        (page + 1, 2 * page),
+        (3 * page, 4 * page),
+        (DEFAULT_RING_SIZE + page, 2 * DEFAULT_RING_SIZE),
+        (u32::MAX, 1 << 31),
+    ] {
+        let error = Stream::builder().ring_size(size).open().expect_err("not a power of two of pages");
+        assert_eq!(error.kind(), ErrorKind::RingSize, "{size}: {error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("{size} bytes")) && text.ends_with(&format!(": use {fitting}")), "{text}");
+    }
+    assert_eq!(Held::now()?, before);
+    // What is named does fit.
+    for size in [page, 2 * page, 4 * page] {
+        Stream::builder().ring_size(size).open().with_context(|| format!("{size} bytes"))?;
+    }
+    assert_eq!(Held::now()?, before);
+    Ok(())
+}
+
+/// The environment of a process made for one attempt under a limit.
+const LIMIT: &str = "RETRANS_TESTS_LIMIT";
+
+/// Runs one test of this file in a process of its own with `LIMIT` set: a limit is the whole process's, and what libbpf
+/// has found out about the kernel is remembered by it.
+fn in_a_process(test: &str, limit: u64) -> Result<String> {
+    let mut command = Command::new(env::current_exe().context("cannot find this program")?);
+    command.args(["--ignored", "--exact", test, "--nocapture", "--test-threads=1"]).env(LIMIT, limit.to_string());
+    command::run(command)
+}
+
+fn limit() -> Option<u64> {
+    env::var(LIMIT).ok().map(|limit| limit.parse().expect("a number"))
+}
+
+/// Opens a stream with a soft limit in force, and without.
+fn open_within(resource: Resource, soft: u64, ring_size: u32) -> Result<Stream, retrans_sdk::Error> {
+    let whole = getrlimit(resource);
+    let set = |limit| setrlimit(resource, limit).expect("a soft limit may be set");
+    set(Rlimit { current: Some(soft), ..whole });
+    let stream = Stream::builder().ring_size(ring_size).open();
+    set(whole);
+    stream
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn without_descriptors_it_fails_and_leaves_nothing() -> Result<()> {
+    const NAME: &str = "without_descriptors_it_fails_and_leaves_nothing";
+    if limit().is_some() {
+        // Before libbpf has ever asked what the kernel can do, and after.
+        let enough = ["first", "then"].map(|when| {
+            for limit in 3..100 {
+                let before = Held::now().expect("what is held");
+                let opened = open_within(Resource::Nofile, limit, DEFAULT_RING_SIZE);
+                let Err(error) = opened else {
+                    assert!(Held::now().expect("what is held").links().len() >= 2, "{when}, {limit}");
+                    drop(opened);
+                    assert_eq!(Held::now().expect("what is held"), before, "{when}, {limit}");
+                    // A stream has eight at least.
+                    assert!(limit >= 3 + 8, "{when}: {limit}");
+                    return limit;
+                };
+                // Not libbpf's: it would take the want for something else, and remember it.
+                assert_eq!(error.kind(), ErrorKind::System, "{when}, {limit}: {error:?}");
+                assert!(error.to_string().contains("Too many open files"), "{when}, {limit}: {error:?}");
+                let errno = rustix::io::Errno::MFILE.raw_os_error();
+                assert_eq!(error.raw_os_error(), Some(errno), "{when}, {limit}: {error:?}");
+                assert_eq!(Held::now().expect("what is held"), before, "{when}, {limit}");
+            }
+            panic!("{when}: so many descriptors, and it was not opened")
+        });
+        assert_eq!(enough[0], enough[1]);
+        // Want of descriptors is over: nothing of it stays.
+        return open().map(drop);
+    }
+
+    let _turn = turn();
+    privilege::check()?;
+    in_a_process(NAME, 0).map(drop)
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn without_room_for_the_ring_it_fails_and_leaves_nothing() -> Result<()> {
+    const NAME: &str = "without_room_for_the_ring_it_fails_and_leaves_nothing";
+    const RING: u32 = 1 << 26;
+    if limit().is_some() {
+        let before = Held::now()?;
+        let pages: u64 = fs::read_to_string("/proc/self/statm")
+            .context("cannot read /proc/self/statm")?
+            .split(' ')
+            .next()
+            .and_then(|pages| pages.parse().ok())
+            .expect("a number");
+        // Room for everything else. The ring is mapped twice over.
+        let room = pages * rustix::param::page_size() as u64 + u64::from(RING);
+        let error = open_within(Resource::As, room, RING).expect_err("there is no room");
+        assert_eq!(error.kind(), ErrorKind::Load, "{error:?}");
+        assert!(error.to_string().contains("Cannot allocate memory"), "{error:?}");
+        // libbpf-rs keeps it to itself.
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOMEM.raw_os_error()), "{error:?}");
+        assert_eq!(Held::now()?, before);
+        drop(open_within(Resource::As, room, DEFAULT_RING_SIZE).context("there is room for this")?);
+        assert_eq!(Held::now()?, before);
+        return Ok(());
+    }
+
+    let _turn = turn();
+    privilege::check()?;
+    in_a_process(NAME, 0).map(drop)
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn a_stop_ends_a_blocked_iterator() -> Result<()> {
+    let _turn = turn();
+    // Nothing brings this about, so nothing ever wakes it.
+    let never = filter("result=end_seq_error")?;
+    let mut stream = Stream::builder().filter(never).open().context("cannot open a stream")?;
+    let stop = stream.stop_handle();
+    let blocked = thread::spawn(move || {
+        let events = stream.iter().count();
+        (events, Instant::now(), stream)
+    });
+    thread::sleep(Duration::from_millis(200));
+    assert!(!blocked.is_finished(), "nothing has stopped it");
+    let stopped = Instant::now();
+    stop.stop();
+    let (events, ended, mut stream) = blocked.join().expect("no panic");
+    assert_eq!(events, 0);
+    // At once. The rest is for a machine that is busy with something else.
+    assert!(ended - stopped < Duration::from_millis(500), "{:?}", ended - stopped);
+
+    // For good, whichever way it is read.
+    let began = Instant::now();
+    assert_eq!(stream.iter().count(), 0);
+    assert_eq!(stream.recv_batch_timeout(Duration::MAX).context("cannot read")?.count(), 0);
+    assert_eq!(stream.for_each_timeout(PATIENCE, |_| {}).context("cannot poll")?, 0);
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn a_timeout_is_kept() -> Result<()> {
+    let _turn = turn();
+    let never = filter("result=end_seq_error")?;
+    let mut stream = Stream::builder().filter(never).open().context("cannot open a stream")?;
+    for timeout in [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(300)] {
+        for attempt in ["poll", "read"] {
+            let began = Instant::now();
+            let events = match attempt {
+                "poll" => stream.for_each_timeout(timeout, |_| {}).context("cannot poll")?,
+                _ => stream.recv_batch_timeout(timeout).context("cannot read")?.count(),
+            };
+            let took = began.elapsed();
+            assert_eq!(events, 0);
+            assert!((timeout..timeout + Duration::from_millis(500)).contains(&took), "{attempt} {timeout:?}: {took:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn an_open_stream_needs_no_capability() -> Result<()> {
+    let _turn = turn();
+    let mut stream = open()?;
+    let pair = Pair::new()?;
+    let scenario = Scenario::run(&pair, Family::V4, Outcome::Rto)?;
+    let subject = scenario.subject();
+    // Capabilities are a thread's own.
+    let events = thread::spawn(move || -> Result<Vec<Event>> {
+        let none = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+            .context("cannot give the capabilities up")?;
+        assert!(capabilities(None).context("cannot read the capabilities")?.effective.is_empty());
+        let error = Stream::builder().open().expect_err("another cannot be opened");
+        assert_eq!(error.kind(), ErrorKind::MissingCapability, "{error}");
+
+        let mut events = until(&mut stream, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)))?;
+        let stats = settle(&mut stream, &mut events)?;
+        assert!(stats.seen > 0 && stats.delivered == events.len() as u64, "{stats}");
+        assert_eq!(stats.missed.is_some(), tells_missed()?, "{stats}");
+        drop(stream);
+        Ok(events)
+    })
+    .join()
+    .expect("no panic")?;
+    assert!(!events.is_empty());
+    scenario.finish()
+}
+
+/// Each on a thread of its own, in one process, with a filter of its own; one of them awaited, one behind a queue, one only counting.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn streams_with_different_filters_do_not_disturb_each_other() -> Result<()> {
+    let _turn = turn();
+    let pair = Pair::new()?;
+    let netns = format!("netns={}", pair.client().inode());
+    let open = |terms: &str| -> Result<Stream> {
+        Stream::builder().filter(filter(&format!("{netns} {terms}"))?).open().context("cannot open a stream")
+    };
+    let (mut denied, sent, probes) = (open("result=denied")?, open("result=success")?, open("kind=syn")?);
+    let counters = Stream::builder().open_counters().context("cannot open counters")?;
+    let mut queue = sent.into_queue(1000, Overflow::DropNewest).context("no queue")?;
+    let (stop, stopped) = (denied.stop_handle(), probes.stop_handle());
+    let (denied, syns) = thread::scope(|scope| {
+        let denied = scope.spawn(move || denied.iter().collect::<std::result::Result<Vec<_>, _>>());
+        let syns = scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("tokio")?;
+            runtime.block_on(async {
+                let (mut stream, mut events) = (probes.into_async().context("tokio")?, Vec::new());
+                while let Some(batch) = stream.recv_batch().await {
+                    events.extend(batch.context("a batch")?);
+                }
+                Ok::<_, Error>(events)
+            })
+        });
+        let scenarios = [Outcome::Rto, Outcome::Syn, Outcome::Denied(Refusal::Drop)]
+            .map(|outcome| Scenario::run(&pair, Family::V4, outcome));
+        thread::sleep(Duration::from_secs(4));
+        scenarios.into_iter().try_for_each(|scenario| scenario?.finish())?;
+        stop.stop();
+        stopped.stop();
+        let denied = denied.join().map_err(|_| Error::new("a thread panicked"))?.context("a stream")?;
+        Ok::<_, Error>((denied, syns.join().map_err(|_| Error::new("a thread panicked"))??))
+    })?;
+    let mut sent = Vec::new();
+    while let Some(event) = queue.try_recv().context("the queue")? {
+        sent.push(event);
+    }
+    use retrans_sdk::{RetransKind, RetransResult};
+    assert!(denied.len() >= 2 && denied.iter().all(|event| event.result == RetransResult::Denied), "{denied:?}");
+    assert!(sent.len() >= 3 && sent.iter().all(|event| event.result == RetransResult::Success), "{sent:?}");
+    assert!(!syns.is_empty() && syns.iter().all(|event| event.kind == RetransKind::Syn), "{syns:?}");
+    // One attempt is the same to both, but for the moment at which each was told.
+    let which = |event: &Event| {
+        let mut event = *event;
+        event.ts = retrans_sdk::event::Timestamp::from_nanos(0);
+        event
+    };
+    let sent: Vec<_> = sent.iter().map(which).collect();
+    assert!(syns.iter().all(|syn| sent.contains(&which(syn))), "{syns:?}, {sent:?}");
+    assert!(counters.stats().seen >= (denied.len() + sent.len()) as u64, "{}", counters.stats());
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn two_streams_see_the_same() -> Result<()> {
+    let _turn = turn();
+    let (mut one, mut other) = (open()?, open()?);
+    let pair = Pair::new()?;
+    let scenario = Scenario::run(&pair, Family::V6, Outcome::Denied(Refusal::Drop))?;
+    let subject = scenario.subject();
+    let twice = |seen: &[Event]| seen.iter().filter(|event| concerns(&subject, event)).count() >= 2;
+    let mut seen = until(&mut one, PATIENCE, twice)?;
+    scenario.finish()?;
+    seen.append(&mut drain(&mut one)?);
+    drop(one);
+    // The other one is none the worse for it.
+    let mut too = drain(&mut other)?;
+    for events in [&mut seen, &mut too] {
+        events.retain(|event| concerns(&subject, event));
+        for event in events {
+            event.ts = retrans_sdk::event::Timestamp::from_nanos(0);
+        }
+    }
+    assert_eq!(seen, too);
+
+    let scenario = Scenario::run(&pair, Family::V4, Outcome::Rto)?;
+    let subject = scenario.subject();
+    until(&mut other, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)))?;
+    scenario.finish()
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every outcome that traffic alone can bring about, over every family: what the stream says of it, field by field.
+
+use std::time::Duration;
+
+use retrans_lab::observe::reaches_transmit;
+use retrans_lab::{Discard, Family, Hold, Outcome, Refusal, Result, RouteFault, Trial, WindowFault};
+use retrans_sdk::event::CaState;
+use retrans_sdk::{Event, ResultClass, RetransKind};
+
+macro_rules! outcomes {
+    ($($name:ident: $outcome:expr,)*) => {
+        $(mod $name {
+            use super::*;
+
+            #[test]
+            #[ignore = "live: needs root, run by make test"]
+            fn v4() -> Result<()> {
+                check($outcome, Family::V4)
+            }
+
+            #[test]
+            #[ignore = "live: needs root, run by make test"]
+            fn v6() -> Result<()> {
+                check($outcome, Family::V6)
+            }
+
+            #[test]
+            #[ignore = "live: needs root, run by make test"]
+            fn mapped() -> Result<()> {
+                check($outcome, Family::Mapped)
+            }
+        })*
+
+        #[test]
+        fn none_is_left_out() {
+            // The others take an old kernel, or one of our own: they are in the matrix.
+            let all: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| outcome.is_common()).collect();
+            assert_eq!([$($outcome),*], all[..]);
+            let names: Vec<_> = all.iter().map(Outcome::to_string).collect();
+            assert_eq!([$(stringify!($name)),*].map(str::to_owned), names[..]);
+        }
+    };
+}
+
+outcomes! {
+    rto: Outcome::Rto,
+    tlp: Outcome::Tlp,
+    fast: Outcome::Fast,
+    syn: Outcome::Syn,
+    synack: Outcome::Synack,
+    synack_fastopen: Outcome::SynackFastopen,
+    partial_ack: Outcome::PartialAck,
+    zero_window: Outcome::ZeroWindow,
+    mtu_cut: Outcome::MtuCut,
+    in_host_queue_qdisc: Outcome::InHostQueue(Hold::Qdisc),
+    in_host_queue_neighbour: Outcome::InHostQueue(Hold::Neighbour),
+    route_fail_prohibit: Outcome::RouteFail(RouteFault::Prohibit),
+    route_fail_unreachable: Outcome::RouteFail(RouteFault::Unreachable),
+    route_fail_blackhole: Outcome::RouteFail(RouteFault::Blackhole),
+    route_fail_rule: Outcome::RouteFail(RouteFault::Rule),
+    route_fail_route_deleted: Outcome::RouteFail(RouteFault::RouteDeleted),
+    route_fail_address_deleted: Outcome::RouteFail(RouteFault::AddressDeleted),
+    rcv_zero_window_peer: Outcome::RcvZeroWindow(WindowFault::Peer),
+    rcv_zero_window_mangled: Outcome::RcvZeroWindow(WindowFault::Mangled),
+    frag_nomem: Outcome::FragNomem,
+    denied_drop: Outcome::Denied(Refusal::Drop),
+    denied_reject: Outcome::Denied(Refusal::Reject),
+    xmit_drop_qdisc: Outcome::XmitDrop(Discard::Qdisc),
+    xmit_drop_egress: Outcome::XmitDrop(Discard::Egress),
+    slow_start: Outcome::SlowStart,
+    resume: Outcome::Resume,
+    duplicate_ack_in_loss: Outcome::DuplicateAckInLoss,
+    mtu_cut_in_loss: Outcome::MtuCutInLoss,
+    orphan_zero_window: Outcome::OrphanZeroWindow,
+}
+
+fn check(outcome: Outcome, family: Family) -> Result<()> {
+    let trial = Trial::undisturbed(outcome, family)?;
+    // Result, kind, err, state and soft error of each attempt; whose it is; the kernel's text; the counters.
+    trial.verify()?;
+    let Trial { subject, events, counted, began, ended, .. } = trial;
+    let counted = &counted[0].1;
+    let failed = |result| events.iter().filter(|event| event.result.class() == result).count() as u64;
+    // The kernel's own count of the two checks.
+    assert_eq!(counted.wqueue_too_big, failed(ResultClass::Nomem), "{}", lines(&events));
+    assert_eq!(counted.spurious_rtx_host_queues, failed(ResultClass::Busy), "{}", lines(&events));
+    if outcome == Outcome::Fast {
+        assert_eq!(events.len(), 1, "one segment was lost: {}", lines(&events));
+    }
+    for (index, event) in events.iter().enumerate() {
+        let at = format!("event {index} of\n{}", lines(&events));
+        assert_eq!(event.class(), class_of(outcome, index), "{at}");
+        let cookie = event.cookie.expect("a cookie");
+        match outcome {
+            // The connection's, which is not a socket yet.
+            Outcome::Synack => assert!(Some(cookie) != subject.cookie && cookie != 0, "{at}"),
+            _ => assert_eq!(Some(cookie), subject.cookie, "{at}"),
+        }
+
+        let time = event.ts.as_system_time();
+        // The epoch is taken once, at open, and the wall clock may be adjusted since.
+        let slack = Duration::from_millis(100);
+        assert!(began - slack <= time && time <= ended + slack, "{at}");
+        assert!(index == 0 || events[index - 1].ts <= event.ts, "{at}");
+
+        if event.kind == RetransKind::Synack {
+            assert_eq!(event.segs, 1, "{at}");
+            assert_eq!((event.seq, event.len, event.snd_una, event.sk_err_soft), (None, None, None, None));
+        } else {
+            check_segment(outcome, index, event, &at);
+            check_socket(outcome, &events[..=index], &at);
+        }
+    }
+    Ok(())
+}
+
+fn class_of(outcome: Outcome, index: usize) -> ResultClass {
+    match outcome {
+        Outcome::InHostQueue(_) | Outcome::DuplicateAckInLoss => ResultClass::Busy,
+        Outcome::Resume if index == 0 => ResultClass::Busy,
+        Outcome::RouteFail(_) => ResultClass::Route,
+        Outcome::RcvZeroWindow(_) if index == 0 => ResultClass::Window,
+        Outcome::FragNomem if index > 0 => ResultClass::Nomem,
+        Outcome::Denied(_) | Outcome::XmitDrop(_) => ResultClass::Drop,
+        _ => ResultClass::Ok,
+    }
+}
+
+fn lines(events: &[Event]) -> String {
+    events.iter().map(|event| format!("{event}\n")).collect()
+}
+
+/// The fields that come from the segment.
+fn check_segment(outcome: Outcome, index: usize, event: &Event, at: &str) {
+    const SYN: u16 = 0x02;
+    const ACK: u16 = 0x10;
+    let flags = event.tcp_flags.expect("flags").0;
+    let (seq, end_seq, len) = (event.seq.expect("seq"), event.end_seq.expect("end_seq"), event.len.expect("len"));
+    let (snd_una, snd_nxt, mss) =
+        (event.snd_una.expect("snd_una"), event.snd_nxt.expect("snd_nxt"), event.mss.expect("mss"));
+
+    if outcome == Outcome::Syn {
+        assert_eq!((flags & (SYN | ACK), len), (SYN, 0), "{at}");
+    } else {
+        assert_eq!(flags & (SYN | ACK), ACK, "{at}");
+        assert!(len > 0, "{at}");
+    }
+    // A SYN takes a sequence number.
+    assert_eq!(end_seq.wrapping_sub(seq), len + u32::from(flags & SYN != 0), "{at}");
+    assert_eq!(event.segs, len.div_ceil(mss).max(1), "{at}");
+    let outstanding = snd_nxt.wrapping_sub(snd_una);
+    assert!(outstanding < 1 << 30, "{at}");
+    match event.kind {
+        // The last that was sent.
+        RetransKind::Tlp => assert_eq!(end_seq, snd_nxt, "{at}"),
+        // The first that is missing; or one behind it, which cannot be sent, or is sent because it was too large as well.
+        _ => {
+            let first = match outcome {
+                Outcome::FragNomem | Outcome::MtuCut => index == 0,
+                Outcome::SlowStart => index < 2,
+                Outcome::MtuCutInLoss => index < 3,
+                _ => true,
+            };
+            assert_eq!(seq == snd_una, first, "{at}");
+        }
+    }
+    assert!(end_seq.wrapping_sub(snd_una) <= outstanding, "{at}");
+}
+
+/// The fields that come from the socket, of the last of these events.
+fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
+    let event = events.last().expect("an event");
+    assert_eq!(event.ca_name.map(|name| name.to_string()).as_deref(), Some("reno"), "{at}");
+    let timers = events.iter().filter(|event| event.kind != RetransKind::Tlp).count() as u8;
+    match event.kind {
+        RetransKind::Tlp => {
+            assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Open), Some(0)), "{at}");
+            assert_eq!(event.pending, Some(5), "{at}");
+        }
+        RetransKind::Fast => {
+            assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Recovery), Some(0)), "{at}");
+            assert!(matches!(event.pending, Some(1 | 6)), "{at}");
+        }
+        // The first in a window that is closed is sent over and over, and does not count as a timeout.
+        RetransKind::ZeroWindowProbe => {
+            assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(0)), "{at}");
+            assert_eq!((event.pending, event.snd_wnd), (Some(0), Some(0)), "{at}");
+        }
+        RetransKind::Mtu => {
+            assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(0)), "{at}");
+            assert_eq!((event.pending, event.segs), (Some(1), 2), "{at}");
+        }
+        RetransKind::SlowStart => {
+            assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(0)), "{at}");
+            assert_eq!(event.pending, Some(1), "{at}");
+        }
+        // In Loss by an acknowledgement as well as by a queue that drained.
+        RetransKind::Resume | RetransKind::Unknown if outcome != Outcome::MtuCutInLoss => {
+            assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(1)), "{at}");
+            assert_eq!(event.pending, Some(1), "{at}");
+        }
+        RetransKind::Unknown => assert_eq!((event.ca_state, event.pending), (Some(CaState::Loss), Some(1)), "{at}"),
+        _ => {
+            assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(timers)), "{at}");
+            assert_eq!(event.pending, Some(0), "{at}");
+            // Backed off afterwards, and after an attempt that local congestion stopped not at all.
+            let backoff = if matches!(outcome, Outcome::XmitDrop(_)) { 0 } else { timers - 1 };
+            assert_eq!(event.backoff, Some(backoff), "{at}");
+        }
+    }
+    // Everything that came as far as the transmit step.
+    let retransmitted: u32 =
+        events.iter().filter(|event| reaches_transmit(event) == Some(true)).map(|event| event.segs).sum();
+    assert_eq!(event.total_retrans, Some(retransmitted), "{at}");
+
+    let initial = if outcome == Outcome::Syn { 1_000_000 } else { 200_000 };
+    let (first, backoff) = (events[0].rto_us.expect("rto_us"), event.backoff.expect("backoff"));
+    assert!(first >= initial, "{at}");
+    let closed = matches!(outcome, Outcome::ZeroWindow | Outcome::RcvZeroWindow(_) | Outcome::OrphanZeroWindow);
+    // Between two attempts of a recovery an acknowledgement came, and a new round-trip time with it.
+    if event.kind != RetransKind::Fast {
+        assert_eq!(event.rto_us, Some(first << backoff), "{at}");
+    }
+    // Before the handshake is done, nothing is known of the peer.
+    if outcome != Outcome::Syn {
+        assert!(event.srtt_us > Some(0), "{at}");
+        assert_eq!(event.snd_wnd == Some(0), closed, "{at}");
+    }
+    assert!(event.snd_cwnd > Some(0) && event.wmem_queued > Some(0), "{at}");
+}

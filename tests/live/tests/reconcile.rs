@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sums of attempts against the counters that the kernel keeps itself: of a million segments none is missing, and what nothing
+//! proves is not hidden.
+
+use std::io::Write;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use retrans_lab::observe::{attempts, undisturbed, until};
+use retrans_lab::seg6::Seg6;
+use retrans_lab::wait::{PATIENCE, wait_for};
+use retrans_lab::{
+    Conn, Context, Counters, Error, Family, Fault, Hold, Load, Outcome, Packets, Pair, Refusal, Result, Scenario,
+    TraceInstance, privilege,
+};
+use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::event::Transmit;
+use retrans_sdk::stats::{Netns, Reconciler, Reconciliation};
+use retrans_sdk::stream::Live;
+use retrans_sdk::{Event, RetransResult, Stats, Stream};
+
+const SEGMENTS: u64 = 1_000_000;
+/// Seen on two CPUs: 7 s, and 25 s where others were using them as well.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Segments of 76 bytes, of which one attempt takes up to some 800.
+const SMALL: u16 = 88;
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn a_million_segments_add_up() -> Result<()> {
+    privilege::check()?;
+    let pair = Pair::new()?;
+    let mut trace = TraceInstance::new()?;
+    let began = Instant::now();
+    let (mut segs, mut failed, mut streams) = (0, 0, 0);
+    while segs < SEGMENTS {
+        if began.elapsed() > LIMIT {
+            return Err(Error::new(format!("{segs} segments in {LIMIT:?}, {failed} of them failed")));
+        }
+        let (more, of_these) = add_up(&pair, &mut trace, SEGMENTS - segs, began + LIMIT)?;
+        (segs, failed, streams) = (segs + more, failed + of_these, streams + 1);
+    }
+    println!("{segs} segments in {:?} and {streams} streams, {failed} of them failed", began.elapsed());
+    assert!(failed > SEGMENTS / 100, "{failed}");
+    Ok(())
+}
+
+/// How many segments of one stream add up, and how many of these failed: until there are as many as wanted, or something happened of
+/// which nothing can be said. Then the round in which it did is left out.
+fn add_up(pair: &Pair, trace: &mut TraceInstance, wanted: u64, deadline: Instant) -> Result<(u64, u64)> {
+    // The smallest ring, which nobody reads.
+    let page = rustix::param::page_size() as u32;
+    let builder = Stream::builder().reconcile(netns_of(pair.client())?).ring_size(page);
+    let stream = builder.open().context("cannot open a stream")?;
+    let reconciler = stream.live().and_then(Live::reconciler).expect("it was asked for");
+    assert_eq!(reconciler.netns(), pair.client().inode());
+    let before = Counters::read(pair.client())?;
+    trace.read()?;
+    let mut sums = (0, 0);
+    while sums.0 < wanted && Instant::now() < deadline {
+        round(pair)?;
+        let stats = stream.stats();
+        if let Some(why) = disturbance(pair, trace, &stats)? {
+            eprintln!("once more, for {why}");
+            break;
+        }
+        let reconciliation = compare(&reconciler)?;
+        println!("{reconciliation}\n{stats}");
+        assert!(reconciliation.is_exact(), "{reconciliation}");
+        assert_eq!(reconciliation.unknown.attempts, 0, "{reconciliation}");
+        assert_eq!(stats.seen, stats.filtered + stats.limited + stats.lost + stats.submitted, "{stats}");
+        sums = (reconciliation.retrans_segs.seen, reconciliation.retrans_fail.seen);
+        // By another reader of the same counters.
+        let counted = Counters::read(pair.client())? - before;
+        assert_eq!(sums, (counted.retrans_segs, counted.retrans_fail));
+    }
+    Ok(sums)
+}
+
+/// Why the programs did not run for an attempt: process 1 ([`undisturbed`]), or, as the kernel says itself, that a softirq made it while
+/// they ran for another on the same CPU.
+fn disturbance(pair: &Pair, trace: &mut TraceInstance, stats: &Stats) -> Result<Option<String>> {
+    let traced = trace.read()?;
+    if trace.lost()? != 0 {
+        return Err(Error::new("the kernel's text is not complete"));
+    }
+    let ours = pair.client_addr(Family::V4);
+    let mut of_process_1 = traced.iter().filter(|event| event.of_process_1 && event.local().ip() == ours);
+    let process_1 = of_process_1.next().map(|event| format!("process 1 was in the way: {}", event.line));
+    Ok(process_1.or_else(|| stats.missed.filter(|missed| *missed > 0).map(|missed| format!("{missed} were missed"))))
+}
+
+/// What many connections have out is lost at once, and of what they send again some is refused and some dropped on this host.
+fn round(pair: &Pair) -> Result<()> {
+    let large = |packets: Packets| packets.at_least(100);
+    Load::open(pair, Family::V4, 8, SMALL)?.run(|| {
+        sleep(Duration::from_millis(100));
+        let lost = large(Packets::input()).drop_in(pair.server())?;
+        let faults = [
+            large(Packets::output()).per_mille(50).drop_in(pair.client())?,
+            large(Packets::egress()).per_mille(50).drop_in(pair.client())?,
+        ];
+        lost.lift()?;
+        sleep(Duration::from_millis(250));
+        faults.into_iter().try_for_each(Fault::lift)?;
+        Ok(true)
+    })
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn counters_without_a_ring_add_up_too() -> Result<()> {
+    let (stats, _) = undisturbed(|_| {
+        privilege::check()?;
+        let pair = Pair::new()?;
+        let counters = Stream::builder()
+            .reconcile(netns_of(pair.client())?)
+            .open_counters()
+            .context("cannot open the counters")?;
+        let reconciler = counters.reconciler().expect("it was asked for");
+        assert_eq!(reconciler.netns(), pair.client().inode());
+        let before = Counters::read(pair.client())?;
+        let outcomes = [Outcome::Denied(Refusal::Drop), Outcome::Syn, Outcome::InHostQueue(Hold::Neighbour)];
+        for outcome in outcomes {
+            let scenario = Scenario::run(&pair, Family::V4, outcome)?;
+            let rose = |now: Counters| now.retrans_fail + now.syn_retrans + now.spurious_rtx_host_queues;
+            let start = rose(Counters::read(pair.client())?);
+            wait_for("an attempt", PATIENCE, || Ok((rose(Counters::read(pair.client())?) > start).then_some(())))?;
+            scenario.finish()?;
+        }
+        let reconciliation = reconciler.reconcile(PATIENCE).context("cannot read the counters")?;
+        let counted = Counters::read(pair.client())? - before;
+        let stats = wait_for("counters that add up", PATIENCE, || {
+            let stats = counters.stats();
+            Ok((stats.seen == attempts(&stats.counts) && stats.seen == attempts(&stats.passed)).then_some(stats))
+        })?;
+        println!("{reconciliation}\n{stats}");
+        assert!(reconciliation.is_exact(), "{reconciliation}");
+        assert_eq!(reconciliation.syn_retrans.seen, counted.syn_retrans);
+        assert!(counted.syn_retrans > 0 && counted.retrans_fail > 0, "{counted:?}");
+        assert!(reconciliation.spurious_rtx_host_queues.seen > 0, "{reconciliation}");
+        assert_eq!(counters.stats_reader().read().submitted, 0);
+        Ok(stats)
+    })?;
+    assert_eq!((stats.filtered, stats.submitted, stats.lost), (0, 0, 0), "{stats}");
+    let of = |transmit| stats.transmits.iter().filter(move |count| count.transmit == transmit).map(|of| of.attempts);
+    let (yes, no): (u64, u64) = (of(Transmit::Yes).sum(), of(Transmit::No).sum());
+    assert!(yes >= 2 && no >= 1 && yes + no == stats.seen, "{stats}");
+    Ok(())
+}
+
+/// The counters of a pair's namespace, for a stream.
+fn netns_of(ns: &retrans_lab::Netns) -> Result<Netns> {
+    ns.run(Netns::current).context("cannot open the namespace's counters")
+}
+
+/// What the sums are once both sides have come to rest.
+fn compare(reconciler: &Reconciler) -> Result<Reconciliation> {
+    reconciler.reconcile(PATIENCE).context("cannot read the counters")
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn syn_acks_are_in_the_sums() -> Result<()> {
+    for (outcome, family) in [(Outcome::Synack, Family::V6), (Outcome::SynackFastopen, Family::V4)] {
+        undisturbed(|_| {
+            let pair = Pair::new()?;
+            // It is the server that retransmits them: of a listener, and of a socket that is half open.
+            let ns = pair.server();
+            let stream = Stream::builder().reconcile(netns_of(ns)?).open().context("cannot open a stream")?;
+            let reconciler = stream.live().and_then(Live::reconciler).expect("it was asked for");
+            let before = Counters::read(ns)?;
+            let scenario = Scenario::run(&pair, family, outcome)?;
+            wait_for("a SYN-ACK", PATIENCE, || Ok((Counters::read(ns)? != before).then_some(())))?;
+            scenario.finish()?;
+            let (reconciliation, counted) = (compare(&reconciler)?, Counters::read(ns)? - before);
+            println!("{outcome}\n{reconciliation}");
+            assert!(reconciliation.is_exact(), "{reconciliation}");
+            let rose = |sum: retrans_sdk::stats::Sum| (sum.kernel, sum.seen);
+            assert_eq!(rose(reconciliation.syn_retrans), (counted.syn_retrans, counted.syn_retrans));
+            assert_eq!(rose(reconciliation.retrans_segs), (counted.retrans_segs, counted.retrans_segs));
+            assert!(counted.syn_retrans > 0 && counted.retrans_segs == counted.syn_retrans, "{counted:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn what_the_kernel_counts_beyond_is_named_as_untraced_probes() -> Result<()> {
+    undisturbed(|_| {
+        let pair = Pair::new()?;
+        let stream = Stream::builder().reconcile(netns_of(pair.client())?).open().context("cannot open a stream")?;
+        let reconciler = stream.live().and_then(Live::reconciler).expect("it was asked for");
+        let before = Counters::read(pair.client())?;
+        let counted = || Ok::<_, Error>(Counters::read(pair.client())? - before);
+        let mut scenario = Scenario::prepare(&pair, Family::V4, Outcome::InHostQueue(Hold::Qdisc))?;
+        // A probe that finds the last segment still in this host is given up, and counted, before it becomes an attempt.
+        pair.client().sysctl("net/ipv4/tcp_early_retrans", "3")?;
+        scenario.start()?;
+        // One by a probe and one by the timer, at least.
+        wait_for("attempts", PATIENCE, || Ok((counted()?.spurious_rtx_host_queues >= 3).then_some(())))?;
+        scenario.finish()?;
+        let (reconciliation, counted) = (compare(&reconciler)?, counted()?);
+        println!("{reconciliation}");
+        let sum = reconciliation.spurious_rtx_host_queues;
+        assert!(reconciliation.is_exact(), "{reconciliation}");
+        assert_eq!(sum.kernel, counted.spurious_rtx_host_queues);
+        assert!(sum.seen > 0 && reconciliation.untraced_probes() == sum.kernel - sum.seen, "{reconciliation}");
+        assert!(reconciliation.untraced_probes() > 0, "{reconciliation}");
+        let named = format!("kernel={} seen={} untraced_probes={}\n", sum.kernel, sum.seen, sum.kernel - sum.seen);
+        assert!(reconciliation.to_string().contains(&named), "{reconciliation}");
+        Ok(())
+    })?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn what_nothing_proves_is_unknown_and_said() -> Result<()> {
+    undisturbed(|_| {
+        let pair = Pair::new()?;
+        let fault = Seg6::nowhere(&pair)?;
+        let conn = Conn::open(&pair, Family::V6)?;
+        // What would see the attempt's entry is left out: then -EHOSTUNREACH may be of either side of the transmit step.
+        let builder = Stream::builder().reconcile(netns_of(pair.client())?).without_companion();
+        let mut stream = builder.open().context("cannot open a stream")?;
+        let reconciler = stream.live().and_then(Live::reconciler).expect("it was asked for");
+        let sees_entries =
+            matches!(stream.live().map(Live::attach_method), Some(AttachMethod::Fexit | AttachMethod::Kretprobe));
+        let before = Counters::read(pair.client())?;
+
+        let lost = Packets::input().drop_in(pair.server())?;
+        conn.client().write_all(b"sent, and lost").context("cannot send")?;
+        fault.take(&conn)?;
+        let ours = |event: &&Event| event.netns == Some(pair.client().inode());
+        let events = until(&mut stream, PATIENCE, |seen| seen.iter().filter(ours).count() >= 2)?;
+        conn.abort();
+        lost.lift()?;
+
+        // What is unknown does not go away.
+        let reconciliation = reconciler.reconcile(Duration::from_secs(1)).context("cannot read the counters")?;
+        let counted = Counters::read(pair.client())? - before;
+        println!("{reconciliation}");
+        let transmit = if sees_entries { Transmit::Yes } else { Transmit::Unknown };
+        for event in events.iter().filter(ours) {
+            assert_eq!((event.result, event.transmit), (RetransResult::ErrDefault, Some(transmit)), "{event}");
+        }
+        let attempts = counted.retrans_fail;
+        assert_eq!((counted.retrans_segs, attempts >= 2), (attempts, true), "{counted:?}");
+        let unknown = if sees_entries { 0 } else { attempts };
+        assert_eq!((reconciliation.unknown.attempts, reconciliation.unknown.segs), (unknown, unknown));
+        assert_eq!(reconciliation.retrans_segs.difference(), unknown as i64, "{reconciliation}");
+        assert_eq!(reconciliation.retrans_fail.difference(), unknown as i64, "{reconciliation}");
+        assert_eq!(reconciliation.is_exact(), sees_entries, "{reconciliation}");
+        let said = format!("transmit=unknown attempts={unknown} segs={unknown}\n");
+        assert!(reconciliation.to_string().contains(&said), "{reconciliation}");
+        Ok(())
+    })?;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every source that can be forced here gives the same events, and every other says why not.
+
+use std::time::SystemTime;
+
+use retrans_lab::observe::{attachment, concerns, drain};
+use retrans_lab::{
+    Context, Discard, Family, Hold, Lacks, Outcome, Refusal, Result, RouteFault, TraceInstance, Trial, WindowFault,
+    privilege,
+};
+use retrans_sdk::attach::{AttachMethod, Attachment, Unobservable};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::stats::Failures;
+use retrans_sdk::stream::Live;
+use retrans_sdk::{ErrorKind, Event, ResultClass, RetransResult, Stream};
+
+/// Each result, each kind, each way on which an attempt begins and ends.
+const OUTCOMES: [Outcome; 12] = [
+    Outcome::Rto,
+    Outcome::Tlp,
+    Outcome::Fast,
+    Outcome::Syn,
+    Outcome::Synack,
+    Outcome::MtuCut,
+    Outcome::InHostQueue(Hold::Qdisc),
+    Outcome::RouteFail(RouteFault::Prohibit),
+    Outcome::RcvZeroWindow(WindowFault::Peer),
+    Outcome::FragNomem,
+    Outcome::Denied(Refusal::Drop),
+    Outcome::XmitDrop(Discard::Qdisc),
+];
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn each_gives_the_same_or_says_why_not() -> Result<()> {
+    privilege::check()?;
+    let mut opened = 0;
+    for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
+        match Stream::builder().attach_method(source).open() {
+            Ok(mut stream) => {
+                opened += 1;
+                assert_eq!(stream.live().map(Live::attach_method), Some(source));
+                run_all(&mut stream)?;
+                let observed = source.observes_failures();
+                assert_eq!(matches!(stream.stats().failures, Failures::Observed(1..)), observed, "{source}");
+                assert_eq!(stream.stats().failures == Failures::Unobservable, !observed, "{source}");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::MethodUnavailable, "{source}: {error}");
+                let begin = format!("attach method `{source}` is not available on this kernel: {source}");
+                assert!(error.to_string().starts_with(&begin), "{error}");
+            }
+        }
+    }
+    assert!(opened > 0, "no source at all");
+    Ok(())
+}
+
+fn run_all(stream: &mut Stream) -> Result<()> {
+    let all: Vec<_> = OUTCOMES.iter().enumerate().map(|(at, outcome)| (*outcome, Family::ALL[at % 3])).collect();
+    for trial in Trial::run(stream, &mut TraceInstance::new()?, &all, |_| {})? {
+        // It may be the kernel that kept the programs from running.
+        trial.verify_undisturbed().with_context(|| format!("from {}", attachment(stream)))?;
+    }
+    Ok(())
+}
+
+/// One attempt, told by each source that there is: field by field, but for when each came by. Where there is one source alone nothing
+/// is compared: the guests of the matrix have two and more.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn at_once_each_tells_the_same_in_every_field() -> Result<()> {
+    privilege::check()?;
+    let lacks = Lacks::find();
+    let possible = OUTCOMES.iter().enumerate().filter(|(_, outcome)| lacks.needed_by(**outcome).is_none());
+    let all: Vec<_> = possible.map(|(at, outcome)| (*outcome, Family::ALL[at % 3])).collect();
+    let mut streams = Vec::new();
+    for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
+        match Stream::builder().attach_method(source).open() {
+            Err(error) if error.kind() == ErrorKind::MethodUnavailable => {}
+            opened => streams.push(opened.with_context(|| source.to_string())?),
+        }
+    }
+    // Of what fails alone one that sees no failures would have nothing to wait for.
+    streams.sort_by_key(|stream| !attachment(stream).observes_failures());
+    let mut best = streams.remove(0);
+    let mut trials = Vec::new();
+    // Three at a time: of more, emulated, some would be disturbed.
+    for some in all.chunks(3) {
+        trials.extend(Trial::run(&mut best, &mut TraceInstance::new()?, some, |_| {})?);
+    }
+    trials.retain(|trial| !trial.was_disturbed());
+    if attachment(&best).observes_failures() {
+        trials.iter().try_for_each(Trial::verify)?;
+    }
+    let mut compared = 0;
+    for other in &mut streams {
+        let (mut events, from) = (drain(other)?, attachment(other).clone());
+        if other.stats().missed.is_some_and(|missed| missed > 0) {
+            eprintln!("{from} missed some: not compared");
+            continue;
+        }
+        for trial in &trials {
+            // What a trial's preparation brought about its own stream has passed over.
+            let since = trial.began.duration_since(SystemTime::UNIX_EPOCH).context("a time before the epoch")?;
+            events.retain(|event| {
+                !concerns(&trial.subject, event) || u128::from(event.ts.as_nanos()) >= since.as_nanos()
+            });
+            let both = [&trial.events, &events].map(|events| of_trial(trial, events, &[&trial.attachment, &from]));
+            let [one, two] = &both;
+            let told = |events: &[Event]| events.iter().map(|event| format!("{event}\n")).collect::<String>();
+            // The other one was not asked to stop as soon.
+            let same = two.len() >= one.len() && one[..] == two[..one.len()];
+            assert!(same, "{} has\n{}and {from}\n{}", trial.attachment, told(one), told(two));
+            compared += one.len();
+        }
+    }
+    println!("{} compared with {}: {compared} events", attachment(&best), streams.len());
+    // Nothing but disturbances may stand in the way, and they are few.
+    assert!(streams.is_empty() || compared >= all.len(), "{compared} events compared");
+    Ok(())
+}
+
+/// The events of the trial's socket, without what one of the two cannot see.
+fn of_trial(trial: &Trial, events: &[Event], by: &[&Attachment]) -> Vec<Event> {
+    let mut own: Vec<_> = events.iter().filter(|event| concerns(&trial.subject, event)).copied().collect();
+    if by.iter().any(|by| !by.observes_failures()) {
+        own.retain(|event| event.class() == ResultClass::Ok);
+    }
+    for event in &mut own {
+        event.ts = Timestamp::from_nanos(0);
+        if by.iter().any(|by| !by.locates_nomem) && event.class() == ResultClass::Nomem {
+            event.result = RetransResult::Nomem;
+        }
+    }
+    own
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn the_best_is_taken_and_the_better_ones_are_named() -> Result<()> {
+    privilege::check()?;
+    let stream = Stream::builder().open().context("cannot open a stream")?;
+    let attachment = attachment(&stream);
+    assert_eq!(Some(attachment.method), stream.live().map(Live::attach_method));
+    // Nothing that was passed over can be had when it is asked for alone, unless it is the same with more beside it.
+    for passed_over in attachment.unavailable() {
+        let (source, companion) =
+            passed_over.method.split_once('+').map_or((&*passed_over.method, None), |(s, c)| (s, Some(c)));
+        let source: AttachMethod = source.parse().context("not a source")?;
+        assert!(
+            passed_over.reason().is_some_and(|reason| !reason.is_empty() && !reason.contains('\n')),
+            "{passed_over}"
+        );
+        assert!(companion.is_some() || Stream::builder().attach_method(source).open().is_err(), "{passed_over}");
+    }
+    let unobservable: Vec<_> = attachment.unobservable().collect();
+    assert_eq!(unobservable.last(), Some(&Unobservable::SynackFailures));
+    assert_eq!(unobservable.contains(&Unobservable::Failures), !attachment.observes_failures());
+    assert_eq!(unobservable.contains(&Unobservable::Err), !attachment.observes_err());
+    Ok(())
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! When the reader of a stream is woken: in time, seldom, and never too late. Records are handed in without traffic, at any rate.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use retrans_lab::producer::Producer;
+use retrans_lab::wait::{PATIENCE, wait_for};
+use retrans_lab::{Context, Error, Result};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::stream::DEFAULT_MAX_DELAY;
+use retrans_sdk::{Event, Stream, StreamBuilder};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
+
+/// They measure how late something is, so they take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// What a machine that is busy with other tests may be late by itself. A record that nobody is woken for is later by far.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// Only what a test hands in, whatever else retransmits on the host: no connection has this port.
+fn builder() -> Result<StreamBuilder> {
+    Ok(Stream::builder().filter("dport=0".parse().context("a filter")?))
+}
+
+fn now() -> Timestamp {
+    let time = clock_gettime(ClockId::Realtime);
+    Timestamp::from_nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// How late an event is.
+fn lateness(event: &Event) -> Duration {
+    Duration::from_nanos(now().as_nanos().saturating_sub(event.ts.as_nanos()))
+}
+
+/// What a thread has read so far.
+#[derive(Default)]
+struct Read {
+    count: AtomicU64,
+    /// In nanoseconds.
+    latest: AtomicU64,
+    /// The number of the thread that reads.
+    thread: AtomicU64,
+    done: AtomicBool,
+}
+
+impl Read {
+    fn note(&self, event: &Event) {
+        assert_eq!(event.cookie, Some(self.count.load(Ordering::Acquire)), "each once, in order");
+        self.latest.fetch_max(lateness(event).as_nanos() as u64, Ordering::AcqRel);
+        self.count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn until(&self, count: u64) -> Result<()> {
+        wait_for(&format!("{count} records"), PATIENCE, || {
+            Ok((self.count.load(Ordering::Acquire) >= count).then_some(()))
+        })
+    }
+
+    fn take_latest(&self) -> Duration {
+        Duration::from_nanos(self.latest.swap(0, Ordering::AcqRel))
+    }
+
+    /// How often the thread was woken so far: it waits nowhere else.
+    fn wakeups(&self) -> Result<u64> {
+        let path = format!("/proc/self/task/{}/status", self.thread.load(Ordering::Acquire));
+        let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let switches =
+            status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok());
+        switches.ok_or_else(|| Error::new(format!("no count of switches in {path}")))
+    }
+}
+
+/// Runs `work` beside a thread that reads the stream by `read`, until the stream is stopped.
+fn beside<T>(mut stream: Stream, read: Way, work: impl FnOnce(&Producer, &Read) -> Result<T>) -> Result<T> {
+    let producer = Producer::of(&stream)?;
+    let stop = stream.stop_handle();
+    let seen = Arc::new(Read::default());
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            seen.thread.store(rustix::thread::gettid().as_raw_nonzero().get() as u64, Ordering::Release);
+            read(&mut stream, &seen);
+        });
+        let result = wait_for("the reader", PATIENCE, || Ok((seen.thread.load(Ordering::Acquire) != 0).then_some(())))
+            .and_then(|()| work(&producer, &seen));
+        seen.done.store(true, Ordering::Release);
+        stop.stop();
+        reader.join().map_err(|_| Error::new("the reader panicked"))?;
+        result
+    })
+}
+
+/// How a thread reads.
+type Way = fn(&mut Stream, &Read);
+
+/// By the blocking iterator.
+fn iterate(stream: &mut Stream, seen: &Read) {
+    for event in stream.iter() {
+        seen.note(&event.expect("an event"));
+    }
+}
+
+/// By an event loop of one's own, which knows nothing but the descriptor.
+fn by_descriptor(stream: &mut Stream, seen: &Read) {
+    let fd = stream.as_fd().try_clone_to_owned().expect("a descriptor");
+    while !seen.done.load(Ordering::Acquire) {
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        // Looks now and then whether it is to end; nothing is read unless the descriptor says so.
+        let timeout = Timespec { tv_sec: 1, tv_nsec: 0 };
+        if poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0) {
+            for event in stream.try_iter() {
+                seen.note(&event.expect("an event"));
+            }
+        }
+    }
+}
+
+/// The same numbers on each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % end
+    }
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn no_record_is_stuck_at_any_rate() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let readers: [(&str, Way); 2] = [("iterator", iterate), ("descriptor", by_descriptor)];
+    for delay in [Duration::ZERO, Duration::from_millis(1), DEFAULT_MAX_DELAY] {
+        for (name, read) in readers {
+            let stream = builder()?.max_delay(delay).open().context("cannot open a stream")?;
+            let latest = beside(stream, read, |producer, seen| {
+                let (mut random, mut first) = (Random(0x9e37_79b9), 0);
+                // Pauses on either side of all that the reader waits for, about where it falls asleep above all.
+                for round in 0..400 {
+                    let count = 1 + if round % 4 == 0 { random.below(100) } else { random.below(3) };
+                    assert_eq!(producer.produce(first, count)?.lost, 0);
+                    first += count;
+                    let pause = delay.max(Duration::from_micros(200)) * random.below(3_000) as u32 / 1_000;
+                    thread::sleep(pause.min(Duration::from_millis(25)));
+                    if round % 10 == 0 {
+                        seen.until(first)?;
+                    }
+                }
+                seen.until(first)?;
+                Ok(seen.take_latest())
+            })?;
+            println!("delay={delay:?} by={name} latest={latest:?}");
+            assert!(latest <= delay + SLACK, "{latest:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn an_idle_stream_wakes_nobody_and_the_first_record_does_at_once() -> Result<()> {
+    const IDLE: Duration = Duration::from_secs(10);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let stream = builder()?.open().context("cannot open a stream")?;
+    beside(stream, iterate, |producer, seen| {
+        for number in 0..2 {
+            producer.produce(number, 1)?;
+            seen.until(number + 1)?;
+            let latest = seen.take_latest();
+            println!("first={number} latest={latest:?}");
+            assert!(latest <= DEFAULT_MAX_DELAY + SLACK, "{latest:?}");
+            // It comes twice by itself, and finds nothing.
+            thread::sleep(4 * DEFAULT_MAX_DELAY + SLACK);
+            let before = seen.wakeups()?;
+            thread::sleep(IDLE);
+            let wakeups = seen.wakeups()? - before;
+            println!("idle={IDLE:?} wakeups={wakeups}");
+            assert!(wakeups <= 1, "{wakeups} in {IDLE:?}");
+        }
+        Ok(())
+    })
+}
+
+/// How often the reader is woken in a second of one record each 200 us or so: how many these were, how often, and how long it really was.
+fn wakeups_in_a_second(delay: Duration) -> Result<(u64, u64, Duration)> {
+    let stream = builder()?.max_delay(delay).open().context("cannot open a stream")?;
+    beside(stream, iterate, |producer, seen| {
+        let (began, mut count) = (Instant::now(), 0);
+        let before = seen.wakeups()?;
+        while began.elapsed() < Duration::from_secs(1) {
+            producer.produce(count, 1)?;
+            count += 1;
+            thread::sleep(Duration::from_micros(100));
+        }
+        seen.until(count)?;
+        Ok((count, seen.wakeups()? - before, began.elapsed()))
+    })
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn what_comes_fast_wakes_seldom() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (count, seldom, elapsed) = wakeups_in_a_second(DEFAULT_MAX_DELAY)?;
+    println!("delay={DEFAULT_MAX_DELAY:?} records={count} wakeups={seldom}");
+    // Each time that the timer expires, if nothing else is in the way.
+    let expiries = elapsed.as_nanos() / DEFAULT_MAX_DELAY.as_nanos();
+    assert!(u128::from(seldom) <= expiries + 10, "{seldom} for {count} in {elapsed:?}");
+    let (count, often, _) = wakeups_in_a_second(Duration::ZERO)?;
+    println!("delay=0 records={count} wakeups={often}");
+    assert!(often > 2 * seldom, "{often} for {count}, beside {seldom}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn much_that_waits_wakes_before_the_delay_is_over() -> Result<()> {
+    const DELAY: Duration = Duration::from_secs(3600);
+    /// Of 208 bytes each.
+    const MANY: u64 = 100;
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let stream = builder()?.max_delay(DELAY).wakeup_bytes(10_000).open().context("cannot open a stream")?;
+    beside(stream, iterate, |producer, seen| {
+        // It is asleep, so this wakes it; and now it would come in an hour.
+        producer.produce(0, 1)?;
+        seen.until(1)?;
+        producer.produce(1, 10)?;
+        thread::sleep(SLACK);
+        assert_eq!(seen.count.load(Ordering::Acquire), 1, "so few wake nobody");
+        producer.produce(11, MANY)?;
+        // All but what came behind the last that woke it.
+        seen.until(11 + MANY / 2)
+    })
+}
+
+/// Counts, whatever the order.
+fn count(stream: &mut Stream, seen: &Read) {
+    for event in stream.iter() {
+        event.expect("an event");
+        seen.count.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Two CPUs in step, whose looks fall on the same moments, and a ring that is soon full.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn much_that_waits_wakes_whichever_cpu_hands_it_in() -> Result<()> {
+    const DELAY: Duration = Duration::from_secs(3600);
+    const EACH: u64 = 20_000;
+    const CHUNK: u64 = 4;
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let stream = builder()?.max_delay(DELAY).ring_size(1 << 16).open().context("cannot open a stream")?;
+    let others = Producer::of(&stream)?;
+    beside(stream, count, |producer, seen| {
+        let produce = |producer: &Producer| -> Result<u64> {
+            let mut lost = 0;
+            for first in (0..EACH).step_by(CHUNK as usize) {
+                lost += producer.produce(first, CHUNK)?.lost;
+                thread::sleep(Duration::from_micros(200));
+            }
+            Ok(lost)
+        };
+        let lost = thread::scope(|scope| {
+            let other = scope.spawn(|| produce(&others));
+            let lost = produce(producer)?;
+            Ok(lost + other.join().map_err(|_| Error::new("a producer panicked"))??)
+        })?;
+        let read = seen.count.load(Ordering::Acquire);
+        println!("handed_in={} lost={lost} read={read}", 2 * EACH);
+        // What it takes a busy machine to let the reader run is lost at most; if nobody had been woken it would be nearly all.
+        assert!(lost <= EACH / 5, "{lost}");
+        // But for what came behind the last that woke it.
+        assert!(read + lost + 320 >= 2 * EACH, "{read}");
+        Ok(())
+    })
+}
+
+/// Each record is handed in once the one before was awaited, from another thread, so at any moment of the reader's way to sleep. It would hang at the first
+/// wake-up that is lost: the stream looks by itself after ten seconds only.
+fn awaited(delay: Duration, rounds: u64, pause: impl Fn(u64) -> Duration + Send) -> Result<()> {
+    const LOST: Duration = Duration::from_secs(8);
+    let stream = builder()?.max_delay(delay).open().context("cannot open a stream")?;
+    let producer = Producer::of(&stream)?;
+    let (next, turns) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.context("tokio")?;
+    let latest = thread::scope(|scope| {
+        scope.spawn(move || {
+            for round in turns {
+                thread::sleep(pause(round));
+                producer.produce(round, 1).expect("a record");
+            }
+        });
+        runtime.block_on(async {
+            let (mut stream, mut latest) = (stream.into_async().context("tokio")?, Duration::ZERO);
+            for round in 0..rounds {
+                next.send(round).context("the producer")?;
+                let batch = tokio::time::timeout(LOST, stream.recv_batch()).await.context("a wake-up is lost")?;
+                let batch = batch.ok_or_else(|| Error::new("the end"))?.context("a batch")?;
+                assert_eq!(batch.iter().map(|event| event.cookie).collect::<Vec<_>>(), [Some(round)]);
+                latest = latest.max(lateness(&batch[0]));
+            }
+            drop(next);
+            Ok::<_, Error>(latest)
+        })
+    })?;
+    println!("delay={delay:?} rounds={rounds} latest={latest:?}");
+    assert!(latest <= delay + SLACK, "{latest:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn no_wake_up_is_lost_to_who_awaits() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Early, late and amid it.
+    awaited(Duration::ZERO, 10_000, |round| Duration::from_nanos(round % 64 * 500))?;
+    // About where the reader falls asleep: after the second delay in which nothing came.
+    awaited(Duration::from_millis(1), 2_000, |round| Duration::from_micros(round % 50 * 60))?;
+    awaited(DEFAULT_MAX_DELAY, 200, |round| DEFAULT_MAX_DELAY * (round % 5) as u32 / 2)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every outcome that this kernel can bring about at once, held against two witnesses: the kernel's own text of the same
+//! tracepoints, and the counters of the namespaces.
+
+use std::time::Duration;
+
+use retrans_lab::observe::{concerns, open, settle, undisturbed, until};
+use retrans_lab::wait::PATIENCE;
+use retrans_lab::witness::{Failures, counters_agree, text_agrees};
+use retrans_lab::{Counters, Family, Lacks, Netns, Outcome, Pair, Result, Scenario, Subject, TraceInstance};
+use retrans_sdk::Event;
+
+/// As often as it may be disturbed.
+const RUNS: u32 = 4;
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn the_kernel_tells_the_same() -> Result<()> {
+    let mut runs = 0;
+    let (Seen { lab, subjects, events, counted, failures, .. }, mut traced) = loop {
+        let (seen, traced) = undisturbed(run)?;
+        runs += 1;
+        // The kernel does not run a program for an attempt that is made while it runs for another on the same CPU, and counts it: there
+        // are none as a rule, but for where a CPU is emulated.
+        match seen.missed {
+            0 => break (seen, traced),
+            missed if runs < RUNS => eprintln!("once more, for the stream missed {missed}"),
+            missed => panic!("the stream missed {missed}, and some in each of {RUNS} runs"),
+        }
+    };
+    traced.retain(|event| {
+        subjects.iter().any(|subject| (event.local(), event.remote()) == (subject.local, subject.remote))
+    });
+
+    for subject in &subjects {
+        assert!(events.iter().any(|event| concerns(subject, event)), "{subject:?}");
+    }
+    text_agrees(&events, &traced, failures)?;
+    for (ns, counted) in lab.namespaces().zip(counted) {
+        counters_agree(&events, ns.inode(), counted, failures)?;
+    }
+    Ok(())
+}
+
+struct Seen {
+    lab: Lab,
+    subjects: Vec<Subject>,
+    /// Those of the lab.
+    events: Vec<Event>,
+    /// In each namespace.
+    counted: Vec<Counters>,
+    failures: Failures,
+    /// By the kernel's count.
+    missed: u64,
+}
+
+fn run(trace: &mut TraceInstance) -> Result<Seen> {
+    let mut lab = Lab::new()?;
+    // The namespaces' numbers, and so addresses, may have been others' before.
+    trace.read()?;
+    let mut stream = open()?;
+    let failures = Failures::told_by(&stream, trace)?;
+    let before = lab.counters()?;
+    lab.start()?;
+
+    let subjects: Vec<_> = lab.scenarios.iter().map(Scenario::subject).collect();
+    let mut events = until(&mut stream, PATIENCE, |seen| {
+        subjects.iter().all(|subject| seen.iter().any(|event| concerns(subject, event)))
+    })?;
+    // Longer, so that sockets have several attempts each.
+    std::thread::sleep(Duration::from_secs(1));
+    lab.finish()?;
+    let stats = settle(&mut stream, &mut events)?;
+    assert_eq!(stats.lost, 0, "{stats}");
+    // Before Linux 5.12 the witnesses alone tell of it.
+    let missed = stats.missed.unwrap_or(0);
+    events.retain(|event| lab.namespaces().any(|ns| event.netns == Some(ns.inode())));
+    let counted = lab.counters()?.into_iter().zip(before).map(|(after, before)| after - before).collect();
+    Ok(Seen { lab, subjects, events, counted, failures, missed })
+}
+
+/// Every outcome that traffic brings about and that is possible here, in namespaces that nobody else uses.
+struct Lab {
+    pairs: Vec<Pair>,
+    scenarios: Vec<Scenario>,
+}
+
+impl Lab {
+    fn new() -> Result<Self> {
+        let shared = Pair::new()?;
+        let mut lab = Self { pairs: vec![shared.clone()], scenarios: Vec::new() };
+        let lacks = Lacks::find();
+        for (index, outcome) in Outcome::ALL.into_iter().filter(|outcome| outcome.is_common()).enumerate() {
+            // That it has every outcome is what `outcomes` is for.
+            if lacks.needed_by(outcome).is_some() {
+                continue;
+            }
+            if outcome.wants_its_own_pair() {
+                let pair = Pair::new()?;
+                let family = Family::ALL[index % Family::ALL.len()];
+                lab.scenarios.push(Scenario::prepare(&pair, family, outcome)?);
+                lab.pairs.push(pair);
+            } else {
+                for family in Family::ALL {
+                    lab.scenarios.push(Scenario::prepare(&shared, family, outcome)?);
+                }
+            }
+        }
+        Ok(lab)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        self.scenarios.iter_mut().try_for_each(Scenario::start)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        // What was laid last is lifted first.
+        while let Some(scenario) = self.scenarios.pop() {
+            scenario.finish()?;
+        }
+        Ok(())
+    }
+
+    fn namespaces(&self) -> impl Iterator<Item = &Netns> {
+        self.pairs.iter().flat_map(|pair| [pair.client(), pair.server()])
+    }
+
+    fn counters(&self) -> Result<Vec<Counters>> {
+        self.namespaces().map(Counters::read).collect()
+    }
+}
