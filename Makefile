@@ -175,7 +175,7 @@ fresh-machines:
 # Boots kernels of tests/kernels/kernels.list (KERNELS="6.12 7.3"; default: all) and records the results of those that pass. Needs no
 # root. JOBS guests run at a time (default: the number of CPUs). Patched kernels that are not built yet are built, which takes about
 # ten minutes on two CPUs; with CACHED=1 they are left out. ACCEPT=1 records a row also if it has lost something that is recorded.
-# ONLY=sources:: boots one kernel for the live tests whose names begin so. MATRIX_ACCEL=kvm or tcg forces how guests run.
+# ONLY=attach_methods:: boots one kernel for the live tests whose names begin so. MATRIX_ACCEL=kvm or tcg forces how guests run.
 # Downloads, built kernels, and the console of the last boot of each, are kept in $XDG_CACHE_HOME/retrans-matrix.
 KERNELS ?=
 CACHED ?=

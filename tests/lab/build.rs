@@ -18,7 +18,7 @@ fn main() {
 
     bpf::compile(&lab.join("bpf/faults.bpf.c"), &out, &[&headers]);
     bpf::compile(&lab.join("bpf/packets.bpf.c"), &out, &[&headers]);
-    with_skeleton(&lab.join("bpf/producer.bpf.c"), &out, &[&headers]);
+    with_skeleton(&lab.join("bpf/record_injector.bpf.c"), &out, &[&headers]);
 }
 
 fn with_skeleton(source: &Path, out: &Path, includes: &[&Path]) {

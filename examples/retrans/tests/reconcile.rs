@@ -110,7 +110,7 @@ fn the_attempts_of_another_namespace_are_accounted_for() -> Result<()> {
 fn what_is_unknown_is_printed_and_told_by_the_status() -> Result<()> {
     undisturbed(|_| {
         let pair = Pair::new()?;
-        let fault = Seg6::nowhere(&pair)?;
+        let fault = Seg6::unreachable(&pair)?;
         let conn = Conn::open(&pair, Family::V6)?;
         let running = pair.client().run(|| Running::start(&mut reconcile(&["--every", "60"])))?;
         // By whoever sees an attempt's entry nothing is unknown.

@@ -23,18 +23,18 @@ const PACKAGES: [&str; 4] = ["retrans-tests", "retrans-examples", "retrans-cli",
 /// there and do not depend on the kernel.
 const NOT_IN_A_GUEST: [&str; 10] = [
     "outcomes::",
-    "sources::each_gives_the_same_or_says_why_not",
-    "filter_cost::the_hardest_are_verified_on_each_source",
+    "attach_methods::each_method_reports_the_same_or_why_it_is_unsupported",
+    "filter_cost::demanding_filters_load_with_each_attach_method",
     "demo::",
     "watch::beside_trace::fifty_attempts_are_those_of_trace_pipe",
     // `filter_harness` covers each key on each kernel.
-    "accounting::what_a_filter_excludes_is_filtered",
-    "filter_harness::each_mutation_is_caught",
+    "accounting::filtered_events_are_counted",
+    "filter_harness::each_mutation_is_detected",
     // The matrix has kernels without modules.
     "without_modules::",
     // A guest has neither setcap nor the other programs that these need.
     "service::",
-    "owners::short_connections_do_not_push_out_a_long_one",
+    "owners::short_connections_do_not_evict_a_long_one",
 ];
 
 /// A program and its path: tests know the programs that they run by their paths.

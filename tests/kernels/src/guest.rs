@@ -7,7 +7,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use retrans_lab::observe::{attachment, filter};
-use retrans_lab::{Context, Error, Family, Lacks, Outcome, Result, TraceInstance, Trial, filters};
+use retrans_lab::{Context, Error, Family, KernelSupport, Outcome, Result, ScenarioRun, TraceInstance, filters};
 use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::harness::with_companion;
 use retrans_sdk::stats::Failures;
@@ -29,7 +29,7 @@ pub const SCENARIOS: &str = "--scenarios";
 /// Returns an error if a check of the kernel fails, or the lab cannot be built.
 pub fn run(lines: &mut impl Write, tests: bool) -> Result<()> {
     let kernel = release()?;
-    let lacks = Lacks::find();
+    let lacks = KernelSupport::probe();
     let differs = check::running_kernel().context("cannot check the kernel's types")?.findings;
     say(lines, &findings_line(&differs.iter().map(ToString::to_string).collect::<Vec<_>>()))?;
     let mut count = 0;
@@ -65,7 +65,7 @@ pub fn run(lines: &mut impl Write, tests: bool) -> Result<()> {
 /// # Errors
 /// Returns an error if the guest has no list of them.
 pub fn run_tests(prefix: &str, lines: &mut impl Write) -> Result<()> {
-    live_tests::run(&Lacks::find(), prefix)?.iter().try_for_each(|test| say(lines, &test.to_string()))
+    live_tests::run(&KernelSupport::probe(), prefix)?.iter().try_for_each(|test| say(lines, &test.to_string()))
 }
 
 /// Returns the release of the running kernel.
@@ -129,26 +129,26 @@ fn say(lines: &mut impl Write, line: &str) -> Result<()> {
     writeln!(lines, "{line}").and_then(|()| lines.flush()).context("cannot write a line")
 }
 
-/// The number of runs if the first are disturbed (see [`Trial::was_disturbed`]) and do not verify.
+/// The number of runs if the first are disturbed (see [`ScenarioRun::was_disturbed`]) and do not verify.
 const RUNS: u32 = 3;
 
 /// Returns the result of each scenario over this family.
-fn portion(stream: &mut Stream, family: Family, lacks: &Lacks) -> Result<Vec<CellResult>> {
-    let possible: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| lacks.needed_by(*outcome).is_none()).collect();
+fn portion(stream: &mut Stream, family: Family, lacks: &KernelSupport) -> Result<Vec<CellResult>> {
+    let possible: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| lacks.missing_for(*outcome).is_none()).collect();
     let wanted: Vec<_> = possible.iter().map(|outcome| (*outcome, family)).collect();
     let mut trace = TraceInstance::new()?;
-    let mut trials = Trial::run(stream, &mut trace, &wanted, |_| {})?;
+    let mut trials = ScenarioRun::run_all(stream, &mut trace, &wanted, |_| {})?;
     for _ in 1..RUNS {
         if !trials.iter().any(|trial| trial.was_disturbed() && trial.verify().is_err()) {
             break;
         }
         eprintln!("once more, for it was disturbed: {family:?}");
-        trials = Trial::run(stream, &mut trace, &wanted, |_| {})?;
+        trials = ScenarioRun::run_all(stream, &mut trace, &wanted, |_| {})?;
     }
     let mut trials = trials.into_iter();
     let mut all = Vec::new();
     for outcome in Outcome::ALL {
-        all.push(match lacks.needed_by(outcome) {
+        all.push(match lacks.missing_for(outcome) {
             Some(why) => CellResult::Impossible(why.to_owned()),
             None => result_of(&trials.next().ok_or_else(|| Error::new("a trial is missing"))?),
         });
@@ -156,9 +156,9 @@ fn portion(stream: &mut Stream, family: Family, lacks: &Lacks) -> Result<Vec<Cel
     Ok(all)
 }
 
-fn result_of(trial: &Trial) -> CellResult {
+fn result_of(trial: &ScenarioRun) -> CellResult {
     let events = trial.events.len();
-    let telling = trial.outcome.expected(trial.outcome.telling());
+    let telling = trial.outcome.expected(trial.outcome.defining_attempt());
     match trial.verify() {
         Ok(()) if telling.err != 0 && !trial.failures.streamed => CellResult::Unobservable(events),
         Ok(()) => CellResult::Matches(events),

@@ -7,37 +7,37 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use retrans_lab::command::{Ended, end_of};
-use retrans_lab::{Context, Discard, Error, Hold, Lacks, Outcome, Refusal, Result};
+use retrans_lab::{Context, Discard, Error, Hold, KernelSupport, Outcome, Refusal, Result};
 
 use crate::image::GUEST_TESTS;
 use crate::log::{Test, TestResult};
 
-/// What the tests require that not every kernel has, found out by trying ([`Lacks`]). An entry is a
+/// What the tests require that not every kernel has, found out by trying ([`KernelSupport`]). An entry is a
 /// prefix of names. A test without an entry runs on every kernel.
 const REQUIREMENTS: &[(&str, &[Requirement])] = &[
     ("applications::", &[As(DENIED)]),
     ("histogram::", &[As(DENIED)]),
-    ("kernel_text::what_tracefs_prints", &[As(DENIED), As(TBF)]),
-    ("leftovers::out_of_scope", &[As(TBF)]),
-    ("leftovers::the_host_is_as_it_was", &[As(TBF)]),
-    ("leftovers::panic", &[As(TBF)]),
-    ("lifecycle::streams_with_different_filters", &[As(DENIED)]),
-    ("lifecycle::two_streams_see_the_same", &[As(DENIED)]),
-    ("limit::", &[As(DENIED)]),
+    ("kernel_text::trace_pipe_output_is_replayed", &[As(DENIED), As(TBF)]),
+    ("leftovers::nothing_is_left_after_drop", &[As(TBF)]),
+    ("leftovers::the_host_is_not_changed", &[As(TBF)]),
+    ("leftovers::nothing_is_left_after_a_panic", &[As(TBF)]),
+    ("lifecycle::streams_with_different_filters_are_independent", &[As(DENIED)]),
+    ("lifecycle::two_streams_report_the_same", &[As(DENIED)]),
+    ("rate_limit::", &[As(DENIED)]),
     ("overrun::", &[As(DENIED)]),
-    ("overrun::of_a_hundred_thousand_attempts", &[As(EGRESS)]),
+    ("overrun::a_hundred_thousand_attempts_are_accounted_for", &[As(EGRESS)]),
     ("owners::", &[As(DENIED)]),
-    ("privilege::bpf_and_perfmon_are_enough", &[As(DENIED)]),
-    ("privilege::counters_are_read_without_any", &[As(DENIED)]),
+    ("privilege::cap_bpf_and_cap_perfmon_suffice", &[As(DENIED)]),
+    ("privilege::counters_are_readable_without_capabilities", &[As(DENIED)]),
     ("reconcile::", &[As(DENIED), As(TBF)]),
     ("reconcile::a_million_segments_add_up", &[As(EGRESS)]),
-    ("reconcile::what_nothing_proves_is_unknown_and_said", &[SegmentRoutes]),
+    ("reconcile::unproven_attempts_are_reported_as_unknown", &[SegmentRoutes]),
     ("reconcile::what_is_unknown_is_printed", &[SegmentRoutes]),
     // They drop the nth packet, like that scenario.
     ("synack_cookie::", &[As(Outcome::Fast)]),
-    ("whose::", &[NetnsCookies, As(Outcome::Fast)]),
+    ("socket_fields::", &[NetnsCookies, As(Outcome::Fast)]),
     // nftables marks the packets of its listener.
-    ("whose::of_a_synack_they_are_the_accepted_sockets", &[As(NFTABLES)]),
+    ("socket_fields::synack_fields_are_the_accepted_sockets", &[As(NFTABLES)]),
     ("filter_harness::", &[Loops]),
     ("wakeups::", &[Loops]),
     ("replay::what_watch_has_written", &[As(DENIED)]),
@@ -63,12 +63,12 @@ use Requirement::{As, Loops, NetnsCookies, SegmentRoutes};
 
 impl Requirement {
     /// Returns what the kernel lacks of it.
-    fn lacking(self, lacks: &Lacks) -> Option<&'static str> {
+    fn lacking(self, lacks: &KernelSupport) -> Option<&'static str> {
         match self {
-            As(outcome) => lacks.needed_by(outcome),
-            Loops => lacks.helper_for_loops(),
-            SegmentRoutes => lacks.segment_routes(),
-            NetnsCookies => lacks.netns_cookies(),
+            As(outcome) => lacks.missing_for(outcome),
+            Loops => lacks.missing_bpf_loop(),
+            SegmentRoutes => lacks.missing_segment_routes(),
+            NetnsCookies => lacks.missing_netns_cookies(),
         }
     }
 }
@@ -87,7 +87,7 @@ const LIMIT: Duration = Duration::from_secs(400);
 /// Tests that have no second run: counts must add up and wake-ups must arrive every time. If one
 /// fails the boot fails, and is repeated as a whole.
 const ONCE: [&str; 5] =
-    ["accounting::", "overrun::", "reconcile::", "wakeups::no_record_is_stuck", "wakeups::no_wake_up_is_lost"];
+    ["accounting::", "overrun::", "reconcile::", "wakeups::no_record_is_stuck", "wakeups::no_wakeup_is_lost"];
 
 /// The limit for the second run of another test, and the number of second runs of a program: more
 /// failures are not an accident.
@@ -101,7 +101,7 @@ const MOST_AGAIN: usize = 2;
 /// # Errors
 /// Returns an error if the guest has no list of them, or a requirement names a test that does not
 /// exist.
-pub(super) fn run(lacks: &Lacks, prefix: &str) -> Result<Vec<Test>> {
+pub(super) fn run(lacks: &KernelSupport, prefix: &str) -> Result<Vec<Test>> {
     let list = fs::read_to_string(GUEST_TESTS).with_context(|| format!("cannot read {GUEST_TESTS}"))?;
     let all: Vec<_> = list.lines().filter_map(|line| line.split_once(' ')).collect();
     let prefixes = REQUIREMENTS.iter().map(|(prefix, _)| *prefix).chain(ONCE);
@@ -124,7 +124,7 @@ pub(super) fn run(lacks: &Lacks, prefix: &str) -> Result<Vec<Test>> {
 }
 
 /// Returns what the kernel lacks for a test.
-fn lacking(name: &str, lacks: &Lacks) -> Option<&'static str> {
+fn lacking(name: &str, lacks: &KernelSupport) -> Option<&'static str> {
     let requirements = REQUIREMENTS.iter().filter(|(prefix, _)| name.starts_with(prefix)).flat_map(|(_, all)| *all);
     requirements.into_iter().find_map(|requirement| requirement.lacking(lacks))
 }
@@ -134,7 +134,7 @@ fn inner(name: &str) -> &str {
     name.split_once("::").map_or(name, |(_, inner)| inner)
 }
 
-fn of_program(program: &str, names: &[&str], lacks: &Lacks) -> Result<Vec<Test>> {
+fn of_program(program: &str, names: &[&str], lacks: &KernelSupport) -> Result<Vec<Test>> {
     let lacking: BTreeMap<&str, &str> = names.iter().filter_map(|name| Some((*name, lacking(name, lacks)?))).collect();
     let possible: Vec<_> = names.iter().copied().filter(|name| !lacking.contains_key(name)).collect();
     let ran = ran(program, &possible, THREADS, LIMIT);

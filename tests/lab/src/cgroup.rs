@@ -6,14 +6,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::kept::Kept;
+use crate::cleanup_dir::CleanupDir;
 use crate::{Context, Error, Result};
 
 /// A cgroup below that of this process. It is removed on drop, and also when this process is killed: sockets that were made in
 /// it do not keep it.
 #[derive(Debug)]
 pub struct Cgroup {
-    kept: Kept,
+    dir: CleanupDir,
     id: u64,
 }
 
@@ -23,17 +23,17 @@ impl Cgroup {
     /// # Errors
     /// For want of privileges, and where the unified hierarchy is not mounted.
     pub fn new() -> Result<Self> {
-        Self::ending(OsStr::new(""))
+        Self::with_suffix(OsStr::new(""))
     }
 
     /// Makes one whose name has this ending, of any bytes but `/`, newline and NUL.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn ending(ending: &OsStr) -> Result<Self> {
-        let kept = Kept::create_ending(&own()?, ending)?;
-        let id = fs::metadata(kept.path()).context("cannot look at a cgroup")?.ino();
-        Ok(Self { kept, id })
+    pub fn with_suffix(suffix: &OsStr) -> Result<Self> {
+        let dir = CleanupDir::create_with_suffix(&own()?, suffix)?;
+        let id = fs::metadata(dir.path()).context("cannot look at a cgroup")?.ino();
+        Ok(Self { dir, id })
     }
 
     /// Its number, as the kernel and the filter have it.
@@ -43,7 +43,7 @@ impl Cgroup {
 
     /// Its directory.
     pub fn path(&self) -> &Path {
-        self.kept.path()
+        self.dir.path()
     }
 
     /// Runs `work` with the whole process in this cgroup.
@@ -60,7 +60,7 @@ impl Cgroup {
         }
         let before = own()?;
         let back = Back(before.clone());
-        enter(self.kept.path())?;
+        enter(self.dir.path())?;
         let result = work();
         drop(back);
         if own()? != before {

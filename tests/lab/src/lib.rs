@@ -25,52 +25,51 @@
 //! behind to be retransmitted. A trace instance, which the kernel would keep, has a process that removes it.
 //!
 //! Needs root, and the programs `ip`, `tc` and `nft`; [`privilege::check`] says what is missing. What a kernel lacks for an outcome,
-//! such as /dev/net/tun, [`Lacks`] finds out.
+//! such as /dev/net/tun, [`KernelSupport`] finds out.
 
-mod cable;
+pub mod bulk_traffic;
 pub mod cgroup;
+mod cleanup_dir;
 pub mod command;
+pub mod cross_check;
 pub mod error;
 pub mod fault;
 pub mod filters;
 pub mod injection;
-pub mod lacks;
-pub mod load;
+pub mod kernel_enum;
+mod link;
 pub mod netlink;
 pub mod netns;
 mod netns_cookie;
+pub mod netns_watch;
 pub mod observe;
 pub mod packets;
 pub mod pair;
 pub mod privilege;
-pub mod producer;
 pub mod program;
-pub mod proposal;
+pub mod record_injector;
+pub mod run;
 pub mod scenario;
 pub mod seg6;
 pub mod snmp;
+pub mod support;
 pub mod tcp;
-pub mod tether;
 pub mod trace;
 pub mod tracefs;
-pub mod trial;
 pub mod tun;
 pub mod wait;
-pub mod witness;
 
-mod kept;
-
+pub use bulk_traffic::BulkTraffic;
 pub use error::{Context, Error, Result};
 pub use fault::Fault;
-pub use lacks::{Lacks, has_symbol};
-pub use load::Load;
 pub use netns::Netns;
 pub use netns_cookie::netns_cookie;
+pub use netns_watch::NetnsWatch;
 pub use packets::Packets;
 pub use pair::Pair;
+pub use run::ScenarioRun;
 pub use scenario::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, Scenario, Subject, WindowFault};
 pub use snmp::Counters;
+pub use support::{KernelSupport, has_symbol};
 pub use tcp::{Conn, Endpoint, Family};
-pub use tether::Tether;
 pub use trace::{PrintedFailures, TraceEvent, TraceInstance, Tracepoint};
-pub use trial::Trial;

@@ -134,7 +134,7 @@ pub fn undisturbed<T>(mut run: impl FnMut(&mut TraceInstance) -> Result<T>) -> R
 ///
 /// # Errors
 /// When it has none open.
-pub fn tells_missed() -> Result<bool> {
+pub fn reports_missed() -> Result<bool> {
     let open = fs::read_dir("/proc/self/fd").context("cannot read /proc/self/fd")?;
     let is_program =
         |path: &std::path::PathBuf| fs::read_link(path).is_ok_and(|target| target.as_os_str() == "anon_inode:bpf-prog");

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use crate::cable;
+use crate::link;
 use crate::netlink::Request;
 use crate::wait::{PATIENCE, wait_for};
 use crate::{Context, Family, Netns, Result};
@@ -80,14 +80,14 @@ impl Pair {
                 }
             }
         }
-        cable::join(pair.client(), &pair.server().path(), LINK)?;
+        link::create_veth_pair(pair.client(), &pair.server().path(), LINK)?;
         for host in [&mut pair.client, &mut pair.server] {
-            host.mac = cable::address(&host.ns, LINK)?;
+            host.mac = link::link_layer_address(&host.ns, LINK)?;
         }
         pair.client.address(&pair.server)?;
         pair.server.address(&pair.client)?;
         for family in [Family::V4, Family::V6] {
-            pair.prove(family)?;
+            pair.wait_until_usable(family)?;
         }
         Ok(pair)
     }
@@ -142,7 +142,7 @@ impl Pair {
     ///
     /// # Errors
     /// When there is no link.
-    pub(crate) fn telling_neighbour(&self, family: Family) -> Result<Request> {
+    pub(crate) fn neighbour_announcement(&self, family: Family) -> Result<Request> {
         let octet = |octet| u8::from_str_radix(octet, 16).with_context(|| format!("not an octet: {octet}"));
         let link_layer: Vec<u8> = self.server.mac.split(':').map(octet).collect::<Result<_>>()?;
         Request::set_neighbour(self.client(), LINK, self.server.addr(family).to_canonical(), &link_layer)
@@ -152,14 +152,14 @@ impl Pair {
     ///
     /// # Errors
     /// When `ip` fails.
-    pub(crate) fn mend(&self) -> Result<()> {
+    pub(crate) fn restore(&self) -> Result<()> {
         self.client.address(&self.server)?;
         self.server.address(&self.client)
     }
 
     /// Sends datagrams until one has crossed in each direction. A link is not usable at once: the kernel may take up
     /// to a second to notice that both ends are up, and drops what is sent before.
-    fn prove(&self, family: Family) -> Result<()> {
+    fn wait_until_usable(&self, family: Family) -> Result<()> {
         let socket = |host: &Host| -> Result<UdpSocket> {
             let addr = SocketAddr::new(host.addr(family), 0);
             let socket = host.ns.run(|| UdpSocket::bind(addr)).with_context(|| format!("cannot bind to {addr}"))?;

@@ -26,7 +26,7 @@ impl Seg6 {
     ///
     /// # Errors
     /// When `ip` refuses.
-    pub fn nowhere(pair: &Pair) -> Result<Self> {
+    pub fn unreachable(pair: &Pair) -> Result<Self> {
         let (ns, prefix, length) = (pair.client().clone(), pair.prefix(Family::V6), Pair::prefix_length(Family::V6));
         ns.sh(&format!(
             "ip -6 route add unreachable {NOWHERE}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use crate::kept::Kept;
+use crate::cleanup_dir::CleanupDir;
 use crate::{Context, Error, Result, tracefs};
 
 mod line;
@@ -28,7 +28,7 @@ const BUFFERS_KB: usize = 64 * 1024;
 pub struct TraceInstance {
     /// Closed before the directory goes: with its pipe open it cannot be removed.
     pipe: Option<File>,
-    kept: Kept,
+    dir: CleanupDir,
     /// The beginning of a line whose end was not read yet.
     partial: Vec<u8>,
 }
@@ -50,15 +50,15 @@ impl TraceInstance {
     /// # Errors
     /// When tracefs is not to be had, or lacks the tracepoints.
     pub fn new() -> Result<Self> {
-        let kept = Kept::create(&tracefs::root()?.join("instances"))?;
-        let mut instance = Self { pipe: None, kept, partial: Vec::new() };
+        let dir = CleanupDir::create(&tracefs::root()?.join("instances"))?;
+        let mut instance = Self { pipe: None, dir, partial: Vec::new() };
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         instance.write("buffer_size_kb", &(BUFFERS_KB / cpus).clamp(256, 4096).to_string())?;
         instance.write("trace_clock", "boot")?;
         for tracepoint in Tracepoint::ALL {
             instance.write(&format!("events/tcp/{tracepoint}/enable"), "1")?;
         }
-        let path = instance.kept.path().join("trace_pipe");
+        let path = instance.dir.path().join("trace_pipe");
         let pipe = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&path);
         instance.pipe = Some(pipe.with_context(|| format!("cannot open {path:?}"))?);
         Ok(instance)
@@ -66,7 +66,7 @@ impl TraceInstance {
 
     /// Where it is under tracefs.
     pub fn directory(&self) -> &Path {
-        self.kept.path()
+        self.dir.path()
     }
 
     /// What the kernel's text tells of an attempt that failed.
@@ -74,7 +74,7 @@ impl TraceInstance {
     /// # Errors
     /// When the format cannot be read.
     pub fn prints_failures(&self) -> Result<PrintedFailures> {
-        let path = self.kept.path().join(format!("events/tcp/{}/format", Tracepoint::RetransmitSkb));
+        let path = self.dir.path().join(format!("events/tcp/{}/format", Tracepoint::RetransmitSkb));
         let format = fs::read_to_string(&path).with_context(|| format!("cannot read {path:?}"))?;
         Ok(match () {
             () if format.contains("int err;") => PrintedFailures::ByErrno,
@@ -130,7 +130,7 @@ impl TraceInstance {
     /// When the statistics cannot be read.
     pub fn lost(&self) -> Result<u64> {
         let mut lost = 0;
-        let cpus = self.kept.path().join("per_cpu");
+        let cpus = self.dir.path().join("per_cpu");
         for cpu in fs::read_dir(&cpus).with_context(|| format!("cannot read {cpus:?}"))? {
             let path = cpu.context("cannot read a directory")?.path().join("stats");
             lost += lost_by(&fs::read_to_string(&path).with_context(|| format!("cannot read {path:?}"))?);
@@ -139,7 +139,7 @@ impl TraceInstance {
     }
 
     fn write(&self, file: &str, value: &str) -> Result<()> {
-        let path = self.kept.path().join(file);
+        let path = self.dir.path().join(file);
         OpenOptions::new()
             .write(true)
             .open(&path)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How many records go from the kernel side to an application in a second, over the real ring, as a producer without traffic hands them in:
+//! How many records go from the kernel side to an application in a second, over the real ring, as a injector without traffic hands them in:
 //! decoded, and printed, beside libbpf's ring with a callback that does nothing.
 
 use std::hint::{black_box, spin_loop};
@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libbpf_rs::{MapHandle, MapType, RingBufferBuilder};
-use retrans_lab::producer::{Produced, Producer};
+use retrans_lab::record_injector::{InjectedRecords, RecordInjector};
 use retrans_lab::{Context, Error, Result};
 use retrans_sdk::format::LineBuffer;
 use retrans_sdk::stream::{DEFAULT_MAX_DELAY, DEFAULT_WAKEUP_BYTES};
@@ -21,7 +21,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 const RING: u32 = 1 << 24;
 const RECORDS: u64 = 4_000_000;
 const REPETITIONS: usize = 7;
-/// In one run of the producer's program.
+/// In one run of the injector's program.
 const CHUNK: u64 = 2_000;
 const RATE: u64 = 5_000_000;
 const PACED: u64 = 10_000_000;
@@ -62,8 +62,8 @@ fn pin(cpu: usize) -> Result<()> {
 }
 
 /// Hands in `records`, as fast as may be or so many a second.
-fn produce(producer: &Producer, records: u64, rate: Option<u64>) -> Result<Produced> {
-    let (began, mut all) = (Instant::now(), Produced { count: 0, lost: 0 });
+fn inject(injector: &RecordInjector, records: u64, rate: Option<u64>) -> Result<InjectedRecords> {
+    let (began, mut all) = (Instant::now(), InjectedRecords { count: 0, lost: 0 });
     while all.count + all.lost < records {
         let first = all.count + all.lost;
         if let Some(rate) = rate {
@@ -72,8 +72,8 @@ fn produce(producer: &Producer, records: u64, rate: Option<u64>) -> Result<Produ
                 spin_loop();
             }
         }
-        let produced = producer.produce(first, CHUNK)?;
-        all = Produced { count: all.count + produced.count, lost: all.lost + produced.lost };
+        let injected = injector.inject(first, CHUNK)?;
+        all = InjectedRecords { count: all.count + injected.count, lost: all.lost + injected.lost };
     }
     Ok(all)
 }
@@ -81,7 +81,7 @@ fn produce(producer: &Producer, records: u64, rate: Option<u64>) -> Result<Produ
 /// Runs both sides, `consume` on this thread until it has been told that no more will come and has nothing left: it is called again and
 /// again, and gives how many records it took.
 fn run(
-    producer: &Producer,
+    injector: &RecordInjector,
     cpus: usize,
     records: u64,
     rate: Option<u64>,
@@ -89,11 +89,11 @@ fn run(
 ) -> Result<Run> {
     let ended = AtomicBool::new(false);
     let began = Instant::now();
-    let (consumed, elapsed, produced) = thread::scope(|scope| {
+    let (consumed, elapsed, injected) = thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let produced = pin(0).and_then(|()| produce(producer, records, rate));
+            let injected = pin(0).and_then(|()| inject(injector, records, rate));
             ended.store(true, Ordering::Release);
-            produced
+            injected
         });
         let consumed = pin(cpus - 1).and_then(|()| {
             let mut consumed = 0;
@@ -107,18 +107,18 @@ fn run(
             }
         });
         let elapsed = began.elapsed();
-        let produced = thread.join().map_err(|_| Error::new("the producer panicked"))??;
-        consumed.map(|consumed| (consumed, elapsed, produced))
+        let injected = thread.join().map_err(|_| Error::new("the injector panicked"))??;
+        consumed.map(|consumed| (consumed, elapsed, injected))
     })?;
-    if consumed != produced.count {
-        return Err(Error::new(format!("{consumed} of {produced:?} came through")));
+    if consumed != injected.count {
+        return Err(Error::new(format!("{consumed} of {injected:?} came through")));
     }
     // The last call waited for what did not come.
     let waited = if rate.is_none() { DEFAULT_MAX_DELAY } else { Duration::ZERO };
-    Ok(Run { per_second: consumed as f64 / elapsed.saturating_sub(waited).as_secs_f64(), lost: produced.lost })
+    Ok(Run { per_second: consumed as f64 / elapsed.saturating_sub(waited).as_secs_f64(), lost: injected.lost })
 }
 
-/// With a ring of its own, called as the producer calls it, of which the reader comes by itself as a stream's does.
+/// With a ring of its own, called as the injector calls it, of which the reader comes by itself as a stream's does.
 fn raw(cpus: usize) -> Result<Run> {
     let options = libbpf_rs::libbpf_sys::bpf_map_create_opts {
         sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
@@ -129,11 +129,11 @@ fn raw(cpus: usize) -> Result<Run> {
     let mut builder = RingBufferBuilder::new();
     builder.add(&map, |bytes| i32::from(black_box(bytes).is_empty())).context("cannot read a ring")?;
     let ring = builder.build().context("cannot read a ring")?;
-    let producer = Producer::to_ring(map.as_fd(), (DEFAULT_WAKEUP_BYTES, 16))?;
-    run(&producer, cpus, RECORDS, None, || {
+    let injector = RecordInjector::for_ring(map.as_fd(), (DEFAULT_WAKEUP_BYTES, 16))?;
+    run(&injector, cpus, RECORDS, None, || {
         // A wait that is over without a wake-up reads nothing.
         let [woken, read] = [ring.poll_raw(DEFAULT_MAX_DELAY), ring.consume_raw()].map(u64::try_from);
-        producer.emptied()?;
+        injector.mark_reader_awake()?;
         match (woken, read) {
             (Ok(woken), Ok(read)) => Ok(woken + read),
             _ => Err(Error::new("cannot read a ring")),
@@ -146,9 +146,9 @@ fn of_stream(consumer: Consumer, cpus: usize, records: u64, rate: Option<u64>, r
     let filter = "dport=0".parse().context("a filter")?;
     let mut stream = Stream::builder().filter(filter).ring_size(ring).open().context("cannot open a stream")?;
     let fields = if consumer == Consumer::CoreLine { FieldSet::none() } else { FieldSet::all() };
-    let producer = Producer::untimed(&stream, fields)?;
+    let injector = RecordInjector::for_stream_untimed(&stream, fields)?;
     let mut buffer = LineBuffer::new();
-    run(&producer, cpus, records, rate, || {
+    run(&injector, cpus, records, rate, || {
         let events = stream.recv_batch_timeout(DEFAULT_MAX_DELAY).context("cannot read the stream")?.into_slice();
         for event in events {
             match consumer {
@@ -187,7 +187,7 @@ fn measure(cpus: usize, bars: &mut Bars) -> Result<()> {
     let [(raw, _), (decode, _), (core_line, _), (line, _)] = medians;
     let ratios = [("decode", decode / raw, 0.9), ("core_line", core_line / raw, 0.6), ("line", line / raw, 0.6)];
     for (name, ratio, limit) in ratios {
-        // On one CPU all that the consumer does comes on top of the producer: a ratio of 0.9 leaves it less than a copy of the record takes.
+        // On one CPU all that the consumer does comes on top of the injector: a ratio of 0.9 leaves it less than a copy of the record takes.
         match cpus {
             1 => println!("measured=pipeline_{name}_by_raw cpus=1 ratio={ratio:.2}"),
             _ => bars.at_least(&format!("pipeline_{name}_by_raw"), ratio, limit),

@@ -71,7 +71,7 @@ fn stream_of(subject: &Subject) -> Result<retrans_sdk::StreamBuilder> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_a_filter_excludes_is_filtered() -> Result<()> {
+fn filtered_events_are_counted() -> Result<()> {
     let mut witness = open()?;
     let (pair, other) = (Pair::new()?, Pair::new()?);
     let scenarios = vec![
@@ -243,7 +243,7 @@ fn counters_count_what_passes_their_filter() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_the_predicate_refuses_is_rejected() -> Result<()> {
+fn events_that_the_predicate_rejects_are_counted() -> Result<()> {
     let mut witness = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
@@ -268,7 +268,7 @@ fn what_the_predicate_refuses_is_rejected() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn a_predicate_that_panics_loses_nothing_else() -> Result<()> {
+fn a_panic_in_the_predicate_loses_no_other_event() -> Result<()> {
     let mut witness = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
@@ -297,7 +297,7 @@ fn a_predicate_that_panics_loses_nothing_else() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn a_queue_says_that_its_predicate_panicked() -> Result<()> {
+fn a_queue_reports_a_panic_in_its_predicate() -> Result<()> {
     let mut witness = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
@@ -314,7 +314,7 @@ fn a_queue_says_that_its_predicate_panicked() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_finds_the_queue_full_is_dropped() -> Result<()> {
+fn events_are_dropped_when_the_queue_is_full() -> Result<()> {
     const CAPACITY: usize = 3;
     let mut witness = open()?;
     let pair = Pair::new()?;
@@ -348,7 +348,7 @@ fn what_finds_the_queue_full_is_dropped() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_is_left_in_a_queue_is_dropped() -> Result<()> {
+fn unread_events_of_a_queue_count_as_dropped() -> Result<()> {
     let mut witness = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V6, Outcome::Rto)?;
@@ -378,7 +378,7 @@ fn what_is_left_in_a_queue_is_dropped() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_is_left_of_a_batch_is_dropped() -> Result<()> {
+fn unread_events_of_a_batch_count_as_dropped() -> Result<()> {
     let mut witness = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
@@ -414,7 +414,7 @@ fn a_stopped_queue_ends_without_an_error() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn counters_are_read_whatever_the_stream_is_doing() -> Result<()> {
+fn counters_are_readable_while_the_stream_is_in_use() -> Result<()> {
     let mut witness = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::Mapped, Outcome::Rto)?;

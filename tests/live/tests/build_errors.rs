@@ -80,27 +80,27 @@ fn complains(clang: &Path, what: &str) {
 }
 
 #[test]
-fn no_clang_at_all() {
+fn clang_is_missing() {
     let said = complaint(None, folder("empty").as_os_str());
     assert!(said.starts_with("there is no clang on PATH: the BPF programs take clang 14 or newer"), "{said}");
     complains(Path::new("/nonexistent/clang"), "there is no CLANG=/nonexistent/clang");
 }
 
 #[test]
-fn the_first_on_the_path_is_too_old() {
+fn first_clang_on_the_path_is_too_old() {
     let old = clang("on-the-path", "echo 'Debian clang version 11.0.1-2'");
     let said = complaint(None, old.parent().expect("a folder").as_os_str());
     assert!(said.starts_with("clang is clang 11.0.1-2, which is too old: "), "{said}");
 }
 
 #[test]
-fn one_that_is_too_old() {
+fn clang_is_too_old() {
     let old = clang("old", "echo 'Ubuntu clang version 13.0.1-2ubuntu2.2'; echo 'Target: x86_64-pc-linux-gnu'");
     complains(&old, &format!("CLANG={} is clang 13.0.1-2ubuntu2.2, which is too old", old.display()));
 }
 
 #[test]
-fn one_that_is_no_clang() {
+fn program_is_not_clang() {
     let gcc = clang("gcc", "echo 'gcc (Debian 12.2.0-14) 12.2.0'");
     let what = "is no clang, to --version it says \"gcc (Debian 12.2.0-14) 12.2.0\"";
     complains(&gcc, &format!("CLANG={} {what}", gcc.display()));
@@ -109,14 +109,14 @@ fn one_that_is_no_clang() {
 }
 
 #[test]
-fn one_that_cannot_be_run() {
+fn clang_cannot_be_run() {
     let text = clang("text", "");
     fs::set_permissions(&text, Permissions::from_mode(0o644)).expect("the file just written");
     complains(&text, &format!("CLANG={} cannot be run (Permission denied (os error 13))", text.display()));
 }
 
 #[test]
-fn one_without_the_target() {
+fn clang_lacks_the_bpf_target() {
     // As clang says it, from LLVM_TARGETS_TO_BUILD=X86.
     let only_x86 = clang(
         "only-x86",

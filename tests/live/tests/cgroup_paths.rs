@@ -23,7 +23,7 @@ fn an_event_has_the_path_of_its_sockets_cgroup() -> Result<()> {
     privilege::check()?;
     let pair = Pair::new()?;
     let mut paths = CgroupPaths::new().context("no paths")?;
-    let cgroup = Cgroup::ending(OsStr::from_bytes(ENDING))?;
+    let cgroup = Cgroup::with_suffix(OsStr::from_bytes(ENDING))?;
     let (mut scenario, own) = cgroup.run(|| -> Result<_> {
         let own = fs::read("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
         Ok((Scenario::prepare(&pair, Family::V4, Outcome::Rto)?, own))

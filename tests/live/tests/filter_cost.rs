@@ -47,7 +47,7 @@ fn sizes_now() -> Result<BTreeMap<String, usize>> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_is_not_used_is_not_there() -> Result<()> {
+fn unused_filter_code_is_not_loaded() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     privilege::check()?;
     // That of SYN-ACKs: it is attached on every kernel, and the smaller one.
@@ -93,7 +93,7 @@ fn what_is_not_used_is_not_there() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn to_count_takes_no_ring_and_less_of_a_program() -> Result<()> {
+fn counting_only_loads_no_ring_and_smaller_programs() -> Result<()> {
     /// `BPF_MAP_TYPE_RINGBUF`.
     const RING: u32 = 27;
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +117,7 @@ fn to_count_takes_no_ring_and_less_of_a_program() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn the_hardest_are_verified_on_each_source() -> Result<()> {
+fn demanding_filters_load_with_each_attach_method() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     privilege::check()?;
     let mut opened = 0;

@@ -323,7 +323,7 @@ fn kinds() -> BTreeSet<(Kind, bool)> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn the_kernel_side_is_as_the_model() -> Result<()> {
+fn kernel_filter_matches_the_model() -> Result<()> {
     privilege::check()?;
     let mut random = Random(0x5eed);
     let (mut seen, mut passed, mut compared) = (BTreeMap::new(), 0, 0);
@@ -355,7 +355,7 @@ fn the_kernel_side_is_as_the_model() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn each_mutation_is_caught() -> Result<()> {
+fn each_mutation_is_detected() -> Result<()> {
     privilege::check()?;
     assert!(!MUTANTS.is_empty());
     for (name, object) in MUTANTS {
@@ -380,7 +380,7 @@ fn each_mutation_is_caught() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn without_a_test_everything_passes() -> Result<()> {
+fn an_empty_filter_passes_every_record() -> Result<()> {
     privilege::check()?;
     let mut random = Random(1);
     let subjects: Vec<_> = (0..SUBJECTS).map(|_| subject(&mut random)).collect();

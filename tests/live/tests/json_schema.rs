@@ -20,7 +20,7 @@ fn recorded() -> Vec<Event> {
 }
 
 #[test]
-fn every_event_is_as_the_schema_says() {
+fn every_event_conforms_to_the_schema() {
     let validator = validator();
     let all = RetransResult::ALL.iter().map(|entry| Event::sample(entry.variant));
     let unknown = Event::sample(RetransResult::from_raw(0x1_0011));
@@ -32,7 +32,7 @@ fn every_event_is_as_the_schema_says() {
 }
 
 #[test]
-fn what_no_reader_would_expect_is_not() {
+fn unexpected_json_does_not_conform() {
     let validator = validator();
     let good = serde_json::to_value(recorded()[0]).expect("JSON");
     // Keys are added without another version.

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
+use retrans_lab::kernel_enum::result_of_text;
 use retrans_lab::observe::ends;
-use retrans_lab::proposal::meaning;
 use retrans_lab::wait::{PATIENCE, wait_for};
 use retrans_lab::{
     Context, Discard, Family, Outcome, Pair, PrintedFailures, Refusal, Result, Scenario, TraceInstance, Tracepoint,
@@ -23,7 +23,7 @@ fn read(mut stream: Stream) -> (Vec<Event>, Stream) {
 
 /// By perf 6.1 on Linux 6.18, of what the lab does. It has no names for states there.
 #[test]
-fn what_perf_printed() {
+fn perf_script_output_is_replayed() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/retrans/recordings/perf-script.txt");
     let (events, stream) = read(Recording::open(path).expect("a file").start().expect("a stream"));
     let stats = stream.stats();
@@ -45,14 +45,14 @@ fn what_perf_printed() {
 
 /// The sentences of the first two versions of the proposal are in words of its own on the lab's kernels (`tests/kernels/patches/variants`): by their names.
 fn told(line: &str) -> String {
-    let by_name = |(head, sentence)| Some(format!("{head} result={}", meaning(sentence)?));
+    let by_name = |(head, sentence)| Some(format!("{head} result={}", result_of_text(sentence)?));
     line.split_once(" quit_reason=").and_then(by_name).unwrap_or_else(|| line.to_owned())
 }
 
 /// And what tracefs prints here and now, beside another reading of it.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_tracefs_prints() -> Result<()> {
+fn trace_pipe_output_is_replayed() -> Result<()> {
     privilege::check()?;
     let mut trace = TraceInstance::new()?;
     let printed = trace.prints_failures()?;

@@ -6,12 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
 use retrans_lab::{
-    Discard, Family, Outcome, Pair, Result, RouteFault, Scenario, Tether, TraceInstance, WindowFault, command,
+    Discard, Family, NetnsWatch, Outcome, Pair, Result, RouteFault, Scenario, TraceInstance, WindowFault, command,
 };
 
 /// All that can be left: namespaces with links, rules, qdiscs, a TUN device and sockets with data to be sent; and a trace
 /// instance.
-fn build(tethers: &mut Vec<Tether>) -> Result<(TraceInstance, Vec<Scenario>)> {
+fn build(watches: &mut Vec<NetnsWatch>) -> Result<(TraceInstance, Vec<Scenario>)> {
     let outcomes = [
         Outcome::Rto,
         Outcome::SynackFastopen,
@@ -22,8 +22,8 @@ fn build(tethers: &mut Vec<Tether>) -> Result<(TraceInstance, Vec<Scenario>)> {
     let mut scenarios = Vec::new();
     for outcome in outcomes {
         let pair = Pair::new()?;
-        tethers.push(Tether::to_netns(pair.client())?);
-        tethers.push(Tether::to_netns(pair.server())?);
+        watches.push(NetnsWatch::new(pair.client())?);
+        watches.push(NetnsWatch::new(pair.server())?);
         scenarios.push(Scenario::run(&pair, Family::V4, outcome)?);
     }
     Ok((TraceInstance::new()?, scenarios))
@@ -31,21 +31,21 @@ fn build(tethers: &mut Vec<Tether>) -> Result<(TraceInstance, Vec<Scenario>)> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn out_of_scope() -> Result<()> {
-    let mut tethers = Vec::new();
-    let (trace, scenarios) = build(&mut tethers)?;
-    assert_eq!(tethers.len(), 10);
+fn nothing_is_left_after_drop() -> Result<()> {
+    let mut watches = Vec::new();
+    let (trace, scenarios) = build(&mut watches)?;
+    assert_eq!(watches.len(), 10);
     let directory = trace.directory().to_owned();
     assert!(directory.exists());
     drop((trace, scenarios));
     assert!(!directory.exists());
-    tethers.iter().try_for_each(Tether::wait_until_cut)
+    watches.iter().try_for_each(NetnsWatch::wait_until_gone)
 }
 
 /// What the lab does, it does in namespaces of its own.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn the_host_is_as_it_was() -> Result<()> {
+fn the_host_is_not_changed() -> Result<()> {
     // Without what changes by itself: lifetimes, and counters of rules.
     const LOOK: &str = "ip -o link; ip -o addr | sed 's/ *valid_lft.*//'; ip rule; ip -6 rule; \
         ip route show table all | sed 's/ expires [0-9]*sec//'; ip -6 route show table all | sed 's/ expires [0-9]*sec//'; \
@@ -67,29 +67,29 @@ fn the_host_is_as_it_was() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn panic() -> Result<()> {
-    let mut tethers = Vec::new();
+fn nothing_is_left_after_a_panic() -> Result<()> {
+    let mut watches = Vec::new();
     let mut directory = None;
     let panicked = catch_unwind(AssertUnwindSafe(|| {
-        let (trace, _scenarios) = build(&mut tethers).expect("a lab");
+        let (trace, _scenarios) = build(&mut watches).expect("a lab");
         directory = Some(trace.directory().to_owned());
         panic!("as a test that fails");
     }));
     assert!(panicked.is_err());
-    assert_eq!(tethers.len(), 10);
+    assert_eq!(watches.len(), 10);
     assert!(!directory.expect("a trace instance").exists());
-    tethers.iter().try_for_each(Tether::wait_until_cut)
+    watches.iter().try_for_each(NetnsWatch::wait_until_gone)
 }
 
-/// A tether that would say "gone" of anything proves nothing.
+/// A watch that would say "gone" of anything proves nothing.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn a_namespace_that_is_held_is_still_there() -> Result<()> {
+fn a_held_namespace_is_not_reported_as_gone() -> Result<()> {
     let pair = Pair::new()?;
-    let tether = Tether::to_netns(pair.client())?;
+    let watch = NetnsWatch::new(pair.client())?;
     let client = pair.client().clone();
     drop(pair);
-    assert!(tether.is_tied()?);
+    assert!(watch.exists()?);
     drop(client);
-    tether.wait_until_cut()
+    watch.wait_until_gone()
 }

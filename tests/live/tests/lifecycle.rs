@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
-use retrans_lab::observe::{concerns, drain, filter, open, settle, tells_missed, until};
+use retrans_lab::observe::{concerns, drain, filter, open, reports_missed, settle, until};
 use retrans_lab::wait::{PATIENCE, wait_for};
 use retrans_lab::{Context, Error, Family, Outcome, Pair, Refusal, Result, Scenario, command, privilege};
 use retrans_sdk::stats::StatsReader;
@@ -80,7 +80,7 @@ fn gone(links: &BTreeSet<u32>) -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn nothing_is_left_of_a_stream() -> Result<()> {
+fn a_closed_stream_leaves_nothing() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let before = Held::now()?;
@@ -110,7 +110,7 @@ fn nothing_is_left_of_a_stream() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn a_reader_keeps_the_counters_and_no_link() -> Result<()> {
+fn a_stats_reader_keeps_the_counters_and_no_link() -> Result<()> {
     let _turn = turn();
     let before = Held::now()?;
     let stream = open()?;
@@ -118,7 +118,7 @@ fn a_reader_keeps_the_counters_and_no_link() -> Result<()> {
     let links = Held::now()?.links();
     drop(stream);
     gone(&links)?;
-    assert_eq!(reader.read().missed.is_some(), tells_missed()?);
+    assert_eq!(reader.read().missed.is_some(), reports_missed()?);
     drop(reader);
     assert_eq!(Held::now()?, before);
     Ok(())
@@ -126,7 +126,7 @@ fn a_reader_keeps_the_counters_and_no_link() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn nothing_is_left_of_a_queue() -> Result<()> {
+fn a_closed_queue_leaves_nothing() -> Result<()> {
     let _turn = turn();
     let before = Held::now()?;
     let queue = open()?.into_queue(8, Overflow::DropNewest).context("no queue")?;
@@ -179,7 +179,7 @@ fn an_open_handle_moves_between_threads() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn a_ring_of_a_wrong_size_is_refused_with_a_fitting_one() -> Result<()> {
+fn an_invalid_ring_size_is_rejected_with_a_valid_one() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let page = rustix::param::page_size() as u32;
@@ -234,8 +234,8 @@ fn open_within(resource: Resource, soft: u64, ring_size: u32) -> Result<Stream, 
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn without_descriptors_it_fails_and_leaves_nothing() -> Result<()> {
-    const NAME: &str = "without_descriptors_it_fails_and_leaves_nothing";
+fn open_fails_cleanly_without_file_descriptors() -> Result<()> {
+    const NAME: &str = "open_fails_cleanly_without_file_descriptors";
     if limit().is_some() {
         // Before libbpf has ever asked what the kernel can do, and after.
         let enough = ["first", "then"].map(|when| {
@@ -271,8 +271,8 @@ fn without_descriptors_it_fails_and_leaves_nothing() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn without_room_for_the_ring_it_fails_and_leaves_nothing() -> Result<()> {
-    const NAME: &str = "without_room_for_the_ring_it_fails_and_leaves_nothing";
+fn open_fails_cleanly_without_memory_for_the_ring() -> Result<()> {
+    const NAME: &str = "open_fails_cleanly_without_memory_for_the_ring";
     const RING: u32 = 1 << 26;
     if limit().is_some() {
         let before = Held::now()?;
@@ -332,7 +332,7 @@ fn a_stop_ends_a_blocked_iterator() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn a_timeout_is_kept() -> Result<()> {
+fn a_timeout_is_respected() -> Result<()> {
     let _turn = turn();
     let never = filter("result=end_seq_error")?;
     let mut stream = Stream::builder().filter(never).open().context("cannot open a stream")?;
@@ -371,7 +371,7 @@ fn an_open_stream_needs_no_capability() -> Result<()> {
         let mut events = until(&mut stream, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)))?;
         let stats = settle(&mut stream, &mut events)?;
         assert!(stats.seen > 0 && stats.delivered == events.len() as u64, "{stats}");
-        assert_eq!(stats.missed.is_some(), tells_missed()?, "{stats}");
+        assert_eq!(stats.missed.is_some(), reports_missed()?, "{stats}");
         drop(stream);
         Ok(events)
     })
@@ -384,7 +384,7 @@ fn an_open_stream_needs_no_capability() -> Result<()> {
 /// Each on a thread of its own, in one process, with a filter of its own; one of them awaited, one behind a queue, one only counting.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn streams_with_different_filters_do_not_disturb_each_other() -> Result<()> {
+fn streams_with_different_filters_are_independent() -> Result<()> {
     let _turn = turn();
     let pair = Pair::new()?;
     let netns = format!("netns={}", pair.client().inode());
@@ -438,7 +438,7 @@ fn streams_with_different_filters_do_not_disturb_each_other() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn two_streams_see_the_same() -> Result<()> {
+fn two_streams_report_the_same() -> Result<()> {
     let _turn = turn();
     let (mut one, mut other) = (open()?, open()?);
     let pair = Pair::new()?;

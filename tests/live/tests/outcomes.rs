@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use retrans_lab::observe::reaches_transmit;
-use retrans_lab::{Discard, Family, Hold, Outcome, Refusal, Result, RouteFault, Trial, WindowFault};
+use retrans_lab::{Discard, Family, Hold, Outcome, Refusal, Result, RouteFault, ScenarioRun, WindowFault};
 use retrans_sdk::event::CaState;
 use retrans_sdk::{Event, ResultClass, RetransKind};
 
@@ -76,10 +76,10 @@ outcomes! {
 }
 
 fn check(outcome: Outcome, family: Family) -> Result<()> {
-    let trial = Trial::undisturbed(outcome, family)?;
+    let run = ScenarioRun::undisturbed(outcome, family)?;
     // Result, kind, err, state and soft error of each attempt; whose it is; the kernel's text; the counters.
-    trial.verify()?;
-    let Trial { subject, events, counted, began, ended, .. } = trial;
+    run.verify()?;
+    let ScenarioRun { subject, events, counted, began, ended, .. } = run;
     let counted = &counted[0].1;
     let failed = |result| events.iter().filter(|event| event.result.class() == result).count() as u64;
     // The kernel's own count of the two checks.

@@ -8,12 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use retrans_lab::kernel_enum::result_of_text;
 use retrans_lab::observe::{adds_up, assert_plausible, concerns, drain, filter, settle, undisturbed, until};
-use retrans_lab::proposal::meaning;
 use retrans_lab::wait::{PATIENCE, wait_for};
 use retrans_lab::{
-    Conn, Context, Counters, Error, Family, Fault, Load, Outcome, Packets, Pair, PrintedFailures, Refusal, Result,
-    Scenario, TraceEvent, TraceInstance, privilege,
+    BulkTraffic, Conn, Context, Counters, Error, Family, Fault, Outcome, Packets, Pair, PrintedFailures, Refusal,
+    Result, Scenario, TraceEvent, TraceInstance, privilege,
 };
 use retrans_sdk::stream::RateLimit;
 use retrans_sdk::{Event, RetransKind, RetransResult, Stats, Stream, StreamBuilder};
@@ -25,7 +25,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_finds_the_ring_full_is_lost_and_still_counted() -> Result<()> {
+fn records_lost_to_a_full_ring_are_still_counted() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (Seen { pair, stats, read, all, events, counted, failures }, traced) = undisturbed(run)?;
 
@@ -37,17 +37,17 @@ fn what_finds_the_ring_full_is_lost_and_still_counted() -> Result<()> {
 
     // What was lost is counted like the rest, by result and by kind, in attempts and in segments.
     let what = |event: &Event| (event.result, event.kind, event.segs);
-    assert_eq!(by_result_and_kind(&stats), tally(events.iter().map(what)), "stream, then witness");
-    assert_eq!(by_result_and_kind(&stats), by_result_and_kind(&all), "stream, then witness");
+    assert_eq!(by_result_and_kind(&stats), tally(events.iter().map(what)), "stream, then reference");
+    assert_eq!(by_result_and_kind(&stats), by_result_and_kind(&all), "stream, then reference");
 
-    // And the witness is right, as the kernel's own text and the namespace's counters say.
+    // And the reference is right, as the kernel's own text and the namespace's counters say.
     let ours = |event: &&Event| event.netns == Some(pair.client().inode());
     let addresses = [pair.client_addr(Family::V4), pair.client_addr(Family::V6)];
     let traced = traced.iter().filter(|event| addresses.contains(&event.local().ip()));
     let succeeded = |event: &TraceEvent| match failures {
         PrintedFailures::No => true,
         PrintedFailures::ByErrno => event.err == Some(0),
-        PrintedFailures::ByName => event.result.as_deref().and_then(meaning) == Some(RetransResult::Success),
+        PrintedFailures::ByName => event.result.as_deref().and_then(result_of_text) == Some(RetransResult::Success),
     };
     let told = traced.map(|event| match (succeeded(event), event.state.as_deref()) {
         (true, Some("TCP_SYN_SENT")) => (RetransResult::Success, RetransKind::Syn, 1),
@@ -57,7 +57,7 @@ fn what_finds_the_ring_full_is_lost_and_still_counted() -> Result<()> {
     });
     let is_printed = |event: &&Event| failures != PrintedFailures::No || event.result == RetransResult::Success;
     let printed = events.iter().filter(ours).filter(is_printed);
-    assert_eq!(tally(printed.map(what)), tally(told), "witness, then kernel");
+    assert_eq!(tally(printed.map(what)), tally(told), "reference, then kernel");
     let segs: u32 = events.iter().filter(ours).map(|event| event.segs).sum();
     assert_eq!(u64::from(segs), counted.retrans_segs);
     Ok(())
@@ -91,7 +91,7 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     let connections: Vec<_> = (0..CONNECTIONS).map(|_| Conn::open(&pair, Family::V4)).collect::<Result<_>>()?;
     let blackhole = Packets::input().drop_in(pair.server())?;
     let before = Counters::read(pair.client())?;
-    let (mut witness, mut stream) = two_as_one(Stream::builder, Stream::builder)?;
+    let (mut reference, mut stream) = two_as_one(Stream::builder, Stream::builder)?;
 
     // Readings at any moment are plausible, also while the ring overruns.
     let (reader, done) = (stream.stats_reader(), AtomicBool::new(false));
@@ -108,7 +108,7 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
             connection.client().write_all(&[b'x'; 100]).context("cannot send")?;
         }
         // Meanwhile nobody reads the stream with the small ring.
-        until(&mut witness, PATIENCE, |seen| {
+        until(&mut reference, PATIENCE, |seen| {
             let is_ours = |event: &&Event| event.netns == Some(pair.client().inode());
             let has = |scenario: &Scenario| seen.iter().any(|event| concerns(&scenario.subject(), event));
             seen.iter().filter(is_ours).count() >= 2 * CONNECTIONS && others.iter().all(has)
@@ -126,7 +126,7 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     let counted = Counters::read(pair.client())? - before;
 
     let mut late = Vec::new();
-    let (stats, all) = at_one_moment((&mut stream, &mut late), (&mut witness, &mut events))?;
+    let (stats, all) = at_one_moment((&mut stream, &mut late), (&mut reference, &mut events))?;
     read += late.len();
     Ok(Seen { pair, stats, read, all, events, counted, failures: trace.prints_failures()? })
 }
@@ -192,11 +192,16 @@ const LIMIT: Duration = Duration::from_secs(240);
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn of_a_hundred_thousand_attempts_each_is_accounted_for() -> Result<()> {
+fn a_hundred_thousand_attempts_are_accounted_for() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     privilege::check()?;
     let pair = Pair::new()?;
-    let load = Load::open(&pair, Family::V4, 8, SMALL)?.with(Load::open_singly(&pair, Family::V4, 64, SMALL)?);
+    let traffic = BulkTraffic::open(&pair, Family::V4, 8, SMALL)?.with(BulkTraffic::open_without_gso(
+        &pair,
+        Family::V4,
+        64,
+        SMALL,
+    )?);
     // Room for all of them.
     let whole = || Stream::builder().ring_size(1 << 26);
     // Some of all that can become of an attempt.
@@ -208,7 +213,7 @@ fn of_a_hundred_thousand_attempts_each_is_accounted_for() -> Result<()> {
             .rate_limit(RateLimit { per_second: 500, burst: 200 })
             .predicate(predicate)
     };
-    let (mut witness, mut stream) = two_as_one(whole, small)?;
+    let (mut reference, mut stream) = two_as_one(whole, small)?;
     // Of all data some is lost on the wire, some refused and some dropped on this host.
     let data = |packets: Packets| packets.at_least(100);
     let faults = [
@@ -230,7 +235,7 @@ fn of_a_hundred_thousand_attempts_each_is_accounted_for() -> Result<()> {
             Ok(read)
         });
         let began = Instant::now();
-        load.run(|| {
+        traffic.run(|| {
             if began.elapsed() > LIMIT {
                 return Err(Error::new(format!("within {LIMIT:?} no more than {}", reader.read())));
             }
@@ -245,19 +250,19 @@ fn of_a_hundred_thousand_attempts_each_is_accounted_for() -> Result<()> {
 
     // Both have seen the same, and the one that lost most of it has the same numbers.
     let (mut late, mut events) = (Vec::new(), Vec::new());
-    let (stats, all) = at_one_moment((&mut stream, &mut late), (&mut witness, &mut events))?;
+    let (stats, all) = at_one_moment((&mut stream, &mut late), (&mut reference, &mut events))?;
     read += late.len() as u64;
     println!("{stats}\n{all}");
     assert_eq!((all.delivered, all.seen), (events.len() as u64, all.submitted), "{all}");
-    let (counted, witnessed) = (by_result_and_kind(&stats), by_result_and_kind(&all));
-    assert_eq!(witnessed, tally(events.iter().map(|event| (event.result, event.kind, event.segs))));
+    let (counted, reference) = (by_result_and_kind(&stats), by_result_and_kind(&all));
+    assert_eq!(reference, tally(events.iter().map(|event| (event.result, event.kind, event.segs))));
     // They differ by no more than what the kernel says it skipped a program for.
     let of = |tally: &Tally, key| tally.get(key).map_or(0, |(attempts, _)| *attempts);
-    let keys: BTreeSet<_> = counted.keys().chain(witnessed.keys()).collect();
-    let apart: u64 = keys.iter().map(|key| of(&counted, key).abs_diff(of(&witnessed, key))).sum();
-    assert!(apart <= missed(&stats) + missed(&all), "{stats}: {counted:?}\n{all}: {witnessed:?}");
+    let keys: BTreeSet<_> = counted.keys().chain(reference.keys()).collect();
+    let apart: u64 = keys.iter().map(|key| of(&counted, key).abs_diff(of(&reference, key))).sum();
+    assert!(apart <= missed(&stats) + missed(&all), "{stats}: {counted:?}\n{all}: {reference:?}");
     if apart == 0 {
-        assert_eq!(counted, witnessed, "in segments");
+        assert_eq!(counted, reference, "in segments");
     }
     let sums = |each: &mut dyn Iterator<Item = (u64, u64)>| each.fold((0, 0), |(a, s), (b, t)| (a + b, s + t));
     let (attempts, segs) = sums(&mut counted.values().copied());

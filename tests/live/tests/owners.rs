@@ -53,7 +53,7 @@ impl Process {
 
     fn start_by(ns: &Netns, mut command: Command) -> Result<Self> {
         command
-            .args(["--ignored", "--exact", "nobody_else_is_named", "--nocapture", "--test-threads=1"])
+            .args(["--ignored", "--exact", "no_other_process_is_reported", "--nocapture", "--test-threads=1"])
             .env(ORDERS, "1");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = ns.run(|| command.spawn()).context("cannot start another process")?;
@@ -275,7 +275,7 @@ fn mapped(address: SocketAddr, family: Family) -> SocketAddr {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn the_process_that_connects_is_named() -> Result<()> {
+fn the_connecting_process_is_the_owner() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     // The longest there may be.
@@ -312,7 +312,7 @@ fn the_process_that_connects_is_named() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn the_process_that_accepts_is_named() -> Result<()> {
+fn the_accepting_process_is_the_owner() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let _bystanders = Bystanders::start()?;
@@ -347,7 +347,7 @@ fn the_process_that_accepts_is_named() -> Result<()> {
 /// Open, somebody may.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn of_a_handshake() -> Result<()> {
+fn owners_during_a_handshake() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let _bystanders = Bystanders::start()?;
@@ -382,7 +382,7 @@ fn of_a_handshake() -> Result<()> {
 /// nobody holds any more.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn a_socket_older_than_the_stream_is_its_only_holders() -> Result<()> {
+fn an_existing_socket_belongs_to_its_only_holder() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let _bystanders = Bystanders::start()?;
@@ -430,7 +430,7 @@ fn a_socket_older_than_the_stream_is_its_only_holders() -> Result<()> {
 /// What was learned when it connected stays, though the process has handed the socket on and ended.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn who_connected_is_named_also_when_it_is_no_more() -> Result<()> {
+fn the_connecting_process_is_reported_after_its_exit() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let pair = Pair::new()?;
@@ -468,7 +468,7 @@ fn who_connected_is_named_also_when_it_is_no_more() -> Result<()> {
 /// What is closed makes room: more connections than owners are kept do not push out one that stays.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn short_connections_do_not_push_out_a_long_one() -> Result<()> {
+fn short_connections_do_not_evict_a_long_one() -> Result<()> {
     const CONNECTIONS: usize = 60_000;
     let _turn = turn();
     privilege::check()?;
@@ -505,7 +505,7 @@ fn short_connections_do_not_push_out_a_long_one() -> Result<()> {
 /// Processes are numbered as the one does that opened the stream, and one that it has no number for is nobody.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn numbers_are_of_the_streams_pid_namespace() -> Result<()> {
+fn pids_are_those_of_the_streams_pid_namespace() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let pair = Pair::new()?;
@@ -545,7 +545,7 @@ fn numbers_are_of_the_streams_pid_namespace() -> Result<()> {
 /// Without being asked for, and of the kernel side's own filter: not at all. And nothing of it is left behind.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn nobody_else_is_named() -> Result<()> {
+fn no_other_process_is_reported() -> Result<()> {
     if env::var_os(ORDERS).is_some() {
         return obey();
     }

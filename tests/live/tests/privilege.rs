@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use retrans_lab::observe::{concerns, tells_missed, undisturbed, until};
+use retrans_lab::observe::{concerns, reports_missed, undisturbed, until};
 use retrans_lab::wait::{PATIENCE, wait_for};
 use retrans_lab::{Context, Counters, Family, Outcome, Pair, Refusal, Result, Scenario, privilege};
 use retrans_sdk::attach::{OwnerHooks, Support};
@@ -42,7 +42,7 @@ fn as_nobody<T: Send>(held: CapabilitySet, work: impl FnOnce() -> T + Send) -> R
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn bpf_and_perfmon_are_enough() -> Result<()> {
+fn cap_bpf_and_cap_perfmon_suffice() -> Result<()> {
     let enough = CapabilitySet::BPF | CapabilitySet::PERFMON;
     let mut stream = as_nobody(enough, || Stream::builder().open())?.context("cannot open a stream")?;
     let pair = Pair::new()?;
@@ -55,13 +55,13 @@ fn bpf_and_perfmon_are_enough() -> Result<()> {
     })?;
     let ours: Vec<Event> = events?.into_iter().filter(|event| concerns(&subject, event)).collect();
     assert!(ours.iter().all(|event| event.err == Some(-1) && event.cookie == subject.cookie), "{ours:?}");
-    assert!(stats.seen >= 1 && stats.missed.is_some() == tells_missed()?, "{stats}");
+    assert!(stats.seen >= 1 && stats.missed.is_some() == reports_missed()?, "{stats}");
     scenario.finish()
 }
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn counters_are_read_without_any() -> Result<()> {
+fn counters_are_readable_without_capabilities() -> Result<()> {
     let enough = CapabilitySet::BPF | CapabilitySet::PERFMON;
     undisturbed(|_| {
         let pair = Pair::new()?;
@@ -94,7 +94,7 @@ fn counters_are_read_without_any() -> Result<()> {
 /// They are enough for owners as well, which are found without any capability then (before Linux 5.19, where they were learned).
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn bpf_and_perfmon_are_enough_for_owners() -> Result<()> {
+fn cap_bpf_and_cap_perfmon_suffice_for_owners() -> Result<()> {
     let enough = CapabilitySet::BPF | CapabilitySet::PERFMON;
     let opened = as_nobody(enough, || Stream::builder().resolve_owners().open())?;
     let mut stream = opened.context("cannot open a stream with owners")?;
@@ -126,19 +126,19 @@ fn refused(held: CapabilitySet, missing: &str) -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn bpf_alone_is_not() -> Result<()> {
+fn cap_bpf_alone_does_not_suffice() -> Result<()> {
     refused(CapabilitySet::BPF, "CAP_PERFMON")
 }
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn perfmon_alone_is_not() -> Result<()> {
+fn cap_perfmon_alone_does_not_suffice() -> Result<()> {
     refused(CapabilitySet::PERFMON, "CAP_BPF")
 }
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn none_is_not() -> Result<()> {
+fn no_capability_does_not_suffice() -> Result<()> {
     refused(CapabilitySet::empty(), "CAP_BPF and CAP_PERFMON")?;
     // Another does not make up for it.
     refused(CapabilitySet::NET_ADMIN, "CAP_BPF and CAP_PERFMON")
@@ -146,6 +146,6 @@ fn none_is_not() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn sys_admin_is_enough() -> Result<()> {
+fn cap_sys_admin_suffices() -> Result<()> {
     as_nobody(CapabilitySet::SYS_ADMIN, || Stream::builder().open().map(drop))?.context("cannot open a stream")
 }

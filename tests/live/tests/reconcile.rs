@@ -10,8 +10,8 @@ use retrans_lab::observe::{attempts, undisturbed, until};
 use retrans_lab::seg6::Seg6;
 use retrans_lab::wait::{PATIENCE, wait_for};
 use retrans_lab::{
-    Conn, Context, Counters, Error, Family, Fault, Hold, Load, Outcome, Packets, Pair, Refusal, Result, Scenario,
-    TraceInstance, privilege,
+    BulkTraffic, Conn, Context, Counters, Error, Family, Fault, Hold, Outcome, Packets, Pair, Refusal, Result,
+    Scenario, TraceInstance, privilege,
 };
 use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::event::Transmit;
@@ -94,7 +94,7 @@ fn disturbance(pair: &Pair, trace: &mut TraceInstance, stats: &Stats) -> Result<
 /// What many connections have out is lost at once, and of what they send again some is refused and some dropped on this host.
 fn round(pair: &Pair) -> Result<()> {
     let large = |packets: Packets| packets.at_least(100);
-    Load::open(pair, Family::V4, 8, SMALL)?.run(|| {
+    BulkTraffic::open(pair, Family::V4, 8, SMALL)?.run(|| {
         sleep(Duration::from_millis(100));
         let lost = large(Packets::input()).drop_in(pair.server())?;
         let faults = [
@@ -110,7 +110,7 @@ fn round(pair: &Pair) -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn counters_without_a_ring_add_up_too() -> Result<()> {
+fn counters_without_a_ring_add_up() -> Result<()> {
     let (stats, _) = undisturbed(|_| {
         privilege::check()?;
         let pair = Pair::new()?;
@@ -162,7 +162,7 @@ fn compare(reconciler: &Reconciler) -> Result<Reconciliation> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn syn_acks_are_in_the_sums() -> Result<()> {
+fn syn_acks_are_counted() -> Result<()> {
     for (outcome, family) in [(Outcome::Synack, Family::V6), (Outcome::SynackFastopen, Family::V4)] {
         undisturbed(|_| {
             let pair = Pair::new()?;
@@ -189,7 +189,7 @@ fn syn_acks_are_in_the_sums() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_the_kernel_counts_beyond_is_named_as_untraced_probes() -> Result<()> {
+fn segments_without_an_attempt_are_reported_as_untraced_probes() -> Result<()> {
     undisturbed(|_| {
         let pair = Pair::new()?;
         let stream = Stream::builder().reconcile(netns_of(pair.client())?).open().context("cannot open a stream")?;
@@ -219,10 +219,10 @@ fn what_the_kernel_counts_beyond_is_named_as_untraced_probes() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_nothing_proves_is_unknown_and_said() -> Result<()> {
+fn unproven_attempts_are_reported_as_unknown() -> Result<()> {
     undisturbed(|_| {
         let pair = Pair::new()?;
-        let fault = Seg6::nowhere(&pair)?;
+        let fault = Seg6::unreachable(&pair)?;
         let conn = Conn::open(&pair, Family::V6)?;
         // What would see the attempt's entry is left out: then -EHOSTUNREACH may be of either side of the transmit step.
         let builder = Stream::builder().reconcile(netns_of(pair.client())?).without_companion();

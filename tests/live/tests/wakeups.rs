@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use retrans_lab::producer::Producer;
+use retrans_lab::record_injector::RecordInjector;
 use retrans_lab::wait::{PATIENCE, wait_for};
 use retrans_lab::{Context, Error, Result};
 use retrans_sdk::event::Timestamp;
@@ -77,8 +77,8 @@ impl Read {
 }
 
 /// Runs `work` beside a thread that reads the stream by `read`, until the stream is stopped.
-fn beside<T>(mut stream: Stream, read: Way, work: impl FnOnce(&Producer, &Read) -> Result<T>) -> Result<T> {
-    let producer = Producer::of(&stream)?;
+fn beside<T>(mut stream: Stream, read: Way, work: impl FnOnce(&RecordInjector, &Read) -> Result<T>) -> Result<T> {
+    let injector = RecordInjector::for_stream(&stream)?;
     let stop = stream.stop_handle();
     let seen = Arc::new(Read::default());
     thread::scope(|scope| {
@@ -87,7 +87,7 @@ fn beside<T>(mut stream: Stream, read: Way, work: impl FnOnce(&Producer, &Read) 
             read(&mut stream, &seen);
         });
         let result = wait_for("the reader", PATIENCE, || Ok((seen.thread.load(Ordering::Acquire) != 0).then_some(())))
-            .and_then(|()| work(&producer, &seen));
+            .and_then(|()| work(&injector, &seen));
         seen.done.store(true, Ordering::Release);
         stop.stop();
         reader.join().map_err(|_| Error::new("the reader panicked"))?;
@@ -141,12 +141,12 @@ fn no_record_is_stuck_at_any_rate() -> Result<()> {
     for delay in [Duration::ZERO, Duration::from_millis(1), DEFAULT_MAX_DELAY] {
         for (name, read) in readers {
             let stream = builder()?.max_delay(delay).open().context("cannot open a stream")?;
-            let latest = beside(stream, read, |producer, seen| {
+            let latest = beside(stream, read, |injector, seen| {
                 let (mut random, mut first) = (Random(0x9e37_79b9), 0);
                 // Pauses on either side of all that the reader waits for, about where it falls asleep above all.
                 for round in 0..400 {
                     let count = 1 + if round % 4 == 0 { random.below(100) } else { random.below(3) };
-                    assert_eq!(producer.produce(first, count)?.lost, 0);
+                    assert_eq!(injector.inject(first, count)?.lost, 0);
                     first += count;
                     let pause = delay.max(Duration::from_micros(200)) * random.below(3_000) as u32 / 1_000;
                     thread::sleep(pause.min(Duration::from_millis(25)));
@@ -166,13 +166,13 @@ fn no_record_is_stuck_at_any_rate() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn an_idle_stream_wakes_nobody_and_the_first_record_does_at_once() -> Result<()> {
+fn an_idle_stream_does_not_wake_and_the_first_record_wakes_at_once() -> Result<()> {
     const IDLE: Duration = Duration::from_secs(10);
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let stream = builder()?.open().context("cannot open a stream")?;
-    beside(stream, iterate, |producer, seen| {
+    beside(stream, iterate, |injector, seen| {
         for number in 0..2 {
-            producer.produce(number, 1)?;
+            injector.inject(number, 1)?;
             seen.until(number + 1)?;
             let latest = seen.take_latest();
             println!("first={number} latest={latest:?}");
@@ -192,11 +192,11 @@ fn an_idle_stream_wakes_nobody_and_the_first_record_does_at_once() -> Result<()>
 /// How often the reader is woken in a second of one record each 200 us or so: how many these were, how often, and how long it really was.
 fn wakeups_in_a_second(delay: Duration) -> Result<(u64, u64, Duration)> {
     let stream = builder()?.max_delay(delay).open().context("cannot open a stream")?;
-    beside(stream, iterate, |producer, seen| {
+    beside(stream, iterate, |injector, seen| {
         let (began, mut count) = (Instant::now(), 0);
         let before = seen.wakeups()?;
         while began.elapsed() < Duration::from_secs(1) {
-            producer.produce(count, 1)?;
+            injector.inject(count, 1)?;
             count += 1;
             thread::sleep(Duration::from_micros(100));
         }
@@ -207,7 +207,7 @@ fn wakeups_in_a_second(delay: Duration) -> Result<(u64, u64, Duration)> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_comes_fast_wakes_seldom() -> Result<()> {
+fn a_high_rate_wakes_rarely() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (count, seldom, elapsed) = wakeups_in_a_second(DEFAULT_MAX_DELAY)?;
     println!("delay={DEFAULT_MAX_DELAY:?} records={count} wakeups={seldom}");
@@ -222,20 +222,20 @@ fn what_comes_fast_wakes_seldom() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn much_that_waits_wakes_before_the_delay_is_over() -> Result<()> {
+fn many_waiting_bytes_wake_before_the_maximum_delay() -> Result<()> {
     const DELAY: Duration = Duration::from_secs(3600);
     /// Of 208 bytes each.
     const MANY: u64 = 100;
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let stream = builder()?.max_delay(DELAY).wakeup_bytes(10_000).open().context("cannot open a stream")?;
-    beside(stream, iterate, |producer, seen| {
+    beside(stream, iterate, |injector, seen| {
         // It is asleep, so this wakes it; and now it would come in an hour.
-        producer.produce(0, 1)?;
+        injector.inject(0, 1)?;
         seen.until(1)?;
-        producer.produce(1, 10)?;
+        injector.inject(1, 10)?;
         thread::sleep(SLACK);
         assert_eq!(seen.count.load(Ordering::Acquire), 1, "so few wake nobody");
-        producer.produce(11, MANY)?;
+        injector.inject(11, MANY)?;
         // All but what came behind the last that woke it.
         seen.until(11 + MANY / 2)
     })
@@ -252,26 +252,26 @@ fn count(stream: &mut Stream, seen: &Read) {
 /// Two CPUs in step, whose looks fall on the same moments, and a ring that is soon full.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn much_that_waits_wakes_whichever_cpu_hands_it_in() -> Result<()> {
+fn many_waiting_bytes_wake_from_any_cpu() -> Result<()> {
     const DELAY: Duration = Duration::from_secs(3600);
     const EACH: u64 = 20_000;
     const CHUNK: u64 = 4;
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let stream = builder()?.max_delay(DELAY).ring_size(1 << 16).open().context("cannot open a stream")?;
-    let others = Producer::of(&stream)?;
-    beside(stream, count, |producer, seen| {
-        let produce = |producer: &Producer| -> Result<u64> {
+    let others = RecordInjector::for_stream(&stream)?;
+    beside(stream, count, |injector, seen| {
+        let produce = |injector: &RecordInjector| -> Result<u64> {
             let mut lost = 0;
             for first in (0..EACH).step_by(CHUNK as usize) {
-                lost += producer.produce(first, CHUNK)?.lost;
+                lost += injector.inject(first, CHUNK)?.lost;
                 thread::sleep(Duration::from_micros(200));
             }
             Ok(lost)
         };
         let lost = thread::scope(|scope| {
             let other = scope.spawn(|| produce(&others));
-            let lost = produce(producer)?;
-            Ok(lost + other.join().map_err(|_| Error::new("a producer panicked"))??)
+            let lost = produce(injector)?;
+            Ok(lost + other.join().map_err(|_| Error::new("a injector panicked"))??)
         })?;
         let read = seen.count.load(Ordering::Acquire);
         println!("handed_in={} lost={lost} read={read}", 2 * EACH);
@@ -288,7 +288,7 @@ fn much_that_waits_wakes_whichever_cpu_hands_it_in() -> Result<()> {
 fn awaited(delay: Duration, rounds: u64, pause: impl Fn(u64) -> Duration + Send) -> Result<()> {
     const LOST: Duration = Duration::from_secs(8);
     let stream = builder()?.max_delay(delay).open().context("cannot open a stream")?;
-    let producer = Producer::of(&stream)?;
+    let injector = RecordInjector::for_stream(&stream)?;
     let (next, turns) = std::sync::mpsc::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.context("tokio")?;
@@ -296,13 +296,13 @@ fn awaited(delay: Duration, rounds: u64, pause: impl Fn(u64) -> Duration + Send)
         scope.spawn(move || {
             for round in turns {
                 thread::sleep(pause(round));
-                producer.produce(round, 1).expect("a record");
+                injector.inject(round, 1).expect("a record");
             }
         });
         runtime.block_on(async {
             let (mut stream, mut latest) = (stream.into_async().context("tokio")?, Duration::ZERO);
             for round in 0..rounds {
-                next.send(round).context("the producer")?;
+                next.send(round).context("the injector")?;
                 let batch = tokio::time::timeout(LOST, stream.recv_batch()).await.context("a wake-up is lost")?;
                 let batch = batch.ok_or_else(|| Error::new("the end"))?.context("a batch")?;
                 assert_eq!(batch.iter().map(|event| event.cookie).collect::<Vec<_>>(), [Some(round)]);
@@ -319,7 +319,7 @@ fn awaited(delay: Duration, rounds: u64, pause: impl Fn(u64) -> Duration + Send)
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn no_wake_up_is_lost_to_who_awaits() -> Result<()> {
+fn no_wakeup_is_lost_to_an_async_reader() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     // Early, late and amid it.
     awaited(Duration::ZERO, 10_000, |round| Duration::from_nanos(round % 64 * 500))?;

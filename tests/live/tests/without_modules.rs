@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use retrans_lab::command::{Ended, end_of};
 use retrans_lab::observe::open;
-use retrans_lab::{Discard, Family, Lacks, Outcome, Refusal, TraceInstance, Trial, WindowFault};
+use retrans_lab::{Discard, Family, KernelSupport, Outcome, Refusal, ScenarioRun, TraceInstance, WindowFault};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -42,15 +42,15 @@ const OTHERS: [&str; 4] = ["ip", "sh", "rmdir", "sleep"];
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn outcomes() -> Result {
-    let lacks = Lacks::find();
+    let support = KernelSupport::probe();
     let (lacking, possible): (Vec<_>, Vec<_>) =
-        OUTCOMES.into_iter().partition(|outcome| lacks.needed_by(*outcome).is_some());
+        OUTCOMES.into_iter().partition(|outcome| support.missing_for(*outcome).is_some());
     println!("lacking={}", lacking.len());
     // BPF programs of a cgroup know namespaces since then.
     assert!(lacking.is_empty() || !is_at_least(6, 15)?, "{lacking:?}");
     let wanted: Vec<_> = possible.into_iter().flat_map(|outcome| Family::ALL.map(|family| (outcome, family))).collect();
-    for trial in Trial::run(&mut open()?, &mut TraceInstance::new()?, &wanted, |_| {})? {
-        trial.verify_undisturbed()?;
+    for run in ScenarioRun::run_all(&mut open()?, &mut TraceInstance::new()?, &wanted, |_| {})? {
+        run.verify_undisturbed()?;
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ impl Act {
 
     /// Whether the attempt that shows it succeeds, and so is seen from every source.
     pub(crate) fn is_success(&self) -> bool {
-        self.outcome.expected(self.outcome.telling()).err == 0
+        self.outcome.expected(self.outcome.defining_attempt()).err == 0
     }
 }
 

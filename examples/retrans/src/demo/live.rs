@@ -6,15 +6,15 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use retrans_lab::trial::Progress;
-use retrans_lab::{Error, Lacks, TraceInstance, Trial};
+use retrans_lab::run::Progress;
+use retrans_lab::{Error, KernelSupport, ScenarioRun, TraceInstance};
 use retrans_sdk::Stream;
 use retrans_sdk::format::Line;
 
 use crate::demo::acts::{ACTS, Act};
 use crate::demo::table::{Row, Shown};
 
-/// A kernel may not run BPF programs at the very moment of an attempt (see `Trial::was_disturbed`).
+/// A kernel may not run BPF programs at the very moment of an attempt (see `ScenarioRun::was_disturbed`).
 const TRIES: u32 = 3;
 
 /// What came of them.
@@ -30,7 +30,7 @@ pub(crate) struct Acted {
 /// What came of an act.
 enum Performed {
     NotYet,
-    Done(Box<Trial>),
+    Done(Box<ScenarioRun>),
     Failed(Error),
     /// It would show nothing, for nothing but successes can be seen.
     Unobservable,
@@ -40,13 +40,13 @@ enum Performed {
 
 pub(crate) fn act(stream: &mut Stream, observes_failures: bool, say: impl Fn(Progress, usize)) -> Result<Acted, Error> {
     let began = Instant::now();
-    let lacks = Lacks::find();
+    let lacks = KernelSupport::probe();
     let mut trace = TraceInstance::new()?;
-    let is_ours = |act: &&Act| !act.is_of_the_lab_kernel() || lacks.needed_by(act.outcome).is_none();
+    let is_ours = |act: &&Act| !act.is_of_the_lab_kernel() || lacks.missing_for(act.outcome).is_none();
     let acts: Vec<_> = ACTS.iter().filter(is_ours).collect();
     let mut trials: Vec<_> = acts
         .iter()
-        .map(|act| match lacks.needed_by(act.outcome) {
+        .map(|act| match lacks.missing_for(act.outcome) {
             Some(what) => Performed::Impossible(what),
             None if !observes_failures && !act.is_success() => Performed::Unobservable,
             None => Performed::NotYet,
@@ -81,13 +81,13 @@ fn perform<'a>(
     trace: &mut TraceInstance,
     acts: impl Iterator<Item = &'a Act>,
     say: impl Fn(Progress, usize),
-) -> Vec<Result<Trial, Error>> {
+) -> Vec<Result<ScenarioRun, Error>> {
     let wanted: Vec<_> = acts.map(|act| (act.outcome, act.family)).collect();
-    if let Ok(trials) = Trial::run(stream, trace, &wanted, |progress| say(progress, wanted.len())) {
+    if let Ok(trials) = ScenarioRun::run_all(stream, trace, &wanted, |progress| say(progress, wanted.len())) {
         return trials.into_iter().map(Ok).collect();
     }
-    let mut alone = |want| -> Result<Trial, Error> {
-        let trials = Trial::run(stream, trace, &[want], |_| {})?;
+    let mut alone = |want| -> Result<ScenarioRun, Error> {
+        let trials = ScenarioRun::run_all(stream, trace, &[want], |_| {})?;
         trials.into_iter().next().ok_or_else(|| Error::new("no trial"))
     };
     wanted.into_iter().map(&mut alone).collect()

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use retrans_lab::privilege;
-use retrans_lab::trial::Progress;
+use retrans_lab::run::Progress;
 use retrans_sdk::offline::RecordedLines;
 use retrans_sdk::offline::Recording;
 use retrans_sdk::{ErrorKind, Stream};

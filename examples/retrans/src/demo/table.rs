@@ -94,7 +94,7 @@ impl Row {
 /// Whether it is the event that the outcome is about, of all those of its socket. The name may be a coarser one, by what
 /// could be seen: its class is the same, and a witness of a live run knows more.
 fn shows(outcome: Outcome, event: &Event) -> bool {
-    let expected = outcome.expected(outcome.telling());
+    let expected = outcome.expected(outcome.defining_attempt());
     (event.class(), event.kind, event.err) == (expected.result.class(), expected.kind, Some(expected.err))
 }
 

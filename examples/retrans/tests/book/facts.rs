@@ -74,7 +74,7 @@ fn err_has_its_name_and_is_what_the_lab_expects() {
         };
         assert_eq!(facts.get("err"), said, "{}", page.name);
         for outcome in lab() {
-            let expected = outcome.expected(outcome.telling());
+            let expected = outcome.expected(outcome.defining_attempt());
             if expected.result == entry.variant {
                 assert!(facts.err().is_none_or(|err| err == expected.err), "{}: {outcome}", page.name);
             }

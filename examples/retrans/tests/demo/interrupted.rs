@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use retrans_lab::wait::{PATIENCE, wait_for};
-use retrans_lab::{Tether, TraceInstance};
+use retrans_lab::{NetnsWatch, TraceInstance};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 #[test]
@@ -66,31 +66,31 @@ fn interrupt(signal: Signal) {
     demo.signal(Signal::STOP);
     let pid = demo.0.id();
     assert_eq!(traces_of(&instances, pid), 1);
-    let tethers = tie_to_namespaces_of(pid);
-    assert!(tethers.len() >= 2 * acts, "{} namespaces for {acts} acts", tethers.len());
+    let watches = tie_to_namespaces_of(pid);
+    assert!(watches.len() >= 2 * acts, "{} namespaces for {acts} acts", watches.len());
 
     demo.signal(signal);
     demo.signal(Signal::CONT);
     let status = demo.0.wait().expect("it ends");
     assert_eq!(status.signal(), Some(signal.as_raw()), "it was not ended by us: {status}");
-    for tether in tethers {
-        tether.wait_until_cut().expect("a namespace is left");
+    for watch in watches {
+        watch.wait_until_gone().expect("a namespace is left");
     }
     wait_for("the end of the trace instance", PATIENCE, || Ok((traces_of(&instances, pid) == 0).then_some(())))
         .expect("a trace instance is left");
 }
 
 /// Ties a link to every network namespace that the process holds open.
-fn tie_to_namespaces_of(pid: u32) -> Vec<Tether> {
+fn tie_to_namespaces_of(pid: u32) -> Vec<NetnsWatch> {
     let mut seen = BTreeSet::new();
-    let mut tethers = Vec::new();
+    let mut watches = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten() {
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         if target.to_string_lossy().starts_with("net:[") && seen.insert(target) {
-            tethers.push(Tether::to(&entry.path().to_string_lossy()).expect("a namespace"));
+            watches.push(NetnsWatch::of_path(&entry.path().to_string_lossy()).expect("a namespace"));
         }
     }
-    tethers
+    watches
 }
 
 fn traces_of(instances: &Path, pid: u32) -> usize {

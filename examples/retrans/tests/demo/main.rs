@@ -32,7 +32,7 @@ fn outcomes() -> Vec<Outcome> {
 
 /// As the table has it: class, kind, err. The result before them may be a coarser one.
 fn expected_words(outcome: Outcome) -> String {
-    let expected = outcome.expected(outcome.telling());
+    let expected = outcome.expected(outcome.defining_attempt());
     format!("{} {} {}", expected.result.class(), expected.kind, expected.err)
 }
 

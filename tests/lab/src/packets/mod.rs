@@ -4,8 +4,8 @@
 use crate::{Error, Fault, Netns, Result};
 
 mod bpf;
-mod misroute;
 mod nft;
+mod policy_route;
 
 /// A description of TCP packets of a namespace, IPv4 and IPv6 alike. Every condition added narrows it; what is to
 /// be done to them comes last, and holds until the fault is lifted.
@@ -148,8 +148,8 @@ impl Packets {
             Err(error) if !nft::is_there(ns) => error,
             done => return done,
         };
-        match misroute::ports(self, verdict) {
-            Some(ports) => misroute::install(ns, &ports),
+        match policy_route::ports(self, verdict) {
+            Some(ports) => policy_route::install(ns, &ports),
             None => {
                 bpf::install(self, ns, verdict).map_err(|second| Error::new(format!("{error}; nor by BPF: {second}")))
             }

@@ -142,7 +142,7 @@ pub(super) fn resume(pair: &Pair, family: Family) -> Result<Scenario> {
 
 /// The same where there is no such queue: it waits for the neighbour's address, which is told after the timeout.
 fn resume_of_neighbour(pair: &Pair, family: Family) -> Result<Scenario> {
-    let (ns, telling) = (pair.client().clone(), pair.telling_neighbour(family)?);
+    let (ns, telling) = (pair.client().clone(), pair.neighbour_announcement(family)?);
     let start = Start::new(move |scenario| {
         send_over(scenario, &[100])?;
         one_timeout_counted(&ns)?;

@@ -61,7 +61,7 @@ pub(super) fn route_fail(pair: &Pair, family: Family, fault: RouteFault) -> Resu
     let rule = |route: Option<&'static str>| -> Result<Scenario> {
         let mark = next_mark();
         let mut scenario = connected(pair, family, outcome, sends_then_takes(mark))?;
-        scenario.faults.push(misroute(pair.client(), family, route, mark)?);
+        scenario.faults.push(add_failing_route(pair.client(), family, route, mark)?);
         Ok(scenario)
     };
     let mut scenario = match fault {
@@ -84,7 +84,7 @@ pub(super) fn route_fail(pair: &Pair, family: Family, fault: RouteFault) -> Resu
 }
 
 /// Routes packets with this mark nowhere.
-fn misroute(ns: &Netns, family: Family, route: Option<&str>, mark: u32) -> Result<Fault> {
+fn add_failing_route(ns: &Netns, family: Family, route: Option<&str>, mark: u32) -> Result<Fault> {
     let ip = if family.is_ipv4_on_the_wire() { "ip -4" } else { "ip -6" };
     let action = if route.is_some() { format!("lookup {mark}") } else { "unreachable".to_owned() };
     let mut lay = format!("{ip} rule add fwmark {mark:#x} {action}");
@@ -105,14 +105,14 @@ fn sends_then_loses(pair: &Pair, family: Family, outcome: Outcome, request: Requ
         request.send()
     });
     let mut scenario = connected(pair, family, outcome, start)?;
-    scenario.faults.push(mended(pair, "a deletion"));
+    scenario.faults.push(restored(pair, "a deletion"));
     Ok(scenario)
 }
 
 /// Whatever was done to the pair's addresses, routes and neighbours.
-fn mended(pair: &Pair, what: &str) -> Fault {
+fn restored(pair: &Pair, what: &str) -> Fault {
     let pair = pair.clone();
-    Fault::new(what, move || pair.mend())
+    Fault::new(what, move || pair.restore())
 }
 
 pub(super) fn in_host_queue(pair: &Pair, family: Family, hold: Hold) -> Result<Scenario> {
@@ -139,7 +139,7 @@ pub(super) fn hide_neighbour(scenario: &mut Scenario, pair: &Pair, family: Famil
         let questions = format!("net/{version}/neigh/{LINK}/mcast_solicit");
         scenario.faults.push(pair.client().sysctl_scoped(&questions, "1000")?);
     }
-    scenario.faults.push(mended(pair, "a missing neighbour"));
+    scenario.faults.push(restored(pair, "a missing neighbour"));
     let peer = pair.server_addr(family).to_canonical();
     let length = Pair::prefix_length(family);
     // Nobody else answers for an address that is gone.

@@ -20,7 +20,7 @@ mod peer;
 mod wire;
 
 pub(crate) use local::tbf;
-pub(crate) use wire::{FAST_BYTES, singly};
+pub(crate) use wire::{FAST_BYTES, without_gso};
 
 pub use outcome::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, WindowFault};
 
@@ -46,7 +46,7 @@ pub struct Subject {
 /// reset first and the faults lifted after, and nothing more is retransmitted.
 ///
 /// Several scenarios may share a pair at a time, except those that change what all of its connections see:
-/// see [`Outcome::wants_its_own_pair`].
+/// see [`Outcome::needs_own_pair`].
 #[derive(Debug)]
 pub struct Scenario {
     outcome: Outcome,

@@ -9,7 +9,7 @@ use retrans_sdk::reason_table::ReasonTable;
 use retrans_sdk::{RetransKind, RetransResult};
 
 use crate::Tracepoint;
-use crate::proposal::{CANCELED, Proposal};
+use crate::kernel_enum::{CANCELED, KernelEnum};
 
 /// What a scenario provokes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,7 +142,7 @@ impl Expected {
     #[must_use]
     pub fn seen_from(self, attachment: &Attachment) -> Self {
         let result = if attachment.method == AttachMethod::TpEnum {
-            match (Proposal::of_running_kernel().says(self.result), attachment.companion) {
+            match (KernelEnum::of_running_kernel().expected_result(self.result), attachment.companion) {
                 // The errno tells more where the enum has no name, or one for several.
                 (RetransResult::ErrDefault | RetransResult::Nomem, Some(_)) => self.by_errno(attachment),
                 (said, _) => said,
@@ -231,7 +231,7 @@ impl Outcome {
     }
 
     /// Whether it changes what all connections of a pair see.
-    pub fn wants_its_own_pair(self) -> bool {
+    pub fn needs_own_pair(self) -> bool {
         matches!(
             self,
             Self::Tlp
@@ -248,7 +248,7 @@ impl Outcome {
     }
 
     /// Which attempt of the socket shows the outcome, from 0.
-    pub fn telling(self) -> usize {
+    pub fn defining_attempt(self) -> usize {
         match self {
             Self::FragNomem | Self::SlowStart | Self::Resume | Self::DuplicateAckInLoss | Self::MtuCutInLoss => 1,
             Self::UncloneNomem => 2,
@@ -330,7 +330,7 @@ impl Outcome {
             Self::PskbCopyNobufs => failure(RetransResult::PskbCopyNobufs, -105),
             Self::EndSeqError => failure(RetransResult::EndSeqError, -22),
             Self::Canceled => {
-                let unknown = Proposal::of_running_kernel().unknown(CANCELED);
+                let unknown = KernelEnum::of_running_kernel().unlisted(CANCELED);
                 failure(unknown.unwrap_or(RetransResult::ErrDefault), -125)
             }
         }

@@ -59,7 +59,7 @@ pub(super) fn loss(pair: &Pair, family: Family, outcome: Outcome) -> Result<Scen
 
 /// Has the client hand down each segment by itself. A connection asks how many it may hand down in one piece when it is
 /// made.
-pub(crate) fn singly(pair: &Pair) -> Result<Fault> {
+pub(crate) fn without_gso(pair: &Pair) -> Result<Fault> {
     pair.client().command("ip", &["link", "set", "dev", LINK, "gso_max_segs", "1"])?;
     let ns = pair.client().clone();
     Ok(Fault::new("gso_max_segs 1", move || {
@@ -74,9 +74,9 @@ const FULL: u32 = 1400;
 pub(crate) const FAST_BYTES: usize = 20_000;
 
 pub(super) fn one_loss(pair: &Pair, family: Family) -> Result<Scenario> {
-    let singly = singly(pair)?;
+    let without_gso = without_gso(pair)?;
     let mut scenario = connected(pair, family, Outcome::Fast, sends(&[FAST_BYTES]))?;
-    scenario.faults.insert(0, singly);
+    scenario.faults.insert(0, without_gso);
     let second = sent_by(&scenario).at_least(FULL).nth(1).drop_in(pair.server())?;
     scenario.faults.push(second);
     Ok(scenario)
@@ -85,10 +85,10 @@ pub(super) fn one_loss(pair: &Pair, family: Family) -> Result<Scenario> {
 /// Of three segments the first arrives, and its acknowledgement, which the socket handles after it has sent all three,
 /// closes the window. The tail loss probe then is for the third.
 pub(super) fn mangled_window(pair: &Pair, family: Family) -> Result<Scenario> {
-    let singly = singly(pair)?;
+    let without_gso = without_gso(pair)?;
     let outcome = Outcome::RcvZeroWindow(WindowFault::Mangled);
     let mut scenario = connected_with_probes(pair, family, outcome, true, sends(&[4000]))?;
-    scenario.faults.insert(0, singly);
+    scenario.faults.insert(0, without_gso);
     let Subject { local, remote, .. } = scenario.subject;
     let answers = Packets::input().sport(remote.port()).dport(local.port());
     scenario.faults.push(answers.close_window_in(pair.client())?);

@@ -11,7 +11,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, recvfrom, sendto, sockopt
 use socket2::{Domain, Protocol, Socket, Type};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
-use crate::{Context, Netns, Result, cable};
+use crate::{Context, Netns, Result, link};
 
 /// Whether there are TUN devices. The node may be there without the driver.
 pub(crate) fn tun_is_there() -> bool {
@@ -92,7 +92,7 @@ impl Wire {
         let far = Netns::new()?;
         // It says nothing of its own accord.
         far.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
-        cable::join(ns, &far.path(), name)?;
+        link::create_veth_pair(ns, &far.path(), name)?;
         // Whatever is sent is for no address of the other end's, whose kernel therefore takes no notice.
         ns.command("ip", &["link", "set", "dev", name, "arp", "off"])?;
         far.command("ip", &["link", "set", "dev", name, "up"])?;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use retrans_lab::wait::{PATIENCE, wait_for};
-use retrans_lab::{Context, Error, Family, Load, Packets, Pair, Result};
+use retrans_lab::{BulkTraffic, Context, Error, Family, Packets, Pair, Result};
 use retrans_sdk::{RetransResult, Stream};
 use retrans_tests::bench::{Bars, median};
 
@@ -42,7 +42,7 @@ struct Sample {
 
 pub(crate) fn measure(bars: &mut Bars) -> Result<()> {
     let pair = Pair::new()?;
-    let load = Load::open_singly(&pair, Family::V4, CONNECTIONS, SMALL)?;
+    let load = BulkTraffic::open_without_gso(&pair, Family::V4, CONNECTIONS, SMALL)?;
     let loss = Packets::input().at_least(100).per_mille(LOST_PER_MILLE).drop_in(pair.server())?;
     let done = AtomicBool::new(false);
     let samples = thread::scope(|scope| {

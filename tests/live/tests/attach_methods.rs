@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use retrans_lab::observe::{attachment, concerns, drain};
 use retrans_lab::{
-    Context, Discard, Family, Hold, Lacks, Outcome, Refusal, Result, RouteFault, TraceInstance, Trial, WindowFault,
-    privilege,
+    Context, Discard, Family, Hold, KernelSupport, Outcome, Refusal, Result, RouteFault, ScenarioRun, TraceInstance,
+    WindowFault, privilege,
 };
 use retrans_sdk::attach::{AttachMethod, Attachment, Unobservable};
 use retrans_sdk::event::Timestamp;
@@ -32,7 +32,7 @@ const OUTCOMES: [Outcome; 12] = [
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn each_gives_the_same_or_says_why_not() -> Result<()> {
+fn each_method_reports_the_same_or_why_it_is_unsupported() -> Result<()> {
     privilege::check()?;
     let mut opened = 0;
     for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
@@ -58,9 +58,9 @@ fn each_gives_the_same_or_says_why_not() -> Result<()> {
 
 fn run_all(stream: &mut Stream) -> Result<()> {
     let all: Vec<_> = OUTCOMES.iter().enumerate().map(|(at, outcome)| (*outcome, Family::ALL[at % 3])).collect();
-    for trial in Trial::run(stream, &mut TraceInstance::new()?, &all, |_| {})? {
+    for run in ScenarioRun::run_all(stream, &mut TraceInstance::new()?, &all, |_| {})? {
         // It may be the kernel that kept the programs from running.
-        trial.verify_undisturbed().with_context(|| format!("from {}", attachment(stream)))?;
+        run.verify_undisturbed().with_context(|| format!("from {}", attachment(stream)))?;
     }
     Ok(())
 }
@@ -69,10 +69,10 @@ fn run_all(stream: &mut Stream) -> Result<()> {
 /// is compared: the guests of the matrix have two and more.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn at_once_each_tells_the_same_in_every_field() -> Result<()> {
+fn concurrent_methods_report_the_same_in_every_field() -> Result<()> {
     privilege::check()?;
-    let lacks = Lacks::find();
-    let possible = OUTCOMES.iter().enumerate().filter(|(_, outcome)| lacks.needed_by(**outcome).is_none());
+    let support = KernelSupport::probe();
+    let possible = OUTCOMES.iter().enumerate().filter(|(_, outcome)| support.missing_for(**outcome).is_none());
     let all: Vec<_> = possible.map(|(at, outcome)| (*outcome, Family::ALL[at % 3])).collect();
     let mut streams = Vec::new();
     for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
@@ -84,14 +84,14 @@ fn at_once_each_tells_the_same_in_every_field() -> Result<()> {
     // Of what fails alone one that sees no failures would have nothing to wait for.
     streams.sort_by_key(|stream| !attachment(stream).observes_failures());
     let mut best = streams.remove(0);
-    let mut trials = Vec::new();
+    let mut runs = Vec::new();
     // Three at a time: of more, emulated, some would be disturbed.
     for some in all.chunks(3) {
-        trials.extend(Trial::run(&mut best, &mut TraceInstance::new()?, some, |_| {})?);
+        runs.extend(ScenarioRun::run_all(&mut best, &mut TraceInstance::new()?, some, |_| {})?);
     }
-    trials.retain(|trial| !trial.was_disturbed());
+    runs.retain(|run| !run.was_disturbed());
     if attachment(&best).observes_failures() {
-        trials.iter().try_for_each(Trial::verify)?;
+        runs.iter().try_for_each(ScenarioRun::verify)?;
     }
     let mut compared = 0;
     for other in &mut streams {
@@ -100,18 +100,17 @@ fn at_once_each_tells_the_same_in_every_field() -> Result<()> {
             eprintln!("{from} missed some: not compared");
             continue;
         }
-        for trial in &trials {
-            // What a trial's preparation brought about its own stream has passed over.
-            let since = trial.began.duration_since(SystemTime::UNIX_EPOCH).context("a time before the epoch")?;
-            events.retain(|event| {
-                !concerns(&trial.subject, event) || u128::from(event.ts.as_nanos()) >= since.as_nanos()
-            });
-            let both = [&trial.events, &events].map(|events| of_trial(trial, events, &[&trial.attachment, &from]));
+        for run in &runs {
+            // What a run's preparation brought about its own stream has passed over.
+            let since = run.began.duration_since(SystemTime::UNIX_EPOCH).context("a time before the epoch")?;
+            events
+                .retain(|event| !concerns(&run.subject, event) || u128::from(event.ts.as_nanos()) >= since.as_nanos());
+            let both = [&run.events, &events].map(|events| of_run(run, events, &[&run.attachment, &from]));
             let [one, two] = &both;
             let told = |events: &[Event]| events.iter().map(|event| format!("{event}\n")).collect::<String>();
             // The other one was not asked to stop as soon.
             let same = two.len() >= one.len() && one[..] == two[..one.len()];
-            assert!(same, "{} has\n{}and {from}\n{}", trial.attachment, told(one), told(two));
+            assert!(same, "{} has\n{}and {from}\n{}", run.attachment, told(one), told(two));
             compared += one.len();
         }
     }
@@ -121,9 +120,9 @@ fn at_once_each_tells_the_same_in_every_field() -> Result<()> {
     Ok(())
 }
 
-/// The events of the trial's socket, without what one of the two cannot see.
-fn of_trial(trial: &Trial, events: &[Event], by: &[&Attachment]) -> Vec<Event> {
-    let mut own: Vec<_> = events.iter().filter(|event| concerns(&trial.subject, event)).copied().collect();
+/// The events of the run's socket, without what one of the two cannot see.
+fn of_run(run: &ScenarioRun, events: &[Event], by: &[&Attachment]) -> Vec<Event> {
+    let mut own: Vec<_> = events.iter().filter(|event| concerns(&run.subject, event)).copied().collect();
     if by.iter().any(|by| !by.observes_failures()) {
         own.retain(|event| event.class() == ResultClass::Ok);
     }
@@ -138,7 +137,7 @@ fn of_trial(trial: &Trial, events: &[Event], by: &[&Attachment]) -> Vec<Event> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn the_best_is_taken_and_the_better_ones_are_named() -> Result<()> {
+fn the_best_method_is_used_and_the_others_are_listed() -> Result<()> {
     privilege::check()?;
     let stream = Stream::builder().open().context("cannot open a stream")?;
     let attachment = attachment(&stream);

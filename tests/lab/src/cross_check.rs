@@ -10,8 +10,8 @@ use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::reason_table::ReasonTable;
 use retrans_sdk::{Event, RetransKind, RetransResult, Stream};
 
+use crate::kernel_enum::{is_consistent, is_consistent_by_errno, result_of_text};
 use crate::observe::{attachment, ends, reaches_transmit};
-use crate::proposal::{agrees, agrees_by_errno, meaning};
 use crate::{Counters, Error, PrintedFailures, Result, TraceEvent, TraceInstance, Tracepoint};
 
 type Connection = (SocketAddr, SocketAddr);
@@ -34,7 +34,7 @@ impl Failures {
     ///
     /// # Errors
     /// When the text's format cannot be read.
-    pub fn told_by(stream: &Stream, trace: &TraceInstance) -> Result<Self> {
+    pub fn reported_by(stream: &Stream, trace: &TraceInstance) -> Result<Self> {
         let printed = trace.prints_failures()?;
         let source = attachment(stream).method;
         Ok(Self {
@@ -56,10 +56,10 @@ type Told = (Tracepoint, Option<String>, Option<String>, Option<i32>);
 ///
 /// # Errors
 /// What differs, with all lines of both.
-pub fn text_agrees(events: &[Event], traced: &[TraceEvent], failures: Failures) -> Result<()> {
+pub fn text_matches(events: &[Event], traced: &[TraceEvent], failures: Failures) -> Result<()> {
     let is_success = |event: &&Event| event.result == RetransResult::Success;
     let printed_success = |event: &&TraceEvent| match &event.result {
-        Some(text) => meaning(text) == Some(RetransResult::Success),
+        Some(text) => result_of_text(text) == Some(RetransResult::Success),
         None => matches!(event.err, None | Some(0)),
     };
     let events: Vec<Event> = events.iter().filter(|event| failures.printed || is_success(event)).copied().collect();
@@ -86,8 +86,8 @@ pub fn text_agrees(events: &[Event], traced: &[TraceEvent], failures: Failures) 
         }
     }
     for (event, traced) in paired(events, traced) {
-        let agrees = if failures.named { agrees } else { agrees_by_errno };
-        if traced.result.as_deref().is_some_and(|text| !agrees(text, event.result)) {
+        let is_consistent = if failures.named { is_consistent } else { is_consistent_by_errno };
+        if traced.result.as_deref().is_some_and(|text| !is_consistent(text, event.result)) {
             return Err(Error::new(format!("another result: {event}\n{}", traced.line)));
         }
     }
@@ -105,7 +105,7 @@ pub fn text_agrees(events: &[Event], traced: &[TraceEvent], failures: Failures) 
 ///
 /// # Errors
 /// Both sides in full.
-pub fn counters_agree(events: &[Event], netns: u32, counted: Counters, failures: Failures) -> Result<()> {
+pub fn counters_match(events: &[Event], netns: u32, counted: Counters, failures: Failures) -> Result<()> {
     let here: Vec<_> = events.iter().filter(|event| event.netns == Some(netns)).collect();
     let segs = |which: &dyn Fn(&Event) -> bool| -> u64 {
         here.iter().filter(|event| which(event)).map(|event| u64::from(event.segs)).sum()
@@ -197,14 +197,14 @@ mod tests {
 
     #[test]
     fn agrees_only_with_the_same() {
-        assert!(text_agrees(&[], &[], BOTH).is_ok());
-        assert!(text_agrees(&[event()], &[traced(-1, "10.500000")], BOTH).is_ok());
-        assert!(text_agrees(&[event()], &[traced(-16, "10.500000")], BOTH).is_err(), "another result");
-        assert!(text_agrees(&[event()], &[], BOTH).is_err(), "one that the kernel does not have");
-        assert!(text_agrees(&[], &[traced(-1, "10.500000")], BOTH).is_err(), "one that the stream does not have");
+        assert!(text_matches(&[], &[], BOTH).is_ok());
+        assert!(text_matches(&[event()], &[traced(-1, "10.500000")], BOTH).is_ok());
+        assert!(text_matches(&[event()], &[traced(-16, "10.500000")], BOTH).is_err(), "another result");
+        assert!(text_matches(&[event()], &[], BOTH).is_err(), "one that the kernel does not have");
+        assert!(text_matches(&[], &[traced(-1, "10.500000")], BOTH).is_err(), "one that the stream does not have");
         let twice = [traced(-1, "10.500000"), traced(-1, "11.500000")];
-        assert!(text_agrees(&[event()], &twice, BOTH).is_err(), "one of two");
-        let error = text_agrees(&[event(), event()], &twice, BOTH).expect_err("a second apart, and at the same time");
+        assert!(text_matches(&[event()], &twice, BOTH).is_err(), "one of two");
+        let error = text_matches(&[event(), event()], &twice, BOTH).expect_err("a second apart, and at the same time");
         assert!(error.to_string().starts_with("the clocks drift apart by 1s"), "{error}");
     }
 
@@ -216,30 +216,30 @@ mod tests {
         // Such a kernel prints no err, and the oldest no family.
         let mut old = traced(0, "10.500000");
         old.err = None;
-        assert!(text_agrees(&[success], &[old.clone()], BOTH).is_err());
-        assert!(text_agrees(&[success, event()], &[old.clone()], successes_in_text).is_ok());
-        assert!(text_agrees(&[event()], &[old.clone()], successes_in_text).is_err());
+        assert!(text_matches(&[success], &[old.clone()], BOTH).is_err());
+        assert!(text_matches(&[success, event()], &[old.clone()], successes_in_text).is_ok());
+        assert!(text_matches(&[event()], &[old.clone()], successes_in_text).is_err());
         old.family = None;
-        assert!(text_agrees(&[success], &[old], successes_in_text).is_ok());
+        assert!(text_matches(&[success], &[old], successes_in_text).is_ok());
 
         let successes_in_stream = Failures { streamed: false, ..BOTH };
         assert!(
-            text_agrees(&[success], &[traced(0, "10.500000"), traced(-1, "11.000000")], successes_in_stream).is_ok()
+            text_matches(&[success], &[traced(0, "10.500000"), traced(-1, "11.000000")], successes_in_stream).is_ok()
         );
         let counted = Counters { retrans_segs: 3, retrans_fail: 2, ..Counters::default() };
-        assert!(counters_agree(&[success], 7, counted, successes_in_stream).is_ok());
-        assert!(counters_agree(&[success], 7, counted, BOTH).is_err());
-        assert!(counters_agree(&[success; 2], 7, counted, successes_in_stream).is_err());
+        assert!(counters_match(&[success], 7, counted, successes_in_stream).is_ok());
+        assert!(counters_match(&[success], 7, counted, BOTH).is_err());
+        assert!(counters_match(&[success; 2], 7, counted, successes_in_stream).is_err());
     }
 
     #[test]
     fn counts_what_reached_the_transmit_step() {
         let counted = Counters { retrans_segs: 1, retrans_fail: 1, timeouts: 5, ..Counters::default() };
-        assert!(counters_agree(&[event()], 7, counted, BOTH).is_ok());
-        assert!(counters_agree(&[event()], 8, counted, BOTH).is_err(), "another namespace's");
-        assert!(counters_agree(&[event(), event()], 7, counted, BOTH).is_err());
+        assert!(counters_match(&[event()], 7, counted, BOTH).is_ok());
+        assert!(counters_match(&[event()], 8, counted, BOTH).is_err(), "another namespace's");
+        assert!(counters_match(&[event(), event()], 7, counted, BOTH).is_err());
         let busy = EVENT.replace("result=denied err=-1", "result=in_host_queue err=-16").replace("drop", "busy");
         let busy: Event = busy.parse().expect("an event");
-        assert!(counters_agree(&[event(), busy], 7, counted, BOTH).is_ok(), "it went no further");
+        assert!(counters_match(&[event(), busy], 7, counted, BOTH).is_ok(), "it went no further");
     }
 }

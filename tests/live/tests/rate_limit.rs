@@ -16,7 +16,7 @@ const BURST: u32 = 8;
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_is_above_it_is_limited() -> Result<()> {
+fn attempts_above_the_limit_are_limited_by_result() -> Result<()> {
     let ((all, limited, stats), _) = undisturbed(|_| run())?;
 
     // Nothing else was in the way, and every attempt is one or the other.

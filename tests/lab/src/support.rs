@@ -5,8 +5,8 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::OnceLock;
 
+use crate::kernel_enum::{CANCELED, KernelEnum};
 use crate::netns_cookie::netns_cookie;
-use crate::proposal::{CANCELED, Proposal};
 use crate::scenario::{Discard, Hold, Refusal, WindowFault, tbf};
 use crate::seg6::Seg6;
 use crate::tun::tun_is_there;
@@ -15,7 +15,7 @@ use crate::{Context, Counters, Error, Family, Netns, Outcome, Packets, Pair, Res
 
 /// What this kernel cannot do, in the words of a cell; each found out by trying.
 #[derive(Debug)]
-pub struct Lacks {
+pub struct KernelSupport {
     link: Option<&'static str>,
     /// Neither nftables nor what serves in its place.
     rules: Option<&'static str>,
@@ -32,9 +32,9 @@ pub struct Lacks {
     backlog_check: OnceLock<Option<&'static str>>,
 }
 
-impl Lacks {
+impl KernelSupport {
     /// Tries it all. Why something is lacking is said on standard error.
-    pub fn find() -> Self {
+    pub fn probe() -> Self {
         // With a condition that no rule of a policy can have.
         let met = |packets: Packets| packets.after(1).drop_in(Pair::new()?.client())?.lift();
         Self {
@@ -44,8 +44,8 @@ impl Lacks {
             nftables: lacking("no nftables", Netns::new().and_then(|ns| ns.command("nft", &["list tables"]).map(drop))),
             tbf: lacking("no tbf", Netns::new().and_then(|ns| tbf(&ns))),
             injection: lacking("no fault injection", injection::attach()),
-            enumerator: (!Proposal::of_running_kernel().has(CANCELED)).then_some("no such enumerator"),
-            segment_routes: lacking("no seg6", Pair::new().and_then(|pair| Seg6::nowhere(&pair).map(drop))),
+            enumerator: (!KernelEnum::of_running_kernel().has(CANCELED)).then_some("no such enumerator"),
+            segment_routes: lacking("no seg6", Pair::new().and_then(|pair| Seg6::unreachable(&pair).map(drop))),
             netns_cookies: lacking("no SO_NETNS_COOKIE", own_netns_cookie()),
             loops: lacking(
                 "no bpf_loop",
@@ -57,22 +57,22 @@ impl Lacks {
     }
 
     /// Whether it is the helper by which a BPF program loops over as much as it likes.
-    pub fn helper_for_loops(&self) -> Option<&'static str> {
+    pub fn missing_bpf_loop(&self) -> Option<&'static str> {
         self.loops
     }
 
     /// Whether it is routes by IPv6 segments.
-    pub fn segment_routes(&self) -> Option<&'static str> {
+    pub fn missing_segment_routes(&self) -> Option<&'static str> {
         self.segment_routes
     }
 
     /// Whether it is that a socket tells the cookie of its namespace.
-    pub fn netns_cookies(&self) -> Option<&'static str> {
+    pub fn missing_netns_cookies(&self) -> Option<&'static str> {
         self.netns_cookies
     }
 
     /// What is lacking of what this outcome takes.
-    pub fn needed_by(&self, outcome: Outcome) -> Option<&'static str> {
+    pub fn missing_for(&self, outcome: Outcome) -> Option<&'static str> {
         let own = match outcome {
             Outcome::Backlog => self.tbf.or_else(|| *self.backlog_check.get_or_init(backlog_check)),
             Outcome::Resume => *self.resumption.get_or_init(resumption),

@@ -22,14 +22,14 @@ const volatile __u64 record[sizeof(struct retrans_record) / sizeof(__u64)] = {};
 /* Whether the clock is looked at for each. */
 const volatile bool timed = false;
 
-/* As tests/lab/src/producer.rs has it. */
+/* As tests/lab/src/record_injector.rs has it. */
 struct order {
 	__u64 first; /* number */
 	__u64 count;
 	__u64 lost;
 };
 
-static long produce_one(__u32 index, void *context)
+static long inject_one(__u32 index, void *context)
 {
 	struct order *order = *(struct order **)context;
 	struct retrans_record *r = bpf_ringbuf_reserve(&rt_events, sizeof(*r), 0);
@@ -49,9 +49,9 @@ static long produce_one(__u32 index, void *context)
 }
 
 SEC("syscall")
-int produce(struct order *order)
+int inject(struct order *order)
 {
-	return bpf_loop(order->count, produce_one, &order, 0);
+	return bpf_loop(order->count, inject_one, &order, 0);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -13,14 +13,14 @@ pub const CANCELED: &str = "TCP_RETRANS_CANCELED";
 
 /// The enumerators of the running kernel, by name.
 #[derive(Debug, Default)]
-pub struct Proposal {
+pub struct KernelEnum {
     numbers: BTreeMap<String, u32>,
 }
 
-impl Proposal {
+impl KernelEnum {
     /// Reads them, once. There are none on a kernel without the enum.
     pub fn of_running_kernel() -> &'static Self {
-        static READ: OnceLock<Proposal> = OnceLock::new();
+        static READ: OnceLock<KernelEnum> = OnceLock::new();
         READ.get_or_init(|| Self::read().unwrap_or_default())
     }
 
@@ -47,14 +47,14 @@ impl Proposal {
     }
 
     /// What the enumerator with this name is to the SDK, if its table lacks the name.
-    pub fn unknown(&self, name: &str) -> Option<RetransResult> {
-        self.numbers.get(name).map(|number| RetransResult::from_raw(UNKNOWN | number))
+    pub fn unlisted(&self, name: &str) -> Option<RetransResult> {
+        self.numbers.get(name).map(|number| RetransResult::from_raw(UNLISTED | number))
     }
 
     /// What the enum alone says of an attempt whose result is `precise`.
-    pub fn says(&self, precise: RetransResult) -> RetransResult {
+    pub fn expected_result(&self, precise: RetransResult) -> RetransResult {
         let named = |name: Option<&str>| name.is_some_and(|name| self.has(name));
-        if named(precise.entry().and_then(|entry| entry.c_name)) || Some(precise) == self.unknown(CANCELED) {
+        if named(precise.entry().and_then(|entry| entry.c_name)) || Some(precise) == self.unlisted(CANCELED) {
             precise
         } else if SITES.contains(&precise) && self.has("TCP_RETRANS_NOMEM") {
             RetransResult::Nomem
@@ -65,7 +65,7 @@ impl Proposal {
 }
 
 /// `RETRANS_RESULT_UNKNOWN`.
-const UNKNOWN: u32 = 0x10000;
+const UNLISTED: u32 = 0x10000;
 
 /// What one version of the proposal has one enumerator for.
 const SITES: [RetransResult; 4] = [
@@ -77,7 +77,7 @@ const SITES: [RetransResult; 4] = [
 
 /// What the text of these kernels means: our patch's names are the SDK's own, v4's are names, v1's and v2's sentences. `None`
 /// if it is none of theirs.
-pub fn meaning(text: &str) -> Option<RetransResult> {
+pub fn result_of_text(text: &str) -> Option<RetransResult> {
     use RetransResult::*;
     if let Ok(result) = text.parse::<RetransResult>() {
         return Some(result);
@@ -94,15 +94,15 @@ pub fn meaning(text: &str) -> Option<RetransResult> {
         "routing failed" => RouteFail,
         "reciever has closed its window" => RcvZeroWindow,
         "no memory to copy" => PskbCopyNobufs,
-        "a test said so" => Proposal::of_running_kernel().unknown(CANCELED)?,
+        "a test said so" => KernelEnum::of_running_kernel().unlisted(CANCELED)?,
         _ => return None,
     })
 }
 
 /// Whether the kernel's own text and a stream whose source is the enum tell the same result. The stream may know more, by the
 /// errno, of what the text has no name for, or one name for several.
-pub fn agrees(text: &str, result: RetransResult) -> bool {
-    match meaning(text) {
+pub fn is_consistent(text: &str, result: RetransResult) -> bool {
+    match result_of_text(text) {
         Some(said) if said == result => true,
         Some(RetransResult::Nomem) => SITES.contains(&result) || result == RetransResult::Nobufs,
         Some(RetransResult::ErrDefault) => {
@@ -113,13 +113,13 @@ pub fn agrees(text: &str, result: RetransResult) -> bool {
 }
 
 /// The same of a stream from another source, which may know less: where memory ran out, or what only the enum has a name for.
-pub fn agrees_by_errno(text: &str, result: RetransResult) -> bool {
-    match meaning(text) {
+pub fn is_consistent_by_errno(text: &str, result: RetransResult) -> bool {
+    match result_of_text(text) {
         Some(said) if SITES.contains(&said) => {
             said == result || matches!(result, RetransResult::Nomem | RetransResult::Nobufs)
         }
         Some(said) if said.entry().is_none() => result == RetransResult::ErrDefault,
-        _ => agrees(text, result),
+        _ => is_consistent(text, result),
     }
 }
 
@@ -127,38 +127,41 @@ pub fn agrees_by_errno(text: &str, result: RetransResult) -> bool {
 mod tests {
     use super::*;
 
-    fn of(names: &[&str]) -> Proposal {
+    fn of(names: &[&str]) -> KernelEnum {
         let numbers = names.iter().zip(0..).map(|(name, number)| ((*name).to_owned(), number)).collect();
-        Proposal { numbers }
+        KernelEnum { numbers }
     }
 
     #[test]
     fn an_enum_says_what_it_has_a_name_for() {
         let v2 = of(&["TCP_RETRANS_ERR_DEFAULT", "TCP_RETRANS_SUCCESS", "TCP_RETRANS_FRAG_NOMEM", CANCELED]);
-        assert_eq!(v2.says(RetransResult::FragNomem), RetransResult::FragNomem);
-        assert_eq!(v2.says(RetransResult::Denied), RetransResult::ErrDefault);
-        assert_eq!(v2.unknown(CANCELED).map(|result| result.to_string()).as_deref(), Some("k3"));
+        assert_eq!(v2.expected_result(RetransResult::FragNomem), RetransResult::FragNomem);
+        assert_eq!(v2.expected_result(RetransResult::Denied), RetransResult::ErrDefault);
+        assert_eq!(v2.unlisted(CANCELED).map(|result| result.to_string()).as_deref(), Some("k3"));
         let v4 = of(&["TCP_RETRANS_ERR_DEFAULT", "TCP_RETRANS_SUCCESS", "TCP_RETRANS_NOMEM"]);
-        assert_eq!(v4.says(RetransResult::FragNomem), RetransResult::Nomem);
-        assert_eq!(v4.says(RetransResult::PskbCopyNobufs), RetransResult::Nomem);
-        assert_eq!(v4.says(RetransResult::XmitDrop), RetransResult::ErrDefault);
+        assert_eq!(v4.expected_result(RetransResult::FragNomem), RetransResult::Nomem);
+        assert_eq!(v4.expected_result(RetransResult::PskbCopyNobufs), RetransResult::Nomem);
+        assert_eq!(v4.expected_result(RetransResult::XmitDrop), RetransResult::ErrDefault);
         assert!(v4.exists() && !of(&[]).exists());
     }
 
     #[test]
     fn a_text_agrees_with_the_same_or_with_more_that_is_known() {
         for entry in RetransResult::ALL {
-            assert!(agrees(entry.value, entry.variant), "{}", entry.value);
+            assert!(is_consistent(entry.value, entry.variant), "{}", entry.value);
         }
-        assert!(agrees("packet_in_driver", RetransResult::InHostQueue));
-        assert!(agrees("err_default", RetransResult::Denied));
-        assert!(agrees("retrans_nomem", RetransResult::TrimHeadNomem));
-        assert!(!agrees("err_default", RetransResult::RouteFail));
-        assert!(!agrees("retransmitted", RetransResult::Denied));
-        assert!(!agrees("something else", RetransResult::Success));
-        assert!(!agrees("frag_nomem", RetransResult::Nomem) && agrees_by_errno("frag_nomem", RetransResult::Nomem));
-        assert!(agrees_by_errno("pskb_copy_nobufs", RetransResult::Nobufs));
-        assert!(!agrees_by_errno("frag_nomem", RetransResult::TrimHeadNomem));
-        assert!(!agrees_by_errno("route_fail", RetransResult::ErrDefault));
+        assert!(is_consistent("packet_in_driver", RetransResult::InHostQueue));
+        assert!(is_consistent("err_default", RetransResult::Denied));
+        assert!(is_consistent("retrans_nomem", RetransResult::TrimHeadNomem));
+        assert!(!is_consistent("err_default", RetransResult::RouteFail));
+        assert!(!is_consistent("retransmitted", RetransResult::Denied));
+        assert!(!is_consistent("something else", RetransResult::Success));
+        assert!(
+            !is_consistent("frag_nomem", RetransResult::Nomem)
+                && is_consistent_by_errno("frag_nomem", RetransResult::Nomem)
+        );
+        assert!(is_consistent_by_errno("pskb_copy_nobufs", RetransResult::Nobufs));
+        assert!(!is_consistent_by_errno("frag_nomem", RetransResult::TrimHeadNomem));
+        assert!(!is_consistent_by_errno("route_fail", RetransResult::ErrDefault));
     }
 }

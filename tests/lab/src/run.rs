@@ -9,18 +9,18 @@ use retrans_sdk::event::Transmit;
 use retrans_sdk::reason_table::ReasonTable;
 use retrans_sdk::{Event, RetransKind, Stream};
 
+use crate::cross_check::{Failures, counters_match, text_matches};
+use crate::kernel_enum::CANCELED;
 use crate::observe::{attachment, concerns, drain, open, printed_family, reaches_transmit};
-use crate::proposal::CANCELED;
 use crate::scenario::FAST_BYTES;
 use crate::wait::PATIENCE;
-use crate::witness::{Failures, counters_agree, text_agrees};
 use crate::{
     Context, Counters, Error, Expected, Family, Outcome, Pair, Result, Scenario, Subject, TraceEvent, TraceInstance,
 };
 
 /// One scenario that was run, in a pair that nobody else used.
 #[derive(Debug)]
-pub struct Trial {
+pub struct ScenarioRun {
     /// What was provoked.
     pub outcome: Outcome,
     /// With which addresses.
@@ -47,20 +47,20 @@ pub struct Trial {
     pub ended: SystemTime,
 }
 
-impl Trial {
+impl ScenarioRun {
     /// Runs them all at a time, until each has had its attempts or [`PATIENCE`] is over, and says to `progress` how far it is.
     /// The stream must let everything through.
     ///
     /// # Errors
     /// When the lab cannot be built, or stream or trace cannot be read. Events that do not come are none:
     /// [`verify`](Self::verify) says so.
-    pub fn run(
+    pub fn run_all(
         stream: &mut Stream,
         trace: &mut TraceInstance,
         wanted: &[(Outcome, Family)],
         mut progress: impl FnMut(Progress),
     ) -> Result<Vec<Self>> {
-        let failures = Failures::told_by(stream, trace)?;
+        let failures = Failures::reported_by(stream, trace)?;
         let missed = |stream: &Stream| stream.stats().missed.unwrap_or(0);
         let missed_before = missed(stream);
         let mut all = Vec::new();
@@ -101,11 +101,11 @@ impl Trial {
     /// Runs one alone, and again where it differs and [was disturbed](Self::was_disturbed).
     ///
     /// # Errors
-    /// For want of privileges, when no stream can be opened, and as [`run`](Self::run).
+    /// For want of privileges, when no stream can be opened, and as [`run_all`](Self::run_all).
     pub fn undisturbed(outcome: Outcome, family: Family) -> Result<Self> {
         const RUNS: u32 = 5;
         for left in (0..RUNS).rev() {
-            let trials = Self::run(&mut open()?, &mut TraceInstance::new()?, &[(outcome, family)], |_| {})?;
+            let trials = Self::run_all(&mut open()?, &mut TraceInstance::new()?, &[(outcome, family)], |_| {})?;
             let trial = trials.into_iter().next().ok_or_else(|| Error::new("no trial"))?;
             if left == 0 || !trial.was_disturbed() || trial.verify().is_ok() {
                 return Ok(trial);
@@ -191,8 +191,8 @@ impl Trial {
         if attempts == 0 && self.counted.iter().all(|(_, counted)| counted.timeouts == 0) {
             return Err(differs("no timer expired".to_owned()));
         }
-        text_agrees(&self.events, &self.traced, self.failures)?;
-        let agrees = |&(netns, counted): &(u32, Counters)| counters_agree(&self.events, netns, counted, self.failures);
+        text_matches(&self.events, &self.traced, self.failures)?;
+        let agrees = |&(netns, counted): &(u32, Counters)| counters_match(&self.events, netns, counted, self.failures);
         self.counted.iter().try_for_each(agrees)
     }
 }
@@ -257,7 +257,7 @@ impl Running {
         scenario.finish()
     }
 
-    fn report(self, traced: &[TraceEvent], missed: u64, stream: &Stream) -> Result<Trial> {
+    fn report(self, traced: &[TraceEvent], missed: u64, stream: &Stream) -> Result<ScenarioRun> {
         let ended = SystemTime::now();
         let after = counters(&self.pair)?;
         let namespaces = [self.pair.client().inode(), self.pair.server().inode()];
@@ -270,7 +270,7 @@ impl Running {
         let named =
             events.iter().filter_map(|event| stream.live()?.kernel_name(event.result)).map(str::to_owned).collect();
         let attachment = attachment(stream).clone();
-        Ok(Trial {
+        Ok(ScenarioRun {
             outcome,
             family,
             subject,

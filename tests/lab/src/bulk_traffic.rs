@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::scenario::singly;
+use crate::scenario::without_gso;
 use crate::tcp::reset;
 use crate::{Conn, Context, Error, Family, Pair, Result};
 
-/// Connections of a pair that send as fast as they can while [`run`](Load::run) does.
+/// Connections of a pair that send as fast as they can while [`run`](BulkTraffic::run) does.
 #[derive(Debug)]
-pub struct Load {
+pub struct BulkTraffic {
     connections: Vec<Conn>,
 }
 
-impl Load {
+impl BulkTraffic {
     /// Connections whose segments have `mss` bytes with the header's options, from 88 up, and whose time-outs begin at 5 ms. It is
     /// the small ones of which one attempt takes many.
     ///
@@ -34,11 +34,11 @@ impl Load {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_singly(pair: &Pair, family: Family, connections: usize, mss: u16) -> Result<Self> {
-        let singly = singly(pair)?;
-        let load = Self::open(pair, family, connections, mss)?;
-        singly.lift()?;
-        Ok(load)
+    pub fn open_without_gso(pair: &Pair, family: Family, connections: usize, mss: u16) -> Result<Self> {
+        let without_gso = without_gso(pair)?;
+        let traffic = Self::open(pair, family, connections, mss)?;
+        without_gso.lift()?;
+        Ok(traffic)
     }
 
     /// Together with others, of the same pair or of another.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Records handed to a stream without a retransmission, at any rate: `tests/lab/bpf/producer.bpf.c`.
+//! Records handed to a stream without a retransmission, at any rate: `tests/lab/bpf/record_injector.bpf.c`.
 
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -10,7 +10,7 @@ use retrans_sdk::harness::{RingOf, bit_of, empty_record, place_of, ring_of};
 use retrans_sdk::{FieldSet, Stream};
 use self_cell::{MutBorrow, self_cell};
 
-use self::skel::{ProducerSkel, ProducerSkelBuilder};
+use self::skel::{RecordInjectorSkel, RecordInjectorSkelBuilder};
 use crate::{Context, Error, Result};
 
 /// What libbpf-cargo generates.
@@ -23,35 +23,35 @@ use crate::{Context, Error, Result};
     clippy::undocumented_unsafe_blocks
 )]
 mod skel {
-    include!(concat!(env!("OUT_DIR"), "/producer.skel.rs"));
+    include!(concat!(env!("OUT_DIR"), "/record_injector.skel.rs"));
 }
 
 self_cell!(
     struct Skeleton {
         owner: MutBorrow<MaybeUninit<OpenObject>>,
         #[not_covariant]
-        dependent: ProducerSkel,
+        dependent: RecordInjectorSkel,
     }
 );
 
 /// Hands in records whose `cookie` is their number and whose `ts` is when they were handed in, if they are timed.
-pub struct Producer(Skeleton);
+pub struct RecordInjector(Skeleton);
 
 /// What became of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Produced {
+pub struct InjectedRecords {
     /// Handed in.
     pub count: u64,
     /// Not, for want of room.
     pub lost: u64,
 }
 
-impl Producer {
+impl RecordInjector {
     /// To the ring of a stream, waking its reader as its own programs do. They are counted by nobody.
     ///
     /// # Errors
     /// Where the kernel has no `bpf_loop()`: before Linux 5.17.
-    pub fn of(stream: &Stream) -> Result<Self> {
+    pub fn for_stream(stream: &Stream) -> Result<Self> {
         let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
         Self::open(ring, Some(reader), wakeup, true, &record(FieldSet::all()))
     }
@@ -59,8 +59,8 @@ impl Producer {
     /// The same without a look at the clock for each: as many as can be. With all fields, or none but those that are always there.
     ///
     /// # Errors
-    /// As [`of`](Self::of).
-    pub fn untimed(stream: &Stream, fields: FieldSet) -> Result<Self> {
+    /// As [`for_stream`](Self::for_stream).
+    pub fn for_stream_untimed(stream: &Stream, fields: FieldSet) -> Result<Self> {
         let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
         Self::open(ring, Some(reader), wakeup, false, &record(fields))
     }
@@ -68,21 +68,22 @@ impl Producer {
     /// To a ring that is no stream's, without a look at the clock, and as if its reader came by itself.
     ///
     /// # Errors
-    /// As [`of`](Self::of).
-    pub fn to_ring(ring: BorrowedFd<'_>, wakeup: (u32, u32)) -> Result<Self> {
-        let producer = Self::open(ring, None, wakeup, false, &record(FieldSet::all()))?;
-        producer.emptied()?;
-        Ok(producer)
+    /// As [`for_stream`](Self::for_stream).
+    pub fn for_ring(ring: BorrowedFd<'_>, wakeup: (u32, u32)) -> Result<Self> {
+        let injector = Self::open(ring, None, wakeup, false, &record(FieldSet::all()))?;
+        injector.mark_reader_awake()?;
+        Ok(injector)
     }
 
     /// Tells it that the reader of such a ring is awake, and has emptied it.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn emptied(&self) -> Result<()> {
+    pub fn mark_reader_awake(&self) -> Result<()> {
         let reader = [1u64, 0].map(u64::to_ne_bytes).concat();
-        let tell =
-            |skeleton: &ProducerSkel<'_>| skeleton.maps.rt_reader.update(&0u32.to_ne_bytes(), &reader, MapFlags::ANY);
+        let tell = |skeleton: &RecordInjectorSkel<'_>| {
+            skeleton.maps.rt_reader.update(&0u32.to_ne_bytes(), &reader, MapFlags::ANY)
+        };
         self.0.with_dependent(|_, skeleton| tell(skeleton)).context("cannot set the reader awake")
     }
 
@@ -94,7 +95,7 @@ impl Producer {
         record: &[u8],
     ) -> Result<Self> {
         let skeleton = Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
-            let mut open = ProducerSkelBuilder::default().open(object.borrow_mut())?;
+            let mut open = RecordInjectorSkelBuilder::default().open(object.borrow_mut())?;
             open.maps.rt_events.reuse_fd(ring)?;
             if let Some(reader) = reader {
                 open.maps.rt_reader.reuse_fd(reader)?;
@@ -107,24 +108,24 @@ impl Producer {
             }
             open.load()
         });
-        skeleton.context("cannot load the producer of records").map(Self)
+        skeleton.context("cannot load the injector of records").map(Self)
     }
 
     /// Hands in `count` records, numbered from `first` on.
     ///
     /// # Errors
     /// When the kernel does not run the program.
-    pub fn produce(&self, first: u64, count: u64) -> Result<Produced> {
+    pub fn inject(&self, first: u64, count: u64) -> Result<InjectedRecords> {
         let mut order = [first, count, 0].map(u64::to_ne_bytes).concat();
         let input = ProgramInput { context_in: Some(&mut order), ..ProgramInput::default() };
         let run =
-            self.0.with_dependent(|_, skeleton| skeleton.progs.produce.test_run(input).map(|run| run.return_value));
-        let rounds = run.context("cannot run the producer of records")?;
+            self.0.with_dependent(|_, skeleton| skeleton.progs.inject.test_run(input).map(|run| run.return_value));
+        let rounds = run.context("cannot run the injector of records")?;
         if u64::from(rounds) != count {
-            return Err(Error::new(format!("the producer made {} records of {count}", rounds as i32)));
+            return Err(Error::new(format!("the injector made {} records of {count}", rounds as i32)));
         }
         let lost = u64::from_ne_bytes(*order.last_chunk().expect("three words"));
-        Ok(Produced { count: count - lost, lost })
+        Ok(InjectedRecords { count: count - lost, lost })
     }
 }
 

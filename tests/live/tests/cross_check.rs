@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
+use retrans_lab::cross_check::{Failures, counters_match, text_matches};
 use retrans_lab::observe::{concerns, open, settle, undisturbed, until};
 use retrans_lab::wait::PATIENCE;
-use retrans_lab::witness::{Failures, counters_agree, text_agrees};
-use retrans_lab::{Counters, Family, Lacks, Netns, Outcome, Pair, Result, Scenario, Subject, TraceInstance};
+use retrans_lab::{Counters, Family, KernelSupport, Netns, Outcome, Pair, Result, Scenario, Subject, TraceInstance};
 use retrans_sdk::Event;
 
 /// As often as it may be disturbed.
@@ -15,7 +15,7 @@ const RUNS: u32 = 4;
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn the_kernel_tells_the_same() -> Result<()> {
+fn every_outcome_matches_the_kernel() -> Result<()> {
     let mut runs = 0;
     let (Seen { lab, subjects, events, counted, failures, .. }, mut traced) = loop {
         let (seen, traced) = undisturbed(run)?;
@@ -35,9 +35,9 @@ fn the_kernel_tells_the_same() -> Result<()> {
     for subject in &subjects {
         assert!(events.iter().any(|event| concerns(subject, event)), "{subject:?}");
     }
-    text_agrees(&events, &traced, failures)?;
+    text_matches(&events, &traced, failures)?;
     for (ns, counted) in lab.namespaces().zip(counted) {
-        counters_agree(&events, ns.inode(), counted, failures)?;
+        counters_match(&events, ns.inode(), counted, failures)?;
     }
     Ok(())
 }
@@ -59,7 +59,7 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     // The namespaces' numbers, and so addresses, may have been others' before.
     trace.read()?;
     let mut stream = open()?;
-    let failures = Failures::told_by(&stream, trace)?;
+    let failures = Failures::reported_by(&stream, trace)?;
     let before = lab.counters()?;
     lab.start()?;
 
@@ -89,13 +89,13 @@ impl Lab {
     fn new() -> Result<Self> {
         let shared = Pair::new()?;
         let mut lab = Self { pairs: vec![shared.clone()], scenarios: Vec::new() };
-        let lacks = Lacks::find();
+        let support = KernelSupport::probe();
         for (index, outcome) in Outcome::ALL.into_iter().filter(|outcome| outcome.is_common()).enumerate() {
             // That it has every outcome is what `outcomes` is for.
-            if lacks.needed_by(outcome).is_some() {
+            if support.missing_for(outcome).is_some() {
                 continue;
             }
-            if outcome.wants_its_own_pair() {
+            if outcome.needs_own_pair() {
                 let pair = Pair::new()?;
                 let family = Family::ALL[index % Family::ALL.len()];
                 lab.scenarios.push(Scenario::prepare(&pair, family, outcome)?);

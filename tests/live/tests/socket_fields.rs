@@ -26,7 +26,7 @@ fn open(filter: Filter) -> Result<Stream> {
 /// What is set on a socket is on its events, and the kernel side's filter knows of it.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn user_mark_interface_and_namespace_are_the_sockets() -> Result<()> {
+fn uid_mark_interface_and_netns_are_the_sockets() -> Result<()> {
     privilege::check()?;
     let pair = Pair::new()?;
     let index = index_of_link(pair.client())?;
@@ -79,7 +79,7 @@ fn user_mark_interface_and_namespace_are_the_sockets() -> Result<()> {
 /// A SYN-ACK has what the accepted socket will have, also where that is not what the listener has.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn of_a_synack_they_are_the_accepted_sockets() -> Result<()> {
+fn synack_fields_are_the_accepted_sockets() -> Result<()> {
     privilege::check()?;
     for (family, domain) in [(Family::V4, Domain::IPV4), (Family::V6, Domain::IPV6)] {
         // The namespace has it of the packet where the listener has none.

@@ -25,12 +25,12 @@ fn open(filter: Filter) -> Result<Stream> {
 /// Lets each of them retransmit, and gives which of them each stream saw.
 fn seen_by<const N: usize>(streams: [&mut Stream; N], mut scenarios: Vec<Scenario>) -> Result<[Vec<bool>; N]> {
     let subjects: Vec<_> = scenarios.iter().map(Scenario::subject).collect();
-    let mut witness = open(Filter::default())?;
+    let mut reference = open(Filter::default())?;
     scenarios.iter_mut().try_for_each(Scenario::start)?;
     let saw = |events: &[Event], subject: &Subject| events.iter().any(|event| concerns(subject, event));
-    until(&mut witness, PATIENCE, |events| subjects.iter().all(|subject| saw(events, subject)))?;
+    until(&mut reference, PATIENCE, |events| subjects.iter().all(|subject| saw(events, subject)))?;
     scenarios.into_iter().try_for_each(Scenario::finish)?;
-    drain(&mut witness)?;
+    drain(&mut reference)?;
     let mut all = Vec::new();
     for stream in streams {
         let mut events = Vec::new();
@@ -45,7 +45,7 @@ fn seen_by<const N: usize>(streams: [&mut Stream; N], mut scenarios: Vec<Scenari
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn of_my_namespace() -> Result<()> {
+fn filters_by_the_current_netns() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let (pair, other) = (Pair::new()?, Pair::new()?);
@@ -64,7 +64,7 @@ fn of_my_namespace() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn of_my_cgroup_and_all_below_it() -> Result<()> {
+fn filters_by_the_current_cgroup_and_its_descendants() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let pair = Pair::new()?;
@@ -110,7 +110,7 @@ fn of_my_cgroup_and_all_below_it() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn of_my_sockets() -> Result<()> {
+fn filters_by_own_sockets() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let pair = Pair::new()?;

@@ -14,7 +14,7 @@ use crate::{Context, Error, Netns, Result};
 ///
 /// # Errors
 /// For want of privileges, or of `ip`; where there is such a link already, or no such namespace.
-pub(crate) fn join(near: &Netns, far: &str, name: &str) -> Result<()> {
+pub(crate) fn create_veth_pair(near: &Netns, far: &str, name: &str) -> Result<()> {
     let [this, other] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
     let veth = format!("ip link add {name} address {this} type veth peer name {name} address {other} netns {far}");
     match near.sh(&veth) {
@@ -32,7 +32,7 @@ pub(crate) fn join(near: &Netns, far: &str, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// When there is no such link.
-pub(crate) fn address(ns: &Netns, name: &str) -> Result<String> {
+pub(crate) fn link_layer_address(ns: &Netns, name: &str) -> Result<String> {
     // Name, state, address, flags.
     let said = ns.command("ip", &["-brief", "link", "show", "dev", name])?;
     let address = said.split_whitespace().nth(2).filter(|word| word.contains(':'));
