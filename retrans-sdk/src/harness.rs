@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::event::Event;
 use crate::event::record::{self, DADDR, ERR, OPTIONAL, RECORD_LEN, SADDR, VERSION, core_layout};
-use crate::filter::{Beyond, Filter, MAX_TESTS, MAX_TREES, Test, operand};
+use crate::filter::{Filter, KernelContext, MAX_SUBTREES, MAX_TESTS, RangeTest, operand};
 use crate::kernel::attach_method::AttachMethod;
 use crate::stream::Stream;
 use crate::stream::builder::StreamBuilder;
@@ -18,15 +18,15 @@ pub fn filter_bytes(filter: &Filter) -> Vec<u8> {
     let filter = filter.for_kernel(0);
     let mut bytes = Vec::new();
     bytes.extend((filter.tests.len() as u32).to_ne_bytes());
-    bytes.extend((filter.trees.len() as u32).to_ne_bytes());
+    bytes.extend((filter.subtrees.len() as u32).to_ne_bytes());
     bytes.extend(u64::from(filter.uses(operand::RETRANS_FIELD_OWN_SOCKET)).to_ne_bytes());
     bytes.extend(u64::from(filter.uses(operand::RETRANS_FIELD_TS)).to_ne_bytes());
-    for index in 0..MAX_TREES {
-        bytes.extend(filter.trees.get(index).copied().unwrap_or_default().to_ne_bytes());
+    for index in 0..MAX_SUBTREES {
+        bytes.extend(filter.subtrees.get(index).copied().unwrap_or_default().to_ne_bytes());
     }
     for index in 0..MAX_TESTS {
-        let none = Test { low: 0, high: 0, field: 0, flags: 0 };
-        let Test { low, high, field, flags } = filter.tests.get(index).copied().unwrap_or(none);
+        let none = RangeTest { low: 0, high: 0, field: 0, flags: 0 };
+        let RangeTest { low, high, field, flags } = filter.tests.get(index).copied().unwrap_or(none);
         bytes.extend(low.to_ne_bytes());
         bytes.extend(high.to_ne_bytes());
         bytes.extend([field, flags, 0, 0, 0, 0, 0, 0]);
@@ -37,8 +37,8 @@ pub fn filter_bytes(filter: &Filter) -> Vec<u8> {
 /// What the kernel side must say of a record, by the model: the ids of its cgroup and of those above, and whether the socket
 /// is the application's own, are not in the record.
 #[must_use]
-pub fn matches(filter: &Filter, event: &Event, cgroups: &[u64], mine: bool) -> bool {
-    filter.matches_with(event, &Beyond { cgroups: Some(cgroups), mine: Some(mine) })
+pub fn matches(filter: &Filter, event: &Event, cgroups: &[u64], in_socket_set: bool) -> bool {
+    filter.matches_with(event, &KernelContext { cgroups: Some(cgroups), in_socket_set: Some(in_socket_set) })
 }
 
 /// A stream with this beside its source, or none.

@@ -52,11 +52,10 @@ pub use self::text::reason_table;
 /// What a stream attaches to in the kernel, what it can observe from there, and why.
 pub mod attach {
     pub use crate::kernel::attach_method::AttachMethod;
-    pub use crate::kernel::attachment::{Attachment, Candidate, CandidateOutcome, Timing};
+    pub use crate::kernel::attachment::{Attachment, Candidate, CandidateOutcome, Timing, Unobservable};
     pub use crate::kernel::diagnosis::{Capability, Diagnosis, Verdict};
     pub use crate::kernel::owner_hooks::OwnerHooks;
     pub use crate::kernel::socket_set::SocketSet;
     pub use crate::kernel::support::Support;
-    pub use crate::kernel::unobservable::Unobservable;
     pub use crate::sys::privileges::drop_privileges;
 }

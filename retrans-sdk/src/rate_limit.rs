@@ -8,9 +8,9 @@ const NANOS: u64 = 1_000_000_000;
 /// [`StreamBuilder::rate_limit`](crate::StreamBuilder::rate_limit) sets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// The events per second of one result, over time: clamped to 1..=1,000,000,000.
+    /// The long-term rate of one result, in events per second. Clamped to 1..=1,000,000,000.
     pub per_second: u32,
-    /// The events of one result that may pass at once: at least 1.
+    /// The number of events of one result that may pass at once. Clamped to at least 1.
     pub burst: u32,
 }
 
@@ -31,9 +31,10 @@ impl From<RateLimit> for TokenBucket {
 }
 
 impl TokenBucket {
-    /// Takes a token at `now`, of a bucket that will be full at `full_at`; false if it is empty. As `bpf/` does it.
+    /// Takes a token at `now` from a bucket that will be full at `full_at`; false if the bucket is
+    /// empty. Same algorithm as `bpf/output.bpf.h`.
     pub(crate) fn take(self, now: u64, full_at: &mut u64) -> bool {
-        // A bucket is never emptier than empty: then time went back, as where recordings were concatenated.
+        // A bucket cannot be emptier than empty: time went back, as in concatenated recordings.
         if *full_at > now.saturating_add(self.burst) {
             *full_at = now;
         }

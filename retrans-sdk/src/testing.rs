@@ -17,6 +17,7 @@ impl Made {
         env::temp_dir().join(format!("retrans-{}-{count}.{extension}", std::process::id()))
     }
 
+    #[cfg(feature = "check")]
     pub(crate) fn header(text: &str) -> Self {
         let path = Self::path("h");
         fs::write(&path, text).expect("a file in the temporary directory");
@@ -39,6 +40,7 @@ impl Made {
         &self.0
     }
 
+    #[cfg(feature = "check")]
     pub(crate) fn bytes(&self) -> Vec<u8> {
         fs::read(&self.0).expect("the file just made")
     }

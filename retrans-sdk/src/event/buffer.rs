@@ -24,7 +24,7 @@ impl EventBuffer {
 
     /// Adds one, if `fill` makes something of the room for it.
     #[inline(always)]
-    pub(crate) fn add<E>(&mut self, fill: impl FnOnce(&mut Event) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn push_with<E>(&mut self, fill: impl FnOnce(&mut Event) -> Result<(), E>) -> Result<(), E> {
         if self.used == self.all.len() {
             self.all.push(Event::blank());
         }
@@ -36,7 +36,7 @@ impl EventBuffer {
     }
 
     /// Adds one that is there already.
-    pub(crate) fn put(&mut self, event: Event) {
+    pub(crate) fn push(&mut self, event: Event) {
         match self.all.get_mut(self.used) {
             Some(slot) => *slot = event,
             None => self.all.push(event),
@@ -59,20 +59,20 @@ mod tests {
 
     #[test]
     fn what_is_not_filled_is_not_there() {
-        let mut slots = EventBuffer::with_capacity(1);
+        let mut events = EventBuffer::with_capacity(1);
         let put = |segs| {
             move |event: &mut Event| {
                 event.segs = segs;
                 Ok::<_, u32>(())
             }
         };
-        assert_eq!((slots.add(put(1)), slots.add(put(2))), (Ok(()), Ok(())));
-        assert_eq!(slots.add(|_| Err(3)), Err(3));
-        let segs = |slots: &EventBuffer| slots.events().iter().map(|event| event.segs).collect::<Vec<_>>();
-        assert_eq!(segs(&slots), [1, 2]);
-        slots.clear();
-        assert_eq!(segs(&slots), [0u32; 0]);
-        assert_eq!(slots.add(put(4)), Ok(()));
-        assert_eq!(segs(&slots), [4]);
+        assert_eq!((events.push_with(put(1)), events.push_with(put(2))), (Ok(()), Ok(())));
+        assert_eq!(events.push_with(|_| Err(3)), Err(3));
+        let segs = |events: &EventBuffer| events.events().iter().map(|event| event.segs).collect::<Vec<_>>();
+        assert_eq!(segs(&events), [1, 2]);
+        events.clear();
+        assert_eq!(segs(&events), [0u32; 0]);
+        assert_eq!(events.push_with(put(4)), Ok(()));
+        assert_eq!(segs(&events), [4]);
     }
 }

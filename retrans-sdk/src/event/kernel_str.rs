@@ -4,8 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::text::scanner::Reader;
-use crate::text::writer::Cursor;
+use crate::text::scanner::Scanner;
+use crate::text::writer::LineWriter;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 /// What a value of the line may not hold as it is; bytes beyond ASCII are always encoded.
@@ -65,7 +65,7 @@ impl KernelStr {
     }
 
     #[inline(always)]
-    pub(crate) fn put(self, out: &mut Cursor<'_>) {
+    pub(crate) fn write_to(self, out: &mut LineWriter<'_>) {
         match self.as_bytes() {
             b"-" => out.bytes(b"%2D"),
             // As nearly all are.
@@ -75,7 +75,7 @@ impl KernelStr {
     }
 
     #[inline(always)]
-    pub(crate) fn take(from: &mut Reader<'_>) -> Option<Self> {
+    pub(crate) fn scan(from: &mut Scanner<'_>) -> Option<Self> {
         let text = from.value();
         (is_plain(text) && text != b"-").then(|| Self::new(text))?
     }

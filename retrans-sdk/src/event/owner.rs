@@ -29,7 +29,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    pub(crate) fn put(self, event: &mut Event) {
+    pub(crate) fn assign_to(self, event: &mut Event) {
         event.owner = Some(self.source);
         event.pid = Some(self.pid);
         event.comm = Some(self.comm);

@@ -75,7 +75,7 @@ pub(crate) const COOKIE: u32 = 1;
 pub(crate) struct Optional {
     pub(crate) key: &'static str,
     pub(crate) bit: u32,
-    #[cfg_attr(not(feature = "test-util"), allow(dead_code, reason = "the harness reads it"))]
+    #[cfg_attr(not(feature = "test-util"), allow(dead_code, reason = "for the harness"))]
     start: usize,
     end: usize,
     /// Takes it out of an event.
@@ -138,7 +138,7 @@ macro_rules! placed {
     };
 }
 
-macro_rules! take_optional {
+macro_rules! decode_optional {
     ($event:ident, $record:ident, $name:ident: $type:ty => []) => {
         $event.$name = None;
     };
@@ -158,8 +158,8 @@ macro_rules! optionals {
         /// Decodes all optional fields in one function: a call per field would take longer than the
         /// field.
         #[inline(always)]
-        fn take_optionals(event: &mut Event, record: &Record<'_>) {
-            $( take_optional!(event, record, $name: $type => $place); )*
+        fn decode_optionals(event: &mut Event, record: &Record<'_>) {
+            $( decode_optional!(event, record, $name: $type => $place); )*
         }
     };
 }
@@ -348,40 +348,42 @@ impl fmt::Display for WireError {
     }
 }
 
-/// Reads a record into an event, whatever that was before. `epoch` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+/// Reads a record into an event, whatever that was before. `epoch_offset` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
 ///
 /// In place, field by field: as a value that is returned it would be put together elsewhere, and copied.
 #[inline]
-pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch: u64) -> Result<(), WireError> {
+pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch_offset: u64) -> Result<(), WireError> {
     match bytes.first_chunk::<RECORD_LEN>() {
         Some(record) if bytes.len() == RECORD_LEN => {
-            put_fields(event, &Record::new(record, bytes.len(), !(1 << OWNER))?, epoch)
+            decode_fields(event, &Record::new(record, bytes.len(), !(1 << OWNER))?, epoch_offset)
         }
         Some(record) if bytes.len() == RECORD_LEN + OWNER_LEN => {
             let record = Record::new(record, bytes.len(), !0)?;
-            put_fields(event, &record, epoch)?;
+            decode_fields(event, &record, epoch_offset)?;
             if record.has(OWNER)
                 && let Some(owner) = bytes.last_chunk().and_then(owner)
             {
-                owner.put(event);
+                owner.assign_to(event);
             }
             Ok(())
         }
-        None if bytes.len() >= CORE_LEN && bytes.len().is_multiple_of(WORD) => decode_shorter(event, bytes, epoch),
+        None if bytes.len() >= CORE_LEN && bytes.len().is_multiple_of(WORD) => {
+            decode_shorter(event, bytes, epoch_offset)
+        }
         _ => Err(WireError::Length(bytes.len())),
     }
 }
 
 /// A record that ends before the last field.
-fn decode_shorter(event: &mut Event, bytes: &[u8], epoch: u64) -> Result<(), WireError> {
+fn decode_shorter(event: &mut Event, bytes: &[u8], epoch_offset: u64) -> Result<(), WireError> {
     let mut whole = [0; RECORD_LEN];
     whole[..bytes.len()].copy_from_slice(bytes);
-    put_fields(event, &Record::new(&whole, bytes.len(), ROOM[bytes.len() / WORD])?, epoch)
+    decode_fields(event, &Record::new(&whole, bytes.len(), ROOM[bytes.len() / WORD])?, epoch_offset)
 }
 
-fn put_fields(event: &mut Event, record: &Record<'_>, epoch: u64) -> Result<(), WireError> {
+fn decode_fields(event: &mut Event, record: &Record<'_>, epoch_offset: u64) -> Result<(), WireError> {
     record.addresses(event)?;
-    event.ts = Timestamp::from_nanos(record.ts().wrapping_add(epoch));
+    event.ts = Timestamp::from_nanos(record.ts().wrapping_add(epoch_offset));
     event.result = RetransResult::from_raw(record.result());
     event.err = if record.has(ERR) { Some(record.err()) } else { None };
     event.kind = RetransKind::from_raw(record.kind().into());
@@ -389,16 +391,16 @@ fn put_fields(event: &mut Event, record: &Record<'_>, epoch: u64) -> Result<(), 
     event.dport = record.dport();
     event.state = TcpState::from_raw(record.state().into());
     event.segs = record.segs();
-    take_optionals(event, record);
+    decode_optionals(event, record);
     event.transmit = Some(Transmit::from_raw(record.transmit().into()));
     Ok(())
 }
 
 /// A record as an event.
 #[cfg(test)]
-pub(crate) fn decode(bytes: &[u8], epoch: u64) -> Result<Event, WireError> {
+pub(crate) fn decode(bytes: &[u8], epoch_offset: u64) -> Result<Event, WireError> {
     let mut event = Event::blank();
-    decode_into(&mut event, bytes, epoch).map(|()| event)
+    decode_into(&mut event, bytes, epoch_offset).map(|()| event)
 }
 
 /// A `struct retrans_owner`; `None` if it is nobody, or not one alone.
@@ -468,8 +470,8 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn whatever_the_kernel_hands_over_survives_the_line(record in any_record(), epoch in any::<u64>()) {
-            let event = decode(&record, epoch).expect("a good header");
+        fn whatever_the_kernel_hands_over_survives_the_line(record in any_record(), epoch_offset in any::<u64>()) {
+            let event = decode(&record, epoch_offset).expect("a good header");
             let text = event.to_string();
             prop_assert!(text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{text}");
             for pair in text.split(' ') {

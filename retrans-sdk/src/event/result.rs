@@ -109,7 +109,7 @@ const fn slot(raw: u32) -> usize {
     }
 }
 
-/// The slots in which results are counted. EventBuffer without a result of the table are assigned to
+/// The slots in which results are counted. Slots without a result of the table are assigned to
 /// results that the table lacks: those of the kernel when a stream is opened, those of recorded and
 /// scripted events when they occur.
 pub(crate) struct ResultSlots {

@@ -15,8 +15,8 @@ use crate::event::tcp_flags::TcpFlags;
 use crate::event::timestamp::Timestamp;
 use crate::event::transmit::Transmit;
 use crate::text::reason_table::{MAX_VALUE_LEN, Name, ReasonTable};
-use crate::text::scanner::Reader;
-use crate::text::writer::{Cursor, SLACK};
+use crate::text::scanner::Scanner;
+use crate::text::writer::{LineWriter, WRITE_PADDING};
 
 /// The list of the optional fields, in the order of the key=value line: documentation, key, type
 /// and place in the record.
@@ -162,9 +162,9 @@ pub(crate) trait FieldValue: Copy {
     /// What stands for it among numbers, where it is one: with the same order, and none that it is not.
     fn number(self) -> i64;
     /// Prints it.
-    fn put(self, out: &mut Cursor<'_>);
-    /// Reads what [`put`](Self::put) printed. `None` is no verdict on other texts.
-    fn take(from: &mut Reader<'_>) -> Option<Self>;
+    fn write_to(self, out: &mut LineWriter<'_>);
+    /// Reads what [`write_to`](Self::write_to) printed. `None` is no verdict on other texts.
+    fn scan(from: &mut Scanner<'_>) -> Option<Self>;
     fn parse(text: &str) -> Result<Self, String>;
 }
 
@@ -189,9 +189,9 @@ const WIDEST: usize = 48;
 /// Whether the text is what printing gives: one spelling a value, or a line would not come back as it was.
 fn is_spelt<T: FieldValue>(value: T, text: &str) -> bool {
     const { assert!(T::WIDTH <= WIDEST) };
-    let mut buffer = [0; WIDEST + SLACK];
-    let mut out = Cursor::new(&mut buffer);
-    value.put(&mut out);
+    let mut buffer = [0; WIDEST + WRITE_PADDING];
+    let mut out = LineWriter::new(&mut buffer);
+    value.write_to(&mut out);
     out.written() == text.as_bytes()
 }
 
@@ -203,7 +203,7 @@ fn integer<T: FieldValue + FromStr>(text: &str) -> Result<T, String> {
 }
 
 macro_rules! integer_fields {
-    ($($type:ty: $put:ident),*) => {$(
+    ($($type:ty: $method:ident),*) => {$(
         impl FieldValue for $type {
             const TYPE: FieldType = FieldType::Int { low: <$type>::MIN as i64, high: <$type>::MAX as i64 };
             const WIDTH: usize = 11;
@@ -214,12 +214,12 @@ macro_rules! integer_fields {
                 self.into()
             }
             #[inline(always)]
-            fn put(self, out: &mut Cursor<'_>) {
-                out.$put(self.into());
+            fn write_to(self, out: &mut LineWriter<'_>) {
+                out.$method(self.into());
             }
             #[inline(always)]
-            fn take(from: &mut Reader<'_>) -> Option<Self> {
-                from.$put()?.try_into().ok()
+            fn scan(from: &mut Scanner<'_>) -> Option<Self> {
+                from.$method()?.try_into().ok()
             }
             fn parse(text: &str) -> Result<Self, String> {
                 integer(text)
@@ -230,7 +230,7 @@ macro_rules! integer_fields {
 integer_fields!(u8: unsigned, u16: unsigned, u32: unsigned, i32: signed);
 
 macro_rules! from_str_fields {
-    ($($type:ty => $variant:ident, $width:literal, $number:expr, $put:expr, $take:expr;)*) => {$(
+    ($($type:ty => $variant:ident, $width:literal, $number:expr, $write:expr, $scan:expr;)*) => {$(
         impl FieldValue for $type {
             const TYPE: FieldType = FieldType::$variant;
             const WIDTH: usize = $width;
@@ -242,14 +242,14 @@ macro_rules! from_str_fields {
                 number(self)
             }
             #[inline(always)]
-            fn put(self, out: &mut Cursor<'_>) {
-                let put: fn(Self, &mut Cursor<'_>) = $put;
-                put(self, out);
+            fn write_to(self, out: &mut LineWriter<'_>) {
+                let write: fn(Self, &mut LineWriter<'_>) = $write;
+                write(self, out);
             }
             #[inline(always)]
-            fn take(from: &mut Reader<'_>) -> Option<Self> {
-                let take: fn(&mut Reader<'_>) -> Option<Self> = $take;
-                take(from)
+            fn scan(from: &mut Scanner<'_>) -> Option<Self> {
+                let scan: fn(&mut Scanner<'_>) -> Option<Self> = $scan;
+                scan(from)
             }
             fn parse(text: &str) -> Result<Self, String> {
                 let value: Self = text.parse().map_err(|e: <$type as FromStr>::Err| e.to_string())?;
@@ -259,13 +259,13 @@ macro_rules! from_str_fields {
     )*};
 }
 from_str_fields! {
-    Timestamp => Time, 21, |time| scaled(time.as_nanos()), Timestamp::put, Timestamp::take;
-    TcpFlags => Flags, 6, |flags| flags.0.into(), TcpFlags::put, TcpFlags::take;
+    Timestamp => Time, 21, |time| scaled(time.as_nanos()), Timestamp::write_to, Timestamp::scan;
+    TcpFlags => Flags, 6, |flags| flags.0.into(), TcpFlags::write_to, TcpFlags::scan;
     IpAddr => Addr, 39, |_| 0, |address, out| out.address(address), address;
-    KernelStr => KernelStr, 48, |_| 0, KernelStr::put, KernelStr::take;
+    KernelStr => KernelStr, 48, |_| 0, KernelStr::write_to, KernelStr::scan;
 }
 
-fn address(from: &mut Reader<'_>) -> Option<IpAddr> {
+fn address(from: &mut Scanner<'_>) -> Option<IpAddr> {
     let before = from.clone();
     if let Some(address) = from.v4() {
         return Some(address.into());
@@ -284,11 +284,11 @@ impl FieldValue for u64 {
         scaled(self)
     }
     #[inline(always)]
-    fn put(self, out: &mut Cursor<'_>) {
+    fn write_to(self, out: &mut LineWriter<'_>) {
         out.unsigned(self);
     }
     #[inline(always)]
-    fn take(from: &mut Reader<'_>) -> Option<Self> {
+    fn scan(from: &mut Scanner<'_>) -> Option<Self> {
         from.unsigned()
     }
     fn parse(text: &str) -> Result<Self, String> {
@@ -307,11 +307,11 @@ impl<T: ReasonTable> FieldValue for T {
         self.raw().into()
     }
     #[inline(always)]
-    fn put(self, out: &mut Cursor<'_>) {
-        self.name().put(out);
+    fn write_to(self, out: &mut LineWriter<'_>) {
+        self.name().write_to(out);
     }
     #[inline(always)]
-    fn take(from: &mut Reader<'_>) -> Option<Self> {
+    fn scan(from: &mut Scanner<'_>) -> Option<Self> {
         let text = from.value();
         T::ALL.iter().find(|entry| entry.value.as_bytes() == text).map(|entry| entry.variant)
     }
@@ -440,28 +440,28 @@ macro_rules! field {
 }
 
 /// Prints a field, if there is a value, and, but for the first, a space before it.
-macro_rules! put {
+macro_rules! write_field {
     (first $name:ident, $event:ident, $out:ident) => {{
         $out.constant(const { concat!(stringify!($name), "=").as_bytes() });
-        $event.$name.put($out);
+        $event.$name.write_to($out);
     }};
     (core $name:ident, $event:ident, $out:ident) => {{
         $out.constant(prefix!($name));
-        $event.$name.put($out);
+        $event.$name.write_to($out);
     }};
     (address $name:ident, $event:ident, $out:ident) => {
-        put!(core $name, $event, $out)
+        write_field!(core $name, $event, $out)
     };
     (err $name:ident, $event:ident, $out:ident) => {{
         $out.constant(prefix!($name));
         match $event.$name {
-            Some(value) => value.put($out),
+            Some(value) => value.write_to($out),
             None => $out.byte(b'-'),
         }
     }};
     (follows($always:literal) $name:ident, $event:ident, $out:ident) => {{
         $out.constant(prefix!($name));
-        $event.$name().put($out);
+        $event.$name().write_to($out);
     }};
     (flag $name:ident, $event:ident, $out:ident) => {
         if $event.$name {
@@ -472,23 +472,23 @@ macro_rules! put {
     (optional $name:ident, $event:ident, $out:ident) => {
         if let Some(value) = $event.$name {
             $out.constant(prefix!($name));
-            value.put($out);
+            value.write_to($out);
         }
     };
 }
 
-/// Reads a field as [`put`] prints it; nothing else will do.
-macro_rules! take {
+/// Reads a field as [`write_field`] prints it; nothing else will do.
+macro_rules! scan_field {
     (first $name:ident: $type:ty, $draft:ident, $from:ident) => {{
         $from.constant(const { concat!(stringify!($name), "=").as_bytes() })?;
-        $draft.event.$name = <$type as FieldValue>::take($from)?;
+        $draft.event.$name = <$type as FieldValue>::scan($from)?;
     }};
     (core $name:ident: $type:ty, $draft:ident, $from:ident) => {{
         $from.constant(prefix!($name))?;
-        $draft.event.$name = <$type as FieldValue>::take($from)?;
+        $draft.event.$name = <$type as FieldValue>::scan($from)?;
     }};
     (address $name:ident: $type:ty, $draft:ident, $from:ident) => {
-        take!(core $name: $type, $draft, $from)
+        scan_field!(core $name: $type, $draft, $from)
     };
     (err $name:ident: $type:ty, $draft:ident, $from:ident) => {{
         $from.constant(prefix!($name))?;
@@ -500,7 +500,7 @@ macro_rules! take {
     }};
     (follows($always:literal) $name:ident: $type:ty, $draft:ident, $from:ident) => {
         if $from.constant(prefix!($name)).is_some() {
-            $draft.$name = Some(<$type as FieldValue>::take($from)?);
+            $draft.$name = Some(<$type as FieldValue>::scan($from)?);
         } else if $always {
             return None;
         }
@@ -510,7 +510,7 @@ macro_rules! take {
     };
     (optional $name:ident: $type:ty, $draft:ident, $from:ident) => {
         if $from.constant(prefix!($name)).is_some() {
-            $draft.event.$name = Some(<$type as FieldValue>::take($from)?);
+            $draft.event.$name = Some(<$type as FieldValue>::scan($from)?);
         }
     };
 }
@@ -533,19 +533,19 @@ macro_rules! lists {
         pub(crate) const MAX_LINE: usize = 0 $( + prefix!($name).len() + width!($type, $sort $(($always))?) )*;
 
         /// The line. All at one go, for a call for each field would take longer than the field.
-        pub(crate) fn put_line(event: &Event, buffer: &mut [u8; MAX_LINE + SLACK]) -> usize {
-            let mut out = Cursor::new(buffer);
+        pub(crate) fn write_line(event: &Event, buffer: &mut [u8; MAX_LINE + WRITE_PADDING]) -> usize {
+            let mut out = LineWriter::new(buffer);
             let out = &mut out;
-            $( put!($sort $(($always))? $name, event, out); )*
+            $( write_field!($sort $(($always))? $name, event, out); )*
             out.len()
         }
 
-        /// Reads what [`put_line`] printed, and that only: `None` is no verdict on other texts. What follows from other fields
+        /// Reads what [`write_line`] printed, and that only: `None` is no verdict on other texts. What follows from other fields
         /// is not held against them.
-        pub(crate) fn take_line(draft: &mut Draft, text: &str) -> Option<()> {
-            let mut from = Reader::new(text);
+        pub(crate) fn scan_line(draft: &mut Draft, text: &str) -> Option<()> {
+            let mut from = Scanner::new(text);
             let from = &mut from;
-            $( take!($sort $(($always))? $name: $type, draft, from); )*
+            $( scan_field!($sort $(($always))? $name: $type, draft, from); )*
             from.is_at_end().then_some(())
         }
     };

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::text::scanner::Reader;
-use crate::text::writer::Cursor;
+use crate::text::scanner::Scanner;
+use crate::text::writer::LineWriter;
 
 /// The TCP flags of a segment, bit for bit as in the header (RFC 9293, 3.1; AE: RFC 9768). Prints as `0x` and three
 /// hexadecimal digits.
@@ -23,13 +23,13 @@ impl TcpFlags {
     pub const ACK: Self = Self(0x010);
 
     #[inline(always)]
-    pub(crate) fn put(self, out: &mut Cursor<'_>) {
+    pub(crate) fn write_to(self, out: &mut LineWriter<'_>) {
         out.constant(b"0x");
         out.hex(self.0, 3);
     }
 
     #[inline(always)]
-    pub(crate) fn take(from: &mut Reader<'_>) -> Option<Self> {
+    pub(crate) fn scan(from: &mut Scanner<'_>) -> Option<Self> {
         from.constant(b"0x")?;
         from.flags().map(Self)
     }

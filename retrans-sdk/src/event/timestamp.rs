@@ -5,8 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use crate::text::scanner::Reader;
-use crate::text::writer::Cursor;
+use crate::text::scanner::Scanner;
+use crate::text::writer::LineWriter;
 
 /// Nanoseconds since the epoch. Prints as seconds with nine decimals.
 ///
@@ -31,14 +31,14 @@ impl Timestamp {
     }
 
     #[inline(always)]
-    pub(crate) fn put(self, out: &mut Cursor<'_>) {
+    pub(crate) fn write_to(self, out: &mut LineWriter<'_>) {
         out.unsigned(self.0 / NANOS);
         out.byte(b'.');
         out.nine_digits((self.0 % NANOS) as u32);
     }
 
     #[inline(always)]
-    pub(crate) fn take(from: &mut Reader<'_>) -> Option<Self> {
+    pub(crate) fn scan(from: &mut Scanner<'_>) -> Option<Self> {
         let seconds = from.unsigned()?;
         from.constant(b".")?;
         seconds.checked_mul(NANOS)?.checked_add(from.nine_digits()?.into()).map(Self)

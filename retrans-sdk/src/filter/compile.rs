@@ -13,7 +13,7 @@ use crate::event::tcp_enums::Family;
 /// `RETRANS_MAX_TESTS`.
 pub(crate) const MAX_TESTS: usize = 512;
 /// `RETRANS_MAX_SUBTREES`.
-pub(crate) const MAX_TREES: usize = 16;
+pub(crate) const MAX_SUBTREES: usize = 16;
 
 /// The operands of `enum retrans_field` that are not optional fields, with the key of those that
 /// have one;
@@ -80,9 +80,9 @@ pub(crate) mod flag {
     pub(crate) const OR_ABSENT: u8 = 0x20;
 }
 
-/// Tests whether an operand is in the inclusive range `low..=high`; `struct retrans_test`.
+/// Alternative whether an operand is in the inclusive range `low..=high`; `struct retrans_test`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Test {
+pub(crate) struct RangeTest {
     pub(crate) low: u64,
     pub(crate) high: u64,
     pub(crate) field: u8,
@@ -92,16 +92,16 @@ pub(crate) struct Test {
 /// No test: everything passes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct KernelFilter {
-    pub(crate) tests: Vec<Test>,
+    pub(crate) tests: Vec<RangeTest>,
     /// The ids of cgroups that are asked for with all below them.
-    pub(crate) trees: Vec<u64>,
+    pub(crate) subtrees: Vec<u64>,
 }
 
 impl KernelFilter {
-    /// `epoch` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
-    pub(super) fn of(clauses: &[Vec<Term>], epoch: u64) -> Self {
-        let mut compiler = Compiler { epoch, trees: Vec::new() };
-        let mut tests: Vec<Test> = Vec::new();
+    /// `epoch_offset` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+    pub(super) fn of(clauses: &[Vec<Term>], epoch_offset: u64) -> Self {
+        let mut compiler = Compiler { epoch_offset, subtrees: Vec::new() };
+        let mut tests: Vec<RangeTest> = Vec::new();
         for clause in clauses {
             for term in clause {
                 tests.append(&mut compiler.term(term));
@@ -117,7 +117,7 @@ impl KernelFilter {
             }
             before = Some(test.field);
         }
-        Self { tests, trees: compiler.trees }
+        Self { tests, subtrees: compiler.subtrees }
     }
 
     /// Returns whether an operand is tested.
@@ -128,20 +128,20 @@ impl KernelFilter {
 
 /// How many tests a term takes.
 pub(super) fn tests_of(term: &Term) -> usize {
-    Compiler { epoch: 0, trees: Vec::new() }.term(term).len()
+    Compiler { epoch_offset: 0, subtrees: Vec::new() }.term(term).len()
 }
 
 /// All of these must hold.
-type Tests = Vec<(u8, u64, u64)>;
+type Alternative = Vec<(u8, u64, u64)>;
 
 struct Compiler {
-    epoch: u64,
-    trees: Vec<u64>,
+    epoch_offset: u64,
+    subtrees: Vec<u64>,
 }
 
 impl Compiler {
-    fn term(&mut self, term: &Term) -> Vec<Test> {
-        let (mut operands, mut negated) = (Vec::<Tests>::new(), term.negated);
+    fn term(&mut self, term: &Term) -> Vec<RangeTest> {
+        let (mut operands, mut negated) = (Vec::<Alternative>::new(), term.negated);
         if term.field.key == ResultClass::KEY {
             let inverted;
             (operands, inverted) = of_classes(term);
@@ -156,7 +156,7 @@ impl Compiler {
         }
         let mut tests = Vec::new();
         for operand in operands {
-            tests.extend(operand.into_iter().map(|(field, low, high)| Test { low, high, field, flags: 0 }));
+            tests.extend(operand.into_iter().map(|(field, low, high)| RangeTest { low, high, field, flags: 0 }));
             if let Some(last) = tests.last_mut() {
                 last.flags |= flag::ENDS_OPERAND;
             }
@@ -173,12 +173,12 @@ impl Compiler {
     }
 
     /// What an operand takes: any of these. None if no value is like it.
-    fn operand(&mut self, term: &Term, operand: &Operand) -> Vec<Tests> {
+    fn operand(&mut self, term: &Term, operand: &Operand) -> Vec<Alternative> {
         let field = operand_of(term.field.key);
         match (operand, term.field.field_type) {
             (Operand::Absent, _) => Vec::new(),
-            (Operand::Within(id), _) => vec![vec![(operand::RETRANS_FIELD_SUBTREE + self.tree(*id), 1, 1)]],
-            (Operand::Mine, _) => vec![vec![(operand::RETRANS_FIELD_OWN_SOCKET, 1, 1)]],
+            (Operand::Subtree(id), _) => vec![vec![(operand::RETRANS_FIELD_SUBTREE + self.subtree(*id), 1, 1)]],
+            (Operand::OwnSocket, _) => vec![vec![(operand::RETRANS_FIELD_OWN_SOCKET, 1, 1)]],
             (Operand::Net(net), _) => vec![of_prefix(field, net)],
             (Operand::KernelStr(text), _) => of_text(field, text).into_iter().collect(),
             (Operand::Range { low, .. }, FieldType::Table { canonical, .. }) => {
@@ -196,8 +196,8 @@ impl Compiler {
             }
             (Operand::Range { low, high }, FieldType::Time) => {
                 let (low, high) = (*low as u64, *high as u64);
-                let in_uptime = |high: u64| vec![(field, low.saturating_sub(self.epoch), high)];
-                high.checked_sub(self.epoch).map(in_uptime).into_iter().collect()
+                let in_uptime = |high: u64| vec![(field, low.saturating_sub(self.epoch_offset), high)];
+                high.checked_sub(self.epoch_offset).map(in_uptime).into_iter().collect()
             }
             (Operand::Range { low, high }, FieldType::Int { low: least, .. }) if least < 0 => {
                 vec![vec![(field, ordered(*low), ordered(*high))]]
@@ -207,10 +207,10 @@ impl Compiler {
         }
     }
 
-    fn tree(&mut self, id: u64) -> u8 {
-        let index = self.trees.iter().position(|tree| *tree == id).unwrap_or_else(|| {
-            self.trees.push(id);
-            self.trees.len() - 1
+    fn subtree(&mut self, id: u64) -> u8 {
+        let index = self.subtrees.iter().position(|subtree| *subtree == id).unwrap_or_else(|| {
+            self.subtrees.push(id);
+            self.subtrees.len() - 1
         });
         // There are no more than fit: the parser has seen to it.
         index as u8
@@ -228,7 +228,7 @@ const fn ordered(number: i128) -> u64 {
 }
 
 /// The results of the classes, and whether it is the others that are meant: a result without a name is of the class `other`.
-fn of_classes(term: &Term) -> (Vec<Tests>, bool) {
+fn of_classes(term: &Term) -> (Vec<Alternative>, bool) {
     let listed = |class: ResultClass| term.operands.contains(&super::parse::just(class.raw().into()));
     let other = listed(ResultClass::Other);
     let results = RetransResult::ALL.iter().filter(|entry| listed(entry.variant.class()) != other);
@@ -240,7 +240,7 @@ fn of_classes(term: &Term) -> (Vec<Tests>, bool) {
 
 /// The addresses of a prefix; `high` is the operand of the high half, the next one that of the low
 /// half.
-fn of_prefix(high: u8, net: &IpNet) -> Tests {
+fn of_prefix(high: u8, net: &IpNet) -> Alternative {
     match net {
         IpNet::V4(net) => {
             let (first, last) = (net.network().to_bits(), net.broadcast().to_bits());
@@ -259,7 +259,7 @@ fn of_prefix(high: u8, net: &IpNet) -> Tests {
 }
 
 /// A text in two words, padded with zeros; none that holds one is in the kernel.
-fn of_text(head: u8, text: &KernelStr) -> Option<Tests> {
+fn of_text(head: u8, text: &KernelStr) -> Option<Alternative> {
     let bytes = text.as_bytes();
     if bytes.contains(&0) {
         return None;

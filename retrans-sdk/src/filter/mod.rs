@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-pub(crate) use self::compile::{KernelFilter, MAX_TESTS, MAX_TREES, Test, operand, operands};
+pub(crate) use self::compile::{KernelFilter, MAX_SUBTREES, MAX_TESTS, RangeTest, operand, operands};
 pub use self::parse::FilterError;
 pub use self::typed::{CgroupId, Condition, CookieId, Key, KeyValue, Ordered, Values};
 use crate::event::Event;
@@ -73,14 +73,15 @@ impl Filter {
     /// an absent value, that matches nothing.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
-        self.matches_with(event, &Beyond::default())
+        self.matches_with(event, &KernelContext::default())
     }
 
     /// Returns the terms that cannot always be evaluated from an event alone, as they were written: an event contains neither
     /// the parents of its cgroup nor whether the socket is the application's own.
     pub fn live_only(&self) -> impl Iterator<Item = &str> {
-        let is_live_only =
-            |term: &&Term| term.operands.iter().any(|operand| matches!(operand, Operand::Within(_) | Operand::Mine));
+        let is_live_only = |term: &&Term| {
+            term.operands.iter().any(|operand| matches!(operand, Operand::Subtree(_) | Operand::OwnSocket))
+        };
         self.clauses.iter().flatten().filter(is_live_only).map(|term| &*term.text)
     }
 
@@ -90,13 +91,14 @@ impl Filter {
         self.clauses.iter().flatten().filter(|term| is_event_only(term.field)).map(|term| &*term.text)
     }
 
-    pub(crate) fn matches_with(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
-        self.clauses.is_empty() || self.clauses.iter().any(|clause| clause.iter().all(|term| term.holds(event, beyond)))
+    pub(crate) fn matches_with(&self, event: &Event, context: &KernelContext<'_>) -> bool {
+        self.clauses.is_empty()
+            || self.clauses.iter().any(|clause| clause.iter().all(|term| term.holds(event, context)))
     }
 
-    /// As the kernel side has it, of a filter without [`event_only`](Self::event_only) terms. `epoch` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
-    pub(crate) fn for_kernel(&self, epoch: u64) -> KernelFilter {
-        KernelFilter::of(&self.clauses, epoch)
+    /// As the kernel side has it, of a filter without [`event_only`](Self::event_only) terms. `epoch_offset` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+    pub(crate) fn for_kernel(&self, epoch_offset: u64) -> KernelFilter {
+        KernelFilter::of(&self.clauses, epoch_offset)
     }
 }
 
@@ -107,11 +109,11 @@ fn is_event_only(field: &Field) -> bool {
 
 /// What the kernel side knows of an attempt and its event does not tell.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Beyond<'a> {
+pub(crate) struct KernelContext<'a> {
     /// The ids of the cgroup and of all above it.
     pub(crate) cgroups: Option<&'a [u64]>,
     /// Whether the socket is one of the application's own.
-    pub(crate) mine: Option<bool>,
+    pub(crate) in_socket_set: Option<bool>,
 }
 
 /// In the grammar that it was read from, white space and `--or` normalised.
@@ -153,7 +155,7 @@ enum Compared {
     /// Prefixes of addresses and nothing else.
     Prefixes(Vec<Prefix>, fn(&Event) -> IpAddr),
     /// As they are.
-    OneByOne,
+    Operands,
 }
 
 /// Numbers from one on, and how many behind it are in the range too: none is if there is none.
@@ -212,9 +214,9 @@ enum Operand {
     Net(IpNet),
     KernelStr(KernelStr),
     /// The cgroup with this id, or one below it.
-    Within(u64),
+    Subtree(u64),
     /// A socket of the application's own.
-    Mine,
+    OwnSocket,
 }
 
 impl Term {
@@ -233,23 +235,23 @@ impl Term {
             [range] => Compared::Number(range, field.number),
             _ => Compared::Numbers(ranges),
         });
-        let compared = numbers.or_else(prefixes).unwrap_or(Compared::OneByOne);
+        let compared = numbers.or_else(prefixes).unwrap_or(Compared::Operands);
         Self { field, negated, operands, compared, text }
     }
 
     #[inline]
-    fn holds(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
+    fn holds(&self, event: &Event, context: &KernelContext<'_>) -> bool {
         match &self.compared {
             Compared::Number(range, number) => number(event).is_some_and(|value| range.contains(value) != self.negated),
-            _ => self.holds_otherwise(event, beyond),
+            _ => self.holds_general(event, context),
         }
     }
 
     /// Not within the other, which is the shorter for it.
     #[inline(never)]
-    fn holds_otherwise(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
+    fn holds_general(&self, event: &Event, context: &KernelContext<'_>) -> bool {
         match &self.compared {
-            Compared::Number(..) | Compared::OneByOne => self.holds_one_by_one(event, beyond),
+            Compared::Number(..) | Compared::Operands => self.holds_by_operand(event, context),
             Compared::Numbers(ranges) => {
                 let is_any = |value| ranges.iter().any(|range| range.contains(value));
                 (self.field.number)(event).is_some_and(|value| is_any(value) != self.negated)
@@ -262,34 +264,34 @@ impl Term {
         }
     }
 
-    fn holds_one_by_one(&self, event: &Event, beyond: &Beyond<'_>) -> bool {
+    fn holds_by_operand(&self, event: &Event, context: &KernelContext<'_>) -> bool {
         // Of an absent value nothing holds but that it is absent.
         let Some(value) = (self.field.get)(event) else {
             return !self.negated && self.operands.contains(&Operand::Absent);
         };
-        let mut all_told = true;
+        let mut all_known = true;
         for operand in &self.operands {
-            match operand.holds(&value, beyond) {
+            match operand.holds(&value, context) {
                 Some(true) => return !self.negated,
                 Some(false) => {}
-                None => all_told = false,
+                None => all_known = false,
             }
         }
         // What nobody can tell holds as little as its negation.
-        self.negated && all_told
+        self.negated && all_known
     }
 }
 
 impl Operand {
     /// `None` where that cannot be told.
-    fn holds(&self, value: &Value, beyond: &Beyond<'_>) -> Option<bool> {
+    fn holds(&self, value: &Value, context: &KernelContext<'_>) -> Option<bool> {
         match (self, value) {
             (Self::Range { low, high }, value) => Some(number(value).is_some_and(|n| (*low..=*high).contains(&n))),
             (Self::Net(net), Value::Addr(addr)) => Some(net.contains(addr)),
             (Self::KernelStr(operand), Value::KernelStr(text)) => Some(operand == text),
-            (Self::Within(id), Value::Id(cgroup)) if id == cgroup => Some(true),
-            (Self::Within(id), Value::Id(_)) => beyond.cgroups.map(|above| above.contains(id)),
-            (Self::Mine, _) => beyond.mine,
+            (Self::Subtree(id), Value::Id(cgroup)) if id == cgroup => Some(true),
+            (Self::Subtree(id), Value::Id(_)) => context.cgroups.map(|above| above.contains(id)),
+            (Self::OwnSocket, _) => context.in_socket_set,
             _ => Some(false),
         }
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::compile::{MAX_TESTS, MAX_TREES, tests_of};
+use super::compile::{MAX_SUBTREES, MAX_TESTS, tests_of};
 use super::{Filter, Operand, Term, is_event_only};
 use crate::event::kernel_str::KernelStr;
 use crate::event::schema::{self, Field, FieldType};
@@ -47,7 +47,7 @@ impl FromStr for Filter {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut clauses = vec![Vec::new()];
         let mut last_or = None;
-        let mut room = Room::default();
+        let mut capacity = Capacity::default();
         for (column, word) in words(text) {
             let Some(clause) = clauses.last_mut() else { break };
             if word == "--or" {
@@ -66,7 +66,7 @@ impl FromStr for Filter {
                     let problem = format!("duplicate key `{}` in one clause; use a value list or --or", term.field.key);
                     return Err(FilterError { column, problem });
                 }
-                room.take(&term).map_err(|problem| FilterError { column, problem })?;
+                capacity.take(&term).map_err(|problem| FilterError { column, problem })?;
                 clause.push(term);
             }
         }
@@ -80,12 +80,12 @@ impl FromStr for Filter {
 
 /// What the BPF programs have room for.
 #[derive(Default)]
-struct Room {
+struct Capacity {
     tests: usize,
-    trees: Vec<u64>,
+    subtrees: Vec<u64>,
 }
 
-impl Room {
+impl Capacity {
     fn take(&mut self, term: &Term) -> Result<(), String> {
         if is_event_only(term.field) {
             return Ok(());
@@ -95,14 +95,14 @@ impl Room {
             return Err(format!("too many values: the kernel filter has room for {MAX_TESTS} tests"));
         }
         for operand in &term.operands {
-            if let Operand::Within(id) = operand
-                && !self.trees.contains(id)
+            if let Operand::Subtree(id) = operand
+                && !self.subtrees.contains(id)
             {
-                self.trees.push(*id);
+                self.subtrees.push(*id);
             }
         }
-        if self.trees.len() > MAX_TREES {
-            return Err(format!("more than {MAX_TREES} different cgroup subtrees"));
+        if self.subtrees.len() > MAX_SUBTREES {
+            return Err(format!("more than {MAX_SUBTREES} different cgroup subtrees"));
         }
         Ok(())
     }
@@ -201,8 +201,8 @@ fn operand(field: &Field, text: &str) -> Result<Operand, String> {
         return Ok(Operand::Absent);
     }
     match (field.key, text.strip_suffix('/')) {
-        ("cookie", _) if text == "mine" => return Ok(Operand::Mine),
-        ("cgroup", Some(id)) => return id_of(id).map(Operand::Within).map_err(wrong),
+        ("cookie", _) if text == "mine" => return Ok(Operand::OwnSocket),
+        ("cgroup", Some(id)) => return id_of(id).map(Operand::Subtree).map_err(wrong),
         _ => {}
     }
     match field.field_type {

@@ -9,7 +9,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::event::Event;
 use crate::event::schema::{self, FIELDS, Field, FieldType, Value};
-use crate::format::kv::{checked, draft};
+use crate::format::kv::{draft, validated};
 
 /// The JSON Schema (2020-12) of an [`Event`]. Its `$id` ends with the version, which rises when a reader of the one before would not understand
 /// an event: keys may be added without. Feature `serde`.
@@ -68,7 +68,7 @@ impl<'de> Visitor<'de> for EventVisitor {
             }
             seen |= 1 << index;
             next = index + 1;
-            let text = map.next_value::<KernelStr>()?.of(field).map_err(A::Error::custom)?;
+            let text = map.next_value::<JsonValue>()?.of(field).map_err(A::Error::custom)?;
             (field.set)(&mut draft, &text)
                 .map_err(|problem| A::Error::custom(format_args!("`{key}` is `{}`: {problem}", text.escape_debug())))?;
         }
@@ -76,19 +76,19 @@ impl<'de> Visitor<'de> for EventVisitor {
         if let Some((_, missing)) = missing {
             return Err(A::Error::custom(format_args!("`{}` is missing", missing.key)));
         }
-        checked(draft).map_err(|error| A::Error::custom(error.problem()))
+        validated(draft).map_err(|error| A::Error::custom(error.problem()))
     }
 }
 
 /// A value as JSON has it.
-enum KernelStr {
+enum JsonValue {
     String(String),
     Int(i64),
     Yes,
     Null,
 }
 
-impl KernelStr {
+impl JsonValue {
     /// As the line has it, if it is of the type that the field has in JSON.
     fn of(self, field: &Field) -> Result<String, String> {
         let is_number = matches!(field.field_type, FieldType::Int { .. });
@@ -103,39 +103,39 @@ impl KernelStr {
     }
 }
 
-impl<'de> Deserialize<'de> for KernelStr {
+impl<'de> Deserialize<'de> for JsonValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextVisitor)
+        deserializer.deserialize_any(JsonValueVisitor)
     }
 }
 
-struct TextVisitor;
+struct JsonValueVisitor;
 
-impl Visitor<'_> for TextVisitor {
-    type Value = KernelStr;
+impl Visitor<'_> for JsonValueVisitor {
+    type Value = JsonValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string, an integer, true or null")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<KernelStr, E> {
-        Ok(KernelStr::String(text.to_owned()))
+    fn visit_str<E: Error>(self, text: &str) -> Result<JsonValue, E> {
+        Ok(JsonValue::String(text.to_owned()))
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<KernelStr, E> {
-        Ok(KernelStr::Int(number))
+    fn visit_i64<E: Error>(self, number: i64) -> Result<JsonValue, E> {
+        Ok(JsonValue::Int(number))
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<KernelStr, E> {
-        i64::try_from(number).map(KernelStr::Int).map_err(|_| E::custom("an integer out of range"))
+    fn visit_u64<E: Error>(self, number: u64) -> Result<JsonValue, E> {
+        i64::try_from(number).map(JsonValue::Int).map_err(|_| E::custom("an integer out of range"))
     }
 
-    fn visit_bool<E: Error>(self, yes: bool) -> Result<KernelStr, E> {
-        if yes { Ok(KernelStr::Yes) } else { Err(E::custom("a flag that is not set is left out")) }
+    fn visit_bool<E: Error>(self, yes: bool) -> Result<JsonValue, E> {
+        if yes { Ok(JsonValue::Yes) } else { Err(E::custom("a flag that is not set is left out")) }
     }
 
-    fn visit_unit<E: Error>(self) -> Result<KernelStr, E> {
-        Ok(KernelStr::Null)
+    fn visit_unit<E: Error>(self) -> Result<JsonValue, E> {
+        Ok(JsonValue::Null)
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::event::Event;
-use crate::event::schema::{self, Draft, FIELDS, MAX_LINE, put_line, take_line};
-use crate::text::writer::SLACK;
+use crate::event::schema::{self, Draft, FIELDS, MAX_LINE, scan_line, write_line};
+use crate::text::writer::WRITE_PADDING;
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,18 +36,18 @@ impl fmt::Display for Event {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct LineBuffer([u8; MAX_LINE + SLACK]);
+pub struct LineBuffer([u8; MAX_LINE + WRITE_PADDING]);
 
 impl LineBuffer {
     /// Of 1 to 2 KiB.
     #[must_use]
     pub const fn new() -> Self {
-        Self([0; MAX_LINE + SLACK])
+        Self([0; MAX_LINE + WRITE_PADDING])
     }
 
     /// The event's line, as `Display` gives it, without an end of line. All of it is ASCII.
     pub fn line(&mut self, event: &Event) -> &[u8] {
-        let len = put_line(event, &mut self.0);
+        let len = write_line(event, &mut self.0);
         &self.0[..len]
     }
 }
@@ -167,20 +167,20 @@ pub(crate) fn parse(
     text: &str,
     unknown: impl FnMut(&str, &str, usize) -> Result<(), ParseLineError>,
 ) -> Result<Event, ParseLineError> {
-    match as_written(text) {
-        Some(draft) => checked(draft),
-        None => key_by_key(text, unknown),
+    match parse_canonical(text) {
+        Some(draft) => validated(draft),
+        None => parse_any_order(text, unknown),
     }
 }
 
 /// A line that is as this version writes it, as nearly all are.
-fn as_written(text: &str) -> Option<Draft> {
+fn parse_canonical(text: &str) -> Option<Draft> {
     let mut draft = draft();
-    take_line(&mut draft, text).map(|()| draft)
+    scan_line(&mut draft, text).map(|()| draft)
 }
 
 /// Any line: with its keys in any order, and ones that are not known here.
-fn key_by_key(
+fn parse_any_order(
     text: &str,
     mut unknown: impl FnMut(&str, &str, usize) -> Result<(), ParseLineError>,
 ) -> Result<Event, ParseLineError> {
@@ -214,7 +214,7 @@ fn key_by_key(
     if let Some((_, missing)) = FIELDS.iter().enumerate().find(|(index, f)| f.always && seen & 1 << index == 0) {
         return fail(format!("`{}` is missing", missing.key));
     }
-    checked(draft)
+    validated(draft)
 }
 
 pub(crate) fn draft() -> Draft {
@@ -222,7 +222,7 @@ pub(crate) fn draft() -> Draft {
 }
 
 /// What follows from other fields is as it must be.
-pub(crate) fn checked(draft: Draft) -> Result<Event, ParseLineError> {
+pub(crate) fn validated(draft: Draft) -> Result<Event, ParseLineError> {
     let fail = |problem: String| Err(ParseLineError { column: 1, problem });
     let Draft { event, family, class } = draft;
     if event.saddr.is_ipv4() != event.daddr.is_ipv4() || family != Some(event.family()) {
@@ -257,14 +257,14 @@ mod tests {
     use crate::event::record::tests::any_record;
 
     fn in_any_order(text: &str) -> Result<Event, ParseLineError> {
-        key_by_key(text, |key, _, column| Err(ParseLineError { column, problem: format!("`{key}`") }))
+        parse_any_order(text, |key, _, column| Err(ParseLineError { column, problem: format!("`{key}`") }))
     }
 
     #[test]
     fn what_is_written_is_read_the_short_way() {
         let text = "ts=1795455390.000000176 result=denied err=-1 kind=rto family=inet6 saddr=fd00::1 sport=0 daddr=fd00::2 dport=1 \
             state=established segs=1 class=drop cookie=144552 uid=0 tcp_flags=0x018 ca_state=loss ca_name=reno sk_err_soft=-1";
-        let event = as_written(text).map(checked).expect("as it is written").expect("an event");
+        let event = parse_canonical(text).map(validated).expect("as it is written").expect("an event");
         assert_eq!(event.to_string(), text);
         assert_eq!(in_any_order(text), Ok(event));
     }
@@ -277,16 +277,16 @@ mod tests {
             let event = decode(&record, 0).expect("a good header");
             let text = event.to_string();
             prop_assert_eq!(in_any_order(&text), Ok(event));
-            if let Some(draft) = as_written(&text) {
-                prop_assert_eq!(checked(draft), Ok(event));
+            if let Some(draft) = parse_canonical(&text) {
+                prop_assert_eq!(validated(draft), Ok(event));
             }
             // And of what is nearly one.
             let mut text = text.into_bytes();
             let at = at.index(text.len());
             text[at] = byte;
             let text = String::from_utf8(text).expect("ASCII");
-            if let Some(draft) = as_written(&text) {
-                prop_assert_eq!(checked(draft), in_any_order(&text), "{}", text);
+            if let Some(draft) = parse_canonical(&text) {
+                prop_assert_eq!(validated(draft), in_any_order(&text), "{}", text);
             }
         }
     }

@@ -4,8 +4,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use retrans_macros::reason_table;
+
 use crate::kernel::attach_method::AttachMethod;
-use crate::kernel::unobservable::Unobservable;
 use crate::text::reason_table::KeyVal;
 
 /// What a stream is attached to, what it can see from there, and why it is not attached to something better.
@@ -120,4 +121,22 @@ impl fmt::Display for Attachment {
             None => Ok(()),
         }
     }
+}
+
+/// What a stream cannot see from where it is attached. That there are no such events says nothing.
+#[reason_table(key = "unobservable")]
+#[non_exhaustive]
+pub enum Unobservable {
+    /// Attempts that failed: the tracepoint fires for successes only.
+    #[reason(value = "failures")]
+    Failures = 0,
+    /// The error number: what the transmit step came to is `err_default`, and neither `denied` nor `xmit_drop` nor `nobufs`.
+    #[reason(value = "err")]
+    Err = 1,
+    /// Where memory ran out: a -ENOMEM that the state of the socket does not explain is `nomem`.
+    #[reason(value = "nomem_sites")]
+    NomemSites = 2,
+    /// SYN-ACKs that could not be sent: their tracepoint fires for successes only, on every kernel.
+    #[reason(value = "synack_failures")]
+    SynackFailures = 3,
 }

@@ -9,7 +9,7 @@ use libbpf_rs::btf::types::{Enum, Func, FuncProto, Int, Ptr, Typedef};
 use libbpf_rs::btf::{Btf, BtfKind, BtfType, TypeId};
 
 use super::libbpf_error::LibbpfError;
-use super::libbpf_log::quietly;
+use super::libbpf_log::capture_log;
 use crate::error::{Error, ErrorKind};
 
 /// The one that is attached to.
@@ -53,7 +53,7 @@ impl fmt::Display for ThirdArgument {
 pub(crate) fn read(path: &Path) -> Result<Btf<'static>, Error> {
     // The running kernel's is mapped where the kernel allows it (Linux 6.16), and not copied.
     let running = path == Path::new(VMLINUX) && path.exists();
-    let (btf, said) = quietly(|| {
+    let (btf, log) = capture_log(|| {
         let btf = if running { Btf::from_vmlinux() } else { Btf::from_path(path) };
         btf.map_err(LibbpfError::new)
     });
@@ -62,15 +62,15 @@ pub(crate) fn read(path: &Path) -> Result<Btf<'static>, Error> {
         let message = format!(
             "no BTF in {path}: it takes a kernel built with CONFIG_DEBUG_INFO_BTF=y (distribution kernels are, from 5.10)\
              {}",
-            indent(&said)
+            indent(&log)
         );
         error.cause(Error::new(ErrorKind::NoBtf, message))
     })
 }
 
 /// libbpf's words, to stand behind a message.
-pub(super) fn indent(said: &str) -> String {
-    said.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("\n    {line}")).collect()
+pub(super) fn indent(log: &str) -> String {
+    log.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("\n    {line}")).collect()
 }
 
 /// The tracepoint's third argument, from the prototype that BTF keeps of it.

@@ -8,7 +8,7 @@ use libbpf_rs::btf::{Btf, TypeId};
 
 use super::btf::{indent, members};
 use super::libbpf_error::LibbpfError;
-use super::libbpf_log::quietly;
+use super::libbpf_log::capture_log;
 use crate::error::{Error, ErrorKind};
 
 /// An enum, from a header or from BTF.
@@ -42,12 +42,12 @@ pub(crate) fn enums(btf: &Btf<'_>) -> Vec<CEnum> {
 
 /// Every enum in the BTF of a built object.
 pub(crate) fn enums_of_object(object: &[u8]) -> Result<Vec<CEnum>, Error> {
-    let (btf, said) = quietly(|| Btf::from_raw("retrans", object).map_err(LibbpfError::new));
+    let (btf, log) = capture_log(|| Btf::from_raw("retrans", object).map_err(LibbpfError::new));
     match btf {
         Ok(Some(btf)) => Ok(enums(&btf)),
         Ok(None) => Err(Error::new(ErrorKind::NoBtf, "the object has no BTF: it takes clang -g")),
         Err(error) => {
-            let message = format!("the object's BTF cannot be read{}", indent(&said));
+            let message = format!("the object's BTF cannot be read{}", indent(&log));
             Err(error.cause(Error::new(ErrorKind::NoBtf, message)))
         }
     }

@@ -20,15 +20,15 @@ pub const DEFAULT_MAX_DELAY: Duration = Duration::from_millis(10);
 pub const DEFAULT_WAKEUP_BYTES: u32 = 1 << 16;
 
 /// What is asked of a source.
-pub(crate) struct Wanted {
+pub(crate) struct Config {
     pub(crate) filter: KernelFilter,
     pub(crate) limit: Option<TokenBucket>,
     /// The inode number of the namespace whose attempts are added up.
     pub(crate) summed_netns: Option<u32>,
     /// `None` for the counters only.
-    pub(crate) ring: Option<Ring>,
+    pub(crate) ring: Option<RingConfig>,
     /// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
-    pub(crate) epoch: u64,
+    pub(crate) epoch_offset: u64,
     /// This one or none.
     pub(crate) forced: Option<AttachMethod>,
     /// What may be attached beside it.
@@ -39,7 +39,7 @@ pub(crate) struct Wanted {
 
 /// How records come.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ring {
+pub(crate) struct RingConfig {
     /// In bytes.
     pub(crate) size: u32,
     /// The optional fields of a record.
@@ -59,7 +59,7 @@ pub(crate) struct Wakeup {
     pub(crate) interval: u32,
 }
 
-impl Ring {
+impl RingConfig {
     /// Of a host with so many CPUs.
     pub(crate) fn wakeup(&self, cpus: u32) -> Wakeup {
         /// To look takes as long as to write a quarter of a record.
@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn a_reader_is_woken_while_there_is_room_left() {
         let wakeup = |size, wakeup_bytes, max_delay| {
-            let Wakeup { bytes, interval } = Ring { size, fields: FieldSet::all(), max_delay, wakeup_bytes }.wakeup(4);
+            let Wakeup { bytes, interval } =
+                RingConfig { size, fields: FieldSet::all(), max_delay, wakeup_bytes }.wakeup(4);
             (bytes, interval)
         };
         assert_eq!(wakeup(DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, DEFAULT_MAX_DELAY), (1 << 16, 16));

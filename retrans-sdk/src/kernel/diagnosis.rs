@@ -9,15 +9,14 @@ use rustix::system::uname;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::btf::{ThirdArgument, VMLINUX, read, third_argument};
-use super::config::{DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, Ring, Wanted};
-use super::libbpf_log::quietly;
+use super::config::{Config, DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, RingConfig};
+use super::libbpf_log::capture_log;
 use super::support::Support;
 use super::{Companions, open};
 use crate::event::field_set::FieldSet;
 use crate::filter::Filter;
 use crate::kernel::attach_method::AttachMethod;
-use crate::kernel::attachment::Attachment;
-use crate::kernel::unobservable::Unobservable;
+use crate::kernel::attachment::{Attachment, Unobservable};
 
 /// What this kernel and this process allow, and what a stream opened now would see. For whoever wants to know why a stream
 /// sees what it sees.
@@ -73,7 +72,7 @@ impl Diagnosis {
         let btf = read(Path::new(VMLINUX));
         let third = btf.as_ref().ok().and_then(|btf| third_argument(btf).ok());
         let try_from =
-            |forced| open(&wanted(forced), RING).map(|(_, attachment)| attachment).map_err(|error| error.in_short());
+            |forced| open(&config(forced), RING).map(|(_, attachment)| attachment).map_err(|error| error.in_short());
         Self {
             kernel: uname().release().to_string_lossy().into_owned(),
             btf: Support::of(btf.map_err(|error| error.in_short())),
@@ -97,20 +96,20 @@ impl Diagnosis {
     }
 }
 
-const RING: Ring = Ring {
+const RING: RingConfig = RingConfig {
     size: DEFAULT_RING_SIZE,
     fields: FieldSet::all(),
     max_delay: DEFAULT_MAX_DELAY,
     wakeup_bytes: DEFAULT_WAKEUP_BYTES,
 };
 
-fn wanted(forced: Option<AttachMethod>) -> Wanted {
-    Wanted {
+fn config(forced: Option<AttachMethod>) -> Config {
+    Config {
         summed_netns: None,
         filter: Filter::default().for_kernel(0),
         limit: None,
         ring: Some(RING),
-        epoch: 0,
+        epoch_offset: 0,
         forced,
         companions: Companions::Any,
         owners: false,
@@ -118,7 +117,7 @@ fn wanted(forced: Option<AttachMethod>) -> Wanted {
 }
 
 fn ring_buffer() -> Support {
-    let (supported, _) = quietly(|| MapType::RingBuf.is_supported());
+    let (supported, _) = capture_log(|| MapType::RingBuf.is_supported());
     Support::of(match supported {
         Ok(true) => Ok(()),
         Ok(false) => {

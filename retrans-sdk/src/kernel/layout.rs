@@ -14,8 +14,8 @@ use crate::event::result::RESULT_SLOTS;
 use crate::event::schema::optional_fields;
 use crate::event::tcp_enums::CaState;
 use crate::event::tcp_flags::TcpFlags;
-use crate::filter::{MAX_TESTS, MAX_TREES, operands};
-use crate::stats::reader::{COUNTER_WORDS, KIND_SLOTS, PASSED_WORDS, SUM_WORDS, TRANSMIT_SLOTS, word};
+use crate::filter::{MAX_SUBTREES, MAX_TESTS, operands};
+use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, NETNS_WORDS, PASSED_WORDS, TRANSMIT_SLOTS, word};
 
 /// The size of a field, from a pointer that is never read.
 const fn size_behind<R, F>(_: fn(&R) -> &F) -> usize {
@@ -79,15 +79,15 @@ const _: () = assert!(size_behind(|c: &retrans_counters| &c.transmits) == TRANSM
 
 const _: () = assert!(size_of::<retrans_passed>() == PASSED_WORDS * 8 && offset_of!(retrans_passed, counts) == 0);
 
-const _: () = assert!(offset_of!(retrans_counters, netns) == word::SUMS * 8);
-const _: () = assert!(size_of::<retrans_netns_stats>() == SUM_WORDS * 8);
+const _: () = assert!(offset_of!(retrans_counters, netns) == word::NETNS * 8);
+const _: () = assert!(size_of::<retrans_netns_stats>() == NETNS_WORDS * 8);
 const _: () =
     assert!(offset_of!(retrans_netns_stats, retrans_segs) == 0 && offset_of!(retrans_netns_stats, retrans_fail) == 8);
 const _: () =
     assert!(offset_of!(retrans_netns_stats, syn_retrans) == 16 && offset_of!(retrans_netns_stats, in_host_queue) == 24);
 const _: () = assert!(offset_of!(retrans_netns_stats, unknown) == 32);
 
-const _: () = assert!(size_behind(|f: &retrans_filter| &f.subtrees) == MAX_TREES * 8);
+const _: () = assert!(size_behind(|f: &retrans_filter| &f.subtrees) == MAX_SUBTREES * 8);
 const _: () =
     assert!(size_behind(|f: &retrans_filter| &f.tests) == MAX_TESTS * size_behind(|f: &retrans_filter| &f.tests[0]));
 

@@ -45,13 +45,13 @@ impl LibbpfError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::libbpf_log::quietly;
+    use crate::kernel::libbpf_log::capture_log;
 
     #[test]
     fn the_errno_is_that_of_the_failed_call() {
         const ENOENT: i32 = 2;
         let (failed, _) =
-            quietly(|| libbpf_rs::btf::Btf::from_path("/nonexistent").map(|_| ()).map_err(LibbpfError::new));
+            capture_log(|| libbpf_rs::btf::Btf::from_path("/nonexistent").map(|_| ()).map_err(LibbpfError::new));
         let error = failed.expect_err("there is no such file");
         assert_eq!(error.errno(), Some(ENOENT));
         let error = error.cause(Error::new(crate::error::ErrorKind::NoBtf, "no BTF"));

@@ -8,13 +8,13 @@ use std::sync::{Mutex, PoisonError};
 use libbpf_rs::{PrintCallback, PrintLevel, get_print, set_print};
 
 thread_local! {
-    /// What libbpf said on this thread, while somebody listens.
-    static HEARD: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// What libbpf log on this thread, while somebody listens.
+    static CAPTURED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 type Printer = Option<(PrintLevel, PrintCallback)>;
 
-/// How many listen. Held while the printer is changed, and never taken by a printer: libbpf-rs calls printers with the
+/// How many print_captured. Held while the printer is changed, and never taken by a printer: libbpf-rs calls printers with the
 /// lock held that `set_print` and `get_print` take.
 static USERS: Mutex<usize> = Mutex::new(0);
 
@@ -29,9 +29,10 @@ fn previous() -> std::sync::MutexGuard<'static, Printer> {
     PREVIOUS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn listen(level: PrintLevel, message: String) {
-    let caught = HEARD.with_borrow_mut(|heard| heard.as_mut().map(|text| text.push_str(&message)).is_some());
-    if !caught {
+fn print_captured(level: PrintLevel, message: String) {
+    let is_captured =
+        CAPTURED.with_borrow_mut(|captured| captured.as_mut().map(|text| text.push_str(&message)).is_some());
+    if !is_captured {
         let previous = *previous();
         if let Some((_, print)) = previous.filter(|(most, _)| level <= *most) {
             print(level, message);
@@ -39,12 +40,12 @@ fn listen(level: PrintLevel, message: String) {
     }
 }
 
-/// Runs `work` and gives, beside its result, what libbpf said meanwhile on this thread.
-pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> (T, String) {
-    struct Listening(Option<String>);
-    impl Drop for Listening {
+/// Runs `work` and gives, beside its result, what libbpf log meanwhile on this thread.
+pub(super) fn capture_log<T>(work: impl FnOnce() -> T) -> (T, String) {
+    struct Capture(Option<String>);
+    impl Drop for Capture {
         fn drop(&mut self) {
-            HEARD.with_borrow_mut(|heard| std::mem::swap(heard, &mut self.0));
+            CAPTURED.with_borrow_mut(|captured| std::mem::swap(captured, &mut self.0));
             let mut users = users();
             *users -= 1;
             // Unless somebody has set another printer since.
@@ -60,19 +61,19 @@ pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> (T, String) {
         if *users == 0 {
             let before = get_print();
             *previous() = before;
-            set_print(Some((PrintLevel::Info, listen)));
+            set_print(Some((PrintLevel::Info, print_captured)));
         }
         *users += 1;
     }
-    let mut listening = Listening(Some(String::new()));
-    HEARD.with_borrow_mut(|heard| std::mem::swap(heard, &mut listening.0));
+    let mut capture = Capture(Some(String::new()));
+    CAPTURED.with_borrow_mut(|captured| std::mem::swap(captured, &mut capture.0));
     let result = work();
-    let said = HEARD.with_borrow_mut(|heard| heard.as_mut().map(std::mem::take)).unwrap_or_default();
-    (result, said)
+    let log = CAPTURED.with_borrow_mut(|captured| captured.as_mut().map(std::mem::take)).unwrap_or_default();
+    (result, log)
 }
 
 fn is_ours(printer: Option<(PrintLevel, PrintCallback)>) -> bool {
-    printer.is_some_and(|(_, print)| std::ptr::fn_addr_eq(print, listen as PrintCallback))
+    printer.is_some_and(|(_, print)| std::ptr::fn_addr_eq(print, print_captured as PrintCallback))
 }
 
 #[cfg(test)]
@@ -82,9 +83,9 @@ mod tests {
     #[test]
     fn what_libbpf_says_is_heard_and_the_printer_is_put_back() {
         let before = get_print();
-        let (opened, said) = quietly(|| libbpf_rs::btf::Btf::from_raw("nonsense", b"not an object").is_ok());
+        let (opened, log) = capture_log(|| libbpf_rs::btf::Btf::from_raw("nonsense", b"not an object").is_ok());
         assert!(!opened);
-        assert!(said.contains("nonsense"), "{said}");
+        assert!(log.contains("nonsense"), "{log}");
         assert_eq!(before.is_some(), get_print().is_some());
         assert!(!is_ours(get_print()));
     }

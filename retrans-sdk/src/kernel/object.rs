@@ -11,19 +11,19 @@ use self_cell::{MutBorrow, self_cell};
 
 use super::btf::indent;
 use super::capabilities::REMEDY;
-use super::config::{Wakeup, Wanted};
+use super::config::{Config, Wakeup};
 use super::libbpf_error::LibbpfError;
-use super::libbpf_log::quietly;
-use super::plan::{Plan, Third};
-use super::probe as trial;
+use super::libbpf_log::capture_log;
+use super::plan::{Plan, ThirdArgMode};
+use super::probe;
 use super::program::Program;
 use super::skel::{RetransSkel, RetransSkelBuilder, types};
-use super::socket_owners as owners;
+use super::socket_owners;
 use super::socket_set::SocketSet;
 use crate::error::{Error, ErrorKind};
 use crate::event::field_set::FieldSet;
 use crate::event::record::RECORD_LEN;
-use crate::filter::{KernelFilter, Test, operand};
+use crate::filter::{KernelFilter, RangeTest, operand};
 use crate::kernel::attach_method::AttachMethod;
 use crate::rate_limit::TokenBucket;
 use crate::stats::reader::KernelCounters;
@@ -63,22 +63,22 @@ fn step<T>(what: &'static str, result: libbpf_rs::Result<T>) -> Step<T> {
 }
 
 /// Runs a step of loading with libbpf's words caught, for the error.
-fn tell<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
-    let (result, said) = quietly(work);
-    result.map_err(|(what, error)| refused(what, error, &said))
+fn with_log<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
+    let (result, log) = capture_log(work);
+    result.map_err(|(what, error)| load_error(what, error, &log))
 }
 
 impl Object {
     /// Loads the programs of a plan, as wanted.
-    pub(super) fn load(plan: &Plan, wanted: &Wanted) -> Result<Self, Error> {
-        let Wanted { filter, limit, summed_netns, ring, owners, .. } = wanted;
+    pub(super) fn load(plan: &Plan, config: &Config) -> Result<Self, Error> {
+        let Config { filter, limit, summed_netns, ring, owners, .. } = config;
         let programs = Program::of(plan);
         let counts_passed = !filter.tests.is_empty();
         if let Some(exit) = plan.exit {
-            tell(|| step("load the programs", trial::of_exit(exit)))?;
+            with_log(|| step("load the programs", probe::fexit(exit)))?;
         }
         let mut wakeup = Wakeup::default();
-        let skeleton = tell(|| {
+        let skeleton = with_log(|| {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
                 let mut builder = RetransSkelBuilder::default();
                 if let Some(types) = &plan.types {
@@ -89,21 +89,21 @@ impl Object {
                 #[allow(clippy::expect_used, reason = "an opened skeleton has its read-only data")]
                 let rodata = open.maps.rodata_data.as_mut().expect("read-only data");
                 rodata.third_arg = match plan.tracepoint {
-                    Some(Third::Err) => types::retrans_third_arg::RETRANS_THIRD_ARG_ERR,
-                    Some(Third::Enum) => types::retrans_third_arg::RETRANS_THIRD_ARG_ENUM,
-                    Some(Third::None) | None => types::retrans_third_arg::RETRANS_THIRD_ARG_NONE,
+                    Some(ThirdArgMode::Err) => types::retrans_third_arg::RETRANS_THIRD_ARG_ERR,
+                    Some(ThirdArgMode::Enum) => types::retrans_third_arg::RETRANS_THIRD_ARG_ENUM,
+                    Some(ThirdArgMode::None) | None => types::retrans_third_arg::RETRANS_THIRD_ARG_NONE,
                 };
                 rodata.enumerators = plan.enumerators.results;
-                rodata.has_unlisted = !plan.enumerators.unknown.is_empty();
+                rodata.has_unlisted = !plan.enumerators.unlisted.is_empty();
                 rodata.unlisted_slots = plan.enumerators.unlisted_slots();
-                rodata.with_exit = plan.way.by_exit().is_some();
-                rodata.enum_is_source = plan.way.source == AttachMethod::TpEnum;
-                rodata.nomem_sites = plan.way.sites;
+                rodata.with_exit = plan.combination.by_exit().is_some();
+                rodata.enum_is_source = plan.combination.method == AttachMethod::TpEnum;
+                rodata.nomem_sites = plan.combination.sites;
                 rodata.has_cookie_helper = plan.has_cookie_helper;
                 rodata.with_owners = *owners;
                 // The coarse clock ticks with the kernel: its resolution is one jiffy.
                 rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
-                fill(&mut rodata.filter, filter);
+                fill_filter(&mut rodata.filter, filter);
                 if let Some(TokenBucket { interval, burst }) = *limit {
                     (rodata.limit_interval, rodata.limit_burst) = (interval, burst);
                 }
@@ -130,14 +130,14 @@ impl Object {
                     step("set the number of counters", open.maps.rt_passed.set_max_entries(cpus))?;
                 }
                 // They count against RLIMIT_MEMLOCK on old kernels, used or not.
-                if plan.way.by_exit().is_none() && !plan.way.sites {
+                if plan.combination.by_exit().is_none() && !plan.combination.sites {
                     step("set a map's size", open.maps.rt_in_flight.set_max_entries(1))?;
                 }
-                if plan.way.by_exit() != Some(AttachMethod::Kretprobe) {
+                if plan.combination.by_exit() != Some(AttachMethod::Kretprobe) {
                     step("set a map's size", open.maps.rt_kprobe_args.set_max_entries(1))?;
                 }
                 if *owners {
-                    step("set a map's size", open.maps.rt_owners.set_max_entries(owners::CAPACITY))?;
+                    step("set a map's size", open.maps.rt_owners.set_max_entries(socket_owners::CAPACITY))?;
                 }
                 if filter.uses(operand::RETRANS_FIELD_OWN_SOCKET) {
                     step("set a map's size", open.maps.rt_own_sockets.set_max_entries(SocketSet::CAPACITY))?;
@@ -162,7 +162,7 @@ impl Object {
                     Some((function, at_return)) => program.attach_kprobe(at_return, function),
                     None => program.attach_trace(),
                 };
-                links.push(tell(|| step(wanted.attaching(), attach()))?);
+                links.push(with_log(|| step(wanted.attaching(), attach()))?);
             }
             Ok(())
         })
@@ -176,7 +176,7 @@ impl Object {
     /// A reader of the ring that hands the bytes of each record to `callback`.
     pub(super) fn ring(&self, callback: impl Fn(&[u8]) + Send + 'static) -> Result<RingBuffer<'static>, Error> {
         self.skeleton.with_dependent(|_, skeleton| {
-            tell(|| {
+            with_log(|| {
                 let mut ring = RingBufferBuilder::new();
                 let added = ring.add(&skeleton.maps.rt_events, move |bytes| {
                     callback(bytes);
@@ -210,7 +210,7 @@ impl Object {
     }
 
     pub(super) fn counters(&self) -> Result<KernelCounters, Error> {
-        let cpus = tell(cpus)?;
+        let cpus = with_log(cpus)?;
         self.skeleton.with_dependent(|_, skeleton| {
             let passed = self.counts_passed.then(|| skeleton.maps.rt_passed.as_fd());
             KernelCounters::map(skeleton.maps.rt_counters.as_fd(), passed, cpus)
@@ -219,19 +219,19 @@ impl Object {
 
     pub(super) fn own_sockets(&self) -> Result<SocketSet, Error> {
         let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.rt_own_sockets));
-        self.skeleton.with_dependent(|_, skeleton| tell(|| of(skeleton))).map(SocketSet::new)
+        self.skeleton.with_dependent(|_, skeleton| with_log(|| of(skeleton))).map(SocketSet::new)
     }
 
     /// The map of sockets' owners.
     pub(super) fn owners(&self) -> Result<MapHandle, Error> {
         let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.rt_owners));
-        self.skeleton.with_dependent(|_, skeleton| tell(|| of(skeleton)))
+        self.skeleton.with_dependent(|_, skeleton| with_log(|| of(skeleton)))
     }
 
     /// Descriptors, of our own, of the programs that an attempt may need in order to be seen; `None` where the kernel does not
     /// count all that it skips: of kprobes it counts none that miss.
     pub(super) fn essential(&self, plan: &Plan) -> Result<Option<Vec<OwnedFd>>, Error> {
-        if plan.way.by_exit() == Some(AttachMethod::Kretprobe) {
+        if plan.combination.by_exit() == Some(AttachMethod::Kretprobe) {
             return Ok(None);
         }
         let own = |program: &ProgramMut<'_>| duplicate(program.as_fd());
@@ -253,22 +253,22 @@ fn cpus() -> Step<usize> {
     step("count the CPUs", libbpf_rs::num_possible_cpus())
 }
 
-fn fill(to: &mut types::retrans_filter, filter: &KernelFilter) {
+fn fill_filter(to: &mut types::retrans_filter, filter: &KernelFilter) {
     to.used = filter.tests.len() as u32;
-    to.subtrees_used = filter.trees.len() as u32;
+    to.subtrees_used = filter.subtrees.len() as u32;
     to.own_socket_used = filter.uses(operand::RETRANS_FIELD_OWN_SOCKET).into();
     to.ts_used = filter.uses(operand::RETRANS_FIELD_TS).into();
-    for (to, from) in to.subtrees.iter_mut().zip(&filter.trees) {
+    for (to, from) in to.subtrees.iter_mut().zip(&filter.subtrees) {
         *to = *from;
     }
     for (to, from) in to.tests.iter_mut().zip(&filter.tests) {
-        let Test { low, high, field, flags } = *from;
+        let RangeTest { low, high, field, flags } = *from;
         *to = types::retrans_test { low, high, field, flags, ..Default::default() };
     }
 }
 
 /// The kernel's refusal of a step, with the remedy if it is one of privilege.
-fn refused(what: &str, error: LibbpfError, said: &str) -> Error {
+fn load_error(what: &str, error: LibbpfError, log: &str) -> Error {
     const EPERM: i32 = 1;
     // Not the kind of libbpf-rs, which is the same for the verifier's EACCES.
     let (kind, hint) = if error.errno() == Some(EPERM) {
@@ -284,7 +284,7 @@ fn refused(what: &str, error: LibbpfError, said: &str) -> Error {
     } else {
         (ErrorKind::Load, String::new())
     };
-    error.cause(Error::new(kind, format!("cannot {what}"))).with_detail(hint + &indent(said))
+    error.cause(Error::new(kind, format!("cannot {what}"))).with_detail(hint + &indent(log))
 }
 
 #[cfg(test)]
@@ -295,7 +295,7 @@ mod tests {
     fn a_refusal_of_privilege_is_told_from_the_verifiers() {
         const EPERM: i32 = 1;
         const EACCES: i32 = 13;
-        let refused = |errno| refused("load the programs", LibbpfError::of_errno(errno), "");
+        let refused = |errno| load_error("load the programs", LibbpfError::of_errno(errno), "");
         let error = refused(EPERM);
         assert_eq!(error.kind(), ErrorKind::MissingCapability);
         assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}");

@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use libbpf_rs::{MapHandle, RingBuffer};
 
-use super::config::{Wakeup, Wanted};
+use super::config::{Config, Wakeup};
 use super::plan::Plan;
 use super::socket_set::SocketSet;
 use crate::error::{Error, ErrorKind};
@@ -21,7 +21,7 @@ pub(crate) fn object_bytes() -> &'static [u8] {
 }
 
 impl Object {
-    pub(super) fn load(_: &Plan, _: &Wanted) -> Result<Self, Error> {
+    pub(super) fn load(_: &Plan, _: &Config) -> Result<Self, Error> {
         Err(Error::new(ErrorKind::Load, "this build, with DOCS_RS set, is for documentation and has no programs"))
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The ways to attach, best first, and which of them a kernel's BTF admits. What it admits may still be refused.
+//! The combinations to attach, best first, and which of them a kernel's BTF admits. What it admits may still be refused.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -9,11 +9,11 @@ use libbpf_rs::btf::types::{Func, Typedef};
 use libbpf_rs::btf::{Btf, BtfKind, BtfType};
 
 use super::btf::{self, TRACEPOINT, ThirdArgument};
-use super::btf_subset::{self as subset, Subset};
+use super::btf_subset::{self, Subset};
 use crate::error::Error;
 use crate::event::result::{ResultSlots, RetransResult, SLOT_UNKNOWN};
 use crate::kernel::attach_method::AttachMethod;
-use crate::text::reason_table::UNLISTED_BASE as UNKNOWN;
+use crate::text::reason_table::UNLISTED_BASE;
 
 /// What a kernel's BTF tells.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Kernel {
         let found = btf::find(btf, |kind, name| match kind {
             BtfKind::Func => FUNCTIONS.iter().any(|wanted| wanted.as_bytes() == name),
             BtfKind::Typedef => typedefs.iter().any(|wanted| wanted.as_bytes() == name),
-            BtfKind::Struct | BtfKind::Union => subset::is_wanted(name),
+            BtfKind::Struct | BtfKind::Union => btf_subset::is_wanted(name),
             _ => false,
         });
         let first = |kind, name: &str| {
@@ -75,8 +75,8 @@ impl Kernel {
         })
     }
 
-    /// All ways with these companions, best first: for each why it is not to be, or how it would be done.
-    pub(super) fn ways(&self, companions: Companions) -> Vec<(Way, Result<Plan, String>)> {
+    /// All combinations with these companions, best first: for each why it is not to be, or how it would be done.
+    pub(super) fn combinations(&self, companions: Companions) -> Vec<(Combination, Result<Plan, String>)> {
         use AttachMethod::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
         [
             (TpEnum, Some(Fexit), true),
@@ -91,26 +91,26 @@ impl Kernel {
             (TpSuccess, None, false),
         ]
         .into_iter()
-        .map(|(source, companion, sites)| {
-            let way = Way { source, companion, sites };
+        .map(|(method, companion, sites)| {
+            let combination = Combination { method, companion, sites };
             let wanted = match companions {
                 Companions::Any => true,
                 Companions::None => companion.is_none(),
                 #[cfg(feature = "test-util")]
                 Companions::Only(only) => companion == Some(only),
             };
-            (way, if wanted { self.plan(way) } else { Err("not asked for".to_owned()) })
+            (combination, if wanted { self.plan(combination) } else { Err("not asked for".to_owned()) })
         })
         .collect()
     }
 
-    fn plan(&self, way: Way) -> Result<Plan, String> {
-        let Way { source, companion, sites } = way;
+    fn plan(&self, combination: Combination) -> Result<Plan, String> {
+        let Combination { method, companion, sites } = combination;
         let enumerators = match &self.third {
             ThirdArgument::Enum { members, .. } => Enumerators::by_name(members),
             _ => Enumerators::default(),
         };
-        match (source, &self.third) {
+        match (method, &self.third) {
             (AttachMethod::TpEnum, ThirdArgument::Enum { name, .. }) => {
                 // Whatever else is unknown: a success must not be taken for a failure.
                 if !enumerators.results.contains(&RetransResult::Success.raw()) {
@@ -121,7 +121,7 @@ impl Kernel {
             (AttachMethod::Fexit | AttachMethod::Kretprobe, _) => {}
             (_, third) => return Err(format!("the tracepoint's third argument is {third}")),
         }
-        let by = |wanted| source == wanted || companion == Some(wanted);
+        let by = |wanted| method == wanted || companion == Some(wanted);
         if by(AttachMethod::Fexit) && !self.functions {
             return Err("BTF has no tcp_retransmit_skb and __tcp_retransmit_skb of three parameters".to_owned());
         }
@@ -134,14 +134,14 @@ impl Kernel {
         let tracepoint = match &self.third {
             // What cannot be read is left alone.
             ThirdArgument::Other(_) => None,
-            ThirdArgument::Absent => Some(Third::None),
-            ThirdArgument::Err => Some(Third::Err),
-            ThirdArgument::Enum { .. } => Some(Third::Enum),
+            ThirdArgument::Absent => Some(ThirdArgMode::None),
+            ThirdArgument::Err => Some(ThirdArgMode::Err),
+            ThirdArgument::Enum { .. } => Some(ThirdArgMode::Enum),
         };
         let Self { has_cookie_helper, accept_parameters, .. } = *self;
         let exit = self.outer.filter(|_| by(AttachMethod::Fexit));
         let types = self.types.clone();
-        Ok(Plan { way, tracepoint, enumerators, exit, has_cookie_helper, accept_parameters, types })
+        Ok(Plan { combination, tracepoint, enumerators, exit, has_cookie_helper, accept_parameters, types })
     }
 }
 
@@ -159,16 +159,16 @@ pub(crate) enum Companions {
 
 /// A source, and what is attached beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Way {
-    pub(super) source: AttachMethod,
+pub(super) struct Combination {
+    pub(super) method: AttachMethod,
     pub(super) companion: Option<AttachMethod>,
     /// Whether `tcp_fragment()` is attached to, to tell the sites of -ENOMEM apart.
     pub(super) sites: bool,
 }
 
-impl std::fmt::Display for Way {
+impl std::fmt::Display for Combination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.source)?;
+        write!(f, "{}", self.method)?;
         if let Some(companion) = self.companion {
             write!(f, "+{companion}")?;
         }
@@ -178,18 +178,18 @@ impl std::fmt::Display for Way {
 
 /// How the tracepoint's third argument is read (`enum retrans_third_arg`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Third {
+pub(super) enum ThirdArgMode {
     None,
     Err,
     Enum,
 }
 
-/// A way that BTF admits, with all it takes.
+/// A combination that BTF admits, with all it takes.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) way: Way,
+    pub(super) combination: Combination,
     /// The tracepoint is attached to whatever the source: it tells of an attempt whose entry was not seen.
-    pub(super) tracepoint: Option<Third>,
+    pub(super) tracepoint: Option<ThirdArgMode>,
     pub(super) enumerators: Enumerators,
     /// Where it attaches to the exits of functions, the number of one in BTF.
     pub(super) exit: Option<u32>,
@@ -202,9 +202,9 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Whether -ENOMEM is told apart by its site: by what is attached, or by the kernel's own enum.
-    pub(super) fn tells_nomem_sites(&self) -> bool {
-        self.way.sites
-            || (self.way.source == AttachMethod::TpEnum
+    pub(super) fn locates_nomem(&self) -> bool {
+        self.combination.sites
+            || (self.combination.method == AttachMethod::TpEnum
                 && [RetransResult::TrimHeadNomem, RetransResult::FragNomem, RetransResult::UncloneNomem]
                     .iter()
                     .all(|site| self.enumerators.results.contains(&site.raw())))
@@ -220,7 +220,7 @@ pub(super) struct Enumerators {
     /// By the kernel's number: the table's number, or `RETRANS_RESULT_UNKNOWN` and the kernel's.
     pub(super) results: [u32; MAX_ENUMERATORS],
     /// The kernel's names of those that the table lacks, by the number that their events carry.
-    pub(super) unknown: BTreeMap<u32, String>,
+    pub(super) unlisted: BTreeMap<u32, String>,
 }
 
 /// Names by which a version of the proposal called something that the table has under another.
@@ -236,7 +236,7 @@ impl Enumerators {
     /// the table lacks.
     pub(super) fn slots(&self) -> ResultSlots {
         let slots = ResultSlots::new();
-        for raw in self.results.iter().filter(|raw| self.unknown.contains_key(raw)) {
+        for raw in self.results.iter().filter(|raw| self.unlisted.contains_key(raw)) {
             slots.slot_of(RetransResult::from_raw(*raw));
         }
         slots
@@ -247,8 +247,8 @@ impl Enumerators {
     pub(super) fn unlisted_slots(&self) -> [u8; MAX_ENUMERATORS] {
         let slots = self.slots();
         std::array::from_fn(|number| {
-            let raw = UNKNOWN | number as u32;
-            let slot = if self.unknown.contains_key(&raw) {
+            let raw = UNLISTED_BASE | number as u32;
+            let slot = if self.unlisted.contains_key(&raw) {
                 slots.slot_of(RetransResult::from_raw(raw))
             } else {
                 SLOT_UNKNOWN
@@ -258,7 +258,7 @@ impl Enumerators {
     }
 
     fn by_name(members: &[(String, i64)]) -> Self {
-        let mut all = Self { results: std::array::from_fn(|number| UNKNOWN | number as u32), ..Self::default() };
+        let mut all = Self { results: std::array::from_fn(|number| UNLISTED_BASE | number as u32), ..Self::default() };
         for (name, number) in members {
             let number = *number as u32 & 0xffff;
             let of_the_table = RetransResult::ALL.iter().find(|entry| entry.c_name == Some(name.as_str()));
@@ -267,7 +267,7 @@ impl Enumerators {
             match (known, all.results.get_mut(number as usize)) {
                 (Some(known), Some(result)) => *result = known,
                 _ => {
-                    all.unknown.insert(UNKNOWN | number, name.clone());
+                    all.unlisted.insert(UNLISTED_BASE | number, name.clone());
                 }
             }
         }
@@ -282,14 +282,22 @@ mod tests {
     use super::*;
     use crate::testing::{FRAGMENT, FUNCTIONS, Made, kernel};
 
-    fn ways_of(source: &str) -> Vec<(String, Result<Plan, String>)> {
+    fn combinations_of(source: &str) -> Vec<(String, Result<Plan, String>)> {
         let btf = btf::read(Made::object(source).as_path()).expect("BTF");
         let kernel = Kernel::read(&btf).expect("a kernel");
-        kernel.ways(Companions::Any).into_iter().map(|(way, plan)| (way.to_string(), plan)).collect()
+        kernel
+            .combinations(Companions::Any)
+            .into_iter()
+            .map(|(combination, plan)| (combination.to_string(), plan))
+            .collect()
     }
 
     fn admitted(source: &str) -> Vec<String> {
-        ways_of(source).into_iter().filter(|(_, plan)| plan.is_ok()).map(|(way, _)| way).collect()
+        combinations_of(source)
+            .into_iter()
+            .filter(|(_, plan)| plan.is_ok())
+            .map(|(combination, _)| combination)
+            .collect()
     }
 
     #[test]
@@ -319,19 +327,23 @@ mod tests {
 
     #[test]
     fn the_tracepoint_is_read_as_what_it_is() {
-        let read =
-            |third| ways_of(&kernel(third)).into_iter().find_map(|(_, plan)| plan.ok()).map(|plan| plan.tracepoint);
-        assert_eq!(read(None), Some(Some(Third::None)));
-        assert_eq!(read(Some("int")), Some(Some(Third::Err)));
-        assert_eq!(read(Some("enum tcp_retransmit_quit_reason")), Some(Some(Third::Enum)));
+        let read = |third| {
+            combinations_of(&kernel(third)).into_iter().find_map(|(_, plan)| plan.ok()).map(|plan| plan.tracepoint)
+        };
+        assert_eq!(read(None), Some(Some(ThirdArgMode::None)));
+        assert_eq!(read(Some("int")), Some(Some(ThirdArgMode::Err)));
+        assert_eq!(read(Some("enum tcp_retransmit_quit_reason")), Some(Some(ThirdArgMode::Enum)));
         assert_eq!(read(Some("void *")), Some(None));
     }
 
     #[test]
     fn the_sites_are_told_by_what_is_attached_or_by_the_enum() {
         let tell = |third, more: &str| -> Vec<_> {
-            let ways = ways_of(&format!("{}{FUNCTIONS}{more}", kernel(third)));
-            ways.into_iter().filter_map(|(way, plan)| plan.ok()?.tells_nomem_sites().then_some(way)).collect()
+            let combinations = combinations_of(&format!("{}{FUNCTIONS}{more}", kernel(third)));
+            combinations
+                .into_iter()
+                .filter_map(|(combination, plan)| plan.ok()?.locates_nomem().then_some(combination))
+                .collect()
         };
         assert_eq!(tell(None, ""), [""; 0]);
         assert_eq!(tell(None, FRAGMENT), ["fexit+sites"]);
@@ -341,16 +353,16 @@ mod tests {
 
     #[test]
     fn what_is_not_admitted_says_why() {
-        let ways = ways_of(&kernel(None));
+        let combinations = combinations_of(&kernel(None));
         let why = |wanted: &str| {
-            let (_, plan) = ways.iter().find(|(way, _)| way == wanted).expect("a way");
+            let (_, plan) = combinations.iter().find(|(combination, _)| combination == wanted).expect("a combination");
             plan.as_ref().expect_err("not admitted").clone()
         };
         assert_eq!(why("tp_err"), "the tracepoint's third argument is absent");
         assert_eq!(why("tp_enum"), "the tracepoint's third argument is absent");
         assert_eq!(why("fexit"), "BTF has no tcp_retransmit_skb and __tcp_retransmit_skb of three parameters");
-        let ways = ways_of(&kernel(Some("int")));
-        let (_, plan) = ways.last().expect("tp_success is the last");
+        let combinations = combinations_of(&kernel(Some("int")));
+        let (_, plan) = combinations.last().expect("tp_success is the last");
         assert_eq!(plan.as_ref().expect_err("every attempt is reported"), "the tracepoint's third argument is int err");
     }
 
@@ -371,17 +383,17 @@ mod tests {
             ("TCP_RETRANS_ROUTE_FAIL", 5),
             ("TCP_RETRANS_RCV_ZERO_WINDOW", 6),
         ]);
-        assert_eq!(v4.results[..8], [0, 1, 2, 3, 128, 7, 8, UNKNOWN | 7]);
-        assert!(v4.unknown.is_empty());
+        assert_eq!(v4.results[..8], [0, 1, 2, 3, 128, 7, 8, UNLISTED_BASE | 7]);
+        assert!(v4.unlisted.is_empty());
         // v1's 0 is success.
         let v1 = of(&[("TCP_RETRANS_SUCCESS", 0), ("TCP_RETRANS_QUIT_UNDEFINED", 9)]);
         assert_eq!((v1.results[0], v1.results[9]), (1, 0));
         // One that the table lacks is never taken for one that it has, and keeps its name.
         let newer = of(&[("TCP_RETRANS_SUCCESS", 0), ("TCP_RETRANS_LATER", 1), ("TCP_RETRANS_FAR", 40)]);
-        assert_eq!(newer.results[..2], [1, UNKNOWN | 1]);
-        assert_eq!(newer.unknown[&(UNKNOWN | 1)], "TCP_RETRANS_LATER");
-        assert_eq!(newer.unknown[&(UNKNOWN | 40)], "TCP_RETRANS_FAR");
-        assert_eq!(RetransResult::from_raw(UNKNOWN | 40).to_string(), "k40");
+        assert_eq!(newer.results[..2], [1, UNLISTED_BASE | 1]);
+        assert_eq!(newer.unlisted[&(UNLISTED_BASE | 1)], "TCP_RETRANS_LATER");
+        assert_eq!(newer.unlisted[&(UNLISTED_BASE | 40)], "TCP_RETRANS_FAR");
+        assert_eq!(RetransResult::from_raw(UNLISTED_BASE | 40).to_string(), "k40");
         assert!(!of(&[("SOMETHING_ELSE", 0)]).results.contains(&1));
     }
 
@@ -398,7 +410,9 @@ mod tests {
         // Not an enumerator of this kernel, and one beyond what the programs look up.
         assert_eq!(usize::from(by_number[2]), SLOT_UNKNOWN);
         assert_eq!(
-            (0..SLOT_UNKNOWN).filter(|at| slots.result_of(*at) == Some(RetransResult::from_raw(UNKNOWN | 40))).count(),
+            (0..SLOT_UNKNOWN)
+                .filter(|at| slots.result_of(*at) == Some(RetransResult::from_raw(UNLISTED_BASE | 40)))
+                .count(),
             0
         );
     }

@@ -13,7 +13,7 @@ use libbpf_rs::libbpf_sys::{
 
 /// Loads `return 0` for the exit of the function with this number in the kernel's BTF, and lets go of it.
 #[allow(unsafe_code)]
-pub(super) fn of_exit(function: u32) -> libbpf_rs::Result<()> {
+pub(super) fn fexit(function: u32) -> libbpf_rs::Result<()> {
     let instruction = |code: u32| bpf_insn { code: code as u8, ..Default::default() };
     let instructions = [instruction(BPF_ALU64 | BPF_MOV | BPF_K), instruction(BPF_JMP | BPF_EXIT)];
     let mut options = bpf_prog_load_opts {

@@ -3,7 +3,7 @@
 
 use libbpf_rs::ProgramMut;
 
-use super::plan::{Plan, Way};
+use super::plan::{Combination, Plan};
 use super::skel::RetransSkel;
 use crate::kernel::attach_method::AttachMethod;
 
@@ -58,18 +58,18 @@ impl Program {
     /// Those of a plan, in the order in which they are attached: an exit before its entry, so that no entry is without one.
     pub(super) fn of(plan: &Plan) -> Vec<Self> {
         let mut programs = vec![Self::RetransmitSynack];
-        let by_exit = plan.way.by_exit();
+        let by_exit = plan.combination.by_exit();
         match by_exit {
             Some(AttachMethod::Fexit) => programs.extend([Self::FexitOuter, Self::FexitInner]),
             Some(AttachMethod::Kretprobe) => programs.extend([Self::KretprobeOuter, Self::KretprobeInner]),
             _ => {}
         }
-        if plan.way.sites {
+        if plan.combination.sites {
             programs.push(Self::FexitFragment);
         }
         if by_exit == Some(AttachMethod::Kretprobe) {
             programs.extend([Self::KprobeOuter, Self::KprobeInner]);
-        } else if by_exit.is_some() || plan.way.sites {
+        } else if by_exit.is_some() || plan.combination.sites {
             programs.extend([Self::FentryOuter, Self::FentryInner]);
         }
         if plan.tracepoint.is_some() {
@@ -83,9 +83,9 @@ impl Program {
         match self {
             Self::RetransmitSynack => true,
             Self::FexitFragment => false,
-            Self::RetransmitSkb => plan.way.by_exit().is_none(),
+            Self::RetransmitSkb => plan.combination.by_exit().is_none(),
             // Beside the tracepoint they are there for the site of -ENOMEM.
-            _ => plan.way.by_exit().is_some(),
+            _ => plan.combination.by_exit().is_some(),
         }
     }
 
@@ -101,11 +101,11 @@ impl Program {
     }
 }
 
-impl Way {
+impl Combination {
     /// By what the exits of the functions tell of each attempt, if they do.
     pub(super) fn by_exit(self) -> Option<AttachMethod> {
-        match self.source {
-            AttachMethod::Fexit | AttachMethod::Kretprobe => Some(self.source),
+        match self.method {
+            AttachMethod::Fexit | AttachMethod::Kretprobe => Some(self.method),
             AttachMethod::TpEnum => self.companion,
             _ => None,
         }

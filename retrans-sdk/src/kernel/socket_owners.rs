@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use libbpf_rs::{Iter, Link, MapCore as _, MapFlags, MapHandle, ObjectBuilder};
 
 use super::libbpf_error::LibbpfError;
-use super::libbpf_log::quietly;
+use super::libbpf_log::capture_log;
 use super::plan::Plan;
 use crate::error::{Error, ErrorKind};
 use crate::event::owner::{Owner, OwnerSource};
@@ -22,7 +22,7 @@ use crate::event::tcp_enums::TcpState;
 use crate::event::{Event, record};
 use crate::kernel::owner_hooks::OwnerHooks;
 use crate::kernel::support::Support;
-use crate::sys::throttle::Pace;
+use crate::sys::throttle::Throttle;
 
 #[cfg(not(retrans_docs_only))]
 const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/owners.bpf.o"));
@@ -33,27 +33,27 @@ const OBJECT: &[u8] = &[];
 pub(super) const CAPACITY: u32 = 16_384;
 
 /// A socket whose owner was looked for in vain is not looked for again for so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Of how many sockets that is remembered.
-const MOST_ABSENT: usize = 4096;
+const MAX_ABSENT: usize = 4096;
 
 /// What is attached, and the map that it fills.
-pub(super) struct Owners {
+pub(super) struct SocketOwners {
     owners: MapHandle,
-    _learning: Vec<Link>,
-    walk: Option<Link>,
+    _links: Vec<Link>,
+    scan: Option<Link>,
     pub(super) hooks: OwnerHooks,
-    looking: Mutex<Looking>,
+    lookup: Mutex<Lookup>,
 }
 
 #[derive(Default)]
-struct Looking {
-    pace: Pace,
+struct Lookup {
+    throttle: Throttle,
     /// The sockets without one owner, by cookie, and until when that is taken as so.
     absent: HashMap<u64, Instant>,
 }
 
-impl Owners {
+impl SocketOwners {
     /// Attaches what the kernel allows and then looks through what there is, so that of what comes later nothing is missed.
     pub(super) fn open(owners: MapHandle, plan: &Plan) -> Result<Self, Error> {
         let namespace = "/proc/self/ns/pid";
@@ -61,17 +61,17 @@ impl Owners {
             .map_err(|error| Error::new(ErrorKind::System, format!("cannot read {namespace}")).caused_by(error))?;
         // The numbers of namespaces have 32 bits.
         let attach = |program: &str| attach(program, &owners, namespace.ino() as u32, plan);
-        let (connect, connect_link) = tried(attach("rt_connect"))?;
-        let (accept, accept_link) = tried(match plan.accept_parameters {
+        let (connect, connect_link) = as_support(attach("rt_connect"))?;
+        let (accept, accept_link) = as_support(match plan.accept_parameters {
             Some(4) => attach("rt_accept_args4"),
             Some(2) => attach("rt_accept_args2"),
             _ => Err(Error::new(ErrorKind::Load, "BTF has no inet_csk_accept of two or four parameters")),
         })?;
-        let (walk, walk_link) = tried(attach("rt_scan_fds"))?;
+        let (walk, scan_link) = as_support(attach("rt_scan_fds"))?;
         let hooks = OwnerHooks { connect, accept, walk };
-        let learning = connect_link.into_iter().chain(accept_link).collect();
-        let opened = Self { owners, _learning: learning, walk: walk_link, hooks, looking: Mutex::default() };
-        opened.walk();
+        let links = connect_link.into_iter().chain(accept_link).collect();
+        let opened = Self { owners, _links: links, scan: scan_link, hooks, lookup: Mutex::default() };
+        opened.scan_fds();
         Ok(opened)
     }
 
@@ -81,24 +81,24 @@ impl Owners {
         let (None, Some(cookie)) = (event.pid, event.cookie.filter(|_| event.state != TcpState::NewSynRecv)) else {
             return;
         };
-        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lookup = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if looking.absent.get(&cookie).is_some_and(|until| now < *until) {
+        if lookup.absent.get(&cookie).is_some_and(|until| now < *until) {
             return;
         }
         // Another event may have had it looked for.
         let mut found = self.owner_of(cookie);
-        if found.is_none() && looking.pace.run(|| self.look_for(cookie)).is_some() {
+        if found.is_none() && lookup.throttle.run(|| self.request_scan(cookie)).is_some() {
             found = self.owner_of(cookie);
             if found.is_none() {
-                if looking.absent.len() >= MOST_ABSENT {
-                    looking.absent.clear();
+                if lookup.absent.len() >= MAX_ABSENT {
+                    lookup.absent.clear();
                 }
-                looking.absent.insert(cookie, now + PATIENCE);
+                lookup.absent.insert(cookie, now + RETRY_AFTER);
             }
         }
         if let Some(owner) = found {
-            owner.put(event);
+            owner.assign_to(event);
         }
     }
 
@@ -108,26 +108,26 @@ impl Owners {
     }
 
     /// Walks for a socket, of which nothing is known.
-    fn look_for(&self, cookie: u64) {
+    fn request_scan(&self, cookie: u64) {
         // `struct owner`: a holder, and nobody yet.
-        let mut wanted = [0; 40];
-        wanted[4] = OwnerSource::Holder.raw() as u8;
-        wanted[32..].copy_from_slice(&cookie.to_ne_bytes());
+        let mut entry = [0; 40];
+        entry[4] = OwnerSource::Holder.raw() as u8;
+        entry[32..].copy_from_slice(&cookie.to_ne_bytes());
         // It may be there, or may not be put in once privileges were given up; then it is not found.
-        let _ = self.owners.update(&cookie.to_ne_bytes(), &wanted, MapFlags::NO_EXIST);
-        self.walk();
+        let _ = self.owners.update(&cookie.to_ne_bytes(), &entry, MapFlags::NO_EXIST);
+        self.scan_fds();
     }
 
     /// Has the kernel walk over all descriptors. Where it refuses, as it may once privileges were given up, no owner is found.
-    fn walk(&self) {
-        let Some(Ok(mut walk)) = self.walk.as_ref().map(Iter::new) else { return };
+    fn scan_fds(&self) {
+        let Some(Ok(mut scan)) = self.scan.as_ref().map(Iter::new) else { return };
         // It prints nothing, and may pause.
-        while matches!(walk.read(&mut [0; 64]), Err(error) if error.kind() == IoErrorKind::WouldBlock) {}
+        while matches!(scan.read(&mut [0; 64]), Err(error) if error.kind() == IoErrorKind::WouldBlock) {}
     }
 }
 
 /// What cannot be had here is not an error, unless this process or the machine is short of something.
-fn tried(attached: Result<Link, Error>) -> Result<(Support, Option<Link>), Error> {
+fn as_support(attached: Result<Link, Error>) -> Result<(Support, Option<Link>), Error> {
     match attached {
         Ok(link) => Ok((Support::Available, Some(link))),
         Err(error) if error.is_exhaustion() => Err(error),
@@ -158,17 +158,17 @@ fn attach(program: &str, owners: &MapHandle, pid_namespace: u32, plan: &Plan) ->
             }
         }
         for mut other in open.progs_mut() {
-            let wanted = other.name() == OsStr::new(program);
-            other.set_autoload(wanted);
+            let entry = other.name() == OsStr::new(program);
+            other.set_autoload(entry);
         }
         let object = open.load()?;
         // The link keeps the program, and the program the map.
         let found = object.progs_mut().find(|found| found.name() == OsStr::new(program));
         found.ok_or_else(not_found)?.attach()
     };
-    let (link, said) = quietly(|| load().map_err(LibbpfError::new));
+    let (link, log) = capture_log(|| load().map_err(LibbpfError::new));
     link.map_err(|error| {
-        let said = super::btf::indent(&said);
-        error.cause(Error::new(ErrorKind::Load, format!("cannot attach {program}"))).with_detail(said)
+        let log = super::btf::indent(&log);
+        error.cause(Error::new(ErrorKind::Load, format!("cannot attach {program}"))).with_detail(log)
     })
 }

@@ -164,7 +164,7 @@ impl EventReceiver {
         events.clear();
         let mut state = self.shared.lock();
         let count = state.events.len().min(most);
-        state.events.drain(..count).for_each(|event| events.put(event));
+        state.events.drain(..count).for_each(|event| events.push(event));
         let more = !state.events.is_empty();
         if !more && state.end.is_none() && !state.is_closed {
             self.shared.set_unreadable();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Counts that add up.
 
+pub(crate) mod layout;
 pub(crate) mod netns;
 pub(crate) mod reader;
 pub(crate) mod reconcile;

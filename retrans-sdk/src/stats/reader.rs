@@ -10,34 +10,11 @@ use crate::error::Error;
 use crate::event::kind::RetransKind;
 use crate::event::result::{RESULT_SLOTS, ResultSlots};
 use crate::event::transmit::Transmit;
-use crate::stats::reconcile::Sums;
+use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, PASSED_WORDS, word};
+use crate::stats::reconcile::NetnsStats;
 use crate::stats::user_counters::UserCounters;
 use crate::stats::{Count, Failures, Stats, TransmitCount};
 use crate::sys::mmap::Words;
-
-/// `RETRANS_KIND_SLOTS`.
-pub(crate) const KIND_SLOTS: usize = 16;
-/// `RETRANS_TRANSMIT_SLOTS`.
-pub(crate) const TRANSMIT_SLOTS: usize = 4;
-/// `struct retrans_netns_stats`, in words.
-pub(crate) const SUM_WORDS: usize = 6;
-
-/// `struct retrans_counters` in words of eight bytes; `source/layout.rs` holds it against the built object.
-pub(crate) mod word {
-    pub(crate) const SEEN: usize = 0;
-    pub(crate) const FILTERED: usize = 1;
-    pub(crate) const LIMITED: usize = 2;
-    pub(crate) const LOST: usize = 3;
-    pub(crate) const SUBMITTED: usize = 4;
-    pub(crate) const COUNTS: usize = 5;
-    pub(crate) const TRANSMITS: usize = COUNTS + super::RESULT_SLOTS * super::KIND_SLOTS * 2;
-    pub(crate) const SUMS: usize = TRANSMITS + super::TRANSMIT_SLOTS * 2;
-}
-
-/// One `struct retrans_counters`, in words.
-pub(crate) const COUNTER_WORDS: usize = word::SUMS + SUM_WORDS;
-/// One `struct retrans_passed`, in words.
-pub(crate) const PASSED_WORDS: usize = RESULT_SLOTS * KIND_SLOTS * 2;
 
 /// The kernel side's counters, one element a CPU, mapped into this process.
 pub(crate) struct KernelCounters {
@@ -208,9 +185,9 @@ impl StatsReader {
         }
     }
 
-    pub(crate) fn sums(&self) -> Sums {
-        let sum = |index: usize| self.0.attempts.sum(word::SUMS + index);
-        Sums {
+    pub(crate) fn netns_stats(&self) -> NetnsStats {
+        let sum = |index: usize| self.0.attempts.sum(word::NETNS + index);
+        NetnsStats {
             retrans_segs: sum(0),
             retrans_fail: sum(1),
             syn_retrans: sum(2),

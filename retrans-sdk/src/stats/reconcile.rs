@@ -13,13 +13,13 @@ use crate::stats::reader::StatsReader;
 use crate::text::reason_table::KeyVal;
 
 /// How long a beginning is waited for at which nothing is under way.
-const REST: Duration = Duration::from_secs(1);
+const BASELINE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two looks.
-const PAUSE: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What the kernel side has added up of the attempts in the namespace, `struct retrans_sums`.
+/// What the kernel side has added up of the attempts in the namespace, `struct retrans_netns_stats`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Sums {
+pub(crate) struct NetnsStats {
     pub(crate) retrans_segs: u64,
     pub(crate) retrans_fail: u64,
     pub(crate) syn_retrans: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Sums {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Reading {
     kernel: Mib,
-    seen: Sums,
+    seen: NetnsStats,
     /// Whether neither moved while they were read.
     at_rest: bool,
 }
@@ -81,24 +81,24 @@ impl Reconciler {
             if compared.is_exact() || hopeless || Instant::now() >= deadline {
                 return Ok(compared);
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
 /// Each side twice, crosswise: if neither moved, they belong together.
 fn read(netns: &Netns, stats: &StatsReader) -> Result<Reading, Error> {
-    let (kernel, seen) = (netns.read()?, stats.sums());
-    let at_rest = (netns.read()?, stats.sums()) == (kernel, seen);
+    let (kernel, seen) = (netns.read()?, stats.netns_stats());
+    let at_rest = (netns.read()?, stats.netns_stats()) == (kernel, seen);
     Ok(Reading { kernel, seen, at_rest })
 }
 
 /// A reading that holds for a while: an attempt that was counted and not yet seen when it began would have moved it.
 fn baseline(mut read: impl FnMut() -> Result<Reading, Error>) -> Result<Reading, Error> {
-    let deadline = Instant::now() + REST;
+    let deadline = Instant::now() + BASELINE_TIMEOUT;
     let mut before = read()?;
     loop {
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(POLL_INTERVAL);
         let now = read()?;
         if now.at_rest && now == before {
             return Ok(now);
@@ -160,14 +160,14 @@ pub struct Reconciliation {
 
 impl Reconciliation {
     fn of(baseline: &Reading, now: &Reading, observes_failures: bool, missed: Option<u64>) -> Self {
-        let sum = |kernel: fn(&Mib) -> u64, seen: fn(&Sums) -> u64| {
+        let sum = |kernel: fn(&Mib) -> u64, seen: fn(&NetnsStats) -> u64| {
             Sum::since((kernel(&baseline.kernel), seen(&baseline.seen)), (kernel(&now.kernel), seen(&now.seen)))
         };
         Self {
-            retrans_segs: sum(|mib| mib.retrans_segs, |sums| sums.retrans_segs),
-            retrans_fail: sum(|mib| mib.retrans_fail, |sums| sums.retrans_fail),
-            syn_retrans: sum(|mib| mib.syn_retrans, |sums| sums.syn_retrans),
-            spurious_rtx_host_queues: sum(|mib| mib.spurious_rtx_host_queues, |sums| sums.in_host_queue),
+            retrans_segs: sum(|mib| mib.retrans_segs, |netns| netns.retrans_segs),
+            retrans_fail: sum(|mib| mib.retrans_fail, |netns| netns.retrans_fail),
+            syn_retrans: sum(|mib| mib.syn_retrans, |netns| netns.syn_retrans),
+            spurious_rtx_host_queues: sum(|mib| mib.spurious_rtx_host_queues, |netns| netns.in_host_queue),
             unknown: TransmitCount {
                 transmit: Transmit::Unknown,
                 attempts: now.seen.unknown_attempts - baseline.seen.unknown_attempts,
@@ -234,7 +234,8 @@ mod tests {
         let [retrans_segs, retrans_fail, syn_retrans, spurious_rtx_host_queues] = kernel;
         let kernel = Mib { retrans_segs, retrans_fail, syn_retrans, spurious_rtx_host_queues };
         let [retrans_segs, retrans_fail, syn_retrans, in_host_queue, unknown_attempts, unknown_segs] = seen;
-        let seen = Sums { retrans_segs, retrans_fail, syn_retrans, in_host_queue, unknown_attempts, unknown_segs };
+        let seen =
+            NetnsStats { retrans_segs, retrans_fail, syn_retrans, in_host_queue, unknown_attempts, unknown_segs };
         Reading { kernel, seen, at_rest: true }
     }
 

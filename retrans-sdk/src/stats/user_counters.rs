@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::event::Event;
 use crate::event::kind::RetransKind;
 use crate::event::result::{ResultSlots, RetransResult};
-use crate::stats::reader::{COUNTER_WORDS, KIND_SLOTS, PASSED_WORDS, TRANSMIT_SLOTS, add, word};
+use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, PASSED_WORDS, TRANSMIT_SLOTS, word};
+use crate::stats::reader::add;
 
 /// What became of an attempt behind the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub(crate) enum Disposition {
     Submitted,
 }
 
-/// Words as in [`crate::counters::word`]. One writer at a time.
+/// Words as in [`crate::stats::layout::word`]. One writer at a time.
 pub(crate) struct UserCounters {
     words: [AtomicU64; COUNTER_WORDS],
     /// What passed the filter, as in `struct retrans_passed`.
@@ -88,7 +89,7 @@ impl UserCounters {
         self.add(at, 1);
         self.add(at + 1, segs);
         if event.result != RetransResult::Success {
-            self.tells_failures();
+            self.set_observes_failures();
         }
         let disposition = match disposition {
             Disposition::Filtered => word::FILTERED,
@@ -100,7 +101,7 @@ impl UserCounters {
     }
 
     /// That there are none would be said.
-    pub(crate) fn tells_failures(&self) {
+    pub(crate) fn set_observes_failures(&self) {
         self.observes_failures.store(true, Ordering::Release);
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where a stream's events come from: the running kernel, or a recording or mock.
+//! The source of a stream's events: the running kernel, or a recording or mock.
 
 use std::os::fd::BorrowedFd;
 
@@ -14,7 +14,8 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// Puts up to `most` events into `events`, in place of what is there. Whether there may be more. Does not block.
+    /// Replaces the contents of `events` with up to `most` events. Returns whether there may be
+    /// more. Does not block.
     pub(crate) fn read(&mut self, most: usize, events: &mut EventBuffer) -> Result<bool, Error> {
         match self {
             Self::Live(live) => live.source.read(most, events),
@@ -22,7 +23,7 @@ impl Backend {
         }
     }
 
-    /// Readable when there is something to be read.
+    /// Returns a file descriptor that is readable when there are events.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Live(live) => live.source.fd(),
@@ -30,7 +31,8 @@ impl Backend {
         }
     }
 
-    /// Whether no event comes any more: a live stream only after it was detached and its ring is empty, which the caller sees.
+    /// Returns whether no further event can come. False for a live stream: whether it is detached
+    /// and its ring buffer empty is known to the caller.
     pub(crate) fn is_over(&self) -> bool {
         match self {
             Self::Live(..) => false,
@@ -45,7 +47,7 @@ impl Backend {
         }
     }
 
-    /// Detaches from the kernel, or has the sender of offline events stop.
+    /// Detaches from the kernel, or makes the sender of offline events stop.
     pub(crate) fn detach(&mut self) {
         match self {
             Self::Live(live) => live.source.programs.detach(),

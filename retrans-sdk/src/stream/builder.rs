@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a stream shall be, and the ways to have one: of this host's kernel, of a recording, of a script.
+//! Configures and opens a stream: of the running kernel, of a recording, or of a mock.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::event::field_set::FieldSet;
 use crate::event::result::RESULT_SLOTS;
 use crate::filter::Filter;
 use crate::kernel::attach_method::AttachMethod;
-use crate::kernel::config::{DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, Ring, Wanted};
+use crate::kernel::config::{Config, DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, RingConfig};
 use crate::kernel::{self, Companions};
 use crate::offline::channel::{self, EventSender};
 use crate::offline::mock::MockSource;
@@ -28,21 +28,21 @@ use crate::stream::backend::Backend;
 use crate::stream::counters::Counters;
 use crate::stream::live::Live;
 use crate::stream::stop::StopHandle;
-use crate::sys::clock::epoch;
+use crate::sys::clock::boottime_to_epoch;
 
-/// A timer takes no more than an `i64` of seconds, and nobody waits as long.
-const MOST_DELAY: Duration = Duration::from_secs(3600);
+/// The longest maximum delay; longer ones are clamped to it.
+const MAX_DELAY: Duration = Duration::from_secs(3600);
 
-/// What the ring puts before each record.
+/// The size of the header that the ring buffer puts before each record, in bytes.
 const RING_HEADER: usize = 8;
 
-/// How many events of a recording are read ahead.
-const REPLAYED: usize = 4096;
+/// The number of events of a recording that are read ahead.
+const REPLAY_CAPACITY: usize = 4096;
 
-/// A setting by the name of its method, and what to do instead of leaving it out.
+/// The name of a setting's method, and what to do instead of leaving the setting out.
 type Setting = (&'static str, &'static str);
 
-/// What only a stream of this host's kernel honours.
+/// The settings that only a live stream honours.
 const LIVE_SETTINGS: &[Setting] = &[
     ("max_delay", ", or open a live stream"),
     ("wakeup_bytes", ", or open a live stream"),
@@ -53,7 +53,7 @@ const LIVE_SETTINGS: &[Setting] = &[
 ];
 const RING_SIZE: Setting = ("ring_size", ", or open a live stream");
 
-/// What is about events, of which counters have none.
+/// The settings about events, which do not apply to counters.
 const EVENT_SETTINGS: &[Setting] = &[
     ("predicate", " and use a filter, or open a stream"),
     ("rate_limit", ", or open a stream"),
@@ -66,12 +66,15 @@ const EVENT_SETTINGS: &[Setting] = &[
 
 pub(crate) type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
 
-/// What a stream shall be, before it is opened.
+/// Configures and opens a [`Stream`].
+///
+/// [`Stream::builder`] returns one. Every setting has a default, so `Stream::builder().open()`
+/// reports every attempt of the host.
 #[must_use = "a builder does nothing until `open`"]
 pub struct StreamBuilder {
     filter: Filter,
     predicate: Option<Predicate>,
-    ring: Ring,
+    ring: RingConfig,
     limit: Option<TokenBucket>,
     netns: Option<Netns>,
     forced: Option<AttachMethod>,
@@ -87,7 +90,7 @@ impl Default for StreamBuilder {
         Self {
             filter,
             predicate: None,
-            ring: Ring {
+            ring: RingConfig {
                 size: DEFAULT_RING_SIZE,
                 fields: FieldSet::all(),
                 max_delay: DEFAULT_MAX_DELAY,
@@ -119,178 +122,220 @@ impl fmt::Debug for StreamBuilder {
 }
 
 impl StreamBuilder {
-    /// Only attempts that pass the filter, all of which is decided in the kernel: what it excludes costs no record. It is
-    /// counted as `filtered`.
+    /// Sets the filter; every attempt passes unless set. The BPF programs evaluate the whole
+    /// filter, so an attempt that it excludes costs no record. It is counted as
+    /// [`filtered`](crate::Stats::filtered).
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
     }
 
-    /// Only events for which `predicate` gives true, asked behind the filter, on the thread that reads the stream. What
-    /// it refuses is counted as `rejected`.
+    /// Sets a function that selects events in user space, after the filter, on the thread that
+    /// reads the stream. Events for which it returns false are counted as
+    /// [`rejected`](crate::Stats::rejected).
     pub fn predicate(mut self, predicate: impl FnMut(&Event) -> bool + Send + 'static) -> Self {
         self.predicate = Some(Box::new(predicate));
         self.explicit.insert("predicate");
         self
     }
 
-    /// The size of the ring in bytes: a power-of-two number of pages; [`DEFAULT_RING_SIZE`] unless set. A record with all
-    /// fields takes 208 bytes, one with none but those that are always there 88 ([`FieldSet::record_length`] and 8). What finds the ring
-    /// full is counted as `lost`.
+    /// Sets the size of the ring buffer in bytes, a power-of-two number of pages;
+    /// [`DEFAULT_RING_SIZE`] unless set. A record occupies [`FieldSet::record_length`] bytes and a
+    /// header of 8: 208 bytes with all fields, 88 with no optional field. Attempts that find the
+    /// ring buffer full are counted as [`lost`](crate::Stats::lost).
     pub fn ring_size(mut self, bytes: u32) -> Self {
         self.ring.size = bytes;
         self.explicit.insert("ring_size");
         self
     }
 
-    /// Which of the optional fields events shall have; [all](FieldSet::all) unless set. What is not asked for is not read, and what stands
-    /// behind the last that is takes no room.
+    /// Sets the optional fields of events; [all](FieldSet::all) unless set. The BPF programs do not
+    /// read the other fields, and a record ends after the last field in the set.
     pub fn fields(mut self, fields: FieldSet) -> Self {
         self.ring.fields = fields;
         self.explicit.insert("fields");
         self
     }
 
-    /// By how much an event may come late, at most an hour; [`DEFAULT_MAX_DELAY`] unless set. To wake the reader takes the
-    /// kernel ten times as long as all else that it does for an event. So the first one after a while wakes it; for those that follow
-    /// at a higher rate than one in this time it is not woken, but comes by itself after it. Nothing is lost by that as long as the ring has
-    /// room for what comes meanwhile, to which [`wakeup_bytes`](Self::wakeup_bytes) sees. An idle stream wakes nobody.
+    /// Sets the maximum delivery delay; [`DEFAULT_MAX_DELAY`] unless set, capped at one hour.
     ///
-    /// [`Duration::ZERO`] has each event wake the reader, unless it is at work already.
+    /// Waking the reader costs the kernel ten times as much as the rest of an event. Therefore the
+    /// first event after a pause wakes the reader, and the following ones do not: the reader polls
+    /// the ring buffer after this delay. No event is lost because of the delay, since
+    /// [`wakeup_bytes`](Self::wakeup_bytes) wakes the reader before the ring buffer is full. An
+    /// idle stream causes no wake-ups.
+    ///
+    /// With [`Duration::ZERO`] every event wakes the reader, unless the reader is already running.
     pub fn max_delay(mut self, delay: Duration) -> Self {
-        self.ring.max_delay = delay.min(MOST_DELAY);
+        self.ring.max_delay = delay.min(MAX_DELAY);
         self.explicit.insert("max_delay");
         self
     }
 
-    /// How many bytes that wait in the ring wake the reader before [`max_delay`](Self::max_delay) is over, at least 1 and at most half
-    /// of the ring; [`DEFAULT_WAKEUP_BYTES`] unless set. Fewer cost more wake-ups, more leave less room for a reader that is late.
+    /// Sets the number of bytes in the ring buffer that wake the reader before
+    /// [`max_delay`](Self::max_delay) has elapsed; [`DEFAULT_WAKEUP_BYTES`] unless set, clamped to
+    /// the range from 1 to half of the ring buffer. A smaller number causes more wake-ups; a larger
+    /// one leaves less room for events that arrive until the reader runs.
     pub fn wakeup_bytes(mut self, bytes: u32) -> Self {
         self.ring.wakeup_bytes = bytes;
         self.explicit.insert("wakeup_bytes");
         self
     }
 
-    /// At most so many events a second of each result, over time; `burst` of them may come at once.
-    /// None unless set. A token bucket for each result in the kernel, behind the filter: what finds
-    /// it empty costs no record, and is counted as `limited`. Results that share a place in the
-    /// counters ([`Count::result`](crate::stats::Count::result)) share one. Attempts of one result at the
-    /// same moment on several CPUs may get by on one token.
+    /// Sets a rate limit for each result, a token bucket in the kernel; no limit unless set. Both
+    /// numbers of a [`RateLimit`] are clamped to at least 1.
     ///
-    /// Of a stream that is replayed or scripted, time is that of its events.
+    /// The limit applies after the filter. An attempt in excess of it costs no record, and is
+    /// counted as [`limited`](crate::Stats::limited). Results that share a slot of the counters
+    /// ([`Count::result`](crate::stats::Count::result)) share one bucket. Attempts of one result
+    /// that occur on several CPUs at the same moment may consume a single token.
     ///
+    /// In a recording and a mock the limit uses the timestamps of the events, not the clock.
     pub fn rate_limit(mut self, limit: RateLimit) -> Self {
         self.limit = Some(limit.into());
         self.explicit.insert("rate_limit");
         self
     }
 
-    /// Adds up the attempts of this namespace beside everything else, for [`Live::reconciler`]: all of them, whatever the filter and the limit
-    /// say. The beginning is the moment after the stream was opened; with retransmissions under way in the namespace, opening may take up
-    /// to a second more.
+    /// Counts the attempts of a network namespace separately, for [`Live::reconciler`]: all of
+    /// them, regardless of the filter and the rate limit. The comparison starts when the stream is
+    /// opened. While retransmissions are in progress in the namespace, opening takes up to one
+    /// second longer.
     pub fn reconcile(mut self, netns: Netns) -> Self {
         self.netns = Some(netns);
         self.explicit.insert("reconcile");
         self
     }
 
-    /// This source or none: for tests and comparisons. Without it the best is taken that the kernel admits.
+    /// Forces an attach method; opening fails if the kernel does not support it. Intended for tests
+    /// and comparisons: unless set, the best method that the kernel supports is used.
     pub fn attach_method(mut self, method: AttachMethod) -> Self {
         self.forced = Some(method);
         self.explicit.insert("attach_method");
         self
     }
 
-    /// Nothing beside the source, so that an attempt runs one program and not several. What that costs is what
-    /// [`Attachment::companion`](crate::attach::Attachment::companion) would have supplied: the error number beside [`AttachMethod::TpEnum`], the site at which memory ran
-    /// out beside either tracepoint. Of what is left unsaid [`Attachment::unobservable`](crate::attach::Attachment::unobservable) tells.
+    /// Attaches no companion, so an attempt runs one BPF program and not several.
+    ///
+    /// The stream then lacks what [`Attachment::companion`](crate::attach::Attachment::companion)
+    /// supplies: the error number in addition to [`AttachMethod::TpEnum`], and the allocation site
+    /// of -ENOMEM in addition to either tracepoint method.
+    /// [`Attachment::unobservable`](crate::attach::Attachment::unobservable) lists what is missing.
     pub fn without_companion(mut self) -> Self {
         self.companions = Companions::None;
         self.explicit.insert("without_companion");
         self
     }
 
-    /// For [`harness`](crate::harness).
+    /// Sets the only companion that may be attached. For [`harness`](crate::harness).
     #[cfg(feature = "test-util")]
     pub(crate) fn only_companion(mut self, companion: AttachMethod) -> Self {
         self.companions = Companions::Only(companion);
         self
     }
 
-    /// Whether events shall say which process the socket belongs to: [`Event::owner`], [`Event::pid`] and [`Event::comm`]. They do
-    /// not unless asked, and then it costs nothing.
+    /// Resolves the process that a socket belongs to: [`Event::owner`], [`Event::pid`] and
+    /// [`Event::comm`]. Without this setting events do not contain them, and no program runs for
+    /// it.
     ///
-    /// The kernel tells of no socket whose it is, and the process that happens to run when one retransmits is a bystander. So
-    /// programs note who connects and who accepts, for [`OwnerHooks`](crate::attach::OwnerHooks) says which they can; and where they did not see it, of a socket
-    /// older than the stream for one, the kernel is had to look through the descriptors of all processes: when the stream is opened,
-    /// and when an event comes of whose socket nothing is known, on the thread that reads, for at most a fiftieth of its time. A
-    /// socket that nobody holds, or several processes do, has no owner then, nor has that of a SYN-ACK, which nobody has accepted yet (but with TCP
-    /// Fast Open), nor one of the kernel's own. Before Linux 5.19 such looks end when privileges are given up.
+    /// The kernel does not record which process a socket belongs to, and the process that runs when
+    /// a socket retransmits is unrelated. The owner is therefore learned from two sources:
     ///
-    /// Since Linux 5.12. The owners of up to 16,384 sockets are known at a time (about 2 MiB in the kernel), and a record takes 232
-    /// bytes.
+    /// - BPF programs record the processes that connect and accept.
+    ///   [`OwnerHooks`](crate::attach::OwnerHooks) reports which hooks are available.
+    /// - For sockets that these programs have not seen, such as those older than the stream, the
+    ///   kernel scans the file descriptors of all processes: once when the stream is opened, and
+    ///   again when an event belongs to a socket whose owner is not known. The scan runs on the
+    ///   thread that reads the stream, for at most 2% of its time. Before Linux 5.19 scans end when
+    ///   the process gives up its privileges.
+    ///
+    /// The owner is absent when no single process can be identified: no process or several
+    /// processes hold the socket, the socket is the kernel's own, or the event is a SYN-ACK, whose
+    /// connection no process has accepted yet (except with TCP Fast Open).
+    ///
+    /// Requires Linux 5.12. The owners of up to 16,384 sockets are kept, which uses about 2 MiB of
+    /// kernel memory, and a record occupies 232 bytes.
     pub fn resolve_owners(mut self) -> Self {
         self.owners = true;
         self.explicit.insert("resolve_owners");
         self
     }
 
-    /// Loads and attaches the programs. Needs Linux 5.10, CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN); the stream can be
-    /// read, and its counters too, after these are given up.
+    /// Loads and attaches the BPF programs. Requires Linux 5.10, and CAP_BPF and CAP_PERFMON, or
+    /// CAP_SYS_ADMIN. The stream and its counters can be read after the process has given up these
+    /// capabilities.
     ///
     /// # Errors
     ///
-    /// The [`ErrorKind`] says which of its cases it is. Nothing is left of a stream that failed to open: no program, no
-    /// link, no file descriptor.
+    /// [`Error::kind`] is one of:
+    ///
+    /// - [`ErrorKind::MissingCapability`]: a capability is missing, or a security module denied the
+    ///   operation
+    /// - [`ErrorKind::NoBtf`], [`ErrorKind::NoTracepoint`], [`ErrorKind::UnsupportedTracepoint`]:
+    ///   the kernel is not supported
+    /// - [`ErrorKind::RingSize`]: the size of the ring buffer is invalid
+    /// - [`ErrorKind::Filter`]: the filter contains a term that the BPF programs cannot evaluate
+    ///   ([`Filter::event_only`])
+    /// - [`ErrorKind::MethodUnavailable`]: the forced attach method is not available
+    /// - [`ErrorKind::Load`]: the kernel refused a program or a map
+    /// - [`ErrorKind::System`]: any other error of the operating system
+    ///
+    /// A stream that failed to open leaves no program, link or file descriptor behind.
     pub fn open(self) -> Result<Stream, Error> {
         check_ring_size(self.ring.size)?;
         check_terms(&self.filter)?;
         let stop = StopHandle::new()?;
         check_descriptors(&stop)?;
-        let epoch = epoch();
-        let (source, attachment) = kernel::open(&self.wanted(Some(self.ring), epoch), self.ring)?;
+        let epoch_offset = boottime_to_epoch();
+        let (source, attachment) = kernel::open(&self.config(Some(self.ring), epoch_offset), self.ring)?;
         let stats = source.programs.stats.clone();
         let reconciler = self.netns.map(|netns| Reconciler::new(stats.clone(), netns)).transpose()?;
         let live = Backend::Live(Box::new(Live::new(source, attachment, reconciler)));
         Ok(Stream::new(live, stats, stop, self.filter, self.predicate))
     }
 
-    /// The same stream of what was recorded: filter, predicate, fields and limit, counters and ways to read are as those of a live one.
-    /// Needs no privilege.
+    /// Opens a stream of a recording. Filter, predicate, fields, rate limit, counters and all
+    /// methods to read work as with a live stream. Requires no privileges.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Setting`] if a setting was made that only a live stream honours:
-    /// [`ring_size`](Self::ring_size), [`max_delay`](Self::max_delay),
-    /// [`wakeup_bytes`](Self::wakeup_bytes), [`attach_method`](Self::attach_method),
-    /// [`without_companion`](Self::without_companion), [`owners`](Self::owners) or
-    /// [`reconcile`](Self::reconcile), [`ErrorKind::Filter`] if the filter asks for what is not in
-    /// a recording ([`Filter::live_only`]), [`ErrorKind::Recording`] if it is none,
-    /// [`ErrorKind::System`] if there can be no thread, which reads it.
+    /// - [`ErrorKind::Setting`] if a setting was made that only a live stream honours:
+    ///   [`ring_size`](Self::ring_size), [`max_delay`](Self::max_delay),
+    ///   [`wakeup_bytes`](Self::wakeup_bytes), [`attach_method`](Self::attach_method),
+    ///   [`without_companion`](Self::without_companion), [`resolve_owners`](Self::resolve_owners)
+    ///   or [`reconcile`](Self::reconcile)
+    /// - [`ErrorKind::Filter`] if the filter needs more than a recording contains
+    ///   ([`Filter::live_only`])
+    /// - [`ErrorKind::Recording`] if the input is not a recording, or its speed is invalid
+    /// - [`ErrorKind::System`] if the input cannot be read, or the reader thread cannot be started
     pub fn replay(self, recording: Recording) -> Result<Stream, Error> {
         self.refuse("a recording", LIVE_SETTINGS.iter().chain(&[RING_SIZE]))?;
         if let Some(term) = self.filter.live_only().next() {
             let message = format!(
-                "`{term}`: a recording does not tell which sockets are the application's own, nor what is above a cgroup (cgroup=ID and \
-                 cookie=NUMBER it does)"
+                "`{term}` cannot be evaluated in a recording, which contains neither the application's own sockets nor the parents of \
+                 cgroups: use cgroup=ID or cookie=NUMBER"
             );
             return Err(Error::new(ErrorKind::Filter, message));
         }
         let counters = Arc::new(UserCounters::new(false, true));
-        let (sender, stream) = self.offline(counters, REPLAYED)?;
+        let (sender, stream) = self.offline(counters, REPLAY_CAPACITY)?;
         recording.run(sender)?;
         Ok(stream)
     }
 
-    /// The same stream, and what tells it its events: for an application's own tests. Filter, predicate, fields, limit and counters are as
-    /// those of a live one, and as many events may wait as would find room in the ring; those that do not are lost. `cgroup=34/` holds for that cgroup alone,
-    /// `cookie=mine` for no event. Needs no privilege.
+    /// Opens a stream of synthetic events, and returns the source that pushes them: for an
+    /// application's own tests. Filter, predicate, fields, rate limit and counters work as with a
+    /// live stream. Requires no privileges.
+    ///
+    /// The capacity is that of the ring buffer; events in excess of it are counted as lost.
+    /// `cgroup=34/` matches only that cgroup, and `cookie=mine` matches no event.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Setting`] as [`replay`](Self::replay), but for the ring's size,
-    /// [`ErrorKind::RingSize`] and [`ErrorKind::Filter`] as [`open`](Self::open),
-    /// [`ErrorKind::System`] for want of a descriptor.
+    /// - [`ErrorKind::Setting`] as [`replay`](Self::replay), except for
+    ///   [`ring_size`](Self::ring_size)
+    /// - [`ErrorKind::RingSize`] and [`ErrorKind::Filter`] as [`open`](Self::open)
+    /// - [`ErrorKind::System`] if the process has no file descriptor left
     pub fn mock(self) -> Result<(MockSource, Stream), Error> {
         self.refuse("a mock", LIVE_SETTINGS)?;
         check_ring_size(self.ring.size)?;
@@ -315,11 +360,11 @@ impl StreamBuilder {
 }
 
 impl StreamBuilder {
-    /// Loads and attaches the programs to count attempts only: there is no ring buffer, so an
+    /// Loads and attaches the BPF programs to count attempts only. There is no ring buffer, so an
     /// attempt costs least. Every attempt is counted in [`Stats::counts`](crate::Stats::counts).
-    /// The filter is decided in the kernel: attempts that it excludes are counted as `filtered`,
-    /// and those that pass it in [`Stats::passed`](crate::Stats::passed). Needs what
-    /// [`open`](Self::open) needs.
+    /// The BPF programs evaluate the filter: attempts that it excludes are counted as `filtered`,
+    /// those that pass in [`Stats::passed`](crate::Stats::passed). Has the requirements of
+    /// [`open`](Self::open).
     ///
     /// ```no_run
     /// use retrans_sdk::Stream;
@@ -333,16 +378,15 @@ impl StreamBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Setting`] if a setting was made that is about events:
-    /// [`predicate`](Self::predicate), [`limit_per_result`](Self::limit_per_result),
-    /// [`fields`](Self::fields), [`ring_size`](Self::ring_size), [`max_delay`](Self::max_delay),
-    /// [`wakeup_bytes`](Self::wakeup_bytes) or [`owners`](Self::owners). Otherwise as
-    /// [`open`](Self::open).
+    /// [`ErrorKind::Setting`] if a setting about events was made: [`predicate`](Self::predicate),
+    /// [`rate_limit`](Self::rate_limit), [`fields`](Self::fields), [`ring_size`](Self::ring_size),
+    /// [`max_delay`](Self::max_delay), [`wakeup_bytes`](Self::wakeup_bytes) or
+    /// [`resolve_owners`](Self::resolve_owners). Otherwise as [`open`](Self::open).
     pub fn open_counters(self) -> Result<Counters, Error> {
         self.refuse("counters", EVENT_SETTINGS)?;
         check_terms(&self.filter)?;
         check_descriptors(&StopHandle::new()?)?;
-        let (programs, attachment) = kernel::open_counters(&self.wanted(None, epoch()))?;
+        let (programs, attachment) = kernel::open_counters(&self.config(None, boottime_to_epoch()))?;
         Counters::new(programs, attachment, self.netns)
     }
 
@@ -355,13 +399,13 @@ impl StreamBuilder {
         })
     }
 
-    fn wanted(&self, ring: Option<Ring>, epoch: u64) -> Wanted {
-        Wanted {
-            filter: self.filter.for_kernel(epoch),
+    fn config(&self, ring: Option<RingConfig>, epoch_offset: u64) -> Config {
+        Config {
+            filter: self.filter.for_kernel(epoch_offset),
             limit: self.limit,
             summed_netns: self.netns.as_ref().map(Netns::inode),
             ring,
-            epoch,
+            epoch_offset,
             forced: self.forced,
             companions: self.companions,
             owners: self.owners,
@@ -369,9 +413,9 @@ impl StreamBuilder {
     }
 }
 
-/// Here, since a recording knows nothing of streams.
+/// Defined here, since a recording does not depend on streams.
 impl Recording {
-    /// The stream of all of it.
+    /// Opens a stream of the whole recording, with default settings.
     ///
     /// # Errors
     ///
@@ -389,28 +433,30 @@ fn check_ring_size(bytes: u32) -> Result<(), Error> {
     // The next one that fits, or the largest there is.
     let fitting = bytes.div_ceil(page).max(1).checked_next_power_of_two().and_then(|pages| pages.checked_mul(page));
     let message = format!(
-        "the ring's size of {bytes} bytes is not a power-of-two number of pages of {page} bytes: use {}",
+        "the ring buffer size of {bytes} bytes is not a power-of-two number of pages of {page} bytes: use {}",
         fitting.unwrap_or(1 << 31)
     );
     Err(Error::new(ErrorKind::RingSize, message))
 }
 
-/// Whether the kernel side can decide all of it.
+/// Checks that the BPF programs can evaluate the whole filter.
 fn check_terms(filter: &Filter) -> Result<(), Error> {
     let Some(term) = filter.event_only().next() else { return Ok(()) };
     let message = format!(
-        "`{term}` cannot be decided in the kernel: whose a socket is may be found out only behind the filter; a predicate \
-         (StreamBuilder::predicate) can, and a filter of what was recorded"
+        "`{term}` cannot be evaluated in the kernel, because the owner of a socket may be resolved after the filter: use a \
+         predicate (StreamBuilder::predicate), or filter a recording"
     );
     Err(Error::new(ErrorKind::Filter, message))
 }
 
-/// Whether there are descriptors enough to open a stream. Without, libbpf takes a probe that fails for a kernel that
-/// lacks the feature, and the error is about something else.
+/// Checks that enough file descriptors are available to open a stream. Otherwise libbpf would
+/// interpret a probe that fails as a missing kernel feature, and report an unrelated error.
 fn check_descriptors(stop: &StopHandle) -> Result<(), Error> {
     const ENOUGH: usize = 64;
     (0..ENOUGH).map(|_| stop.eventfd().try_clone()).collect::<Result<Vec<_>, _>>().map(|_| ()).map_err(|error| {
-        let message = format!("opening a stream takes up to {ENOUGH} file descriptors for a moment (RLIMIT_NOFILE)");
+        let message = format!(
+            "cannot open a stream: up to {ENOUGH} file descriptors are required while it opens (RLIMIT_NOFILE)"
+        );
         Error::new(ErrorKind::System, message).caused_by(error)
     })
 }
@@ -421,7 +467,7 @@ mod tests {
 
     type Set = fn(StreamBuilder) -> StreamBuilder;
 
-    /// The settings that are refused in a mode, of those with these names.
+    /// Returns those of the named settings that a mode refuses.
     fn refused(of: &[&str], open: impl Fn(StreamBuilder) -> Result<(), Error>) -> BTreeSet<&'static str> {
         let settings: [(&str, Set); 10] = [
             ("predicate", |builder| builder.predicate(|_| true)),
@@ -449,8 +495,8 @@ mod tests {
         let of_events =
             ["predicate", "rate_limit", "fields", "ring_size", "max_delay", "wakeup_bytes", "resolve_owners"];
         let all = [live.as_slice(), &of_events].concat();
-        let scripted = refused(&all, |builder| builder.mock().map(|_| ()));
-        assert_eq!(scripted, BTreeSet::from(live));
+        let mocked = refused(&all, |builder| builder.mock().map(|_| ()));
+        assert_eq!(mocked, BTreeSet::from(live));
         let replayed = refused(&all, |builder| builder.replay(Recording::from_reader(&b""[..])).map(|_| ()));
         assert_eq!(replayed, BTreeSet::from_iter(live.into_iter().chain(["ring_size"])));
         // The others would be opened, with the privilege to do so.

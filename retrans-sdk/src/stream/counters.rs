@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The handle of what counts, and has no events.
+//! Counts attempts without events.
 
 use std::fmt;
 
@@ -12,10 +12,11 @@ use crate::stats::netns::Netns;
 use crate::stats::reader::StatsReader;
 use crate::stats::reconcile::Reconciler;
 
-/// Counts attempts without a record of any: there is no ring, and nothing to be read but the counters.
-/// [`StreamBuilder::open_counters`](crate::StreamBuilder::open_counters) opens it; dropping it detaches everything.
+/// Counts attempts without reporting events: there is no ring buffer, and only the counters can be
+/// read. [`StreamBuilder::open_counters`](crate::StreamBuilder::open_counters) opens it; dropping
+/// it detaches the programs.
 ///
-/// Reading takes no capability. Its [`Stats`] count every attempt as `seen`, those that the filter
+/// Reading requires no capability. [`Stats`] count every attempt as `seen`, those that the filter
 /// excludes as `filtered`, and by result and kind all of them (`counts`) and those that pass the
 /// filter (`passed`). `limited`, `lost` and `submitted` are 0.
 pub struct Counters {
@@ -42,13 +43,14 @@ impl Counters {
         &self.attachment
     }
 
-    /// The counters now.
+    /// Returns the current counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.programs.stats.read()
     }
 
-    /// As [`Stream::stats_reader`](crate::Stream::stats_reader).
+    /// Returns a reader of the counters for other threads; see
+    /// [`Stream::stats_reader`](crate::Stream::stats_reader).
     #[must_use]
     pub fn stats_reader(&self) -> StatsReader {
         self.programs.stats.clone()
@@ -60,8 +62,8 @@ impl Counters {
         self.programs.own_sockets.as_ref()
     }
 
-    /// Returns what compares the counts with those of a namespace; `None` unless
-    /// [requested](crate::StreamBuilder::reconcile).
+    /// Returns the comparison of the attempts of a network namespace with its own counters; `None`
+    /// unless [requested](crate::StreamBuilder::reconcile).
     #[must_use]
     pub fn reconciler(&self) -> Option<Reconciler> {
         self.reconciler.clone()

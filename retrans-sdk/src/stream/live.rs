@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What only a stream of the running kernel has.
+//! The part of a stream that only the running kernel has.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::kernel::owner_hooks::OwnerHooks;
 use crate::kernel::socket_set::SocketSet;
 use crate::stats::reconcile::Reconciler;
 
-/// The part of a stream that a recording and a mock do not have: how it is attached to the running kernel.
+/// The part of a stream that recordings and mocks lack: how it is attached to the running kernel.
 ///
 /// [`Stream::live`](crate::Stream::live) returns it.
 pub struct Live {
@@ -31,8 +31,8 @@ impl Live {
         Self { source, attachment, reconciler }
     }
 
-    /// Returns what the stream is attached to, what it can observe from there, and which better candidates were
-    /// not available.
+    /// Returns what the stream is attached to, what it can observe from there, and which better
+    /// candidates were not available.
     #[must_use]
     pub const fn attachment(&self) -> &Attachment {
         &self.attachment
@@ -44,8 +44,8 @@ impl Live {
         self.attachment.method
     }
 
-    /// Returns the kernel's name of a result that this version has no name for, one that prints as `k17`. Only where
-    /// events come from an enum in the tracepoint ([`AttachMethod::TpEnum`]).
+    /// Returns the kernel's name of an unlisted result, one that prints as `k17`. Known only with
+    /// [`AttachMethod::TpEnum`], where the result is an enum in the tracepoint.
     #[must_use]
     pub fn kernel_name(&self, result: RetransResult) -> Option<&str> {
         self.source.programs.kernel_name(result)
@@ -65,8 +65,8 @@ impl Live {
         self.source.programs.owner_hooks()
     }
 
-    /// Returns what compares the attempts of a network namespace with its own counters; `None` unless
-    /// [requested](crate::StreamBuilder::reconcile).
+    /// Returns the comparison of the attempts of a network namespace with its own counters; `None`
+    /// unless [requested](crate::StreamBuilder::reconcile).
     #[must_use]
     pub fn reconciler(&self) -> Option<Reconciler> {
         self.reconciler.clone()

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The handle: read as batches, by a callback or as an iterator.
+//! Streams of events, and the ways to read them.
+//!
+//! A [`Stream`] is read with a callback, as an iterator, in batches, or by waiting on its file
+//! descriptor. A [`Queue`] reads it on a thread of its own, and an `AsyncStream` (feature `tokio`)
+//! on an async runtime.
 
 pub(crate) mod backend;
 pub(crate) mod builder;
@@ -40,26 +44,34 @@ use crate::stats::reader::{StatsReader, add, add_one};
 use crate::stream::backend::Backend;
 use crate::stream::builder::Predicate;
 
-/// A stream of retransmission attempts: of this host ([`StreamBuilder::open`]), of a recording ([`StreamBuilder::replay`]) or of a script
-/// ([`StreamBuilder::mock`]). Owned, without a lifetime, `Send`; dropping it detaches everything.
+/// A stream of retransmission attempts: of the running kernel ([`StreamBuilder::open`]), of a
+/// recording ([`StreamBuilder::replay`]) or of a mock ([`StreamBuilder::mock`]). It is owned,
+/// without a lifetime, and `Send`. Dropping it detaches the BPF programs.
 ///
-/// Read it in whichever way suits: [`for_each_timeout`](Self::for_each_timeout) with a callback, [`iter`](Self::iter) as a blocking iterator,
-/// [`recv_batch_timeout`](Self::recv_batch_timeout) for a batch at a time, [`try_iter`](Self::try_iter) for what is there without blocking. Or wait on its
-/// descriptor ([`AsFd`]) in an event loop of yours: readable means that it is to be drained.
+/// | method | blocks | returns |
+/// |---|---|---|
+/// | [`iter`](Self::iter) | yes | an iterator of events |
+/// | [`try_iter`](Self::try_iter) | no | an iterator of the available events |
+/// | [`recv_batch`](Self::recv_batch) | yes | a batch of up to 256 events |
+/// | [`recv_batch_timeout`](Self::recv_batch_timeout) | up to a timeout | a batch of up to 256 events |
+/// | [`for_each_timeout`](Self::for_each_timeout) | up to a timeout | calls a function with each event |
+///
+/// For your own event loop wait on the file descriptor ([`AsFd`]): once it is readable, read
+/// [`try_iter`](Self::try_iter) to its end.
 pub struct Stream {
     backend: Backend,
     stats: StatsReader,
     filter: Filter,
     predicate: Option<Predicate>,
-    /// What was read out of the ring at once.
+    /// The events that were read from the backend at once.
     batch: EventBuffer,
-    /// Those of them that the predicate let through and nobody took yet.
-    untaken: Range<usize>,
-    /// How many of them it has looked at.
-    judged: usize,
-    /// Whether there may be more in the ring.
+    /// Those that passed the predicate and were not taken yet.
+    passing: Range<usize>,
+    /// The number of events that the predicate has evaluated.
+    evaluated: usize,
+    /// Whether there may be more events in the ring buffer.
     more: bool,
-    /// When the programs were detached, if they were.
+    /// When the programs were detached.
     detached: Option<Instant>,
     /// Whether it was detached and everything that was submitted before has been read.
     exhausted: bool,
@@ -73,7 +85,7 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// What a stream shall be.
+    /// Returns a builder with default settings.
     pub fn builder() -> StreamBuilder {
         StreamBuilder::default()
     }
@@ -91,8 +103,8 @@ impl Stream {
             filter,
             predicate,
             batch: EventBuffer::with_capacity(BATCH),
-            untaken: 0..0,
-            judged: 0,
+            passing: 0..0,
+            evaluated: 0,
             more: false,
             detached: None,
             exhausted: false,
@@ -110,14 +122,17 @@ impl Stream {
     /// [detached](Self::detach), and all of it was read.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        let is_taken = self.untaken.is_empty() && self.judged == self.batch.events().len();
+        let is_taken = self.passing.is_empty() && self.evaluated == self.batch.events().len();
         is_taken && (self.exhausted || self.backend.is_over())
     }
 
-    /// Detaches the programs, so that no further attempt is recorded; requires no capability. What is in the ring buffer can
-    /// still be read, in every way and also after a [stop](StopHandle::stop), and then the stream [is
-    /// finished](Self::is_finished). So the end of an application is bounded by the ring's size, however many attempts the host
-    /// makes, and afterwards `submitted = rejected + dropped + delivered`. A recording or a mock hands over what it has read.
+    /// Detaches the BPF programs, so no further attempt is recorded. Requires no capability.
+    ///
+    /// Events in the ring buffer can still be read with every method, also after a
+    /// [stop](StopHandle::stop); then the stream [is finished](Self::is_finished). The number of
+    /// these events is bounded by the size of the ring buffer, so an application can end cleanly
+    /// however many attempts the host makes. Afterwards `submitted = rejected + dropped +
+    /// delivered`. A recording or a mock yields the events that were already read or pushed.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -141,30 +156,34 @@ impl Stream {
         }
     }
 
-    /// The counters now.
+    /// Returns the current counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.stats.read()
     }
 
-    /// A reader of the counters for other threads, which goes on when the stream is closed.
+    /// Returns a reader of the counters for other threads, which remains valid after the stream is
+    /// dropped.
     #[must_use]
     pub fn stats_reader(&self) -> StatsReader {
         self.stats.clone()
     }
 
-    /// A handle by which another thread, or a signal handler's, ends the blocking reads of this stream.
+    /// Returns a handle with which another thread or a signal handler ends the blocking reads of
+    /// this stream.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }
 
-    /// Waits up to `timeout` ([`Duration::MAX`]: for ever) for events and calls `callback` with each of what is there, at
-    /// most a batch of 256. Gives how many that were: 0 if there was none until the timeout, an interrupting signal, a stop, or the end of a recording or a script.
+    /// Waits up to `timeout` for events ([`Duration::MAX`]: without a limit) and calls `callback`
+    /// with each available event, at most a batch of 256. Returns the number of events: 0 after the
+    /// timeout, an interrupting signal, a stop, or the end of a recording or a mock.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`](crate::ErrorKind::System) if the kernel refuses to wait or to read.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if waiting or reading fails. A recording
+    /// also fails with [`ErrorKind::Recording`](crate::ErrorKind::Recording) at a malformed line.
     pub fn for_each_timeout(&mut self, timeout: Duration, mut callback: impl FnMut(&Event)) -> Result<usize, Error> {
         let batch = self.recv_batch_timeout(timeout)?;
         let mut count = 0;
@@ -175,8 +194,9 @@ impl Stream {
         Ok(count)
     }
 
-    /// Waits as [`for_each_timeout`](Self::for_each_timeout) does and lends what is there as a batch. Events that are not taken out of it are
-    /// in the next.
+    /// Waits up to `timeout` for events, as [`for_each_timeout`](Self::for_each_timeout) does, and
+    /// lends the available events as a batch of up to 256. Events that are not taken from it are in
+    /// the next batch.
     ///
     /// # Errors
     ///
@@ -184,13 +204,15 @@ impl Stream {
     pub fn recv_batch_timeout(&mut self, timeout: Duration) -> Result<Batch<'_>, Error> {
         let deadline = Instant::now().checked_add(timeout);
         while !self.advance()? && !self.is_at_end() && !is_past(deadline) && self.wait(deadline)? {}
-        // Once more: a record may have come in while the time ran out.
+        // Once more: a record may have arrived while the time ran out.
         self.advance()?;
         Ok(Batch { stream: self })
     }
 
-    /// Blocks until there are events and lends what is there as a batch, of at most 256; `None` once a [`StopHandle`] says so, and at the end of a recording or a script. The way to read
-    /// many: what is done once for a batch is not done for each event. What is in the ring after a stop is left to [`try_iter`](Self::try_iter).
+    /// Blocks until there are events and lends them as a batch of up to 256; `None` after a stop by
+    /// a [`StopHandle`] and at the end of a recording or a mock. The most efficient method for many
+    /// events, since work can be done once for each batch. Events in the ring buffer after a stop
+    /// can be read with [`try_iter`](Self::try_iter).
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -210,63 +232,67 @@ impl Stream {
         Ok(self.wait_for_event()?.then_some(Batch { stream: self }))
     }
 
-    /// Everything that is there, without blocking. Goes on for as long as there is more.
+    /// Returns an iterator over the available events that does not block. It continues as long as
+    /// more events arrive.
     pub fn try_iter(&mut self) -> TryIter<'_> {
         TryIter { stream: self, failed: false }
     }
 
-    /// Blocks for each event. Ends when a [`StopHandle`] says so, at the end of a recording or a script, or with an error; what is in the ring then is left to
-    /// [`try_iter`](Self::try_iter).
+    /// Returns an iterator that blocks for each event. It ends after a stop by a [`StopHandle`], at
+    /// the end of a recording or a mock, or after an error. Events in the ring buffer after a stop
+    /// can be read with [`try_iter`](Self::try_iter).
     pub fn iter(&mut self) -> Iter<'_> {
         Iter { stream: self, failed: false }
     }
 
-    /// Has the next event ready, out of the ring if need be; false if the ring is empty. Looks at one batch at most, so
-    /// that a flood of what the predicate refuses does not keep it past a deadline.
+    /// Makes the next event ready, and reads a batch if necessary; false if none is available.
+    /// Evaluates one batch at most, so events that the predicate rejects cannot delay the caller
+    /// past a deadline.
     fn advance(&mut self) -> Result<bool, Error> {
-        if self.judge() {
+        if self.evaluate() {
             return Ok(true);
         }
-        (self.untaken, self.judged) = (0..0, 0);
+        (self.passing, self.evaluated) = (0..0, 0);
         self.more = self.backend.read(BATCH, &mut self.batch)?;
-        Ok(self.judge())
+        Ok(self.evaluate())
     }
 
-    /// Puts the events of the batch through the predicate until one passes; false if none is left.
+    /// Evaluates the predicate on the events of the batch until one passes; false if none is left.
     #[inline]
-    fn judge(&mut self) -> bool {
-        while self.untaken.is_empty() && self.judged < self.batch.events().len() {
-            self.judge_next();
+    fn evaluate(&mut self) -> bool {
+        while self.passing.is_empty() && self.evaluated < self.batch.events().len() {
+            self.evaluate_next();
         }
-        !self.untaken.is_empty()
+        !self.passing.is_empty()
     }
 
-    /// Those that pass move together. Whatever the predicate does, each event is either among these or counted.
+    /// Evaluates the predicate on one event. Events that pass are kept adjacent. If the predicate
+    /// panics, the event is counted as rejected.
     #[inline]
-    fn judge_next(&mut self) {
+    fn evaluate_next(&mut self) {
         let Some(predicate) = &mut self.predicate else {
-            self.judged = self.batch.events().len();
-            self.untaken.end = self.judged;
+            self.evaluated = self.batch.events().len();
+            self.passing.end = self.evaluated;
             return;
         };
-        let Some(event) = self.batch.events().get(self.judged) else { return };
-        self.judged += 1;
-        // Counted even if the predicate panics: then the event is gone, and that must show.
+        let Some(event) = self.batch.events().get(self.evaluated) else { return };
+        self.evaluated += 1;
+        // Counted even if the predicate panics, since the event is then lost.
         let refused = CountOnDrop(&self.stats.user().rejected);
         if predicate(event) {
             std::mem::forget(refused);
-            self.batch.events_mut().swap(self.untaken.end, self.judged - 1);
-            self.untaken.end += 1;
+            self.batch.events_mut().swap(self.passing.end, self.evaluated - 1);
+            self.passing.end += 1;
         }
     }
 
-    /// Blocks until an event is ready to be taken; false once stopped.
+    /// Blocks until an event is ready; false once stopped.
     pub(crate) fn wait_for_event(&mut self) -> Result<bool, Error> {
         loop {
-            if self.judge() {
+            if self.evaluate() {
                 return Ok(true);
             }
-            // Only what is out of the ring already is handed out after a stop: under a flood the rest would not end.
+            // After a stop only events of the batch are delivered: under load the ring buffer might never be empty.
             if self.stop.is_stopped() && self.detached.is_none() {
                 return Ok(false);
             }
@@ -279,8 +305,9 @@ impl Stream {
         }
     }
 
-    /// Whether, with nothing at hand, no event can come any more. A program that was running on another CPU when it was detached
-    /// may still submit its record, which was counted before: it is waited for, but not for long.
+    /// Returns whether no further event can come, with none ready. A program that was running on
+    /// another CPU when the stream was detached may still submit its record, which was counted
+    /// before, so that record is awaited for a limited time.
     fn is_at_end(&mut self) -> bool {
         /// Much longer than a program runs.
         const SETTLE: Duration = Duration::from_millis(100);
@@ -290,20 +317,21 @@ impl Stream {
         self.exhausted || self.backend.is_over()
     }
 
-    /// All that is left of the batch at hand and passes, before it is counted.
+    /// Takes the events of the batch that are left and pass the predicate. They are not counted
+    /// yet.
     pub(crate) fn take(&mut self) -> &[Event] {
-        while self.judged < self.batch.events().len() {
-            self.judge_next();
+        while self.evaluated < self.batch.events().len() {
+            self.evaluate_next();
         }
-        let all = self.untaken.clone();
-        self.untaken.start = all.end;
+        let all = self.passing.clone();
+        self.passing.start = all.end;
         self.batch.events().get(all).unwrap_or_default()
     }
 
-    /// What is there without blocking, at most a batch of it, handed to the application. With none at hand, and once stopped, none.
+    /// Returns the available events, at most a batch, and counts them as delivered. Does not block.
     #[cfg(feature = "tokio")]
     pub(crate) fn take_at_once(&mut self) -> Result<Vec<Event>, Error> {
-        if !self.judge() && !self.stop.is_stopped() {
+        if !self.evaluate() && !self.stop.is_stopped() {
             self.advance()?;
         }
         let events = self.take().to_vec();
@@ -311,37 +339,37 @@ impl Stream {
         Ok(events)
     }
 
-    /// Whether, with nothing at hand, nothing will be any more.
+    /// Returns whether no further event will be available, with none ready.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_over(&self) -> bool {
         self.stop.is_stopped() || self.backend.is_over()
     }
 
-    /// Whether there may be more at once.
+    /// Returns whether more events may be available at once.
     #[cfg(feature = "tokio")]
     pub(crate) fn has_more(&self) -> bool {
         self.more
     }
 
-    /// The next event of the batch at hand, handed to the application.
+    /// Takes the next event of the batch and counts it as delivered.
     #[inline]
     fn deliver(&mut self) -> Option<&Event> {
-        self.judge();
-        let next = self.untaken.next()?;
+        self.evaluate();
+        let next = self.passing.next()?;
         add_one(&self.stats.user().delivered);
         self.batch.events().get(next)
     }
 
-    /// The ring buffer and when its reader is woken, for the tests' harness.
+    /// Returns the ring buffer and its wake-up settings, for the test harness.
     #[cfg(feature = "test-util")]
     pub(crate) fn ring(&self) -> Option<([BorrowedFd<'_>; 2], Wakeup)> {
         self.live().map(|live| live.source.ring())
     }
 
-    /// Blocks until there may be records: true; or until the deadline, a signal or a stop: false.
+    /// Blocks until there may be records (true), or until the deadline, a signal or a stop (false).
     fn wait(&self, deadline: Option<Instant>) -> Result<bool, Error> {
         if self.detached.is_some() {
-            // For a record that is being submitted, which wakes no reader that is awake.
+            // For a record that is being submitted, which does not wake a reader that is awake.
             std::thread::sleep(Duration::from_millis(1));
             return Ok(true);
         }
@@ -354,22 +382,24 @@ impl Stream {
         match poll(&mut fds, timeout.as_ref()) {
             Ok(0) | Err(Errno::INTR) => Ok(false),
             Ok(_) => Ok(fds[1].revents().is_empty()),
-            Err(errno) => Err(Error::system("cannot wait for the ring", errno)),
+            Err(errno) => Err(Error::system("cannot wait for the ring buffer", errno)),
         }
     }
 }
 
-/// What is out of the ring and was not handed on is `dropped`: nobody can have it any more.
+/// Counts events that were read and not delivered as `dropped`.
 impl Drop for Stream {
     fn drop(&mut self) {
-        let left = self.batch.events().len() - self.judged + self.untaken.len();
+        let left = self.batch.events().len() - self.evaluated + self.passing.len();
         add(&self.stats.user().dropped, left as u64);
     }
 }
 
-/// Readable when there is something to be read, and then [`Stream::try_iter`] is due, to the end: it is that which has the kernel side wake
-/// the descriptor's owner again. After a time of events it is readable once or twice with nothing to be read. What a batch left untaken is
-/// out of the ring already, and not waited for.
+/// Returns a file descriptor that is readable when events are available.
+///
+/// Read [`Stream::try_iter`] to its end whenever it is readable: only then does the kernel wake the
+/// reader again. The descriptor may be readable once or twice without an event. Events that a batch
+/// left behind do not make it readable.
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.backend.fd()
@@ -388,15 +418,16 @@ impl Drop for CountOnDrop<'_> {
     }
 }
 
-/// Events lent by [`Stream::recv_batch_timeout`] and [`Stream::recv_batch`], one after the other or [as a slice](Self::into_slice). Those that are not taken
-/// stay with the stream.
+/// Events lent by [`Stream::recv_batch`] and [`Stream::recv_batch_timeout`], as an iterator or [as
+/// a slice](Self::into_slice). Events that are not taken remain in the stream.
 #[must_use = "events stay with the stream until they are taken"]
 pub struct Batch<'a> {
     stream: &'a mut Stream,
 }
 
 impl<'a> Batch<'a> {
-    /// All that are left of it at once, without copying them. They are taken by that.
+    /// Returns the remaining events of the batch without copying them, and counts them as
+    /// delivered.
     pub fn into_slice(self) -> &'a [Event] {
         let delivered = self.stream.stats_reader();
         let events = self.stream.take();
@@ -413,7 +444,7 @@ impl Iterator for Batch<'_> {
     }
 }
 
-/// Everything that is there: see [`Stream::try_iter`].
+/// An iterator over the available events. [`Stream::try_iter`] returns it.
 #[must_use = "events stay with the stream until they are taken"]
 pub struct TryIter<'a> {
     stream: &'a mut Stream,
@@ -427,7 +458,7 @@ impl Iterator for TryIter<'_> {
         while !self.failed {
             match self.stream.advance() {
                 Ok(true) => return self.stream.deliver().copied().map(Ok),
-                // The batch looked at was all refused: is there another?
+                // The whole batch was rejected; there may be another.
                 Ok(false) if self.stream.more => {}
                 Ok(false) => return None,
                 Err(error) => {
@@ -440,7 +471,7 @@ impl Iterator for TryIter<'_> {
     }
 }
 
-/// Blocks for each event: see [`Stream::iter`].
+/// An iterator that blocks for each event. [`Stream::iter`] returns it.
 #[must_use = "events stay with the stream until they are taken"]
 pub struct Iter<'a> {
     stream: &'a mut Stream,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stream read by a thread of its own, for applications that come by now and then.
+//! Reads a stream on a thread of its own into a bounded queue.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,23 +15,26 @@ use crate::stats::reader::{StatsReader, add};
 use crate::stream::Stream;
 use crate::stream::stop::StopHandle;
 
-/// What becomes of an event for which the queue has no room.
+/// What happens to an event when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// It is `dropped`: what is in the queue is the oldest.
+    /// Drops the new event; the queue keeps the oldest events.
     #[default]
     DropNewest,
-    /// The oldest in the queue is `dropped` for it: what is in the queue is the newest.
+    /// Drops the oldest event in the queue; the queue keeps the newest events.
     DropOldest,
-    /// The thread waits until there is room, and nothing is `dropped`; what comes meanwhile waits in the ring, and what finds that full is `lost`.
+    /// Blocks the reader thread until there is room, and drops nothing. Events wait in the ring
+    /// buffer; once it is full they are `lost`.
     Block,
 }
 
-/// A stream that a thread of its own reads into a bounded queue. What becomes of the events that find it full is [chosen](Overflow).
+/// A stream that a thread of its own reads into a bounded queue. [`Overflow`] selects what happens
+/// when the queue is full.
 ///
-/// It ends when it is told to ([`stop_handle`](Self::stop_handle)), at the end of a recording or a script, or when the stream fails; events that were in the queue
-/// can still be taken. Dropping it ends the thread and detaches everything; what was still in the queue is then `dropped`.
+/// It ends after a stop ([`stop_handle`](Self::stop_handle)), at the end of a recording or a mock,
+/// or with an error of the stream; events in the queue can still be received. Dropping it ends the
+/// thread, detaches the BPF programs, and counts the events in the queue as `dropped`.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -63,56 +66,57 @@ impl fmt::Debug for Queue {
     }
 }
 
-/// Between the two threads. A batch goes through it at once, so neither waits for the other once an event.
+/// The state that both threads share. A whole batch is transferred at once, so the threads do not
+/// synchronize for each event.
 struct Shared {
-    waiting: Mutex<Waiting>,
-    /// There is an event, or there will be none.
+    state: Mutex<QueueState>,
+    /// Signalled when there is an event, or when no further event will come.
     changed: Condvar,
-    /// There is room, or nobody takes events any more.
+    /// Signalled when there is room, or when the receiver was dropped.
     room: Condvar,
     capacity: usize,
     overflow: Overflow,
 }
 
-struct Waiting {
+struct QueueState {
     events: VecDeque<Event>,
-    /// Whether the thread has ended.
+    /// Whether the reader thread has ended.
     ended: bool,
-    /// Whether nobody takes events any more.
+    /// Whether the receiver was dropped.
     closed: bool,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts them in, and gives the number of those, or of others, that had to go for want of room.
-    fn put(&self, mut events: &[Event]) -> usize {
-        let mut waiting = self.lock();
-        let mut gone = 0;
+    /// Adds events, and returns the number of events that were dropped, old or new.
+    fn push_all(&self, mut events: &[Event]) -> usize {
+        let mut state = self.lock();
+        let mut dropped = 0;
         if self.overflow == Overflow::DropOldest {
-            // Of more than there is room for at all, the last.
+            // Keep the last ones if there are more than the capacity.
             let too_many = events.len().saturating_sub(self.capacity);
             events = events.get(too_many..).unwrap_or_default();
-            let too_old = (waiting.events.len() + events.len()).saturating_sub(self.capacity);
-            waiting.events.drain(..too_old);
-            gone = too_many + too_old;
+            let too_old = (state.events.len() + events.len()).saturating_sub(self.capacity);
+            state.events.drain(..too_old);
+            dropped = too_many + too_old;
         }
         loop {
-            let was_empty = waiting.events.is_empty();
-            let room = (self.capacity - waiting.events.len()).min(events.len());
+            let was_empty = state.events.is_empty();
+            let room = (self.capacity - state.events.len()).min(events.len());
             let (fitting, others) = events.split_at(room);
-            waiting.events.extend(fitting);
+            state.events.extend(fitting);
             events = others;
-            // Whoever waits does so for the first one.
+            // The receiver waits for the first event only.
             if was_empty {
                 self.changed.notify_one();
             }
-            if self.overflow != Overflow::Block || events.is_empty() || waiting.closed {
-                return gone + events.len();
+            if self.overflow != Overflow::Block || events.is_empty() || state.closed {
+                return dropped + events.len();
             }
-            waiting = self.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -121,11 +125,12 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    fn is_full(&self, waiting: &Waiting) -> bool {
-        waiting.events.len() == self.capacity
+    fn is_full(&self, state: &QueueState) -> bool {
+        state.events.len() == self.capacity
     }
 
-    /// The thread waits for room only if there was none; to tell it takes a system call, whether or not it waits.
+    /// Wakes the reader thread if the queue was full. The thread waits only then, and the
+    /// notification is a system call even if no thread waits.
     fn made_room(&self, was_full: bool) {
         if was_full && self.overflow == Overflow::Block {
             self.room.notify_one();
@@ -137,22 +142,22 @@ impl Shared {
         self.room.notify_one();
     }
 
-    /// Once there is an event, or none will come any more, or it is late.
-    fn wait(&self, timeout: Duration) -> MutexGuard<'_, Waiting> {
+    /// Waits until there is an event, the reader thread has ended, or the timeout has expired.
+    fn wait(&self, timeout: Duration) -> MutexGuard<'_, QueueState> {
         let deadline = Instant::now().checked_add(timeout);
-        let mut waiting = self.lock();
-        while waiting.events.is_empty() && !waiting.ended {
+        let mut state = self.lock();
+        while state.events.is_empty() && !state.ended {
             let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;
             }
-            waiting = self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        waiting
+        state
     }
 }
 
-/// Says that the thread has ended, however it does.
+/// Marks the queue as ended when the reader thread ends, also by a panic.
 struct EndOnDrop(Arc<Shared>);
 
 impl Drop for EndOnDrop {
@@ -162,17 +167,17 @@ impl Drop for EndOnDrop {
 }
 
 impl Stream {
-    /// Hands the stream to a thread that reads it into a queue of `capacity` events, at least one and at most 1,048,576;
-    /// the memory for all of them is taken at once.
+    /// Moves the stream to a thread that reads it into a queue of `capacity` events, clamped to the
+    /// range from 1 to 1,048,576. The memory for all of them is allocated immediately.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if there can be no thread.
+    /// [`ErrorKind::System`] if the thread cannot be started.
     pub fn into_queue(self, capacity: usize, overflow: Overflow) -> Result<Queue, Error> {
         let capacity = capacity.clamp(1, 1 << 20);
-        let waiting = Waiting { events: VecDeque::with_capacity(capacity), ended: false, closed: false };
+        let state = QueueState { events: VecDeque::with_capacity(capacity), ended: false, closed: false };
         let (changed, room) = (Condvar::new(), Condvar::new());
-        let shared = Arc::new(Shared { waiting: Mutex::new(waiting), changed, room, capacity, overflow });
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed, room, capacity, overflow });
         let (stop, stats) = (self.stop_handle(), self.stats_reader());
         let end = EndOnDrop(Arc::clone(&shared));
         let thread = thread::Builder::new()
@@ -183,12 +188,12 @@ impl Stream {
     }
 }
 
-/// Runs until the stream is stopped, and then until what was submitted before is read.
+/// Reads the stream until it is stopped, and then what was submitted before.
 fn fill(mut stream: Stream, queue: &Shared) -> Result<(), Error> {
     let stats = stream.stats_reader();
     let read_all = |stream: &mut Stream| -> Result<(), Error> {
         while stream.wait_for_event()? {
-            let left = queue.put(stream.take());
+            let left = queue.push_all(stream.take());
             add(&stats.user().dropped, left as u64);
         }
         Ok(())
@@ -199,17 +204,18 @@ fn fill(mut stream: Stream, queue: &Shared) -> Result<(), Error> {
 }
 
 impl Queue {
-    /// The next event, at once or within `timeout`; `None` after it, and at once when the queue [has
-    /// ended](Self::is_finished) and is empty.
+    /// Receives the next event, and waits up to `timeout` for it. Returns `None` after the timeout,
+    /// and immediately when the queue [is finished](Self::is_finished) and empty.
     ///
     /// # Errors
     ///
-    /// The one that ended the reading thread, once: the stream's, or [`ErrorKind::System`] if the predicate panicked.
+    /// Returns the error that ended the reader thread, once: that of the stream, or
+    /// [`ErrorKind::System`] if the predicate panicked.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
-        let mut waiting = self.shared.wait(timeout);
-        let was_full = self.shared.is_full(&waiting);
-        let (event, ended) = (waiting.events.pop_front(), waiting.ended);
-        drop(waiting);
+        let mut state = self.shared.wait(timeout);
+        let was_full = self.shared.is_full(&state);
+        let (event, ended) = (state.events.pop_front(), state.ended);
+        drop(state);
         self.shared.made_room(was_full);
         self.delivered(usize::from(event.is_some()));
         if event.is_none() && ended {
@@ -218,7 +224,7 @@ impl Queue {
         Ok(event)
     }
 
-    /// The next event if there is one, without blocking.
+    /// Receives the next event if one is available. Does not block.
     ///
     /// # Errors
     ///
@@ -227,8 +233,9 @@ impl Queue {
         self.recv_timeout(Duration::ZERO)
     }
 
-    /// As many of the next events as are there and as `events` has room for without growing (256 if it has none), at once or within `timeout`,
-    /// in place of what is in it. Gives how many they are: 0 where [`recv_timeout`](Self::recv_timeout) gives `None`.
+    /// Replaces the contents of `events` with the available events, up to its capacity (256 if that
+    /// is 0), and waits up to `timeout` for the first. Returns their number: 0 where
+    /// [`recv_timeout`](Self::recv_timeout) returns `None`.
     ///
     /// # Errors
     ///
@@ -238,12 +245,12 @@ impl Queue {
         if events.capacity() == 0 {
             events.reserve_exact(BATCH);
         }
-        let mut waiting = self.shared.wait(timeout);
-        let was_full = self.shared.is_full(&waiting);
-        let count = waiting.events.len().min(events.capacity());
-        events.extend(waiting.events.drain(..count));
-        let ended = waiting.ended;
-        drop(waiting);
+        let mut state = self.shared.wait(timeout);
+        let was_full = self.shared.is_full(&state);
+        let count = state.events.len().min(events.capacity());
+        events.extend(state.events.drain(..count));
+        let ended = state.ended;
+        drop(state);
         self.shared.made_room(was_full);
         self.delivered(count);
         if count == 0 && ended {
@@ -252,20 +259,20 @@ impl Queue {
         Ok(count)
     }
 
-    /// Whether the thread has ended and every event was taken: no event comes any more. Known once `recv_timeout` or
-    /// `try_recv` has come to the end.
+    /// Returns true once the reader thread has ended and every event was received. It becomes true
+    /// when a receiving method has reached the end.
     #[must_use]
     pub const fn is_finished(&self) -> bool {
         self.thread.is_none()
     }
 
-    /// A handle by which another thread, or a signal handler's, ends the queue.
+    /// Returns a handle with which another thread or a signal handler ends the queue.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }
 
-    /// The counters now. Those of `delivered` are the events taken out of the queue.
+    /// Returns the current counters. `delivered` counts the events received from the queue.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.stats.read()
@@ -275,7 +282,7 @@ impl Queue {
         add(&self.stats.user().delivered, count as u64);
     }
 
-    /// The thread is gone: by itself if it was stopped, else with why.
+    /// Joins the reader thread, and returns its error.
     fn end(&mut self) -> Result<(), Error> {
         match self.thread.take().map(JoinHandle::join) {
             None => Ok(()),
@@ -289,7 +296,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         self.stop.stop();
         self.shared.close();
-        // A panic of the predicate has been printed by its own thread.
+        // A panic of the predicate was printed by its thread.
         let _ = self.thread.take().map(JoinHandle::join);
         let left = self.shared.lock().events.len();
         add(&self.stats.user().dropped, left as u64);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The end of blocking reads, from elsewhere.
+//! Ends blocking reads from other threads and signal handlers.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -9,14 +9,16 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::error::Error;
 
-/// Ends the blocking reads of a stream, from any thread: [`Stream::iter`](crate::Stream::iter) ends, [`Stream::for_each_timeout`](crate::Stream::for_each_timeout) and [`Stream::recv_batch_timeout`](crate::Stream::recv_batch_timeout)
-/// return at once, now and ever after.
+/// Ends the blocking reads of a stream, from any thread. Afterwards
+/// [`Stream::iter`](crate::Stream::iter) ends, and
+/// [`Stream::for_each_timeout`](crate::Stream::for_each_timeout) and
+/// [`Stream::recv_batch_timeout`](crate::Stream::recv_batch_timeout) return immediately.
 #[derive(Debug, Clone)]
 pub struct StopHandle(Arc<Stop>);
 
 #[derive(Debug)]
 struct Stop {
-    /// Wakes whoever waits.
+    /// Wakes the threads that wait.
     eventfd: OwnedFd,
     stopped: AtomicBool,
 }
@@ -24,14 +26,14 @@ struct Stop {
 impl StopHandle {
     pub(crate) fn new() -> Result<Self, Error> {
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|errno| Error::system("cannot make an eventfd", errno))?;
+            .map_err(|errno| Error::system("cannot create an eventfd", errno))?;
         Ok(Self(Arc::new(Stop { eventfd, stopped: AtomicBool::new(false) })))
     }
 
-    /// Ends them. Allowed in a signal handler.
+    /// Ends the blocking reads. Async-signal-safe.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::Release);
-        // It fails only at a count of 2^64 - 2, which wakes well enough.
+        // Fails only at a count of 2^64 - 2, where the descriptor is readable.
         let _ = rustix::io::write(&self.0.eventfd, &1u64.to_ne_bytes());
     }
 
@@ -39,7 +41,7 @@ impl StopHandle {
         self.0.stopped.load(Ordering::Acquire)
     }
 
-    /// Readable once it was stopped.
+    /// Returns a file descriptor that is readable once stopped.
     pub(crate) fn eventfd(&self) -> &OwnedFd {
         &self.0.eventfd
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stream for programs that await.
+//! A stream for async programs.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -20,16 +20,21 @@ use crate::stats::Stats;
 use crate::stream::Stream;
 use crate::stream::stop::StopHandle;
 
-/// However it may come about that a descriptor is readable and nobody is told: nothing waits longer. An idle stream wakes its reader as seldom.
-const SAFETY: Duration = Duration::from_secs(10);
+/// The interval at which the stream is read even without a readiness event, so no missed event
+/// delays it longer.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// After so many batches the runtime has its turn: a flood is not to keep timers, signals and other tasks from it.
-const MOST_IN_A_ROW: u32 = 8;
+/// The number of batches after which the runtime is given control, so a busy stream does not starve
+/// timers, signals and other tasks.
+const MAX_BATCHES_PER_POLL: u32 = 8;
 
-/// A [`Stream`] as a stream of batches, on tokio's reactor and without a thread of its own. Feature `tokio`.
+/// A [`Stream`] as an async stream of batches, driven by tokio's reactor without a thread of its
+/// own. Requires the feature `tokio`.
 ///
-/// A batch has at most 256 events, in the order of the stream, and never none. The stream ends when a [`StopHandle`] says so, at the end of a recording or a script, or with an
-/// error. Its futures can be dropped at any await: no event is lost by that. Dropping it detaches everything.
+/// A batch contains 1 to 256 events, in the order of the stream. The stream ends after a stop by a
+/// [`StopHandle`], at the end of a recording or a mock, or with an error. Its futures are
+/// cancel-safe: dropping one at an await loses no event. Dropping the stream detaches the BPF
+/// programs.
 ///
 /// ```no_run
 /// # async fn agent() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,14 +49,15 @@ const MOST_IN_A_ROW: u32 = 8;
 /// ```
 pub struct AsyncStream {
     stream: Stream,
-    /// Of the stream's descriptor, a copy: tokio's reactor reports the moment at which it becomes readable, and not that it is.
+    /// A duplicate of the stream's descriptor. tokio's reactor reports the moment at which it
+    /// becomes readable, not that it is readable.
     readable: AsyncFd<OwnedFd>,
     stopped: AsyncFd<OwnedFd>,
-    /// Expires every so often.
-    safety: AsyncFd<OwnedFd>,
+    /// Expires after each [`RECHECK_INTERVAL`].
+    recheck: AsyncFd<OwnedFd>,
     failed: bool,
-    /// Batches that were handed out since the runtime had its turn.
-    in_a_row: u32,
+    /// The number of batches since the runtime was given control.
+    batches_in_a_row: u32,
 }
 
 impl fmt::Debug for AsyncStream {
@@ -61,66 +67,68 @@ impl fmt::Debug for AsyncStream {
 }
 
 impl Stream {
-    /// Hands the stream to tokio's reactor. Feature `tokio`.
+    /// Registers the stream with tokio's reactor. Requires the feature `tokio`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`](crate::ErrorKind::System) for want of descriptors: it takes four more.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if the process has not enough file
+    /// descriptors left; four are required.
     ///
     /// # Panics
     ///
-    /// As [`AsyncFd`], outside a runtime of tokio's and in one without its I/O driver.
+    /// As [`AsyncFd`], outside a tokio runtime and in a runtime without its I/O driver.
     #[track_caller]
     pub fn into_async(self) -> Result<AsyncStream, Error> {
         let failed = |error| Error::system("cannot wait for the stream", error);
         let copy = |fd: std::os::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 0).map_err(failed);
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
             .map_err(failed)?;
-        let every = Timespec { tv_sec: SAFETY.as_secs() as i64, tv_nsec: SAFETY.subsec_nanos().into() };
+        let every =
+            Timespec { tv_sec: RECHECK_INTERVAL.as_secs() as i64, tv_nsec: RECHECK_INTERVAL.subsec_nanos().into() };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: every, it_value: every })
             .map_err(failed)?;
         let (readable, stopped) = (watch(copy(self.as_fd())?)?, watch(copy(self.stop_handle().eventfd().as_fd())?)?);
-        Ok(AsyncStream { stream: self, readable, stopped, safety: watch(timer)?, failed: false, in_a_row: 0 })
+        Ok(AsyncStream { stream: self, readable, stopped, recheck: watch(timer)?, failed: false, batches_in_a_row: 0 })
     }
 }
 
-/// Has tokio's reactor report when it becomes readable.
+/// Registers a descriptor with tokio's reactor.
 #[allow(unsafe_code)]
 fn watch(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, Error> {
     // SAFETY: an `OwnedFd` is open, and the same descriptor of the same file, until it is dropped.
     let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-    watched.map_err(|error| unpollable(error.into()))
+    watched.map_err(|error| wait_error(error.into()))
 }
 
 impl AsyncStream {
-    /// The next batch; `None` at the end.
+    /// Receives the next batch; `None` at the end.
     ///
     /// # Errors
     ///
-    /// As [`Stream::for_each_timeout`]; it is the last item.
+    /// As [`Stream::for_each_timeout`]; an error is the last item.
     pub async fn recv_batch(&mut self) -> Option<Result<Vec<Event>, Error>> {
         poll_fn(|context| self.poll_batch(context)).await
     }
 
-    /// The stream, for what there is to be known of it.
+    /// Returns the stream, for example to read its attachment.
     #[must_use]
     pub const fn get_ref(&self) -> &Stream {
         &self.stream
     }
 
-    /// The stream as it was: after a stop, for what is left in the ring.
+    /// Returns the stream, for example to read what is left in the ring buffer after a stop.
     #[must_use]
     pub fn into_inner(self) -> Stream {
         self.stream
     }
 
-    /// The counters now.
+    /// Returns the current counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.stream.stats()
     }
 
-    /// A handle by which another task or thread, or a signal handler's, ends the stream.
+    /// Returns a handle with which another task, thread or signal handler ends the stream.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
         self.stream.stop_handle()
@@ -136,20 +144,20 @@ impl AsyncStream {
     }
 
     fn poll_events(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<Event>, Error>>> {
-        if self.in_a_row >= MOST_IN_A_ROW {
-            self.in_a_row = 0;
+        if self.batches_in_a_row >= MAX_BATCHES_PER_POLL {
+            self.batches_in_a_row = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         loop {
-            // First, and again after each time that readiness was taken back: what came before that moment is seen here, and what comes after makes it ready again.
+            // Read first, and again after readiness was cleared: events from before that moment are seen here, later ones set readiness again.
             match self.stream.take_at_once() {
                 Ok(events) if !events.is_empty() => {
-                    self.in_a_row += 1;
+                    self.batches_in_a_row += 1;
                     return Poll::Ready(Some(Ok(events)));
                 }
                 Ok(_) if self.stream.is_over() => return Poll::Ready(None),
-                // A flood of what the predicate refuses is not to keep others from running.
+                // Events that the predicate rejects must not starve other tasks.
                 Ok(_) if self.stream.has_more() => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
@@ -157,30 +165,30 @@ impl AsyncStream {
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if let Poll::Ready(ready) = self.safety.poll_read_ready(context) {
-                let mut ready = ready.map_err(unpollable)?;
-                // It fails if it has not expired.
-                let _ = rustix::io::read(self.safety.get_ref(), &mut [0; 8]);
+            if let Poll::Ready(ready) = self.recheck.poll_read_ready(context) {
+                let mut ready = ready.map_err(wait_error)?;
+                // Fails if the timer has not expired.
+                let _ = rustix::io::read(self.recheck.get_ref(), &mut [0; 8]);
                 ready.clear_ready();
                 continue;
             }
-            // It stays readable, and so is not taken back.
+            // The descriptor stays readable, so readiness is retained.
             if let Poll::Ready(ready) = self.stopped.poll_read_ready(context) {
-                ready.map_err(unpollable)?.retain_ready();
+                ready.map_err(wait_error)?.retain_ready();
                 if self.stream.is_over() {
                     return Poll::Ready(None);
                 }
             }
             let polled = self.readable.poll_read_ready(context);
             if polled.is_pending() {
-                self.in_a_row = 0;
+                self.batches_in_a_row = 0;
             }
-            ready!(polled).map_err(unpollable)?.clear_ready();
+            ready!(polled).map_err(wait_error)?.clear_ready();
         }
     }
 }
 
-fn unpollable(error: std::io::Error) -> Error {
+fn wait_error(error: std::io::Error) -> Error {
     Error::new(crate::error::ErrorKind::System, "cannot wait for the stream").caused_by(error)
 }
 

@@ -11,7 +11,7 @@ use rustix::fs::statfs;
 
 use crate::error::{Error, ErrorKind};
 use crate::sys::mountinfo::{Mount, cgroup2_mounts};
-use crate::sys::throttle::Pace;
+use crate::sys::throttle::Throttle;
 
 /// The paths of the cgroups of the unified hierarchy, by the ids that events have ([`Event::cgroup`](crate::Event::cgroup)).
 ///
@@ -44,7 +44,7 @@ pub struct CgroupPaths {
     known: HashMap<u64, PathBuf>,
     /// Looked for in vain.
     absent: HashSet<u64>,
-    pace: Pace,
+    throttle: Throttle,
 }
 
 impl CgroupPaths {
@@ -73,7 +73,7 @@ impl CgroupPaths {
         if mounts.is_empty() {
             return Err(Error::new(ErrorKind::System, "the unified hierarchy of cgroups (cgroup2) is not mounted"));
         }
-        Ok(Self { mounts, known: HashMap::new(), absent: HashSet::new(), pace: Pace::default() })
+        Ok(Self { mounts, known: HashMap::new(), absent: HashSet::new(), throttle: Throttle::default() })
     }
 
     /// The path of the cgroup with this id, from the root of the hierarchy, as /proc/PID/cgroup has it: `/` for the root. `None` if it was
@@ -81,10 +81,10 @@ impl CgroupPaths {
     /// [`PercentEncoded`](crate::event::PercentEncoded) writes them as a value of the line.
     pub fn path(&mut self, id: u64) -> Option<&Path> {
         if !self.known.contains_key(&id) && !self.absent.contains(&id) {
-            let Self { mounts, pace, .. } = self;
-            if let Some((fresh, whole)) = pace.run(|| look_through(mounts, Self::CAPACITY)) {
-                self.remember(fresh);
-                if whole && !self.known.contains_key(&id) {
+            let Self { mounts, throttle, .. } = self;
+            if let Some((scanned, complete)) = throttle.run(|| scan_mounts(mounts, Self::CAPACITY)) {
+                self.remember(scanned);
+                if complete && !self.known.contains_key(&id) {
                     if self.absent.len() == Self::CAPACITY {
                         self.absent.clear();
                     }
@@ -96,8 +96,8 @@ impl CgroupPaths {
     }
 
     /// What there is now, and of what there was as much as there is room for.
-    fn remember(&mut self, fresh: HashMap<u64, PathBuf>) {
-        let before = std::mem::replace(&mut self.known, fresh);
+    fn remember(&mut self, scanned: HashMap<u64, PathBuf>) {
+        let before = std::mem::replace(&mut self.known, scanned);
         for (id, path) in before {
             if self.known.len() == Self::CAPACITY {
                 break;
@@ -115,21 +115,21 @@ fn is_cgroup2(place: &Path) -> bool {
 }
 
 /// The directories below the mounts, as many as `most`, and whether these are all.
-fn look_through(mounts: &[Mount], most: usize) -> (HashMap<u64, PathBuf>, bool) {
-    let (mut found, mut whole) = (HashMap::new(), true);
+fn scan_mounts(mounts: &[Mount], limit: usize) -> (HashMap<u64, PathBuf>, bool) {
+    let (mut found, mut complete) = (HashMap::new(), true);
     for Mount { root, place } in mounts {
-        let Some(metadata) = seen(fs::metadata(place), &mut whole) else { continue };
+        let Some(metadata) = ignore_absent(fs::metadata(place), &mut complete) else { continue };
         let device = metadata.dev();
         found.entry(metadata.ino()).or_insert_with(|| root.clone());
         let mut left = vec![(place.clone(), root.clone())];
         while let Some((directory, cgroup)) = left.pop() {
-            for entry in seen(fs::read_dir(directory), &mut whole).into_iter().flatten() {
-                let Some(entry) = seen(entry, &mut whole) else { continue };
-                let Some(metadata) = seen(fs::symlink_metadata(entry.path()), &mut whole) else { continue };
+            for entry in ignore_absent(fs::read_dir(directory), &mut complete).into_iter().flatten() {
+                let Some(entry) = ignore_absent(entry, &mut complete) else { continue };
+                let Some(metadata) = ignore_absent(fs::symlink_metadata(entry.path()), &mut complete) else { continue };
                 if !metadata.is_dir() || metadata.dev() != device {
                     continue;
                 }
-                if found.len() >= most {
+                if found.len() >= limit {
                     return (found, false);
                 }
                 let path = cgroup.join(entry.file_name());
@@ -138,14 +138,14 @@ fn look_through(mounts: &[Mount], most: usize) -> (HashMap<u64, PathBuf>, bool) 
             }
         }
     }
-    (found, whole)
+    (found, complete)
 }
 
 /// What may be removed meanwhile, or be nobody's business, is not missing. Of any other error more may be seen another time.
-fn seen<T>(what: io::Result<T>, whole: &mut bool) -> Option<T> {
+fn ignore_absent<T>(what: io::Result<T>, complete: &mut bool) -> Option<T> {
     let passing =
         |error: &io::Error| !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
-    *whole &= !what.as_ref().is_err_and(passing);
+    *complete &= !what.as_ref().is_err_and(passing);
     what.ok()
 }
 
@@ -174,7 +174,7 @@ mod tests {
 
         fn paths(&self) -> CgroupPaths {
             let mounts = vec![Mount { root: "/part".into(), place: self.0.clone() }];
-            CgroupPaths { mounts, known: HashMap::new(), absent: HashSet::new(), pace: Pace::default() }
+            CgroupPaths { mounts, known: HashMap::new(), absent: HashSet::new(), throttle: Throttle::default() }
         }
     }
 
@@ -200,9 +200,9 @@ mod tests {
         assert_eq!(paths.known.len(), 5);
 
         // Another look does not forget it; what it looked for in vain it does not look for again.
-        paths.pace = Pace::default();
+        paths.throttle = Throttle::default();
         assert_eq!(paths.path(u64::MAX), None);
-        paths.pace = Pace::default();
+        paths.throttle = Throttle::default();
         let later = tree.make(b"later");
         assert_eq!(paths.path(u64::MAX), None);
         assert!(!paths.known.contains_key(&later));
@@ -211,7 +211,7 @@ mod tests {
         // Too soon for another one, which is no proof that it is not there.
         let last = tree.make(b"last");
         assert_eq!(paths.path(last), None);
-        paths.pace = Pace::default();
+        paths.throttle = Throttle::default();
         assert_eq!(paths.path(last), Some(Path::new("/part/last")));
     }
 
@@ -222,7 +222,7 @@ mod tests {
             tree.make(number.to_string().as_bytes());
         }
         let mounts = tree.paths().mounts;
-        assert_eq!(look_through(&mounts, 9).0.len(), 9);
-        assert!(!look_through(&mounts, 9).1 && look_through(&mounts, 10).1);
+        assert_eq!(scan_mounts(&mounts, 9).0.len(), 9);
+        assert!(!scan_mounts(&mounts, 9).1 && scan_mounts(&mounts, 10).1);
     }
 }

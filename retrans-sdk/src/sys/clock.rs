@@ -6,7 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 const NANOS: u64 = 1_000_000_000;
 
 /// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
-pub(crate) fn epoch() -> u64 {
+pub(crate) fn boottime_to_epoch() -> u64 {
     let nanos = |clock| {
         let now = clock_gettime(clock);
         now.tv_sec as u64 * NANOS + now.tv_nsec as u64

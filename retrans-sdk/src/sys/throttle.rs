@@ -4,17 +4,17 @@
 use std::time::{Duration, Instant};
 
 /// At most every so often, however cheap it is.
-const LEAST: Duration = Duration::from_millis(100);
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// What it takes is at most this part of the time that passes.
-const PART: u32 = 50;
+const COST_FACTOR: u32 = 50;
 
 /// Lets work be done once, and then not again until a time has passed that is many times what it took.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct Throttle {
     next: Option<Instant>,
 }
 
-impl Pace {
+impl Throttle {
     /// Does it, unless that would be too often.
     pub(crate) fn run<T>(&mut self, work: impl FnOnce() -> T) -> Option<T> {
         let began = Instant::now();
@@ -29,7 +29,7 @@ impl Pace {
 }
 
 fn pause_after(took: Duration) -> Duration {
-    took.saturating_mul(PART).max(LEAST)
+    took.saturating_mul(COST_FACTOR).max(MIN_INTERVAL)
 }
 
 #[cfg(test)]
@@ -38,13 +38,13 @@ mod tests {
 
     #[test]
     fn dear_work_is_done_less_often() {
-        assert_eq!(pause_after(Duration::ZERO), LEAST);
+        assert_eq!(pause_after(Duration::ZERO), MIN_INTERVAL);
         assert_eq!(pause_after(Duration::from_millis(40)), Duration::from_secs(2));
         assert_eq!(pause_after(Duration::MAX), Duration::MAX);
-        let mut pace = Pace::default();
-        assert_eq!(pace.run(|| 1), Some(1));
-        assert_eq!(pace.run(|| 2), None);
-        std::thread::sleep(LEAST);
-        assert_eq!(pace.run(|| 3), Some(3));
+        let mut throttle = Throttle::default();
+        assert_eq!(throttle.run(|| 1), Some(1));
+        assert_eq!(throttle.run(|| 2), None);
+        std::thread::sleep(MIN_INTERVAL);
+        assert_eq!(throttle.run(|| 3), Some(3));
     }
 }

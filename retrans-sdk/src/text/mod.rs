@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! KernelStr as a key=value line has it: writing and scanning values, and tables of named values. Knows no event.
+//! Writes and scans the values of a key=value line, and defines tables of named values. Independent of events.
 
 pub mod reason_table;
 pub(crate) mod scanner;

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use crate::text::suggest::nearest;
-use crate::text::writer::Cursor;
+use crate::text::writer::LineWriter;
 
 /// The first number that no variant can declare. `UNLISTED_BASE | number` carries a kernel enumerator whose name no
 /// variant has, so that it cannot be taken for a variant with the same number.
@@ -195,7 +195,7 @@ enum Named {
 
 impl Name {
     #[inline(always)]
-    pub(crate) fn put(self, out: &mut Cursor<'_>) {
+    pub(crate) fn write_to(self, out: &mut LineWriter<'_>) {
         match self.0 {
             Named::Value(value) => out.bytes(value.as_bytes()),
             Named::Number(number) => {
@@ -336,7 +336,7 @@ mod tests {
     use crate::event::tcp_enums::{CaState, Family, TcpState};
     use crate::event::transmit::Transmit;
     use crate::kernel::attach_method::AttachMethod;
-    use crate::kernel::unobservable::Unobservable;
+    use crate::kernel::attachment::Unobservable;
 
     /// Names a value by its variant: one word for one thing, in code and in print.
     fn is_named_as_it_prints<T: ReasonTable>() {

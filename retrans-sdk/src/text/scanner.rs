@@ -6,12 +6,12 @@ use std::net::Ipv4Addr;
 
 /// A text, and how much of it was read.
 #[derive(Clone)]
-pub(crate) struct Reader<'a> {
+pub(crate) struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         Self { text: text.as_bytes(), at: 0 }
     }

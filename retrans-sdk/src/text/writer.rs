@@ -5,18 +5,18 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a write may touch behind what it leaves: a few bytes more at once are faster than one after the other.
-pub(crate) const SLACK: usize = 8;
+pub(crate) const WRITE_PADDING: usize = 8;
 
 /// A buffer, and where in it the next byte goes. What is called for a value is inlined, or hands the place on by value, so that it
 /// stays in a register: through memory, each write would wait for the one before.
-/// Who makes one sees to it that there is room for all and [`SLACK`]: a byte beyond its
+/// Who makes one sees to it that there is room for all and [`WRITE_PADDING`]: a byte beyond its
 /// end would be a panic.
-pub(crate) struct Cursor<'a> {
+pub(crate) struct LineWriter<'a> {
     buffer: &'a mut [u8],
     at: usize,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> LineWriter<'a> {
     pub(crate) fn new(buffer: &'a mut [u8]) -> Self {
         Self { buffer, at: 0 }
     }
@@ -68,7 +68,7 @@ impl<'a> Cursor<'a> {
     /// Eight bytes, of which so many count.
     #[inline(always)]
     fn eight(&mut self, bytes: [u8; 8], len: usize) {
-        const { assert!(SLACK >= 8) };
+        const { assert!(WRITE_PADDING >= 8) };
         self.buffer[self.at..][..8].copy_from_slice(&bytes);
         self.at += len;
     }
@@ -78,7 +78,7 @@ impl<'a> Cursor<'a> {
         if value < UNIT {
             self.small(value as u32);
         } else {
-            self.elsewhere(|out| out.large(value));
+            self.out_of_line(|out| out.large(value));
         }
     }
 
@@ -108,10 +108,10 @@ impl<'a> Cursor<'a> {
 
     /// What is rare or long, and not to be inlined.
     #[inline(always)]
-    fn elsewhere(&mut self, what: impl FnOnce(&mut Cursor<'_>)) {
+    fn out_of_line(&mut self, what: impl FnOnce(&mut LineWriter<'_>)) {
         #[inline(never)]
-        fn call(buffer: &mut [u8], at: usize, what: impl FnOnce(&mut Cursor<'_>)) -> usize {
-            let mut out = Cursor { buffer, at };
+        fn call(buffer: &mut [u8], at: usize, what: impl FnOnce(&mut LineWriter<'_>)) -> usize {
+            let mut out = LineWriter { buffer, at };
             what(&mut out);
             out.at
         }
@@ -146,7 +146,7 @@ impl<'a> Cursor<'a> {
     pub(crate) fn address(&mut self, address: IpAddr) {
         match address {
             IpAddr::V4(address) => self.v4(address),
-            IpAddr::V6(address) => self.elsewhere(|out| out.v6(address)),
+            IpAddr::V6(address) => self.out_of_line(|out| out.v6(address)),
         }
     }
 
@@ -236,9 +236,9 @@ mod tests {
 
     use super::*;
 
-    fn put(what: impl FnOnce(&mut Cursor<'_>)) -> String {
+    fn put(what: impl FnOnce(&mut LineWriter<'_>)) -> String {
         let mut buffer = [0; 64];
-        let mut out = Cursor::new(&mut buffer);
+        let mut out = LineWriter::new(&mut buffer);
         what(&mut out);
         String::from_utf8(out.written().to_vec()).expect("ASCII")
     }

@@ -12,14 +12,15 @@ use crate::event::result::RetransResult;
 use crate::event::tcp_enums::TcpState;
 use crate::event::timestamp::Timestamp;
 use crate::event::transmit::Transmit;
+use crate::text::reason_table::UNLISTED_BASE;
 
 /// What a line says.
 #[derive(Debug, PartialEq)]
-pub(super) enum Said {
+pub(super) enum TraceLine {
     Attempt {
         event: Box<Event>,
         /// Whether a line of its kind would say so of a failure.
-        tells_failures: bool,
+        shows_failures: bool,
     },
     /// That so many events were lost, if it says how many.
     Lost(Option<u64>),
@@ -79,9 +80,9 @@ fn holds_head(text: &str) -> bool {
     words.iter().enumerate().any(|(at, word)| is_cpu(word) && (is_event(at + 1) || is_event(at + 2)))
 }
 
-pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<Said, String> {
+pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<TraceLine, String> {
     let Some((head, name, text)) = marked(line) else {
-        return Ok(lost(line).map_or(Said::Nothing, Said::Lost));
+        return Ok(lost(line).map_or(TraceLine::Nothing, TraceLine::Lost));
     };
     let ts = head.split_whitespace().next_back().and_then(seconds).ok_or("it has no time stamp in seconds")?;
     let ts = ts.checked_add(clock_offset).and_then(|ts| u64::try_from(ts.as_nanos()).ok());
@@ -100,11 +101,11 @@ pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<Said, String> 
         (event.kind, event.state, event.segs) = (RetransKind::Synack, TcpState::NewSynRecv, 1);
         (event.result, event.err) = (RetransResult::Success, Some(0));
         event.transmit = Some(Transmit::Yes);
-        return Ok(Said::Attempt { event: Box::new(event), tells_failures: false });
+        return Ok(TraceLine::Attempt { event: Box::new(event), shows_failures: false });
     }
     event.state = state(values.required("state")?)?;
     let (err, named) = (values.get("err"), sentence.or_else(|| values.get("result")));
-    let tells_failures = err.is_some() || named.is_some();
+    let shows_failures = err.is_some() || named.is_some();
     (event.result, event.err) = match (err, named) {
         (_, Some(named)) => (meaning(named).ok_or_else(|| format!("the result `{named}` is not known"))?, None),
         (Some(err), None) => {
@@ -114,7 +115,7 @@ pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<Said, String> 
         (None, None) => (RetransResult::Success, Some(0)),
     };
     event.transmit = Some(if event.result == RetransResult::Success { Transmit::Yes } else { Transmit::Unknown });
-    Ok(Said::Attempt { event: Box::new(event), tells_failures })
+    Ok(TraceLine::Attempt { event: Box::new(event), shows_failures })
 }
 
 /// `key=val` separated by white space.
@@ -206,13 +207,10 @@ fn meaning(text: &str) -> Option<RetransResult> {
 fn named(text: &str) -> Option<RetransResult> {
     let by_number = || {
         let number = hexadecimal(text)?;
-        (number < UNKNOWN).then(|| RetransResult::from_raw(UNKNOWN | number))
+        (number < UNLISTED_BASE).then(|| RetransResult::from_raw(UNLISTED_BASE | number))
     };
     RetransResult::ALL.iter().find(|entry| entry.value == text).map(|entry| entry.variant).or_else(by_number)
 }
-
-/// `RETRANS_RESULT_UNKNOWN`.
-const UNKNOWN: u32 = 0x10000;
 
 /// How many events there should have been here, as tracefs, trace-cmd and perf say it; inside it `None` where they do not know how many.
 fn lost(line: &str) -> Option<Option<u64>> {

@@ -7,20 +7,20 @@ use super::unreadable;
 use crate::error::Error;
 
 /// Many times what a line takes. What has no line ends at all is not read into memory for want of them.
-const LONGEST: u64 = 64 * 1024;
+const MAX_LINE: u64 = 64 * 1024;
 
 pub(super) struct Lines {
     input: BufReader<Box<dyn Read + Send>>,
     line: Vec<u8>,
     number: u64,
     /// Whether what comes is the rest of a line that was too long.
-    passes_over: bool,
+    skips_rest: bool,
 }
 
 /// What was read.
 #[derive(Debug)]
 pub(super) enum Piece<'a> {
-    Line(Whole<'a>),
+    Line(RawLine<'a>),
     /// The beginning of a line that is too long; its rest is passed over.
     TooLong,
     /// Some of such a rest.
@@ -29,14 +29,14 @@ pub(super) enum Piece<'a> {
 
 /// A line without its end, and whether it had one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Whole<'a> {
+pub(super) struct RawLine<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) has_end: bool,
 }
 
 impl Lines {
     pub(super) fn new(input: Box<dyn Read + Send>) -> Self {
-        Self { input: BufReader::with_capacity(1 << 16, input), line: Vec::new(), number: 0, passes_over: false }
+        Self { input: BufReader::with_capacity(1 << 16, input), line: Vec::new(), number: 0, skips_rest: false }
     }
 
     /// Whether the next one was read already.
@@ -51,11 +51,11 @@ impl Lines {
 
     /// What comes next, a buffer of it at most; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Piece<'_>>, Error> {
-        if self.passes_over {
-            return Ok(self.pass_over()?.then_some(Piece::Rest));
+        if self.skips_rest {
+            return Ok(self.skip_rest()?.then_some(Piece::Rest));
         }
         self.line.clear();
-        let read = self.input.by_ref().take(LONGEST).read_until(b'\n', &mut self.line).map_err(unreadable)?;
+        let read = self.input.by_ref().take(MAX_LINE).read_until(b'\n', &mut self.line).map_err(unreadable)?;
         if read == 0 {
             return Ok(None);
         }
@@ -65,12 +65,12 @@ impl Lines {
             // What went through an editor or a mail may have two.
             self.line.pop_if(|byte| *byte == b'\r');
         }
-        self.passes_over = !has_end && read as u64 == LONGEST;
-        Ok(Some(if self.passes_over { Piece::TooLong } else { Piece::Line(Whole { bytes: &self.line, has_end }) }))
+        self.skips_rest = !has_end && read as u64 == MAX_LINE;
+        Ok(Some(if self.skips_rest { Piece::TooLong } else { Piece::Line(RawLine { bytes: &self.line, has_end }) }))
     }
 
     /// Of the rest of a line what is at hand; false at the end of everything.
-    fn pass_over(&mut self) -> Result<bool, Error> {
+    fn skip_rest(&mut self) -> Result<bool, Error> {
         let buffer = loop {
             match self.input.fill_buf() {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -79,11 +79,11 @@ impl Lines {
         };
         let end = self.input.buffer().iter().position(|byte| *byte == b'\n');
         self.input.consume(end.map_or(buffer, |at| at + 1));
-        self.passes_over = end.is_none();
+        self.skips_rest = end.is_none();
         Ok(buffer > 0)
     }
 }
 
 pub(super) fn too_long() -> String {
-    format!("it is longer than {LONGEST} bytes")
+    format!("it is longer than {MAX_LINE} bytes")
 }

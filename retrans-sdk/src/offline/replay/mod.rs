@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use self::recorded::RecordedLines;
 
 use self::lines::{Lines, Piece, too_long};
-use self::pacing::Speed;
+use self::pacing::Pacer;
 use self::parser::{Parsed, Parser};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
@@ -191,21 +191,21 @@ impl Recording {
 
     /// Starts to tell it.
     pub(crate) fn run(self, mut sender: EventSender) -> Result<(), Error> {
-        let speed = self.speed.map(Speed::new).transpose()?;
+        let speed = self.speed.map(Pacer::new).transpose()?;
         let name = self.name.clone();
-        let tell = move || {
+        let run = move || {
             let end = self.send(&mut sender, speed).map_err(|error| match &name {
                 Some(name) => error.within(name),
                 None => error,
             });
             sender.end(end);
         };
-        let spawned = thread::Builder::new().name("retrans-replay".to_owned()).spawn(tell);
+        let spawned = thread::Builder::new().name("retrans-replay".to_owned()).spawn(run);
         spawned.map(|_| ()).map_err(|error| Error::new(ErrorKind::System, "cannot start a thread").caused_by(error))
     }
 
     /// Tells all of it, unless nobody listens any more.
-    fn send(self, sender: &mut EventSender, mut speed: Option<Speed>) -> Result<(), Error> {
+    fn send(self, sender: &mut EventSender, mut speed: Option<Pacer>) -> Result<(), Error> {
         let mut lines = Lines::new(plain(self.input)?);
         let mut parser = Parser::new(self.format, self.clock_offset);
         let mut read: Vec<Event> = Vec::with_capacity(BATCH);
@@ -240,8 +240,8 @@ impl Recording {
                     return Err(Error::new(ErrorKind::Recording, message));
                 }
             }
-            if parser.tells_failures() {
-                sender.pipeline().counters.tells_failures();
+            if parser.shows_failures() {
+                sender.pipeline().counters.set_observes_failures();
             }
         }
         sender.send_all(&mut read);

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ErrorKind};
 use crate::event::timestamp::Timestamp;
 
-pub(super) struct Speed {
+pub(super) struct Pacer {
     factor: f64,
     /// What was recorded first, and when it came.
     start: Option<(Timestamp, Instant)>,
 }
 
 /// Nobody waits as long, and an [`Instant`] takes it.
-const LONGEST: Duration = Duration::from_secs(1 << 32);
+const MAX_WAIT: Duration = Duration::from_secs(1 << 32);
 
-impl Speed {
+impl Pacer {
     pub(super) fn new(factor: f64) -> Result<Self, Error> {
         if factor.is_finite() && factor > 0.0 {
             return Ok(Self { factor, start: None });
@@ -26,7 +26,7 @@ impl Speed {
     pub(super) fn due(&mut self, ts: Timestamp) -> Instant {
         let (first, start) = *self.start.get_or_insert_with(|| (ts, Instant::now()));
         let passed = Duration::from_nanos(ts.as_nanos().saturating_sub(first.as_nanos()));
-        let wait = Duration::try_from_secs_f64(passed.as_secs_f64() / self.factor).unwrap_or(LONGEST);
-        start.checked_add(wait.min(LONGEST)).unwrap_or(start)
+        let wait = Duration::try_from_secs_f64(passed.as_secs_f64() / self.factor).unwrap_or(MAX_WAIT);
+        start.checked_add(wait.min(MAX_WAIT)).unwrap_or(start)
     }
 }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::Format;
-use super::kernel_text::{self, Said};
-use super::lines::Whole;
+use super::kernel_text::{self, TraceLine};
+use super::lines::RawLine;
 use crate::event::Event;
 #[cfg(feature = "json")]
 use crate::event::schema;
@@ -34,23 +34,23 @@ pub(super) struct Parser {
     /// Once it is known.
     format: Option<Format>,
     clock_offset: Duration,
-    tells_failures: bool,
+    shows_failures: bool,
     /// Whether there was any line as a kernel's text has them.
     is_trace: bool,
 }
 
 impl Parser {
     pub(super) fn new(format: Option<Format>, clock_offset: Duration) -> Self {
-        Self { format, clock_offset, tells_failures: false, is_trace: false }
+        Self { format, clock_offset, shows_failures: false, is_trace: false }
     }
 
     /// Whether a line said so much that it would have told of a failure.
-    pub(super) fn tells_failures(&self) -> bool {
-        self.tells_failures
+    pub(super) fn shows_failures(&self) -> bool {
+        self.shows_failures
     }
 
     /// Parses a line, and appends the keys that this version does not know to `unknown`, where there is one.
-    pub(super) fn parse(&mut self, line: Whole<'_>, mut unknown: Option<&mut Unknown>) -> Result<Parsed, String> {
+    pub(super) fn parse(&mut self, line: RawLine<'_>, mut unknown: Option<&mut Unknown>) -> Result<Parsed, String> {
         let text = String::from_utf8_lossy(line.bytes);
         // A comment before all else is none of a format.
         if self.format.is_none() && text.starts_with('#') {
@@ -91,12 +91,12 @@ impl Parser {
     fn kernel_text(&mut self, text: &str) -> Result<Parsed, String> {
         self.is_trace |= kernel_text::is_recognised(text);
         match kernel_text::parse(text, self.clock_offset)? {
-            Said::Attempt { event, tells_failures } => {
-                self.tells_failures |= tells_failures;
+            TraceLine::Attempt { event, shows_failures } => {
+                self.shows_failures |= shows_failures;
                 Ok(Parsed::Event(event))
             }
-            Said::Lost(count) => Ok(Parsed::Missed(count)),
-            Said::Nothing => Ok(Parsed::Nothing),
+            TraceLine::Lost(count) => Ok(Parsed::Missed(count)),
+            TraceLine::Nothing => Ok(Parsed::Nothing),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 use rustix::pipe::pipe;
 
-use super::kernel_text::{self, Said};
+use super::kernel_text::{self, TraceLine};
 use super::*;
 use crate::event::kind::RetransKind;
 use crate::event::record::decode;
@@ -297,13 +297,13 @@ const SYMBOLS: &str = "          <idle>-0       [001] ..s2. 1234.567890: tcp_ret
     skaddr=00000000deadbeef family=AF_INET sport=40000 dport=443 saddr=10.1.2.1 daddr=10.1.2.2 \
     saddrv6=::ffff:10.1.2.1 daddrv6=::ffff:10.1.2.2 state=TCP_ESTABLISHED err=-16";
 
-fn said(line: &str) -> Result<Said, String> {
+fn said(line: &str) -> Result<TraceLine, String> {
     kernel_text::parse(line, Duration::ZERO)
 }
 
 fn event(line: &str) -> Event {
     match said(line) {
-        Ok(Said::Attempt { event, .. }) => *event,
+        Ok(TraceLine::Attempt { event, .. }) => *event,
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -315,7 +315,7 @@ fn every_layout_is_read() {
     let since_515 = format!("family=AF_INET {ports}");
     let since_612 = format!("skbaddr=00000000d1 skaddr=(____ptrval____) {since_515}");
     use RetransResult::*;
-    for (text, result, err, tells_failures) in [
+    for (text, result, err, shows_failures) in [
         (ports.to_owned(), Success, Some(0), false),
         (since_515.clone(), Success, Some(0), false),
         (since_612.clone(), Success, Some(0), false),
@@ -358,7 +358,7 @@ fn every_layout_is_read() {
             (expected.saddr, expected.daddr) = ([10, 1, 2, 1].into(), [10, 1, 2, 2].into());
             expected.state = TcpState::CloseWait;
             expected.transmit = Some(if result == Success { Transmit::Yes } else { Transmit::Unknown });
-            assert_eq!(said(&line), Ok(Said::Attempt { event: Box::new(expected), tells_failures }), "{line}");
+            assert_eq!(said(&line), Ok(TraceLine::Attempt { event: Box::new(expected), shows_failures }), "{line}");
         }
     }
 }
@@ -389,11 +389,11 @@ fn what_is_not_of_an_attempt_is_told_from_what_is_broken() {
         ("  bash-1 [000] d.... 1.000000: sched_switch: prev_comm=a", None),
         ("", None),
     ] {
-        assert_eq!(said(line), Ok(lost.map_or(Said::Nothing, |lost| Said::Lost(Some(lost)))), "{line}");
+        assert_eq!(said(line), Ok(lost.map_or(TraceLine::Nothing, |lost| TraceLine::Lost(Some(lost)))), "{line}");
         assert!(line.is_empty() || kernel_text::is_recognised(line), "{line}");
     }
     for line in ["CPU:1 [LOST EVENTS]", "CPU:0 [EVENTS DROPPED]"] {
-        assert_eq!(said(line), Ok(Said::Lost(None)));
+        assert_eq!(said(line), Ok(TraceLine::Lost(None)));
     }
     for (line, problem) in [
         (SYMBOLS.replace("1234.567890", "soon"), "it has no time stamp in seconds"),
@@ -409,7 +409,7 @@ fn what_is_not_of_an_attempt_is_told_from_what_is_broken() {
     // Where perf knows no names.
     assert_eq!(event(&SYMBOLS.replace("TCP_ESTABLISHED", "0x1").replace("AF_INET ", "0x2 ")), event(SYMBOLS));
     let later = kernel_text::parse(SYMBOLS, Duration::from_secs(1_700_000_000)).expect("an attempt");
-    assert!(matches!(later, Said::Attempt { event, .. } if event.ts.to_string() == "1700001234.567890000"));
+    assert!(matches!(later, TraceLine::Attempt { event, .. } if event.ts.to_string() == "1700001234.567890000"));
     assert_eq!(kernel_text::parse(SYMBOLS, Duration::MAX), Err("its time is beyond the year 2554".to_owned()));
 }
 
@@ -433,7 +433,7 @@ fn names_of_others_do_not_forge_or_break_anything() {
     let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
     let exec = "    bash-1   [000] ..... 5.000000: sched_process_exec: filename=/tmp/a";
     for line in [format!("{exec} 1.000000: tcp_retransmit_skb: {text}"), format!("{exec}: tcp_retransmit_skb: pid=1")] {
-        assert_eq!(said(&line), Ok(Said::Nothing), "{line}");
+        assert_eq!(said(&line), Ok(TraceLine::Nothing), "{line}");
     }
     // A task's name has 15 bytes, and may be cut within a letter.
     for name in [&b"[0] 0.000000: a"[..], b"caf\xc3\xa9caf\xc3\xa9caf\xc3", b": tcp: [1] 1.0:", b"\xff\xfe"] {

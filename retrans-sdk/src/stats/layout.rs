@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The layout of the counters in `bpf/retrans.h`, in words of eight bytes. `kernel/layout.rs` compares it with the built
+//! object at compile time.
+
+use crate::event::result::RESULT_SLOTS;
+
+/// The number of kinds that are counted separately (`RETRANS_KIND_SLOTS`).
+pub(crate) const KIND_SLOTS: usize = 16;
+/// The number of values of `transmit` that are counted separately (`RETRANS_TRANSMIT_SLOTS`).
+pub(crate) const TRANSMIT_SLOTS: usize = 4;
+/// The size of `struct retrans_netns_stats` in words.
+pub(crate) const NETNS_WORDS: usize = 6;
+
+/// The offsets in `struct retrans_counters`, in words.
+pub(crate) mod word {
+    pub(crate) const SEEN: usize = 0;
+    pub(crate) const FILTERED: usize = 1;
+    pub(crate) const LIMITED: usize = 2;
+    pub(crate) const LOST: usize = 3;
+    pub(crate) const SUBMITTED: usize = 4;
+    pub(crate) const COUNTS: usize = 5;
+    pub(crate) const TRANSMITS: usize = COUNTS + super::RESULT_SLOTS * super::KIND_SLOTS * 2;
+    pub(crate) const NETNS: usize = TRANSMITS + super::TRANSMIT_SLOTS * 2;
+}
+
+/// The size of `struct retrans_counters` in words.
+pub(crate) const COUNTER_WORDS: usize = word::NETNS + NETNS_WORDS;
+/// The size of `struct retrans_passed` in words.
+pub(crate) const PASSED_WORDS: usize = RESULT_SLOTS * KIND_SLOTS * 2;
