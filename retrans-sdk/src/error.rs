@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The error of everything that opens or reads a stream.
+//! The error type of the crate.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,18 +13,19 @@ pub enum ErrorKind {
     MissingCapability,
     /// The kernel provides no BTF.
     NoBtf,
-    /// The kernel has no such tracepoint.
+    /// The kernel has no such tracepoint, or its BTF does not contain it.
     NoTracepoint,
-    /// The tracepoint has a shape that this version cannot read.
+    /// The tracepoint has arguments that this version cannot read.
     UnsupportedTracepoint,
-    /// The ring's size is not a power-of-two number of pages.
+    /// The size of the ring buffer is not a power-of-two number of pages.
     RingSize,
-    /// A setting was made that this kind of stream cannot honour. The text names it, and what to use instead.
+    /// A setting does not apply to this kind of stream. The text names the setting and what to use
+    /// instead.
     Setting,
-    /// The filter contains a term that cannot be evaluated: by the BPF programs, one that requires the event; in a recording,
-    /// one that requires more than the event.
+    /// The filter contains a term that cannot be evaluated: by the BPF programs, one that requires
+    /// the event; in a recording, one that requires more than the event.
     Filter,
-    /// A recording cannot be read further. The text names the line, and what is wrong with it.
+    /// A recording cannot be read further. The text names the line and the mistake.
     Recording,
     /// The requested attach method is not available on this kernel.
     MethodUnavailable,
@@ -34,10 +35,10 @@ pub enum ErrorKind {
     System,
 }
 
-/// Why a stream could not be opened or read: the cause and what to do about it.
+/// An error from opening or reading a stream: the causes and what to do about them.
 ///
-/// The text contains all causes. Programs use [`kind`](Self::kind), [`raw_os_error`](Self::raw_os_error), and
-/// [`source`](StdError::source) for the cause itself.
+/// The text contains all causes. Programs use [`kind`](Self::kind),
+/// [`raw_os_error`](Self::raw_os_error), and [`source`](StdError::source) for the cause itself.
 pub struct Error {
     kind: ErrorKind,
     message: String,
@@ -123,7 +124,7 @@ impl Error {
     }
 }
 
-/// The message, the chain of causes, and what helps.
+/// Prints the message, the chain of causes, and the remedy.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;

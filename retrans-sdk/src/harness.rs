@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the tests of this repository need to run the kernel side's filter on records of their own (`tests/bpf`). Not a part
-//! of the API: it may change with any version.
+//! Helpers for the tests of this repository (`tests/bpf`). Not part of the API: no stability is
+//! promised.
 
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -12,7 +12,7 @@ use crate::kernel::attach_method::AttachMethod;
 use crate::stream::Stream;
 use crate::stream::builder::StreamBuilder;
 
-/// `struct retrans_filter` of a filter.
+/// Returns the `struct retrans_filter` of a filter.
 #[must_use]
 pub fn filter_bytes(filter: &Filter) -> Vec<u8> {
     let filter = filter.for_kernel(0);
@@ -34,40 +34,41 @@ pub fn filter_bytes(filter: &Filter) -> Vec<u8> {
     bytes
 }
 
-/// What the kernel side must say of a record, by the model: the ids of its cgroup and of those above, and whether the socket
-/// is the application's own, are not in the record.
+/// Evaluates a filter in the model of the BPF programs, with the cgroups and the socket set that a
+/// record does not contain.
 #[must_use]
 pub fn matches(filter: &Filter, event: &Event, cgroups: &[u64], in_socket_set: bool) -> bool {
     filter.matches_with(event, &KernelContext { cgroups: Some(cgroups), in_socket_set: Some(in_socket_set) })
 }
 
-/// A stream with this beside its source, or none.
+/// Configures a stream that opens only with this companion.
 pub fn with_companion(builder: StreamBuilder, companion: AttachMethod) -> StreamBuilder {
     builder.only_companion(companion)
 }
 
-/// What it takes to hand in records as a stream's programs do.
+/// What is needed to submit records like the BPF programs of a stream.
 #[derive(Debug)]
 pub struct RingOf<'a> {
-    /// The map.
+    /// The ring buffer map.
     pub ring: BorrowedFd<'a>,
-    /// That of what its reader tells the programs.
+    /// The map of the state that the reader shares with the BPF programs.
     pub reader: BorrowedFd<'a>,
     /// `wakeup_bytes` and `wakeup_interval` of `wakeup.bpf.h`.
     pub wakeup: (u32, u32),
 }
 
-/// That of a live stream.
+/// Returns the ring buffer of a live stream.
 #[must_use]
 pub fn ring_of(stream: &Stream) -> Option<RingOf<'_>> {
     let ([ring, reader], wakeup) = stream.ring()?;
     Some(RingOf { ring, reader, wakeup: (wakeup.bytes, wakeup.interval) })
 }
 
-/// A record as an event.
+/// Decodes a record.
 ///
 /// # Panics
-/// When it is none.
+///
+/// If the record is invalid.
 #[must_use]
 pub fn event_of(record: &[u8]) -> Event {
     let mut event = Event::blank();
@@ -75,17 +76,18 @@ pub fn event_of(record: &[u8]) -> Event {
     event
 }
 
-/// The same in place of another event, as a stream does it.
+/// Decodes a record in place of another event, as a stream does.
 ///
 /// # Panics
-/// When it is none.
+///
+/// If the record is invalid.
 pub fn read_into(event: &mut Event, record: &[u8]) {
     if let Err(error) = record::decode_into(event, record, 0) {
         panic!("{error}");
     }
 }
 
-/// A record without a value: its header, and room for the fields.
+/// Returns a record with a header and no values.
 #[must_use]
 pub fn empty_record() -> Vec<u8> {
     let mut record = vec![0; RECORD_LEN];
@@ -94,10 +96,11 @@ pub fn empty_record() -> Vec<u8> {
     record
 }
 
-/// Where a field of a record is.
+/// Returns the bytes of a record that contain a field.
 ///
 /// # Panics
-/// When there is none of this name.
+///
+/// If there is no such field.
 #[must_use]
 pub fn place_of(field: &str) -> Range<usize> {
     macro_rules! core {
@@ -118,10 +121,11 @@ pub fn place_of(field: &str) -> Range<usize> {
     }
 }
 
-/// The bit by which a record says that it has a field.
+/// Returns the presence bit of a field.
 ///
 /// # Panics
-/// When there is none of this name.
+///
+/// If there is no such field.
 #[must_use]
 pub fn bit_of(field: &str) -> u64 {
     if field == "err" {

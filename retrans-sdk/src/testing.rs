@@ -52,7 +52,8 @@ impl Drop for Made {
     }
 }
 
-/// The kernel's enums as a kernel of today has them, and the tracepoint with a third argument of a certain type.
+/// The kernel's enums as a kernel of today has them, and the tracepoint with a third argument of a
+/// certain type.
 pub(crate) fn kernel(third_argument: Option<&str>) -> String {
     let third = third_argument.map(|third| format!(", {third}")).unwrap_or_default();
     format!(
@@ -91,7 +92,8 @@ pub(crate) const FUNCTIONS: &str = "
     int tcp_retransmit_skb(long sk, long skb, long segs) { return 0; }
     int __tcp_retransmit_skb(long sk, long skb, long segs) { return 0; }";
 
-/// And the one where memory runs out; declared only, for the BPF target has no functions of six parameters.
+/// And the one where memory runs out; declared only, for the BPF target has no functions of six
+/// parameters.
 pub(crate) const FRAGMENT: &str = "
     int tcp_fragment(long sk, long queue, long skb, long len, long mss, long gfp) __attribute__((section(\".ksyms\")));
     void *used(void) { return (void *)tcp_fragment; }";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is done for each event takes nothing from the heap: to decode, to filter, to print and to read back.
+//! What is done for each event takes nothing from the heap: to decode, to filter, to print and to
+//! read back.
 
 use std::hint::black_box;
 

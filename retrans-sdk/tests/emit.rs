@@ -12,7 +12,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Level, Metadata, Subscriber};
 
-/// An event with every key that is emitted as a field, and one without those that need not be there.
+/// An event with every key that is emitted as a field, and one without those that need not be
+/// there.
 fn events() -> [Event; 2] {
     let bare = Event::sample(RetransResult::Success);
     let mut full = Event::sample(RetransResult::Denied);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Modules import downward only: what decodes, formats and filters compiles without the module that knows libbpf.
+//! Modules import downward only: what decodes, formats and filters compiles without the module that
+//! knows libbpf.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -116,7 +116,8 @@ fn a_failure_comes_behind_what_was_told() {
     assert!(stream.is_finished());
 }
 
-/// A queue of `capacity` into which `told` events went, numbered by their ports, before one was taken.
+/// A queue of `capacity` into which `told` events went, numbered by their ports, before one was
+/// taken.
 fn overrun(overflow: Overflow, capacity: usize, told: u16) -> (Vec<u16>, Stats) {
     let (script, stream) = stream();
     let reader = stream.stats_reader();
@@ -162,7 +163,8 @@ fn a_queue_whose_thread_waits_for_room_ends() {
     for _ in 0..10 {
         script.push_result(RetransResult::Success);
     }
-    // All that is there is one batch to the thread: with the first of it here it has the others in hand, and room for one.
+    // All that is there is one batch to the thread: with the first of it here it has the others in
+    // hand, and room for one.
     let mut queue = stream.into_queue(1, Overflow::Block).expect("a queue");
     assert!(queue.recv_timeout(Duration::from_secs(10)).expect("no error").is_some());
     drop(queue);

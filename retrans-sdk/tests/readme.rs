@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The README's table of results is generated from the declaration: `UPDATE_README=1 cargo test --test readme` writes it.
+//! The README's table of results is generated from the declaration: `UPDATE_README=1 cargo test
+//! --test readme` writes it.
 
 use std::env;
 use std::fmt::Write as _;

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 /// Well below the time after which the stream would look by itself.
 const LOST: Duration = Duration::from_secs(5);
 
-/// A reader that spins keeps tokio's timers from their turn, and so its time-outs: this program ends all the same.
+/// A reader that spins keeps tokio's timers from their turn, and so its time-outs: this program
+/// ends all the same.
 fn within_limits() {
     /// Of all tests of it, which take a few seconds.
     const LIMIT: Duration = Duration::from_secs(300);
@@ -46,8 +47,8 @@ async fn next(stream: &mut AsyncStream) -> Option<Vec<u16>> {
     Some(batch.expect("no error").iter().map(|event| event.sport).collect())
 }
 
-/// Each event is told once the one before was read: by a thread that may be anywhere when the reader goes to sleep. It would hang at the
-/// first wake-up that is lost.
+/// Each event is told once the one before was read: by a thread that may be anywhere when the
+/// reader goes to sleep. It would hang at the first wake-up that is lost.
 async fn ping_pong(rounds: u32) {
     let (script, mut stream) = stream();
     let (ask, asked) = std::sync::mpsc::channel();

@@ -156,7 +156,7 @@ fn what_it_cannot_do_is_said() {
     assert_eq!((help.status.code(), text(&help.stderr)), (Some(0), String::new()));
     assert!(text(&help.stdout).contains("Usage: retrans reconcile [OPTIONS]\n"));
     let wrongs: [(&[&str], &str); 4] = [
-        (&["--pid", "4294967295"], "cannot look at /proc/4294967295/ns/net"),
+        (&["--pid", "4294967295"], "cannot stat /proc/4294967295/ns/net"),
         (&["--pid", "-1"], "-1 is not in"),
         (&["--every", "-1"], "not negative"),
         (&["--never"], "--never"),

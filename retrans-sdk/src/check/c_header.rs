@@ -3,8 +3,9 @@
 
 use crate::kernel::c_enum::CEnum;
 
-/// Returns every enum of a header. Values are numbers, or a sum or shift of numbers and earlier enumerators. An enumerator
-/// with any other value ends its enum, and is named: the values after it would be guesses.
+/// Returns every enum of a header. Values are numbers, or a sum or shift of numbers and earlier
+/// enumerators. An enumerator with any other value ends its enum, and is named: the values after it
+/// would be guesses.
 pub(crate) fn enums(header: &str) -> Vec<CEnum> {
     let header = without_comments(header);
     let tokens = tokens(&header);

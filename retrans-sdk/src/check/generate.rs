@@ -45,15 +45,18 @@ impl EnumSource<'_> {
     }
 }
 
-/// Generates the Rust source of a table, an enum with [`reason_table`](crate::reason_table), from an enum of the kernel.
+/// Generates the Rust source of a table, an enum with [`reason_table`](macro@crate::reason_table),
+/// from an enum of the kernel.
 ///
-/// The source compiles as it is, and the table passes [`table_in_running_kernel`](super::table_in_running_kernel) against the
-/// same kernel. Every doc comment is a placeholder that names the enumerator: write the descriptions, and delete what the
+/// The source compiles as it is, and the table passes
+/// [`table_in_running_kernel`](super::table_in_running_kernel) against the same kernel. Every doc
+/// comment is a placeholder that names the enumerator: write the descriptions, and delete what the
 /// application does not use.
 ///
-/// `c_prefix` is what the wanted enumerators begin with; `None` derives it: the name of the enum in upper case if any
-/// enumerator begins with it, else what all enumerators have in common. A leading comment lists what is left out: end markers
-/// such as `…_MAX`, enumerators without the prefix, a second name of a number, and numbers that a table cannot contain.
+/// `c_prefix` is what the wanted enumerators begin with; `None` derives it: the name of the enum in
+/// upper case if any enumerator begins with it, else what all enumerators have in common. A leading
+/// comment lists what is left out: end markers such as `…_MAX`, enumerators without the prefix, a
+/// second name of a number, and numbers that a table cannot contain.
 ///
 /// ```no_run
 /// use retrans_sdk::check::{EnumSource, self};
@@ -64,8 +67,8 @@ impl EnumSource<'_> {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::NoBtf`] if there is no BTF, [`ErrorKind::System`] if the source cannot be read, has no such enum, or the
-/// enum has no enumerator with the prefix.
+/// [`ErrorKind::NoBtf`] if there is no BTF, [`ErrorKind::System`] if the source cannot be read, has
+/// no such enum, or the enum has no enumerator with the prefix.
 pub fn generate_table(source: EnumSource<'_>, name: &str, c_prefix: Option<&str>) -> Result<String, Error> {
     let enums = source.enums()?;
     let from = source.describe();
@@ -97,7 +100,8 @@ fn prefix_of(found: &CEnum, name: &str) -> String {
         let length = common.bytes().zip(c_name.bytes()).take_while(|(a, b)| a == b).count();
         common.get(..length).unwrap_or_default()
     });
-    // Whole words. The enumerator itself is no prefix, so an enum of one has what is before its last word.
+    // Whole words. The enumerator itself is no prefix, so an enum of one has what is before its
+    // last word.
     common.rfind('_').map_or_else(String::new, |end| common[..=end].to_owned())
 }
 

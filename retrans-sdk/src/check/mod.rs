@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compares tables with the kernel's enums: those of the built programs, of the running kernel, and of C headers.
+//! Compares tables with the kernel's enums: those of the built programs, of the running kernel, and
+//! of C headers.
 //!
-//! Every function returns a [`Report`], which passes if it contains no [`Finding`]. The tables of this crate:
+//! Every function returns a [`Report`], which passes if it contains no [`Finding`]. The tables of
+//! this crate:
 //!
 //! - [`object`]: the enums of the built BPF object, in its BTF;
-//! - [`running_kernel`]: the enums in the running kernel's BTF, the proposal's where it exists, and the tracepoint's shape;
+//! - [`running_kernel`]: the enums in the running kernel's BTF, the proposal's where it exists, and
+//!   the tracepoint's shape;
 //! - [`header`]: the enums in C headers, of a kernel tree or of `linux-libc-dev`.
 //!
 //! A table of the application's, with an enum of a given name:
@@ -62,7 +65,8 @@ pub enum Finding {
         /// Its number in the header.
         theirs: i64,
     },
-    /// The value of an enumerator in the header could not be read. Neither it nor those after it were compared.
+    /// The value of an enumerator in the header could not be read. Neither it nor those after it
+    /// were compared.
     Unread {
         /// The enumerator.
         c_name: String,
@@ -98,7 +102,8 @@ impl fmt::Display for Finding {
 
 /// The result of a check.
 ///
-/// Prints the findings first, then the notes, then at most ten of the enumerators that only the kernel has.
+/// Prints the findings first, then the notes, then at most ten of the enumerators that only the
+/// kernel has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
@@ -108,9 +113,9 @@ pub struct Report {
     pub notes: Vec<String>,
     /// The differences; none if the check passed.
     pub findings: Vec<Finding>,
-    /// The enumerators that only the kernel has, and not a table of the application's, by name and number. They are not
-    /// differences: the table carries such a number, and prints it as `k` and the number. With the tables of this crate they
-    /// are differences, and are among the findings.
+    /// The enumerators that only the kernel has, and not a table of the application's, by name and
+    /// number. They are not differences: the table carries such a number, and prints it as `k` and
+    /// the number. With the tables of this crate they are differences, and are among the findings.
     pub kernel_only: Vec<(String, i64)>,
 }
 
@@ -169,7 +174,8 @@ impl Report {
     }
 }
 
-/// The differences between a table and an enum, and how many enumerators of the table were compared.
+/// The differences between a table and an enum, and how many enumerators of the table were
+/// compared.
 struct Compared {
     enumerators: usize,
     findings: Vec<Finding>,
@@ -204,7 +210,8 @@ fn compare<T: ReasonTable>(found: &CEnum, prefix: &str) -> Compared {
     Compared { enumerators: ours.len(), findings }
 }
 
-/// The most enumerators that only the kernel has and that are printed: a kernel has more than a hundred drop reasons.
+/// The most enumerators that only the kernel has and that are printed: a kernel has more than a
+/// hundred drop reasons.
 const MAX_KERNEL_ONLY: usize = 10;
 
 impl fmt::Display for Report {
@@ -226,7 +233,8 @@ impl fmt::Display for Report {
 /// The proposal's enum, as v1 and v2, and as v3 and v4 called it.
 const PROPOSAL: [&str; 2] = ["tcp_retransmit_quit_reason", "tcp_retransmit_result"];
 
-/// Enumerators of `TcpState`'s enum that are no state of a connection: the end marker, and a pseudo-state of inet_diag.
+/// Enumerators of `TcpState`'s enum that are no state of a connection: the end marker, and a
+/// pseudo-state of inet_diag.
 const IGNORED: [&str; 2] = ["TCP_MAX_STATES", "TCP_BOUND_INACTIVE"];
 
 /// Compares the tables with the enums of the built BPF object, which this crate embeds.
@@ -255,7 +263,8 @@ pub fn object_in(object: &[u8]) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Compares the tables with the enums in the running kernel's BTF, and reports the tracepoint's third argument.
+/// Compares the tables with the enums in the running kernel's BTF, and reports the tracepoint's
+/// third argument.
 ///
 /// # Errors
 ///
@@ -286,11 +295,11 @@ pub fn kernel_btf(path: &Path) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Compares the tables with C headers: a header file, a kernel tree, or an include folder such as `/usr/include` with
-/// `linux-libc-dev`.
+/// Compares the tables with C headers: a header file, a kernel tree, or an include folder such as
+/// `/usr/include` with `linux-libc-dev`.
 ///
-/// A folder must contain the states of TCP and of congestion avoidance. A file must contain at least one of the enums, and
-/// each that it contains is compared.
+/// A folder must contain the states of TCP and of congestion avoidance. A file must contain at
+/// least one of the enums, and each that it contains is compared.
 ///
 /// # Errors
 ///
@@ -340,7 +349,8 @@ const FOLDERS: [Folder; 2] = [
         ca_states: "include/uapi/linux/tcp.h",
         proposal: Some("include/linux/tcp.h"),
     },
-    // tcp_states.h is not installed; bpf.h has a copy, which the kernel asserts to be equal at build time.
+    // tcp_states.h is not installed; bpf.h has a copy, which the kernel asserts to be equal at
+    // build time.
     Folder { states: "linux/bpf.h", ca_states: "linux/tcp.h", proposal: None },
 ];
 

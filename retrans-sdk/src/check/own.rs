@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Compares a table of the application's with one enum.
 //!
-//! Such a table lists a kernel's reasons as they were when it was written, and meets older and newer kernels. A number under
-//! another name is a difference. A number without a name is not, as the table carries it.
+//! Such a table lists a kernel's reasons as they were when it was written, and meets older and
+//! newer kernels. A number under another name is a difference. A number without a name is not, as
+//! the table carries it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,26 +13,30 @@ use crate::error::Error;
 use crate::kernel;
 use crate::text::reason_table::ReasonTable;
 
-/// Compares a table of the application's with an enum of the running kernel, by the names of the enumerators: the variants
-/// whose `c_name` begins with `prefix` with the enumerators that do. An empty prefix selects all.
+/// Compares a table of the application's with an enum of the running kernel, by the names of the
+/// enumerators: the variants whose `c_name` begins with `prefix` with the enumerators that do. An
+/// empty prefix selects all.
 ///
-/// `name` is the name of the enum in C, such as `skb_drop_reason`. Only enums of the kernel itself are searched, not those of
-/// its modules.
+/// `name` is the name of the enum in C, such as `skb_drop_reason`. Only enums of the kernel itself
+/// are searched, not those of its modules.
 ///
 /// A [`Finding`] is:
 ///
-/// - an enumerator with another number than in the table ([`Finding::Renumbered`]): raw numbers of this kernel would be
-///   misnamed;
-/// - an enumerator of the table that this kernel lacks ([`Finding::Missing`]): misspelt, renamed since, or younger than this
-///   kernel. A tool that runs on older kernels too may accept this one;
-/// - an enumerator that the table lacks, and whose number the table gives to another one ([`Finding::Extra`]);
-/// - no such enum ([`Finding::NoEnum`]), or no such variant ([`Finding::NothingToCompare`]): nothing was compared.
+/// - an enumerator with another number than in the table ([`Finding::Renumbered`]): raw numbers of
+///   this kernel would be misnamed;
+/// - an enumerator of the table that this kernel lacks ([`Finding::Missing`]): misspelt, renamed
+///   since, or younger than this kernel. A tool that runs on older kernels too may accept this one;
+/// - an enumerator that the table lacks, and whose number the table gives to another one
+///   ([`Finding::Extra`]);
+/// - no such enum ([`Finding::NoEnum`]), or no such variant ([`Finding::NothingToCompare`]):
+///   nothing was compared.
 ///
-/// Other enumerators that the table lacks, those of newer kernels and end markers such as `…_MAX`, are in
-/// [`Report::kernel_only`]. They are not differences: [`ReasonTable::from_raw`] carries their numbers.
+/// Other enumerators that the table lacks, those of newer kernels and end markers such as `…_MAX`,
+/// are in [`Report::kernel_only`]. They are not differences: [`ReasonTable::from_raw`] carries
+/// their numbers.
 ///
-/// Requires Linux 5.10 with BTF, which every user may read. The enum may be younger: `skb_drop_reason` is in Linux 5.17 and
-/// newer, `sk_rst_reason` in 6.10.
+/// Requires Linux 5.10 with BTF, which every user may read. The enum may be younger:
+/// `skb_drop_reason` is in Linux 5.17 and newer, `sk_rst_reason` in 6.10.
 ///
 /// ```no_run
 /// use retrans_sdk::{check, reason_table};
@@ -70,8 +75,8 @@ pub fn table_in_btf<T: ReasonTable>(path: &Path, name: &str, prefix: &str) -> Re
     Ok(report::<T>(format!("BTF in {}", path.display()), &enums, name, prefix))
 }
 
-/// Like [`table_in_running_kernel`], for the bytes of an object, such as one that a tool embeds. Clang writes only the enums
-/// that the object's source uses.
+/// Like [`table_in_running_kernel`], for the bytes of an object, such as one that a tool embeds.
+/// Clang writes only the enums that the object's source uses.
 ///
 /// # Errors
 ///
@@ -80,9 +85,11 @@ pub fn table_in_object<T: ReasonTable>(object: &[u8], name: &str, prefix: &str) 
     Ok(report::<T>("object".to_owned(), &kernel::enums_of_object(object)?, name, prefix))
 }
 
-/// Like [`table_in_running_kernel`], for a C header: a file, such as a kernel tree's `include/net/dropreason-core.h`.
+/// Like [`table_in_running_kernel`], for a C header: a file, such as a kernel tree's
+/// `include/net/dropreason-core.h`.
 ///
-/// An enumerator whose value is not a number, a sum or a shift is a [`Finding::Unread`], and those after it are not compared.
+/// An enumerator whose value is not a number, a sum or a shift is a [`Finding::Unread`], and those
+/// after it are not compared.
 ///
 /// # Errors
 ///
@@ -93,7 +100,8 @@ pub fn table_in_header<T: ReasonTable>(path: &Path, name: &str, prefix: &str) ->
 
 fn report<T: ReasonTable>(subject: String, enums: &[CEnum], name: &str, prefix: &str) -> Report {
     let mut report = Report::new(subject);
-    // BTF contains an enum that was only declared as one without enumerators, and twice one that two files define differently.
+    // BTF contains an enum that was only declared as one without enumerators, and twice one that
+    // two files define differently.
     let has_any = |found: &CEnum| !found.values.is_empty() || found.unread.is_some();
     let mut found = enums.iter().filter(|found| found.name.as_deref() == Some(name) && has_any(found)).peekable();
     if found.peek().is_none() {
@@ -117,7 +125,8 @@ impl Report {
         };
         let right: BTreeSet<u32> = T::ALL.iter().filter(is_right).map(|entry| entry.number).collect();
         let numbers: BTreeSet<u32> = T::ALL.iter().map(|entry| entry.number).collect();
-        // A number without a variant is carried as it is. One with a variant that matches has a second name.
+        // A number without a variant is carried as it is. One with a variant that matches has a
+        // second name.
         let does_no_harm = |number: i64| {
             u32::try_from(number).map_or(true, |number| !numbers.contains(&number) || right.contains(&number))
         };
@@ -177,7 +186,8 @@ mod tests {
         findings.iter().map(Finding::to_string).collect()
     }
 
-    /// Each of the three, of an enum with this body, has these findings, and these only the kernel has.
+    /// Each of the three, of an enum with this body, has these findings, and these only the kernel
+    /// has.
     fn each_has(body: &str, findings: &[&str], kernel_only: &[(&str, i64)]) {
         for report in reports(&format!("enum rain_reason {{ {body} }}; volatile enum rain_reason why;")) {
             assert_eq!(texts(&report.findings), findings, "{report}");

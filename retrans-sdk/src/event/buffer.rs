@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Room for events, used again: each is decoded where it stays until it is handed on.
+//! A buffer of events that is reused: events are decoded in place and remain there until they are
+//! delivered.
 
 use crate::event::Event;
 
-/// The most events that are taken out of the ring at once, which bounds the memory of user space.
+/// The maximum number of events that are read from the ring buffer at once, which bounds the memory
+/// used.
 pub(crate) const BATCH: usize = 256;
 
 #[derive(Debug, Default)]
 pub(crate) struct EventBuffer {
-    /// Those in use, and those that were.
+    /// The events in use, followed by unused ones.
     all: Vec<Event>,
     used: usize,
 }
@@ -22,7 +24,7 @@ impl EventBuffer {
         self.used = 0;
     }
 
-    /// Adds one, if `fill` makes something of the room for it.
+    /// Adds the event that `fill` writes in place; adds none if `fill` fails.
     #[inline(always)]
     pub(crate) fn push_with<E>(&mut self, fill: impl FnOnce(&mut Event) -> Result<(), E>) -> Result<(), E> {
         if self.used == self.all.len() {
@@ -35,7 +37,7 @@ impl EventBuffer {
         Ok(())
     }
 
-    /// Adds one that is there already.
+    /// Adds an event.
     pub(crate) fn push(&mut self, event: Event) {
         match self.all.get_mut(self.used) {
             Some(slot) => *slot = event,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which of the optional fields a stream shall have.
+//! The optional fields that a stream records.
 
 use std::fmt;
 use std::ops::BitOr;
@@ -8,12 +8,18 @@ use std::str::FromStr;
 use crate::event::Event;
 use crate::event::record::{self, OPTIONAL};
 
-/// Which of the optional fields events shall have: what is not asked for is not read in the kernel, and the record ends behind the
-/// last field that is (with owners it does not). All of them, unless [set](crate::StreamBuilder::fields).
+/// A set of optional fields. [`StreamBuilder::fields`](crate::StreamBuilder::fields) sets those
+/// that events contain; all unless set.
 ///
-/// Read from keys of the line, separated by commas. The first eleven keys of the line, `class`, `mapped` and `transmit` are
-/// there always; `owner`, `pid` and `comm` if [`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners) says so. A stream's filter is not concerned: it is
-/// decided in the kernel, on the attempt itself. To a predicate, and to [`Filter::matches`](crate::Filter::matches), what is left out is absent.
+/// The BPF programs do not read the other fields, and a record ends after the last field in the set
+/// (except with [`resolve_owners`](crate::StreamBuilder::resolve_owners), where records have their
+/// full length).
+///
+/// It is parsed from keys separated by commas. The first eleven keys of the key=value line,
+/// `class`, `mapped` and `transmit` are always present, and `owner`, `pid` and `comm` depend on
+/// `resolve_owners`. A stream's filter is not affected, since it is evaluated on the attempt
+/// itself. For a predicate and [`Filter::matches`](crate::Filter::matches) a field that is not in
+/// the set is absent.
 ///
 /// ```
 /// use retrans_sdk::FieldSet;
@@ -30,13 +36,13 @@ pub struct FieldSet(u64);
 impl FieldSet {
     pub(crate) const COOKIE: Self = Self(1 << record::COOKIE);
 
-    /// None of them: what is there always, and no more.
+    /// Returns the empty set: events contain only the fields that are always present.
     #[must_use]
     pub const fn none() -> Self {
         Self(0)
     }
 
-    /// All of them.
+    /// Returns the set of all optional fields.
     #[must_use]
     pub const fn all() -> Self {
         let (mut bits, mut i) = (0, 0);
@@ -47,24 +53,25 @@ impl FieldSet {
         Self(bits)
     }
 
-    /// Whether the field with this key is one of them.
+    /// Returns whether the set contains the field with this key.
     #[must_use]
     pub fn contains(self, key: &str) -> bool {
         self.keys().any(|of| of == key)
     }
 
-    /// The keys of those that are.
+    /// Returns the keys in the set, in the order of the record.
     pub fn keys(self) -> impl Iterator<Item = &'static str> {
         OPTIONAL.iter().filter(move |field| self.0 & 1 << field.bit != 0).map(|field| field.key)
     }
 
-    /// The length of a record with them, in bytes.
+    /// Returns the length of a record with these fields, in bytes, without the header of the ring
+    /// buffer.
     #[must_use]
     pub const fn record_length(self) -> usize {
         record::length_of(self.0)
     }
 
-    /// Takes the others out of an event.
+    /// Removes the other fields from an event.
     pub(crate) fn restrict(self, event: &mut Event) {
         if self == Self::all() {
             return;
@@ -74,7 +81,7 @@ impl FieldSet {
         }
     }
 
-    /// A bit each, as the kernel side has them.
+    /// Returns the bits by which the BPF programs identify the fields.
     pub(crate) const fn bits(self) -> u64 {
         self.0
     }
@@ -86,7 +93,7 @@ impl Default for FieldSet {
     }
 }
 
-/// Those of either.
+/// Returns the union of two sets.
 impl BitOr for FieldSet {
     type Output = Self;
 
@@ -108,7 +115,7 @@ impl FromStr for FieldSet {
     }
 }
 
-/// As it is read.
+/// Prints the keys, separated by commas.
 impl fmt::Display for FieldSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.keys().enumerate().try_for_each(|(i, key)| write!(f, "{}{key}", if i == 0 { "" } else { "," }))
@@ -121,14 +128,14 @@ impl fmt::Debug for FieldSet {
     }
 }
 
-/// A text is not a list of optional fields.
+/// The error of a text that is not a list of optional fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseFieldSetError {
     key: String,
 }
 
 impl ParseFieldSetError {
-    /// What is none.
+    /// Returns the part of the text that is not an optional field.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
@@ -137,7 +144,7 @@ impl ParseFieldSetError {
 
 impl fmt::Display for ParseFieldSetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is not an optional field; these are: {}", self.key.escape_debug(), FieldSet::all())
+        write!(f, "`{}` is not an optional field; the optional fields are {}", self.key.escape_debug(), FieldSet::all())
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Bytes from the kernel that should be text and need not be.
+//! Short byte strings from the kernel, which are usually text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,17 +8,19 @@ use crate::text::scanner::Scanner;
 use crate::text::writer::LineWriter;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
-/// What a value of the line may not hold as it is; bytes beyond ASCII are always encoded.
+/// The bytes that are encoded in a value of the key=value line; bytes outside ASCII are always
+/// encoded.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'=').add(b'%').add(b',').add(b'"');
 
-/// Whether all of it stands for itself. Without a way out, so that it takes as long for sixteen bytes as for one.
+/// Returns whether no byte needs encoding. Without early exit, so it is as fast for sixteen bytes
+/// as for one.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_graphic() & !matches!(byte, b'=' | b'%' | b',' | b'"');
     bytes.iter().fold(true, |all, byte| all & plain(byte))
 }
 
-/// What is kept of a C string of so many bytes: of those behind its end nothing. As many as an index of five bits may be.
+/// Masks for C strings of each length, which clear the bytes after the end. Indexed by five bits.
 const KEPT: [u128; 32] = {
     let mut kept = [u128::MAX; 32];
     let mut len = 0;
@@ -29,10 +31,10 @@ const KEPT: [u128; 32] = {
     kept
 };
 
-/// Up to 16 bytes (`TCP_CA_NAME_MAX`), of any value, without a heap.
+/// A string of up to 16 bytes (`TCP_CA_NAME_MAX`) of any value, stored inline.
 ///
-/// Prints percent-encoded: every byte outside printable ASCII, and space, `=`, `%`, `,` and `"`. A lone `-`, which
-/// elsewhere stands for an absent value, prints as `%2D`.
+/// It prints percent-encoded: every byte outside printable ASCII, and space, `=`, `%`, `,` and `"`.
+/// A lone `-`, which denotes an absent value elsewhere, prints as `%2D`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KernelStr {
     bytes: [u8; Self::CAPACITY],
@@ -40,10 +42,10 @@ pub struct KernelStr {
 }
 
 impl KernelStr {
-    /// The most bytes that it holds.
+    /// The maximum length in bytes.
     pub const CAPACITY: usize = 16;
 
-    /// `None` if there are more bytes than [`CAPACITY`](Self::CAPACITY).
+    /// Creates a string; `None` if there are more than [`CAPACITY`](Self::CAPACITY) bytes.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut text = Self { bytes: [0; Self::CAPACITY], len: u8::try_from(bytes.len()).ok()? };
@@ -51,11 +53,12 @@ impl KernelStr {
         Some(text)
     }
 
-    /// A C string: up to the first NUL, or all of it.
+    /// Creates a string from a C string: the bytes up to the first NUL, or all of them.
     pub(crate) fn from_c(bytes: [u8; Self::CAPACITY]) -> Self {
         const LOW: u128 = u128::from_ne_bytes([0x01; KernelStr::CAPACITY]);
         const HIGH: u128 = u128::from_ne_bytes([0x80; KernelStr::CAPACITY]);
-        // The first byte is the lowest. A borrow goes upwards, so that the lowest byte with its bit set is the first that is 0.
+        // The first byte is the lowest. A borrow goes upwards, so that the lowest byte with its bit
+        // set is the first that is 0.
         let number = u128::from_le_bytes(bytes);
         let zeros = number.wrapping_sub(LOW) & !number & HIGH;
         let (low, high) = (zeros as u64, (zeros >> 64) as u64);
@@ -68,7 +71,7 @@ impl KernelStr {
     pub(crate) fn write_to(self, out: &mut LineWriter<'_>) {
         match self.as_bytes() {
             b"-" => out.bytes(b"%2D"),
-            // As nearly all are.
+            // The common case.
             plain if is_plain(plain) => out.bytes(plain),
             bytes => percent_encode(bytes, ENCODED).for_each(|part| out.bytes(part.as_bytes())),
         }
@@ -80,7 +83,7 @@ impl KernelStr {
         (is_plain(text) && text != b"-").then(|| Self::new(text))?
     }
 
-    /// The bytes as the kernel has them.
+    /// Returns the bytes as they are in the kernel.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
@@ -93,7 +96,8 @@ impl fmt::Display for KernelStr {
     }
 }
 
-/// Any bytes as a value of `key=val`: prints percent-encoded, as [`KernelStr`] does.
+/// A byte string that prints percent-encoded, as [`KernelStr`] does: any bytes as a value of
+/// `key=value`.
 ///
 /// ```
 /// use retrans_sdk::event::PercentEncoded;
@@ -119,7 +123,7 @@ impl fmt::Debug for KernelStr {
     }
 }
 
-/// A text is not percent-encoded as it should be, or too long.
+/// The error of a text that is not percent-encoded, or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseKernelStrError;
 
@@ -171,7 +175,7 @@ mod tests {
             let until_nul: Vec<u8> = bytes.into_iter().take_while(|byte| *byte != 0).collect();
             let text = KernelStr::from_c(bytes);
             prop_assert_eq!(text.as_bytes(), &until_nul[..]);
-            // What is behind it is no part of it.
+            // Bytes after the NUL are not part of it.
             prop_assert_eq!(Some(text), KernelStr::new(&until_nul));
         }
     }

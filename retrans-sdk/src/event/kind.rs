@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Why an attempt was made.
+//! The kind of an attempt.
 
 use retrans_macros::reason_table;
 
-/// Why an attempt to retransmit was made, where the socket's state proves it.
+/// The kind of an attempt: the reason that the kernel retransmits, where the state of the socket
+/// proves it.
 #[reason_table(key = "kind")]
 #[non_exhaustive]
 pub enum RetransKind {
-    /// Not proven by the socket's state. Not the same as [`Unlisted`](Self::Unlisted), a number that no variant declares.
+    /// Not proven by the socket's state. Not the same as [`Unlisted`](Self::Unlisted), a number
+    /// that no variant declares.
     #[reason(value = "unknown", c_name = "RETRANS_KIND_UNKNOWN")]
     Unknown = 0,
     /// The retransmission timeout expired (RFC 6298).
@@ -16,7 +18,8 @@ pub enum RetransKind {
     /// A tail loss probe (RFC 8985, section 7).
     #[reason(value = "tlp", c_name = "RETRANS_KIND_TLP")]
     Tlp = 2,
-    /// Fast recovery: duplicate acknowledgements, SACK or RACK marked the segment lost (RFC 5681, RFC 8985).
+    /// Fast recovery: duplicate acknowledgements, SACK or RACK marked the segment lost (RFC 5681,
+    /// RFC 8985).
     #[reason(value = "fast", c_name = "RETRANS_KIND_FAST")]
     Fast = 3,
     /// The SYN of an active open.
@@ -25,18 +28,20 @@ pub enum RetransKind {
     /// The SYN-ACK of a passive open. Its failures are not observable on any kernel.
     #[reason(value = "synack", c_name = "RETRANS_KIND_SYNACK")]
     Synack = 5,
-    /// The retransmission timeout expired while the receiver's window is closed: the first segment probes it (RFC 9293, 3.8.6.1).
-    /// Without unacknowledged data the kernel probes in another way, which is no retransmission.
+    /// The retransmission timeout expired while the receiver's window is closed: the first segment
+    /// probes it (RFC 9293, 3.8.6.1). Without unacknowledged data the kernel probes differently,
+    /// which is not a retransmission.
     #[reason(value = "zero_window_probe", c_name = "RETRANS_KIND_ZERO_WINDOW_PROBE")]
     ZeroWindowProbe = 6,
-    /// In slow start after a timeout: what was out before it is sent again as acknowledgements make room.
+    /// Slow start after a timeout: segments sent before the timeout are sent again as
+    /// acknowledgements arrive.
     #[reason(value = "slow_start", c_name = "RETRANS_KIND_SLOW_START")]
     SlowStart = 7,
-    /// The path's MTU was reduced, and what is too large now is sent again in smaller pieces.
+    /// The path MTU was reduced: segments that are now too large are sent again in smaller pieces.
     #[reason(value = "mtu", c_name = "RETRANS_KIND_MTU")]
     Mtu = 8,
-    /// After a timeout at which the first copy was still in this host's queue, the queue has drained, and nothing was heard
-    /// from the peer in between. From Linux 5.13.
+    /// After a timeout at which the first copy was still in a queue of this host: the queue has
+    /// drained, and nothing has been received from the peer since. Since Linux 5.13.
     #[reason(value = "resume", c_name = "RETRANS_KIND_RESUME")]
     Resume = 9,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One attempt to retransmit, typed.
+//! Events: one attempt to retransmit each, with typed fields.
 
 pub(crate) mod buffer;
 pub(crate) mod field_set;
@@ -32,26 +32,30 @@ use crate::event::schema::optional_fields;
 
 macro_rules! event {
     ($( $(#[$doc:meta])* $name:ident: $type:ty => $place:tt, )*) => {
-        /// One attempt to retransmit a TCP segment, with what came of it.
+        /// One attempt to retransmit a TCP segment, with its result.
         ///
-        /// The fields down to `segs` are always there. Each of the others is `None` where the source of the event has it
-        /// not: an older kernel, a SYN-ACK (which has no segment and no full socket), a text that leaves it out.
+        /// The fields down to `segs` are always present. Each of the others is `None` where it is
+        /// not available: on an older kernel, for a SYN-ACK (which has no segment and no full
+        /// socket), in a recording without the key, and if
+        /// [`StreamBuilder::fields`](crate::StreamBuilder::fields) excludes it.
         ///
-        /// Field names are the keys of the line. Everything is as it was at the end of the attempt, read in the
-        /// kernel under the socket's lock; but for the process that the socket belongs to, which is learned before, or behind it.
+        /// Field names are the keys of the key=value line. The BPF programs read all values at the
+        /// end of the attempt, under the socket's lock, except for the owner of the socket, which
+        /// is resolved before or after it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub struct Event {
-            /// When.
+            /// The time of the attempt.
             pub ts: Timestamp,
-            /// What came of it.
+            /// The result.
             pub result: RetransResult,
-            /// The integer that the kernel gave: a negative errno, or +1 (`NET_XMIT_DROP`); 0 for every success, also where the
-            /// tracepoint fires for successes only and has no such argument. `None` where the source cannot tell.
+            /// The return value of the kernel's function: a negative errno, or +1
+            /// (`NET_XMIT_DROP`); 0 for every success. `None` where the attach method does not
+            /// observe it.
             pub err: Option<i32>,
-            /// Why it was made.
+            /// The reason that the kernel retransmits.
             pub kind: RetransKind,
-            /// The local address. Of an IPv4-mapped connection, the IPv4 address.
+            /// The local address; for an IPv4-mapped connection the IPv4 address.
             pub saddr: IpAddr,
             /// The local port.
             pub sport: u16,
@@ -61,15 +65,16 @@ macro_rules! event {
             pub dport: u16,
             /// The state of the connection.
             pub state: TcpState,
-            /// The segments that the attempt stands for: what RetransSegs rises by when it reaches the transmit step.
+            /// The number of segments of the attempt: the increment of RetransSegs when it reaches
+            /// the transmit step.
             pub segs: u32,
-            /// IPv4 carried by an IPv6 socket.
+            /// Whether the connection is IPv4 on an IPv6 socket.
             pub mapped: bool,
             $( $(#[$doc])* pub $name: Option<$type>, )*
         }
 
         impl Event {
-            /// What is to be filled in: nothing at no time, and no field that need not be there.
+            /// Returns an event to be filled in, without optional fields.
             pub(crate) const fn blank() -> Self {
                 Self {
                     ts: Timestamp::from_nanos(0),
@@ -92,13 +97,13 @@ macro_rules! event {
 optional_fields!(event);
 
 impl Event {
-    /// The coarse class of the result.
+    /// Returns the class of the result.
     #[must_use]
     pub const fn class(&self) -> ResultClass {
         self.result.class()
     }
 
-    /// The family of the addresses; `inet` for an IPv4-mapped connection.
+    /// Returns the family of the addresses: `inet` for an IPv4-mapped connection.
     #[must_use]
     pub const fn family(&self) -> Family {
         match self.saddr {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The record of `bpf/retrans.h`: bytes to an [`Event`]. Pure; nothing here touches libbpf.
+//! Decodes the records of `bpf/retrans.h` to events. Independent of libbpf.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,7 +20,7 @@ use crate::event::transmit::Transmit;
 /// `RETRANS_RECORD_VERSION`.
 pub(crate) const VERSION: u16 = 2;
 
-/// The size of `struct retrans_record`: of a record with all fields.
+/// The size of `struct retrans_record`: a record with all fields.
 pub(crate) const RECORD_LEN: usize = {
     let (mut end, mut i) = (CORE_LEN, 0);
     while i < PLACED.len() {
@@ -34,13 +34,14 @@ pub(crate) const RECORD_LEN: usize = {
     end.next_multiple_of(WORD)
 };
 
-/// `RETRANS_CORE_LENGTH`: of one with none but those that are in each.
+/// The size of a record without optional fields (`RETRANS_CORE_LENGTH`).
 pub(crate) const CORE_LEN: usize = 80;
 
-/// The size of `struct retrans_owner`, which stands behind a whole record where owners are asked for.
+/// The size of `struct retrans_owner`, which follows a full record if owners are resolved.
 pub(crate) const OWNER_LEN: usize = 24;
 
-/// What is in every record: the layout of `struct retrans_record`; `source/layout.rs` holds it against the built object, at compile time.
+/// The fields of every record: the layout of `struct retrans_record`. `kernel/layout.rs` compares
+/// it with the built object at compile time.
 macro_rules! core_layout {
     ($then:ident) => {
         $then! {
@@ -59,18 +60,18 @@ macro_rules! core_layout {
 }
 pub(crate) use core_layout;
 
-/// Where the addresses are.
+/// The offsets of the addresses.
 pub(crate) const SADDR: usize = 44;
 pub(crate) const DADDR: usize = 60;
 
-/// The bits that have no field of their own.
+/// The presence bits without a place of their own.
 pub(crate) const ERR: u32 = 0;
 pub(crate) const OWNER: u32 = 8;
 
-/// That of the cookie.
+/// The presence bit of the cookie.
 pub(crate) const COOKIE: u32 = 1;
 
-/// A field that is in a record if it is asked for.
+/// An optional field of a record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Optional {
     pub(crate) key: &'static str,
@@ -78,7 +79,7 @@ pub(crate) struct Optional {
     #[cfg_attr(not(feature = "test-util"), allow(dead_code, reason = "for the harness"))]
     start: usize,
     end: usize,
-    /// Takes it out of an event.
+    /// Removes it from an event.
     pub(crate) clear: fn(&mut Event),
 }
 
@@ -143,7 +144,7 @@ macro_rules! decode_optional {
         $event.$name = None;
     };
     ($event:ident, $record:ident, $name:ident: $type:ty => [$offset:literal, $c_name:ident = $bit:literal]) => {
-        // Read in any case, so that there is no branch around it.
+        // Read unconditionally, which avoids a branch.
         let value = $record.bytes::<$offset, { wire_size::<$type>() }>();
         let value = <<$type as WireValue>::Wire as FromNe<_>>::from_ne(value);
         $event.$name = if $record.has($bit) { Some(<$type as WireValue>::from_wire(value)) } else { None };
@@ -165,7 +166,7 @@ macro_rules! optionals {
 }
 optional_fields!(optionals);
 
-/// All fields that have a place of their own.
+/// All optional fields with a place of their own.
 pub(crate) const OPTIONAL: &[Optional] = &{
     let mut all = [Optional { key: "", bit: 0, start: 0, end: 0, clear: |_| {} }; {
         let (mut count, mut i) = (0, 0);
@@ -186,7 +187,7 @@ pub(crate) const OPTIONAL: &[Optional] = &{
     all
 };
 
-/// How long a record is with these fields, a bit each.
+/// Returns the length of a record with these fields, one bit for each.
 pub(crate) const fn length_of(fields: u64) -> usize {
     let (mut length, mut i) = (CORE_LEN, 0);
     while i < OPTIONAL.len() {
@@ -200,7 +201,7 @@ pub(crate) const fn length_of(fields: u64) -> usize {
 
 const WORD: usize = 8;
 
-/// The fields for which a record of so many words has room.
+/// The fields that fit into a record, by its length in words.
 const ROOM: [u64; RECORD_LEN / WORD + 1] = {
     let mut room = [1 << ERR; RECORD_LEN / WORD + 1];
     let mut words = 0;
@@ -217,7 +218,7 @@ const ROOM: [u64; RECORD_LEN / WORD + 1] = {
     room
 };
 
-/// A number, or bytes, as they are in memory.
+/// Converts bytes in native order.
 trait FromNe<B> {
     fn from_ne(bytes: B) -> Self;
 }
@@ -241,7 +242,7 @@ impl<const N: usize> FromNe<Self> for [u8; N] {
     }
 }
 
-/// A record whose header was checked.
+/// A record with a valid header.
 struct Record<'a> {
     bytes: &'a [u8; RECORD_LEN],
     present: u64,
@@ -262,7 +263,7 @@ macro_rules! accessors {
 core_layout!(accessors);
 
 impl<'a> Record<'a> {
-    /// Of a record as long as it says, of which `room` tells the fields that it has room for.
+    /// Checks the header of a record of `len` bytes, which has room for the fields in `room`.
     #[inline(always)]
     fn new(bytes: &'a [u8; RECORD_LEN], len: usize, room: u64) -> Result<Self, WireError> {
         let record = Record { bytes, present: 0 };
@@ -275,7 +276,7 @@ impl<'a> Record<'a> {
             return Err(WireError::Version(version));
         }
         let present = u64::from_ne_bytes(record.bytes::<8, 8>());
-        // What it has no room for it does not have.
+        // Fields that do not fit are absent.
         Ok(Record { present: present & room, ..record })
     }
 
@@ -292,7 +293,7 @@ impl<'a> Record<'a> {
         self.present & 1 << bit != 0
     }
 
-    /// Local and peer address, and whether they are IPv4 carried by an IPv6 socket.
+    /// Decodes the addresses, and whether they are IPv4 on an IPv6 socket.
     #[inline(always)]
     fn addresses(&self, event: &mut Event) -> Result<(), WireError> {
         let v4 = |bytes: [u8; 4]| IpAddr::V4(Ipv4Addr::from(bytes));
@@ -320,7 +321,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Whether it is an IPv4 address within IPv6 (RFC 4291, 2.5.5.2).
+/// Returns whether an IPv6 address is IPv4-mapped (RFC 4291, 2.5.5.2).
 #[inline(always)]
 fn is_mapped(address: [u8; 16]) -> bool {
     u128::from_be_bytes(address) >> 32 == 0xffff
@@ -329,8 +330,8 @@ fn is_mapped(address: [u8; 16]) -> bool {
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// A record is not what this version reads. The object and the crate are built together, so this has no cause but
-/// corruption; it is counted as dropped.
+/// The error of a record that this version cannot decode. The object and the crate are built
+/// together, so only corruption causes it; it is counted as dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WireError {
     Length(usize),
@@ -348,9 +349,11 @@ impl fmt::Display for WireError {
     }
 }
 
-/// Reads a record into an event, whatever that was before. `epoch_offset` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+/// Decodes a record into an event. `epoch_offset` converts `CLOCK_BOOTTIME` to the Unix epoch, in
+/// nanoseconds.
 ///
-/// In place, field by field: as a value that is returned it would be put together elsewhere, and copied.
+/// It decodes in place, field by field, since a returned value would be assembled elsewhere and
+/// copied.
 #[inline]
 pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch_offset: u64) -> Result<(), WireError> {
     match bytes.first_chunk::<RECORD_LEN>() {
@@ -374,7 +377,7 @@ pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch_offset: u64) ->
     }
 }
 
-/// A record that ends before the last field.
+/// Decodes a record that ends before the last field.
 fn decode_shorter(event: &mut Event, bytes: &[u8], epoch_offset: u64) -> Result<(), WireError> {
     let mut whole = [0; RECORD_LEN];
     whole[..bytes.len()].copy_from_slice(bytes);
@@ -396,14 +399,14 @@ fn decode_fields(event: &mut Event, record: &Record<'_>, epoch_offset: u64) -> R
     Ok(())
 }
 
-/// A record as an event.
+/// Decodes a record.
 #[cfg(test)]
 pub(crate) fn decode(bytes: &[u8], epoch_offset: u64) -> Result<Event, WireError> {
     let mut event = Event::blank();
     decode_into(&mut event, bytes, epoch_offset).map(|()| event)
 }
 
-/// A `struct retrans_owner`; `None` if it is nobody, or not one alone.
+/// Decodes a `struct retrans_owner`; `None` if no single process was identified.
 pub(crate) fn owner(bytes: &[u8; OWNER_LEN]) -> Option<Owner> {
     let [p0, p1, p2, p3, source, _, _, _, comm @ ..] = *bytes;
     let pid = u32::from_ne_bytes([p0, p1, p2, p3]);

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What came of an attempt.
+//! The result of an attempt.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use retrans_macros::reason_table;
 
-/// The coarse answer, for counting and alerting; [`RetransResult`] has the exact one.
+/// The class of a result, for counting and alerting. [`RetransResult`] is the exact result.
 #[reason_table(key = "class")]
 pub enum ResultClass {
-    /// Nothing that the other classes say: look at `err`.
+    /// A failure of no other class; see `err`.
     #[reason(value = "other")]
     Other = 0,
-    /// Handed down to the IP layer.
+    /// The segment was passed to the IP layer.
     #[reason(value = "ok")]
     Ok = 1,
-    /// An earlier copy of the segment is still on its way out of this host.
+    /// An earlier copy of the segment is still queued on this host.
     #[reason(value = "busy")]
     Busy = 2,
-    /// The kernel's own bookkeeping is inconsistent.
+    /// The kernel's state is inconsistent.
     #[reason(value = "invalid")]
     Invalid = 3,
     /// An allocation failed.
@@ -26,19 +26,20 @@ pub enum ResultClass {
     /// There is no route to the peer.
     #[reason(value = "route")]
     Route = 5,
-    /// The receiver's window does not admit the segment.
+    /// The receiver's window does not allow the segment.
     #[reason(value = "window")]
     Window = 6,
-    /// Something on this host threw the segment away.
+    /// This host dropped the segment.
     #[reason(value = "drop")]
     Drop = 7,
 }
 
-/// What came of one attempt to retransmit.
+/// The result of one attempt to retransmit.
 ///
-/// The first ten are those that a kernel patch of July 2025 proposed for the `tcp_retransmit_skb` tracepoint, with its
-/// numbers. Those from 128 up are this crate's own, for outcomes that the proposal files under `err_default` or
-/// cannot tell apart from `err` alone. A precise value is only given where the state of the socket proves it.
+/// The first ten results and their numbers are those of a kernel patch proposed in July 2025 for
+/// the `tcp_retransmit_skb` tracepoint. The results from 128 are defined by this crate, for
+/// outcomes that the proposal reports as `err_default` or that `err` alone does not distinguish. A
+/// precise result is reported only where the state of the socket proves it.
 #[reason_table(key = "result", class = ResultClass, unlisted = Other)]
 #[non_exhaustive]
 pub enum RetransResult {
@@ -57,19 +58,24 @@ pub enum RetransResult {
     /// No memory to trim the part of the segment that was acknowledged (-ENOMEM).
     #[reason(value = "trim_head_nomem", c_name = "TCP_RETRANS_TRIM_HEAD_NOMEM", class = Nomem)]
     TrimHeadNomem = 4,
-    /// No memory to make the segment's buffer private (-ENOMEM): where fexit is attached, or the kernel says so itself.
+    /// No memory to make the segment's buffer private (-ENOMEM): where fexit is attached, or the
+    /// kernel says so itself.
     #[reason(value = "unclone_nomem", c_name = "TCP_RETRANS_UNCLONE_NOMEM", class = Nomem)]
     UncloneNomem = 5,
-    /// No memory to split the segment, or too much queued already to allow it (-ENOMEM): where fexit is attached, or the kernel says so itself.
+    /// No memory to split the segment, or too much queued already to allow it (-ENOMEM): where
+    /// fexit is attached, or the kernel says so itself.
     #[reason(value = "frag_nomem", c_name = "TCP_RETRANS_FRAG_NOMEM", class = Nomem)]
     FragNomem = 6,
-    /// No route to the peer, or the local address is gone (-EHOSTUNREACH); `sk_err_soft` has the cause.
+    /// No route to the peer, or the local address is gone (-EHOSTUNREACH); `sk_err_soft` has the
+    /// cause.
     #[reason(value = "route_fail", c_name = "TCP_RETRANS_ROUTE_FAIL", class = Route)]
     RouteFail = 7,
-    /// The receiver's window is closed for this segment, and it is not the first one unacknowledged (-EAGAIN).
+    /// The receiver's window is closed for this segment, and it is not the first one unacknowledged
+    /// (-EAGAIN).
     #[reason(value = "rcv_zero_window", c_name = "TCP_RETRANS_RCV_ZERO_WINDOW", class = Window)]
     RcvZeroWindow = 8,
-    /// No memory for the copy that a segment with an unusual headroom needs (-ENOBUFS): only where the kernel says so itself.
+    /// No memory for the copy that a segment with an unusual headroom needs (-ENOBUFS): only where
+    /// the kernel says so itself.
     #[reason(value = "pskb_copy_nobufs", c_name = "TCP_RETRANS_PSKB_COPY_NOBUFS", class = Nomem)]
     PskbCopyNobufs = 9,
     /// No memory (-ENOMEM), and nothing proves at which site.
@@ -99,7 +105,7 @@ pub(crate) const RESULT_SLOTS: usize = 32;
 /// The slot of all results that have no slot of their own.
 pub(crate) const SLOT_UNKNOWN: usize = RESULT_SLOTS - 1;
 
-/// Returns the slot in which a result of the table is counted, as `result_slot()` in
+/// Returns the slot in which a result of the table is counted, like `result_slot()` in
 /// `bpf/classify.bpf.h`.
 const fn slot(raw: u32) -> usize {
     match raw {
@@ -111,7 +117,7 @@ const fn slot(raw: u32) -> usize {
 
 /// The slots in which results are counted. Slots without a result of the table are assigned to
 /// results that the table lacks: those of the kernel when a stream is opened, those of recorded and
-/// scripted events when they occur.
+/// mock events when they occur.
 pub(crate) struct ResultSlots {
     /// The results that the table lacks, by slot; 0 for none.
     unlisted: [AtomicU32; RESULT_SLOTS],

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The one list of an event's fields. The line, its parser, the filter and JSON all walk [`FIELDS`].
+//! The list of an event's fields. The key=value line, its parser, the filter and JSON are generated
+//! from it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -24,80 +25,91 @@ use crate::text::writer::{LineWriter, WRITE_PADDING};
 /// The place is `[offset, presence bit]` with the name of the bit in `enum retrans_field`
 /// (`bpf/retrans.h`), which is also the operand of the filter. It is empty for fields that are
 /// decoded separately. The type in the record follows from the type of the field
-/// (`wire::WireValue`), and `source/layout.rs` compares both with the built object at compile time.
+/// (`record::WireValue`), and `kernel/layout.rs` compares both with the built object at compile
+/// time.
 macro_rules! optional_fields {
     ($then:ident $($first:tt)*) => {
         $then! {
             $($first)*
-            /// Whether the attempt reached the transmit step. `unknown` where nothing proves it; absent from what was recorded before
-            /// there was the key.
+            /// Whether the attempt reached the transmit step: `unknown` where nothing proves
+            /// either. Absent from recordings made by versions without this key.
             transmit: Transmit => [],
-            /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. Of a SYN-ACK: the one that the accepted
-            /// socket will have. Before Linux 5.12 only of sockets that somebody has asked for it.
+            /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. For a SYN-ACK:
+            /// that of the future accepted socket. Before Linux 5.12 only for sockets whose cookie
+            /// has been read before.
             cookie: u64 => [80, RETRANS_FIELD_COOKIE = 1],
             /// The inode number of the socket's network namespace (`/proc/PID/ns/net`).
             netns: u32 => [76, RETRANS_FIELD_NETNS = 2],
-            /// The id of the socket's cgroup in the unified hierarchy: that directory's inode number. Since Linux 5.15.
+            /// The id of the socket's cgroup in the unified hierarchy: the inode number of its
+            /// directory. Since Linux 5.15.
             cgroup: u64 => [88, RETRANS_FIELD_CGROUP = 3],
-            /// The user that the socket belongs to, by its number in the first user namespace; of a SYN-ACK the listener's.
+            /// The user id of the socket's owner in the initial user namespace; for a SYN-ACK that
+            /// of the listener.
             uid: u32 => [104, RETRANS_FIELD_UID = 4],
-            /// The cookie of the socket's network namespace (`SO_NETNS_COOKIE`), unique until the host reboots, other than its inode
-            /// number. Before Linux 5.12 only of namespaces that somebody has asked for it.
+            /// The cookie of the socket's network namespace (`SO_NETNS_COOKIE`). Unlike the inode
+            /// number it is unique until the host reboots. Before Linux 5.12 only for namespaces
+            /// whose cookie has been read before.
             netns_cookie: u64 => [96, RETRANS_FIELD_NETNS_COOKIE = 7],
-            /// The socket's mark (`SO_MARK`), 0 unless one was set. Of a SYN-ACK: the one that the accepted socket will have.
+            /// The socket's mark (`SO_MARK`), 0 unless set. For a SYN-ACK: that of the future
+            /// accepted socket.
             mark: u32 => [108, RETRANS_FIELD_MARK = 5],
-            /// The index of the interface that the socket is bound to (`SO_BINDTODEVICE`), in its network namespace. Of a SYN-ACK: the
-            /// one of the accepted socket. Absent if there is none.
+            /// The index of the interface that the socket is bound to (`SO_BINDTODEVICE`), in its
+            /// network namespace. For a SYN-ACK: that of the future accepted socket. Absent if the
+            /// socket is not bound.
             bound_dev_if: u32 => [112, RETRANS_FIELD_BOUND_DEV_IF = 6],
-            /// How it is known which process the socket belongs to ([`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners)); the three stand
-            /// together, and are absent where it is not known.
+            /// How the owner of the socket was resolved
+            /// ([`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners)). `owner`,
+            /// `pid` and `comm` are either all present or all absent.
             owner: OwnerSource => [],
-            /// The process that the socket belongs to, in the sense that `owner` says, by its number in the PID namespace of
-            /// whoever opened the stream. It may have ended since.
+            /// The process id of the socket owner, in the PID namespace of the process that opened
+            /// the stream. `owner` defines its meaning. The process may have exited since.
             pid: u32 => [],
-            /// That process's name (`/proc/PID/comm`) at that time.
+            /// The name of that process (`/proc/PID/comm`) when the owner was resolved.
             comm: KernelStr => [],
             /// The first sequence number of the segment.
             seq: u32 => [116, RETRANS_FIELD_SEQ = 9],
-            /// The sequence number behind the segment.
+            /// The sequence number after the end of the segment.
             end_seq: u32 => [120, RETRANS_FIELD_END_SEQ = 10],
             /// The segment's length in bytes.
             len: u32 => [124, RETRANS_FIELD_LEN = 11],
             /// The segment's TCP flags.
             tcp_flags: TcpFlags => [128, RETRANS_FIELD_TCP_FLAGS = 12],
-            /// The oldest sequence number that is unacknowledged.
+            /// The oldest unacknowledged sequence number.
             snd_una: u32 => [136, RETRANS_FIELD_SND_UNA = 13],
             /// The next sequence number to send.
             snd_nxt: u32 => [140, RETRANS_FIELD_SND_NXT = 14],
-            /// The window that the receiver offers, in bytes.
+            /// The receiver's advertised window, in bytes.
             snd_wnd: u32 => [144, RETRANS_FIELD_SND_WND = 15],
             /// The congestion window, in segments.
             snd_cwnd: u32 => [148, RETRANS_FIELD_SND_CWND = 16],
-            /// The slow start threshold, in segments; 2147483647 stands for none yet.
+            /// The slow start threshold, in segments; 2147483647 if none is set yet.
             ssthresh: u32 => [152, RETRANS_FIELD_SSTHRESH = 17],
             /// The smoothed round-trip time, in microseconds; 0 before the first sample.
             srtt_us: u32 => [156, RETRANS_FIELD_SRTT_US = 18],
-            /// The retransmission timeout (RTO), backed off already, in microseconds.
+            /// The retransmission timeout (RTO) including back-off, in microseconds.
             rto_us: u32 => [160, RETRANS_FIELD_RTO_US = 19],
             /// The maximum segment size in use, in bytes.
             mss: u32 => [164, RETRANS_FIELD_MSS = 20],
-            /// Segments retransmitted and not yet acknowledged, without this one.
+            /// Segments that were retransmitted and not yet acknowledged, excluding this one.
             retrans_out: u32 => [168, RETRANS_FIELD_RETRANS_OUT = 21],
-            /// Segments retransmitted over the connection's life, this attempt included if it reached the transmit step.
+            /// Segments that the connection has retransmitted in total, including this attempt if
+            /// it reached the transmit step.
             total_retrans: u32 => [172, RETRANS_FIELD_TOTAL_RETRANS = 22],
             /// Bytes of memory in the send queue.
             wmem_queued: u32 => [176, RETRANS_FIELD_WMEM_QUEUED = 23],
             /// The congestion avoidance state.
             ca_state: CaState => [130, RETRANS_FIELD_CA_STATE = 24],
-            /// Expired timeouts in a row (`icsk_retransmits`), the one behind this attempt included.
+            /// Consecutive timeouts (`icsk_retransmits`), including the one that caused this
+            /// attempt.
             retransmits: u8 => [131, RETRANS_FIELD_RETRANSMITS = 25],
             /// The exponent of the timeout's back-off.
             backoff: u8 => [132, RETRANS_FIELD_BACKOFF = 26],
-            /// What the retransmission timer is armed for (`icsk_pending`): 0 nothing, 1 RTO, 5 loss probe, 6 reordering.
+            /// The purpose of the armed timer (`icsk_pending`): 0 none, 1 RTO, 5 loss probe, 6
+            /// reordering.
             pending: u8 => [133, RETRANS_FIELD_PENDING = 27],
-            /// The name of the congestion control.
+            /// The name of the congestion control algorithm.
             ca_name: KernelStr => [184, RETRANS_FIELD_CA_NAME = 28],
-            /// The last soft error of the socket, a positive errno; 0 for none.
+            /// The last soft error of the socket, a positive errno; 0 if none.
             sk_err_soft: i32 => [180, RETRANS_FIELD_SK_ERR_SOFT = 29],
         }
     };
@@ -132,11 +144,12 @@ impl fmt::Display for Value {
     }
 }
 
-/// What the values of a field look like: how the filter reads its operands.
+/// The type of a field, which determines how the filter parses its operands.
 #[derive(Clone, Copy)]
 pub(crate) enum FieldType {
     Time,
-    /// By name; `parse` gives a name's number, `canonical` that of whatever a number means.
+    /// Named values. `parse` returns the number of a name, `canonical` the canonical number of any
+    /// number.
     Table {
         parse: fn(&str) -> Option<u32>,
         canonical: fn(u32) -> u32,
@@ -153,28 +166,29 @@ pub(crate) enum FieldType {
     Flag,
 }
 
-/// A type that a field may have.
+/// A type of field values.
 pub(crate) trait FieldValue: Copy {
     const TYPE: FieldType;
-    /// The most bytes that it is printed in.
+    /// The maximum number of bytes that it prints.
     const WIDTH: usize;
     fn value(self) -> Value;
-    /// What stands for it among numbers, where it is one: with the same order, and none that it is not.
+    /// Returns an order-preserving number, by which the filter compares values that have one.
     fn number(self) -> i64;
-    /// Prints it.
+    /// Prints the value.
     fn write_to(self, out: &mut LineWriter<'_>);
-    /// Reads what [`write_to`](Self::write_to) printed. `None` is no verdict on other texts.
+    /// Scans what [`write_to`](Self::write_to) prints. `None` does not mean that the text is
+    /// invalid.
     fn scan(from: &mut Scanner<'_>) -> Option<Self>;
     fn parse(text: &str) -> Result<Self, String>;
 }
 
-/// All of 64 bits among signed numbers, in the same order.
+/// Maps unsigned numbers to signed ones in the same order.
 const fn scaled(value: u64) -> i64 {
     (value ^ 1 << 63) as i64
 }
 
 impl FieldType {
-    /// What [`FieldValue::number`] gives for this value of the type, or for the nearest there is.
+    /// Returns the [`FieldValue::number`] of a value of the type, clamped to its range.
     pub(crate) fn number(self, value: i128) -> i64 {
         match self {
             Self::Time | Self::Id => scaled(value.clamp(0, u64::MAX.into()) as u64),
@@ -183,10 +197,11 @@ impl FieldType {
     }
 }
 
-/// Wide enough for any value.
+/// The maximum width of any value.
 const WIDEST: usize = 48;
 
-/// Whether the text is what printing gives: one spelling a value, or a line would not come back as it was.
+/// Returns whether a text is the canonical form of a value, so that a line is printed as it was
+/// read.
 fn is_spelt<T: FieldValue>(value: T, text: &str) -> bool {
     const { assert!(T::WIDTH <= WIDEST) };
     let mut buffer = [0; WIDEST + WRITE_PADDING];
@@ -253,7 +268,7 @@ macro_rules! from_str_fields {
             }
             fn parse(text: &str) -> Result<Self, String> {
                 let value: Self = text.parse().map_err(|e: <$type as FromStr>::Err| e.to_string())?;
-                if is_spelt(value, text) { Ok(value) } else { Err(format!("to be spelt {value}")) }
+                if is_spelt(value, text) { Ok(value) } else { Err(format!("not in canonical form, which is {value}")) }
             }
         }
     )*};
@@ -329,37 +344,37 @@ fn names_of<T: ReasonTable>() -> String {
     names.join(" ")
 }
 
-/// An event while a line is being read into it.
+/// An event while a line is being parsed.
 pub(crate) struct Draft {
     pub(crate) event: Event,
-    /// What the line said of values that follow from others.
+    /// The values of keys that follow from other fields, to be validated.
     pub(crate) family: Option<Family>,
     pub(crate) class: Option<ResultClass>,
 }
 
-/// One key of the line.
+/// A field: one key of the key=value line.
 pub(crate) struct Field {
     pub(crate) key: &'static str,
-    /// One of the eleven that every line has; `-` where it has no value.
+    /// Whether every line contains it; `-` stands for an absent value.
     pub(crate) always: bool,
     pub(crate) field_type: FieldType,
     pub(crate) get: fn(&Event) -> Option<Value>,
-    /// [`FieldValue::number`] of it, which is had sooner.
+    /// Returns its [`FieldValue::number`], faster than `get`.
     pub(crate) number: fn(&Event) -> Option<i64>,
-    /// The same of an address, where it is one.
+    /// Returns the address, for fields that are addresses.
     pub(crate) address: Option<fn(&Event) -> IpAddr>,
     pub(crate) set: fn(&mut Draft, &str) -> Result<(), String>,
 }
 
-/// ` key=`, as a constant, which is written without a loop.
+/// Returns ` key=` as a constant, which is written without a loop.
 macro_rules! prefix {
     ($name:ident) => {
         const { concat!(" ", stringify!($name), "=").as_bytes() }
     };
 }
 
-/// What there is to a field, by its sort: of the `core` (or the `first` of it, or an `address`), what has a form of its own (`err`), what follows from other fields
-/// (`family`, `class`), a `flag`, or `optional`.
+/// Defines a field by its sort: `core` (or `first`, or an `address`), `err` with its own form,
+/// `follows` for values that follow from other fields (`family`, `class`), `flag`, or `optional`.
 macro_rules! field {
     (first $name:ident: $type:ty) => {
         field!(core $name: $type)
@@ -419,7 +434,7 @@ macro_rules! field {
             address: None,
             set: |draft, text| {
                 draft.event.$name = text == "yes";
-                if draft.event.$name { Ok(()) } else { Err("not yes".to_owned()) }
+                if draft.event.$name { Ok(()) } else { Err("not `yes`".to_owned()) }
             },
         }
     };
@@ -439,7 +454,7 @@ macro_rules! field {
     };
 }
 
-/// Prints a field, if there is a value, and, but for the first, a space before it.
+/// Prints a field that has a value, preceded by a space except for the first.
 macro_rules! write_field {
     (first $name:ident, $event:ident, $out:ident) => {{
         $out.constant(const { concat!(stringify!($name), "=").as_bytes() });
@@ -477,7 +492,7 @@ macro_rules! write_field {
     };
 }
 
-/// Reads a field as [`write_field`] prints it; nothing else will do.
+/// Scans a field as [`write_field`] prints it, and nothing else.
 macro_rules! scan_field {
     (first $name:ident: $type:ty, $draft:ident, $from:ident) => {{
         $from.constant(const { concat!(stringify!($name), "=").as_bytes() })?;
@@ -540,8 +555,8 @@ macro_rules! lists {
             out.len()
         }
 
-        /// Reads what [`write_line`] printed, and that only: `None` is no verdict on other texts. What follows from other fields
-        /// is not held against them.
+        /// Reads what [`write_line`] printed, and that only: `None` is no verdict on other texts.
+        /// What follows from other fields is not held against them.
         pub(crate) fn scan_line(draft: &mut Draft, text: &str) -> Option<()> {
             let mut from = Scanner::new(text);
             let from = &mut from;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's own enums on a record: TCP state, congestion avoidance state, address family.
+//! The kernel's enums in a record: TCP state, congestion avoidance state, address family.
 
 use retrans_macros::reason_table;
 
@@ -13,7 +13,8 @@ pub enum TcpState {
     /// A SYN was sent.
     #[reason(value = "syn_sent", c_name = "TCP_SYN_SENT")]
     SynSent = 2,
-    /// A SYN was received and answered; of the passive opens only a Fast Open child is seen in this state.
+    /// A SYN was received and answered; of the passive opens only a Fast Open child is seen in this
+    /// state.
     #[reason(value = "syn_recv", c_name = "TCP_SYN_RECV")]
     SynRecv = 3,
     /// Closed here, the FIN not yet acknowledged.

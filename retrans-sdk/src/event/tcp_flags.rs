@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The flags of a segment.
+//! The TCP flags of a segment.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,8 @@ use std::str::FromStr;
 use crate::text::scanner::Scanner;
 use crate::text::writer::LineWriter;
 
-/// The TCP flags of a segment, bit for bit as in the header (RFC 9293, 3.1; AE: RFC 9768). Prints as `0x` and three
-/// hexadecimal digits.
+/// The TCP flags of a segment, bit for bit as in the header (RFC 9293, 3.1; AE: RFC 9768). Prints
+/// as `0x` and three hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TcpFlags(pub u16);
 
@@ -34,7 +34,7 @@ impl TcpFlags {
         from.flags().map(Self)
     }
 
-    /// Whether all the flags of `other` are set.
+    /// Returns whether all flags of `other` are set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -47,7 +47,7 @@ impl fmt::Display for TcpFlags {
     }
 }
 
-/// A text is not `0x` and one to four hexadecimal digits.
+/// The error of a text that is not `0x` and one to four hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseTcpFlagsError;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Points in time, as the line has them.
+//! Points in time, as the key=value line prints them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,23 +8,24 @@ use std::time::{Duration, SystemTime};
 use crate::text::scanner::Scanner;
 use crate::text::writer::LineWriter;
 
-/// Nanoseconds since the epoch. Prints as seconds with nine decimals.
+/// A point in time in nanoseconds since the Unix epoch. Prints as seconds with nine decimals.
 ///
-/// Taken from `CLOCK_BOOTTIME` in the kernel and moved to the epoch by one offset per stream, so that within a stream
-/// the order and the distances are the monotonic clock's, whatever happens to the wall clock.
+/// The BPF programs read `CLOCK_BOOTTIME`; one constant offset per stream converts it to wall-clock
+/// time. Within a stream, order and intervals are therefore those of the monotonic clock, even if
+/// the wall clock is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 const NANOS: u64 = 1_000_000_000;
 
 impl Timestamp {
-    /// From nanoseconds since the epoch.
+    /// Creates a timestamp from nanoseconds since the Unix epoch.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the epoch.
+    /// Returns the nanoseconds since the Unix epoch.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
@@ -44,7 +45,7 @@ impl Timestamp {
         seconds.checked_mul(NANOS)?.checked_add(from.nine_digits()?.into()).map(Self)
     }
 
-    /// The same as the standard library has it.
+    /// Returns the time as a [`SystemTime`].
     #[must_use]
     pub fn as_system_time(self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(self.0)
@@ -57,7 +58,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A text is not a number of seconds with at most nine decimals, or beyond the year 2554.
+/// The error of a text that is not a number of seconds with at most nine decimals, or is later than
+/// the year 2554.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseTimestampError;
 

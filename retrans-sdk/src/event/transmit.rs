@@ -1,24 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How far an attempt came.
+//! Whether an attempt reached the transmit step.
 
 use retrans_macros::reason_table;
 
-/// Whether an attempt reached the transmit step, where the kernel counts its segments in RetransSegs and `total_retrans`, whatever comes of
-/// the step; what ends an attempt before touches neither.
+/// Whether an attempt reached the transmit step, at which the kernel counts its segments in
+/// RetransSegs and `total_retrans` regardless of the step's result. An attempt that ends before is
+/// counted in neither.
 ///
-/// It is known where the attempt's entry was seen ([`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit),
-/// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe), or either as the companion), and else where the result, the error number or the
-/// time stamps of segment and socket prove it.
+/// It is known where the entry of the attempt was observed
+/// ([`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit),
+/// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe), or either as the
+/// companion). Otherwise the result, the error number or the timestamps of segment and socket may
+/// prove it.
 #[reason_table(key = "transmit")]
 #[non_exhaustive]
 pub enum Transmit {
-    /// Nothing proves either. Not the same as [`Unlisted`](Self::Unlisted), a number that no variant declares.
+    /// Nothing proves either. Not the same as [`Unlisted`](Self::Unlisted), a number that no
+    /// variant declares.
     #[reason(value = "unknown", c_name = "RETRANS_TRANSMIT_UNKNOWN")]
     Unknown = 0,
-    /// It ended before.
+    /// The attempt ended before the transmit step.
     #[reason(value = "no", c_name = "RETRANS_TRANSMIT_NO")]
     No = 1,
-    /// It did: RetransSegs rose by its segments, and TCPRetransFail too if it failed.
+    /// The attempt reached the transmit step: RetransSegs was incremented by its segments, and
+    /// TCPRetransFail as well if the step failed.
     #[reason(value = "yes", c_name = "RETRANS_TRANSMIT_YES")]
     Yes = 2,
 }

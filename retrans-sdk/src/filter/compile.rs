@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A filter as the kernel side has it, `struct retrans_filter`: a list of tests, each of whether a number is in a range.
+//! Compiles a filter to `struct retrans_filter`: a list of tests whether a number is in a range.
 
 use ipnet::IpNet;
 
@@ -17,7 +17,7 @@ pub(crate) const MAX_SUBTREES: usize = 16;
 
 /// The operands of `enum retrans_field` that are not optional fields, with the key of those that
 /// have one;
-/// `source/layout.rs` compares them with the built object.
+/// `kernel/layout.rs` compares them with the built object.
 macro_rules! operands {
     ($then:ident) => {
         $then! {
@@ -61,7 +61,7 @@ operands!(numbers);
 const _: () = assert!(operand::RETRANS_FIELD_SADDR_LOW == operand::RETRANS_FIELD_SADDR_HIGH + 1);
 const _: () = assert!(operand::RETRANS_FIELD_DADDR_LOW == operand::RETRANS_FIELD_DADDR_HIGH + 1);
 
-#[allow(clippy::expect_used, reason = "each key that is not event-only has an operand, as a test shows")]
+#[allow(clippy::expect_used, reason = "a test checks that each key that is not event-only has an operand")]
 fn operand_of(key: &str) -> u8 {
     // The class follows from the result.
     let key = if key == ResultClass::KEY { RetransResult::KEY } else { key };
@@ -89,16 +89,17 @@ pub(crate) struct RangeTest {
     pub(crate) flags: u8,
 }
 
-/// No test: everything passes.
+/// A compiled filter. Without tests everything passes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct KernelFilter {
     pub(crate) tests: Vec<RangeTest>,
-    /// The ids of cgroups that are asked for with all below them.
+    /// The ids of the cgroups whose subtrees the filter tests.
     pub(crate) subtrees: Vec<u64>,
 }
 
 impl KernelFilter {
-    /// `epoch_offset` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+    /// Compiles clauses. `epoch_offset` converts `CLOCK_BOOTTIME` to the Unix epoch, in
+    /// nanoseconds.
     pub(super) fn of(clauses: &[Vec<Term>], epoch_offset: u64) -> Self {
         let mut compiler = Compiler { epoch_offset, subtrees: Vec::new() };
         let mut tests: Vec<RangeTest> = Vec::new();
@@ -126,12 +127,12 @@ impl KernelFilter {
     }
 }
 
-/// How many tests a term takes.
+/// Returns the number of tests of a term.
 pub(super) fn tests_of(term: &Term) -> usize {
     Compiler { epoch_offset: 0, subtrees: Vec::new() }.term(term).len()
 }
 
-/// All of these must hold.
+/// Ranges that must all match: operand, low, high.
 type Alternative = Vec<(u8, u64, u64)>;
 
 struct Compiler {
@@ -172,7 +173,7 @@ impl Compiler {
         tests
     }
 
-    /// What an operand takes: any of these. None if no value is like it.
+    /// Returns the alternatives of an operand; none if no value matches.
     fn operand(&mut self, term: &Term, operand: &Operand) -> Vec<Alternative> {
         let field = operand_of(term.field.key);
         match (operand, term.field.field_type) {
@@ -188,7 +189,7 @@ impl Compiler {
                     let meant = families.filter(|(family, _)| family.raw() == raw);
                     return meant.map(|(_, inet)| vec![(field, inet, inet)]).collect();
                 }
-                // A number that no variant has may stand in a record as it is.
+                // A record may contain an unlisted number without its base.
                 let mut numbers = vec![raw, raw & 0xffff];
                 numbers.dedup();
                 numbers.retain(|number| canonical(*number) == raw);
@@ -202,7 +203,7 @@ impl Compiler {
             (Operand::Range { low, high }, FieldType::Int { low: least, .. }) if least < 0 => {
                 vec![vec![(field, ordered(*low), ordered(*high))]]
             }
-            // In range: the parser has seen to it.
+            // In range, as the parser has checked.
             (Operand::Range { low, high }, _) => vec![vec![(field, *low as u64, *high as u64)]],
         }
     }
@@ -212,22 +213,23 @@ impl Compiler {
             self.subtrees.push(id);
             self.subtrees.len() - 1
         });
-        // There are no more than fit: the parser has seen to it.
+        // Within the limit, as the parser has checked.
         index as u8
     }
 }
 
-/// What nothing is like.
+/// Returns a range that nothing matches.
 const fn never(field: u8) -> (u8, u64, u64) {
     (field, 1, 0)
 }
 
-/// So that numbers with a sign are in order as numbers without.
+/// Maps signed numbers to unsigned ones in the same order.
 const fn ordered(number: i128) -> u64 {
     number as i64 as u64 ^ 1 << 63
 }
 
-/// The results of the classes, and whether it is the others that are meant: a result without a name is of the class `other`.
+/// Returns the results of the classes, and whether the other results are meant: an unlisted result
+/// is of the class `other`.
 fn of_classes(term: &Term) -> (Vec<Alternative>, bool) {
     let listed = |class: ResultClass| term.operands.contains(&super::parse::just(class.raw().into()));
     let other = listed(ResultClass::Other);
@@ -238,8 +240,8 @@ fn of_classes(term: &Term) -> (Vec<Alternative>, bool) {
     )
 }
 
-/// The addresses of a prefix; `high` is the operand of the high half, the next one that of the low
-/// half.
+/// Returns the ranges of a prefix. `high` is the operand of the high half of the address; that of
+/// the low half follows it.
 fn of_prefix(high: u8, net: &IpNet) -> Alternative {
     match net {
         IpNet::V4(net) => {
@@ -258,7 +260,7 @@ fn of_prefix(high: u8, net: &IpNet) -> Alternative {
     }
 }
 
-/// A text in two words, padded with zeros; none that holds one is in the kernel.
+/// Returns the ranges of a text, two words padded with zeros. A kernel string cannot contain a NUL.
 fn of_text(head: u8, text: &KernelStr) -> Option<Alternative> {
     let bytes = text.as_bytes();
     if bytes.contains(&0) {
@@ -336,7 +338,8 @@ mod tests {
         assert_eq!(tests_of("class=window"), [(operand::RETRANS_FIELD_RESULT, 8, 8, FETCH | CLAUSE)]);
         assert_eq!(tests_of("class=other").len(), RetransResult::ALL.len() - 1);
         assert_eq!(tests_of("class=other").last().map(|test| test.3), Some(CLAUSE | NEGATED));
-        // An undeclared number as the kernel has it, and as a record carries it; a declared one is another.
+        // An undeclared number as the kernel has it, and as a record carries it; a declared one is
+        // another.
         assert_eq!(
             tests_of("state=k99"),
             [

@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorKind};
 use crate::sys::mountinfo::{Mount, cgroup2_mounts};
 
 impl Filter {
-    /// Matches sockets of the calling thread's network namespace: `netns=NUMBER`. It keeps that namespace if the thread
-    /// moves to another.
+    /// Matches sockets of the calling thread's network namespace: `netns=NUMBER`. It keeps that
+    /// namespace if the thread moves to another.
     ///
     /// # Errors
     ///
@@ -25,9 +25,10 @@ impl Filter {
         Ok(of_one_term(&format!("netns={}", namespace.ino())))
     }
 
-    /// Matches sockets of this process's cgroup in the unified hierarchy, and of all below it: `cgroup=NUMBER/`. A socket
-    /// stays in the cgroup in which it was created, or that of the listener that accepted it, wherever its process moves
-    /// later. Before Linux 5.15 no socket's cgroup is known, and nothing matches.
+    /// Matches sockets of this process's cgroup in the unified hierarchy, and of all below it:
+    /// `cgroup=NUMBER/`. A socket stays in the cgroup in which it was created, or that of the
+    /// listener that accepted it, wherever its process moves later. Before Linux 5.15 no socket's
+    /// cgroup is known, and nothing matches.
     ///
     /// # Errors
     ///
@@ -43,15 +44,17 @@ impl Filter {
         Ok(of_one_term(&format!("cgroup={id}/")))
     }
 
-    /// Matches sockets of this process: `cookie=mine`. The kernel does not report which process a socket belongs to, so the
-    /// stream keeps a set: the TCP sockets that the process has a descriptor of when the stream is opened, and those that
-    /// the process adds to the stream's [`SocketSet`](crate::attach::SocketSet).
+    /// Matches sockets of this process: `cookie=mine`. The kernel does not report which process a
+    /// socket belongs to, so the stream keeps a set: the TCP sockets that the process has a
+    /// descriptor of when the stream is opened, and those that the process adds to the stream's
+    /// [`SocketSet`](crate::attach::SocketSet).
     #[must_use]
     pub fn own_sockets() -> Self {
         of_one_term("cookie=mine")
     }
 
-    /// Returns the filter that passes what both pass: every clause of this one with every clause of the other.
+    /// Returns the filter that passes what both pass: every clause of this one with every clause of
+    /// the other.
     ///
     /// ```
     /// use retrans_sdk::Filter;
@@ -64,8 +67,8 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// If a clause then contains a key twice, or there are too many clauses or values; the column is that of the combined
-    /// filter.
+    /// If a clause then contains a key twice, or there are too many clauses or values; the column
+    /// is that of the combined filter.
     pub fn and(&self, other: &Self) -> Result<Self, FilterError> {
         let (ours, theirs) = (self.clause_texts(), other.clause_texts());
         if ours.is_empty() || theirs.is_empty() {
@@ -75,8 +78,8 @@ impl Filter {
         ours.iter().flat_map(both).collect::<Vec<_>>().join(" --or ").parse()
     }
 
-    /// Returns the filter that passes what either passes: the clauses of both. An empty filter passes everything, and so
-    /// does its union with any other.
+    /// Returns the filter that passes what either passes: the clauses of both. An empty filter
+    /// passes everything, and so does its union with any other.
     ///
     /// ```
     /// use retrans_sdk::Filter;

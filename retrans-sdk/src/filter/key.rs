@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The keys of events, each a function that returns the [`Key`] to build a [`Filter`](crate::Filter) with.
+//! The keys of events, each a function that returns the [`Key`] to build a
+//! [`Filter`](crate::Filter) with.
 
 use std::net::IpAddr;
 

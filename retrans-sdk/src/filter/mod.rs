@@ -23,8 +23,9 @@ use crate::event::schema::{Field, Value};
 
 /// Selects the attempts that a stream reports.
 ///
-/// Parsed from a text: terms separated by white space, all of which must match; `--or` starts another clause, a set of
-/// terms, and one clause that matches is enough. A filter without terms passes everything.
+/// Parsed from a text: terms separated by white space, all of which must match; `--or` starts
+/// another clause, a set of terms, and one clause that matches is enough. A filter without terms
+/// passes everything.
 ///
 /// | term | matches if |
 /// |---|---|
@@ -36,12 +37,14 @@ use crate::event::schema::{Field, Value};
 /// | `cgroup=34/` | the cgroup is this one or one below it |
 /// | `cookie=mine` | the socket is one of the application's own ([`own_sockets`](Self::own_sockets)) |
 ///
-/// Keys and values are spelt as in the key=value line ([`keys`](crate::event::keys)). A clause contains a key at most once. The limits
-/// are 16 clauses, 512 values, of which an address counts as two or three, and 16 different `cgroup=ID/`.
+/// Keys and values are spelt as in the key=value line ([`keys`](crate::event::keys)). A clause
+/// contains a key at most once. The limits are 16 clauses, 512 values, of which an address counts
+/// as two or three, and 16 different `cgroup=ID/`.
 ///
 /// The BPF programs evaluate the whole filter. A stream rejects `owner`, `pid` and `comm`
-/// ([`event_only`](Self::event_only)), which the programs cannot evaluate. The last two rows of the table, and their negations,
-/// cannot be evaluated from an event alone ([`live_only`](Self::live_only)).
+/// ([`event_only`](Self::event_only)), which the programs cannot evaluate. The last two rows of the
+/// table, and their negations, cannot be evaluated from an event alone
+/// ([`live_only`](Self::live_only)).
 ///
 /// ```
 /// use retrans_sdk::Filter;
@@ -68,16 +71,17 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Returns whether an event passes. The result is the same as in the kernel, except for terms that need more than the
-    /// event ([`live_only`](Self::live_only)), or a field that the stream does not record ([`FieldSet`](crate::FieldSet)): like
-    /// an absent value, that matches nothing.
+    /// Returns whether an event passes. The result is the same as in the kernel, except for terms
+    /// that need more than the event ([`live_only`](Self::live_only)), or a field that the stream
+    /// does not record ([`FieldSet`](crate::FieldSet)): like an absent value, that matches nothing.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_with(event, &KernelContext::default())
     }
 
-    /// Returns the terms that cannot always be evaluated from an event alone, as they were written: an event contains neither
-    /// the parents of its cgroup nor whether the socket is the application's own.
+    /// Returns the terms that cannot always be evaluated from an event alone, as they were written:
+    /// an event contains neither the parents of its cgroup nor whether the socket is the
+    /// application's own.
     pub fn live_only(&self) -> impl Iterator<Item = &str> {
         let is_live_only = |term: &&Term| {
             term.operands.iter().any(|operand| matches!(operand, Operand::Subtree(_) | Operand::OwnSocket))
@@ -85,8 +89,8 @@ impl Filter {
         self.clauses.iter().flatten().filter(is_live_only).map(|term| &*term.text)
     }
 
-    /// Returns the terms that the BPF programs cannot evaluate, as they were written: those with the keys `owner`, `pid` and
-    /// `comm`. A stream does not open with them.
+    /// Returns the terms that the BPF programs cannot evaluate, as they were written: those with
+    /// the keys `owner`, `pid` and `comm`. A stream does not open with them.
     pub fn event_only(&self) -> impl Iterator<Item = &str> {
         self.clauses.iter().flatten().filter(|term| is_event_only(term.field)).map(|term| &*term.text)
     }
@@ -96,27 +100,28 @@ impl Filter {
             || self.clauses.iter().any(|clause| clause.iter().all(|term| term.holds(event, context)))
     }
 
-    /// As the kernel side has it, of a filter without [`event_only`](Self::event_only) terms. `epoch_offset` is what takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+    /// Compiles a filter without [`event_only`](Self::event_only) terms for the BPF programs.
+    /// `epoch_offset` converts `CLOCK_BOOTTIME` to the Unix epoch, in nanoseconds.
     pub(crate) fn for_kernel(&self, epoch_offset: u64) -> KernelFilter {
         KernelFilter::of(&self.clauses, epoch_offset)
     }
 }
 
-/// Whether the kernel side cannot decide terms of this field.
+/// Returns whether the BPF programs cannot evaluate terms of this field.
 fn is_event_only(field: &Field) -> bool {
     ["owner", "pid", "comm"].contains(&field.key)
 }
 
-/// What the kernel side knows of an attempt and its event does not tell.
+/// What the BPF programs know about an attempt in addition to its event.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct KernelContext<'a> {
-    /// The ids of the cgroup and of all above it.
+    /// The ids of the cgroup and of its parents.
     pub(crate) cgroups: Option<&'a [u64]>,
-    /// Whether the socket is one of the application's own.
+    /// Whether the socket is in the application's set.
     pub(crate) in_socket_set: Option<bool>,
 }
 
-/// In the grammar that it was read from, white space and `--or` normalised.
+/// Prints the filter in its grammar, with normalized white space.
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, clause) in self.clauses.iter().enumerate() {
@@ -129,13 +134,13 @@ impl fmt::Display for Filter {
     }
 }
 
-/// One `key=…` or `key!=…`.
+/// A term: `key=…` or `key!=…`.
 #[derive(Clone)]
 struct Term {
     field: &'static Field,
     negated: bool,
     operands: Vec<Operand>,
-    /// The operands once more, in the form in which they are compared soonest.
+    /// The operands in the form that is fastest to compare.
     compared: Compared,
     text: String,
 }
@@ -148,17 +153,17 @@ impl fmt::Debug for Term {
 
 #[derive(Clone)]
 enum Compared {
-    /// One range of numbers, as in most terms, and where the number is.
+    /// One range of numbers, the common case, and the number to compare.
     Number(Range, fn(&Event) -> Option<i64>),
-    /// Ranges of numbers and nothing else.
+    /// Ranges of numbers only.
     Numbers(Vec<Range>),
-    /// Prefixes of addresses and nothing else.
+    /// Address prefixes only.
     Prefixes(Vec<Prefix>, fn(&Event) -> IpAddr),
-    /// As they are.
+    /// The operands themselves.
     Operands,
 }
 
-/// Numbers from one on, and how many behind it are in the range too: none is if there is none.
+/// The numbers from `low` to `low + width`.
 #[derive(Clone, Copy)]
 struct Range {
     low: i64,
@@ -176,7 +181,7 @@ impl Range {
     }
 }
 
-/// A prefix: what of an address counts, and what it must be.
+/// An address prefix.
 #[derive(Clone, Copy)]
 struct Prefix {
     is_ipv4: bool,
@@ -202,11 +207,11 @@ fn bits_of(address: IpAddr) -> u128 {
     }
 }
 
-/// One of the values in a term's list.
+/// One of the values of a term.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Operand {
     Absent,
-    /// Everything that has a number, tables included; both ends inclusive.
+    /// A range of numbers, including those of named values; both ends inclusive.
     Range {
         low: i128,
         high: i128,
@@ -215,7 +220,7 @@ enum Operand {
     KernelStr(KernelStr),
     /// The cgroup with this id, or one below it.
     Subtree(u64),
-    /// A socket of the application's own.
+    /// A socket of the application's set.
     OwnSocket,
 }
 
@@ -247,7 +252,7 @@ impl Term {
         }
     }
 
-    /// Not within the other, which is the shorter for it.
+    /// Evaluates the other forms. Not inlined, which keeps `holds` short.
     #[inline(never)]
     fn holds_general(&self, event: &Event, context: &KernelContext<'_>) -> bool {
         match &self.compared {
@@ -265,7 +270,7 @@ impl Term {
     }
 
     fn holds_by_operand(&self, event: &Event, context: &KernelContext<'_>) -> bool {
-        // Of an absent value nothing holds but that it is absent.
+        // An absent value matches `-` only.
         let Some(value) = (self.field.get)(event) else {
             return !self.negated && self.operands.contains(&Operand::Absent);
         };
@@ -277,13 +282,13 @@ impl Term {
                 None => all_known = false,
             }
         }
-        // What nobody can tell holds as little as its negation.
+        // If it is not known whether an operand matches, neither the term nor its negation matches.
         self.negated && all_known
     }
 }
 
 impl Operand {
-    /// `None` where that cannot be told.
+    /// Returns whether a value matches; `None` if that is not known.
     fn holds(&self, value: &Value, context: &KernelContext<'_>) -> Option<bool> {
         match (self, value) {
             (Self::Range { low, high }, value) => Some(number(value).is_some_and(|n| (*low..=*high).contains(&n))),
@@ -297,7 +302,7 @@ impl Operand {
     }
 }
 
-/// A value on the scale that ranges are compared on.
+/// Returns the number of a value by which ranges are compared.
 fn number(value: &Value) -> Option<i128> {
     match *value {
         Value::Time(ts) => Some(ts.as_nanos().into()),

@@ -78,7 +78,7 @@ impl FromStr for Filter {
     }
 }
 
-/// What the BPF programs have room for.
+/// The capacity of the BPF programs that is used.
 #[derive(Default)]
 struct Capacity {
     tests: usize,
@@ -160,7 +160,8 @@ fn term(word: &str, column: usize) -> Result<Term, FilterError> {
     Ok(Term::new(field, negated, operands, word.to_owned()))
 }
 
-/// Answers `>1024`, which the grammar lacks, with the range to write; `text` begins with the operator.
+/// Answers `>1024`, which the grammar lacks, with the range to write; `text` begins with the
+/// operator.
 fn comparison(field: &Field, text: &str) -> String {
     let key = field.key;
     let (sign, rest) = text.split_at(1);
@@ -243,7 +244,7 @@ fn operand(field: &Field, text: &str) -> Result<Operand, String> {
     }
 }
 
-/// As [`ParseReasonError`](crate::table::ParseReasonError) has it.
+/// Formats the error like [`ParseReasonError`](crate::text::reason_table::ParseReasonError) does.
 fn no_value(field: &Field, text: &str, near: &str) -> String {
     format!("{}={text}: no such value{near}", field.key)
 }
@@ -277,7 +278,8 @@ fn integer(text: &str) -> Result<i128, String> {
     text.parse().map_err(|_| "too large".to_owned())
 }
 
-/// An address or a prefix. IPv4-mapped IPv6 addresses count as IPv4, as the key=value line prints them so.
+/// An address or a prefix. IPv4-mapped IPv6 addresses count as IPv4, as the key=value line prints
+/// them so.
 fn prefix(text: &str) -> Result<IpNet, String> {
     let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
     let Ok(address) = address.parse::<IpAddr>() else {

@@ -3,8 +3,8 @@
 //!
 //! # Design
 //!
-//! A condition is built as the text of a filter and parsed at the end, so a typed filter cannot differ from the textual
-//! one, and has the same limits.
+//! A condition is built as the text of a filter and parsed at the end, so a typed filter cannot
+//! differ from the textual one, and has the same limits.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -21,7 +21,8 @@ use crate::event::tcp_flags::TcpFlags;
 use crate::event::timestamp::Timestamp;
 use crate::text::reason_table::ReasonTable;
 
-/// A key of an event whose values are of type `T`. The functions of [`key`](super::key) return one for each.
+/// A key of an event whose values are of type `T`. The functions of [`key`](super::key) return one
+/// for each.
 pub struct Key<T> {
     name: &'static str,
     value: PhantomData<fn() -> T>,
@@ -111,14 +112,16 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// If a clause contains a key twice, a list of values is empty, a range ends before it begins, or there are more clauses
-    /// or values than a filter may have. The column is that of the filter's text.
+    /// If a clause contains a key twice, a list of values is empty, a range ends before it begins,
+    /// or there are more clauses or values than a filter may have. The column is that of the
+    /// filter's text.
     pub fn build(self) -> Result<Filter, FilterError> {
         self.to_string().parse()
     }
 }
 
-/// One clause more than a filter may have: enough to be an error, and the products of `and` stay small.
+/// One clause more than a filter may have: enough to be an error, and the products of `and` stay
+/// small.
 const TOO_MANY: usize = MAX_CLAUSES + 1;
 
 /// Prints the text of the filter.

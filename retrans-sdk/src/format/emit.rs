@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Events handed on to what an application logs with.
+//! Emits events through `tracing` and `log`.
 
 use crate::event::Event;
 use crate::event::result::RetransResult;
 
-/// The target of what is emitted here.
+/// The target of the emitted events and records.
 pub const TARGET: &str = "retrans";
 
-/// Emits an event as one of `tracing`'s, with the target [`TARGET`]: at the level INFO if the attempt succeeded, else WARN. The message is the event's line; the
-/// fields are the eleven keys that every line has, and of the others `class`, `cookie`, `netns`, `cgroup`, `uid`, `owner`, `pid` and `comm`, those without a value
-/// left out. Ports and numbers are integers, the rest text.
+/// Emits an event through `tracing`, with the target [`TARGET`]: at level INFO if the attempt
+/// succeeded, else at WARN. Requires the feature `tracing`.
+///
+/// The message is the key=value line. The fields are the eleven keys of every line, and `class`,
+/// `cookie`, `netns`, `cgroup`, `uid`, `owner`, `pid` and `comm` if present. Ports and numbers are
+/// integers, the rest is text.
 #[cfg(feature = "tracing")]
 pub fn tracing(event: &Event) {
     use tracing::Level;
@@ -49,7 +52,8 @@ pub fn tracing(event: &Event) {
     }
 }
 
-/// Writes an event's line to the application's logger, with the target [`TARGET`]: at the level Info if the attempt succeeded, else Warn.
+/// Logs the key=value line of an event, with the target [`TARGET`]: at level Info if the attempt
+/// succeeded, else at Warn. Requires the feature `log`.
 #[cfg(feature = "log")]
 pub fn log(event: &Event) {
     let level = if event.result == RetransResult::Success { log::Level::Info } else { log::Level::Warn };

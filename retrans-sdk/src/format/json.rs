@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! JSON through serde: the keys and the order of the line; ids of 64 bits and `ts` are strings, for JSON numbers are
-//! doubles in many readers; `err` is null where the source has none. `event.schema.json` says the same.
+//! JSON by serde, with the keys and the order of the key=value line. 64-bit ids and `ts` are
+//! strings, because many readers parse JSON numbers as doubles; `err` is null where it is not
+//! available. `event.schema.json` describes the same.
 
 use std::fmt;
 
@@ -11,8 +12,9 @@ use crate::event::Event;
 use crate::event::schema::{self, FIELDS, Field, FieldType, Value};
 use crate::format::kv::{draft, validated};
 
-/// The JSON Schema (2020-12) of an [`Event`]. Its `$id` ends with the version, which rises when a reader of the one before would not understand
-/// an event: keys may be added without. Feature `serde`.
+/// The JSON Schema (2020-12) of an [`Event`]. Its `$id` ends with a version, which is incremented
+/// when readers of the previous one would not understand an event. Keys may be added without a new
+/// version. Requires the feature `serde`.
 pub const JSON_SCHEMA: &str = include_str!("../../event.schema.json");
 
 impl Serialize for Event {
@@ -39,7 +41,7 @@ impl Serialize for Value {
     }
 }
 
-/// Keys in any order. Those that this version does not know are passed over.
+/// Accepts keys in any order, and ignores unknown keys.
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(EventVisitor)
@@ -64,7 +66,7 @@ impl<'de> Visitor<'de> for EventVisitor {
                 continue;
             };
             if seen & 1 << index != 0 {
-                return Err(A::Error::custom(format_args!("`{key}` stands twice")));
+                return Err(A::Error::custom(format_args!("duplicate key `{key}`")));
             }
             seen |= 1 << index;
             next = index + 1;
@@ -74,13 +76,13 @@ impl<'de> Visitor<'de> for EventVisitor {
         }
         let missing = FIELDS.iter().enumerate().find(|(index, field)| field.always && seen & 1 << index == 0);
         if let Some((_, missing)) = missing {
-            return Err(A::Error::custom(format_args!("`{}` is missing", missing.key)));
+            return Err(A::Error::custom(format_args!("missing key `{}`", missing.key)));
         }
         validated(draft).map_err(|error| A::Error::custom(error.problem()))
     }
 }
 
-/// A value as JSON has it.
+/// A value in JSON.
 enum JsonValue {
     String(String),
     Int(i64),
@@ -89,7 +91,7 @@ enum JsonValue {
 }
 
 impl JsonValue {
-    /// As the line has it, if it is of the type that the field has in JSON.
+    /// Returns the text of the value in a key=value line, if its JSON type is that of the field.
     fn of(self, field: &Field) -> Result<String, String> {
         let is_number = matches!(field.field_type, FieldType::Int { .. });
         let is_flag = matches!(field.field_type, FieldType::Flag);
@@ -98,7 +100,7 @@ impl JsonValue {
             Self::Int(number) if is_number => Ok(number.to_string()),
             Self::Yes if is_flag => Ok("yes".to_owned()),
             Self::Null if field.always => Ok("-".to_owned()),
-            _ => Err(format!("`{}` is of another type in JSON", field.key)),
+            _ => Err(format!("wrong JSON type of `{}`", field.key)),
         }
     }
 }
@@ -131,7 +133,7 @@ impl Visitor<'_> for JsonValueVisitor {
     }
 
     fn visit_bool<E: Error>(self, yes: bool) -> Result<JsonValue, E> {
-        if yes { Ok(JsonValue::Yes) } else { Err(E::custom("a flag that is not set is left out")) }
+        if yes { Ok(JsonValue::Yes) } else { Err(E::custom("a flag that is not set must be omitted")) }
     }
 
     fn visit_unit<E: Error>(self) -> Result<JsonValue, E> {

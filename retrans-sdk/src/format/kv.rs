@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The line: an event as `key=val` separated by single spaces, and back without loss.
+//! The key=value line: an event as `key=value` pairs separated by single spaces, which parses back
+//! without loss.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +15,8 @@ impl fmt::Display for Event {
     }
 }
 
-/// Room for a line, used again for each: what writes many lines does so without a heap, and faster than by `Display`.
+/// A reusable buffer for a line. Printing many lines with it needs no heap, and is faster than
+/// `Display`.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,13 +41,14 @@ impl fmt::Display for Event {
 pub struct LineBuffer([u8; MAX_LINE + WRITE_PADDING]);
 
 impl LineBuffer {
-    /// Of 1 to 2 KiB.
+    /// Creates a buffer of 1 to 2 KiB, stored inline.
     #[must_use]
     pub const fn new() -> Self {
         Self([0; MAX_LINE + WRITE_PADDING])
     }
 
-    /// The event's line, as `Display` gives it, without an end of line. All of it is ASCII.
+    /// Returns the key=value line of an event, as `Display` prints it, without a line end. It is
+    /// ASCII.
     pub fn line(&mut self, event: &Event) -> &[u8] {
         let len = write_line(event, &mut self.0);
         &self.0[..len]
@@ -64,7 +67,7 @@ impl fmt::Debug for LineBuffer {
     }
 }
 
-/// A text is not the line of an event.
+/// The error of a text that is not the key=value line of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseLineError {
     column: usize,
@@ -72,7 +75,7 @@ pub struct ParseLineError {
 }
 
 impl ParseLineError {
-    /// Where the trouble starts, in bytes, the first being 1.
+    /// Returns the column where the mistake starts, in bytes, from 1.
     #[must_use]
     pub const fn column(&self) -> usize {
         self.column
@@ -92,8 +95,8 @@ impl fmt::Display for ParseLineError {
 
 impl std::error::Error for ParseLineError {}
 
-/// A line as it was recorded: the event, and the keys that this version does not know, kept as they were. A value that
-/// this version does not know, such as a result of a newer one, is an error.
+/// A recorded line: the event, and the keys that this version does not know, unchanged. An unknown
+/// value of a known key, such as a result of a newer version, is an error.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -116,7 +119,7 @@ impl std::error::Error for ParseLineError {}
 pub struct Line {
     /// The event.
     pub event: Event,
-    /// Keys and values that are not an event's here, in the order of the line.
+    /// The unknown keys and their values, in the order of the line.
     pub unknown: Vec<(String, String)>,
 }
 
@@ -137,7 +140,7 @@ impl FromStr for Line {
     }
 }
 
-/// Keeps a key that this version does not know, which may stand in a line once.
+/// Keeps a key that this version does not know; a duplicate is an error.
 pub(crate) fn keep_unknown(
     unknown: &mut Vec<(String, String)>,
     key: &str,
@@ -145,19 +148,19 @@ pub(crate) fn keep_unknown(
     column: usize,
 ) -> Result<(), ParseLineError> {
     if unknown.iter().any(|(known, _)| known == key) {
-        return Err(ParseLineError { column, problem: format!("`{key}` stands twice") });
+        return Err(ParseLineError { column, problem: format!("duplicate key `{key}`") });
     }
     unknown.push((key.to_owned(), value.to_owned()));
     Ok(())
 }
 
-/// Refuses keys that it does not know, for it could not keep them: [`Line`] does.
+/// Fails on unknown keys, since an event cannot keep them; [`Line`] does.
 impl FromStr for Event {
     type Err = ParseLineError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse(text, |key, _, column| {
-            let problem = format!("`{key}` is not a key of this version (parse a `Line` to keep it)");
+            let problem = format!("unknown key `{key}` (parse a `Line` to keep it)");
             Err(ParseLineError { column, problem })
         })
     }
@@ -173,13 +176,13 @@ pub(crate) fn parse(
     }
 }
 
-/// A line that is as this version writes it, as nearly all are.
+/// Parses a line in the form in which this version prints it, the common case.
 fn parse_canonical(text: &str) -> Option<Draft> {
     let mut draft = draft();
     scan_line(&mut draft, text).map(|()| draft)
 }
 
-/// Any line: with its keys in any order, and ones that are not known here.
+/// Parses any line: with keys in any order, and unknown keys.
 fn parse_any_order(
     text: &str,
     mut unknown: impl FnMut(&str, &str, usize) -> Result<(), ParseLineError>,
@@ -191,10 +194,10 @@ fn parse_any_order(
     for pair in text.split(' ') {
         let fail = |problem: String| Err(ParseLineError { column, problem });
         let Some((key, value)) = pair.split_once('=') else {
-            return fail(format!("`{}` is not key=val", pair.escape_debug()));
+            return fail(format!("`{}` is not key=value", pair.escape_debug()));
         };
         match schema::by_key(key, next) {
-            Some((index, _)) if seen & 1 << index != 0 => return fail(format!("`{key}` stands twice")),
+            Some((index, _)) if seen & 1 << index != 0 => return fail(format!("duplicate key `{key}`")),
             Some((index, field)) => {
                 seen |= 1 << index;
                 next = index + 1;
@@ -204,7 +207,7 @@ fn parse_any_order(
             }
             None if !is_key(key) => return fail(format!("`{}` is not a key", key.escape_debug())),
             None if !is_value(value) => {
-                return fail(format!("`{key}` holds a byte that a value may not hold"));
+                return fail(format!("the value of `{key}` contains an invalid byte"));
             }
             None => unknown(key, value, column)?,
         }
@@ -212,7 +215,7 @@ fn parse_any_order(
     }
     let fail = |problem: String| Err(ParseLineError { column: 1, problem });
     if let Some((_, missing)) = FIELDS.iter().enumerate().find(|(index, f)| f.always && seen & 1 << index == 0) {
-        return fail(format!("`{}` is missing", missing.key));
+        return fail(format!("missing key `{}`", missing.key));
     }
     validated(draft)
 }
@@ -221,7 +224,7 @@ pub(crate) fn draft() -> Draft {
     Draft { event: Event::blank(), family: None, class: None }
 }
 
-/// What follows from other fields is as it must be.
+/// Checks the values that follow from other fields.
 pub(crate) fn validated(draft: Draft) -> Result<Event, ParseLineError> {
     let fail = |problem: String| Err(ParseLineError { column: 1, problem });
     let Draft { event, family, class } = draft;
@@ -229,7 +232,7 @@ pub(crate) fn validated(draft: Draft) -> Result<Event, ParseLineError> {
         return fail("`family`, `saddr` and `daddr` contradict one another".to_owned());
     }
     if event.mapped && event.saddr.is_ipv6() {
-        return fail("`mapped=yes` goes with IPv4 addresses only".to_owned());
+        return fail("`mapped=yes` requires IPv4 addresses".to_owned());
     }
     if class.is_some_and(|class| class != event.class()) {
         return fail(format!("`class` contradicts `result`, whose class is {}", event.class()));
@@ -237,12 +240,12 @@ pub(crate) fn validated(draft: Draft) -> Result<Event, ParseLineError> {
     Ok(event)
 }
 
-/// A value of this grammar.
+/// Returns whether a text is a value of the grammar.
 pub(crate) fn is_value(value: &str) -> bool {
     value.bytes().all(|b| b.is_ascii_graphic() && !b"=,\"".contains(&b))
 }
 
-/// A key of this grammar, known here or not.
+/// Returns whether a text is a key of the grammar, known or not.
 pub(crate) fn is_key(key: &str) -> bool {
     key.starts_with(|c: char| c.is_ascii_lowercase())
         && key.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a stream is attached to, and what can be seen from there.
+//! Reports what a stream is attached to, and what it can observe from there.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,43 +9,46 @@ use retrans_macros::reason_table;
 use crate::kernel::attach_method::AttachMethod;
 use crate::text::reason_table::KeyVal;
 
-/// What a stream is attached to, what it can see from there, and why it is not attached to something better.
+/// What a stream is attached to, what it can observe from there, and why it does not use a better
+/// method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attachment {
     /// The attach method in use.
     pub method: AttachMethod,
-    /// The method that supplies in addition what the first one lacks: the error number in addition to
-    /// [`AttachMethod::TpEnum`], and, if it is [`AttachMethod::Fexit`], the site at which memory ran out.
+    /// The method that supplies what the first one lacks: the error number in addition to
+    /// [`AttachMethod::TpEnum`], and, with [`AttachMethod::Fexit`], the allocation site of -ENOMEM.
     pub companion: Option<AttachMethod>,
-    /// Whether -ENOMEM is resolved into `trim_head_nomem`, `frag_nomem` and `unclone_nomem`. Otherwise it is the first where
-    /// the socket proves it, and else `nomem`.
+    /// Whether -ENOMEM is resolved into `trim_head_nomem`, `frag_nomem` and `unclone_nomem`.
+    /// Otherwise the result is `trim_head_nomem` where the socket proves it, and else `nomem`.
     pub locates_nomem: bool,
-    /// The candidates up to the one in use, best first: the last one is attached, the others were not available.
+    /// The candidates down to the one in use, best first: the last one is attached, the others were
+    /// not available.
     pub candidates: Vec<Candidate>,
     /// The time that opening took.
     pub timing: Timing,
 }
 
-/// The time from the opening to attached.
+/// The time that opening a stream took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timing {
-    /// All of it.
+    /// The total time.
     pub total: Duration,
-    /// The part spent on reading the kernel's BTF. [`Candidate::elapsed`] has the rest.
+    /// The time spent reading the kernel's BTF. [`Candidate::elapsed`] is the time of each
+    /// candidate.
     pub btf: Duration,
 }
 
-/// An attach method, with what goes along, that was considered.
+/// An attach method, with its companion, that was considered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Candidate {
-    /// The method, with a `+` and its companion if it has one: `tp_err+fexit`.
+    /// The method, and its companion after a `+` if it has one: `tp_err+fexit`.
     pub method: String,
-    /// Whether it is in use, and the reason if it is not.
+    /// Whether it is in use, or the reason that it is not.
     pub outcome: CandidateOutcome,
-    /// The time that loading and attaching took, or that passed until the kernel refused; zero where it was not tried.
+    /// The time until it was attached, or until the kernel refused it; zero if it was not tried.
     pub elapsed: Duration,
 }
 
@@ -64,15 +67,15 @@ impl Candidate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CandidateOutcome {
-    /// The stream is attached by it.
+    /// The stream is attached with it.
     Attached,
-    /// The kernel's BTF shows that the kernel does not support it, for this reason; it was not tried.
+    /// Not supported according to the kernel's BTF, for this reason. It was not tried.
     Unsupported(String),
-    /// The kernel refused it when it was tried, for this reason.
+    /// The kernel refused it for this reason when it was tried.
     Refused(String),
 }
 
-/// As `method: attached`, or `method: reason`.
+/// Prints `method: attached`, or `method: reason`.
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.method, self.reason().unwrap_or("attached"))
@@ -80,30 +83,32 @@ impl fmt::Display for Candidate {
 }
 
 impl Attachment {
-    /// Returns the candidates that are better than the one in use and were not available, best first.
+    /// Returns the candidates that are better than the one in use and were not available, best
+    /// first.
     pub fn unavailable(&self) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter().filter(|candidate| candidate.outcome != CandidateOutcome::Attached)
     }
 
-    /// Whether attempts that failed are seen at all, those of SYN-ACKs left aside: these are seen nowhere.
+    /// Returns whether failed attempts are observed, except those of SYN-ACKs, which are
+    /// unobservable on every kernel.
     #[must_use]
     pub const fn observes_failures(&self) -> bool {
         self.method.observes_failures()
     }
 
-    /// Whether events have the number that the kernel's function returned. Without, `err_default` is not refined: `denied`,
-    /// `xmit_drop` and `nobufs` cannot be told apart.
+    /// Returns whether events contain the return value of the kernel's function. If not,
+    /// `err_default` is not refined into `denied`, `xmit_drop` and `nobufs`.
     #[must_use]
     pub const fn observes_err(&self) -> bool {
         !matches!(self.method, AttachMethod::TpEnum) || self.companion.is_some()
     }
 
-    /// What cannot be seen from here; [`Unobservable::SynackFailures`] is among it always.
+    /// Returns what the stream cannot observe, always including [`Unobservable::SynackFailures`].
     pub fn unobservable(&self) -> impl Iterator<Item = Unobservable> {
         [
             (!self.observes_failures()).then_some(Unobservable::Failures),
             (!self.observes_err()).then_some(Unobservable::Err),
-            // Failures that are not seen need no site.
+            // Without failures there is no site to report.
             (self.observes_failures() && !self.locates_nomem).then_some(Unobservable::NomemSites),
             Some(Unobservable::SynackFailures),
         ]
@@ -112,7 +117,7 @@ impl Attachment {
     }
 }
 
-/// As `source=…`, with `companion=…` if there is one.
+/// Prints `source=METHOD`, followed by `companion=METHOD` if there is one.
 impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.method.key_val())?;
@@ -123,20 +128,22 @@ impl fmt::Display for Attachment {
     }
 }
 
-/// What a stream cannot see from where it is attached. That there are no such events says nothing.
+/// What a stream cannot observe with its attach method. The absence of such events is not evidence.
 #[reason_table(key = "unobservable")]
 #[non_exhaustive]
 pub enum Unobservable {
-    /// Attempts that failed: the tracepoint fires for successes only.
+    /// Failed attempts: the tracepoint fires for successes only.
     #[reason(value = "failures")]
     Failures = 0,
-    /// The error number: what the transmit step came to is `err_default`, and neither `denied` nor `xmit_drop` nor `nobufs`.
+    /// The error number: a failure in the transmit step is `err_default`, never `denied`,
+    /// `xmit_drop` or `nobufs`.
     #[reason(value = "err")]
     Err = 1,
-    /// Where memory ran out: a -ENOMEM that the state of the socket does not explain is `nomem`.
+    /// The allocation site of -ENOMEM: if the state of the socket does not prove it, the result is
+    /// `nomem`.
     #[reason(value = "nomem_sites")]
     NomemSites = 2,
-    /// SYN-ACKs that could not be sent: their tracepoint fires for successes only, on every kernel.
+    /// Failed SYN-ACKs: their tracepoint fires for successes only, on every kernel.
     #[reason(value = "synack_failures")]
     SynackFailures = 3,
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The part of the kernel's BTF that relocations ask for. libbpf goes through all of it, a hundred thousand types, once for
-//! each type that a program touches; the fields of those are in a few hundred types, and the offsets are the same.
+//! The part of the kernel's BTF that relocations need. libbpf searches all of it, a hundred
+//! thousand types, once for each type that a program uses. Those types are a few hundred, and the
+//! offsets are the same.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -15,7 +16,7 @@ use libbpf_rs::btf::types::{Array, Composite, Enum, Enum64, Float, Int, IntEncod
 use libbpf_rs::btf::{Btf, BtfKind, BtfType};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-/// A file in memory with some types of the kernel's, and with what these hold.
+/// A memfd with some of the kernel's types, and the types that they contain.
 #[derive(Debug)]
 pub(super) struct Subset {
     path: PathBuf,
@@ -23,51 +24,51 @@ pub(super) struct Subset {
 }
 
 impl Subset {
-    /// `None` if there is no such part, or no such file to be had: then it takes the whole.
+    /// Writes a subset; `None` if it cannot be created. libbpf then uses the whole BTF.
     pub(super) fn of<'btf>(btf: &'btf Btf<'_>, types: impl IntoIterator<Item = BtfType<'btf>>) -> Option<Self> {
         let bytes = bytes_of(btf, types)?;
         let mut file = File::from(memfd_create("retrans-btf", MemfdFlags::CLOEXEC).ok()?);
         file.write_all(&bytes).ok()?;
         let path = PathBuf::from(format!("/proc/thread-self/fd/{}", file.as_raw_fd()));
-        // Without /proc, or in a process that has given up its user, it cannot be opened in this way.
+        // This path cannot be opened without /proc, or in a process that has changed its user.
         fs::metadata(&path).is_ok_and(|found| found.len() == bytes.len() as u64).then_some(Self { path, _file: file })
     }
 
-    /// Where it is, for this thread.
+    /// Returns the path, valid for this thread.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// The kernel's types that the objects name, as `build.rs` found them: their structures and unions, without what sets apart
-/// those of one name.
+/// The kernel's types that the objects use, as `build.rs` found them: structures and unions,
+/// without the suffixes of flavours.
 #[cfg(not(retrans_docs_only))]
-const WANTED: &[&str] = include!(concat!(env!("OUT_DIR"), "/types.rs"));
+const NEEDED_TYPES: &[&str] = include!(concat!(env!("OUT_DIR"), "/types.rs"));
 #[cfg(retrans_docs_only)]
-const WANTED: &[&str] = &[];
+const NEEDED_TYPES: &[&str] = &[];
 
-/// Whether a type of the kernel's is one that the objects name.
-pub(super) fn is_wanted(name: &[u8]) -> bool {
-    WANTED.iter().any(|wanted| is_named(name, wanted))
+/// Returns whether the objects use a type of the kernel.
+pub(super) fn is_needed(name: &[u8]) -> bool {
+    NEEDED_TYPES.iter().any(|wanted| is_named(name, wanted))
 }
 
-/// Whether it has this name, or is a flavour of it: `net___lazy` of `net`.
+/// Returns whether a type has this name, or is a flavour of it: `net___lazy` of `net`.
 fn is_named(name: &[u8], wanted: &str) -> bool {
     name.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"___"))
 }
 
-/// These types, and what they hold, as BTF.
+/// Encodes types, and those that they contain, as BTF.
 fn bytes_of<'btf>(btf: &'btf Btf<'_>, types: impl IntoIterator<Item = BtfType<'btf>>) -> Option<Vec<u8>> {
     const MAGIC: u16 = 0xeb9f;
     const HEADER: u32 = 24;
-    // A string of no length comes first.
+    // The empty string comes first.
     let mut writer = Writer { strings: vec![0], ..Writer::default() };
     for of in types {
         writer.write(btf, of)?;
     }
     let Writer { types, strings, .. } = writer;
     let mut bytes = MAGIC.to_ne_bytes().to_vec();
-    // Version and flags, then where the two sections begin behind the header, and how long they are.
+    // Version and flags, then the offsets of both sections after the header, and their lengths.
     bytes.extend([1, 0]);
     let (types_len, strings_len) = (types.len() as u32 * 4, strings.len() as u32);
     for word in [HEADER, 0, types_len, types_len, strings_len].into_iter().chain(types) {
@@ -81,16 +82,17 @@ fn bytes_of<'btf>(btf: &'btf Btf<'_>, types: impl IntoIterator<Item = BtfType<'b
 struct Writer {
     types: Vec<u32>,
     strings: Vec<u8>,
-    /// How many there are.
+    /// The number of types.
     count: u32,
-    /// The new number of each, by the kernel's.
+    /// The new type ids, by the id in the kernel.
     written: HashMap<u32, u32>,
-    /// One for all pointers: nothing is followed through them.
+    /// The only pointer type: pointers are not followed.
     pointer: Option<u32>,
 }
 
 impl Writer {
-    /// A type, with all that lies in it, before it. What is of one layout is one here: modifiers and typedefs are left out.
+    /// Writes a type after all types that it contains. Modifiers and typedefs are omitted, since
+    /// they do not change the layout.
     fn write(&mut self, btf: &Btf<'_>, of: BtfType<'_>) -> Option<u32> {
         let of = of.skip_mods_and_typedefs();
         let old = u32::from(of.type_id());
@@ -108,7 +110,8 @@ impl Writer {
                 let name = self.string(member.name);
                 members.extend([name, self.write(btf, btf.type_by_id(member.ty)?)?, offset]);
             }
-            // Marked as one with bit fields, whose offsets have 24 bits; without any, it is the same.
+            // Marked as having bit fields, whose offsets have 24 bits. Without bit fields the
+            // encoding is equal.
             let len = u32::try_from(of.len()).ok()?;
             self.add(of.name(), 1 << 31 | kind << 24 | len, of.size() as u32, &members)
         } else if let Ok(of) = Array::try_from(of) {
@@ -253,8 +256,8 @@ mod tests {
             "pt_regs",
             "task_struct",
         ];
-        assert!(types.iter().all(|name| WANTED.contains(name)), "{WANTED:?}");
-        assert!(!WANTED.iter().any(|name| name.contains("___")), "{WANTED:?}");
+        assert!(types.iter().all(|name| NEEDED_TYPES.contains(name)), "{NEEDED_TYPES:?}");
+        assert!(!NEEDED_TYPES.iter().any(|name| name.contains("___")), "{NEEDED_TYPES:?}");
         assert!(is_named(b"net___lazy", "net") && !is_named(b"net_device", "net") && !is_named(b"ne", "net"));
     }
 }

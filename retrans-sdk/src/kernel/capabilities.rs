@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Says which capability is missing before the kernel says no more than EPERM.
+//! Reports missing capabilities by name, before the kernel fails with EPERM.
 
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::error::{Error, ErrorKind};
 
-/// How to be let in, as a continuation of a sentence.
+/// How to grant the capabilities, as the continuation of a sentence.
 pub(super) const REMEDY: &str = "run as root, or once `sudo setcap cap_bpf,cap_perfmon=ep PROGRAM`, \
      or under systemd `AmbientCapabilities=CAP_BPF CAP_PERFMON`";
 
-/// Loading takes CAP_BPF, tracing CAP_PERFMON (Linux 5.8); CAP_SYS_ADMIN is good for both.
+/// Checks the capabilities: loading requires CAP_BPF and tracing CAP_PERFMON (Linux 5.8);
+/// CAP_SYS_ADMIN includes both.
 pub(super) fn check() -> Result<(), Error> {
     let held = capabilities(None).map_err(|errno| Error::system("cannot read the capabilities", errno))?.effective;
     match missing(held) {

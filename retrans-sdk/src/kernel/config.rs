@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a live stream is asked for, before anything is loaded.
+//! The configuration of a live stream.
 
 use std::time::Duration;
 
@@ -10,68 +10,71 @@ use crate::kernel::Companions;
 use crate::kernel::attach_method::AttachMethod;
 use crate::rate_limit::TokenBucket;
 
-/// The size of the ring unless asked otherwise: room for about 5,000 records, 4,500 with owners.
+/// The default size of the ring buffer in bytes: 1 MiB, room for about 5,000 records, or 4,500 with
+/// socket owners.
 pub const DEFAULT_RING_SIZE: u32 = 1 << 20;
 
-/// By how much an event may come late for the sake of others that come with it, unless asked otherwise.
+/// The default maximum delivery delay: 10 ms.
 pub const DEFAULT_MAX_DELAY: Duration = Duration::from_millis(10);
 
-/// As many bytes in the ring wake the reader before that, unless asked otherwise: some 300 records.
+/// The default number of bytes in the ring buffer that wake the reader before the maximum delay: 64
+/// KiB, about 300 records.
 pub const DEFAULT_WAKEUP_BYTES: u32 = 1 << 16;
 
-/// What is asked of a source.
+/// The configuration of the BPF programs.
 pub(crate) struct Config {
     pub(crate) filter: KernelFilter,
     pub(crate) limit: Option<TokenBucket>,
-    /// The inode number of the namespace whose attempts are added up.
+    /// The inode number of the network namespace to reconcile.
     pub(crate) summed_netns: Option<u32>,
-    /// `None` for the counters only.
+    /// The ring buffer; `None` to count only.
     pub(crate) ring: Option<RingConfig>,
-    /// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+    /// The offset from `CLOCK_BOOTTIME` to the Unix epoch, in nanoseconds.
     pub(crate) epoch_offset: u64,
-    /// This one or none.
+    /// The only attach method to use.
     pub(crate) forced: Option<AttachMethod>,
-    /// What may be attached beside it.
+    /// The companions that may be attached.
     pub(crate) companions: Companions,
-    /// Whether events shall have the process that the socket belongs to.
+    /// Whether socket owners are resolved.
     pub(crate) owners: bool,
 }
 
-/// How records come.
+/// The configuration of the ring buffer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RingConfig {
-    /// In bytes.
+    /// The size in bytes.
     pub(crate) size: u32,
     /// The optional fields of a record.
     pub(crate) fields: FieldSet,
-    /// By how much the reader may come late on its own accord; zero: each record wakes it.
+    /// The maximum delivery delay; with zero each record wakes the reader.
     pub(crate) max_delay: Duration,
-    /// And so many bytes waiting wake it meanwhile.
+    /// The number of bytes that wake the reader earlier.
     pub(crate) wakeup_bytes: u32,
 }
 
-/// When the kernel side wakes a reader that is awake, as it has it.
+/// When the BPF programs wake a reader that is awake.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Wakeup {
-    /// Once so many bytes are waiting; 0: it does not know of readers that are.
+    /// The number of bytes in the ring buffer from which on they wake it; with 0 each record wakes
+    /// the reader.
     pub(crate) bytes: u32,
-    /// Of which one record in so many of a CPU takes notice: a power of two.
+    /// They check it for every Nth record of a CPU: a power of two.
     pub(crate) interval: u32,
 }
 
 impl RingConfig {
-    /// Of a host with so many CPUs.
+    /// Returns the wake-up settings on a host with this number of CPUs.
     pub(crate) fn wakeup(&self, cpus: u32) -> Wakeup {
-        /// To look takes as long as to write a quarter of a record.
-        const MOST: u32 = 16;
+        /// A check takes as long as writing a quarter of a record.
+        const MAX_INTERVAL: u32 = 16;
         if self.max_delay.is_zero() {
             return Wakeup { bytes: 0, interval: 1 };
         }
-        // There must be room left when it is woken.
+        // There must be room left when the reader is woken.
         let bytes = self.wakeup_bytes.clamp(1, self.size / 2);
-        // All that the CPUs hand in between two looks is a quarter of that at most.
+        // All records that the CPUs submit between two checks occupy at most a quarter of it.
         let records = bytes / RECORD_LEN as u32 / 4 / cpus.max(1);
-        Wakeup { bytes, interval: 1 << records.clamp(1, MOST).ilog2() }
+        Wakeup { bytes, interval: 1 << records.clamp(1, MAX_INTERVAL).ilog2() }
     }
 }
 

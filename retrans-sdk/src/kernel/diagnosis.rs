@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What this kernel and this process allow.
+//! Diagnoses what this kernel and this process support.
 
 use std::fs;
 use std::path::Path;
@@ -18,26 +18,28 @@ use crate::filter::Filter;
 use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::attachment::{Attachment, Unobservable};
 
-/// What this kernel and this process allow, and what a stream opened now would see. For whoever wants to know why a stream
-/// sees what it sees.
+/// What this kernel and this process support, and what a stream opened now would observe.
+/// [`run`](Self::run) determines it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Diagnosis {
-    /// The kernel's release, as `uname -r` says. For people: nothing is decided by it.
+    /// The kernel release, as in `uname -r`. Informational: nothing depends on it.
     pub kernel: String,
-    /// Whether the kernel shows its types.
+    /// Whether the kernel provides BTF.
     pub btf: Support,
-    /// The third argument of the `tcp_retransmit_skb` tracepoint, as one would say it in C, or `absent`. `None` without BTF or tracepoint.
+    /// The third argument of the `tcp_retransmit_skb` tracepoint in C, or `absent`. `None` without
+    /// BTF or without the tracepoint.
     pub third_argument: Option<String>,
-    /// Whether programs can be attached to the exits of functions.
+    /// Whether programs can be attached to function exits (fexit).
     pub fexit: Support,
-    /// Whether kprobes can be attached to them.
+    /// Whether kretprobes can be attached.
     pub kretprobe: Support,
-    /// Whether the kernel has the ring buffer by which events come.
+    /// Whether the BPF ring buffer is available (Linux 5.8).
     pub ring_buffer: Support,
-    /// What it takes, and whether this process has it.
+    /// The relevant capabilities, and whether this process holds them.
     pub capabilities: Vec<Capability>,
-    /// The kernel's lockdown: `none`, `integrity`, `confidentiality`; `None` where the kernel does not tell.
+    /// The kernel lockdown mode: `none`, `integrity` or `confidentiality`; `None` if the kernel
+    /// does not report it.
     pub lockdown: Option<String>,
     /// What a stream is attached to, or why it cannot be opened.
     pub attachment: Result<Attachment, String>,
@@ -47,26 +49,27 @@ pub struct Diagnosis {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capability {
-    /// As in capabilities(7).
+    /// The name, as in capabilities(7).
     pub name: &'static str,
-    /// Whether it is in effect.
+    /// Whether it is in the effective set.
     pub held: bool,
 }
 
-/// What a stream would be worth.
+/// How much a stream would observe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It sees all that can be seen on any kernel: the failures of SYN-ACKs can be on none.
+    /// Everything that is observable on any kernel, that is, all but the failures of SYN-ACKs.
     Full,
-    /// There is something that it cannot see, and on another kernel could.
+    /// Something is unobservable that another kernel would show.
     Degraded,
-    /// It cannot be opened.
+    /// A stream cannot be opened.
     Unable,
 }
 
 impl Diagnosis {
-    /// Looks, and tries: opens a stream for a moment, and once more from each source of the others that depend on more than BTF.
+    /// Runs the diagnosis. It opens a stream for a moment with default settings, and once each with
+    /// the attach methods `fexit` and `kretprobe`.
     #[must_use]
     pub fn run() -> Self {
         let btf = read(Path::new(VMLINUX));
@@ -86,11 +89,11 @@ impl Diagnosis {
         }
     }
 
-    /// What a stream would be worth.
+    /// Returns how much a stream would observe.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let Ok(attachment) = &self.attachment else { return Verdict::Unable };
-        // What no kernel shows is not this one's shortcoming.
+        // SYN-ACK failures are unobservable on every kernel.
         let lacking = attachment.unobservable().filter(|what| *what != Unobservable::SynackFailures).count();
         if lacking == 0 { Verdict::Full } else { Verdict::Degraded }
     }
@@ -121,7 +124,7 @@ fn ring_buffer() -> Support {
     Support::of(match supported {
         Ok(true) => Ok(()),
         Ok(false) => {
-            Err("the kernel has no ring buffer for BPF (before Linux 5.8), or does not let this process make one"
+            Err("the BPF ring buffer is not available: it requires Linux 5.8, and this process must be allowed to create one"
                 .into())
         }
         Err(error) => Err(error.to_string()),
@@ -139,7 +142,7 @@ fn held() -> Vec<Capability> {
     .to_vec()
 }
 
-/// The one in brackets.
+/// Returns the mode in brackets.
 fn chosen(modes: &str) -> Option<String> {
     let (_, rest) = modes.split_once('[')?;
     Some(rest.split_once(']')?.0.to_owned())

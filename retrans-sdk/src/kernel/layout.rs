@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `bpf/retrans.h` as this side has it, held at compile time against the types of the built object.
+//! Compares the layout of `bpf/retrans.h` in this crate with the types of the built object, at
+//! compile time.
 
 use std::mem::offset_of;
 
@@ -17,7 +18,7 @@ use crate::event::tcp_flags::TcpFlags;
 use crate::filter::{MAX_SUBTREES, MAX_TESTS, operands};
 use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, NETNS_WORDS, PASSED_WORDS, TRANSMIT_SLOTS, word};
 
-/// The size of a field, from a pointer that is never read.
+/// Returns the size of a field, by a pointer that is never read.
 const fn size_behind<R, F>(_: fn(&R) -> &F) -> usize {
     size_of::<F>()
 }

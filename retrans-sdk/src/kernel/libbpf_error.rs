@@ -13,10 +13,11 @@ pub(super) struct LibbpfError {
 }
 
 impl LibbpfError {
-    /// Reads the error number, so it must be called right after the call that failed, on the same thread.
+    /// Reads the error number, so it must be called right after the call that failed, on the same
+    /// thread.
     ///
-    /// libbpf sets errno whenever it returns an error (since 1.0). An errno of another kind than the error's comes from
-    /// something else, and is not used.
+    /// libbpf sets errno whenever it returns an error (since 1.0). An errno of another kind than
+    /// the error's comes from something else, and is not used.
     pub(super) fn new(error: libbpf_rs::Error) -> Self {
         let is_of_its_kind = |errno: &i32| libbpf_rs::Error::from_raw_os_error(*errno).kind() == error.kind();
         let errno = io::Error::last_os_error().raw_os_error().filter(is_of_its_kind);

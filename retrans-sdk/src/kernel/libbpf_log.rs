@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! libbpf writes to the process's stderr. Here what it says is caught, to stand in an error, and other users of libbpf in
-//! the same process keep the printer that they set.
+//! Captures libbpf's log for errors, since libbpf prints to the process's stderr. Other users of
+//! libbpf in the process keep their printer.
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
@@ -8,17 +8,17 @@ use std::sync::{Mutex, PoisonError};
 use libbpf_rs::{PrintCallback, PrintLevel, get_print, set_print};
 
 thread_local! {
-    /// What libbpf log on this thread, while somebody listens.
+    /// The log of this thread, while it is captured.
     static CAPTURED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 type Printer = Option<(PrintLevel, PrintCallback)>;
 
-/// How many print_captured. Held while the printer is changed, and never taken by a printer: libbpf-rs calls printers with the
-/// lock held that `set_print` and `get_print` take.
+/// The number of captures. Locked while the printer is changed, and never by a printer: libbpf-rs
+/// calls printers with the lock held that `set_print` and `get_print` acquire.
 static USERS: Mutex<usize> = Mutex::new(0);
 
-/// The printer to go back to. A leaf: nothing else is locked or called while it is held.
+/// The printer to restore. While it is locked, nothing else is locked or called.
 static PREVIOUS: Mutex<Printer> = Mutex::new(None);
 
 fn users() -> std::sync::MutexGuard<'static, usize> {
@@ -40,7 +40,7 @@ fn print_captured(level: PrintLevel, message: String) {
     }
 }
 
-/// Runs `work` and gives, beside its result, what libbpf log meanwhile on this thread.
+/// Runs `work` and returns its result and the log of libbpf on this thread.
 pub(super) fn capture_log<T>(work: impl FnOnce() -> T) -> (T, String) {
     struct Capture(Option<String>);
     impl Drop for Capture {
@@ -48,7 +48,7 @@ pub(super) fn capture_log<T>(work: impl FnOnce() -> T) -> (T, String) {
             CAPTURED.with_borrow_mut(|captured| std::mem::swap(captured, &mut self.0));
             let mut users = users();
             *users -= 1;
-            // Unless somebody has set another printer since.
+            // Unless another printer was set since.
             if *users == 0 && is_ours(get_print()) {
                 let before = *previous();
                 set_print(before);
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_libbpf_says_is_heard_and_the_printer_is_put_back() {
+    fn the_log_is_captured_and_the_printer_restored() {
         let before = get_print();
         let (opened, log) = capture_log(|| libbpf_rs::btf::Btf::from_raw("nonsense", b"not an object").is_ok());
         assert!(!opened);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel side, loaded and attached. The only module that knows libbpf.
+//! The BPF programs, loaded and attached. The only module that depends on libbpf.
 
 pub(crate) mod attach_method;
 pub(crate) mod attachment;
@@ -29,7 +29,7 @@ pub(crate) mod socket_set;
 pub(crate) mod support;
 mod wakeup;
 
-/// What libbpf-cargo generates from `bpf/retrans.bpf.c`.
+/// The skeleton that libbpf-cargo generates from `bpf/retrans.bpf.c`.
 #[cfg(not(retrans_docs_only))]
 #[allow(unsafe_code, unreachable_pub, clippy::all)]
 #[allow(clippy::expect_used, clippy::panic, clippy::undocumented_unsafe_blocks, clippy::unwrap_used)]
@@ -62,7 +62,7 @@ use crate::event::result::RetransResult;
 use crate::kernel::owner_hooks::OwnerHooks;
 use crate::stats::reader::{StatsReader, add};
 
-/// The ring, with the programs that fill it.
+/// The ring buffer and the BPF programs that fill it.
 pub(crate) struct Source {
     ring: RingReader,
     wakeups: Wakeups,
@@ -70,43 +70,44 @@ pub(crate) struct Source {
     pub(crate) programs: Attached,
 }
 
-/// The programs, attached. Dropping it detaches them.
+/// The attached BPF programs. Dropping it detaches them.
 pub(crate) struct Attached {
     object: Object,
-    /// Where they are asked for.
+    /// The resolution of socket owners, if requested.
     owners: Option<SocketOwners>,
-    /// The kernel's names of the results that the table lacks, by number.
+    /// The kernel's names of unlisted results, by number.
     names: BTreeMap<u32, String>,
-    /// Where the filter asks for them.
+    /// The set of own sockets, if the filter uses it.
     pub(crate) own_sockets: Option<SocketSet>,
     pub(crate) stats: StatsReader,
 }
 
 impl Attached {
-    /// Detaches the programs; maps and counters stay. Requires no capability.
+    /// Detaches the programs; maps and counters remain. Requires no capability.
     pub(crate) fn detach(&mut self) {
         self.object.detach();
     }
 
-    /// The kernel's name of a result that the table lacks.
+    /// Returns the kernel's name of an unlisted result.
     pub(crate) fn kernel_name(&self, result: RetransResult) -> Option<&str> {
         self.names.get(&result.raw()).map(String::as_str)
     }
 
-    /// By what it is known which process a socket belongs to, where that is asked for.
+    /// Returns the hooks that resolve socket owners, if requested.
     pub(crate) fn owner_hooks(&self) -> Option<&OwnerHooks> {
         self.owners.as_ref().map(|owners| &owners.hooks)
     }
 }
 
 impl Source {
-    /// Puts up to `most` records into `events`, in place of what is there, and counts those that fail their checks. Whether there may be
-    /// more. Does not block.
+    /// Replaces the contents of `events` with up to `most` events, and counts invalid records.
+    /// Returns whether there may be more. Does not block.
     pub(crate) fn read(&mut self, most: usize, events: &mut EventBuffer) -> Result<bool, Error> {
         events.clear();
         let mut read = self.ring.consume(most)?;
         if read < most {
-            // A record that comes in now wakes the reader if it sees that this one has caught up; and if it does not see it, it is seen here.
+            // A program that submits a record now either sees that the reader has caught up, and
+            // wakes it, or its record is seen here.
             fence(Ordering::SeqCst);
             read += self.ring.consume(most - read)?;
         }
@@ -120,20 +121,21 @@ impl Source {
         if let Some(owners) = &self.programs.owners {
             for event in events.events_mut() {
                 owners.complete(event);
-                // It was asked for to know the owner by, and by nobody else.
+                // The cookie was recorded for the owner only.
                 event.cookie = event.cookie.filter(|_| self.shows_cookie);
             }
         }
         Ok(read == most)
     }
 
-    /// For the tests' harness.
+    /// Returns the maps of the ring buffer and its wake-up settings, for the test harness.
     #[cfg(feature = "test-util")]
     pub(crate) fn ring(&self) -> ([BorrowedFd<'_>; 2], Wakeup) {
         (self.programs.object.ring_maps(), self.programs.object.wakeup())
     }
 
-    /// Readable when there is something to be read, and now and then when there is not.
+    /// Returns a descriptor that is readable when there are records, and occasionally when there
+    /// are none.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.wakeups.fd()
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The generated skeleton, owned: opened, configured, loaded, attached.
+//! The generated skeleton: opened, configured, loaded, attached.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -30,7 +30,7 @@ use crate::stats::reader::KernelCounters;
 use crate::sys::mmap::WritableWords;
 
 self_cell!(
-    /// The skeleton together with the object that it borrows from: a handle without a lifetime.
+    /// The skeleton and the object that it borrows from: a handle without a lifetime.
     struct Skeleton {
         owner: MutBorrow<MaybeUninit<OpenObject>>,
         #[not_covariant]
@@ -38,19 +38,20 @@ self_cell!(
     }
 );
 
-/// The programs, loaded; attached once [`attach`](Self::attach) was called. Dropping it detaches and unloads them.
+/// The loaded BPF programs, attached by [`attach`](Self::attach). Dropping it detaches and unloads
+/// them.
 pub(super) struct Object {
-    /// First, so that they are detached before the programs go.
+    /// First, so that links are dropped before the programs.
     links: Vec<Link>,
     programs: Vec<Program>,
     #[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "for the harness"))]
     wakeup: Wakeup,
-    /// Whether what passes the filter is counted separately.
+    /// Whether attempts that pass the filter are counted separately.
     counts_passed: bool,
     skeleton: Skeleton,
 }
 
-/// The object as it was built, which the skeleton embeds too.
+/// Returns the built object, which the skeleton embeds as well.
 #[cfg(feature = "check")]
 pub(crate) fn object_bytes() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/retrans.bpf.o"))
@@ -62,14 +63,14 @@ fn step<T>(what: &'static str, result: libbpf_rs::Result<T>) -> Step<T> {
     result.map_err(|error| (what, LibbpfError::new(error)))
 }
 
-/// Runs a step of loading with libbpf's words caught, for the error.
+/// Runs a step of loading, and adds the log of libbpf to its error.
 fn with_log<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
     let (result, log) = capture_log(work);
     result.map_err(|(what, error)| load_error(what, error, &log))
 }
 
 impl Object {
-    /// Loads the programs of a plan, as wanted.
+    /// Loads the BPF programs of a plan.
     pub(super) fn load(plan: &Plan, config: &Config) -> Result<Self, Error> {
         let Config { filter, limit, summed_netns, ring, owners, .. } = config;
         let programs = Program::of(plan);
@@ -82,7 +83,7 @@ impl Object {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
                 let mut builder = RetransSkelBuilder::default();
                 if let Some(types) = &plan.types {
-                    step("name the kernel's types", builder.obj_builder.btf_custom_path(types.path()).map(|_| ()))?;
+                    step("set the kernel's BTF", builder.obj_builder.btf_custom_path(types.path()).map(|_| ()))?;
                 }
                 let open = builder.open(object.borrow_mut());
                 let mut open = step("open the object", open)?;
@@ -101,7 +102,7 @@ impl Object {
                 rodata.nomem_sites = plan.combination.sites;
                 rodata.has_cookie_helper = plan.has_cookie_helper;
                 rodata.with_owners = *owners;
-                // The coarse clock ticks with the kernel: its resolution is one jiffy.
+                // The resolution of the coarse clock is one jiffy.
                 rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
                 fill_filter(&mut rodata.filter, filter);
                 if let Some(TokenBucket { interval, burst }) = *limit {
@@ -112,35 +113,35 @@ impl Object {
                 rodata.cpus = cpus;
                 match ring {
                     Some(ring) => {
-                        // An owner is known by the cookie, and stands behind a whole record.
+                        // Owners are looked up by cookie, and follow a full record.
                         let fields = if *owners { ring.fields | FieldSet::COOKIE } else { ring.fields };
                         rodata.record_fields = fields.bits();
                         rodata.record_length = if *owners { RECORD_LEN } else { fields.record_length() } as u32;
                         wakeup = ring.wakeup(cpus);
                         (rodata.wakeup_bytes, rodata.wakeup_interval) = (wakeup.bytes, wakeup.interval);
-                        step("set the ring's size", open.maps.rt_events.set_max_entries(ring.size))?;
+                        step("set the size of the ring buffer", open.maps.rt_events.set_max_entries(ring.size))?;
                     }
                     None => {
                         rodata.counters_only = true;
-                        step("leave out the ring", open.maps.rt_events.set_autocreate(false))?;
+                        step("disable the ring buffer", open.maps.rt_events.set_autocreate(false))?;
                     }
                 }
                 step("set the number of counters", open.maps.rt_counters.set_max_entries(cpus))?;
                 if counts_passed {
                     step("set the number of counters", open.maps.rt_passed.set_max_entries(cpus))?;
                 }
-                // They count against RLIMIT_MEMLOCK on old kernels, used or not.
+                // Unused maps count against RLIMIT_MEMLOCK on old kernels.
                 if plan.combination.by_exit().is_none() && !plan.combination.sites {
-                    step("set a map's size", open.maps.rt_in_flight.set_max_entries(1))?;
+                    step("set the size of a map", open.maps.rt_in_flight.set_max_entries(1))?;
                 }
                 if plan.combination.by_exit() != Some(AttachMethod::Kretprobe) {
-                    step("set a map's size", open.maps.rt_kprobe_args.set_max_entries(1))?;
+                    step("set the size of a map", open.maps.rt_kprobe_args.set_max_entries(1))?;
                 }
                 if *owners {
-                    step("set a map's size", open.maps.rt_owners.set_max_entries(socket_owners::CAPACITY))?;
+                    step("set the size of a map", open.maps.rt_owners.set_max_entries(socket_owners::CAPACITY))?;
                 }
                 if filter.uses(operand::RETRANS_FIELD_OWN_SOCKET) {
-                    step("set a map's size", open.maps.rt_own_sockets.set_max_entries(SocketSet::CAPACITY))?;
+                    step("set the size of a map", open.maps.rt_own_sockets.set_max_entries(SocketSet::CAPACITY))?;
                 }
                 for mut program in open.open_object_mut().progs_mut() {
                     let wanted = programs.iter().any(|wanted| program.name() == wanted.name());
@@ -154,7 +155,7 @@ impl Object {
 
     pub(super) fn attach(&mut self) -> Result<(), Error> {
         let Self { links, programs, skeleton, .. } = self;
-        // One by one: the skeleton's own attach leaks the first link when the second fails.
+        // One by one, since the skeleton's attach leaks the first link when the second fails.
         skeleton.with_dependent_mut(|_, skeleton| {
             for wanted in programs {
                 let program = wanted.in_skeleton(skeleton);
@@ -168,12 +169,12 @@ impl Object {
         })
     }
 
-    /// Detaches the programs, which stay loaded.
+    /// Detaches the programs, which remain loaded.
     pub(super) fn detach(&mut self) {
         self.links.clear();
     }
 
-    /// A reader of the ring that hands the bytes of each record to `callback`.
+    /// Returns a reader of the ring buffer that passes the bytes of each record to `callback`.
     pub(super) fn ring(&self, callback: impl Fn(&[u8]) + Send + 'static) -> Result<RingBuffer<'static>, Error> {
         self.skeleton.with_dependent(|_, skeleton| {
             with_log(|| {
@@ -182,29 +183,29 @@ impl Object {
                     callback(bytes);
                     0
                 });
-                step("read the ring", added.map(|_| ()))?;
-                step("read the ring", ring.build())
+                step("read the ring buffer", added.map(|_| ()))?;
+                step("read the ring buffer", ring.build())
             })
         })
     }
 
-    /// When its reader is woken.
+    /// Returns the wake-up settings.
     #[cfg(feature = "test-util")]
     pub(super) fn wakeup(&self) -> Wakeup {
         self.wakeup
     }
 
-    /// The ring, and what its reader tells the programs.
+    /// Returns the ring buffer, and the state that its reader shares with the programs.
     pub(super) fn ring_maps(&self) -> [BorrowedFd<'_>; 2] {
         self.skeleton.with_dependent(|_, skeleton| [skeleton.maps.rt_events.as_fd(), skeleton.maps.rt_reader.as_fd()])
     }
 
-    /// Of the ring, a descriptor of our own.
+    /// Returns a duplicate of the descriptor of the ring buffer.
     pub(super) fn ring_fd(&self) -> Result<OwnedFd, Error> {
         duplicate(self.ring_maps()[0])
     }
 
-    /// What its reader tells the programs.
+    /// Maps the state that the reader shares with the programs.
     pub(super) fn reader(&self) -> Result<WritableWords, Error> {
         WritableWords::map(self.ring_maps()[1], 2)
     }
@@ -222,14 +223,14 @@ impl Object {
         self.skeleton.with_dependent(|_, skeleton| with_log(|| of(skeleton))).map(SocketSet::new)
     }
 
-    /// The map of sockets' owners.
+    /// Returns the map of socket owners.
     pub(super) fn owners(&self) -> Result<MapHandle, Error> {
         let of = |skeleton: &RetransSkel<'_>| step("find a map", MapHandle::try_from(&skeleton.maps.rt_owners));
         self.skeleton.with_dependent(|_, skeleton| with_log(|| of(skeleton)))
     }
 
-    /// Descriptors, of our own, of the programs that an attempt may need in order to be seen; `None` where the kernel does not
-    /// count all that it skips: of kprobes it counts none that miss.
+    /// Returns duplicates of the descriptors of the programs without which an attempt may not be
+    /// observed; `None` if the kernel does not count all skipped runs, as with kprobes.
     pub(super) fn essential(&self, plan: &Plan) -> Result<Option<Vec<OwnedFd>>, Error> {
         if plan.combination.by_exit() == Some(AttachMethod::Kretprobe) {
             return Ok(None);
@@ -267,12 +268,12 @@ fn fill_filter(to: &mut types::retrans_filter, filter: &KernelFilter) {
     }
 }
 
-/// The kernel's refusal of a step, with the remedy if it is one of privilege.
+/// Returns the error of a refused step, with the remedy if a privilege is missing.
 fn load_error(what: &str, error: LibbpfError, log: &str) -> Error {
     const EPERM: i32 = 1;
-    // Not the kind of libbpf-rs, which is the same for the verifier's EACCES.
+    // Not the error kind of libbpf-rs, which is equal for the verifier's EACCES.
     let (kind, hint) = if error.errno() == Some(EPERM) {
-        // The capabilities are there: `privilege` has looked.
+        // The capabilities are held, as `capabilities` has checked.
         (
             ErrorKind::MissingCapability,
             format!(

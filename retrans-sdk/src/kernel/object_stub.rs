@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Stands for `object.rs` where documentation is built without clang and there is no object to load. Nothing of it can
-//! be reached: [`Object`] has no value.
+//! Replaces `object.rs` where documentation is built without clang, and there is no object to load.
+//! [`Object`] has no value, so nothing is reachable.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -22,7 +22,10 @@ pub(crate) fn object_bytes() -> &'static [u8] {
 
 impl Object {
     pub(super) fn load(_: &Plan, _: &Config) -> Result<Self, Error> {
-        Err(Error::new(ErrorKind::Load, "this build, with DOCS_RS set, is for documentation and has no programs"))
+        Err(Error::new(
+            ErrorKind::Load,
+            "this build contains no BPF programs, since DOCS_RS was set: it is for documentation only",
+        ))
     }
 
     pub(super) fn detach(&mut self) {

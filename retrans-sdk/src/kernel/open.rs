@@ -3,8 +3,8 @@
 //!
 //! # Design
 //!
-//! BTF decides which combinations are possible, never the kernel's version. Those are tried, best first, since a kernel may
-//! refuse what its BTF shows.
+//! BTF decides which combinations are possible, never the kernel's version. Those are tried, best
+//! first, since a kernel may refuse what its BTF shows.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,12 +25,13 @@ use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::attachment::{Attachment, Candidate, CandidateOutcome, Timing};
 use crate::stats::reader::StatsReader;
 
-/// Loads and attaches the best that the kernel admits. On an error nothing of it is left.
+/// Loads and attaches the BPF programs by the best method that the kernel supports. After an error
+/// nothing remains.
 pub(crate) fn open(config: &Config, ring: RingConfig) -> Result<(Source, Attachment), Error> {
     open_as(config, |plan, config| attach(plan, config, ring))
 }
 
-/// The same without a ring.
+/// Does the same without a ring buffer.
 pub(crate) fn open_counters(config: &Config) -> Result<(Attached, Attachment), Error> {
     open_as(config, |plan, config| attach_object(Object::load(&plan, config)?, plan, config))
 }
@@ -38,7 +39,8 @@ pub(crate) fn open_counters(config: &Config) -> Result<(Attached, Attachment), E
 fn open_as<T>(config: &Config, attach: impl Fn(Plan, &Config) -> Result<T, Error>) -> Result<(T, Attachment), Error> {
     capabilities::check()?;
     let began = Instant::now();
-    // Let go of last: once malloc has seen as much come and go, it would take libbpf's own reading from the heap, and keep the room.
+    // Dropped last: after such a large allocation is freed, malloc would serve libbpf's own reading
+    // from the heap and keep the memory.
     let vmlinux = read(Path::new(VMLINUX))?;
     let kernel = Kernel::read(&vmlinux)?;
     let btf = began.elapsed();
@@ -50,7 +52,7 @@ fn open_as<T>(config: &Config, attach: impl Fn(Plan, &Config) -> Result<T, Error
     Ok((attached, attachment))
 }
 
-/// Tries the methods that BTF admits, best first, until one is `attached`.
+/// Tries the combinations that BTF allows, best first, until `attach` succeeds.
 fn attach_best<T>(
     third: &ThirdArgument,
     combinations: Vec<(Combination, Result<Plan, String>)>,
@@ -78,7 +80,7 @@ fn attach_best<T>(
                 return Ok((attached, attachment));
             }
             Ok(Err(error)) => {
-                // Another method would fail as well, or do with less and report nothing of it.
+                // Another method would fail as well, or succeed with less and without reporting it.
                 if error.is_exhaustion() {
                     return Err(error);
                 }
@@ -86,7 +88,8 @@ fn attach_best<T>(
                 if error.kind() == ErrorKind::MissingCapability {
                     reason.push_str(" (by lockdown, a security module, or before Linux 5.11 RLIMIT_MEMLOCK)");
                 }
-                // The refusal of the best method that asked for no more than it requires: a companion may be too much.
+                // Keep the error of the best method without companion and sites, which may be the
+                // cause of a refusal.
                 if refusal.as_ref().is_none_or(|(of, _): &(Combination, Error)| of.companion.is_some() || of.sites) {
                     refusal = Some((combination, error));
                 }
@@ -111,7 +114,7 @@ fn unavailable_error(
         (None, Some(refusal)) => refusal,
         (None, None) => {
             let message =
-                format!("the tracepoint tcp_retransmit_skb cannot be read, its third argument is {third}: {reasons}");
+                format!("unsupported tracepoint tcp_retransmit_skb, whose third argument is {third}: {reasons}");
             Error::new(ErrorKind::UnsupportedTracepoint, message)
         }
         (Some(forced), refusal) => {
@@ -140,7 +143,7 @@ fn attach_object(mut object: Object, plan: Plan, config: &Config) -> Result<Atta
     let stats = StatsReader::new(object.counters()?, slots, object.essential(&plan)?, observes_failures);
     let own_sockets =
         config.filter.uses(operand::RETRANS_FIELD_OWN_SOCKET).then(|| object.own_sockets()).transpose()?;
-    // Before anything is attached: of these no attempt is missed.
+    // Before anything is attached, so no attempt of these sockets is missed.
     own_sockets.as_ref().map(SocketSet::add_all).transpose()?;
     let owners = config.owners.then(|| SocketOwners::open(object.owners()?, &plan)).transpose()?;
     object.attach()?;
@@ -260,6 +263,9 @@ mod tests {
         let unaccompanied = attach_best(&kernel.third, kernel.combinations(Companions::None), None, |_| Ok(()));
         let (_, unaccompanied) = unaccompanied.expect("the enum alone");
         assert_eq!(unaccompanied.companion, None);
-        assert!(unaccompanied.unavailable().all(|over| over.reason() == Some("not asked for")), "{unaccompanied:?}");
+        assert!(
+            unaccompanied.unavailable().all(|over| over.reason() == Some("excluded by the configuration")),
+            "{unaccompanied:?}"
+        );
     }
 }

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which kernel hooks a stream learns socket owners from.
+//! The kernel hooks that resolve socket owners.
 
 use std::fmt;
 
 use crate::kernel::support::Support;
 use crate::text::reason_table::KeyVal;
 
-/// By what a stream with [`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners) knows which process a socket belongs to. Without the first two, by
-/// the third, as soon as an event asks for it.
+/// The kernel hooks with which a stream resolves socket owners
+/// ([`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners)). Sockets that the
+/// first two hooks have not seen are resolved by a scan, when an event requires it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnerHooks {
-    /// It sees who connects: the `inet_sock_set_state` tracepoint.
+    /// Records the processes that connect: the `inet_sock_set_state` tracepoint.
     pub connect: Support,
-    /// It sees who accepts: fexit on `inet_csk_accept()`.
+    /// Records the processes that accept: fexit on `inet_csk_accept()`.
     pub accept: Support,
-    /// It can look through the descriptors of all processes of its PID namespace: a `task_file` iterator.
+    /// Scans the file descriptors of all processes in the PID namespace: a `task_file` iterator.
     pub walk: Support,
 }
 
-/// As `owners=connect,accept,walk`, those that are to be had; `owners=-` if none is.
+/// Prints `owners=connect,accept,walk` with the available hooks, or `owners=-`.
 impl fmt::Display for OwnerHooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { connect, accept, walk } = self;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The combinations to attach, best first, and which of them a kernel's BTF admits. What it admits may still be refused.
+//! The combinations of attach method and companion, best first, and those that a kernel's BTF
+//! allows. The kernel may still refuse them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,34 +16,34 @@ use crate::event::result::{ResultSlots, RetransResult, SLOT_UNKNOWN};
 use crate::kernel::attach_method::AttachMethod;
 use crate::text::reason_table::UNLISTED_BASE;
 
-/// What a kernel's BTF tells.
+/// The relevant contents of a kernel's BTF.
 #[derive(Debug)]
 pub(super) struct Kernel {
     pub(super) third: ThirdArgument,
-    /// Whether both functions are there to be attached to, with the parameters that are known of them: where what an exit
-    /// returns is found depends on their number.
+    /// Whether both functions exist with the expected number of parameters, which determines where
+    /// their return value is found.
     functions: bool,
-    /// The number of the outer one.
+    /// The BTF id of the outer function.
     outer: Option<u32>,
-    /// And the one where memory runs out.
+    /// Whether the function exists in which allocations fail.
     fragment: bool,
     has_cookie_helper: bool,
     accept_parameters: Option<usize>,
-    /// What relocations ask for.
+    /// The types that relocations need.
     types: Option<Arc<Subset>>,
 }
 
-/// The functions that are looked for.
+/// The functions that are looked up.
 const OUTER: &str = "tcp_retransmit_skb";
 const INNER: &str = "__tcp_retransmit_skb";
 const FRAGMENT: &str = "tcp_fragment";
 const ACCEPT: &str = "inet_csk_accept";
-/// c5dbb89fc2ac (Linux 5.12) let tracing programs call `bpf_get_socket_cookie()` and brought this function behind the helper, which
-/// takes any `struct sock *`.
+/// c5dbb89fc2ac (Linux 5.12) allowed `bpf_get_socket_cookie()` in tracing programs and added this
+/// function, which implements it for any `struct sock *`.
 const COOKIE: &str = "bpf_get_socket_ptr_cookie";
 const FUNCTIONS: [&str; 5] = [OUTER, INNER, FRAGMENT, ACCEPT, COOKIE];
 
-/// The other tracepoint that is attached to.
+/// The other tracepoint that streams attach to.
 const SYNACK: &str = "tcp_retransmit_synack";
 
 impl Kernel {
@@ -51,7 +52,7 @@ impl Kernel {
         let found = btf::find(btf, |kind, name| match kind {
             BtfKind::Func => FUNCTIONS.iter().any(|wanted| wanted.as_bytes() == name),
             BtfKind::Typedef => typedefs.iter().any(|wanted| wanted.as_bytes() == name),
-            BtfKind::Struct | BtfKind::Union => btf_subset::is_wanted(name),
+            BtfKind::Struct | BtfKind::Union => btf_subset::is_needed(name),
             _ => false,
         });
         let first = |kind, name: &str| {
@@ -75,7 +76,8 @@ impl Kernel {
         })
     }
 
-    /// All combinations with these companions, best first: for each why it is not to be, or how it would be done.
+    /// Returns all combinations with these companions, best first: a plan for each, or the reason
+    /// that it is not possible.
     pub(super) fn combinations(&self, companions: Companions) -> Vec<(Combination, Result<Plan, String>)> {
         use AttachMethod::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
         [
@@ -99,7 +101,7 @@ impl Kernel {
                 #[cfg(feature = "test-util")]
                 Companions::Only(only) => companion == Some(only),
             };
-            (combination, if wanted { self.plan(combination) } else { Err("not asked for".to_owned()) })
+            (combination, if wanted { self.plan(combination) } else { Err("excluded by the configuration".to_owned()) })
         })
         .collect()
     }
@@ -112,7 +114,7 @@ impl Kernel {
         };
         match (method, &self.third) {
             (AttachMethod::TpEnum, ThirdArgument::Enum { name, .. }) => {
-                // Whatever else is unknown: a success must not be taken for a failure.
+                // Without it a success would be reported as a failure.
                 if !enumerators.results.contains(&RetransResult::Success.raw()) {
                     return Err(format!("the tracepoint's enum {name} has no enumerator TCP_RETRANS_SUCCESS"));
                 }
@@ -129,10 +131,10 @@ impl Kernel {
             return Err("BTF has no tcp_fragment of six parameters".to_owned());
         }
         if by(AttachMethod::Kretprobe) && !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-            return Err("kprobes are read on x86-64 and arm64 only".to_owned());
+            return Err("kprobes are supported on x86-64 and arm64 only".to_owned());
         }
         let tracepoint = match &self.third {
-            // What cannot be read is left alone.
+            // An unsupported argument is not read.
             ThirdArgument::Other(_) => None,
             ThirdArgument::Absent => Some(ThirdArgMode::None),
             ThirdArgument::Err => Some(ThirdArgMode::Err),
@@ -145,24 +147,25 @@ impl Kernel {
     }
 }
 
-/// What may be attached beside a source.
+/// The companions that may be attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Companions {
-    /// The best that the kernel admits, or nothing.
+    /// The best that the kernel supports, or none.
     Any,
     /// Nothing.
     None,
-    /// This or the source is not to be had: so that tests see what is otherwise for kernels which refuse something better.
+    /// This companion is required. Tests use it to select combinations that other kernels would
+    /// use.
     #[cfg(feature = "test-util")]
     Only(AttachMethod),
 }
 
-/// A source, and what is attached beside it.
+/// An attach method and its companion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Combination {
     pub(super) method: AttachMethod,
     pub(super) companion: Option<AttachMethod>,
-    /// Whether `tcp_fragment()` is attached to, to tell the sites of -ENOMEM apart.
+    /// Whether `tcp_fragment()` is attached to, which locates the allocation site of -ENOMEM.
     pub(super) sites: bool,
 }
 
@@ -176,7 +179,7 @@ impl std::fmt::Display for Combination {
     }
 }
 
-/// How the tracepoint's third argument is read (`enum retrans_third_arg`).
+/// How the BPF programs read the third argument of the tracepoint (`enum retrans_third_arg`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ThirdArgMode {
     None,
@@ -184,24 +187,27 @@ pub(super) enum ThirdArgMode {
     Enum,
 }
 
-/// A combination that BTF admits, with all it takes.
+/// A combination that BTF allows, with everything needed to load it.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) combination: Combination,
-    /// The tracepoint is attached to whatever the source: it tells of an attempt whose entry was not seen.
+    /// The tracepoint is attached to with every method: it reports attempts whose entry was not
+    /// observed.
     pub(super) tracepoint: Option<ThirdArgMode>,
     pub(super) enumerators: Enumerators,
-    /// Where it attaches to the exits of functions, the number of one in BTF.
+    /// The BTF id of a function whose exit is attached to, if any.
     pub(super) exit: Option<u32>,
     pub(super) has_cookie_helper: bool,
-    /// How many parameters `inet_csk_accept()` has: where what it returns is found depends on that.
+    /// The number of parameters of `inet_csk_accept()`, which determines where its return value is
+    /// found.
     pub(super) accept_parameters: Option<usize>,
-    /// What relocations ask for; without it libbpf looks through all that there is.
+    /// The types that relocations need; without them libbpf searches the whole BTF.
     pub(super) types: Option<Arc<Subset>>,
 }
 
 impl Plan {
-    /// Whether -ENOMEM is told apart by its site: by what is attached, or by the kernel's own enum.
+    /// Returns whether the allocation site of -ENOMEM is located: by a program, or by the kernel's
+    /// own enum.
     pub(super) fn locates_nomem(&self) -> bool {
         self.combination.sites
             || (self.combination.method == AttachMethod::TpEnum
@@ -211,19 +217,20 @@ impl Plan {
     }
 }
 
-/// As many as the kernel side tells apart (`RETRANS_MAX_ENUMERATORS`).
+/// The number of enumerators that the BPF programs map (`RETRANS_MAX_ENUMERATORS`).
 pub(super) const MAX_ENUMERATORS: usize = 32;
 
-/// What the kernel's enumerators mean, by name, for their numbers moved between the versions of the proposal.
+/// The meaning of the kernel's enumerators by name, since their numbers differ between the versions
+/// of the proposal.
 #[derive(Debug, Default)]
 pub(super) struct Enumerators {
     /// By the kernel's number: the table's number, or `RETRANS_RESULT_UNKNOWN` and the kernel's.
     pub(super) results: [u32; MAX_ENUMERATORS],
-    /// The kernel's names of those that the table lacks, by the number that their events carry.
+    /// The kernel's names of unlisted results, by the number that their events contain.
     pub(super) unlisted: BTreeMap<u32, String>,
 }
 
-/// Names by which a version of the proposal called something that the table has under another.
+/// Names of versions of the proposal for results that the table contains under another name.
 const OTHER_NAMES: [(&str, RetransResult); 2] = [
     // v4: one for all sites.
     ("TCP_RETRANS_NOMEM", RetransResult::Nomem),

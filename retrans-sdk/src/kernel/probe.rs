@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether programs are allowed at the exits of functions, found out with the smallest that there is: where they are not, a
-//! whole object would be relocated and verified in vain.
+//! Probes whether fexit is allowed, with the smallest possible program. Otherwise a whole object
+//! would be relocated and verified in vain.
 
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
@@ -11,7 +11,7 @@ use libbpf_rs::libbpf_sys::{
     bpf_prog_load_opts,
 };
 
-/// Loads `return 0` for the exit of the function with this number in the kernel's BTF, and lets go of it.
+/// Loads and unloads `return 0` for the exit of the function with this BTF id.
 #[allow(unsafe_code)]
 pub(super) fn fexit(function: u32) -> libbpf_rs::Result<()> {
     let instruction = |code: u32| bpf_insn { code: code as u8, ..Default::default() };
@@ -22,8 +22,8 @@ pub(super) fn fexit(function: u32) -> libbpf_rs::Result<()> {
         attach_btf_id: function,
         ..Default::default()
     };
-    // SAFETY: the licence ends in NUL, a name may be left out, the instructions are as many as said, and the options as large;
-    // nothing of them is kept.
+    // SAFETY: the licence ends with NUL, the name is optional, and the lengths of instructions and
+    // options are correct. The kernel keeps no reference to them.
     let loaded = unsafe {
         bpf_prog_load(
             BPF_PROG_TYPE_TRACING,
@@ -37,7 +37,7 @@ pub(super) fn fexit(function: u32) -> libbpf_rs::Result<()> {
     if loaded < 0 {
         return Err(io::Error::from_raw_os_error(-loaded).into());
     }
-    // SAFETY: it is a descriptor of nobody else.
+    // SAFETY: the descriptor was just created, and nothing else owns it.
     drop(unsafe { OwnedFd::from_raw_fd(loaded) });
     Ok(())
 }

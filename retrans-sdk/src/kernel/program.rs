@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The programs of the object, and which of them a plan takes.
+//! The BPF programs of the object, and those that a plan requires.
 
 use libbpf_rs::ProgramMut;
 
@@ -16,21 +16,21 @@ macro_rules! programs {
         }
 
         impl Program {
-            /// Its name in the object.
+            /// Returns its name in the object.
             pub(super) const fn name(self) -> &'static str {
                 match self {
                     $( Self::$program => stringify!($field), )*
                 }
             }
 
-            /// Attaching it, as a continuation of "cannot".
+            /// Returns the step of attaching it, for an error.
             pub(super) const fn attaching(self) -> &'static str {
                 match self {
                     $( Self::$program => concat!("attach ", stringify!($field)), )*
                 }
             }
 
-            /// The program, loaded.
+            /// Returns the loaded program.
             pub(super) fn in_skeleton<'a, 'obj>(self, skeleton: &'a RetransSkel<'obj>) -> &'a ProgramMut<'obj> {
                 match self {
                     $( Self::$program => &skeleton.progs.$field, )*
@@ -55,7 +55,8 @@ programs! {
 }
 
 impl Program {
-    /// Those of a plan, in the order in which they are attached: an exit before its entry, so that no entry is without one.
+    /// Returns the programs of a plan in the order of attachment: an exit before its entry, so that
+    /// every observed entry has its exit.
     pub(super) fn of(plan: &Plan) -> Vec<Self> {
         let mut programs = vec![Self::RetransmitSynack];
         let by_exit = plan.combination.by_exit();
@@ -78,18 +79,18 @@ impl Program {
         programs
     }
 
-    /// Whether an attempt may go unseen if the kernel skips this one.
+    /// Returns whether an attempt may not be observed if the kernel skips this program.
     pub(super) fn is_essential(self, plan: &Plan) -> bool {
         match self {
             Self::RetransmitSynack => true,
             Self::FexitFragment => false,
             Self::RetransmitSkb => plan.combination.by_exit().is_none(),
-            // Beside the tracepoint they are there for the site of -ENOMEM.
+            // With a tracepoint they only locate -ENOMEM.
             _ => plan.combination.by_exit().is_some(),
         }
     }
 
-    /// The function that it is a kprobe of, and whether of its return.
+    /// Returns the function of a kprobe, and whether it is a kretprobe.
     pub(super) const fn kprobe(self) -> Option<(&'static str, bool)> {
         match self {
             Self::KprobeOuter => Some(("tcp_retransmit_skb", false)),
@@ -102,7 +103,7 @@ impl Program {
 }
 
 impl Combination {
-    /// By what the exits of the functions tell of each attempt, if they do.
+    /// Returns the method by which function exits report each attempt, if they do.
     pub(super) fn by_exit(self) -> Option<AttachMethod> {
         match self.method {
             AttachMethod::Fexit | AttachMethod::Kretprobe => Some(self.method),

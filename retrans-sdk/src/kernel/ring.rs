@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The ring's reader, and where its callback leaves what it is handed.
+//! Reads the ring buffer.
 //!
-//! The callback runs within `consume`, and there is one `RingReader`: nobody waits for the lock. Without it, by unsafe code, a record
-//! takes no less time (`make bench`, pipeline).
+//! The callback runs within `consume`, and there is one [`RingReader`], so the lock is never
+//! contended. Without it, with unsafe code, a record takes no less time (`make bench`, pipeline).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,12 +13,12 @@ use crate::error::{Error, ErrorKind};
 use crate::event::buffer::EventBuffer;
 use crate::event::record;
 
-/// What the callback leaves.
+/// The events that the callback has decoded.
 #[derive(Default)]
 struct Decoded {
-    /// In the order of the ring.
+    /// In the order of the ring buffer.
     events: EventBuffer,
-    /// How many records were none.
+    /// The number of invalid records.
     malformed: u64,
 }
 
@@ -28,11 +28,13 @@ pub(super) struct RingReader {
 }
 
 impl RingReader {
-    /// One of the object's ring. `epoch_offset` is what takes a record's time to the epoch, in nanoseconds.
+    /// Creates a reader of the object's ring buffer. `epoch_offset` converts `CLOCK_BOOTTIME` to
+    /// the Unix epoch, in nanoseconds.
     pub(super) fn new(object: &Object, epoch_offset: u64) -> Result<Self, Error> {
         let decoded = Arc::<Mutex<Decoded>>::default();
         let write = Arc::clone(&decoded);
-        // A panic in here would have to cross libbpf's C frames, and aborts: decoding has none, users are called elsewhere.
+        // A panic in the callback would cross libbpf's C frames and abort. Decoding does not panic,
+        // and user code runs elsewhere.
         let ring = object.ring(move |bytes| {
             let decoded = &mut *lock(&write);
             if decoded.events.push_with(|event| record::decode_into(event, bytes, epoch_offset)).is_err() {
@@ -42,16 +44,16 @@ impl RingReader {
         Ok(Self { ring, decoded })
     }
 
-    /// Decodes up to `most` records, behind those that are there already. How many there were. Does not block.
+    /// Decodes up to `limit` records and returns their number. Does not block.
     pub(super) fn consume(&mut self, limit: usize) -> Result<usize, Error> {
         let read = self.ring.consume_raw_n(limit);
         usize::try_from(read).map_err(|_| {
             let errno = std::io::Error::from_raw_os_error(-read);
-            Error::new(ErrorKind::System, "cannot read the ring").caused_by(errno)
+            Error::new(ErrorKind::System, "cannot read the ring buffer").caused_by(errno)
         })
     }
 
-    /// Puts what is there into `events`, in place of what is there, and tells how many records were none.
+    /// Swaps the decoded events into `events`, and returns the number of invalid records.
     pub(super) fn take(&mut self, events: &mut EventBuffer) -> u64 {
         events.clear();
         let decoded = &mut *lock(&self.decoded);

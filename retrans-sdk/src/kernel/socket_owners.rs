@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The programs that learn which process a socket belongs to (`bpf/owners.bpf.c`), each there or not for itself, and the
-//! walk for sockets of which they have seen nothing.
+//! Resolves socket owners: the BPF programs that record them (`bpf/owners.bpf.c`), each of which
+//! may be unavailable, and the scan of file descriptors for sockets that the programs have not
+//! seen.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -29,15 +30,15 @@ const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/owners.bpf.o"));
 #[cfg(retrans_docs_only)]
 const OBJECT: &[u8] = &[];
 
-/// How many sockets' owners are known at most; what is there longest without being asked for makes room.
+/// The maximum number of sockets with a known owner; the least recently used ones are evicted.
 pub(super) const CAPACITY: u32 = 16_384;
 
-/// A socket whose owner was looked for in vain is not looked for again for so long.
+/// A socket whose owner was not found is not looked up again for this time.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
-/// Of how many sockets that is remembered.
+/// The maximum number of such sockets that are remembered.
 const MAX_ABSENT: usize = 4096;
 
-/// What is attached, and the map that it fills.
+/// The attached programs, and the map that they fill.
 pub(super) struct SocketOwners {
     owners: MapHandle,
     _links: Vec<Link>,
@@ -49,17 +50,18 @@ pub(super) struct SocketOwners {
 #[derive(Default)]
 struct Lookup {
     throttle: Throttle,
-    /// The sockets without one owner, by cookie, and until when that is taken as so.
+    /// The sockets without a single owner, by cookie, and when to look them up again.
     absent: HashMap<u64, Instant>,
 }
 
 impl SocketOwners {
-    /// Attaches what the kernel allows and then looks through what there is, so that of what comes later nothing is missed.
+    /// Attaches the programs that the kernel allows, and then scans, so that no later owner is
+    /// missed.
     pub(super) fn open(owners: MapHandle, plan: &Plan) -> Result<Self, Error> {
         let namespace = "/proc/self/ns/pid";
         let namespace = fs::metadata(namespace)
             .map_err(|error| Error::new(ErrorKind::System, format!("cannot read {namespace}")).caused_by(error))?;
-        // The numbers of namespaces have 32 bits.
+        // Namespace inode numbers have 32 bits.
         let attach = |program: &str| attach(program, &owners, namespace.ino() as u32, plan);
         let (connect, connect_link) = as_support(attach("rt_connect"))?;
         let (accept, accept_link) = as_support(match plan.accept_parameters {
@@ -75,9 +77,9 @@ impl SocketOwners {
         Ok(opened)
     }
 
-    /// Puts in what the kernel side did not know when the attempt was made.
+    /// Adds the owner to an event if the programs did not know it at the time of the attempt.
     pub(super) fn complete(&self, event: &mut Event) {
-        // Nobody has a request yet.
+        // A request socket has no owner yet.
         let (None, Some(cookie)) = (event.pid, event.cookie.filter(|_| event.state != TcpState::NewSynRecv)) else {
             return;
         };
@@ -86,7 +88,7 @@ impl SocketOwners {
         if lookup.absent.get(&cookie).is_some_and(|until| now < *until) {
             return;
         }
-        // Another event may have had it looked for.
+        // Another event may have requested it.
         let mut found = self.owner_of(cookie);
         if found.is_none() && lookup.throttle.run(|| self.request_scan(cookie)).is_some() {
             found = self.owner_of(cookie);
@@ -107,26 +109,27 @@ impl SocketOwners {
         record::owner(value.first_chunk()?)
     }
 
-    /// Walks for a socket, of which nothing is known.
+    /// Requests an unknown socket and scans.
     fn request_scan(&self, cookie: u64) {
-        // `struct owner`: a holder, and nobody yet.
+        // `struct retrans_owner`, of a holder that is not known yet.
         let mut entry = [0; 40];
         entry[4] = OwnerSource::Holder.raw() as u8;
         entry[32..].copy_from_slice(&cookie.to_ne_bytes());
-        // It may be there, or may not be put in once privileges were given up; then it is not found.
+        // Fails if the entry exists, or after privileges were given up; then no owner is found.
         let _ = self.owners.update(&cookie.to_ne_bytes(), &entry, MapFlags::NO_EXIST);
         self.scan_fds();
     }
 
-    /// Has the kernel walk over all descriptors. Where it refuses, as it may once privileges were given up, no owner is found.
+    /// Scans all file descriptors in the kernel. If the kernel refuses, as after privileges were
+    /// given up, no owner is found.
     fn scan_fds(&self) {
         let Some(Ok(mut scan)) = self.scan.as_ref().map(Iter::new) else { return };
-        // It prints nothing, and may pause.
+        // The iterator prints nothing, and may pause.
         while matches!(scan.read(&mut [0; 64]), Err(error) if error.kind() == IoErrorKind::WouldBlock) {}
     }
 }
 
-/// What cannot be had here is not an error, unless this process or the machine is short of something.
+/// Converts an error to a missing feature, except if memory or descriptors are exhausted.
 fn as_support(attached: Result<Link, Error>) -> Result<(Support, Option<Link>), Error> {
     match attached {
         Ok(link) => Ok((Support::Available, Some(link))),
@@ -135,11 +138,14 @@ fn as_support(attached: Result<Link, Error>) -> Result<(Support, Option<Link>), 
     }
 }
 
-/// Loads one program of the object, with the map that all share, and attaches it.
+/// Loads one program of the object with the shared map, and attaches it.
 fn attach(program: &str, owners: &MapHandle, pid_namespace: u32, plan: &Plan) -> Result<Link, Error> {
-    // The walk's other helper, bpf_sock_from_file(), is older by one version.
+    // The other helper of the scan, bpf_sock_from_file(), is one version older.
     if !plan.has_cookie_helper {
-        return Err(Error::new(ErrorKind::Load, "programs cannot ask for a socket's cookie (before Linux 5.12)"));
+        return Err(Error::new(
+            ErrorKind::Load,
+            "the helper bpf_get_socket_cookie() is not available to tracing programs (before Linux 5.12)",
+        ));
     }
     let not_found = || libbpf_rs::Error::from(std::io::Error::from(IoErrorKind::NotFound));
     let load = || {
@@ -152,7 +158,7 @@ fn attach(program: &str, owners: &MapHandle, pid_namespace: u32, plan: &Plan) ->
             if map.name() == OsStr::new("rt_owners") {
                 map.reuse_fd(owners.as_fd())?;
             } else if map.name().as_encoded_bytes().ends_with(b".rodata") {
-                // It is the one constant.
+                // Its only constant.
                 let data = map.initial_value_mut().and_then(|data| data.first_chunk_mut());
                 *data.ok_or_else(not_found)? = pid_namespace.to_ne_bytes();
             }
@@ -162,7 +168,7 @@ fn attach(program: &str, owners: &MapHandle, pid_namespace: u32, plan: &Plan) ->
             other.set_autoload(entry);
         }
         let object = open.load()?;
-        // The link keeps the program, and the program the map.
+        // The link keeps the program alive, and the program keeps the map.
         let found = object.progs_mut().find(|found| found.name() == OsStr::new(program));
         found.ok_or_else(not_found)?.attach()
     };

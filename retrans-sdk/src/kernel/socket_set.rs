@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The set of sockets that a filter calls `mine`: their cookies, in a map that the programs look into.
+//! The set of sockets that a filter refers to as `mine`: their cookies in a BPF map.
 
 use std::fmt;
 use std::fs;
@@ -14,34 +14,38 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use super::libbpf_error::LibbpfError;
 use crate::error::{Error, ErrorKind};
 
-/// The sockets that an application calls its own: what `cookie=mine` means in the filter of a stream
+/// The application's own sockets: those that `cookie=mine` matches in the filter of a stream
 /// ([`Filter::own_sockets`](crate::Filter::own_sockets)).
 ///
-/// At the opening of the stream it has the TCP sockets of which the process has a descriptor then; what it makes later, it adds:
-/// before it connects, so that no attempt is missed. Clones are of the same set, for any thread.
+/// When the stream is opened, the set contains the TCP sockets of which the process has a file
+/// descriptor. The application adds sockets that it creates later, before it connects them, so no
+/// attempt is missed. Clones refer to the same set, and can be used from any thread.
 ///
-/// A socket goes by its cookie, which is unique until the host reboots, so the set need not be told of one that is closed: it
-/// may yet retransmit. A SYN-ACK has the cookie that the accepted socket will have, which nobody knows then: take the
-/// listener's by its port, `… --or kind=synack sport=443`. The TCP sockets beneath one of MPTCP are the kernel's, and not among them.
+/// The set identifies sockets by cookie, which is unique until the host reboots. A closed socket
+/// need not be removed, and may still retransmit. A SYN-ACK has the cookie of the future accepted
+/// socket, which is not known yet: match the port of the listener instead, `… --or kind=synack
+/// sport=443`. The TCP subflows of an MPTCP socket belong to the kernel and are not in the set.
 #[derive(Clone)]
 pub struct SocketSet(Arc<MapHandle>);
 
 impl SocketSet {
-    /// How many there may be.
+    /// The maximum number of sockets in the set.
     pub const CAPACITY: u32 = 16_384;
 
     pub(super) fn new(map: MapHandle) -> Self {
         Self(Arc::new(map))
     }
 
-    /// Adds a socket, and gives its cookie. It may be in already.
+    /// Adds a socket, which may already be in the set, and returns its cookie.
     ///
-    /// Takes CAP_BPF before Linux 5.19, which a process may have given up since it opened the stream.
+    /// Before Linux 5.19 this requires CAP_BPF, which the process may have given up since it opened
+    /// the stream.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if it is no socket, or there are [`CAPACITY`](Self::CAPACITY) already;
-    /// [`ErrorKind::MissingCapability`] for want of CAP_BPF.
+    /// - [`ErrorKind::System`] if it is not a socket, or the set contains
+    ///   [`CAPACITY`](Self::CAPACITY) sockets
+    /// - [`ErrorKind::MissingCapability`] if CAP_BPF is required and missing
     pub fn add(&self, socket: impl AsFd) -> Result<u64, Error> {
         let cookie = sockopt::socket_cookie(socket).map_err(|errno| Error::system("cannot read SO_COOKIE", errno))?;
         let added = self.0.update(&cookie.to_ne_bytes(), &[1], MapFlags::ANY);
@@ -49,27 +53,28 @@ impl SocketSet {
         Ok(cookie)
     }
 
-    /// Takes a socket out, by its cookie, and tells whether it was in.
+    /// Removes a socket by its cookie, and returns whether it was in the set.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::MissingCapability`] for want of CAP_BPF, as [`add`](Self::add).
+    /// [`ErrorKind::MissingCapability`] if CAP_BPF is required and missing, as for
+    /// [`add`](Self::add).
     pub fn remove(&self, cookie: u64) -> Result<bool, Error> {
         match self.0.delete(&cookie.to_ne_bytes()) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == libbpf_rs::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(cannot("take a socket out of the set", error)),
+            Err(error) => Err(cannot("remove a socket from the set", error)),
         }
     }
 
-    /// Adds the TCP sockets of which this process has a descriptor.
+    /// Adds the TCP sockets of which this process has a file descriptor.
     pub(super) fn add_all(&self) -> Result<(), Error> {
-        let cannot_look = |error: std::io::Error| {
-            Error::new(ErrorKind::System, "cannot look for this process's sockets").caused_by(error)
+        let list_error = |error: std::io::Error| {
+            Error::new(ErrorKind::System, "cannot list the sockets of this process").caused_by(error)
         };
-        let this = pidfd_open(getpid(), PidfdFlags::empty()).map_err(|errno| cannot_look(errno.into()))?;
-        for entry in fs::read_dir("/proc/self/fd").map_err(cannot_look)? {
-            let entry = entry.map_err(cannot_look)?;
+        let this = pidfd_open(getpid(), PidfdFlags::empty()).map_err(|errno| list_error(errno.into()))?;
+        for entry in fs::read_dir("/proc/self/fd").map_err(list_error)? {
+            let entry = entry.map_err(list_error)?;
             // Another thread may close it meanwhile.
             let Ok(target) = fs::read_link(entry.path()) else { continue };
             let number = entry.file_name().to_str().and_then(|number| number.parse().ok());
@@ -79,7 +84,7 @@ impl SocketSet {
             match pidfd_getfd(&this, number, PidfdGetfdFlags::empty()) {
                 Ok(socket) if is_tcp(&socket) => self.add(&socket).map(drop)?,
                 Ok(_) | Err(Errno::BADF) => {}
-                Err(errno) => return Err(cannot_look(errno.into())),
+                Err(errno) => return Err(list_error(errno.into())),
             }
         }
         Ok(())

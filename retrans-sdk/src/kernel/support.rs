@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether the kernel supports something, found out by trying it.
+//! Whether the kernel supports a feature.
 
-/// Whether the kernel and this process support something; found out by trying it.
+/// Whether the kernel and this process support a feature; determined by trying it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Support {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! When the reader of the ring is woken, and when it comes by itself. The other side of it is `bpf/wakeup.bpf.h`.
+//! Wakes the reader of the ring buffer. The counterpart of `bpf/wakeup.bpf.h`.
 //!
-//! A reader that has read something stays *awake*: it has a timer and comes once it expires, and records do not wake it unless
-//! many are waiting. If it then finds nothing it goes to sleep, and the first record wakes it again.
+//! A reader that has read something stays *awake*: it returns when its timer expires, and records
+//! do not wake it unless many are waiting. If it then finds nothing it goes to sleep, and the first
+//! record wakes it again.
 //!
-//! A program may have looked at whether the reader is awake right before it was told otherwise, and then hands in a record that wakes
-//! nobody. So a reader that goes to sleep comes by once more: what such a program had reserved by then shows in the ring.
+//! A program may have read that the reader is awake right before the reader goes to sleep, and then
+//! submits a record without a wake-up. Therefore a reader that goes to sleep returns once more, and
+//! finds what such a program had reserved.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -23,22 +25,22 @@ const WOKEN: usize = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The first record wakes it; no timer.
+    /// The first record wakes the reader; no timer.
     Asleep,
-    /// The same, but it comes once more.
+    /// As asleep, but the reader returns once more.
     FallingAsleep,
-    /// It comes when the timer expires.
+    /// The reader returns when the timer expires.
     Awake,
 }
 
 pub(super) struct Wakeups {
-    /// Readable when the ring has woken the reader or the timer has expired.
+    /// Readable when a record has woken the reader or the timer has expired.
     epoll: OwnedFd,
     ring: OwnedFd,
     timer: OwnedFd,
     /// `struct retrans_reader`.
     reader: WritableWords,
-    /// Zero: each record wakes.
+    /// With zero each record wakes the reader.
     max_delay: Duration,
     phase: Phase,
     deadline: Instant,
@@ -46,7 +48,7 @@ pub(super) struct Wakeups {
 
 impl Wakeups {
     pub(super) fn new(ring: OwnedFd, reader: WritableWords, max_delay: Duration) -> Result<Self, Error> {
-        let failed = |errno| Error::system("cannot wait for the ring", errno);
+        let failed = |errno| Error::system("cannot wait for the ring buffer", errno);
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(failed)?;
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
             .map_err(failed)?;
@@ -56,23 +58,25 @@ impl Wakeups {
         Ok(Self { epoll, ring, timer, reader, max_delay, phase: Phase::Asleep, deadline: Instant::now() })
     }
 
-    /// What to wait for. Whoever was woken reads the ring until it is empty, and says so.
+    /// Returns the descriptor to wait for. The woken reader must read until the ring buffer is
+    /// empty, and call [`emptied`](Self::emptied).
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
 
-    /// Whether there are records in the ring, or about to be.
+    /// Returns whether there are records in the ring buffer, or reserved.
     fn has_records(&self) -> bool {
         let mut fds = [PollFd::new(&self.ring, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
     }
 
-    /// The ring was read until it was empty; whether there was `any` record.
+    /// Records that the ring buffer was read until it was empty, and whether it contained `any`
+    /// record.
     pub(super) fn emptied(&mut self, any: bool) -> Result<(), Error> {
         if self.max_delay.is_zero() {
             return Ok(());
         }
-        // What comes from now on may be much once more.
+        // Allow another early wake-up.
         if self.reader.load(WOKEN) != 0 {
             self.reader.store(WOKEN, 0);
         }
@@ -87,13 +91,13 @@ impl Wakeups {
         if phase != self.phase {
             self.reader.store(AWAKE, (phase == Phase::Awake).into());
         }
-        // Before the phase: what fails here is done again by the next who comes.
+        // Before the phase is stored, so that a failure is retried at the next call.
         self.set_timer(phase != Phase::Asleep)?;
         self.phase = phase;
         Ok(())
     }
 
-    /// Anew, or off: either takes back that it had expired.
+    /// Restarts or stops the timer; either clears an expiration.
     fn set_timer(&mut self, on: bool) -> Result<(), Error> {
         let delay = if on { self.max_delay } else { Duration::ZERO };
         self.deadline = Instant::now().checked_add(delay).unwrap_or(self.deadline);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stream's events where no ring has them: handed over in memory, with a descriptor that is readable when a ring's would be.
+//! A channel of events for offline streams, with a descriptor that is readable like that of a ring
+//! buffer.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -15,23 +16,23 @@ use crate::offline::pipeline::Pipeline;
 
 struct Shared {
     state: Mutex<State>,
-    /// There is room again, or nobody reads any more.
+    /// Signalled when there is room again, or when the receiver was closed.
     changed: Condvar,
-    /// Readable while there are events, and from the end on.
+    /// Readable while there are events, and after the end.
     readable: OwnedFd,
     capacity: usize,
 }
 
 struct State {
     events: VecDeque<Event>,
-    /// What it ended with, once it has; the error until it was given.
+    /// The end, once it is reached; the error until it was returned.
     end: Option<Result<(), Error>>,
-    /// Whether nobody reads any more.
+    /// Whether the receiver was closed.
     is_closed: bool,
 }
 
 impl State {
-    /// Whether nothing is told any more: behind the end, and when nobody reads.
+    /// Returns whether no event can be sent: after the end, and when the receiver was closed.
     fn is_over(&self) -> bool {
         self.end.is_some() || self.is_closed
     }
@@ -43,39 +44,39 @@ impl Shared {
     }
 
     fn set_readable(&self) {
-        // It fails only at a count of 2^64 - 2, which is readable.
+        // Fails only at a count of 2^64 - 2, where the descriptor is readable.
         let _ = rustix::io::write(&self.readable, &1u64.to_ne_bytes());
     }
 
     fn set_unreadable(&self) {
-        // It fails if it is so already.
+        // Fails if it is not readable.
         let _ = rustix::io::read(&self.readable, &mut [0; 8]);
     }
 }
 
-/// Both ends; `capacity` events may wait.
+/// Returns both ends of a channel that holds up to `capacity` events.
 pub(crate) fn channel(pipeline: Pipeline, capacity: usize) -> Result<(EventSender, EventReceiver), Error> {
     let readable = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-        .map_err(|errno| Error::system("cannot make an eventfd", errno))?;
+        .map_err(|errno| Error::system("cannot create an eventfd", errno))?;
     let state = State { events: VecDeque::new(), end: None, is_closed: false };
     let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), readable, capacity });
     Ok((EventSender { shared: Arc::clone(&shared), pipeline }, EventReceiver { shared }))
 }
 
-/// Tells. Dropping it is the end.
+/// The sending end. Dropping it ends the stream.
 pub(crate) struct EventSender {
     shared: Arc<Shared>,
     pipeline: Pipeline,
 }
 
 impl EventSender {
-    /// Tells of an attempt. Without room for it, it is lost.
+    /// Sends an event. Without room it is counted as lost.
     pub(crate) fn send(&mut self, event: Event) {
         let mut state = self.shared.lock();
         if state.is_over() {
             return;
         }
-        // Counted before anybody can have it.
+        // Counted before it can be received.
         let has_room = state.events.len() < self.shared.capacity;
         if let Some(event) = self.pipeline.pass(event, has_room) {
             state.events.push_back(event);
@@ -85,7 +86,7 @@ impl EventSender {
         }
     }
 
-    /// Counts an attempt as if there were no room for it.
+    /// Counts an event as lost, as if there were no room.
     pub(crate) fn send_lost(&mut self, event: Event) {
         let state = self.shared.lock();
         if !state.is_over() {
@@ -93,7 +94,7 @@ impl EventSender {
         }
     }
 
-    /// Tells of all of them, and waits for room where there is none; false if nobody reads any more.
+    /// Sends all events, and waits for room; false if the receiver was closed.
     pub(crate) fn send_all(&mut self, events: &mut Vec<Event>) -> bool {
         let mut state = self.shared.lock();
         for event in events.drain(..) {
@@ -113,7 +114,7 @@ impl EventSender {
         !state.is_closed
     }
 
-    /// Waits until then; false, at once, if nobody reads any more.
+    /// Waits until a time; false, immediately, if the receiver was closed.
     pub(crate) fn wait_until(&self, then: Instant) -> bool {
         let mut state = self.shared.lock();
         while !state.is_closed {
@@ -126,7 +127,7 @@ impl EventSender {
         false
     }
 
-    /// The first end is the one that counts.
+    /// Ends the stream. Only the first call has an effect.
     pub(crate) fn end(&self, with: Result<(), Error>) {
         let mut state = self.shared.lock();
         if state.end.is_none() {
@@ -135,7 +136,7 @@ impl EventSender {
         }
     }
 
-    /// Whether nobody reads any more.
+    /// Returns whether the receiver was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.lock().is_closed
     }
@@ -147,19 +148,20 @@ impl EventSender {
 
 impl Drop for EventSender {
     fn drop(&mut self) {
-        // What is cut short is not to look whole.
-        let panicked = || Err(Error::new(ErrorKind::System, "who told the stream its events panicked"));
+        // A truncated stream must not look complete.
+        let panicked = || Err(Error::new(ErrorKind::System, "the source of the stream's events panicked"));
         self.end(if std::thread::panicking() { panicked() } else { Ok(()) });
     }
 }
 
-/// What was told, to be read.
+/// The receiving end.
 pub(crate) struct EventReceiver {
     shared: Arc<Shared>,
 }
 
 impl EventReceiver {
-    /// Puts up to `most` events into `events`, in place of what is there. Whether there are more. Does not block.
+    /// Replaces the contents of `events` with up to `most` events. Returns whether there are more.
+    /// Does not block.
     pub(crate) fn read(&self, most: usize, events: &mut EventBuffer) -> Result<bool, Error> {
         events.clear();
         let mut state = self.shared.lock();
@@ -171,10 +173,10 @@ impl EventReceiver {
         }
         if count > 0 {
             self.shared.changed.notify_all();
-            // An error that is to come is more, too.
+            // A pending error counts as more.
             return Ok(more || matches!(state.end, Some(Err(_))));
         }
-        // Behind all that came before it.
+        // The end follows all events.
         match state.end.take() {
             None => Ok(false),
             Some(end) => {
@@ -184,7 +186,7 @@ impl EventReceiver {
         }
     }
 
-    /// Whether nothing comes any more.
+    /// Returns whether no further event can come.
     pub(crate) fn is_over(&self) -> bool {
         let state = self.shared.lock();
         let is_ended = match &state.end {
@@ -194,7 +196,7 @@ impl EventReceiver {
         state.events.is_empty() && is_ended
     }
 
-    /// Takes no more events. What was sent before can still be read.
+    /// Stops receiving. Events that were sent before can still be read.
     pub(crate) fn close(&self) {
         self.shared.lock().is_closed = true;
         self.shared.set_readable();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stream whose events a test writes.
+//! A stream of synthetic events, for tests.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,11 +14,13 @@ use crate::event::timestamp::Timestamp;
 use crate::event::transmit::Transmit;
 use crate::offline::channel::EventSender;
 
-/// Tells a stream its events ([`StreamBuilder::mock`](crate::StreamBuilder::mock)): an application's own tests see to it that `rcv_zero_window` is
-/// handled, without root and without a kernel that brings it about.
+/// Pushes synthetic events to a stream ([`StreamBuilder::mock`](crate::StreamBuilder::mock)). With
+/// it an application tests its handling of any result, such as `rcv_zero_window`, without root and
+/// without a kernel that produces it.
 ///
-/// A limit goes by the events' own `ts`, not by the clock. What is told can be read at once, and waited for as with a live stream; so it can be told before it is read, or by another thread. The stream
-/// ends when all clones of this are dropped, or [told to](Self::finish).
+/// Pushed events can be read at once. They can be pushed before the stream is read, or by another
+/// thread. A rate limit uses the `ts` of the events, not the clock. The stream ends when all clones
+/// of the source are dropped, or with [`finish`](Self::finish).
 ///
 /// ```
 /// use retrans_sdk::{RetransResult, Stream};
@@ -62,36 +64,40 @@ impl MockSource {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An attempt with this result; the rest as in [`Event::sample`].
+    /// Pushes an event with this result; the other fields are those of [`Event::sample`].
     pub fn push_result(&self, result: RetransResult) {
         self.push(Event::sample(result));
     }
 
-    /// This attempt. It is counted as a live one would be: excluded by the filter or the limit, lost where as many wait as the ring has room for, or
-    /// submitted.
+    /// Pushes an event. It is counted as a live attempt would be: filtered, limited, lost if the
+    /// stream holds as many events as the ring buffer has room for, or submitted.
     pub fn push(&self, event: Event) {
         self.sender().send(event);
     }
 
-    /// This attempt, as if there were no room in the ring: if it passes filter and limit it is lost.
+    /// Pushes an event as if the ring buffer were full: it is lost if it passes the filter and the
+    /// rate limit.
     pub fn push_lost(&self, event: Event) {
         self.sender().send_lost(event);
     }
 
-    /// The stream fails: reading it gives an error of this kind, with this text, behind what was told before. It is the end.
+    /// Makes the stream fail with an error of this kind and text, after the events that were pushed
+    /// before, and ends it.
     pub fn fail(&self, kind: ErrorKind, why: &str) {
         self.sender().end(Err(Error::new(kind, why)));
     }
 
-    /// The stream ends behind what was told before. What is told behind the end, or when the stream was dropped, is neither seen nor counted.
+    /// Ends the stream after the events that were pushed before. Events that are pushed after the
+    /// end, or after the stream was dropped, are neither delivered nor counted.
     pub fn finish(&self) {
         self.sender().end(Ok(()));
     }
 }
 
 impl Event {
-    /// An event with this result, and with an `err` and a `transmit` that go with it: of a timeout of an IPv4 connection, at the epoch, without any other
-    /// of the optional fields. What is to be otherwise is assigned: all fields are public.
+    /// Returns a sample event with this result, and matching `err` and `transmit`: a timeout of an
+    /// IPv4 connection at the Unix epoch, without other optional fields. All fields are public and
+    /// can be assigned.
     ///
     /// ```
     /// use retrans_sdk::{Event, RetransResult};
@@ -122,7 +128,8 @@ impl Event {
     }
 }
 
-/// What the kernel returns with a result, and whether it came to the transmit step.
+/// Returns the return value of the kernel with a result, and whether the attempt reached the
+/// transmit step.
 fn goes_with(result: RetransResult) -> (Option<i32>, Transmit) {
     use RetransResult::*;
     match result {

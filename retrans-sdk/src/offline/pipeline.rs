@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel side does to an attempt before it becomes a record, done here to an event that somebody tells: the filter, the
-//! limit, the fields, and the counts.
+//! What the BPF programs do to an attempt before it becomes a record, for offline events: filter,
+//! rate limit, fields and counters.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ pub(crate) struct Pipeline {
     pub(crate) filter: Filter,
     pub(crate) fields: FieldSet,
     pub(crate) limit: Option<TokenBucket>,
-    /// When the bucket of each result will be full again, in nanoseconds of the events' own time:
-    /// as in `bpf/output.bpf.h`.
+    /// The time at which the bucket of each result will be full again, in nanoseconds of the
+    /// events' timestamps, as in `bpf/output.bpf.h`.
     pub(crate) full_at: [u64; RESULT_SLOTS],
     pub(crate) counters: Arc<UserCounters>,
 }
 
 impl Pipeline {
-    /// Counts it, and gives it back as it is to be seen if it passes and there is room.
+    /// Counts an event, and returns it with its selected fields if it passes and there is room.
     pub(crate) fn pass(&mut self, mut event: Event, has_room: bool) -> Option<Event> {
         let disposition = if !self.filter.matches(&event) {
             Disposition::Filtered

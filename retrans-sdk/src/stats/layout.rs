@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The layout of the counters in `bpf/retrans.h`, in words of eight bytes. `kernel/layout.rs` compares it with the built
-//! object at compile time.
+//! The layout of the counters in `bpf/retrans.h`, in words of eight bytes. `kernel/layout.rs`
+//! compares it with the built object at compile time.
 
 use crate::event::result::RESULT_SLOTS;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Counts that add up.
+//! Counters of attempts and events, with exact sums.
 
 pub(crate) mod layout;
 pub(crate) mod netns;
@@ -17,68 +17,79 @@ use crate::event::result::RetransResult;
 use crate::event::transmit::Transmit;
 use crate::text::reason_table::KeyVal;
 
-/// What became of every attempt since the stream was opened.
+/// The counters of a stream: what happened to every attempt since it was opened.
 ///
-/// Exactly, once what is under way has settled:
+/// Once attempts in progress have completed, these equations are exact:
 ///
 /// - `seen = filtered +` the attempts in [`passed`](Self::passed)
-/// - these attempts `= limited + lost + submitted`; [`Counters`](crate::stream::Counters) only count them
-/// - `submitted = rejected + dropped + delivered`, after a drain; before it [`waiting`](Self::waiting) is the difference.
+/// - the attempts in `passed = limited + lost + submitted`; [`Counters`](crate::stream::Counters)
+///   have no such parts
+/// - `submitted = rejected + dropped + delivered` after a drain; before it
+///   [`waiting`](Self::waiting) is the difference
 ///
-/// All of them only ever rise.
+/// All counters are monotonic.
 ///
-/// A reading taken while attempts are being made may show some that are seen and not yet judged: `seen` and `submitted`
-/// are then the larger side (on CPUs that reorder stores, such as arm64, either may be off by what is under way). Of a
-/// stream that is closed, what was still in the ring stays [`waiting`](Self::waiting).
+/// While attempts are in progress, a reading may include some that are seen and not yet assigned:
+/// `seen` and `submitted` are then the larger side. On CPUs that reorder stores, such as arm64,
+/// either side may differ by the attempts in progress. Events that remain in the ring buffer of a
+/// closed stream stay [`waiting`](Self::waiting).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Attempts at which a program of the stream ran.
+    /// Attempts that a BPF program of the stream observed.
     pub seen: u64,
-    /// Attempts that the stream's filter excluded.
+    /// Attempts that the filter excluded.
     pub filtered: u64,
-    /// Attempts that passed the filter and were held back by the limit
-    /// ([`StreamBuilder::rate_limit`](crate::StreamBuilder::rate_limit)): 0 without one.
+    /// Attempts that passed the filter and exceeded the rate limit
+    /// ([`StreamBuilder::rate_limit`](crate::StreamBuilder::rate_limit)).
     pub limited: u64,
-    /// Attempts for which the ring had no room: read faster, or ask for a larger ring.
+    /// Attempts that found the ring buffer full. Read faster, or set a larger
+    /// [`ring_size`](crate::StreamBuilder::ring_size).
     pub lost: u64,
-    /// Attempts whose record went into the ring.
+    /// Attempts whose record was put into the ring buffer.
     pub submitted: u64,
-    /// Events that the application's own predicate refused.
+    /// Events that the predicate rejected.
     pub rejected: u64,
-    /// Events that were read and not handed on: a full [`Queue`](crate::stream::Queue), a stream closed in the middle of a batch,
-    /// or a record that failed its checks (which only corruption brings about).
+    /// Events that were read and not delivered: because a [`Queue`](crate::stream::Queue) was full,
+    /// because a stream was dropped with events in a batch, or because a record was invalid (which
+    /// only corruption causes).
     pub dropped: u64,
-    /// Events handed to the application.
+    /// Events delivered to the application.
     pub delivered: u64,
-    /// Attempts that were not seen because the kernel skipped a program, which was already running on that CPU. With
-    /// [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit), where several programs see to one attempt, at most so many. `None` where the
-    /// kernel does not tell: before Linux 5.12, and of kprobes. Of what is [replayed](crate::offline::Recording): what a kernel's text says was lost, of whichever tracepoint; `None` unless it says how much.
+    /// Attempts that were not observed because the kernel skipped a program that was already
+    /// running on that CPU. With [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit), where
+    /// several programs observe one attempt, an upper bound.
+    ///
+    /// `None` if the kernel does not count them: before Linux 5.12, and with kprobes. For a
+    /// [`Recording`](crate::offline::Recording) of kernel text: the number of lost trace events, of
+    /// any tracepoint; `None` unless the text reports how many.
     pub missed: Option<u64>,
-    /// Of a stream that is [replayed](crate::offline::Recording): lines that were none, and were skipped because that was chosen
-    /// ([`BadLines::Skip`](crate::offline::BadLines::Skip)). `None` of any other. They are in no other count.
+    /// Malformed lines of a [`Recording`](crate::offline::Recording) that were skipped
+    /// ([`BadLines::Skip`](crate::offline::BadLines::Skip)); `None` for other streams. They are in
+    /// no other counter.
     pub skipped: Option<u64>,
-    /// Attempts that failed, of all that were seen, before the filter. Those of SYN-ACKs are not among them: they are unobservable on
-    /// every kernel.
+    /// Failed attempts, before the filter. Failures of SYN-ACKs are not included, since they are
+    /// unobservable on every kernel.
     pub failures: Failures,
-    /// By result and kind: every attempt that was seen, before the filter, so that the attempts here add up to `seen`.
-    /// Counted in the kernel, so what the ring loses is in here. No entry stands for none.
+    /// All attempts by result and kind, before the filter: the sum of their attempts is `seen`.
+    /// They are counted in the kernel, and include lost attempts. Counts of zero have no entry.
     pub counts: Vec<Count>,
-    /// By result and kind: every attempt that passed the filter, before the limit. Equals `counts`
-    /// if there is no filter. No entry stands for none.
+    /// The attempts that passed the filter, by result and kind, before the rate limit. Equal to
+    /// `counts` without a filter. Counts of zero have no entry.
     pub passed: Vec<Count>,
-    /// By whether they reached the transmit step: every attempt that was seen, before the filter.
+    /// All attempts by whether they reached the transmit step, before the filter.
     pub transmits: Vec<TransmitCount>,
 }
 
-/// How many attempts failed, where that can be seen at all.
+/// The number of failed attempts, if failures are observable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Failures {
-    /// So many.
+    /// The number of failed attempts.
     Observed(u64),
-    /// The source sees successes only ([`AttachMethod::TpSuccess`](crate::attach::AttachMethod::TpSuccess)), or a recording does not tell
-    /// whether it saw more: that is not none.
+    /// The attach method observes successes only
+    /// ([`AttachMethod::TpSuccess`](crate::attach::AttachMethod::TpSuccess)), or a recording does
+    /// not contain evidence that failures were observed. This is not the same as zero.
     #[default]
     Unobservable,
 }
@@ -93,7 +104,7 @@ impl Failures {
     }
 }
 
-/// The number, or `unobservable`.
+/// Prints the number, or `unobservable`.
 impl fmt::Display for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -103,38 +114,37 @@ impl fmt::Display for Failures {
     }
 }
 
-/// How often one result came about for one kind of attempt.
+/// The number of attempts of one result and kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Count {
-    /// The result. Results that this version has no name for are counted under their own numbers,
-    /// up to 17 of them. `None` counts all others together, and any whose number in the kernel is
-    /// above 31.
+    /// The result. Up to 17 unlisted results are counted under their own numbers. `None` counts all
+    /// others together, and unlisted results whose number in the kernel exceeds 31.
     pub result: Option<RetransResult>,
     /// The kind.
     pub kind: RetransKind,
-    /// Attempts.
+    /// The number of attempts.
     pub attempts: u64,
-    /// The segments that these attempts stand for.
+    /// The number of segments of these attempts.
     pub segs: u64,
 }
 
-/// How many attempts reached the transmit step, or did not, or may have.
+/// The number of attempts that reached the transmit step, did not, or may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransmitCount {
-    /// Which of these.
+    /// Whether they reached the transmit step.
     pub transmit: Transmit,
-    /// Attempts.
+    /// The number of attempts.
     pub attempts: u64,
-    /// The segments that these attempts stand for.
+    /// The number of segments of these attempts.
     pub segs: u64,
 }
 
 impl Stats {
-    /// Attempts of one kind that failed, of all that were seen, before the filter.
-    /// [`Synack`](RetransKind::Synack) is [`Failures::Unobservable`] on every kernel, whatever the source: its tracepoint fires for
-    /// successes only. What is not observed cannot be named: an attempt that no program saw is of no kind.
+    /// Returns the failed attempts of one kind, before the filter. [`Failures::Unobservable`] for
+    /// [`Synack`](RetransKind::Synack) on every kernel, since its tracepoint fires for successes
+    /// only. Attempts that no program observed have no kind, and are not included.
     #[must_use]
     pub fn failures_of(&self, kind: RetransKind) -> Failures {
         let observed = kind != RetransKind::Synack && self.failures != Failures::Unobservable;
@@ -142,13 +152,15 @@ impl Stats {
         Failures::of(&of_kind, observed)
     }
 
-    /// Records that were submitted and are neither rejected nor dropped nor delivered yet.
+    /// Returns the number of submitted events that are neither rejected nor dropped nor delivered
+    /// yet.
     #[must_use]
     pub const fn waiting(&self) -> u64 {
         self.submitted.saturating_sub(self.rejected + self.dropped + self.delivered)
     }
 
-    /// The counters by key, in the order in which they print; the counts by result and kind not included.
+    /// Returns the counters by key, in the order in which they print, without the counts by result
+    /// and kind.
     pub fn counters(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> {
         [
             ("seen", Some(self.seen)),
@@ -165,7 +177,8 @@ impl Stats {
     }
 }
 
-/// As `key=val`: the counters, with `-` for a count that the kernel does not give, `failures`, and of what is replayed `skipped`.
+/// Prints `key=value` pairs: the counters, with `-` for one that is not available, `failures`, and
+/// `skipped` for a recording.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -181,7 +194,7 @@ impl fmt::Display for Stats {
     }
 }
 
-/// As `result=… kind=… attempts=… segs=…`.
+/// Prints `result=… kind=… attempts=… segs=…`.
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.result {
@@ -192,7 +205,7 @@ impl fmt::Display for Count {
     }
 }
 
-/// As `transmit=… attempts=… segs=…`.
+/// Prints `transmit=… attempts=… segs=…`.
 impl fmt::Display for TransmitCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} attempts={} segs={}", self.transmit.key_val(), self.attempts, self.segs)

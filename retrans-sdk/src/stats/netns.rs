@@ -6,8 +6,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use crate::error::{Error, ErrorKind};
 
-/// A network namespace, by its counters, which the kernel keeps whether anybody looks or not. Reading them takes no capability, from
-/// any thread, whatever namespace that is in. The namespace stays for as long as this is open.
+/// A network namespace, identified by its counters in /proc. Reading them requires no capability,
+/// and works from any thread in any namespace. The namespace exists as long as this value.
 #[derive(Debug)]
 pub struct Netns {
     inode: u32,
@@ -15,7 +15,7 @@ pub struct Netns {
     netstat: File,
 }
 
-/// What a namespace has counted since it was made.
+/// The counters of a namespace since it was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Mib {
     pub(crate) retrans_segs: u64,
@@ -25,21 +25,21 @@ pub(crate) struct Mib {
 }
 
 impl Netns {
-    /// The namespace that the calling thread is in.
+    /// Opens the network namespace of the calling thread.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] without /proc.
+    /// [`ErrorKind::System`] if /proc cannot be read.
     pub fn current() -> Result<Self, Error> {
         Self::of_directory("/proc/thread-self")
     }
 
-    /// The namespace of a process.
+    /// Opens the network namespace of a process.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if there is none, or it is another user's (it takes what `ptrace` takes), or the process moves
-    /// to another namespace meanwhile.
+    /// [`ErrorKind::System`] if there is no such process, if it may not be inspected (the
+    /// permission is that of `ptrace`), or if it moves to another namespace meanwhile.
     pub fn of_process(pid: u32) -> Result<Self, Error> {
         Self::of_directory(&format!("/proc/{pid}"))
     }
@@ -51,21 +51,25 @@ impl Netns {
                 .map_err(|error| Error::new(ErrorKind::System, format!("cannot open {path}")).caused_by(error))
         };
         let path = format!("{directory}/ns/net");
-        let look = || {
+        let inode_of = || {
             fs::metadata(&path)
                 .map(|metadata| metadata.ino())
-                .map_err(|error| Error::new(ErrorKind::System, format!("cannot look at {path}")).caused_by(error))
+                .map_err(|error| Error::new(ErrorKind::System, format!("cannot stat {path}")).caused_by(error))
         };
-        let inode = look()?;
+        let inode = inode_of()?;
         // The kernel numbers namespaces with an unsigned int, whatever the width of an inode.
         let netns = Self { inode: inode as u32, snmp: open("snmp")?, netstat: open("netstat")? };
-        if look()? != inode {
-            return Err(Error::new(ErrorKind::System, format!("{path} became another meanwhile")));
+        if inode_of()? != inode {
+            return Err(Error::new(
+                ErrorKind::System,
+                format!("the process changed its network namespace while {path} was read"),
+            ));
         }
         Ok(netns)
     }
 
-    /// The namespace's inode number: what [`Event::netns`](crate::Event) has.
+    /// Returns the inode number of the namespace, which events contain as
+    /// [`Event::netns`](crate::Event::netns).
     #[must_use]
     pub const fn inode(&self) -> u32 {
         self.inode
@@ -76,10 +80,11 @@ impl Netns {
     }
 }
 
-/// All of a file of /proc as it is now. From its beginning the kernel makes it anew.
+/// Reads a file of /proc from its beginning, where the kernel regenerates it.
 fn text(file: &File) -> Result<String, Error> {
-    let failed =
-        |error: std::io::Error| Error::new(ErrorKind::System, "cannot read the namespace's counters").caused_by(error);
+    let failed = |error: std::io::Error| {
+        Error::new(ErrorKind::System, "cannot read the counters of the network namespace").caused_by(error)
+    };
     let mut bytes = vec![0; 1 << 16];
     let mut length = 0;
     while length < bytes.len() {
@@ -93,7 +98,7 @@ fn text(file: &File) -> Result<String, Error> {
 }
 
 impl Mib {
-    /// From the texts of /proc/net/snmp and /proc/net/netstat.
+    /// Parses the contents of /proc/net/snmp and /proc/net/netstat.
     fn parse(snmp: &str, netstat: &str) -> Result<Self, Error> {
         Ok(Self {
             retrans_segs: counter(snmp, "Tcp", "RetransSegs")?,
@@ -104,7 +109,8 @@ impl Mib {
     }
 }
 
-/// The files hold pairs of lines with the same first word: the names, then the values.
+/// Returns a counter. The files contain pairs of lines with the same first word: names, then
+/// values.
 fn counter(text: &str, group: &str, name: &str) -> Result<u64, Error> {
     let mut lines = text.lines().filter_map(|line| line.split_once(": ")).filter(|(word, _)| *word == group);
     let value = lines.next().zip(lines.next()).and_then(|((_, names), (_, values))| {
@@ -112,7 +118,7 @@ fn counter(text: &str, group: &str, name: &str) -> Result<u64, Error> {
     });
     value
         .and_then(|(_, value)| value.parse().ok())
-        .ok_or_else(|| Error::new(ErrorKind::System, format!("the namespace has no counter {name}")))
+        .ok_or_else(|| Error::new(ErrorKind::System, format!("the network namespace has no counter {name}")))
 }
 
 #[cfg(test)]
@@ -133,7 +139,7 @@ mod tests {
     #[test]
     fn names_what_is_missing() {
         let error = Mib::parse(SNMP, "TcpExt: TCPTimeouts\nTcpExt: 1\n").expect_err("none");
-        assert_eq!(error.to_string(), "the namespace has no counter TCPRetransFail");
+        assert_eq!(error.to_string(), "the network namespace has no counter TCPRetransFail");
         assert!(Mib::parse("Tcp: RetransSegs\nTcp: many\n", NETSTAT).is_err());
         assert!(Mib::parse("Tcp: RetransSegs\n", NETSTAT).is_err());
     }

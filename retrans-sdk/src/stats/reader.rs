@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads the counters of both sides, from any thread and at any time.
+//! Reads the counters of the BPF programs and of user space, from any thread at any time.
 
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -16,10 +16,10 @@ use crate::stats::user_counters::UserCounters;
 use crate::stats::{Count, Failures, Stats, TransmitCount};
 use crate::sys::mmap::Words;
 
-/// The kernel side's counters, one element a CPU, mapped into this process.
+/// The counters of the BPF programs, one element for each CPU, mapped into this process.
 pub(crate) struct KernelCounters {
     words: Words,
-    /// The counts of what passed the filter, if there is one.
+    /// The counts of attempts that passed the filter, if there is a filter.
     passed: Option<Words>,
     cpus: usize,
 }
@@ -44,7 +44,7 @@ impl KernelCounters {
     }
 }
 
-/// This side's counters.
+/// The counters of user space.
 #[derive(Default)]
 pub(crate) struct DeliveryCounters {
     pub(crate) rejected: AtomicU64,
@@ -52,10 +52,10 @@ pub(crate) struct DeliveryCounters {
     pub(crate) delivered: AtomicU64,
 }
 
-/// By whoever reads the stream, and nobody beside it.
+/// Adds to a counter. Only the thread that reads the stream may call it.
 #[inline]
 pub(crate) fn add(counter: &AtomicU64, count: u64) {
-    // A locked instruction for each event would cost more than the rest of handing it on.
+    // A locked instruction for each event would cost more than the rest of its delivery.
     counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Release);
 }
 
@@ -69,9 +69,9 @@ struct Shared {
     user: DeliveryCounters,
 }
 
-/// Where attempts are counted.
+/// The counters of attempts.
 enum Attempts {
-    /// By the programs.
+    /// Of the BPF programs.
     InKernel {
         counters: KernelCounters,
         slots: ResultSlots,
@@ -79,7 +79,7 @@ enum Attempts {
         programs: Option<Vec<OwnedFd>>,
         observes_failures: bool,
     },
-    /// By whoever tells a stream its events.
+    /// Of an offline stream.
     Offline(Arc<UserCounters>),
 }
 
@@ -91,7 +91,7 @@ impl Attempts {
         }
     }
 
-    /// `None` if there is no filter: everything passed.
+    /// Returns a counter of the attempts that passed the filter; `None` if there is no filter.
     fn passed(&self, word: usize) -> Option<u64> {
         match self {
             Self::InKernel { counters, .. } => counters.passed(word),
@@ -128,9 +128,11 @@ impl Attempts {
     }
 }
 
-/// Reads a stream's counters, from any thread, whatever the stream is doing; also when it is closed already.
+/// Reads the counters of a stream from any thread, while the stream is in use and after it is
+/// dropped.
 ///
-/// It keeps the counters' memory and the (detached) programs alive until the last clone is dropped.
+/// It keeps the memory of the counters and the detached BPF programs alive until the last clone is
+/// dropped.
 #[derive(Clone)]
 pub struct StatsReader(Arc<Shared>);
 
@@ -197,11 +199,12 @@ impl StatsReader {
         }
     }
 
-    /// The counters now. Takes some small reads under /proc, one a program, for `missed`.
+    /// Returns the current counters. For `missed` it reads one small file in /proc for each BPF
+    /// program.
     #[must_use]
     pub fn read(&self) -> Stats {
         let Shared { attempts, user } = &*self.0;
-        // Outcomes before what they are outcomes of, so that no sum is ever larger than its whole.
+        // Parts are read before totals, so that no sum of parts exceeds its total.
         let [rejected, dropped, delivered] =
             [&user.rejected, &user.dropped, &user.delivered].map(|c| c.load(Ordering::Acquire));
         let submitted = attempts.sum(word::SUBMITTED);
@@ -209,7 +212,7 @@ impl StatsReader {
         let limited = attempts.sum(word::LIMITED);
         let filtered = attempts.sum(word::FILTERED);
 
-        // What passed before what was seen.
+        // The attempts that passed are read before those that were seen.
         let passed = attempts.counts(|at| attempts.passed(at));
         let counts = attempts.counts(|at| Some(attempts.sum(word::COUNTS + at))).unwrap_or_default();
         let transmits = Transmit::ALL.iter().map(|entry| {
@@ -236,7 +239,8 @@ impl StatsReader {
     }
 }
 
-/// `recursion_misses` of a program, from its descriptor's /proc entry, which asks for no capability.
+/// Returns the `recursion_misses` of a program, from the /proc entry of its descriptor, which
+/// requires no capability.
 fn missed(program: &OwnedFd) -> Option<u64> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What was seen of a network namespace, against what the namespace itself has counted.
+//! Compares the observed attempts of a network namespace with the counters of the namespace.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::stats::netns::{Mib, Netns};
 use crate::stats::reader::StatsReader;
 use crate::text::reason_table::KeyVal;
 
-/// How long a beginning is waited for at which nothing is under way.
+/// The maximum time to wait for a baseline without attempts in progress.
 const BASELINE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two looks.
+/// The interval between two readings.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What the kernel side has added up of the attempts in the namespace, `struct retrans_netns_stats`.
+/// The sums of the attempts in the namespace, `struct retrans_netns_stats`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct NetnsStats {
     pub(crate) retrans_segs: u64,
@@ -33,14 +33,15 @@ pub(crate) struct NetnsStats {
 struct Reading {
     kernel: Mib,
     seen: NetnsStats,
-    /// Whether neither moved while they were read.
+    /// Whether neither side changed while they were read.
     at_rest: bool,
 }
 
-/// Compares what was seen of a network namespace with the namespace's own counters, since the stream was opened; from any thread, without
-/// a capability, whatever the stream is doing. [`StreamBuilder::reconcile`](crate::StreamBuilder::reconcile) asks for it.
+/// Compares the observed attempts of a network namespace with the namespace's own counters, since
+/// the stream was opened. It can be used from any thread, without capabilities, while the stream is
+/// in use. [`StreamBuilder::reconcile`](crate::StreamBuilder::reconcile) requests it.
 ///
-/// It is about every attempt in the namespace: filter, limit and a full ring take nothing off.
+/// It includes every attempt in the namespace, regardless of filter, rate limit and lost events.
 #[derive(Debug, Clone)]
 pub struct Reconciler(Arc<Shared>);
 
@@ -52,25 +53,27 @@ struct Shared {
 }
 
 impl Reconciler {
-    /// Once the programs are attached.
+    /// Takes the baseline. Requires that the programs are attached.
     pub(crate) fn new(stats: StatsReader, netns: Netns) -> Result<Self, Error> {
         let baseline = baseline(|| read(&netns, &stats))?;
         Ok(Self(Arc::new(Shared { stats, netns, baseline })))
     }
 
-    /// The namespace's inode number.
+    /// Returns the inode number of the namespace.
     #[must_use]
     pub fn netns(&self) -> u32 {
         self.0.netns.inode()
     }
 
-    /// Compares. The kernel counts an attempt some microseconds before its programs run, so while attempts are being made there may be
-    /// a difference that goes away: this looks again for up to `patience`, a day at most, and gives the first reading at rest that adds
-    /// up, else the last. It does not look again where no reading can be exact any more: see [`Reconciliation::is_exact`].
+    /// Compares both sides. The kernel counts an attempt some microseconds before the BPF programs
+    /// run, so a difference may be temporary while attempts are made. This method reads again for
+    /// up to `patience` (at most one day) and returns the first exact result, else the last one. It
+    /// does not read again if no exact result is possible; see [`Reconciliation::is_exact`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`](crate::ErrorKind::System) if the namespace's counters cannot be read.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if the counters of the namespace cannot be
+    /// read.
     pub fn reconcile(&self, patience: Duration) -> Result<Reconciliation, Error> {
         let Shared { stats, netns, baseline } = &*self.0;
         let deadline = Instant::now() + patience.min(Duration::from_secs(86_400));
@@ -86,14 +89,15 @@ impl Reconciler {
     }
 }
 
-/// Each side twice, crosswise: if neither moved, they belong together.
+/// Reads each side twice, alternating: if neither changed, the readings belong together.
 fn read(netns: &Netns, stats: &StatsReader) -> Result<Reading, Error> {
     let (kernel, seen) = (netns.read()?, stats.netns_stats());
     let at_rest = (netns.read()?, stats.netns_stats()) == (kernel, seen);
     Ok(Reading { kernel, seen, at_rest })
 }
 
-/// A reading that holds for a while: an attempt that was counted and not yet seen when it began would have moved it.
+/// Returns a reading that is stable for an interval. An attempt that was counted and not yet
+/// observed would have changed it.
 fn baseline(mut read: impl FnMut() -> Result<Reading, Error>) -> Result<Reading, Error> {
     let deadline = Instant::now() + BASELINE_TIMEOUT;
     let mut before = read()?;
@@ -110,13 +114,13 @@ fn baseline(mut read: impl FnMut() -> Result<Reading, Error>) -> Result<Reading,
     }
 }
 
-/// One counter of the namespace, since the stream was opened.
+/// The increase of one counter since the stream was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Sum {
-    /// By how much the namespace's counter rose.
+    /// The increase of the namespace's counter.
     pub kernel: u64,
-    /// By how much it had to, by what was seen.
+    /// The increase expected from the observed attempts.
     pub seen: u64,
 }
 
@@ -125,36 +129,41 @@ impl Sum {
         Self { kernel: now.0.wrapping_sub(baseline.0), seen: now.1.wrapping_sub(baseline.1) }
     }
 
-    /// How much more the kernel counted than was seen; negative for less.
+    /// Returns how much more the kernel counted than was observed; negative if less.
     #[must_use]
     pub const fn difference(self) -> i64 {
         self.kernel.wrapping_sub(self.seen) as i64
     }
 }
 
-/// The sums of a namespace's attempts against the namespace's own counters, since the stream was opened.
+/// The observed attempts of a network namespace, compared with the namespace's own counters since
+/// the stream was opened.
 ///
-/// Retransmissions of SYN-ACKs are in both. What failed of them is in neither: it is counted nowhere.
+/// Retransmitted SYN-ACKs are included on both sides. Their failures are on neither side, since
+/// nothing counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reconciliation {
     /// `RetransSegs`: the segments of attempts that reached the transmit step.
     pub retrans_segs: Sum,
-    /// `TCPRetransFail`: the segments of those for which that step failed.
+    /// `TCPRetransFail`: the segments of attempts whose transmit step failed.
     pub retrans_fail: Sum,
     /// `TCPSynRetrans`: SYNs and SYN-ACKs that reached the transmit step.
     pub syn_retrans: Sum,
-    /// `TCPSpuriousRtxHostQueues`: attempts that found an earlier copy in a queue of this host. The kernel also counts probes that it
-    /// gives up before they become an attempt: [`untraced_probes`](Self::untraced_probes).
+    /// `TCPSpuriousRtxHostQueues`: attempts that found an earlier copy in a queue of this host. The
+    /// kernel also counts probes that it cancels before they become an attempt:
+    /// [`untraced_probes`](Self::untraced_probes).
     pub spurious_rtx_host_queues: Sum,
-    /// Attempts of which nothing proves whether they reached the transmit step. They are in none of the sums.
+    /// Attempts for which nothing proves whether they reached the transmit step. They are in none
+    /// of the sums.
     pub unknown: TransmitCount,
-    /// Whether attempts that failed are seen at all.
+    /// Whether failed attempts are observed.
     pub observes_failures: bool,
-    /// [`Stats::missed`](crate::Stats::missed): attempts, of the whole host, for which the kernel skipped a program.
+    /// [`Stats::missed`](crate::Stats::missed): attempts of the whole host for which the kernel
+    /// skipped a program.
     pub missed: Option<u64>,
-    /// Whether nothing was under way, neither when the comparison began nor now. While it is false a difference may be what
-    /// is under way.
+    /// Whether no attempt was in progress at the baseline and now. If false, a difference may be
+    /// temporary.
     pub settled: bool,
 }
 
@@ -179,14 +188,16 @@ impl Reconciliation {
         }
     }
 
-    /// Probes that the kernel gave up, for an earlier copy was still in a queue of this host, before they became an attempt: what
-    /// `TCPSpuriousRtxHostQueues` has and nobody sees.
+    /// Returns the number of probes that the kernel cancelled before they became an attempt,
+    /// because an earlier copy was still in a queue of this host. `TCPSpuriousRtxHostQueues`
+    /// includes them, and no tracepoint or function shows them.
     #[must_use]
     pub const fn untraced_probes(&self) -> u64 {
         self.spurious_rtx_host_queues.kernel.saturating_sub(self.spurious_rtx_host_queues.seen)
     }
 
-    /// Whether everything is accounted for: no difference, nothing unknown, nothing under way, failures seen.
+    /// Returns whether both sides match: no difference, nothing unknown, nothing in progress, and
+    /// failures are observed.
     #[must_use]
     pub const fn is_exact(&self) -> bool {
         self.settled
@@ -199,7 +210,8 @@ impl Reconciliation {
     }
 }
 
-/// As lines of `key=val`: one a counter, one of what is unknown, and what the sums are worth.
+/// Prints lines of `key=value`: one for each counter, one for unknown attempts, and one for the
+/// quality of the comparison.
 impl fmt::Display for Reconciliation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let equal = [

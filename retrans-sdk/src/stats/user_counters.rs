@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Attempts counted on this side, as the kernel side counts those that it sees: for streams whose events somebody tells.
+//! Counts the attempts of offline streams in user space, as the BPF programs count those that they
+//! observe.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -9,7 +10,7 @@ use crate::event::result::{ResultSlots, RetransResult};
 use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, PASSED_WORDS, TRANSMIT_SLOTS, word};
 use crate::stats::reader::add;
 
-/// What became of an attempt behind the filter.
+/// What happened to an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disposition {
     Filtered,
@@ -18,20 +19,20 @@ pub(crate) enum Disposition {
     Submitted,
 }
 
-/// Words as in [`crate::stats::layout::word`]. One writer at a time.
+/// The counters, in words as in [`crate::stats::layout::word`]. There must be one writer at a time.
 pub(crate) struct UserCounters {
     words: [AtomicU64; COUNTER_WORDS],
-    /// What passed the filter, as in `struct retrans_passed`.
+    /// The attempts that passed the filter, as in `struct retrans_passed`.
     passed: [AtomicU64; PASSED_WORDS],
     slots: ResultSlots,
-    /// Whether failures would be told, as far as is known.
+    /// Whether failures would be contained, as far as is known.
     observes_failures: AtomicBool,
-    /// Events that a kernel's text says were lost before it was written, if it is one.
+    /// The number of events that a kernel text reports as lost.
     missed: AtomicU64,
     counts_missed: AtomicBool,
-    /// It says that there were some, and not how many.
+    /// Whether it reports lost events without their number.
     missed_more: AtomicBool,
-    /// Lines that were none, if there are lines.
+    /// The malformed lines, if the stream has lines.
     skipped: Option<AtomicU64>,
 }
 
@@ -65,11 +66,11 @@ impl UserCounters {
         add_at(&self.words, word, count);
     }
 
-    /// In the order of the kernel side: a whole before its parts.
+    /// Counts an attempt, in the order of the BPF programs: totals before their parts.
     pub(crate) fn count(&self, event: &Event, disposition: Disposition) {
         let segs = event.segs.into();
         self.add(word::SEEN, 1);
-        // All numbers without a kind of their own are of none that is proven.
+        // Numbers without a slot are counted as unknown.
         let kind = match event.kind.raw() as usize {
             kind if kind < KIND_SLOTS => kind,
             _ => RetransKind::Unknown.raw() as usize,
@@ -100,7 +101,7 @@ impl UserCounters {
         self.add(disposition, 1);
     }
 
-    /// That there are none would be said.
+    /// Records that failures would be contained.
     pub(crate) fn set_observes_failures(&self) {
         self.observes_failures.store(true, Ordering::Release);
     }
@@ -109,7 +110,7 @@ impl UserCounters {
         self.observes_failures.load(Ordering::Acquire)
     }
 
-    /// So many were lost before they came here; `None`: nobody knows how many.
+    /// Counts events that were lost before they were recorded; `None` if their number is not known.
     pub(crate) fn miss(&self, count: Option<u64>) {
         match count {
             Some(count) => {

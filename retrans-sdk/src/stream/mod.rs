@@ -118,8 +118,8 @@ impl Stream {
         self.backend.live()
     }
 
-    /// Returns true once no further event can come: a recording or a mock is at its end, or a live stream was
-    /// [detached](Self::detach), and all of it was read.
+    /// Returns true once no further event can come: a recording or a mock is at its end, or a live
+    /// stream was [detached](Self::detach), and all of it was read.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         let is_taken = self.passing.is_empty() && self.evaluated == self.batch.events().len();
@@ -292,7 +292,8 @@ impl Stream {
             if self.evaluate() {
                 return Ok(true);
             }
-            // After a stop only events of the batch are delivered: under load the ring buffer might never be empty.
+            // After a stop only events of the batch are delivered: under load the ring buffer might
+            // never be empty.
             if self.stop.is_stopped() && self.detached.is_none() {
                 return Ok(false);
             }

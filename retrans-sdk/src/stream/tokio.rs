@@ -150,7 +150,8 @@ impl AsyncStream {
             return Poll::Pending;
         }
         loop {
-            // Read first, and again after readiness was cleared: events from before that moment are seen here, later ones set readiness again.
+            // Read first, and again after readiness was cleared: events from before that moment are
+            // seen here, later ones set readiness again.
             match self.stream.take_at_once() {
                 Ok(events) if !events.is_empty() => {
                     self.batches_in_a_row += 1;

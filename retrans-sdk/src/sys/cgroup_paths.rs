@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The paths of cgroups, by their ids.
+//! Resolves the ids of cgroups to paths.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -13,12 +13,13 @@ use crate::error::{Error, ErrorKind};
 use crate::sys::mountinfo::{Mount, cgroup2_mounts};
 use crate::sys::throttle::Throttle;
 
-/// The paths of the cgroups of the unified hierarchy, by the ids that events have ([`Event::cgroup`](crate::Event::cgroup)).
+/// Resolves the ids of cgroups in the unified hierarchy ([`Event::cgroup`](crate::Event::cgroup))
+/// to their paths.
 ///
-/// The kernel tells the id only, which is the number of the cgroup's directory. So this looks through the mounted hierarchy (one
-/// stat a cgroup) when it is asked for an id that it has not seen, and keeps what it found: the path of a cgroup that is removed later
-/// stays known. Ids are not used again. Looking takes at most a fiftieth of the time of the thread that asks; an id that comes in
-/// between is unknown until the next look.
+/// An id is the inode number of the cgroup's directory. An unknown id causes a scan of the mounted
+/// hierarchy, with one stat for each cgroup. Paths are cached, so the path of a cgroup that is
+/// removed later stays known. The kernel does not reuse ids. Scans use at most 2% of the calling
+/// thread's time; an id that is requested in between is unknown until the next scan.
 ///
 /// ```no_run
 /// use retrans_sdk::reason_table::KeyVal;
@@ -42,20 +43,20 @@ use crate::sys::throttle::Throttle;
 pub struct CgroupPaths {
     mounts: Vec<Mount>,
     known: HashMap<u64, PathBuf>,
-    /// Looked for in vain.
+    /// The ids that a scan did not find.
     absent: HashSet<u64>,
     throttle: Throttle,
 }
 
 impl CgroupPaths {
-    /// How many paths are kept at most.
+    /// The maximum number of cached paths.
     pub const CAPACITY: usize = 16_384;
 
-    /// Finds where the unified hierarchy is mounted.
+    /// Finds the mounts of the unified hierarchy.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] where it is not.
+    /// [`ErrorKind::System`] if the unified hierarchy is not mounted, or /proc cannot be read.
     pub fn new() -> Result<Self, Error> {
         let path = "/proc/self/mountinfo";
         let mountinfo = fs::read(path)
@@ -71,14 +72,17 @@ impl CgroupPaths {
             }
         }
         if mounts.is_empty() {
-            return Err(Error::new(ErrorKind::System, "the unified hierarchy of cgroups (cgroup2) is not mounted"));
+            return Err(Error::new(ErrorKind::System, "the unified cgroup hierarchy (cgroup2) is not mounted"));
         }
         Ok(Self { mounts, known: HashMap::new(), absent: HashSet::new(), throttle: Throttle::default() })
     }
 
-    /// The path of the cgroup with this id, from the root of the hierarchy, as /proc/PID/cgroup has it: `/` for the root. `None` if it was
-    /// removed before anybody asked, or is not to be seen from this process's cgroup namespace. Any bytes but NUL and newline:
-    /// [`PercentEncoded`](crate::event::PercentEncoded) writes them as a value of the line.
+    /// Returns the path of the cgroup with this id, from the root of the hierarchy as in
+    /// /proc/PID/cgroup: `/` for the root.
+    ///
+    /// `None` if the cgroup was removed before the first scan, or is not visible in this process's
+    /// cgroup namespace. The path may contain any bytes except NUL and newline;
+    /// [`PercentEncoded`](crate::event::PercentEncoded) prints them as a value of a key=value line.
     pub fn path(&mut self, id: u64) -> Option<&Path> {
         if !self.known.contains_key(&id) && !self.absent.contains(&id) {
             let Self { mounts, throttle, .. } = self;
@@ -95,7 +99,7 @@ impl CgroupPaths {
         self.known.get(&id).map(PathBuf::as_path)
     }
 
-    /// What there is now, and of what there was as much as there is room for.
+    /// Replaces the cache by the scanned paths, and keeps older ones as far as there is room.
     fn remember(&mut self, scanned: HashMap<u64, PathBuf>) {
         let before = std::mem::replace(&mut self.known, scanned);
         for (id, path) in before {
@@ -107,14 +111,14 @@ impl CgroupPaths {
     }
 }
 
-/// Whether that is what is to be seen there: something else may be mounted above it.
+/// Returns whether cgroup2 is visible at a path; another mount may cover it.
 fn is_cgroup2(place: &Path) -> bool {
     // CGROUP2_SUPER_MAGIC, from linux/magic.h.
     const MAGIC: u64 = 0x6367_7270;
     statfs(place).is_ok_and(|stat| stat.f_type as u64 == MAGIC)
 }
 
-/// The directories below the mounts, as many as `most`, and whether these are all.
+/// Returns the directories below the mounts, up to `limit`, and whether these are all.
 fn scan_mounts(mounts: &[Mount], limit: usize) -> (HashMap<u64, PathBuf>, bool) {
     let (mut found, mut complete) = (HashMap::new(), true);
     for Mount { root, place } in mounts {
@@ -141,7 +145,8 @@ fn scan_mounts(mounts: &[Mount], limit: usize) -> (HashMap<u64, PathBuf>, bool) 
     (found, complete)
 }
 
-/// What may be removed meanwhile, or be nobody's business, is not missing. Of any other error more may be seen another time.
+/// Ignores entries that were removed meanwhile or that this process may not access. After any other
+/// error the scan is incomplete.
 fn ignore_absent<T>(what: io::Result<T>, complete: &mut bool) -> Option<T> {
     let passing =
         |error: &io::Error| !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);

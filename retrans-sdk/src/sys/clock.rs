@@ -1,30 +1,33 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From the kernel side's clock to the wall clock's.
+//! Converts the clock of the BPF programs to wall-clock time.
 
 use rustix::time::{ClockId, clock_gettime};
 
 const NANOS: u64 = 1_000_000_000;
 
-/// What takes `CLOCK_BOOTTIME` to the epoch, in nanoseconds.
+/// Returns the offset from `CLOCK_BOOTTIME` of the host to the Unix epoch, in nanoseconds.
 pub(crate) fn boottime_to_epoch() -> u64 {
     let nanos = |clock| {
         let now = clock_gettime(clock);
         now.tv_sec as u64 * NANOS + now.tv_nsec as u64
     };
-    // The pair taken closest together, in case the thread is preempted between the clocks.
+    // Use the pair that was read in the shortest time: the thread may be preempted between the
+    // clocks.
     let pairs = (0..8).map(|_| {
         let before = nanos(ClockId::Boottime);
         let real = nanos(ClockId::Realtime);
         let after = nanos(ClockId::Boottime);
         (after - before, real.wrapping_sub(before + (after - before) / 2))
     });
-    let epoch = pairs.min().map_or(0, |(_, epoch)| epoch);
-    // The kernel side's clock is the host's, this one a time namespace's, whose offset is added to what is read.
-    epoch
+    let offset = pairs.min().map_or(0, |(_, offset)| offset);
+    // The BPF programs use the host's clock. This process reads that of its time namespace, which
+    // adds an offset.
+    offset
         .wrapping_add_signed(boottime_offset(&std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default()))
 }
 
-/// The offset of CLOCK_BOOTTIME in nanoseconds, from `timens_offsets` (Linux 5.6): name or number, seconds, nanoseconds.
+/// Returns the offset of CLOCK_BOOTTIME in nanoseconds, from `timens_offsets` (Linux 5.6): name or
+/// number, seconds, nanoseconds.
 fn boottime_offset(offsets: &str) -> i64 {
     let of_line = |line: &str| {
         let mut words = line.split_whitespace();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A map of the kernel side's in this process's memory: no system call and no capability to read it, or to write it.
+//! BPF maps in the memory of this process, which are read and written without system calls and
+//! capabilities.
 
 use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
@@ -12,7 +13,7 @@ use crate::error::Error;
 
 const WORD: usize = size_of::<u64>();
 
-/// An array map (`BPF_F_MMAPABLE`), in words of eight bytes.
+/// A mapped array map (`BPF_F_MMAPABLE`), in words of eight bytes.
 pub(crate) struct Words {
     at: *mut c_void,
     len: usize,
@@ -26,26 +27,27 @@ unsafe impl Send for Words {}
 unsafe impl Sync for Words {}
 
 impl Words {
-    /// To be read: the first `len` words.
+    /// Maps the first `len` words for reading.
     pub(crate) fn map(fd: BorrowedFd<'_>, len: usize) -> Result<Self, Error> {
         Self::map_as(fd, len, ProtFlags::READ)
     }
 
+    /// Maps the first `len` words.
     #[allow(unsafe_code)]
     fn map_as(fd: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> Result<Self, Error> {
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
         let mapping = unsafe { mmap(ptr::null_mut(), len * WORD, protection, MapFlags::SHARED, fd, 0) };
         match mapping {
             Ok(at) => Ok(Self { at, len }),
-            Err(errno) => Err(Error::system("cannot map a map of the kernel side's", errno)),
+            Err(errno) => Err(Error::system("cannot mmap a BPF map", errno)),
         }
     }
 
     #[allow(unsafe_code)]
     fn word(&self, index: usize) -> &AtomicU64 {
         assert!(index < self.len);
-        // SAFETY: the word is within the mapping, aligned (the mapping is, to a page), and lives as long; others, the kernel, access it by
-        // whole aligned words only.
+        // SAFETY: the word is within the mapping, which is page-aligned and outlives the reference.
+        // The kernel accesses it by whole aligned words only.
         unsafe { AtomicU64::from_ptr(self.at.cast::<u64>().add(index)) }
     }
 
@@ -63,7 +65,7 @@ impl Drop for Words {
     }
 }
 
-/// Words that may be written as well.
+/// A mapped array map that can be written.
 pub(crate) struct WritableWords(Words);
 
 impl WritableWords {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is read of the host: cgroup paths, mounts, clocks, mapped memory.
+//! Reads from the host: cgroup paths, mounts, clocks, mapped memory.
 
 pub(crate) mod cgroup_paths;
 pub(crate) mod clock;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the unified hierarchy of cgroups is mounted, from /proc/self/mountinfo.
+//! Finds the mounts of the unified cgroup hierarchy in /proc/self/mountinfo.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,13 +8,14 @@ use std::path::PathBuf;
 /// A mount of the unified hierarchy.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
-    /// The cgroup that it shows as its root.
+    /// The cgroup at the root of the mount.
     pub(crate) root: PathBuf,
-    /// The directory at which it shows it.
+    /// The mount point.
     pub(crate) place: PathBuf,
 }
 
-/// Those of cgroup2, in the order of the file. Of several at one place the last, which covers the others.
+/// Returns the mounts of cgroup2 in the order of the file. Of several at one mount point the last
+/// one covers the others.
 pub(crate) fn cgroup2_mounts(mountinfo: &[u8]) -> Vec<Mount> {
     let of_line = |line: &[u8]| {
         // number, parent, device, root, place, …, `-`, type, …
@@ -32,7 +33,7 @@ pub(crate) fn cgroup2_mounts(mountinfo: &[u8]) -> Vec<Mount> {
     mounts
 }
 
-/// A path of mountinfo: white space and backslashes are octal there.
+/// Decodes a path of mountinfo, in which white space and backslashes are escaped as octal numbers.
 fn unescaped(path: &[u8]) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = path;

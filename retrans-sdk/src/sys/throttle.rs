@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How often something dear may be done on a thread that has events to read.
+//! Limits how often expensive work is done on a thread that reads events.
 
 use std::time::{Duration, Instant};
 
-/// At most every so often, however cheap it is.
+/// The minimum interval, however cheap the work is.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
-/// What it takes is at most this part of the time that passes.
+/// The interval in multiples of the time that the work takes: at most 2% of the time is spent on
+/// it.
 const COST_FACTOR: u32 = 50;
 
-/// Lets work be done once, and then not again until a time has passed that is many times what it took.
+/// Limits how often work is done, by the time that it takes.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     next: Option<Instant>,
 }
 
 impl Throttle {
-    /// Does it, unless that would be too often.
+    /// Runs the work and returns its result; `None` if the interval has not elapsed.
     pub(crate) fn run<T>(&mut self, work: impl FnOnce() -> T) -> Option<T> {
         let began = Instant::now();
         if self.next.is_some_and(|next| began < next) {

@@ -9,8 +9,9 @@ use std::str::FromStr;
 use crate::text::suggest::nearest;
 use crate::text::writer::LineWriter;
 
-/// The first number that no variant can declare. `UNLISTED_BASE | number` carries a kernel enumerator whose name no
-/// variant has, so that it cannot be taken for a variant with the same number.
+/// The first number that no variant can declare. `UNLISTED_BASE | number` carries a kernel
+/// enumerator whose name no variant has, so that it cannot be taken for a variant with the same
+/// number.
 pub const UNLISTED_BASE: u32 = 0x1_0000;
 
 /// The longest value a table may declare, in bytes.
@@ -62,7 +63,8 @@ pub trait ReasonTable:
     /// Returns the row of a declared variant; `None` for an unlisted number.
     fn entry(self) -> Option<&'static Entry<Self>>;
 
-    /// Returns the number of a declared variant; for an unlisted one what [`Unlisted::raw`] returns.
+    /// Returns the number of a declared variant; for an unlisted one what [`Unlisted::raw`]
+    /// returns.
     fn raw(self) -> u32;
 
     /// Returns the variant with this number, if one is declared.
@@ -75,8 +77,8 @@ pub trait ReasonTable:
 
     /// Returns the variant with this number, else the unlisted one that carries it. Never fails.
     ///
-    /// A number below [`UNLISTED_BASE`] that no variant has, and that number with [`UNLISTED_BASE`] set, are the
-    /// same unlisted enumerator.
+    /// A number below [`UNLISTED_BASE`] that no variant has, and that number with [`UNLISTED_BASE`]
+    /// set, are the same unlisted enumerator.
     fn from_raw(raw: u32) -> Self {
         Self::__known(raw).unwrap_or_else(|| {
             Self::__unlisted(Unlisted {
@@ -116,7 +118,8 @@ const fn kernel_number(raw: u32) -> u32 {
     if raw >> 16 == UNLISTED_BASE >> 16 { raw & 0xffff } else { raw }
 }
 
-/// `k17` to `0x10000 | 17`. One spelling a number: no sign, no leading zero, nothing that would print otherwise.
+/// `k17` to `0x10000 | 17`. One spelling a number: no sign, no leading zero, nothing that would
+/// print otherwise.
 fn parse_unlisted(text: &str) -> Option<u32> {
     let digits = text.strip_prefix('k')?;
     if !digits.bytes().all(|b| b.is_ascii_digit()) || (digits.len() > 1 && digits.starts_with('0')) {
@@ -128,8 +131,8 @@ fn parse_unlisted(text: &str) -> Option<u32> {
 }
 
 /// A number that no variant of table `T` declares. Prints as `k` (for kernel) and the number. Only
-/// [`ReasonTable::from_raw`] constructs one, and only where no variant has the number, so no variant has the same
-/// meaning.
+/// [`ReasonTable::from_raw`] constructs one, and only where no variant has the number, so no
+/// variant has the same meaning.
 pub struct Unlisted<T> {
     raw: u32,
     table: PhantomData<fn() -> T>,
@@ -307,8 +310,8 @@ impl fmt::Display for ParseReasonError {
 
 impl std::error::Error for ParseReasonError {}
 
-/// A name in snake case, by the rule of [`reason_table`](macro@crate::reason_table). The macro crate has the same function, which
-/// cannot be shared: what it exports is macros.
+/// A name in snake case, by the rule of [`reason_table`](macro@crate::reason_table). The macro
+/// crate has the same function, which cannot be shared: what it exports is macros.
 #[cfg(any(test, feature = "check"))]
 pub(crate) fn snake_case(name: &str) -> String {
     let letters = name.as_bytes();

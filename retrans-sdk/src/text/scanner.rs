@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A line read back as it was written, by the shortest way. Whatever is not as this version writes it is left to the parser in
-//! `line.rs`, which knows more and says what is wrong.
+//! A line read back as it was written, by the shortest way. Whatever is not as this version writes
+//! it is left to the parser in `line.rs`, which knows more and says what is wrong.
 
 use std::net::Ipv4Addr;
 
-/// A text, and how much of it was read.
+/// Scans the values of a key=value line in their canonical form.
 #[derive(Clone)]
 pub(crate) struct Scanner<'a> {
     text: &'a [u8],

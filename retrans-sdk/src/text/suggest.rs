@@ -4,8 +4,8 @@
 /// A longer word is not compared: the work is bounded, whatever a text contains.
 const LONGEST: usize = 64;
 
-/// Returns the candidate that is nearest to a word, if it is near: one edit, or one edit in three letters, at most three.
-/// The case of letters does not count.
+/// Returns the candidate that is nearest to a word, if it is near: one edit, or one edit in three
+/// letters, at most three. The case of letters does not count.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.is_empty() || word.len() > LONGEST {
         return None;

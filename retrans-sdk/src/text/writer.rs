@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The line's values written into a buffer, by the shortest way: `fmt` takes four times as long for a line, and there may be
-//! millions a second.
+//! Writes the values of a key=value line into a buffer. It is four times as fast as `fmt` for a
+//! line, which matters at millions of lines a second.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What a write may touch behind what it leaves: a few bytes more at once are faster than one after the other.
+/// The number of bytes after the written ones that a write may touch: wide writes are faster than
+/// single bytes.
 pub(crate) const WRITE_PADDING: usize = 8;
 
-/// A buffer, and where in it the next byte goes. What is called for a value is inlined, or hands the place on by value, so that it
-/// stays in a register: through memory, each write would wait for the one before.
-/// Who makes one sees to it that there is room for all and [`WRITE_PADDING`]: a byte beyond its
-/// end would be a panic.
+/// Writes into a buffer. Methods are inlined, or pass the position by value, so that the position
+/// stays in a register. In memory each write would wait for the previous one.
+///
+/// The buffer must have room for everything that is written and [`WRITE_PADDING`]; writing past its
+/// end panics.
 pub(crate) struct LineWriter<'a> {
     buffer: &'a mut [u8],
     at: usize,
@@ -21,12 +23,12 @@ impl<'a> LineWriter<'a> {
         Self { buffer, at: 0 }
     }
 
-    /// What was written.
+    /// Returns what was written.
     pub(crate) fn written(&self) -> &[u8] {
         &self.buffer[..self.at]
     }
 
-    /// How much was written.
+    /// Returns the number of bytes written.
     pub(crate) fn len(&self) -> usize {
         self.at
     }
@@ -37,14 +39,14 @@ impl<'a> LineWriter<'a> {
         self.at += 1;
     }
 
-    /// Of a length that is known when this is compiled.
+    /// Writes bytes whose length is known at compile time.
     #[inline(always)]
     pub(crate) fn constant(&mut self, bytes: &[u8]) {
         self.buffer[self.at..][..bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();
     }
 
-    /// Of few bytes, for which a call of memcpy would take longer than two writes that overlap.
+    /// Writes a few bytes, by two overlapping writes instead of a call of memcpy.
     #[inline(always)]
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         fn ends<const N: usize>(bytes: &[u8], to: &mut [u8]) -> Option<()> {
@@ -65,7 +67,7 @@ impl<'a> LineWriter<'a> {
         self.at += bytes.len();
     }
 
-    /// Eight bytes, of which so many count.
+    /// Writes eight bytes, of which the first `len` count.
     #[inline(always)]
     fn eight(&mut self, bytes: [u8; 8], len: usize) {
         const { assert!(WRITE_PADDING >= 8) };
@@ -82,7 +84,7 @@ impl<'a> LineWriter<'a> {
         }
     }
 
-    /// Below 10^8.
+    /// Writes a number below 10^8.
     #[inline(always)]
     fn small(&mut self, value: u32) {
         if value < 10 {
@@ -106,7 +108,7 @@ impl<'a> LineWriter<'a> {
         self.eight(ascii(digits(low)).to_le_bytes(), 8);
     }
 
-    /// What is rare or long, and not to be inlined.
+    /// Runs writes that are rare or long in a function that is not inlined.
     #[inline(always)]
     fn out_of_line(&mut self, what: impl FnOnce(&mut LineWriter<'_>)) {
         #[inline(never)]
@@ -126,14 +128,14 @@ impl<'a> LineWriter<'a> {
         self.unsigned(value.unsigned_abs());
     }
 
-    /// Nine digits, zeros before the number if need be.
+    /// Writes nine digits, with leading zeros.
     #[inline(always)]
     pub(crate) fn nine_digits(&mut self, value: u32) {
         self.byte(b'0' + (value / 100_000_000 % 10) as u8);
         self.eight(ascii(digits(value % 100_000_000)).to_le_bytes(), 8);
     }
 
-    /// With so many digits at least.
+    /// Writes a hexadecimal number with at least `least` digits.
     #[inline(always)]
     pub(crate) fn hex(&mut self, value: u16, least: u32) {
         let digits = (u16::BITS - value.leading_zeros()).div_ceil(4).max(least);
@@ -158,11 +160,12 @@ impl<'a> LineWriter<'a> {
             self.buffer[self.at..][..4].copy_from_slice(&text);
             self.at += len + 1;
         }
-        // Without the last point.
+        // Drop the last point.
         self.at -= 1;
     }
 
-    /// As RFC 5952 has it: the first of the longest runs of zeros, if longer than one, is left out.
+    /// Writes an IPv6 address as RFC 5952 specifies: the first of the longest runs of zeros, if
+    /// longer than one, is omitted.
     fn v6(&mut self, address: Ipv6Addr) {
         if let Some(address) = address.to_ipv4_mapped() {
             self.constant(b"::ffff:");
@@ -192,8 +195,9 @@ impl<'a> LineWriter<'a> {
     }
 }
 
-/// The eight decimal digits of a number below 10^8, a byte each, the highest in the lowest byte: all at once, four, then two, then one
-/// in a lane. The factors are the inverses of 100 and 10, exact for what stands in a lane.
+/// Returns the eight decimal digits of a number below 10^8, one in each byte, the highest in the
+/// lowest byte. It splits all lanes at once into four, two and one digits. The factors are the
+/// inverses of 100 and 10, exact for the values in a lane.
 #[inline(always)]
 fn digits(value: u32) -> u64 {
     let fours = u64::from(value / 10_000) | u64::from(value % 10_000) << 32;
@@ -208,10 +212,10 @@ fn ascii(digits: u64) -> u64 {
     digits | 0x3030_3030_3030_3030
 }
 
-/// What eight digits hold.
+/// 10^8: the numbers below it have eight digits.
 const UNIT: u64 = 100_000_000;
 
-/// Each number of eight bits and a point behind it.
+/// Each number of eight bits, followed by a point.
 static OCTETS: [[u8; 4]; 256] = {
     let mut all = [*b"...."; 256];
     let mut octet = 0;

@@ -566,7 +566,7 @@ fn no_other_process_is_reported() -> Result<()> {
         let error = Stream::builder().resolve_owners().filter(filter(text)?).open().expect_err("not in the kernel");
         assert_eq!(error.kind(), ErrorKind::Filter, "{error}");
         let term = text.rsplit(' ').next().expect("a term");
-        assert!(error.to_string().starts_with(&format!("`{term}` cannot be decided in the kernel")), "{error}");
+        assert!(error.to_string().starts_with(&format!("`{term}` cannot be evaluated in the kernel")), "{error}");
     }
     drop((plain, pair));
     drop(Stream::builder().resolve_owners().open().context("cannot open a stream")?);

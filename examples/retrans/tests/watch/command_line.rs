@@ -23,7 +23,7 @@ fn what_is_wrong_on_the_command_line_is_said_with_status_2() {
         (&["--attach-method", "fexti"], "a similar value exists: 'fexit'"),
         (&["--cuont", "3"], "a similar argument exists: '--count'"),
         (&["--unheard-of"], "--unheard-of"),
-        (&["--owners", "dport=443", "pid=1"], "`pid=1` cannot be decided in the kernel"),
+        (&["--owners", "dport=443", "pid=1"], "`pid=1` cannot be evaluated in the kernel"),
     ] {
         let output = watch().args(arguments).output().expect("watch is built");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -194,5 +194,5 @@ fn only_the_fields_that_are_asked_for_are_printed() {
     let refused = watch().args(["--fields", "netns,ts"]).output().expect("watch is built");
     assert_eq!(refused.status.code(), Some(2));
     let said = String::from_utf8(refused.stderr).expect("text");
-    assert!(said.contains("'--fields <KEY,...>': `ts` is not an optional field; these are: "), "{said}");
+    assert!(said.contains("'--fields <KEY,...>': `ts` is not an optional field; the optional fields are "), "{said}");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel prints of its own tracepoints, in tracefs, by `perf script` and by `trace-cmd report`: of every layout that there was
-//! since Linux 5.10, and of those that were proposed.
+//! Parses what the kernel prints of its own tracepoints, in tracefs, by `perf script` and by
+//! `trace-cmd report`: every layout since Linux 5.10, and those of the proposed patch.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -14,24 +14,24 @@ use crate::event::timestamp::Timestamp;
 use crate::event::transmit::Transmit;
 use crate::text::reason_table::UNLISTED_BASE;
 
-/// What a line says.
+/// The contents of a line.
 #[derive(Debug, PartialEq)]
 pub(super) enum TraceLine {
     Attempt {
         event: Box<Event>,
-        /// Whether a line of its kind would say so of a failure.
+        /// Whether lines of this form also report failures.
         shows_failures: bool,
     },
-    /// That so many events were lost, if it says how many.
+    /// A number of lost events, if the line reports it.
     Lost(Option<u64>),
-    /// Nothing of an attempt.
+    /// Nothing about an attempt.
     Nothing,
 }
 
 const SKB: &str = "tcp_retransmit_skb";
 const SYNACK: &str = "tcp_retransmit_synack";
 
-/// Whether it is a line of a trace: of ours, a comment, or of another event.
+/// Returns whether it is a line of a trace: of these tracepoints, a comment, or of another event.
 pub(super) fn is_recognised(line: &str) -> bool {
     marked(line).is_some()
         || line.starts_with('#')
@@ -51,9 +51,11 @@ fn has_head(line: &str) -> bool {
         && behind.split_whitespace().take(2).any(|word| word.strip_suffix(':').and_then(seconds).is_some())
 }
 
-/// What stands before the last marker, which of the two it is, and what stands behind it. The task's name comes first and may hold anything, and
-/// what is printed of other events too, such as the path of a program, but our own hold no marker. So it is none if a whole head stands before it, which is longer than
-/// a task's name (15 bytes) can be.
+/// Returns the text before the last marker, the tracepoint, and the text after the marker. The task
+/// name comes first and may contain anything, and so may the text of other events, such as the path
+/// of a program; the text of these tracepoints contains no marker. Therefore a line is not of these
+/// tracepoints if a complete head precedes the marker, which is longer than a task name (15 bytes)
+/// can be.
 fn marked(line: &str) -> Option<(&str, &'static str, &str)> {
     let find = |name: &'static str| {
         let before = line.rmatch_indices(name).find_map(|(at, _)| {
@@ -84,10 +86,11 @@ pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<TraceLine, Str
     let Some((head, name, text)) = marked(line) else {
         return Ok(lost(line).map_or(TraceLine::Nothing, TraceLine::Lost));
     };
-    let ts = head.split_whitespace().next_back().and_then(seconds).ok_or("it has no time stamp in seconds")?;
+    let ts = head.split_whitespace().next_back().and_then(seconds).ok_or("no timestamp in seconds")?;
     let ts = ts.checked_add(clock_offset).and_then(|ts| u64::try_from(ts.as_nanos()).ok());
-    let ts = Timestamp::from_nanos(ts.ok_or("its time is beyond the year 2554")?);
-    // The first drafts of a result had sentences for values; it stands last, and takes the rest of the line.
+    let ts = Timestamp::from_nanos(ts.ok_or("timestamp later than the year 2554")?);
+    // The first drafts of a result had sentences for values; it stands last, and takes the rest of
+    // the line.
     let (text, sentence) = match text.split_once(" quit_reason=") {
         Some((text, sentence)) => (text, Some(sentence.trim_end())),
         None => (text, None),
@@ -107,7 +110,7 @@ pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<TraceLine, Str
     let (err, named) = (values.get("err"), sentence.or_else(|| values.get("result")));
     let shows_failures = err.is_some() || named.is_some();
     (event.result, event.err) = match (err, named) {
-        (_, Some(named)) => (meaning(named).ok_or_else(|| format!("the result `{named}` is not known"))?, None),
+        (_, Some(named)) => (meaning(named).ok_or_else(|| format!("unknown result `{named}`"))?, None),
         (Some(err), None) => {
             let err = err.parse().map_err(|_| format!("`err={err}` is not an integer"))?;
             (proven_by(err), Some(err))
@@ -127,16 +130,16 @@ impl<'a> Values<'a> {
     }
 
     fn required(&self, key: &str) -> Result<&'a str, String> {
-        self.get(key).ok_or_else(|| format!("it has no `{key}`"))
+        self.get(key).ok_or_else(|| format!("missing `{key}`"))
     }
 
     fn parsed<T: FromStr>(&self, key: &str) -> Result<T, String> {
         let value = self.required(key)?;
-        value.parse().map_err(|_| format!("`{key}={value}` is not what it should be"))
+        value.parse().map_err(|_| format!("invalid value `{key}={value}`"))
     }
 }
 
-/// Local and remote, and whether it is IPv4 on an IPv6 socket.
+/// Parses the local and remote address, and whether they are IPv4 on an IPv6 socket.
 fn addresses(values: &Values<'_>) -> Result<(IpAddr, IpAddr, bool), String> {
     let of_v6 = || Ok::<[Ipv6Addr; 2], String>([values.parsed("saddrv6")?, values.parsed("daddrv6")?]);
     let of_v4 = || Ok::<[Ipv4Addr; 2], String>([values.parsed("saddr")?, values.parsed("daddr")?]);
@@ -147,8 +150,9 @@ fn addresses(values: &Values<'_>) -> Result<(IpAddr, IpAddr, bool), String> {
             Some((saddr, daddr)) => (saddr.into(), daddr.into(), true),
             None => (v6[0].into(), v6[1].into(), false),
         }),
-        Some(other) => Err(format!("`family={other}` is not known")),
-        // Before Linux 5.15: of an IPv4 socket too there are both, and nothing tells it from a mapped one.
+        Some(other) => Err(format!("unknown `family={other}`")),
+        // Before Linux 5.15: of an IPv4 socket too there are both, and nothing tells it from a
+        // mapped one.
         None => of_v6().map(|v6| match mapped(v6) {
             Some((saddr, daddr)) => (saddr.into(), daddr.into(), false),
             None => (v6[0].into(), v6[1].into(), false),
@@ -160,7 +164,7 @@ fn state(name: &str) -> Result<TcpState, String> {
     let entry = TcpState::ALL.iter().find(|entry| entry.c_name == Some(name));
     // By its number where perf knows no names of it.
     let state = entry.map(|entry| entry.variant).or_else(|| hexadecimal(name).map(TcpState::from_raw));
-    state.ok_or_else(|| format!("the state `{name}` is not known"))
+    state.ok_or_else(|| format!("unknown state `{name}`"))
 }
 
 /// `0x1f`
@@ -168,8 +172,8 @@ fn hexadecimal(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-/// What the number says by itself; for the rest it would take the socket's state
-/// (`bpf/classify.bpf.h`).
+/// Returns the result that the error number proves by itself; the rest would require the state of
+/// the socket (`bpf/classify.bpf.h`).
 fn proven_by(err: i32) -> RetransResult {
     match err {
         0 => RetransResult::Success,
@@ -182,8 +186,8 @@ fn proven_by(err: i32) -> RetransResult {
     }
 }
 
-/// What the names and the sentences of the proposal's versions mean (netdev, July 2025), and those of the patch in `tests/kernels/patches`, which are
-/// this crate's own.
+/// Returns the result of the names and sentences in the versions of the proposal (netdev, July
+/// 2025), and in the patch in `tests/kernels/patches`, which uses this crate's own names.
 fn meaning(text: &str) -> Option<RetransResult> {
     use RetransResult::*;
     Some(match text {
@@ -203,7 +207,8 @@ fn meaning(text: &str) -> Option<RetransResult> {
     })
 }
 
-/// By this crate's own name or, where there is none to be had, by a number: which of the proposal's versions it is of, and so what it means, nothing tells.
+/// Returns the result of this crate's own name, or an unlisted one for a number: its version of the
+/// proposal is not known, and so neither is its meaning.
 fn named(text: &str) -> Option<RetransResult> {
     let by_number = || {
         let number = hexadecimal(text)?;
@@ -212,7 +217,8 @@ fn named(text: &str) -> Option<RetransResult> {
     RetransResult::ALL.iter().find(|entry| entry.value == text).map(|entry| entry.variant).or_else(by_number)
 }
 
-/// How many events there should have been here, as tracefs, trace-cmd and perf say it; inside it `None` where they do not know how many.
+/// Returns the number of lost events that tracefs, trace-cmd or perf reports; the inner value is
+/// `None` if the number is not known.
 fn lost(line: &str) -> Option<Option<u64>> {
     let line = line.trim();
     if let Some((_, behind)) = line.split_once("PERF_RECORD_LOST lost ") {

@@ -1,29 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Lines, of whatever is read, in memory that does not grow.
+//! Splits input into lines, in bounded memory.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read};
 
 use super::unreadable;
 use crate::error::Error;
 
-/// Many times what a line takes. What has no line ends at all is not read into memory for want of them.
+/// The maximum length of a line, many times that of an event. Bounds the memory for input without
+/// line ends.
 const MAX_LINE: u64 = 64 * 1024;
 
 pub(super) struct Lines {
     input: BufReader<Box<dyn Read + Send>>,
     line: Vec<u8>,
     number: u64,
-    /// Whether what comes is the rest of a line that was too long.
+    /// Whether the input continues with the rest of a line that is too long.
     skips_rest: bool,
 }
 
-/// What was read.
+/// A part of the input.
 #[derive(Debug)]
 pub(super) enum Piece<'a> {
     Line(RawLine<'a>),
-    /// The beginning of a line that is too long; its rest is passed over.
+    /// The beginning of a line that is too long; the rest is skipped.
     TooLong,
-    /// Some of such a rest.
+    /// A part of such a rest.
     Rest,
 }
 
@@ -39,17 +40,17 @@ impl Lines {
         Self { input: BufReader::with_capacity(1 << 16, input), line: Vec::new(), number: 0, skips_rest: false }
     }
 
-    /// Whether the next one was read already.
+    /// Returns whether the next line is already in the buffer.
     pub(super) fn is_at_hand(&self) -> bool {
         self.input.buffer().contains(&b'\n')
     }
 
-    /// The number of the line that was read last, the first being 1.
+    /// Returns the number of the last line, from 1.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// What comes next, a buffer of it at most; `None` at the end.
+    /// Returns the next part of the input, at most a buffer; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Piece<'_>>, Error> {
         if self.skips_rest {
             return Ok(self.skip_rest()?.then_some(Piece::Rest));
@@ -62,14 +63,14 @@ impl Lines {
         self.number += 1;
         let has_end = self.line.pop_if(|byte| *byte == b'\n').is_some();
         if has_end {
-            // What went through an editor or a mail may have two.
+            // Lines may end with CRLF after an editor or a mail program.
             self.line.pop_if(|byte| *byte == b'\r');
         }
         self.skips_rest = !has_end && read as u64 == MAX_LINE;
         Ok(Some(if self.skips_rest { Piece::TooLong } else { Piece::Line(RawLine { bytes: &self.line, has_end }) }))
     }
 
-    /// Of the rest of a line what is at hand; false at the end of everything.
+    /// Skips the part of the line that is in the buffer; false at the end of the input.
     fn skip_rest(&mut self) -> Result<bool, Error> {
         let buffer = loop {
             match self.input.fill_buf() {
@@ -85,5 +86,5 @@ impl Lines {
 }
 
 pub(super) fn too_long() -> String {
-    format!("it is longer than {MAX_LINE} bytes")
+    format!("longer than {MAX_LINE} bytes")
 }

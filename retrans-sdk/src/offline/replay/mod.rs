@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A recording read again, as a stream.
+//! Recordings, which are read as streams.
 
 mod kernel_text;
 mod lines;
@@ -26,11 +26,14 @@ use crate::event::Event;
 use crate::event::buffer::BATCH;
 use crate::offline::channel::EventSender;
 
-/// A recording, to be read as a [`Stream`](crate::Stream): lines of `key=val` as they are printed, lines of JSON (feature `json`), or what the kernel itself
-/// prints of its tracepoints, each ended by LF or CRLF; also compressed with zstd (feature `zstd`; not with `--ultra` or `--long`, which take more memory than 8 MiB).
+/// A recording, which can be read as a [`Stream`](crate::Stream): key=value lines as events print,
+/// JSON lines (feature `json`), or the kernel's own text of its tracepoints. Lines end with LF or
+/// CRLF. The input may be compressed with zstd (feature `zstd`), except with `--ultra` or `--long`,
+/// which require more than 8 MiB of memory.
 ///
-/// It is read by a thread of its own, a line after the other, so that a file of any size takes no more memory than a small one, and a
-/// pipe can be read as well. With a filter, a predicate or a choice of fields: [`StreamBuilder::replay`](crate::StreamBuilder::replay).
+/// A thread of its own reads the recording line by line, so memory use does not depend on its size,
+/// and the input may be a pipe. To set a filter, a predicate or fields, use
+/// [`StreamBuilder::replay`](crate::StreamBuilder::replay).
 ///
 /// ```
 /// use retrans_sdk::Stream;
@@ -52,20 +55,26 @@ use crate::offline::channel::EventSender;
 /// # }
 /// ```
 ///
-/// # What the kernel prints
+/// # Kernel text
 ///
-/// The lines of `tcp_retransmit_skb` and `tcp_retransmit_synack` in tracefs' `trace` and `trace_pipe`, and as `perf script` and `trace-cmd report` print them, of every
-/// kernel from 5.10 on and of those with the proposal of July 2025. Other lines are passed over. It has less than an event of the stream's own:
+/// The lines of `tcp_retransmit_skb` and `tcp_retransmit_synack` in `trace` and `trace_pipe` of
+/// tracefs, and as `perf script` and `trace-cmd report` print them, of every kernel since Linux
+/// 5.10 and of those with the patch proposed in July 2025. Other lines are skipped. The events
+/// contain less than those of a live stream:
 ///
-/// - `kind` is `synack` or `unknown`, `segs` 0 but for SYN-ACKs, and of the optional fields there is `transmit`, where the result proves it.
-/// - Before Linux 6.17 it has successes only: failures are then [unobservable](crate::stats::Failures::Unobservable).
-/// - Of `err` only those names are given that it proves by itself: -EAGAIN, -EINVAL and -EHOSTUNREACH are `err_default`, -ENOMEM is `nomem`, -ENOBUFS `nobufs`. With the
-///   proposal's names there is no `err`.
-/// - Time is that of the trace's clock, to which [`clock_offset`](Self::clock_offset) is added.
-/// - What the text says was lost is in [`Stats::missed`](crate::Stats::missed), whatever tracepoint it was of; that is `None` where it does not say how much, and where it says nothing of it.
+/// - `kind` is `synack` or `unknown`; `segs` is 0 except for SYN-ACKs; of the optional fields only
+///   `transmit` is present, where the result proves it.
+/// - Before Linux 6.17 the text contains successes only. Failures are then
+///   [unobservable](crate::stats::Failures::Unobservable).
+/// - `err` is refined only into results that it proves by itself: -EAGAIN, -EINVAL and
+///   -EHOSTUNREACH are `err_default`, -ENOMEM is `nomem`, -ENOBUFS is `nobufs`. The text of the
+///   proposed patch has no `err`.
+/// - Timestamps are those of the trace clock plus [`clock_offset`](Self::clock_offset).
+/// - [`Stats::missed`](crate::Stats::missed) is the number of events that the text reports as lost,
+///   of any tracepoint; `None` if the text does not report a number.
 pub struct Recording {
     input: Box<dyn Read + Send>,
-    /// That of the file, for errors.
+    /// The name of the file, for errors.
     name: Option<String>,
     format: Option<Format>,
     bad_lines: BadLines,
@@ -73,25 +82,26 @@ pub struct Recording {
     clock_offset: Duration,
 }
 
-/// What the lines of a recording are.
+/// The format of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// Events as they print, `key=val`. Keys that this version does not know are passed over.
+    /// Key=value lines, as events print. Unknown keys are ignored.
     KeyVal,
-    /// Events as JSON, as feature `serde` writes them, one a line; likewise. Takes the feature `json`.
+    /// JSON, one event per line, as the feature `serde` writes it. Unknown keys are ignored.
+    /// Requires the feature `json`.
     Json,
-    /// What the kernel prints of its own tracepoints.
+    /// The kernel's own text of its tracepoints.
     KernelText,
 }
 
-/// What shall become of a line that is none, or of the last one if it has no end.
+/// How malformed lines are handled, and a last line without an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum BadLines {
-    /// The stream fails with an error that names the line, behind the events before it.
+    /// The stream fails with an error that names the line, after the events before it.
     #[default]
     Fail,
-    /// It is passed over and counted ([`Stats::skipped`](crate::Stats::skipped)).
+    /// The line is skipped and counted ([`Stats::skipped`](crate::Stats::skipped)).
     Skip,
 }
 
@@ -107,11 +117,11 @@ impl fmt::Debug for Recording {
 }
 
 impl Recording {
-    /// The recording in a file, which errors name.
+    /// Opens the recording in a file. Errors name the file.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if it cannot be opened.
+    /// [`ErrorKind::System`] if the file cannot be opened.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         match File::open(path) {
@@ -122,8 +132,8 @@ impl Recording {
         }
     }
 
-    /// The recording that comes out of `input`: a pipe, standard input, bytes. A stream that is dropped while its input is waited for leaves the waiting thread behind until
-    /// there is some.
+    /// Creates a recording from a reader: a pipe, standard input, bytes. If the stream is dropped
+    /// while the thread waits for input, the thread remains until input arrives.
     pub fn from_reader(input: impl Read + Send + 'static) -> Self {
         Self {
             input: Box::new(input),
@@ -135,36 +145,40 @@ impl Recording {
         }
     }
 
-    /// What its lines are; the first one tells unless set.
+    /// Sets the format; detected from the first line unless set.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.format = Some(format);
         self
     }
 
-    /// What shall become of lines that are none; [`BadLines::Fail`] unless set.
+    /// Sets how malformed lines are handled; [`BadLines::Fail`] unless set.
     #[must_use]
     pub fn bad_lines(mut self, bad_lines: BadLines) -> Self {
         self.bad_lines = bad_lines;
         self
     }
 
-    /// How fast: 1 as it was recorded, 2 twice as fast. As fast as it is read unless set. What was recorded with a `ts` before that of the line before it comes at once.
+    /// Sets the speed of the replay: 1 is the speed of the recording, 2 is twice as fast; as fast
+    /// as possible unless set. An event with an earlier `ts` than the one before it is delivered
+    /// immediately. A factor that is not finite and positive is an error of
+    /// [`StreamBuilder::replay`](crate::StreamBuilder::replay).
     #[must_use]
     pub fn speed(mut self, factor: f64) -> Self {
         self.speed = Some(factor);
         self
     }
 
-    /// What is added to the times of a kernel's text, which are of a clock that begins when the host boots. None unless set.
+    /// Sets the offset that is added to the timestamps of kernel text, whose clock starts when the
+    /// host boots; zero unless set.
     #[must_use]
     pub fn clock_offset(mut self, offset: Duration) -> Self {
         self.clock_offset = offset;
         self
     }
 
-    /// Returns an iterator over its lines, which reads in the calling thread. Keys that this version does not know are kept, so that a line of
-    /// `key=val` prints as it was recorded.
+    /// Returns an iterator over the lines, which reads in the calling thread. Keys that this version
+    /// does not know are kept, so that a key=value line prints as it was recorded.
     ///
     /// ```
     /// use retrans_sdk::offline::Recording;
@@ -189,7 +203,7 @@ impl Recording {
         }
     }
 
-    /// Starts to tell it.
+    /// Starts the thread that reads the recording.
     pub(crate) fn run(self, mut sender: EventSender) -> Result<(), Error> {
         let speed = self.speed.map(Pacer::new).transpose()?;
         let name = self.name.clone();
@@ -204,13 +218,13 @@ impl Recording {
         spawned.map(|_| ()).map_err(|error| Error::new(ErrorKind::System, "cannot start a thread").caused_by(error))
     }
 
-    /// Tells all of it, unless nobody listens any more.
+    /// Sends all events, until the receiver is closed.
     fn send(self, sender: &mut EventSender, mut speed: Option<Pacer>) -> Result<(), Error> {
         let mut lines = Lines::new(plain(self.input)?);
         let mut parser = Parser::new(self.format, self.clock_offset);
         let mut read: Vec<Event> = Vec::with_capacity(BATCH);
         loop {
-            // Before what may take its time.
+            // Send before an operation that may block.
             if (read.len() >= BATCH || !lines.is_at_hand()) && !sender.send_all(&mut read) {
                 return Ok(());
             }
@@ -218,7 +232,7 @@ impl Recording {
                 None => break,
                 Some(Piece::Line(line)) => parser.parse(line, None),
                 Some(Piece::TooLong) => Err(too_long()),
-                // It may be endless.
+                // The rest of the line may be endless.
                 Some(Piece::Rest) if sender.is_closed() => return Ok(()),
                 Some(Piece::Rest) => Ok(Parsed::Nothing),
             };
@@ -252,14 +266,15 @@ impl Recording {
     }
 }
 
-/// The largest window, as its logarithm, of what is decompressed: 8 MiB, which all levels keep to without `--ultra` and `--long`. It is what memory it takes.
+/// The base-2 logarithm of the maximum zstd window, 8 MiB, which bounds the memory. All levels
+/// without `--ultra` and `--long` stay below it.
 #[cfg(feature = "zstd")]
 const WINDOW_LOG: u32 = 23;
 
-/// As every zstd frame begins (RFC 8878, 3.1.1), but for those that are to be skipped (3.1.2), which pzstd puts first.
+/// The magic number of zstd frames (RFC 8878, 3.1.1). pzstd begins with skippable frames (3.1.2).
 const ZSTD: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 
-/// Without compression, if there is one.
+/// Decompresses the input if it is compressed.
 fn plain(mut input: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>, Error> {
     let mut first = Vec::new();
     input.by_ref().take(ZSTD.len() as u64).read_to_end(&mut first).map_err(unreadable)?;
@@ -277,7 +292,7 @@ fn decompressed(input: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>, Err
 
 #[cfg(not(feature = "zstd"))]
 fn decompressed(_: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>, Error> {
-    Err(Error::new(ErrorKind::Recording, "it is compressed with zstd, which takes the feature `zstd`"))
+    Err(Error::new(ErrorKind::Recording, "the recording is compressed with zstd, which requires the feature `zstd`"))
 }
 
 fn unreadable(error: std::io::Error) -> Error {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! When an event is due that was recorded at another time.
+//! Delays events to the speed of a recording.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use crate::event::timestamp::Timestamp;
 
 pub(super) struct Pacer {
     factor: f64,
-    /// What was recorded first, and when it came.
+    /// The timestamp of the first event, and when it was sent.
     start: Option<(Timestamp, Instant)>,
 }
 
-/// Nobody waits as long, and an [`Instant`] takes it.
+/// The longest delay, which an [`Instant`] can represent.
 const MAX_WAIT: Duration = Duration::from_secs(1 << 32);
 
 impl Pacer {

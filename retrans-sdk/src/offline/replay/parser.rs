@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A line of a recording, of whichever format.
+//! Parses a line of a recording, in any format.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::format::kv;
 /// Keys and values that this version does not know.
 pub(super) type Unknown = Vec<(String, String)>;
 
-/// What there is in a line.
+/// The contents of a line.
 pub(super) enum Parsed {
     Event(Box<Event>),
-    /// That so many events were lost, if it says how many.
+    /// A number of lost events, if the line reports it.
     Missed(Option<u64>),
-    /// Nothing that is for us.
+    /// Nothing about an attempt.
     Nothing,
 }
 
@@ -31,11 +31,11 @@ impl Parsed {
 }
 
 pub(super) struct Parser {
-    /// Once it is known.
+    /// The format, once it is known.
     format: Option<Format>,
     clock_offset: Duration,
     shows_failures: bool,
-    /// Whether there was any line as a kernel's text has them.
+    /// Whether any line was recognized as kernel text.
     is_trace: bool,
 }
 
@@ -44,7 +44,7 @@ impl Parser {
         Self { format, clock_offset, shows_failures: false, is_trace: false }
     }
 
-    /// Whether a line said so much that it would have told of a failure.
+    /// Returns whether a line was of a form that also reports failures.
     pub(super) fn shows_failures(&self) -> bool {
         self.shows_failures
     }
@@ -52,18 +52,19 @@ impl Parser {
     /// Parses a line, and appends the keys that this version does not know to `unknown`, where there is one.
     pub(super) fn parse(&mut self, line: RawLine<'_>, mut unknown: Option<&mut Unknown>) -> Result<Parsed, String> {
         let text = String::from_utf8_lossy(line.bytes);
-        // A comment before all else is none of a format.
+        // A leading comment does not determine the format.
         if self.format.is_none() && text.starts_with('#') {
             return Ok(Parsed::Nothing);
         }
         let format = self.format.map_or_else(|| format_of(&text), Ok)?;
-        // A task's name may be of any bytes, or cut in the middle of a letter.
+        // A task name may contain any bytes, or a truncated character.
         if matches!(text, Cow::Owned(_)) && format != Format::KernelText {
-            return Err("it is not text".to_owned());
+            return Err("not valid UTF-8".to_owned());
         }
-        // What is torn may read well and say something else: `sk_err_soft=1` of 13. JSON has an end of its own.
+        // A truncated line may be valid with another meaning: `sk_err_soft=1` of 13. JSON has an
+        // end of its own.
         if !line.has_end && format != Format::Json {
-            return Err("it has no end, and may be cut off".to_owned());
+            return Err("unterminated last line (truncated recording?)".to_owned());
         }
         let parsed = match format {
             Format::KeyVal => {
@@ -76,16 +77,16 @@ impl Parser {
             Format::Json => json(&text, unknown).map(Parsed::of),
             Format::KernelText => self.kernel_text(&text),
         };
-        // What is none says nothing of the others.
+        // A malformed line does not determine the format.
         if parsed.is_ok() {
             self.format = Some(format);
         }
         parsed
     }
 
-    /// At the end: what is wrong with all of it.
+    /// Returns what is wrong with the whole recording, at its end.
     pub(super) fn problem(&self) -> Option<&'static str> {
-        (self.format == Some(Format::KernelText) && !self.is_trace).then_some("no line of it is of a trace")
+        (self.format == Some(Format::KernelText) && !self.is_trace).then_some("no line is kernel trace text")
     }
 
     fn kernel_text(&mut self, text: &str) -> Result<Parsed, String> {
@@ -105,9 +106,9 @@ fn format_of(line: &str) -> Result<Format, String> {
     match line {
         _ if line.starts_with('{') => Ok(Format::Json),
         _ if kernel_text::is_recognised(line) => Ok(Format::KernelText),
-        // With an error that says where it is none.
+        // The error then contains the column.
         _ if line.contains('=') => Ok(Format::KeyVal),
-        _ => Err("it is neither `key=val` nor JSON nor a kernel's text".to_owned()),
+        _ => Err("neither key=value nor JSON nor kernel text".to_owned()),
     }
 }
 
@@ -134,5 +135,5 @@ fn json(text: &str, unknown: Option<&mut Unknown>) -> Result<Event, String> {
 
 #[cfg(not(feature = "json"))]
 fn json(_: &str, _: Option<&mut Unknown>) -> Result<Event, String> {
-    Err("it is JSON, which takes the feature `json`".to_owned())
+    Err("JSON requires the feature `json`".to_owned())
 }

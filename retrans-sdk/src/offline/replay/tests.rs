@@ -59,14 +59,14 @@ fn says_which_line_is_none_or_counts_it() {
     let long = format!("{LINE} x={}", "x".repeat(1 << 20));
     let torn = &LINE[..LINE.len() - 40];
     for (text, good, problem) in [
-        (format!("{LINE}\nhello\n{LINE}\n"), 1, "line 2: column 1: `hello` is not key=val"),
-        (format!("{LINE}\n\n{LINE}\n"), 1, "line 2: column 1: `` is not key=val"),
-        (format!("{LINE}\n{LINE}\n{torn}"), 2, "line 3: it has no end, and may be cut off"),
+        (format!("{LINE}\nhello\n{LINE}\n"), 1, "line 2: column 1: `hello` is not key=value"),
+        (format!("{LINE}\n\n{LINE}\n"), 1, "line 2: column 1: `` is not key=value"),
+        (format!("{LINE}\n{LINE}\n{torn}"), 2, "line 3: unterminated last line (truncated recording?)"),
         // It would read well.
-        (format!("{LINE}\n{LINE}\n{LINE}"), 2, "line 3: it has no end, and may be cut off"),
-        (format!("{LINE}\n{long}\n{LINE}\n"), 1, "line 2: it is longer than 65536 bytes"),
-        (format!("hello\n{LINE}\n{LINE}\n"), 0, "line 1: it is neither `key=val` nor JSON nor a kernel's text"),
-        (format!("hello=1\n{LINE}\n{LINE}\n"), 0, "line 1: column 1: `ts` is missing"),
+        (format!("{LINE}\n{LINE}\n{LINE}"), 2, "line 3: unterminated last line (truncated recording?)"),
+        (format!("{LINE}\n{long}\n{LINE}\n"), 1, "line 2: longer than 65536 bytes"),
+        (format!("hello\n{LINE}\n{LINE}\n"), 0, "line 1: neither key=value nor JSON nor kernel text"),
+        (format!("hello=1\n{LINE}\n{LINE}\n"), 0, "line 1: column 1: missing key `ts`"),
     ] {
         let (lines, bad, _) = read(of(text.as_bytes()));
         assert_eq!((lines.len(), bad.as_deref()), (good, Some(problem)));
@@ -74,7 +74,7 @@ fn says_which_line_is_none_or_counts_it() {
         assert_eq!((lines.len(), bad, stats.skipped), (2, None, Some(1)), "{problem}");
     }
     let (_, bad, _) = read(of(b"ts=\xff\n"));
-    assert_eq!(bad.as_deref(), Some("line 1: it is not text"));
+    assert_eq!(bad.as_deref(), Some("line 1: not valid UTF-8"));
     let error = Recording::open("/nonexistent").expect_err("no such file");
     assert_eq!(error.kind(), ErrorKind::System);
     assert!(error.to_string().starts_with("cannot open /nonexistent: "), "{error}");
@@ -133,7 +133,7 @@ fn an_error_names_the_file() {
     std::fs::write(&path, format!("{LINE}\nhello\n")).unwrap();
     let (good, bad, _) = read(Recording::open(&path).unwrap());
     std::fs::remove_file(&path).unwrap();
-    assert_eq!((good.len(), bad), (1, Some(format!("{}: line 2: column 1: `hello` is not key=val", path.display()))));
+    assert_eq!((good.len(), bad), (1, Some(format!("{}: line 2: column 1: `hello` is not key=value", path.display()))));
 }
 
 #[test]
@@ -396,13 +396,13 @@ fn what_is_not_of_an_attempt_is_told_from_what_is_broken() {
         assert_eq!(said(line), Ok(TraceLine::Lost(None)));
     }
     for (line, problem) in [
-        (SYMBOLS.replace("1234.567890", "soon"), "it has no time stamp in seconds"),
-        (SYMBOLS.replace("dport=443", ""), "it has no `dport`"),
-        (SYMBOLS.replace("dport=443", "dport=x"), "`dport=x` is not what it should be"),
-        (SYMBOLS.replace("AF_INET ", "AF_UNIX "), "`family=AF_UNIX` is not known"),
-        (SYMBOLS.replace("ESTABLISHED", "OPEN"), "the state `TCP_OPEN` is not known"),
+        (SYMBOLS.replace("1234.567890", "soon"), "no timestamp in seconds"),
+        (SYMBOLS.replace("dport=443", ""), "missing `dport`"),
+        (SYMBOLS.replace("dport=443", "dport=x"), "invalid value `dport=x`"),
+        (SYMBOLS.replace("AF_INET ", "AF_UNIX "), "unknown `family=AF_UNIX`"),
+        (SYMBOLS.replace("ESTABLISHED", "OPEN"), "unknown state `TCP_OPEN`"),
         (SYMBOLS.replace("err=-16", "err=EBUSY"), "`err=EBUSY` is not an integer"),
-        (SYMBOLS.replace("err=-16", "result=odd"), "the result `odd` is not known"),
+        (SYMBOLS.replace("err=-16", "result=odd"), "unknown result `odd`"),
     ] {
         assert_eq!(said(&line), Err(problem.to_owned()));
     }
@@ -410,7 +410,7 @@ fn what_is_not_of_an_attempt_is_told_from_what_is_broken() {
     assert_eq!(event(&SYMBOLS.replace("TCP_ESTABLISHED", "0x1").replace("AF_INET ", "0x2 ")), event(SYMBOLS));
     let later = kernel_text::parse(SYMBOLS, Duration::from_secs(1_700_000_000)).expect("an attempt");
     assert!(matches!(later, TraceLine::Attempt { event, .. } if event.ts.to_string() == "1700001234.567890000"));
-    assert_eq!(kernel_text::parse(SYMBOLS, Duration::MAX), Err("its time is beyond the year 2554".to_owned()));
+    assert_eq!(kernel_text::parse(SYMBOLS, Duration::MAX), Err("timestamp later than the year 2554".to_owned()));
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn a_trace_is_a_recording() {
     let (good, _, stats) = read(of(text.replace(" err=-16", "").as_bytes()));
     assert_eq!((good.len(), stats.failures), (2, Failures::Unobservable));
     let (good, bad, _) = read(of(format!("{text}{SYMBOLS}").as_bytes()));
-    assert_eq!((good.len(), bad.as_deref()), (2, Some("line 7: it has no end, and may be cut off")));
+    assert_eq!((good.len(), bad.as_deref()), (2, Some("line 7: unterminated last line (truncated recording?)")));
 }
 
 /// What any user of the host may put into a trace.
@@ -477,7 +477,7 @@ fn a_line_without_end_is_told_and_its_reader_ends() {
     let used = std::sync::Arc::new(());
     let zeros = || Recording::from_reader(Zeros { _used: std::sync::Arc::clone(&used) });
     let error = zeros().start().expect("a stream").iter().next().expect("an item").expect_err("no line");
-    assert_eq!(error.to_string(), "line 1: it is longer than 65536 bytes");
+    assert_eq!(error.to_string(), "line 1: longer than 65536 bytes");
     // It goes on for as long as somebody listens.
     let skipping = zeros().bad_lines(BadLines::Skip).start().expect("a stream");
     let reader = skipping.stats_reader();
@@ -508,7 +508,7 @@ impl Read for Panics {
 fn what_is_cut_short_does_not_look_whole() {
     let first = Cursor::new(format!("{LINE}\n"));
     let (good, bad, _) = read(Recording::from_reader(first.chain(Panics(true))));
-    assert_eq!((good.len(), bad.as_deref()), (1, Some("who told the stream its events panicked")));
+    assert_eq!((good.len(), bad.as_deref()), (1, Some("the source of the stream's events panicked")));
 }
 
 #[test]
@@ -559,7 +559,7 @@ fn a_comment_before_all_else_is_of_no_format() {
 #[test]
 fn what_is_no_trace_is_not_taken_for_an_empty_one() {
     let (_, bad, _) = read(of(format!("{LINE}\n").as_bytes()).format(Format::KernelText));
-    assert_eq!(bad.as_deref(), Some("no line of it is of a trace"));
+    assert_eq!(bad.as_deref(), Some("no line is kernel trace text"));
     let (_, bad, _) = read(of(b"# tracer: nop\n").format(Format::KernelText));
     assert_eq!(bad, None);
 }

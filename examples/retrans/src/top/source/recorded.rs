@@ -195,7 +195,7 @@ mod tests {
         let values: Vec<_> =
             recorded.counters().values.into_iter().map(|(_, value)| value.expect("a number")).collect();
         assert_eq!(values, [3, 1, 2]);
-        assert_eq!(recorded.progress, Progress::Broken("line 4: column 1: `no` is not key=val".to_owned()));
+        assert_eq!(recorded.progress, Progress::Broken("line 4: column 1: `no` is not key=value".to_owned()));
     }
 
     #[test]
