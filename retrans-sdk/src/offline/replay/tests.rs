@@ -109,7 +109,7 @@ fn lines_end_at_an_error_or_skip_it() {
     let mut lines = of(text.as_bytes()).lines().expect("no speed");
     assert!(lines.next().is_some_and(|line| line.is_ok()));
     let error = lines.next().expect("an error").expect_err("not a line");
-    assert_eq!(error.to_string(), "line 2: column 1: `hello` is not key=val");
+    assert_eq!(error.to_string(), "line 2: column 1: `hello` is not key=value");
     assert!(lines.next().is_none() && lines.next().is_none());
 
     let mut lines = of(text.as_bytes()).bad_lines(BadLines::Skip).lines().expect("no speed");
