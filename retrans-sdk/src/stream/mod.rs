@@ -85,6 +85,16 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
+    /// Opens a stream of every attempt of this host, with default settings. Requires what
+    /// [`StreamBuilder::open`] requires.
+    ///
+    /// # Errors
+    ///
+    /// As [`StreamBuilder::open`].
+    pub fn open() -> Result<Self, Error> {
+        Self::builder().open()
+    }
+
     /// Returns a builder with default settings.
     pub fn builder() -> StreamBuilder {
         StreamBuilder::default()
