@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is done for each event takes nothing from the heap: to decode, to filter, to print and to
 //! read back.
+#![cfg(feature = "test-util")]
 
 use std::hint::black_box;
 
@@ -16,14 +17,14 @@ const LINES: [&str; 3] = [
      ca_state=loss ca_name=reno",
     "ts=0.000000001 result=k17 err=- kind=unknown family=inet6 saddr=fd00::1 sport=0 daddr=2001:db8:0:1::2 dport=65535 \
      state=k99 segs=4294967295 class=other comm=a%20b%FF sk_err_soft=-1",
-    // In another order.
+    // With keys in another order.
     "result=success ts=1.000000000 err=0 kind=tlp family=inet saddr=0.0.0.0 sport=1 daddr=255.255.255.255 dport=2 segs=0 \
      state=close",
 ];
 
 fn nothing(what: &str, work: impl FnMut()) {
     let mut work = work;
-    // Once before, for what is set up at the first use.
+    // Once before, to exclude one-time initialization.
     work();
     let taken = measure(work);
     assert_eq!((taken.count_total, taken.bytes_total), (0, 0), "{what}");
@@ -71,7 +72,7 @@ fn of_records() {
     nothing("a record", || {
         black_box(event_of(black_box(&record)));
     });
-    // In place, as a stream does it, of any length.
+    // Decoded in place, as in a stream, with any length.
     let mut event = event_of(&record);
     for fields in [FieldSet::none(), "cookie,seq".parse().unwrap(), FieldSet::all()] {
         let mut record = record[..fields.record_length()].to_vec();

@@ -3,6 +3,8 @@
 //!
 //! `UPDATE=1` writes the generated file anew.
 
+#![cfg(feature = "check")]
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An application may use libbpf itself, on other threads, with a printer of its own.
+#![cfg(feature = "check")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
