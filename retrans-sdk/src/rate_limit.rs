@@ -59,7 +59,7 @@ mod tests {
         };
         assert_eq!(limit(10, 5), (100_000_000, 500_000_000));
         assert_eq!(limit(0, 0), (NANOS, NANOS));
-        // Never none, which would be no limit.
+        // Never zero, which would disable the limit.
         assert_eq!(limit(u32::MAX, 1), (1, 1));
         assert_eq!(limit(1, u32::MAX), (NANOS, NANOS * u64::from(u32::MAX)));
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Headers and objects made up by tests.
+//! Headers and objects for tests.
 
 use std::env;
 use std::fs;
@@ -24,7 +24,7 @@ impl Made {
         Self(path)
     }
 
-    /// An object with the BTF of a C source: what a kernel with such headers would show.
+    /// Compiles a C source to an object with BTF: what a kernel with such headers would show.
     pub(crate) fn object(source: &str) -> Self {
         let (c, object) = (Self::path("c"), Self::path("o"));
         fs::write(&c, source).expect("a file in the temporary directory");
@@ -52,8 +52,8 @@ impl Drop for Made {
     }
 }
 
-/// The kernel's enums as a kernel of today has them, and the tracepoint with a third argument of a
-/// certain type.
+/// Returns the enums of a current kernel, and the tracepoint with a third argument of the given
+/// type.
 pub(crate) fn kernel(third_argument: Option<&str>) -> String {
     let third = third_argument.map(|third| format!(", {third}")).unwrap_or_default();
     format!(

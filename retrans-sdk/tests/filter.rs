@@ -38,7 +38,7 @@ fn terms_hold_or_do_not() {
         ("saddr=10.1.2.3", true),
         ("saddr!=10.0.0.0/8", false),
         ("saddr=0.0.0.0/0", true),
-        // Of the other family; not even the widest prefix.
+        // The widest prefix does not match the other family.
         ("saddr=::/0", false),
         ("saddr!=::/0", true),
         // What IPv6 calls an IPv4-mapped address is the IPv4 address that the line prints.
@@ -50,7 +50,7 @@ fn terms_hold_or_do_not() {
         ("uid=1000", true),
         ("uid=0..999", false),
         ("cgroup=34,35", true),
-        // Of what is above the cgroup the line does not tell, nor whose the socket is.
+        // A line contains neither the parents of the cgroup nor the set of own sockets.
         ("cgroup=34/", true),
         ("cgroup!=34/", false),
         ("cgroup=1/", false),
@@ -68,7 +68,7 @@ fn terms_hold_or_do_not() {
         ("ca_name=cubic,bbr", true),
         ("ca_name!=cubic", false),
         ("snd_cwnd=1..10", true),
-        // Absent: nothing holds of it, but that it is.
+        // An absent value matches `-` only.
         ("srtt_us=0..4294967295", false),
         ("srtt_us!=0", false),
         ("srtt_us=-", true),
@@ -81,7 +81,7 @@ fn terms_hold_or_do_not() {
     ] {
         let parsed: Filter = filter.parse().expect(filter);
         assert_eq!(parsed.matches(&event), holds, "{filter}");
-        // And again as it prints itself.
+        // And as it is printed.
         assert_eq!(parsed.to_string().parse::<Filter>().expect(filter).matches(&event), holds, "{filter}");
     }
 }

@@ -5,7 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The wings of the crate, lowest first. A file imports from its own wing and from lower levels.
+/// The top-level modules of the crate, lowest first. A file imports from its own module and lower
+/// levels.
 const LEVELS: [&[&str]; 7] = [
     &["error", "rate_limit"],
     &["text", "sys"],
@@ -20,8 +21,8 @@ fn source_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-fn level_of(wing: &str) -> Option<usize> {
-    LEVELS.iter().position(|level| level.contains(&wing))
+fn level_of(module: &str) -> Option<usize> {
+    LEVELS.iter().position(|level| level.contains(&module))
 }
 
 fn rust_files(directory: &Path, into: &mut Vec<PathBuf>) {
@@ -35,8 +36,8 @@ fn rust_files(directory: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// The file or folder directly below `src` that a file belongs to.
-fn wing_of(file: &Path) -> String {
+/// Returns the top-level module of a file.
+fn module_of(file: &Path) -> String {
     let below = file.strip_prefix(source_root()).expect("below src");
     let first = below.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
     first.trim_end_matches(".rs").to_owned()
@@ -49,7 +50,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     code.filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
-/// The wings that a line names as `crate::wing`.
+/// Returns the modules that a line refers to as `crate::module`.
 fn imported(line: &str) -> impl Iterator<Item = &str> {
     line.split("crate::").skip(1).map(|rest| {
         let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
@@ -57,15 +58,15 @@ fn imported(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The imports of `text`, a file of `wing`, that point upward or to the crate root.
-fn violations(wing: &str, text: &str) -> Vec<String> {
-    let own = level_of(wing).unwrap_or_else(|| panic!("{wing} is in no level of LEVELS"));
+/// The imports of `text`, a file of `module`, that point upward or to the crate root.
+fn violations(module: &str, text: &str) -> Vec<String> {
+    let own = level_of(module).unwrap_or_else(|| panic!("{module} is in no level of LEVELS"));
     let mut found = Vec::new();
     for (number, line) in code(text) {
         for target in imported(line) {
-            let allowed = target == wing || level_of(target).is_some_and(|level| level < own);
+            let allowed = target == module || level_of(target).is_some_and(|level| level < own);
             if !allowed {
-                found.push(format!("{number}: {wing} imports crate::{target}"));
+                found.push(format!("{number}: {module} imports crate::{target}"));
             }
         }
     }
@@ -76,19 +77,20 @@ fn violations(wing: &str, text: &str) -> Vec<String> {
 fn modules_import_downward_only() {
     let mut files = Vec::new();
     rust_files(&source_root(), &mut files);
-    let mut wings = Vec::new();
+    let mut modules = Vec::new();
     let mut found = Vec::new();
     for file in files {
-        let wing = wing_of(&file);
-        if ["lib", "testing"].contains(&wing.as_str()) || file.ends_with("tests.rs") {
+        let module = module_of(&file);
+        if ["lib", "testing"].contains(&module.as_str()) || file.ends_with("tests.rs") {
             continue;
         }
         let text = fs::read_to_string(&file).expect("a source file");
-        found.extend(violations(&wing, &text).into_iter().map(|violation| format!("{}:{violation}", file.display())));
-        wings.push(wing);
+        found.extend(violations(&module, &text).into_iter().map(|violation| format!("{}:{violation}", file.display())));
+        modules.push(module);
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
-    let missing: Vec<_> = LEVELS.concat().into_iter().filter(|wing| !wings.contains(&(*wing).to_owned())).collect();
+    let missing: Vec<_> =
+        LEVELS.concat().into_iter().filter(|module| !modules.contains(&(*module).to_owned())).collect();
     assert!(missing.is_empty(), "LEVELS names what does not exist: {missing:?}");
 }
 
@@ -102,13 +104,13 @@ fn an_upward_import_is_found() {
 }
 
 #[test]
-fn only_the_kernel_wing_knows_libbpf() {
+fn only_the_kernel_module_knows_libbpf() {
     let mut files = Vec::new();
     rust_files(&source_root(), &mut files);
-    let knowing = files.iter().filter(|file| {
+    let knomodule = files.iter().filter(|file| {
         let text = fs::read_to_string(file).expect("a source file");
         code(&text).any(|(_, line)| line.contains("libbpf_rs"))
     });
-    let elsewhere: Vec<_> = knowing.filter(|file| wing_of(file) != "kernel").collect();
+    let elsewhere: Vec<_> = knomodule.filter(|file| module_of(file) != "kernel").collect();
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
 }

@@ -79,7 +79,7 @@ fn keys_of_other_versions_are_kept() {
     assert_eq!(line.unknown, [("moon".to_owned(), "full".to_owned()), ("sun".to_owned(), "a%20b".to_owned())]);
     assert_eq!(line.to_string(), recorded);
 
-    // An event could not keep them, and says so.
+    // An event cannot keep unknown keys.
     let error = recorded.parse::<Event>().expect_err("an unknown key");
     assert_eq!(error.column(), FULL.len() + 2);
     assert!(error.to_string().contains("`moon`") && error.to_string().contains("`Line`"), "{error}");
@@ -169,7 +169,7 @@ proptest! {
         let mut broken = FULL.to_owned();
         if cut { broken.truncate(at) } else { broken.insert_str(at, &text) }
         if let Ok(line) = broken.parse::<Line>() {
-            // Whatever is understood prints as something that is understood alike.
+            // A line that parses prints as a line that parses to the same event.
             let printed = line.to_string();
             prop_assert_eq!(printed.parse::<Line>().expect(&printed), line);
         }
@@ -189,7 +189,7 @@ fn an_event_is_a_value() {
     fn is_a_value<T: Copy + Send + Sync + 'static>() -> usize {
         size_of::<T>()
     }
-    // What the README says of it.
+    // As in the README.
     let size = is_a_value::<Event>();
     assert!((200..=400).contains(&size), "{size} bytes");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A scripted stream is as a live one, as far as an application can see.
+//! A mock stream behaves like a live one, as far as an application can observe.
 
 use std::thread;
 use std::time::Duration;
@@ -18,11 +18,11 @@ fn results(events: impl IntoIterator<Item = Event>) -> Vec<RetransResult> {
 }
 
 #[test]
-fn every_result_comes_as_it_was_told() {
-    let (script, mut stream) = stream();
+fn every_result_arrives_as_pushed() {
+    let (source, mut stream) = stream();
     let all: Vec<_> = RetransResult::ALL.iter().map(|entry| entry.variant).collect();
-    all.iter().for_each(|result| script.push_result(*result));
-    drop(script);
+    all.iter().for_each(|result| source.push_result(*result));
+    drop(source);
     let events: Vec<Event> = stream.iter().map(|event| event.expect("an event")).collect();
     for event in &events {
         assert_eq!(event.to_string().parse(), Ok(*event));
@@ -37,22 +37,22 @@ fn every_result_comes_as_it_was_told() {
 
 #[test]
 fn results_without_a_name_are_counted_by_number() {
-    let (script, mut stream) = stream();
+    let (source, mut stream) = stream();
     let [ten, seventeen] = [10, 17].map(|number| RetransResult::from_raw(0x1_0000 | number));
     for result in [ten, seventeen, RetransResult::Success, seventeen] {
-        script.push_result(result);
+        source.push_result(result);
     }
-    // More of them than there is room for.
+    // More events than the capacity.
     for number in 100..200 {
-        script.push_result(RetransResult::from_raw(0x1_0000 | number));
+        source.push_result(RetransResult::from_raw(0x1_0000 | number));
     }
-    drop(script);
+    drop(source);
     assert_eq!(stream.iter().count(), 104);
     let stats = stream.stats();
     let of = |result| stats.counts.iter().find(|count| count.result == result).map(|count| count.attempts);
     assert_eq!((of(Some(ten)), of(Some(seventeen)), of(Some(RetransResult::Success))), (Some(1), Some(2), Some(1)));
     assert_eq!(of(Some(RetransResult::from_raw(0x1_0000 | 100))), Some(1));
-    // Fifteen of the hundred have a place of their own, and the others share one.
+    // Fifteen of the hundred have a slot of their own, and the others share one.
     assert_eq!(of(None), Some(100 - 15));
     assert_eq!(stats.counts.iter().map(|count| count.attempts).sum::<u64>(), stats.seen);
     assert_eq!(stats.passed, stats.counts);
@@ -60,13 +60,13 @@ fn results_without_a_name_are_counted_by_number() {
 
 #[test]
 fn it_can_be_waited_for() {
-    let (script, mut stream) = stream();
+    let (source, mut stream) = stream();
     assert_eq!(stream.recv_batch_timeout(Duration::from_millis(10)).expect("nothing yet").count(), 0);
     assert!(!stream.is_finished());
     let teller = thread::spawn(move || {
         for result in [RetransResult::Denied, RetransResult::Success] {
             thread::sleep(Duration::from_millis(50));
-            script.push_result(result);
+            source.push_result(result);
         }
         thread::sleep(Duration::from_millis(50));
     });
@@ -78,18 +78,18 @@ fn it_can_be_waited_for() {
 #[test]
 fn what_finds_no_room_is_lost() {
     let page = rustix::param::page_size() as u32;
-    let (script, mut stream) =
+    let (source, mut stream) =
         Stream::builder().filter("result!=denied".parse().expect("a filter")).ring_size(page).mock().expect("a stream");
     let room = page as usize / 208;
     for _ in 0..room + 5 {
-        script.push_result(RetransResult::XmitDrop);
-        script.push_result(RetransResult::Denied);
+        source.push_result(RetransResult::XmitDrop);
+        source.push_result(RetransResult::Denied);
     }
     assert_eq!(stream.try_iter().count(), room);
-    script.push_result(RetransResult::XmitDrop);
+    source.push_result(RetransResult::XmitDrop);
     assert_eq!(stream.try_iter().count(), 1);
     let stats = stream.stats();
-    // Before and behind the filter.
+    // Before and after the filter.
     let counts = |counts: &[retrans_sdk::stats::Count]| -> Vec<_> {
         counts.iter().map(|count| (count.result, count.attempts)).collect()
     };
@@ -103,11 +103,11 @@ fn what_finds_no_room_is_lost() {
 }
 
 #[test]
-fn a_failure_comes_behind_what_was_told() {
-    let (script, mut stream) = stream();
-    script.push_result(RetransResult::Success);
-    script.fail(ErrorKind::Load, "the cable is out");
-    script.push_result(RetransResult::Success);
+fn an_error_arrives_after_the_events_before_it() {
+    let (source, mut stream) = stream();
+    source.push_result(RetransResult::Success);
+    source.fail(ErrorKind::Load, "the cable is out");
+    source.push_result(RetransResult::Success);
     let mut events = stream.iter();
     assert!(events.next().is_some_and(|event| event.is_ok()));
     let error = events.next().expect("an error").expect_err("an error");
@@ -116,18 +116,18 @@ fn a_failure_comes_behind_what_was_told() {
     assert!(stream.is_finished());
 }
 
-/// A queue of `capacity` into which `told` events went, numbered by their ports, before one was
+/// A queue of `capacity` into which `pushed` events went, numbered by their ports, before one was
 /// taken.
-fn overrun(overflow: Overflow, capacity: usize, told: u16) -> (Vec<u16>, Stats) {
-    let (script, stream) = stream();
+fn overrun(overflow: Overflow, capacity: usize, pushed: u16) -> (Vec<u16>, Stats) {
+    let (source, stream) = stream();
     let reader = stream.stats_reader();
     let mut queue = stream.into_queue(capacity, overflow).expect("a queue");
-    for port in 1..=told {
+    for port in 1..=pushed {
         let mut event = Event::sample(RetransResult::Success);
         event.sport = port;
-        script.push(event);
+        source.push(event);
     }
-    drop(script);
+    drop(source);
     // Until the thread has read all, or waits for room.
     while reader.read().dropped == 0 && overflow != Overflow::Block {
         thread::sleep(Duration::from_millis(1));
@@ -158,10 +158,10 @@ fn a_queue_that_is_full_keeps_what_was_chosen() {
 
 #[test]
 fn a_queue_whose_thread_waits_for_room_ends() {
-    let (script, stream) = stream();
+    let (source, stream) = stream();
     let reader = stream.stats_reader();
     for _ in 0..10 {
-        script.push_result(RetransResult::Success);
+        source.push_result(RetransResult::Success);
     }
     // All that is there is one batch to the thread: with the first of it here it has the others in
     // hand, and room for one.
@@ -173,38 +173,38 @@ fn a_queue_whose_thread_waits_for_room_ends() {
 }
 
 #[test]
-fn it_is_told_from_several_threads() {
-    let (script, mut stream) = stream();
+fn events_are_pushed_from_several_threads() {
+    let (source, mut stream) = stream();
     thread::scope(|scope| {
         for _ in 0..4 {
-            let script = script.clone();
-            scope.spawn(move || (0..1000).for_each(|_| script.push_result(RetransResult::InHostQueue)));
+            let source = source.clone();
+            scope.spawn(move || (0..1000).for_each(|_| source.push_result(RetransResult::InHostQueue)));
         }
     });
-    drop(script);
+    drop(source);
     assert_eq!(stream.iter().count(), 4000);
     assert_eq!(stream.stats().counts[0].attempts, 4000);
 }
 
 #[test]
-fn behind_the_end_and_without_a_reader_nothing_is_told() {
-    let (script, mut stream) = stream();
+fn events_after_the_end_or_without_a_stream_are_ignored() {
+    let (source, mut stream) = stream();
     let reader = stream.stats_reader();
-    script.push_result(RetransResult::Success);
-    script.finish();
-    script.push_result(RetransResult::Success);
-    script.push_lost(Event::sample(RetransResult::Success));
+    source.push_result(RetransResult::Success);
+    source.finish();
+    source.push_result(RetransResult::Success);
+    source.push_lost(Event::sample(RetransResult::Success));
     assert_eq!((stream.iter().count(), stream.is_finished(), reader.read().seen), (1, true, 1));
 
-    let (script, stream) = self::stream();
+    let (source, stream) = self::stream();
     let reader = stream.stats_reader();
     drop(stream);
-    script.push_result(RetransResult::Success);
+    source.push_result(RetransResult::Success);
     assert_eq!(reader.read().seen, 0);
 }
 
 #[test]
-fn what_a_live_stream_refuses_a_script_does_too() {
+fn a_mock_rejects_the_settings_that_a_live_stream_rejects() {
     let builder = Stream::builder().filter("comm=x".parse().expect("a filter"));
     assert_eq!(builder.mock().expect_err("only behind the filter").kind(), ErrorKind::Filter);
     assert_eq!(Stream::builder().ring_size(5).mock().expect_err("no page").kind(), ErrorKind::RingSize);
@@ -212,9 +212,9 @@ fn what_a_live_stream_refuses_a_script_does_too() {
 
 #[test]
 fn what_is_lost_is_counted() {
-    let (script, mut stream) = stream();
-    script.push_lost(Event::sample(RetransResult::Denied));
-    script.finish();
+    let (source, mut stream) = stream();
+    source.push_lost(Event::sample(RetransResult::Denied));
+    source.finish();
     assert_eq!(stream.iter().count(), 0);
     let Stats { seen, lost, submitted, .. } = stream.stats();
     assert_eq!((seen, lost, submitted), (1, 1, 0));
@@ -225,7 +225,7 @@ fn after_detach_what_was_sent_is_read_and_no_more() {
     let (source, mut stream) = stream();
     source.push_result(RetransResult::Denied);
     source.push_result(RetransResult::Success);
-    // As an agent does on a signal: nothing is read after a stop until the stream is detached.
+    // As an agent on a signal: after a stop nothing is read until the stream is detached.
     stream.stop_handle().stop();
     assert_eq!(stream.iter().count(), 0);
     stream.detach();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stream that is awaited: every event, whenever it comes.
+//! The async stream yields every event, whenever it occurs.
 #![cfg(feature = "tokio")]
 
 use std::pin::pin;
@@ -32,8 +32,8 @@ fn within_limits() {
 
 fn stream() -> (MockSource, AsyncStream) {
     within_limits();
-    let (script, stream) = Stream::builder().mock().expect("a stream");
-    (script, stream.into_async().expect("tokio"))
+    let (source, stream) = Stream::builder().mock().expect("a stream");
+    (source, stream.into_async().expect("tokio"))
 }
 
 fn numbered(port: u16) -> Event {
@@ -47,16 +47,16 @@ async fn next(stream: &mut AsyncStream) -> Option<Vec<u16>> {
     Some(batch.expect("no error").iter().map(|event| event.sport).collect())
 }
 
-/// Each event is told once the one before was read: by a thread that may be anywhere when the
+/// Each event is pushed once the previous one was read: by a thread that may be anywhere when the
 /// reader goes to sleep. It would hang at the first wake-up that is lost.
 async fn ping_pong(rounds: u32) {
-    let (script, mut stream) = stream();
+    let (source, mut stream) = stream();
     let (ask, asked) = std::sync::mpsc::channel();
     let teller = thread::spawn(move || {
         for (round, ()) in asked.iter().enumerate() {
-            // So that it is early, late and amid it.
+            // So that it occurs before, during and after the wait.
             (0..round % 64).for_each(|_| std::hint::spin_loop());
-            script.push(numbered(round as u16));
+            source.push(numbered(round as u16));
         }
     });
     for round in 0..rounds {
@@ -81,11 +81,11 @@ async fn nor_with_several_threads() {
 
 #[tokio::test]
 async fn a_future_that_is_dropped_takes_nothing_with_it() {
-    let (script, mut stream) = stream();
+    let (source, mut stream) = stream();
     for port in 0..100 {
-        // Before there is something, and after.
+        // Before and after there is an event.
         assert!(timeout(Duration::from_micros(1), stream.recv_batch()).await.is_err());
-        script.push(numbered(port));
+        source.push(numbered(port));
         let polled_once = {
             let mut future = pin!(stream.recv_batch());
             std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
@@ -103,10 +103,10 @@ async fn a_future_that_is_dropped_takes_nothing_with_it() {
 #[tokio::test]
 async fn as_a_stream_it_ends_when_stopped() {
     use futures_core::Stream as _;
-    let (script, stream) = stream();
+    let (source, stream) = stream();
     let stop = stream.stop_handle();
     let mut stream = pin!(stream);
-    (0..600).for_each(|port| script.push(numbered(port)));
+    (0..600).for_each(|port| source.push(numbered(port)));
     let mut ports = Vec::new();
     while let Some(batch) = timeout(LOST, std::future::poll_fn(|context| stream.as_mut().poll_next(context)))
         .await
@@ -117,7 +117,7 @@ async fn as_a_stream_it_ends_when_stopped() {
         ports.extend(batch.iter().map(|event| event.sport));
         if ports.len() == 600 {
             let stop = stop.clone();
-            // While it is waited for.
+            // While the stream waits.
             thread::spawn(move || {
                 thread::sleep(Duration::from_millis(50));
                 stop.stop();
@@ -125,15 +125,15 @@ async fn as_a_stream_it_ends_when_stopped() {
         }
     }
     assert_eq!(ports, (0..600).collect::<Vec<_>>());
-    script.push(numbered(7));
+    source.push(numbered(7));
     assert!(stream.as_mut().recv_batch().await.is_none(), "now and ever after");
 }
 
 #[tokio::test]
 async fn an_error_is_the_last_item() {
-    let (script, mut stream) = stream();
-    script.push(numbered(1));
-    script.fail(ErrorKind::System, "no more");
+    let (source, mut stream) = stream();
+    source.push(numbered(1));
+    source.fail(ErrorKind::System, "no more");
     assert_eq!(next(&mut stream).await, Some(vec![1]));
     let error = stream.recv_batch().await.expect("an item").expect_err("an error");
     assert_eq!(error.to_string(), "no more");
@@ -143,9 +143,9 @@ async fn an_error_is_the_last_item() {
 #[tokio::test]
 async fn what_is_refused_does_not_keep_others_from_running() {
     let builder = Stream::builder().ring_size(1 << 22).predicate(|event| event.sport == 20_000);
-    let (script, stream) = builder.mock().expect("a stream");
+    let (source, stream) = builder.mock().expect("a stream");
     let mut stream = stream.into_async().expect("tokio");
-    (1..=20_000).for_each(|port| script.push(numbered(port)));
+    (1..=20_000).for_each(|port| source.push(numbered(port)));
     let other = tokio::spawn(async { tokio::task::yield_now().await });
     assert_eq!(next(&mut stream).await, Some(vec![20_000]));
     assert!(other.is_finished());
@@ -196,28 +196,28 @@ async fn a_flood_does_not_keep_others_from_stopping_it() {
         batch.expect("no error");
         assert!(began.elapsed() < LOST, "nobody stops it");
     }
-    // What is left is to be had all the same.
+    // The remaining events can still be read.
     let mut stream = stream.into_inner();
     while stream.try_iter().next().is_none() {
         assert!(began.elapsed() < 2 * LOST, "nothing is left");
     }
 }
 
-/// An error behind events that the predicate refuses comes at once, whenever it is told.
+/// An error behind events that the predicate refuses is returned at once, whenever it occurs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_behind_what_is_refused_wakes() {
     within_limits();
     for round in 0..2_000 {
-        let (script, stream) = Stream::builder().predicate(|_| false).mock().expect("a stream");
+        let (source, stream) = Stream::builder().predicate(|_| false).mock().expect("a stream");
         let mut stream = stream.into_async().expect("tokio");
         let reader = tokio::spawn(async move {
             timeout(LOST, stream.recv_batch()).await.map(|batch| batch.map(|batch| batch.is_err()))
         });
         let teller = thread::spawn(move || {
-            script.push(numbered(1));
+            source.push(numbered(1));
             (0..round % 200 * 50).for_each(|_| std::hint::spin_loop());
-            script.push(numbered(2));
-            script.fail(ErrorKind::System, "no more");
+            source.push(numbered(2));
+            source.fail(ErrorKind::System, "no more");
         });
         assert_eq!(reader.await.expect("no panic"), Ok(Some(true)), "round {round}");
         teller.join().expect("no panic");

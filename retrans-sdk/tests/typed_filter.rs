@@ -76,7 +76,7 @@ fn conditions_combine() {
         "sport=1 segs=3 --or sport=1 uid=4 --or dport=2 segs=3 --or dport=2 uid=4"
     );
     assert_eq!(Filter::try_from(b).expect("a filter").to_string(), "dport=2");
-    // What no text may have, a condition may not either.
+    // A condition has the limits of a text.
     let error = a.clone().and(key::sport().eq(2)).build().expect_err("twice");
     assert_eq!((error.column(), error.to_string().contains("duplicate key `sport`")), (9, true), "{error}");
     assert!(key::sport().eq([]).build().is_err(), "no value");

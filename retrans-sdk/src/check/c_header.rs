@@ -112,7 +112,7 @@ fn tokens(header: &str) -> Vec<&str> {
     tokens
 }
 
-/// A preprocessor line with the lines that continue it.
+/// Returns the length of a preprocessor directive with its continuation lines.
 fn directive_length(text: &str) -> usize {
     let mut length = 0;
     for line in text.split_inclusive('\n') {

@@ -11,7 +11,7 @@ use crate::kernel;
 use crate::text::reason_table::{MAX_VALUE_LEN, UNLISTED_BASE, snake_case};
 use crate::text::suggest::did_you_mean;
 
-/// Where an enum is read from.
+/// The source of an enum.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum EnumSource<'a> {
@@ -243,7 +243,7 @@ fn shortened(word: &str, other: &str) -> String {
     if is_word(short) { short.to_owned() } else { other.to_owned() }
 }
 
-/// A C name as the name of a type or variant: `NOT_SPECIFIED` is `NotSpecified`.
+/// Returns a C name as the name of a type or variant: `NOT_SPECIFIED` becomes `NotSpecified`.
 fn camel_case(c_name: &str) -> String {
     let mut camel = String::with_capacity(c_name.len());
     for word in c_name.split('_') {

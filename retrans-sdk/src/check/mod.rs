@@ -148,14 +148,14 @@ impl Report {
 
     /// As [`hold`](Self::hold), for the enum that has a certain enumerator.
     fn hold_enum_with<T: ReasonTable>(&mut self, enums: &[CEnum], enumerators: [&str; 2], prefix: &str) {
-        // Two, so that the enum is found too if one of them is what is missing.
+        // Two names, so that the enum is found even if one of them is missing.
         match enums.iter().find(|e| enumerators.iter().any(|name| e.values.iter().any(|(n, _)| n == name))) {
             Some(found) => self.hold::<T>(found, prefix),
             None => self.findings.push(Finding::NoEnum { what: format!("enum with {}", enumerators[0]) }),
         }
     }
 
-    /// The states that every kernel has; `bpf` for the copy of them in uapi/linux/bpf.h.
+    /// Checks the states that every kernel has; `bpf` for their copy in uapi/linux/bpf.h.
     fn hold_states(&mut self, enums: &[CEnum]) {
         self.hold_enum_with::<TcpState>(enums, ["TCP_ESTABLISHED", "TCP_SYN_SENT"], "TCP_");
     }
@@ -164,7 +164,7 @@ impl Report {
         self.hold_enum_with::<CaState>(enums, ["TCP_CA_Open", "TCP_CA_Disorder"], "TCP_CA_");
     }
 
-    /// The proposal's enum, if it is there.
+    /// Checks the enum of the proposed patch, if it is present.
     fn hold_proposal(&mut self, enums: &[CEnum]) -> bool {
         let found = enums.iter().find(|e| e.name.as_deref().is_some_and(|name| PROPOSAL.contains(&name)));
         if let Some(found) = found {
@@ -354,7 +354,7 @@ const FOLDERS: [Folder; 2] = [
     Folder { states: "linux/bpf.h", ca_states: "linux/tcp.h", proposal: None },
 ];
 
-/// The enums of a header; those of bpf.h under the names that they copy.
+/// Returns the enums of a header; those of bpf.h under the names that they copy.
 fn enums_in(path: &Path) -> Result<Vec<CEnum>, Error> {
     Ok(enums_as_written(path)?
         .into_iter()
@@ -369,7 +369,7 @@ fn enums_in(path: &Path) -> Result<Vec<CEnum>, Error> {
         .collect())
 }
 
-/// The enums of a header.
+/// Returns the enums of a header.
 fn enums_as_written(path: &Path) -> Result<Vec<CEnum>, Error> {
     let text = fs::read_to_string(path).map_err(|error| unreadable(path, "cannot be read").caused_by(error))?;
     Ok(c_header::enums(&text))

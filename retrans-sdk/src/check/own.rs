@@ -125,8 +125,7 @@ impl Report {
         };
         let right: BTreeSet<u32> = T::ALL.iter().filter(is_right).map(|entry| entry.number).collect();
         let numbers: BTreeSet<u32> = T::ALL.iter().map(|entry| entry.number).collect();
-        // A number without a variant is carried as it is. One with a variant that matches has a
-        // second name.
+        // An unlisted number is reported as it is. A number whose variant matches is a second name.
         let does_no_harm = |number: i64| {
             u32::try_from(number).map_or(true, |number| !numbers.contains(&number) || right.contains(&number))
         };
@@ -245,16 +244,16 @@ mod tests {
             &[],
             &kernel_only,
         );
-        // Another prefix is another table's.
+        // Enumerators with another prefix belong to another table.
         each_has("SNOW_MAX, RAIN_FRONT, RAIN_STORM", &[], &[]);
     }
 
     #[test]
     fn what_would_be_misnamed_is_found() {
-        // One that came in between, as in kernels.
+        // An inserted enumerator, as in new kernels.
         let found = ["RAIN_STORM is 3, in the table 2", "RAIN_HAIL = 2 is in no table"];
         each_has("RAIN_FRONT = 1, RAIN_HAIL, RAIN_STORM", &found, &[]);
-        // Under the number of a variant that is not the kernel's.
+        // With the number of a variant that the kernel does not have.
         each_has("RAIN_FRONT = 1, RAIN_STORM, RAIN_SPRAY = 900", &["RAIN_SPRAY = 900 is in no table"], &[]);
     }
 

@@ -57,8 +57,8 @@ impl KernelStr {
     pub(crate) fn from_c(bytes: [u8; Self::CAPACITY]) -> Self {
         const LOW: u128 = u128::from_ne_bytes([0x01; KernelStr::CAPACITY]);
         const HIGH: u128 = u128::from_ne_bytes([0x80; KernelStr::CAPACITY]);
-        // The first byte is the lowest. A borrow goes upwards, so that the lowest byte with its bit
-        // set is the first that is 0.
+        // The first byte is the lowest. A borrow propagates upwards, so the lowest byte whose bit
+        // is set is the first 0.
         let number = u128::from_le_bytes(bytes);
         let zeros = number.wrapping_sub(LOW) & !number & HIGH;
         let (low, high) = (zeros as u64, (zeros >> 64) as u64);

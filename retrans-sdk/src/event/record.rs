@@ -111,7 +111,7 @@ wire_values! {
     KernelStr: [u8; 16], KernelStr::from_c;
 }
 
-/// The size of a field's value in the record.
+/// Returns the size of a value in the record.
 pub(crate) const fn wire_size<T: WireValue>() -> usize {
     size_of::<T::Wire>()
 }
@@ -421,14 +421,14 @@ pub(crate) mod tests {
     use super::*;
     use crate::format::kv::Line;
 
-    /// A record with a good header and anything behind it.
+    /// Generates records with a valid header and random fields.
     pub(crate) fn any_record() -> impl Strategy<Value = [u8; RECORD_LEN]> {
         let random = prop::collection::vec(any::<u8>(), RECORD_LEN);
         (random, any::<bool>(), any::<bool>(), 0u8..12, 0u32..135).prop_map(|(random, inet6, mapped, small, result)| {
             let mut bytes: [u8; RECORD_LEN] = random.try_into().expect("as long as asked");
             bytes[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
             bytes[2..4].copy_from_slice(&VERSION.to_ne_bytes());
-            // Half of the records with numbers that have names, so that both kinds are seen.
+            // Half of the records have listed numbers, so that both cases are tested.
             if bytes[4] & 1 != 0 {
                 bytes[24..28].copy_from_slice(&result.to_ne_bytes());
                 (bytes[42], bytes[43], bytes[37]) = (small, small, small);
@@ -443,7 +443,7 @@ pub(crate) mod tests {
         })
     }
 
-    /// The same, as they are where owners are asked for.
+    /// Generates records with a socket owner.
     fn any_owned_record() -> impl Strategy<Value = [u8; RECORD_LEN + OWNER_LEN]> {
         (any_record(), prop::array::uniform24(any::<u8>()), 0u8..5).prop_map(|(record, mut owner, source)| {
             owner[4] = source;
@@ -488,7 +488,7 @@ pub(crate) mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            // The result does not matter, that there is one does.
+            // The result does not matter; it must not panic.
             let _ = decode(&bytes, 0);
         }
 
@@ -499,7 +499,7 @@ pub(crate) mod tests {
             let mut longer = record.to_vec();
             longer.push(0);
             prop_assert_eq!(decode(&longer, 0), Err(WireError::Length(RECORD_LEN + 1)));
-            // One of the two that there are, but not the one that it says.
+            // A valid length, but not that in the header.
             longer.resize(RECORD_LEN + OWNER_LEN, 0);
             prop_assert_eq!(decode(&longer, 0), Err(WireError::Length(RECORD_LEN)));
         }

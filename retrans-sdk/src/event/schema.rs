@@ -507,7 +507,7 @@ macro_rules! scan_field {
     };
     (err $name:ident: $type:ty, $draft:ident, $from:ident) => {{
         $from.constant(prefix!($name))?;
-        // A lone one: nothing else that a number may have follows.
+        // A lone `-`, without digits.
         $draft.event.$name = match $from.value() {
             b"-" => None,
             value => Some(<$type as FieldValue>::parse(str::from_utf8(value).ok()?).ok()?),
@@ -547,7 +547,8 @@ macro_rules! lists {
         /// The most bytes of a line.
         pub(crate) const MAX_LINE: usize = 0 $( + prefix!($name).len() + width!($type, $sort $(($always))?) )*;
 
-        /// The line. All at one go, for a call for each field would take longer than the field.
+        /// Prints the line, in one function: a call for each field would take longer than the
+        /// field.
         pub(crate) fn write_line(event: &Event, buffer: &mut [u8; MAX_LINE + WRITE_PADDING]) -> usize {
             let mut out = LineWriter::new(buffer);
             let out = &mut out;
@@ -555,8 +556,8 @@ macro_rules! lists {
             out.len()
         }
 
-        /// Reads what [`write_line`] printed, and that only: `None` is no verdict on other texts.
-        /// What follows from other fields is not held against them.
+        /// Scans what [`write_line`] prints, and nothing else: `None` does not mean that the text
+        /// is invalid. Values that follow from other fields are not validated.
         pub(crate) fn scan_line(draft: &mut Draft, text: &str) -> Option<()> {
             let mut from = Scanner::new(text);
             let from = &mut from;
@@ -596,13 +597,13 @@ macro_rules! fields {
 optional_fields!(fields $);
 all_fields!(lists);
 
-/// The field with this key, which is likely one from `hint` on: lines have them in order.
+/// Returns the field with this key. The search starts at `hint`, since lines contain keys in order.
 pub(crate) fn by_key(key: &str, hint: usize) -> Option<(usize, &'static Field)> {
     let all = FIELDS.iter().enumerate();
     all.clone().skip(hint).chain(all.take(hint)).find(|(_, field)| field.key == key)
 }
 
-/// Every key of the line, in its order. The filter and JSON have the same.
+/// Returns every key of the key=value line, in its order. The filter and JSON use the same keys.
 pub fn keys() -> impl Iterator<Item = &'static str> {
     FIELDS.iter().map(|field| field.key)
 }

@@ -334,12 +334,12 @@ mod tests {
                 (operand::RETRANS_FIELD_OWN_SOCKET, 1, 1, FETCH | CLAUSE),
             ]
         );
-        // The others are more than can be listed, so it is those that are not.
+        // The class `other` includes unlisted results, so the negation of the listed ones is
+        // compiled.
         assert_eq!(tests_of("class=window"), [(operand::RETRANS_FIELD_RESULT, 8, 8, FETCH | CLAUSE)]);
         assert_eq!(tests_of("class=other").len(), RetransResult::ALL.len() - 1);
         assert_eq!(tests_of("class=other").last().map(|test| test.3), Some(CLAUSE | NEGATED));
-        // An undeclared number as the kernel has it, and as a record carries it; a declared one is
-        // another.
+        // An unlisted number, with and without its base; a declared number is a different value.
         assert_eq!(
             tests_of("state=k99"),
             [

@@ -148,7 +148,7 @@ mod tests {
         let part = seen_at(Path::new("/user.slice/a"), mounts);
         assert_eq!(part.expect("the one of a part"), Path::new("/other/a"));
         assert_eq!(seen_at(&own, b"30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
-        // That of a process above the root of this one's cgroup namespace.
+        // The cgroup of a process outside of this cgroup namespace.
         assert_eq!(seen_at(&own, b"31 24 0:27 /../.. /x rw - cgroup2 cgroup2 rw\n"), None);
     }
 
@@ -178,7 +178,7 @@ mod tests {
             or("sport=1 --or dport=1", "kind=rto dport=2").expect("three"),
             "sport=1 --or dport=1 --or kind=rto dport=2"
         );
-        // Everything, or less: everything.
+        // The union with an empty filter passes everything.
         for (one, other) in [("", "sport=1"), ("sport=1", ""), ("", "")] {
             assert_eq!(or(one, other), Ok(String::new()), "{one} {other}");
         }

@@ -18,7 +18,8 @@ use crate::text::suggest::{did_you_mean, nearest};
 /// The most clauses of a filter.
 pub(super) const MAX_CLAUSES: usize = 16;
 
-/// Why a text is not a filter: the column of the mistake, what is wrong, and what to write instead.
+/// The error of a text that is not a filter: the column of the mistake, what is wrong, and what to
+/// write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterError {
     column: usize,
@@ -108,7 +109,7 @@ impl Capacity {
     }
 }
 
-/// An empty clause would match everything, which cannot be what `--or` is for.
+/// Returns the error of an empty clause, which would match everything.
 fn empty_clause(column: usize) -> FilterError {
     FilterError { column, problem: "`--or` requires a term before and after it".to_owned() }
 }
@@ -188,7 +189,7 @@ fn comparison(field: &Field, text: &str) -> String {
     format!("`{operator}` is not an operator; write the range `{key}={}..{}`", spelt(low), spelt(high))
 }
 
-/// The message about a value that a field cannot have.
+/// Formats the error of a value that a field cannot have.
 fn wrong(field: &Field, text: &str, why: impl fmt::Display) -> String {
     format!("{}: `{text}` is {why}", field.key)
 }
@@ -258,7 +259,7 @@ pub(super) const fn just(number: i128) -> Operand {
     Operand::Range { low: number, high: number }
 }
 
-/// `n` or `lo..hi`.
+/// Parses `n` or `low..high`.
 fn range(text: &str, number: impl Fn(&str) -> Result<i128, String>) -> Result<Operand, String> {
     let Some((low, high)) = text.split_once("..") else {
         return number(text).map(just);
@@ -278,8 +279,8 @@ fn integer(text: &str) -> Result<i128, String> {
     text.parse().map_err(|_| "too large".to_owned())
 }
 
-/// An address or a prefix. IPv4-mapped IPv6 addresses count as IPv4, as the key=value line prints
-/// them so.
+/// Parses an address or a prefix. IPv4-mapped IPv6 addresses are treated as IPv4, as the key=value
+/// line prints them.
 fn prefix(text: &str) -> Result<IpNet, String> {
     let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
     let Ok(address) = address.parse::<IpAddr>() else {
@@ -290,7 +291,7 @@ fn prefix(text: &str) -> Result<IpNet, String> {
         None => IpNet::from(address),
         Some(length) => {
             let (family, longest) = if address.is_ipv4() { ("IPv4", 32) } else { ("IPv6", 128) };
-            // One spelling a length: no sign, no leading zero.
+            // One canonical form: no sign, no leading zero.
             let digits = length.bytes().all(|b| b.is_ascii_digit()) && (length == "0" || !length.starts_with('0'));
             let net = length.parse::<u8>().ok().filter(|_| digits).and_then(|length| IpNet::new(address, length).ok());
             net.ok_or_else(|| format!("`{text}` has no valid prefix length: the maximum for {family} is {longest}"))?

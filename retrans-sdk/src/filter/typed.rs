@@ -262,7 +262,7 @@ impl Sealed for bool {
     }
 }
 
-/// Without host bits, which a text must not have.
+/// Writes the prefix without host bits, which a text must not contain.
 impl Sealed for IpNet {
     fn write(&self, out: &mut String) {
         let _ = write!(out, "{}", self.trunc());

@@ -152,7 +152,7 @@ mod tests {
     use crate::event::record::tests::any_record;
     use crate::event::result::RetransResult;
 
-    /// What the list of fields says, as a schema.
+    /// Returns the JSON Schema of the list of fields.
     fn schema() -> String {
         let of = |field: &Field| match field.field_type {
             FieldType::Time => json!({"type": "string", "pattern": "^[0-9]+\\.[0-9]{9}$"}),

@@ -140,7 +140,7 @@ impl Writer {
                 }
             }
         } else {
-            // Nothing else lies in a structure.
+            // Structures contain no other types.
             return None;
         };
         self.written.insert(old, new);

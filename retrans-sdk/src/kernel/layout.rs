@@ -52,7 +52,7 @@ const _: () = assert!(offset_of!(retrans_header, length) == 0 && offset_of!(retr
 const _: () = assert!(offset_of!(retrans_header, present) == 8);
 const _: () = assert!(offset_of!(retrans_record, saddr) == SADDR);
 const _: () = assert!(offset_of!(retrans_record, daddr) == DADDR);
-// The shortest record ends before the first field that may be left out and is not in its last word.
+// The shortest record ends before the first optional field outside its last word.
 const _: () = assert!(CORE_LEN == offset_of!(retrans_record, cookie));
 
 const _: () = assert!(retrans_field::RETRANS_FIELD_COOKIE.0 == COOKIE);

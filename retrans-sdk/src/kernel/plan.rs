@@ -320,7 +320,7 @@ mod tests {
         let proposal = Some("enum tcp_retransmit_quit_reason");
         let expected = ["tp_enum+fexit", "tp_enum+kretprobe", "tp_enum", "fexit", "kretprobe"];
         assert_eq!(admitted(&with(proposal, FUNCTIONS)), expected);
-        // It cannot be read, and whatever else there is can.
+        // The argument is not supported; the other methods are.
         assert_eq!(admitted(&with(Some("void *"), FUNCTIONS)), ["fexit", "kretprobe"]);
     }
 
@@ -395,7 +395,7 @@ mod tests {
         // v1's 0 is success.
         let v1 = of(&[("TCP_RETRANS_SUCCESS", 0), ("TCP_RETRANS_QUIT_UNDEFINED", 9)]);
         assert_eq!((v1.results[0], v1.results[9]), (1, 0));
-        // One that the table lacks is never taken for one that it has, and keeps its name.
+        // An unlisted enumerator is never mapped to a listed one, and keeps its name.
         let newer = of(&[("TCP_RETRANS_SUCCESS", 0), ("TCP_RETRANS_LATER", 1), ("TCP_RETRANS_FAR", 40)]);
         assert_eq!(newer.results[..2], [1, UNLISTED_BASE | 1]);
         assert_eq!(newer.unlisted[&(UNLISTED_BASE | 1)], "TCP_RETRANS_LATER");
@@ -414,7 +414,7 @@ mod tests {
             let result = slots.result_of(by_number[number].into());
             assert_eq!(result.map(|result| result.to_string()), Some(format!("k{number}")));
         }
-        // Not an enumerator of this kernel, and one beyond what the programs look up.
+        // Not an enumerator of this kernel, and one above the numbers that the programs map.
         assert_eq!(usize::from(by_number[2]), SLOT_UNKNOWN);
         assert_eq!(
             (0..SLOT_UNKNOWN)
@@ -442,7 +442,7 @@ mod tests {
             let btf = btf::read(Made::object(source).as_path()).expect("BTF");
             Kernel::read(&btf).expect("a kernel").has_cookie_helper
         };
-        // Linux 5.10 has the ones of other program types only.
+        // Linux 5.10 has the helpers of other program types only.
         let old = format!("{} long bpf_get_socket_cookie_sock(long r1) {{ return r1; }}", kernel(None));
         assert!(!has(&old));
         assert!(has(&format!("{old} long bpf_get_socket_ptr_cookie(long r1) {{ return r1; }}")));

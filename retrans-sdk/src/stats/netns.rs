@@ -57,7 +57,8 @@ impl Netns {
                 .map_err(|error| Error::new(ErrorKind::System, format!("cannot stat {path}")).caused_by(error))
         };
         let inode = inode_of()?;
-        // The kernel numbers namespaces with an unsigned int, whatever the width of an inode.
+        // The kernel numbers namespaces with an unsigned int, independent of the width of inode
+        // numbers.
         let netns = Self { inode: inode as u32, snmp: open("snmp")?, netstat: open("netstat")? };
         if inode_of()? != inode {
             return Err(Error::new(

@@ -32,12 +32,12 @@ impl KernelCounters {
         Words::map(fd, cpus * COUNTER_WORDS).map(|words| Self { words, passed, cpus })
     }
 
-    /// One counter over all CPUs.
+    /// Returns the sum of a counter over all CPUs.
     fn sum(&self, word: usize) -> u64 {
         (0..self.cpus).map(|cpu| self.words.load(cpu * COUNTER_WORDS + word)).sum()
     }
 
-    /// One counter of what passed the filter, over all CPUs.
+    /// Returns the sum of a counter of passed attempts over all CPUs.
     fn passed(&self, word: usize) -> Option<u64> {
         let passed = self.passed.as_ref()?;
         Some((0..self.cpus).map(|cpu| passed.load(cpu * PASSED_WORDS + word)).sum())

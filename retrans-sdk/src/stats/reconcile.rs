@@ -224,8 +224,8 @@ impl fmt::Display for Reconciliation {
             writeln!(f, "counter={counter} kernel={kernel} seen={seen} difference={}", sum.difference())?;
         }
         let Sum { kernel, seen } = self.spurious_rtx_host_queues;
-        let beyond = ("difference", self.spurious_rtx_host_queues.difference());
-        let (key, value) = if beyond.1 < 0 { beyond } else { ("untraced_probes", self.untraced_probes() as i64) };
+        let excess = ("difference", self.spurious_rtx_host_queues.difference());
+        let (key, value) = if excess.1 < 0 { excess } else { ("untraced_probes", self.untraced_probes() as i64) };
         writeln!(f, "counter=TCPSpuriousRtxHostQueues kernel={kernel} seen={seen} {}", KeyVal { key, value })?;
         writeln!(f, "{}", self.unknown)?;
         let yes = |yes| if yes { "yes" } else { "no" };
@@ -278,7 +278,7 @@ mod tests {
         for index in 0..4 {
             let mut kernel = good.0;
             kernel[index] += 1;
-            // More probes are no difference.
+            // Additional probes are not a difference.
             assert_eq!(compared(kernel, good.1).is_exact(), index == 3);
         }
         for index in 0..5 {

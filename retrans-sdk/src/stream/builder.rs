@@ -430,7 +430,7 @@ fn check_ring_size(bytes: u32) -> Result<(), Error> {
     if bytes.is_multiple_of(page) && (bytes / page).is_power_of_two() {
         return Ok(());
     }
-    // The next one that fits, or the largest there is.
+    // The next valid size, or the largest.
     let fitting = bytes.div_ceil(page).max(1).checked_next_power_of_two().and_then(|pages| pages.checked_mul(page));
     let message = format!(
         "the ring buffer size of {bytes} bytes is not a power-of-two number of pages of {page} bytes: use {}",
@@ -499,7 +499,7 @@ mod tests {
         assert_eq!(mocked, BTreeSet::from(live));
         let replayed = refused(&all, |builder| builder.replay(Recording::from_reader(&b""[..])).map(|_| ()));
         assert_eq!(replayed, BTreeSet::from_iter(live.into_iter().chain(["ring_size"])));
-        // The others would be opened, with the privilege to do so.
+        // The other settings would open counters, given the privileges.
         let counted = refused(&of_events, |builder| builder.open_counters().map(|_| ()));
         assert_eq!(counted, BTreeSet::from(of_events));
     }

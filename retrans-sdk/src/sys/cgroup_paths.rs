@@ -63,7 +63,7 @@ impl CgroupPaths {
             .map_err(|error| Error::new(ErrorKind::System, format!("cannot read {path}")).caused_by(error))?;
         let mut mounts: Vec<Mount> =
             cgroup2_mounts(&mountinfo).into_iter().filter(|mount| is_cgroup2(&mount.place)).collect();
-        // The widest first: of the others only what it does not show.
+        // The widest mounts first, and others only if these do not contain them.
         mounts.sort_by_key(|mount| mount.root.components().count());
         let all = std::mem::take(&mut mounts);
         for mount in all {
@@ -198,13 +198,14 @@ mod tests {
         let mut paths = tree.paths();
         assert_eq!(paths.path(odd), Some(Path::new(OsStr::from_bytes(b"/part/a b=\xff"))));
         assert_eq!(paths.path(fs::metadata(&tree.0).expect("it is there").ino()), Some(Path::new("/part")));
-        // Away, but with its number: a file system may give that to the next one, cgroups do not.
+        // Moved, so that its inode number is not reused: a file system may reuse numbers, cgroups
+        // do not.
         let away = Tree::new("away");
         fs::rename(tree.0.join("c/d/e"), away.0.join("e")).expect("it can be moved");
         assert_eq!(paths.path(deep), Some(Path::new("/part/c/d/e")));
         assert_eq!(paths.known.len(), 5);
 
-        // Another look does not forget it; what it looked for in vain it does not look for again.
+        // Another scan does not forget it, and an absent id is not scanned for again.
         paths.throttle = Throttle::default();
         assert_eq!(paths.path(u64::MAX), None);
         paths.throttle = Throttle::default();
@@ -213,7 +214,7 @@ mod tests {
         assert!(!paths.known.contains_key(&later));
         assert_eq!(paths.path(later), Some(Path::new("/part/later")));
         assert_eq!(paths.path(deep), Some(Path::new("/part/c/d/e")));
-        // Too soon for another one, which is no proof that it is not there.
+        // Too soon for another scan, so the id is unknown but not marked as absent.
         let last = tree.make(b"last");
         assert_eq!(paths.path(last), None);
         paths.throttle = Throttle::default();

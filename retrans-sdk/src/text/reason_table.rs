@@ -113,13 +113,12 @@ pub trait ReasonTable:
     }
 }
 
-/// The number of an unlisted enumerator as the kernel has it.
+/// Returns the number of an unlisted enumerator in the kernel.
 const fn kernel_number(raw: u32) -> u32 {
     if raw >> 16 == UNLISTED_BASE >> 16 { raw & 0xffff } else { raw }
 }
 
-/// `k17` to `0x10000 | 17`. One spelling a number: no sign, no leading zero, nothing that would
-/// print otherwise.
+/// Parses `k17` to `0x10000 | 17`. Each number has one canonical form: no sign, no leading zero.
 fn parse_unlisted(text: &str) -> Option<u32> {
     let digits = text.strip_prefix('k')?;
     if !digits.bytes().all(|b| b.is_ascii_digit()) || (digits.len() > 1 && digits.starts_with('0')) {
@@ -152,7 +151,7 @@ impl<T> Unlisted<T> {
     }
 }
 
-// By hand: a derive would require the same of T.
+// Implemented by hand, since a derive would require the traits of T.
 impl<T> Clone for Unlisted<T> {
     fn clone(&self) -> Self {
         *self
@@ -234,7 +233,7 @@ impl<V: fmt::Display> fmt::Display for KeyVal<V> {
     }
 }
 
-/// A text is neither a value of the table nor `k` and a number.
+/// The error of a text that is neither a value of the table nor `k` and a number.
 ///
 /// ```
 /// use retrans_sdk::RetransResult;
@@ -249,12 +248,12 @@ pub struct ParseReasonError {
     key: &'static str,
     text: Box<str>,
     is_truncated: bool,
-    /// Looks a text up in the table.
+    /// Creates the error of a text.
     suggest: fn(&str) -> Option<&'static str>,
 }
 
 impl ParseReasonError {
-    /// The most bytes of the text that are kept: the text may come from anywhere.
+    /// The maximum number of bytes of the text that are kept, since the input may be of any length.
     const MAX_TEXT: usize = 64;
 
     fn new<T: ReasonTable>(text: &str) -> Self {
@@ -298,7 +297,7 @@ impl fmt::Debug for ParseReasonError {
 
 impl fmt::Display for ParseReasonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Escaped, as a text from outside must not control a terminal.
+        // Escaped, since input must not control a terminal.
         let rest = if self.is_truncated { "…" } else { "" };
         write!(f, "{}={}{rest}: no such value", self.key, self.text.escape_debug())?;
         match self.suggestion() {
@@ -310,8 +309,8 @@ impl fmt::Display for ParseReasonError {
 
 impl std::error::Error for ParseReasonError {}
 
-/// A name in snake case, by the rule of [`reason_table`](macro@crate::reason_table). The macro
-/// crate has the same function, which cannot be shared: what it exports is macros.
+/// Returns a name in snake case, by the rule of [`reason_table`](macro@crate::reason_table). The
+/// macro crate has a copy, because it can only export macros.
 #[cfg(any(test, feature = "check"))]
 pub(crate) fn snake_case(name: &str) -> String {
     let letters = name.as_bytes();

@@ -26,13 +26,13 @@ impl<'a> Scanner<'a> {
         self.at == self.text.len()
     }
 
-    /// Reads these bytes, if they are next. Of a length that is known when this is compiled.
+    /// Scans these bytes, whose length is known at compile time.
     #[inline(always)]
     pub(crate) fn constant(&mut self, bytes: &[u8]) -> Option<()> {
         self.rest().starts_with(bytes).then(|| self.at += bytes.len())
     }
 
-    /// Reads up to a space or the end.
+    /// Scans up to a space or the end.
     #[inline(always)]
     pub(crate) fn value(&mut self) -> &'a [u8] {
         let rest = self.rest();
@@ -55,7 +55,7 @@ impl<'a> Scanner<'a> {
         (len == 1 || (len > 1 && len <= 19 && rest[0] != b'0')).then_some(value)
     }
 
-    /// The same with a sign before it, and zero without.
+    /// Scans a number with an optional minus sign; not `-0`.
     #[inline(always)]
     pub(crate) fn signed(&mut self) -> Option<i64> {
         if self.constant(b"-").is_none() {

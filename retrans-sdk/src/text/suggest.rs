@@ -25,7 +25,8 @@ pub(crate) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = 
     nearest(word, candidates).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }
 
-/// The edit distance: bytes to insert, remove or replace, and neighbours to swap.
+/// Returns the edit distance: insertions, deletions and replacements of bytes, and swaps of
+/// neighbours.
 fn distance(from: &[u8], to: &[u8]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();

@@ -91,7 +91,7 @@ impl<'a> LineWriter<'a> {
             return self.byte(b'0' + value as u8);
         }
         let digits = digits(value);
-        // Not all are zeros.
+        // At least one digit is not zero.
         let zeros = digits.trailing_zeros() / 8;
         self.eight((ascii(digits) >> (8 * zeros)).to_le_bytes(), 8 - zeros as usize);
     }

@@ -36,14 +36,14 @@ pub(super) fn is_recognised(line: &str) -> bool {
     marked(line).is_some()
         || line.starts_with('#')
         || lost(line).is_some()
-        // Before the events, by trace-cmd.
+        // Printed by trace-cmd before the events.
         || line.strip_prefix("cpus=").is_some_and(|cpus| cpus.parse::<u32>().is_ok())
         || line.strip_prefix("version = ").is_some_and(|version| version.parse::<u32>().is_ok())
         || line.starts_with("CPU ") && line.ends_with(" is empty")
         || has_head(line)
 }
 
-/// `name-123   [001] ..s1. 123.456789: event: …`
+/// Returns whether a line begins with a head: `name-123   [001] ..s1. 123.456789: event: …`.
 fn has_head(line: &str) -> bool {
     let Some((_, behind)) = line.split_once(" [") else { return false };
     let Some((cpu, behind)) = behind.split_once("] ") else { return false };
@@ -60,7 +60,7 @@ fn marked(line: &str) -> Option<(&str, &'static str, &str)> {
     let find = |name: &'static str| {
         let before = line.rmatch_indices(name).find_map(|(at, _)| {
             let (head, behind) = (&line[..at], line[at + name.len()..].strip_prefix(':')?);
-            // By the name of its system too, and perf pads what is before that.
+            // The marker may include the name of the system, and perf pads before it.
             let head = head.strip_suffix("tcp:").unwrap_or(head);
             Some((head.trim_end().strip_suffix(':')?, behind))
         });
@@ -70,7 +70,7 @@ fn marked(line: &str) -> Option<(&str, &'static str, &str)> {
     found.filter(|(head, ..)| !holds_head(head))
 }
 
-/// `[1] … 123.456789: event:`
+/// Returns whether a text contains a head: `[1] … 123.456789: event:`.
 fn holds_head(text: &str) -> bool {
     let words: Vec<_> = text.split_whitespace().collect();
     let is_cpu =
@@ -89,8 +89,8 @@ pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<TraceLine, Str
     let ts = head.split_whitespace().next_back().and_then(seconds).ok_or("no timestamp in seconds")?;
     let ts = ts.checked_add(clock_offset).and_then(|ts| u64::try_from(ts.as_nanos()).ok());
     let ts = Timestamp::from_nanos(ts.ok_or("timestamp later than the year 2554")?);
-    // The first drafts of a result had sentences for values; it stands last, and takes the rest of
-    // the line.
+    // The first drafts printed sentences as results. The result is last and extends to the end
+    // of the line.
     let (text, sentence) = match text.split_once(" quit_reason=") {
         Some((text, sentence)) => (text, Some(sentence.trim_end())),
         None => (text, None),
@@ -100,7 +100,8 @@ pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<TraceLine, Str
     let mut event = Event { ts, saddr, daddr, mapped, ..Event::blank() };
     (event.sport, event.dport) = (values.parsed("sport")?, values.parsed("dport")?);
     if name == SYNACK {
-        // It fires for successes, of sockets in this state, and a SYN-ACK is one segment.
+        // The tracepoint fires for successes, of sockets in this state, and a SYN-ACK is one
+        // segment.
         (event.kind, event.state, event.segs) = (RetransKind::Synack, TcpState::NewSynRecv, 1);
         (event.result, event.err) = (RetransResult::Success, Some(0));
         event.transmit = Some(Transmit::Yes);
@@ -162,12 +163,12 @@ fn addresses(values: &Values<'_>) -> Result<(IpAddr, IpAddr, bool), String> {
 
 fn state(name: &str) -> Result<TcpState, String> {
     let entry = TcpState::ALL.iter().find(|entry| entry.c_name == Some(name));
-    // By its number where perf knows no names of it.
+    // perf prints the number if it does not know the names.
     let state = entry.map(|entry| entry.variant).or_else(|| hexadecimal(name).map(TcpState::from_raw));
     state.ok_or_else(|| format!("unknown state `{name}`"))
 }
 
-/// `0x1f`
+/// Parses `0x1f`.
 fn hexadecimal(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
@@ -200,7 +201,7 @@ fn meaning(text: &str) -> Option<RetransResult> {
         "fragment no memory" => FragNomem,
         "retrans_nomem" => Nomem,
         "routing failure" => RouteFail,
-        // Spelt so there.
+        // The typo is in the proposal.
         "closed recevier window" => RcvZeroWindow,
         "no buffer for skb copy" => PskbCopyNobufs,
         other => return named(other),
@@ -232,7 +233,7 @@ fn lost(line: &str) -> Option<Option<u64>> {
     count.or_else(|| inner.strip_suffix(" EVENTS DROPPED"))?.parse().ok().map(Some)
 }
 
-/// `123.456789`, or with nine decimals.
+/// Parses `123.456789`, or with nine decimals.
 fn seconds(text: &str) -> Option<Duration> {
     let (seconds, decimals) = text.split_once('.')?;
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

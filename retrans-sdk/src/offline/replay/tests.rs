@@ -26,7 +26,7 @@ fn of(text: &[u8]) -> Recording {
     Recording::from_reader(Cursor::new(text.to_vec()))
 }
 
-/// What comes of all of it: the events' lines, the error, the counters.
+/// Returns the lines of the events, the error, and the counters of a recording.
 fn read(recording: Recording) -> (Vec<String>, Option<String>, Stats) {
     let mut stream = recording.start().expect("a stream");
     let (mut good, mut bad) = (Vec::new(), None);
@@ -199,7 +199,7 @@ fn at_the_speed_at_which_it_was_recorded() {
     assert!(took(Some(1.0)) >= Duration::from_millis(400));
     assert!((Duration::from_millis(200)..Duration::from_millis(400)).contains(&took(Some(2.0))));
     assert!(took(None) < Duration::from_millis(200));
-    // Years: it ends when nobody listens.
+    // Takes years, unless it ends when the stream is dropped.
     let mut stream = of(text.as_bytes()).speed(1e-9).start().expect("a stream");
     assert_eq!(stream.recv_batch_timeout(Duration::from_secs(10)).expect("the first").count(), 1);
     let queue = stream.into_queue(8, crate::stream::queue::Overflow::Block).expect("a queue");
@@ -427,7 +427,7 @@ fn a_trace_is_a_recording() {
     assert_eq!((good.len(), bad.as_deref()), (2, Some("line 7: unterminated last line (truncated recording?)")));
 }
 
-/// What any user of the host may put into a trace.
+/// Task names and paths that any user of the host can put into a trace.
 #[test]
 fn names_of_others_do_not_forge_or_break_anything() {
     let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
@@ -464,7 +464,7 @@ fn what_is_no_line_says_nothing_of_the_format() {
 
 #[test]
 fn a_line_without_end_is_told_and_its_reader_ends() {
-    /// Zeros without end, until they are asked for by nobody.
+    /// An endless input of zeros.
     struct Zeros {
         _used: std::sync::Arc<()>,
     }
@@ -478,7 +478,7 @@ fn a_line_without_end_is_told_and_its_reader_ends() {
     let zeros = || Recording::from_reader(Zeros { _used: std::sync::Arc::clone(&used) });
     let error = zeros().start().expect("a stream").iter().next().expect("an item").expect_err("no line");
     assert_eq!(error.to_string(), "line 1: longer than 65536 bytes");
-    // It goes on for as long as somebody listens.
+    // It continues until the stream is dropped.
     let skipping = zeros().bad_lines(BadLines::Skip).start().expect("a stream");
     let reader = skipping.stats_reader();
     while reader.read().skipped == Some(0) {
