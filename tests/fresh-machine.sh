@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Runs the README's commands on bare installations of Debian and Ubuntu, as an unprivileged user with sudo.
+# Runs the README's commands on minimal installations of Debian and Ubuntu, as a user with sudo.
 #
 # usage: tests/fresh-machine.sh SUITE…      such as bookworm, trixie, noble
 #
-# Each is a chroot made by debootstrap for the purpose, with this machine's kernel and Rust toolchain, a clone of HEAD, and
-# nothing else that is ours. Needs root and debootstrap. Prints a line for each command, and where the whole log is. A suite
-# whose archive cannot be reached is named as not tried, which is no failure; a command that fails is.
+# Each is a new chroot made by debootstrap, with this machine's kernel and Rust toolchain, a clone of
+# HEAD, and nothing else of this machine. Requires root and debootstrap. Prints a line for each command
+# and the path of the log. A suite whose archive is not reachable is reported as not tried, which is
+# not a failure; a failing command is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,11 +17,11 @@ for program in debootstrap git rustc unshare wget; do
 	command -v "$program" >/dev/null || { echo "fresh-machine: needs $program" >&2; exit 2; }
 done
 
-# Looked at here, where a failure ends this: in a folder's place, nothing would be all of this machine.
+# Checked here: an empty path, used as a directory below, would be the root of this machine.
 toolchain=$(rustc --print sysroot)
 [ -x "$toolchain/bin/rustc" ] || { echo "fresh-machine: no toolchain in '$toolchain'" >&2; exit 2; }
 
-# As they stand there: lines of its shell blocks that a newcomer would type.
+# The commands in its shell blocks.
 mapfile -t commands < <(sed -n '/^```sh$/,/^```$/{/^make /p}' README.md)
 [ "${#commands[@]}" = 2 ] || { echo "fresh-machine: README.md has ${#commands[@]} commands, not 2" >&2; exit 2; }
 
@@ -39,35 +40,35 @@ mirror_of() {
 	fi
 }
 
-# Makes the bare system. An Ubuntu as it is installed has universe; a debootstrap older than a suite has no script for it, but
-# they are all the same one.
+# Creates the system. Ubuntu's installer enables universe. A debootstrap older than a suite has no
+# script for it, but all suites share one.
 bootstrap() {
 	local suite=$1 root=$2 options=() script=/usr/share/debootstrap/scripts/$1
 	! is_ubuntu "$suite" || options=(--components=main,universe)
 	[ -e "$script" ] || { is_ubuntu "$suite" && script=${script%/*}/gutsy || script=${script%/*}/sid; }
-	# In a mount namespace of its own, so that however it ends nothing stays mounted.
+	# In a mount namespace of its own, so that nothing stays mounted, however it ends.
 	unshare --mount --propagation private \
 		debootstrap --variant=minbase --include=sudo,ca-certificates,make "${options[@]}" \
 		"$suite" "$root" "$(mirror_of "$suite")" "$script"
 }
 
-# What a user has before the README begins: sudo, a checkout, make and a toolchain, which needs a linker.
+# What the README expects: sudo, a checkout, make and a toolchain, which requires a linker.
 furnish() {
 	local root=$1
-	# So that it resolves, and trusts, what this machine does.
+	# The same name resolution and certificates as on this machine.
 	cp -L /etc/hosts /etc/resolv.conf "$root/etc/" 2>/dev/null || true
 	cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 	chroot "$root" useradd --create-home --shell /bin/bash user
 	echo 'user ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/user"
 	mkdir -p "$root/opt/rust"
 	cp -a "$toolchain/." "$root/opt/rust/"
-	# The checkout may be another user's, which git believes of no more than a file.
+	# The checkout may belong to another user, which git only accepts from a configuration file.
 	printf '[safe]\n\tdirectory = *\n' >"$work/gitconfig"
 	GIT_CONFIG_GLOBAL=$work/gitconfig git clone --quiet --no-hardlinks . "$root/home/user/retrans"
 	chroot "$root" chown -R user: /home/user/retrans
 }
 
-# Runs a README's command as the user; fails also if it did less than it could.
+# Runs a command of the README as the user. Also fails if it skipped something that it could do.
 run() {
 	local suite=$1 root=$2 command=$3 start=$SECONDS status=0 out=$work/$1.out
 	echo "### $suite: $command"
@@ -97,7 +98,7 @@ try() {
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/fresh-machine.XXXXXX")
 summary=$work/summary
-# --one-file-system: should something be mounted there after all, it is not ours to delete.
+# --one-file-system: never deletes what may still be mounted there.
 trap 'rm -rf --one-file-system "$work"/root-*' EXIT
 failed=0 tried=0
 for suite in "$@"; do
@@ -112,7 +113,7 @@ for suite in "$@"; do
 		continue
 	fi
 	tried=$((tried + 1))
-	# In a shell of its own, and not as a condition, so that it ends at the first step that fails.
+	# In a subshell, and not as a condition, so that `set -e` ends it at the first failing step.
 	(set -e; try "$suite" "$work/root-$suite") >"$work/$suite.log" 2>&1 &
 	wait $! || { failed=1; echo "### $suite: FAILED" >>"$summary"; }
 	rm -rf --one-file-system "$work/root-$suite"

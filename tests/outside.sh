@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# The SDK as somebody else's dependency: a crate outside of this checkout takes it by path, by git (what is committed), and as it
-# would be published, and is built and run each time, without privileges.
+# Tests the SDK as a dependency of a crate outside of this checkout: by path, by git (the committed
+# state), and as it would be published. The crate is built and run each time, without privileges.
 #
-# All three share a folder for what is built, so that what the SDK depends on is compiled once; what git fetches and what is
-# unpacked goes to a temporary folder.
+# All three share a target directory, so that the SDK's dependencies are compiled once. Fetched and
+# unpacked sources go to a temporary directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/outside.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}/outside
 
-# For all that follows: only the registry is shared with the user's own.
+# From here on only the registry is shared with the user's CARGO_HOME.
 cargo fetch --locked --quiet
 home=${CARGO_HOME:-$HOME/.cargo}
 mkdir "$work/home"
@@ -23,15 +23,15 @@ ln -s "$home/registry" "$work/home/registry"
 [ ! -e "$home/config.toml" ] || ln -s "$home/config.toml" "$work/home/config.toml"
 export CARGO_HOME=$work/home
 
-# try NAME EXPECTED [PREPARE…]: the crate NAME, in whose dependencies the SDK has to come from EXPECTED.
+# try NAME EXPECTED: builds and runs the crate NAME, whose SDK must come from EXPECTED.
 try() {
 	local name=$1 expected=$2 start=$SECONDS
 	shift 2
 	(
 		cd "$work/$name"
-		# A checkout is fetched by nothing else; all else is there.
+		# Only a git dependency must be fetched; everything else is available.
 		[ "$name" != git ] || cargo fetch --quiet
-		# By name, so that it is seen not to be another of the three.
+		# By its source, so that it is certain which of the three is used.
 		cargo tree --offline --invert retrans-macros --depth 0 --prefix none | grep -F "$expected"
 		cargo build --offline --quiet
 	)
@@ -43,7 +43,7 @@ new_crate "$work/path" <<<"[dependencies]
 retrans-sdk = { path = \"$root/retrans-sdk\" }"
 try path "($root/retrans-macros)"
 
-# A repository of its own of what is committed: cargo fetches nothing from a shallow one, as a CI may have.
+# A new repository with the committed state: cargo cannot fetch from a shallow clone, as in CI.
 mkdir "$work/repository"
 git -c safe.directory='*' archive HEAD | tar -x -C "$work/repository"
 cd "$work/repository"

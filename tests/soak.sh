@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Runs every outcome's live test again and again while all CPUs are kept busy, and stops at the first failure.
+# Runs the live test of every outcome repeatedly while all CPUs are busy, and stops at the first
+# failure.
 #
-# usage: tests/soak.sh [RUNS]      50 if not said
+# usage: tests/soak.sh [RUNS]      default: 50
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,10 +17,10 @@ finish() {
 }
 trap finish EXIT
 
-# Built before the load, which would only slow that down.
+# Built before the load starts, which would slow the build down.
 cargo test --locked --package retrans-tests --test outcomes --no-run
 for _ in $(seq $((2 * $(nproc)))); do
-	# Not longer than this script, however it ends.
+	# Ends with this script, however that ends.
 	setpriv --pdeathsig KILL sh -c 'while :; do :; done' &
 	burners+=($!)
 done
@@ -37,7 +38,7 @@ for run in $(seq "$runs"); do
 	ran=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$log")
 	[ "${ran:-0}" -eq "$there" ] || { cat "$log"; echo "soak: run $run of $runs ran ${ran:-no} of $there tests"; exit 1; }
 	total=$((total + ran))
-	again=$(grep -c '^once more' "$log" || true)
-	echo "run $run of $runs: $ran tests passed in $((SECONDS - start)) s, $again repeated for process 1"
+	again=$(grep -c '^repeated' "$log" || true)
+	echo "run $run of $runs: $ran tests passed in $((SECONDS - start)) s, $again repeated"
 done
 echo "soak: $runs runs, $total tests, no failure, ${#burners[@]} busy loops on $(nproc) CPUs"

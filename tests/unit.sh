@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Has systemd run docs/retrans-agent.service, and then with something of it taken away, which must be noticed.
+# Runs docs/retrans-agent.service under systemd, and then with parts of it removed, which must fail.
 #
-# usage: tests/unit.sh PROGRAM [ARGUMENT…]      one that says `ready source=…` on stderr once it is attached, and ends
+# usage: tests/unit.sh PROGRAM [ARGUMENT…]      prints `ready source=…` on stderr once it is attached, and ends
 #
-# A systemd of its own, as the first process of its own namespaces of every kind but that of users, on a file system whose changes
-# are kept in memory and thrown away, with a /dev of its own, and /sys and /proc/sys read-only. It starts this unit and nothing
-# else. Needs root and systemd; no systemd has to be running here.
+# The systemd is process 1 of its own namespaces of every kind except user, on a file system whose
+# changes are kept in memory and discarded, with its own /dev, and /sys and /proc/sys read-only. It
+# starts only this unit. Requires root and an installed systemd, which need not be running.
 set -euo pipefail
 
-# In a cgroup of its own, which is the root of what its systemd sees and changes; then the rest of the namespaces.
+# Enters a cgroup of its own, which is the root of what its systemd sees and changes, and then the
+# other namespaces.
 outer() {
 	mkdir "$work/cgroup"
 	mount -t cgroup2 none "$work/cgroup"
 	mkdir "$work/cgroup/retrans-unit.$$"
-	# The outermost process leaves it again, or it could not be removed.
+	# The outer process must leave the cgroup so that it can be removed.
 	trap 'echo $$ >"$work/cgroup/cgroup.procs"; find "$work/cgroup/retrans-unit.$$" -depth -type d -exec rmdir {} \;' EXIT
 	echo $$ >"$work/cgroup/retrans-unit.$$/cgroup.procs"
 	timeout --kill-after 5 60 \
@@ -27,7 +28,7 @@ inner() {
 	mount -t tmpfs memory "$work/memory"
 	mkdir "$work/memory/upper" "$work/memory/work"
 	mount -t overlay -o "lowerdir=/,upperdir=$work/memory/upper,workdir=$work/memory/work" overlay "$root"
-	# Not what is mounted below /: only what is listed here.
+	# Nothing that is mounted below / is included, only these mounts.
 	mount -t proc proc "$root/proc"
 	mount --bind "$root/proc/sys" "$root/proc/sys"
 	mount -o remount,bind,ro "$root/proc/sys"
@@ -45,7 +46,7 @@ inner() {
 	done <<<$'null 1 3\nzero 1 5\nfull 1 7\nrandom 1 8\nurandom 1 9\ntty 5 0\nptmx 5 2'
 	mkdir -p "$root/dev/shm" "$root/dev/pts" "$root/dev/mqueue" "$root/dev/hugepages" "$root/usr/local/bin"
 
-	# Where it comes out: the only folder of this system that it can write to.
+	# The output directory: the only directory of this system that it can write to.
 	mkdir "$root/run/out"
 	mount --bind "$work/out" "$root/run/out"
 	mount --bind "$work/program" "$root/usr/local/bin"
@@ -53,11 +54,11 @@ inner() {
 	exec env container=other chroot "$root" /lib/systemd/systemd --system --unit=retrans-agent.service --show-status=no
 }
 
-# run SED: the unit, changed. Leaves what it says in $said, and its result as systemd has it.
+# run SED: runs the unit edited by SED. Sets $said to its stderr and $result to systemd's result.
 run() {
 	rm -rf "$work/out" "$work/cgroup" "$work/root" "$work/memory"
 	mkdir "$work/out"
-	# What it is run by is changed: nothing is started before it, systemd ends with it, and what it says goes to a file.
+	# Also edited: nothing is started before it, systemd ends with it, and its output goes to a file.
 	sed -e "$1" -e "s|^ExecStart=.*|& $arguments|" -e 's/^Restart=.*/Restart=no/' -e '/^\[Unit\]/a\
 DefaultDependencies=no\
 SuccessAction=exit\
@@ -67,10 +68,10 @@ StandardError=file:/run/out/stderr\
 ExecStopPost=+/bin/sh -c "echo $SERVICE_RESULT >/run/out/result"' docs/retrans-agent.service >"$work/unit"
 	unshare --mount --propagation private "$self" outer "$work" </dev/null >"$work/console" 2>&1 || true
 	said=$(cat "$work/out/stderr" 2>/dev/null || true)
-	result=$(cat "$work/out/result" 2>/dev/null || echo "systemd did not get to it: $(cat "$work/console")")
+	result=$(cat "$work/out/result" 2>/dev/null || echo "systemd did not run it: $(cat "$work/console")")
 }
 
-# must WHAT RESULT SAYS SED
+# must NAME RESULT STDERR SED
 must() {
 	run "$4"
 	if [ "$result" != "$2" ] || [[ $said != "$3"* ]]; then
@@ -94,15 +95,15 @@ esac
 self=$(realpath "$0") program=$(realpath "$1") arguments=${*:2}
 cd "$(dirname "$self")/.."
 work=$(mktemp -d "${TMPDIR:-/tmp}/unit.XXXXXX")
-# --one-file-system: should something be mounted there after all, it is not ours to delete.
+# --one-file-system: never deletes what may still be mounted there.
 trap 'rm -rf --one-file-system "$work"' EXIT
 mkdir "$work/program"
 cp "$program" "$work/program/retrans-agent"
-# As which user it comes there is not known before.
+# The service may run as any user.
 chmod 755 "$work" "$work/program"
 
 must "as it is" success "ready source=" ""
-# Each of these is seen to be in force by what happens without it.
+# Each of these must have an effect: without it the unit fails.
 must "without CAP_BPF" exit-code "${program##*/}: missing CAP_BPF: " '/^AmbientCapabilities=/s/CAP_BPF //'
 must "without CAP_PERFMON" exit-code "${program##*/}: missing CAP_PERFMON: " '/^CapabilityBoundingSet=/s/ CAP_PERFMON//'
 must "without the system call" exit-code "${program##*/}: cannot load the programs: " '/^SystemCallFilter=/s/ bpf / /'

@@ -3,18 +3,19 @@
 # Builds and runs a program that enables the feature `vendored` of libbpf-rs where neither libelf nor zlib is installed, and
 # shows first that they are not: without the feature the same build fails there, and names what is missing.
 #
-# In a mount namespace of its own, where what the packages libelf-dev and zlib1g-dev have installed is covered, and where the
-# registry's sources, within which libbpf-sys builds elfutils, are a copy that is thrown away. Needs root, and dpkg.
+# Runs in a mount namespace of its own, in which the files of the packages libelf-dev and zlib1g-dev
+# are hidden, and the registry's sources, in which libbpf-sys builds elfutils, are a copy that is
+# discarded. Requires root and dpkg.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 [ "$(id -u)" = 0 ] || { echo "vendored: needs root" >&2; exit 2; }
 registry=${CARGO_HOME:-$HOME/.cargo}/registry
 if [ "${1-}" != inside ]; then
-	# So that nothing has to be fetched where the sources are a copy.
+	# Nothing should be fetched into the copy.
 	cargo fetch --locked --quiet
 	work=$(mktemp -d "${TMPDIR:-/tmp}/vendored.XXXXXX")
-	# Once the namespace is gone, nothing is mounted there any more.
+	# Nothing is mounted there after the namespace is gone.
 	trap 'rm -rf --one-file-system "$work"' EXIT
 	unshare --mount --propagation private "$0" inside "$work"
 	exit
@@ -23,15 +24,15 @@ fi
 # shellcheck source=tests/outside/crate.sh
 source tests/outside/crate.sh
 work=$2
-[ "$(readlink /proc/self/ns/mnt)" != "$(readlink "/proc/$PPID/ns/mnt")" ] || { echo "vendored: to be run without arguments" >&2; exit 2; }
+[ "$(readlink /proc/self/ns/mnt)" != "$(readlink "/proc/$PPID/ns/mnt")" ] || { echo "vendored: run it without arguments" >&2; exit 2; }
 
-# over FOLDER NAME: what is written to FOLDER from now on stays in this namespace.
+# over DIRECTORY NAME: changes of DIRECTORY stay in this namespace from now on.
 over() {
 	mkdir -p "$work/$2" "$work/$2.work"
 	mount -t overlay -o "lowerdir=$1,upperdir=$work/$2,workdir=$work/$2.work" overlay "$1"
 }
 
-# A whiteout, in the layer above, is all that is made: no file of this system is touched.
+# Creates whiteouts in the upper layer: no file of this system is changed.
 dpkg -L libelf-dev zlib1g-dev | while read -r path; do
 	case $path in
 	/usr/include/* | /usr/lib/*)
@@ -47,7 +48,7 @@ for header in libelf.h gelf.h zlib.h; do
 	! echo "#include <$header>" | cc -E - >/dev/null 2>&1 || { echo "vendored: $header is still found" >&2; exit 1; }
 done
 
-# With the same debug information for what runs while building as for the program, libbpf is built once, not twice.
+# With the same debug information for build scripts and the program libbpf is built only once.
 export CARGO_TARGET_DIR=$work/target CARGO_PROFILE_DEV_DEBUG=0
 new_crate "$work/plain" <<<"[dependencies]
 retrans-sdk = { path = \"$PWD/retrans-sdk\" }"
@@ -60,7 +61,7 @@ if (cd "$work/plain" && cargo build --offline) >"$work/plain.log" 2>&1; then
 	echo "vendored: it built without libelf" >&2
 	exit 1
 fi
-# As the README has it.
+# The error that the README quotes.
 grep 'libelf.h\|gelf.h\|zlib.h' "$work/plain.log" | grep 'No such file or directory' || { cat "$work/plain.log"; exit 1; }
 
 echo "--- with it"
@@ -70,6 +71,6 @@ echo "built in $((SECONDS - start)) s"
 program=$CARGO_TARGET_DIR/debug/somebody-elses
 must_run "$program"
 if ldd "$program" | grep 'libelf\|libz'; then
-	echo "vendored: it is linked with this system's" >&2
+	echo "vendored: linked with the system's library" >&2
 	exit 1
 fi

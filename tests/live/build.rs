@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compiles the BPF programs of the live tests: the harness of the kernel filter, once more for each
-//! mutation of the filter, and the programs that the bench `kernel` measures with.
+//! Compiles the BPF programs of the live tests: the harness of the kernel filter, once more for
+//! each mutation of the filter, and the programs that the bench `kernel` measures with.
 
 use std::env;
 use std::fs;

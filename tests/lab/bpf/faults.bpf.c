@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Faults for the attempts of one socket, which asks for them by its mark. They replace the answers
- * of functions that the kernel lets programs override (ALLOW_ERROR_INJECTION): failslab's, and
- * that of the hook in tests/kernel. What follows from the answer is the kernel's own doing.
+ * Faults for the attempts of one socket, selected by its mark. They override the return values of
+ * functions that the kernel permits it for (ALLOW_ERROR_INJECTION): that of failslab, and that of
+ * the hook of tests/kernels/patches. The kernel does the rest.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 
-/* tests/lab/src/injection.rs has the same. */
+/* The same values as in tests/lab/src/injection.rs. */
 #define FAULT_MARK 0x72730000
 
 enum fault {
 	FAULT_NONE = 0,
-	/* Nothing is allocated while an attempt is made. */
+	/* Allocations fail during an attempt. */
 	FAULT_NO_MEMORY = 1,
-	/* The segment's headroom is too large, and the copy that this takes is not allocated. */
+	/* The segment's headroom is too large, and the allocation of the required copy fails. */
 	FAULT_NO_COPY = 2,
 	/* The segment ends before snd_una. */
 	FAULT_END_SEQ = 3,
-	/* The hook says so. */
+	/* The hook cancels the attempt. */
 	FAULT_CANCEL = 4,
 };
 
@@ -30,10 +30,10 @@ enum fault {
 char LICENSE[] SEC("license") = "GPL";
 
 /*
- * Of the attempt that is being made on this CPU. These kernels do not preempt, and a softirq does
- * not interrupt another.
+ * The attempt in flight on this CPU. These kernels do not preempt, and a softirq does not interrupt
+ * another.
  */
-struct under_way {
+struct in_flight {
 	enum fault fault;
 	bool copying;
 };
@@ -42,14 +42,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct under_way);
-} under_way SEC(".maps");
+	__type(value, struct in_flight);
+} in_flight SEC(".maps");
 
-static __always_inline struct under_way *here(void)
+static __always_inline struct in_flight *current_attempt(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&under_way, &zero);
+	return bpf_map_lookup_elem(&in_flight, &zero);
 }
 
 static __always_inline enum fault fault_of(const struct sock *sk)
@@ -62,7 +62,7 @@ static __always_inline enum fault fault_of(const struct sock *sk)
 SEC("fentry/tcp_retransmit_skb")
 int attempt_begins(__u64 *ctx)
 {
-	struct under_way *now = here();
+	struct in_flight *now = current_attempt();
 
 	if (now) {
 		now->fault = fault_of((const void *)ctx[0]);
@@ -74,7 +74,7 @@ int attempt_begins(__u64 *ctx)
 SEC("fexit/tcp_retransmit_skb")
 int attempt_ends(__u64 *ctx)
 {
-	struct under_way *now = here();
+	struct in_flight *now = current_attempt();
 
 	if (now)
 		now->fault = FAULT_NONE;
@@ -84,7 +84,7 @@ int attempt_ends(__u64 *ctx)
 SEC("fentry/__pskb_copy_fclone")
 int copy_begins(__u64 *ctx)
 {
-	struct under_way *now = here();
+	struct in_flight *now = current_attempt();
 
 	if (now)
 		now->copying = true;
@@ -94,25 +94,25 @@ int copy_begins(__u64 *ctx)
 SEC("fexit/__pskb_copy_fclone")
 int copy_ends(__u64 *ctx)
 {
-	struct under_way *now = here();
+	struct in_flight *now = current_attempt();
 
 	if (now)
 		now->copying = false;
 	return 0;
 }
 
-/* s, flags, and what others have said. */
+/* Arguments: s, flags, and the return value of earlier programs. */
 SEC("fmod_ret/should_failslab")
 int should_fail(__u64 *ctx)
 {
-	struct under_way *now = here();
+	struct in_flight *now = current_attempt();
 
 	if (now && (now->fault == FAULT_NO_MEMORY || (now->fault == FAULT_NO_COPY && now->copying)))
 		return -ENOMEM;
 	return (int)ctx[2];
 }
 
-/* sk, skb, and what others have said. */
+/* Arguments: sk, skb, and the return value of earlier programs. */
 SEC("fmod_ret/tcp_retransmit_spoil")
 int spoil(__u64 *ctx)
 {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * A firewall's rule for where there is no nftables: TCP packets that meet it are dropped, refused,
- * or changed.
+ * A packet rule for kernels without nftables: matching TCP packets are dropped, rejected or
+ * modified.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-/* As in linux/bpf.h: a context is read by offset. */
+/* As in linux/bpf.h: the verifier maps context reads by offset. */
 struct __sk_buff {
 	__u32 len;
 };
@@ -27,7 +27,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define TCP_CHECKSUM 16
 #define TCP_HEADER   20
 
-/* What is done. */
+/* Actions. */
 #define DROP		  0
 #define DROP_AS_CONGESTED 2
 #define CLOSE_WINDOW	  16
@@ -39,7 +39,7 @@ enum which {
 	PER_MILLE = 3,
 };
 
-/* tests/lab/src/packets/bpf.rs has the same. A port that is 0 is any. */
+/* The same layout as in tests/lab/src/packets/bpf.rs. Port 0 matches any port. */
 struct rule {
 	__u64 netns;
 	__u32 at_least;
@@ -54,7 +54,7 @@ struct rule {
 
 const volatile struct rule rule;
 
-/* How many packets have met all other conditions. */
+/* The number of packets that met all other conditions. */
 __u32 met;
 
 static __always_inline bool is_of_them(void)
@@ -71,7 +71,7 @@ static __always_inline bool is_of_them(void)
 	}
 }
 
-/* Where the TCP header is behind the IP header's beginning, or 0. */
+/* Returns the offset of the TCP header from the IP header, or 0. */
 static __always_inline __u32 tcp_behind(const __u8 ip[IPV6_HEADER])
 {
 	if (ip[0] >> 4 == 4)
@@ -90,7 +90,7 @@ static __always_inline bool meets(const __u8 tcp[TCP_HEADER], __u32 len)
 	return len >= rule.at_least && is_of_them();
 }
 
-/* The window becomes 0, and the checksum what it is then (RFC 1624). */
+/* Sets the window to 0 and updates the checksum (RFC 1624). */
 static __always_inline void close_window(struct xdp_md *ctx, __u32 at, const __u8 tcp[TCP_HEADER])
 {
 	__u32 sum = (__u16) ~(tcp[TCP_CHECKSUM] << 8 | tcp[TCP_CHECKSUM + 1]);
@@ -111,7 +111,7 @@ int input(struct xdp_md *ctx)
 	__u32 len = bpf_xdp_get_buff_len(ctx) - ETH_HLEN, behind;
 	__u8 ip[IPV6_HEADER], tcp[TCP_HEADER];
 
-	/* The shortest with TCP has as much. */
+	/* The minimum length of a packet with TCP. */
 	if (bpf_xdp_load_bytes(ctx, ETH_HLEN, ip, sizeof(ip)))
 		return XDP_PASS;
 	behind = tcp_behind(ip);
@@ -137,7 +137,7 @@ int output(struct __sk_buff *skb)
 	behind = tcp_behind(ip);
 	if (!behind || bpf_skb_load_bytes(skb, behind, tcp, sizeof(tcp)))
 		return pass;
-	/* The verifier wants to know each that there may be: refused, and refused for congestion.
+	/* The verifier must see each possible value: rejected, and dropped for congestion.
 	 */
 	if (meets(tcp, skb->len))
 		return rule.does == DROP_AS_CONGESTED ? DROP_AS_CONGESTED : DROP;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Hands in records without a retransmission: to a stream's own ring, which is put in place of the
- * one here, in the way of the programs and by the same lines of C. At any rate, which no traffic
- * has. Takes Linux 5.17, for bpf_loop().
+ * Writes records without a retransmission to a stream's ring buffer, which replaces the map below,
+ * with the wake-up code of the stream's programs, at any rate. Requires Linux 5.17 for bpf_loop().
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -16,13 +15,13 @@ struct {
 	__uint(max_entries, 1 << 20);
 } rt_events SEC(".maps");
 
-/* What each of them is but for the cookie, which is its number, and the time. */
+/* The record, except for the cookie, which is its number, and the timestamp. */
 const volatile __u64 record[sizeof(struct retrans_record) / sizeof(__u64)] = {};
 
-/* Whether the clock is looked at for each. */
+/* Whether each record gets a timestamp. */
 const volatile bool timed = false;
 
-/* As tests/lab/src/record_injector.rs has it. */
+/* The same layout as in tests/lab/src/record_injector.rs. */
 struct order {
 	__u64 first; /* number */
 	__u64 count;

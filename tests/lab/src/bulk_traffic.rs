@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Many connections that send as fast as they can.
+//! Connections that send as fast as they can.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,18 +11,18 @@ use crate::scenario::without_gso;
 use crate::tcp::reset;
 use crate::{Conn, Context, Error, Family, Pair, Result};
 
-/// Connections of a pair that send as fast as they can while [`run`](BulkTraffic::run) does.
+/// Connections of a pair that send as fast as they can during [`run`](BulkTraffic::run).
 #[derive(Debug)]
 pub struct BulkTraffic {
     connections: Vec<Conn>,
 }
 
 impl BulkTraffic {
-    /// Connections whose segments have `mss` bytes with the header's options, from 88 up, and whose time-outs begin at 5 ms. It is
-    /// the small ones of which one attempt takes many.
+    /// Opens connections whose segments have `mss` bytes including TCP options, at least 88, and
+    /// whose RTO starts at 5 ms. With small segments one attempt covers many of them.
     ///
     /// # Errors
-    /// When the lab refuses.
+    /// Returns an error if the lab refuses.
     pub fn open(pair: &Pair, family: Family, connections: usize, mss: u16) -> Result<Self> {
         pair.set_rto_min(family, "rto_min 5ms")?;
         pair.set_advmss(family, mss)?;
@@ -30,10 +30,10 @@ impl BulkTraffic {
         Ok(Self { connections })
     }
 
-    /// The same with connections that hand down each segment by itself: an attempt takes one.
+    /// Opens the same connections without GSO, so that an attempt covers one segment.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Returns the errors of [`open`](Self::open).
     pub fn open_without_gso(pair: &Pair, family: Family, connections: usize, mss: u16) -> Result<Self> {
         let without_gso = without_gso(pair)?;
         let traffic = Self::open(pair, family, connections, mss)?;
@@ -41,17 +41,18 @@ impl BulkTraffic {
         Ok(traffic)
     }
 
-    /// Together with others, of the same pair or of another.
+    /// Adds the connections of `other`, of the same pair or another.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
         self.connections.extend(other.connections);
         self
     }
 
-    /// Sends until `enough` is true, looking every few milliseconds, and resets the connections.
+    /// Sends until `enough` returns true, which is called every few milliseconds, and then resets
+    /// the connections.
     ///
     /// # Errors
-    /// Those of `enough`, and when a connection fails.
+    /// Returns the errors of `enough`, and an error if a connection fails.
     pub fn run(self, mut enough: impl FnMut() -> Result<bool>) -> Result<()> {
         let done = AtomicBool::new(false);
         let work = |result: std::io::Result<()>| match result {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Cgroups of the unified hierarchy, for sockets to be made in.
+//! Cgroups of the unified hierarchy, in which sockets are created.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::cleanup_dir::CleanupDir;
 use crate::{Context, Error, Result};
 
-/// A cgroup below that of this process. It is removed on drop, and also when this process is killed: sockets that were made in
-/// it do not keep it.
+/// A child cgroup of this process's cgroup. It is removed on drop, and also when this process is
+/// killed: sockets that were created in it do not keep it.
 #[derive(Debug)]
 pub struct Cgroup {
     dir: CleanupDir,
@@ -18,30 +18,31 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes one below the cgroup that this process is in.
+    /// Creates a child of the cgroup that this process is in.
     ///
     /// # Errors
-    /// For want of privileges, and where the unified hierarchy is not mounted.
+    /// Returns an error without the required privileges, and where the unified hierarchy is not
+    /// mounted.
     pub fn new() -> Result<Self> {
         Self::with_suffix(OsStr::new(""))
     }
 
-    /// Makes one whose name has this ending, of any bytes but `/`, newline and NUL.
+    /// Creates a child whose name has this suffix: any bytes except `/`, newline and NUL.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Returns the errors of [`new`](Self::new).
     pub fn with_suffix(suffix: &OsStr) -> Result<Self> {
         let dir = CleanupDir::create_with_suffix(&own()?, suffix)?;
-        let id = fs::metadata(dir.path()).context("cannot look at a cgroup")?.ino();
+        let id = fs::metadata(dir.path()).context("cannot stat a cgroup")?.ino();
         Ok(Self { dir, id })
     }
 
-    /// Its number, as the kernel and the filter have it.
+    /// Returns its id, as in events and filters.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Its directory.
+    /// Returns its directory.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -49,12 +50,12 @@ impl Cgroup {
     /// Runs `work` with the whole process in this cgroup.
     ///
     /// # Errors
-    /// When the process cannot be moved, or not back.
+    /// Returns an error if the process cannot be moved into the cgroup, or back.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
         struct Back(PathBuf);
         impl Drop for Back {
             fn drop(&mut self) {
-                // Where this fails the cgroup cannot be removed either, which shows.
+                // If this fails, the cgroup cannot be removed either, which is noticed.
                 let _ = enter(&self.0);
             }
         }
@@ -64,7 +65,7 @@ impl Cgroup {
         let result = work();
         drop(back);
         if own()? != before {
-            return Err(Error::new(format!("cannot go back to {before:?}")));
+            return Err(Error::new(format!("cannot move back to cgroup {before:?}")));
         }
         Ok(result)
     }
@@ -75,7 +76,7 @@ fn enter(cgroup: &Path) -> Result<()> {
     fs::write(&path, "0").with_context(|| format!("cannot write to {path:?}"))
 }
 
-/// The directory of this process's cgroup, by the mount of the whole hierarchy.
+/// Returns the directory of this process's cgroup, in the mount of the whole hierarchy.
 pub(crate) fn own() -> Result<PathBuf> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
@@ -86,6 +87,6 @@ pub(crate) fn own() -> Result<PathBuf> {
     });
     match (path, mount) {
         (Some(path), Some(mount)) => Ok(Path::new(mount).join(path)),
-        _ => Err(Error::new("the unified hierarchy of cgroups is not mounted")),
+        _ => Err(Error::new("cgroup2 is not mounted")),
     }
 }

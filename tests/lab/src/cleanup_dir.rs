@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A directory of the kernel's that is removed in any case.
+//! A directory of a kernel file system that is always removed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,8 +12,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{Context, Result};
 
-/// Removes the directory named by its argument from where it stands, once its standard input is closed: by us, or by the
-/// kernel however we end. It is busy for as long as anyone, a file indexer say, has a file of it open.
+/// Removes the directory named by its argument once its standard input is closed: by this process,
+/// or by the kernel when this process ends. The directory is busy while any process, such as a file
+/// indexer, has one of its files open.
 const CLEANER: &str = r#"
 read -r _
 tries=0
@@ -23,41 +24,41 @@ until rmdir "$1" 2>/dev/null || [ ! -d "$1" ] || [ $tries -ge 100 ]; do
 done
 "#;
 
-/// A directory that means something to the kernel, such as a trace instance or a cgroup. It is removed on drop, and also when
-/// this process is killed.
+/// A directory with a meaning to the kernel, such as a trace instance or a cgroup. It is removed on
+/// drop, and also when this process is killed.
 #[derive(Debug)]
 pub(crate) struct CleanupDir {
     path: PathBuf,
-    /// A process of its own, for the kernel does not remove it with whoever made it.
+    /// A helper process, since the kernel does not remove the directory with its creator.
     cleaner: Child,
 }
 
 impl CleanupDir {
-    /// Makes it.
+    /// Creates the directory.
     ///
     /// # Errors
-    /// When it cannot be made, or there is no `sh`.
+    /// Returns an error if it cannot be made, or there is no `sh`.
     pub(crate) fn create(parent: &Path) -> Result<Self> {
         Self::create_with_suffix(parent, OsStr::new(""))
     }
 
-    /// Makes one whose name has this suffix.
+    /// Creates a directory whose name has this suffix.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
+    /// Returns the errors of [`create`](Self::create).
     pub(crate) fn create_with_suffix(parent: &Path, suffix: &OsStr) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        // They are everybody's: a process of another PID namespace may have our number.
+        // The parent is shared: a process of another PID namespace may have the same PID.
         let now = clock_gettime(ClockId::Boottime);
         let (process, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut name = OsString::from(format!("retrans-{process}-{next}-{}{:09}", now.tv_sec, now.tv_nsec));
         name.push(suffix);
-        // First the cleaner, so that there is no moment in which the directory has none.
+        // The cleaner starts first, so that the directory always has one.
         let cleaner = Command::new("sh")
             .args(["-c", CLEANER, "cleaner"])
             .arg(&name)
             .current_dir(parent)
-            // Ctrl-C is for the group of whoever runs the lab: the cleaner has to outlive that.
+            // Ctrl-C signals the process group of the test: the cleaner has to outlive it.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -66,9 +67,9 @@ impl CleanupDir {
             .with_context(|| format!("cannot run `sh` in {parent:?}"))?;
         let mut dir = Self { path: parent.join(name), cleaner };
         if let Err(error) = fs::create_dir(&dir.path) {
-            // If there is one, it is not ours to be removed.
+            // An existing directory is not ours to remove.
             let _ = dir.cleaner.kill();
-            return Err(error).with_context(|| format!("cannot make {:?}", dir.path));
+            return Err(error).with_context(|| format!("cannot create {:?}", dir.path));
         }
         Ok(dir)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Running a program with a deadline, and an error that says what it said.
+//! Runs programs with a deadline. Errors contain the program's output.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -14,19 +14,19 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::wait::PATIENCE;
 use crate::{Context, Error, Result};
 
-/// Runs `command` to its end and gives what it wrote to standard output.
+/// Runs `command` to its end and returns its standard output.
 ///
 /// # Errors
-/// When it cannot be started, takes longer than [`PATIENCE`], or fails; the error holds the command line, the status and
-/// what it wrote to standard error.
+/// Returns an error if it cannot be started, takes longer than [`PATIENCE`], or fails; the error
+/// holds the command line, the status and what it wrote to standard error.
 pub fn run(command: Command) -> Result<String> {
     run_within(PATIENCE, command)
 }
 
-/// As [`run`], with a deadline of its own.
+/// Runs `command` like [`run`], with this deadline.
 ///
 /// # Errors
-/// As there.
+/// Returns the errors of [`run`].
 pub fn run_within(limit: Duration, command: Command) -> Result<String> {
     let line = describe(&command);
     let Ended { status, stdout, stderr } = end_of(limit, command)?;
@@ -36,24 +36,26 @@ pub fn run_within(limit: Duration, command: Command) -> Result<String> {
     Ok(stdout)
 }
 
-/// What a program left.
+/// The result of a program.
 #[derive(Debug, Default)]
 pub struct Ended {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: String,
 }
 
-/// Runs `command` to its end, be it a failure.
+/// Runs `command` to its end, whether or not it succeeds.
 ///
 /// # Errors
-/// When it cannot be started or takes longer than `limit`; the error holds the command line and what it wrote.
+/// Returns an error if it cannot be started or takes longer than `limit`; the error holds the
+/// command line and what it wrote.
 pub fn end_of(limit: Duration, mut command: Command) -> Result<Ended> {
     let line = describe(&command);
-    // Files in memory rather than pipes: a program can fill them without anyone reading, so nothing can deadlock.
+    // Files in memory instead of pipes: a program can fill them without a reader, so nothing can
+    // deadlock.
     let (out, err) = (scratch()?, scratch()?);
     let mut child = command
         .env("LC_ALL", "C")
@@ -89,7 +91,7 @@ fn scratch() -> Result<File> {
 
 fn contents(file: &File) -> String {
     let mut bytes = vec![0; file.metadata().map_or(0, |m| m.len() as usize)];
-    // The offset is shared with the program that wrote, so read from the start explicitly.
+    // The file offset is shared with the program: read from the start explicitly.
     match file.read_exact_at(&mut bytes, 0) {
         Ok(()) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(e) => format!("(its output cannot be read: {e})"),
@@ -116,7 +118,7 @@ mod tests {
     use super::run_within;
 
     #[test]
-    fn a_deadline_ends_the_program() {
+    fn a_program_is_killed_at_the_deadline() {
         let began = Instant::now();
         let mut sleep = Command::new("sleep");
         sleep.arg("60");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Two witnesses beside the stream: the kernel's own text of the same tracepoints, and the counters of a namespace. Both
-//! come from the kernel by other ways than the stream's programs.
+//! Cross-checks of a stream: against the kernel's trace of the same tracepoints, and against the
+//! counters of a namespace. The kernel produces both without the stream's BPF programs.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,24 +16,24 @@ use crate::{Counters, Error, PrintedFailures, Result, TraceEvent, TraceInstance,
 
 type Connection = (SocketAddr, SocketAddr);
 
-/// Who tells of attempts that failed.
+/// Which of stream and trace report failed attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failures {
-    /// The stream does, by its source.
+    /// The stream does, by its attach method.
     pub streamed: bool,
-    /// The kernel's text does; where it does not, it has no `err` either.
+    /// The trace does. Where it does not, it has no `err` either.
     pub printed: bool,
-    /// By `err`. Else by a name, as in the proposal.
+    /// The trace reports them by `err`; otherwise by a name, as in the proposal.
     pub by_errno: bool,
-    /// The stream's source is that name.
+    /// The stream's attach method reads that name.
     pub named: bool,
 }
 
 impl Failures {
-    /// What stream and text of the running kernel tell.
+    /// Returns what stream and trace of the running kernel report.
     ///
     /// # Errors
-    /// When the text's format cannot be read.
+    /// Returns an error if the text's format cannot be read.
     pub fn reported_by(stream: &Stream, trace: &TraceInstance) -> Result<Self> {
         let printed = trace.prints_failures()?;
         let source = attachment(stream).method;
@@ -46,16 +46,17 @@ impl Failures {
     }
 }
 
-/// What both stream and text tell of one attempt, beside whose it is.
-type Told = (Tracepoint, Option<String>, Option<String>, Option<i32>);
+/// What both stream and trace report of one attempt, in addition to its connection.
+type Attempt = (Tracepoint, Option<String>, Option<String>, Option<i32>);
 
-/// Whether the kernel's text has the same attempts as the stream: of each connection as many, in the same order, with the
-/// same tracepoint, family, state and `err` or result, and at the same times but for one and the same offset between the clocks.
+/// Checks that the trace contains the same attempts as the stream: for each connection the same
+/// number, in the same order, with the same tracepoint, family, state and `err` or result, and at
+/// the same times except for one constant offset between the clocks.
 ///
-/// Where only one of them tells of failures, the successes are held against each other. Linux 5.10 prints no family.
+/// If only one of them reports failures, only successes are compared. Linux 5.10 prints no family.
 ///
 /// # Errors
-/// What differs, with all lines of both.
+/// Returns an error with the difference and all lines of both.
 pub fn text_matches(events: &[Event], traced: &[TraceEvent], failures: Failures) -> Result<()> {
     let is_success = |event: &&Event| event.result == RetransResult::Success;
     let printed_success = |event: &&TraceEvent| match &event.result {
@@ -80,31 +81,31 @@ pub fn text_matches(events: &[Event], traced: &[TraceEvent], failures: Failures)
         let (ours, theirs) = (streamed.get(connection), witnessed.get(connection));
         if ours != theirs {
             let both = both();
-            return Err(Error::new(format!(
-                "{connection:?}: the stream tells {ours:?}, the kernel {theirs:?}\n{both}"
-            )));
+            return Err(Error::new(format!("{connection:?}: stream: {ours:?}, trace: {theirs:?}\n{both}")));
         }
     }
     for (event, traced) in paired(events, traced) {
         let is_consistent = if failures.named { is_consistent } else { is_consistent_by_errno };
         if traced.result.as_deref().is_some_and(|text| !is_consistent(text, event.result)) {
-            return Err(Error::new(format!("another result: {event}\n{}", traced.line)));
+            return Err(Error::new(format!("results differ: {event}\n{}", traced.line)));
         }
     }
     let apart = clocks_apart(events, traced);
-    // Both times are taken in the same softirq, microseconds apart unless the machine itself was held up in between.
+    // Both times are taken in the same softirq, microseconds apart unless the machine was stalled
+    // in between.
     if apart > Duration::from_millis(100) {
         return Err(Error::new(format!("the clocks drift apart by {apart:?}\n{}", both())));
     }
     Ok(())
 }
 
-/// Whether the counters of a namespace rose by what the stream tells of it: RetransSegs, TCPRetransFail and TCPSynRetrans.
-/// Where it tells of successes only, what failed is taken off RetransSegs, which counts it too. What an event does not tell, the
-/// kernel may say.
+/// Checks that the counters of a namespace increased by what the stream reports of it: RetransSegs,
+/// TCPRetransFail and TCPSynRetrans. If the stream reports only successes, the failures are
+/// subtracted from RetransSegs, which includes them. Where an event leaves open whether it failed
+/// at the transmit step, the kernel's count decides.
 ///
 /// # Errors
-/// Both sides in full.
+/// Returns an error with the counts of both.
 pub fn counters_match(events: &[Event], netns: u32, counted: Counters, failures: Failures) -> Result<()> {
     let here: Vec<_> = events.iter().filter(|event| event.netns == Some(netns)).collect();
     let segs = |which: &dyn Fn(&Event) -> bool| -> u64 {
@@ -116,55 +117,57 @@ pub fn counters_match(events: &[Event], netns: u32, counted: Counters, failures:
     let perhaps = segs(&|event| reaches_transmit(event).is_none());
     let failed =
         if failures.streamed { counted.retrans_fail.clamp(failed, failed + perhaps) } else { counted.retrans_fail };
-    let told = Counters {
+    let streamed = Counters {
         retrans_segs: segs(&succeeded) + failed,
         retrans_fail: failed,
         syn_retrans: segs(&|event| matches!(event.kind, RetransKind::Syn | RetransKind::Synack)),
-        // Not about attempts alone, or not about each of them.
+        // These do not count attempts alone, or not all attempts.
         ..counted
     };
-    if told == counted {
+    if streamed == counted {
         return Ok(());
     }
     let lines: String = here.iter().map(|event| format!("{event}\n")).collect();
-    Err(Error::new(format!("in namespace {netns} the stream tells of {told:?}, the kernel of {counted:?}\n{lines}")))
+    Err(Error::new(format!("netns {netns}: stream: {streamed:?}, kernel: {counted:?}\n{lines}")))
 }
 
-fn account(told: impl Iterator<Item = (Connection, Told)>) -> BTreeMap<Connection, Vec<Told>> {
+fn account(attempts: impl Iterator<Item = (Connection, Attempt)>) -> BTreeMap<Connection, Vec<Attempt>> {
     let mut account: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (connection, told) in told {
-        account.entry(connection).or_default().push(told);
+    for (connection, attempt) in attempts {
+        account.entry(connection).or_default().push(attempt);
     }
     account
 }
 
-fn of_trace(event: &TraceEvent) -> (Connection, Told) {
+fn of_trace(event: &TraceEvent) -> (Connection, Attempt) {
     ((event.local(), event.remote()), (event.tracepoint, event.family.clone(), event.state.clone(), event.err))
 }
 
-/// As the kernel would have printed it.
-fn of_event(event: &Event) -> (Connection, Told) {
+/// Formats an event as the kernel would have printed it.
+fn of_event(event: &Event) -> (Connection, Attempt) {
     let family = if event.mapped { Some("AF_INET6") } else { event.family().entry().and_then(|entry| entry.c_name) };
     let family = family.map(str::to_owned);
-    let told = if event.kind == RetransKind::Synack {
+    let attempt = if event.kind == RetransKind::Synack {
         (Tracepoint::RetransmitSynack, family, None, None)
     } else {
         let state = event.state.entry().and_then(|entry| entry.c_name).map(str::to_owned);
         (Tracepoint::RetransmitSkb, family, state, event.err)
     };
-    (ends(event), told)
+    (ends(event), attempt)
 }
 
-/// Both sides of each attempt, if there are as many of each connection.
+/// Returns the pairs of event and trace line of each attempt, if there is the same number of each
+/// connection.
 fn paired<'a>(events: &'a [Event], traced: &'a [TraceEvent]) -> Vec<(&'a Event, &'a TraceEvent)> {
     let (mut ours, mut theirs): (Vec<_>, Vec<_>) = (events.iter().collect(), traced.iter().collect());
-    // Stable: by connection, and of each in the order in which they came.
+    // The sort is stable: by connection, and within a connection in the order of arrival.
     ours.sort_by_key(|event| ends(event));
     theirs.sort_by_key(|event| (event.local(), event.remote()));
     ours.into_iter().zip(theirs).collect()
 }
 
-/// The stream's time is the kernel's boot time, moved by an offset: by how much that differs between events.
+/// Returns how much the offset between the clocks of stream and trace varies: the stream's time is
+/// the kernel's boot time plus an offset.
 fn clocks_apart(events: &[Event], traced: &[TraceEvent]) -> Duration {
     let offset =
         |(ours, theirs): (&Event, &TraceEvent)| i128::from(ours.ts.as_nanos()) - theirs.timestamp.as_nanos() as i128;
@@ -196,12 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn agrees_only_with_the_same() {
+    fn text_matches_only_the_same_attempts() {
         assert!(text_matches(&[], &[], BOTH).is_ok());
         assert!(text_matches(&[event()], &[traced(-1, "10.500000")], BOTH).is_ok());
-        assert!(text_matches(&[event()], &[traced(-16, "10.500000")], BOTH).is_err(), "another result");
-        assert!(text_matches(&[event()], &[], BOTH).is_err(), "one that the kernel does not have");
-        assert!(text_matches(&[], &[traced(-1, "10.500000")], BOTH).is_err(), "one that the stream does not have");
+        assert!(text_matches(&[event()], &[traced(-16, "10.500000")], BOTH).is_err(), "result differs");
+        assert!(text_matches(&[event()], &[], BOTH).is_err(), "an attempt that is not in the trace");
+        assert!(text_matches(&[], &[traced(-1, "10.500000")], BOTH).is_err(), "an attempt that is not in the stream");
         let twice = [traced(-1, "10.500000"), traced(-1, "11.500000")];
         assert!(text_matches(&[event()], &twice, BOTH).is_err(), "one of two");
         let error = text_matches(&[event(), event()], &twice, BOTH).expect_err("a second apart, and at the same time");
@@ -209,11 +212,11 @@ mod tests {
     }
 
     #[test]
-    fn only_successes_can_be_compared_where_one_does_not_tell_of_failures() {
+    fn only_successes_are_compared_if_one_side_reports_no_failures() {
         let success: Event =
             EVENT.replace("denied err=-1", "success err=0").replace("drop", "ok").parse().expect("an event");
         let successes_in_text = Failures { printed: false, by_errno: false, ..BOTH };
-        // Such a kernel prints no err, and the oldest no family.
+        // Such a kernel prints no `err`, and the oldest no family.
         let mut old = traced(0, "10.500000");
         old.err = None;
         assert!(text_matches(&[success], &[old.clone()], BOTH).is_err());
@@ -233,13 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn counts_what_reached_the_transmit_step() {
+    fn attempts_before_the_transmit_step_are_not_counted() {
         let counted = Counters { retrans_segs: 1, retrans_fail: 1, timeouts: 5, ..Counters::default() };
         assert!(counters_match(&[event()], 7, counted, BOTH).is_ok());
         assert!(counters_match(&[event()], 8, counted, BOTH).is_err(), "another namespace's");
         assert!(counters_match(&[event(), event()], 7, counted, BOTH).is_err());
         let busy = EVENT.replace("result=denied err=-1", "result=in_host_queue err=-16").replace("drop", "busy");
         let busy: Event = busy.parse().expect("an event");
-        assert!(counters_match(&[event(), busy], 7, counted, BOTH).is_ok(), "it went no further");
+        assert!(counters_match(&[event(), busy], 7, counted, BOTH).is_ok(), "it did not reach the transmit step");
     }
 }

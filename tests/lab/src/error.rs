@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One error for the whole lab: what was attempted, and what came of it.
+//! The lab's error: the operation that failed and its cause.
 
 use std::fmt;
 
-/// What the lab's functions return.
+/// The result of the lab's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// A failed step, with its cause.
 ///
-/// `Debug` prints the same sentence as `Display`, because tests meet it in the output of `unwrap`.
+/// `Debug` prints the same as `Display`: tests show it in the output of `unwrap`.
 pub struct Error {
     what: String,
     source: Option<Source>,
 }
 
 impl Error {
-    /// An error without a further cause.
+    /// Creates an error without a cause.
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), source: None }
     }
@@ -39,15 +39,15 @@ impl fmt::Debug for Error {
     }
 }
 
-// The cause is part of the message already: handing it out as `source()` too would print it twice.
+// The message includes the cause: a `source()` would print it twice.
 impl std::error::Error for Error {}
 
-/// Says what was being done when something failed.
+/// Adds the operation that failed to an error.
 pub trait Context<T> {
-    /// Puts `what` in front of the cause.
+    /// Prefixes the cause with `what`.
     fn context(self, what: impl Into<String>) -> Result<T>;
 
-    /// As [`context`](Self::context), for a text that costs something to make.
+    /// Prefixes the cause with the result of `what`, which is called only on failure.
     fn with_context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T>;
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Something done to a namespace that is undone again.
+//! Changes of a namespace that are undone again.
 
 use std::fmt;
 
 use crate::Result;
 
-/// A fault in force: a dropping rule, a slow queue, a changed setting. It is undone by [`lift`](Fault::lift), or
-/// when it goes out of scope.
+/// A fault in effect: a dropping rule, a slow queue, a changed setting. It is undone by
+/// [`lift`](Fault::lift), or when it goes out of scope.
 #[must_use = "a fault is lifted as soon as it is dropped"]
 pub struct Fault {
     what: String,
@@ -14,7 +14,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault that is in force already, and how to end it.
+    /// Creates the handle of a fault that is in effect, with the function that undoes it.
     pub fn new(what: impl Into<String>, undo: impl FnOnce() -> Result<()> + Send + 'static) -> Self {
         Self { what: what.into(), undo: Some(Box::new(undo)) }
     }
@@ -22,7 +22,7 @@ impl Fault {
     /// Ends the fault.
     ///
     /// # Errors
-    /// When it cannot be undone.
+    /// Returns an error if it cannot be undone.
     pub fn lift(mut self) -> Result<()> {
         self.undo.take().map_or(Ok(()), |undo| undo())
     }
@@ -30,7 +30,7 @@ impl Fault {
 
 impl Drop for Fault {
     fn drop(&mut self) {
-        // Nobody is left to tell, and what stays behind goes with the namespace.
+        // An error cannot be returned here, and the namespace's removal undoes the rest.
         if let Some(undo) = self.undo.take() {
             let _ = undo();
         }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Filters that ask much of a verifier.
+//! Filters that are demanding for the BPF verifier.
 
 use retrans_sdk::Filter;
 use retrans_sdk::event::keys;
 
-/// The keys whose terms the kernel side decides.
+/// Returns the keys whose terms the kernel evaluates.
 pub fn kernel_keys() -> Vec<&'static str> {
     let is_decided = |filter: Filter| filter.event_only().next().is_none();
     keys().filter(|key| format!("{key}=-").parse().is_ok_and(is_decided)).collect()
 }
 
-/// Each as hard in another way: every key, each field over and over, as many tests as there may be, all that takes a loop of
-/// its own.
+/// Returns filters, each demanding in a different way: every key, each field repeatedly, the
+/// maximum number of tests, everything that needs a loop of its own.
 pub fn demanding() -> Vec<String> {
     let all = kernel_keys();
     let of_keys = |keys: &[&str]| keys.iter().map(|key| format!("{key}!=-")).collect::<Vec<_>>().join(" ");
@@ -21,7 +21,7 @@ pub fn demanding() -> Vec<String> {
     let cgroups: Vec<_> = (1..=16).map(|id| format!("cgroup={id}/ cookie!=mine")).collect();
     vec![
         of_keys(&all),
-        // As many as there is room for, and none of them twice in a row.
+        // The maximum number, none twice in a row.
         sixteen(&of_keys(&all[..32])),
         sixteen(&of_keys(&all[all.len() - 32..])),
         format!("sport={}", numbers.join(",")),
@@ -34,7 +34,7 @@ pub fn demanding() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn they_are_filters() {
+    fn demanding_filters_parse() {
         for text in super::demanding() {
             text.parse::<retrans_sdk::Filter>().unwrap_or_else(|error| panic!("{text}: {error}"));
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Faults inside the kernel, for one socket: `tests/lab/bpf/faults.bpf.c`.
+//! Injects faults inside the kernel, for one socket: `tests/lab/bpf/faults.bpf.c`.
 
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
@@ -9,22 +9,22 @@ use socket2::SockRef;
 
 use crate::{Context, Error, Result};
 
-/// The programs, in a section that is aligned as libbpf reads it.
+/// The programs, in a section with the alignment that libbpf requires.
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/faults.bpf.o"));
 
 /// `FAULT_MARK`.
 const MARK: u32 = 0x7273_0000;
 
-/// What shall befall the attempts of a socket.
+/// The fault for the attempts of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Injected {
-    /// Nothing is allocated while one is made.
+    /// Memory allocations fail during the attempt.
     NoMemory = 1,
-    /// The segment's headroom is too large, and there is no memory for a copy.
+    /// The segment's headroom is too large, and the allocation of a copy fails.
     NoCopy = 2,
-    /// The segment ends before what is acknowledged.
+    /// The segment ends before the acknowledged sequence number.
     EndSeq = 3,
-    /// It is given up, for a reason that no table has.
+    /// The attempt is canceled, for a reason that no table contains.
     Cancel = 4,
 }
 
@@ -33,10 +33,11 @@ struct Attached {
     _links: Vec<Link>,
 }
 
-/// Attaches the programs, once for the whole process: they do nothing but to sockets with a mark of theirs.
+/// Attaches the programs once for the process. They act only on sockets with their mark.
 ///
 /// # Errors
-/// Where the kernel does not let its functions be overridden, or lacks the hook: it takes a kernel of tests/kernel.
+/// Returns an error if the kernel does not allow its functions to be overridden, or lacks the hook:
+/// a kernel of `tests/kernels/patches` is required.
 pub fn attach() -> Result<()> {
     static ATTACHED: OnceLock<std::result::Result<Attached, String>> = OnceLock::new();
     let attached = ATTACHED.get_or_init(|| {
@@ -50,15 +51,15 @@ pub fn attach() -> Result<()> {
 
 fn load() -> Result<Attached> {
     let object = ObjectBuilder::default().open_memory(OBJECT).and_then(libbpf_rs::OpenObject::load);
-    let object = object.context("cannot load the faults")?;
+    let object = object.context("cannot load the fault injection programs")?;
     let links = object.progs_mut().map(|program| program.attach()).collect::<std::result::Result<_, _>>();
-    Ok(Attached { _links: links.context("cannot attach the faults")?, _object: object })
+    Ok(Attached { _links: links.context("cannot attach the fault injection programs")?, _object: object })
 }
 
-/// Has this befall the attempts that the socket makes from now on.
+/// Injects this fault into the socket's attempts from now on.
 ///
 /// # Errors
-/// When the socket cannot be marked, or as [`attach`].
+/// Returns an error if the socket cannot be marked, and the errors of [`attach`].
 pub fn inject(socket: &impl AsFd, what: Injected) -> Result<()> {
     attach()?;
     SockRef::from(socket).set_mark(MARK | what as u32).context("cannot mark a socket")

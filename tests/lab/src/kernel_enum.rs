@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The proposal's enum, where the running kernel has it (see `tests/kernels/patches`).
+//! The proposal's enum in the running kernel (see `tests/kernels/patches`).
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -8,7 +8,8 @@ use libbpf_rs::btf::{Btf, types};
 use retrans_sdk::RetransResult;
 use retrans_sdk::reason_table::ReasonTable;
 
-/// What a test may have a kernel say that no table of ours knows.
+/// The enumerator for a result that no table contains. The kernels of `tests/kernels/patches`
+/// report it on request.
 pub const CANCELED: &str = "TCP_RETRANS_CANCELED";
 
 /// The enumerators of the running kernel, by name.
@@ -18,7 +19,7 @@ pub struct KernelEnum {
 }
 
 impl KernelEnum {
-    /// Reads them, once. There are none on a kernel without the enum.
+    /// Returns the enumerators, which are read once. There are none on a kernel without the enum.
     pub fn of_running_kernel() -> &'static Self {
         static READ: OnceLock<KernelEnum> = OnceLock::new();
         READ.get_or_init(|| Self::read().unwrap_or_default())
@@ -36,22 +37,22 @@ impl KernelEnum {
             .find(|found| found.has("TCP_RETRANS_SUCCESS"))
     }
 
-    /// Whether there is such an enumerator.
+    /// Returns whether the enum has an enumerator of this name.
     pub fn has(&self, name: &str) -> bool {
         self.numbers.contains_key(name)
     }
 
-    /// Whether there is the enum.
+    /// Returns whether the kernel has the enum.
     pub fn exists(&self) -> bool {
         !self.numbers.is_empty()
     }
 
-    /// What the enumerator with this name is to the SDK, if its table lacks the name.
+    /// Returns the SDK's result for the enumerator of this name, if the SDK's table lacks the name.
     pub fn unlisted(&self, name: &str) -> Option<RetransResult> {
         self.numbers.get(name).map(|number| RetransResult::from_raw(UNLISTED | number))
     }
 
-    /// What the enum alone says of an attempt whose result is `precise`.
+    /// Returns the result that the enum alone reports for an attempt whose result is `precise`.
     pub fn expected_result(&self, precise: RetransResult) -> RetransResult {
         let named = |name: Option<&str>| name.is_some_and(|name| self.has(name));
         if named(precise.entry().and_then(|entry| entry.c_name)) || Some(precise) == self.unlisted(CANCELED) {
@@ -67,7 +68,7 @@ impl KernelEnum {
 /// `RETRANS_RESULT_UNKNOWN`.
 const UNLISTED: u32 = 0x10000;
 
-/// What one version of the proposal has one enumerator for.
+/// The results for which one version of the proposal has a single enumerator.
 const SITES: [RetransResult; 4] = [
     RetransResult::TrimHeadNomem,
     RetransResult::UncloneNomem,
@@ -75,8 +76,8 @@ const SITES: [RetransResult; 4] = [
     RetransResult::PskbCopyNobufs,
 ];
 
-/// What the text of these kernels means: our patch's names are the SDK's own, v4's are names, v1's and v2's sentences. `None`
-/// if it is none of theirs.
+/// Returns the result that a text of these kernels stands for. The names of our patch are the SDK's
+/// own, those of v4 are names, those of v1 and v2 are sentences. Returns `None` for any other text.
 pub fn result_of_text(text: &str) -> Option<RetransResult> {
     use RetransResult::*;
     if let Ok(result) = text.parse::<RetransResult>() {
@@ -99,8 +100,8 @@ pub fn result_of_text(text: &str) -> Option<RetransResult> {
     })
 }
 
-/// Whether the kernel's own text and a stream whose source is the enum tell the same result. The stream may know more, by the
-/// errno, of what the text has no name for, or one name for several.
+/// Returns whether the text and the result of a stream attached with `tp_enum` are consistent. By
+/// the errno, the stream may know more than a text that stands for several results.
 pub fn is_consistent(text: &str, result: RetransResult) -> bool {
     match result_of_text(text) {
         Some(said) if said == result => true,
@@ -112,7 +113,8 @@ pub fn is_consistent(text: &str, result: RetransResult) -> bool {
     }
 }
 
-/// The same of a stream from another source, which may know less: where memory ran out, or what only the enum has a name for.
+/// Returns whether the text and the result of a stream attached in another way are consistent. Such
+/// a stream may know less: where memory ran out, or results that only the enum names.
 pub fn is_consistent_by_errno(text: &str, result: RetransResult) -> bool {
     match result_of_text(text) {
         Some(said) if SITES.contains(&said) => {
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_enum_says_what_it_has_a_name_for() {
+    fn expected_result_depends_on_the_enumerators() {
         let v2 = of(&["TCP_RETRANS_ERR_DEFAULT", "TCP_RETRANS_SUCCESS", "TCP_RETRANS_FRAG_NOMEM", CANCELED]);
         assert_eq!(v2.expected_result(RetransResult::FragNomem), RetransResult::FragNomem);
         assert_eq!(v2.expected_result(RetransResult::Denied), RetransResult::ErrDefault);
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_agrees_with_the_same_or_with_more_that_is_known() {
+    fn a_text_is_consistent_with_the_same_or_a_more_precise_result() {
         for entry in RetransResult::ALL {
             assert!(is_consistent(entry.value, entry.variant), "{}", entry.value);
         }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The lab: two hosts on one wire, and every way to make TCP retransmit between them.
+//! The lab: two hosts on one wire, and scenarios that make TCP retransmit between them.
 //!
-//! A [`Pair`] is two network namespaces joined by a link. A [`Scenario`] opens a connection across it, breaks
-//! something, and says which socket will retransmit and what the kernel will report. A [`TraceInstance`] is the
-//! kernel's own account of the same retransmissions, and [`Counters`] the namespace's totals, so that whatever is
-//! under test can be held against two witnesses.
+//! A [`Pair`] is two network namespaces joined by a link. A [`Scenario`] opens a connection across
+//! it, injects a fault, and reports which socket will retransmit and what the kernel will report. A
+//! [`TraceInstance`] reads the kernel's own record of the same retransmissions, and [`Counters`]
+//! the totals of a namespace, so that the code under test can be compared with two independent
+//! sources.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -20,12 +21,14 @@
 //! # }
 //! ```
 //!
-//! Nothing here outlives the process, however it ends: namespaces are held by file descriptors alone, the kernel
-//! takes links, rules and qdiscs down with them, and every socket is closed with a reset, so that no FIN is left
-//! behind to be retransmitted. A trace instance, which the kernel would keep, has a process that removes it.
+//! Nothing here outlives the process, however it ends. Namespaces are held by file descriptors
+//! alone, and the kernel removes links, rules and qdiscs with them. Every socket is closed with a
+//! reset, so that no FIN is left to be retransmitted. The kernel would keep a trace instance: a
+//! helper process removes it.
 //!
-//! Needs root, and the programs `ip`, `tc` and `nft`; [`privilege::check`] says what is missing. What a kernel lacks for an outcome,
-//! such as /dev/net/tun, [`KernelSupport`] finds out.
+//! Requires root, and the programs `ip`, `tc` and `nft`; [`privilege::check`] reports what is
+//! missing. [`KernelSupport`] finds out which scenarios the kernel cannot run, for example for want
+//! of /dev/net/tun.
 
 pub mod bulk_traffic;
 pub mod cgroup;

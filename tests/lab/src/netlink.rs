@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Changes to a namespace's network that must happen at once, without starting a process.
+//! Network configuration changes that must not wait for a process to start.
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -17,7 +17,7 @@ use netlink_sys::{Socket, SocketAddr};
 
 use crate::{Context, Error, Netns, Result};
 
-/// A request to a namespace's rtnetlink.
+/// A request to the rtnetlink of a namespace.
 #[derive(Clone, Debug)]
 pub struct Request {
     ns: Netns,
@@ -25,13 +25,13 @@ pub struct Request {
 }
 
 impl Request {
-    /// Deletes the route of the main table to this prefix, whatever it leads to.
+    /// Deletes the route to this prefix from the main table, whatever it leads to.
     pub fn delete_route(ns: &Netns, prefix: IpAddr, length: u8) -> Self {
         let mut route = RouteMessage::default();
         route.header.address_family = family(prefix);
         route.header.destination_prefix_length = length;
         route.header.table = RouteHeader::RT_TABLE_MAIN;
-        // Any.
+        // Any scope.
         route.header.scope = RouteScope::NoWhere;
         let destination = match prefix {
             IpAddr::V4(prefix) => RouteAddress::Inet(prefix),
@@ -44,7 +44,7 @@ impl Request {
     /// Deletes this address from a link, and with it the route to its prefix.
     ///
     /// # Errors
-    /// When there is no such link.
+    /// Returns an error if there is no such link.
     pub fn delete_address(ns: &Netns, link: &str, address: IpAddr, prefix: u8) -> Result<Self> {
         let mut message = AddressMessage::default();
         message.header.family = family(address);
@@ -54,10 +54,10 @@ impl Request {
         Ok(Self { ns: ns.clone(), message: RouteNetlinkMessage::DelAddress(message) })
     }
 
-    /// Tells the link-layer address of a neighbour for good, whatever was known of it.
+    /// Sets the link-layer address of a neighbour permanently.
     ///
     /// # Errors
-    /// When there is no such link.
+    /// Returns an error if there is no such link.
     pub(crate) fn set_neighbour(ns: &Netns, link: &str, address: IpAddr, link_layer: &[u8]) -> Result<Self> {
         let mut message = NeighbourMessage::default();
         message.header.family = family(address);
@@ -72,7 +72,8 @@ impl Request {
         Ok(Self { ns: ns.clone(), message: RouteNetlinkMessage::NewNeighbour(message) })
     }
 
-    /// Makes a netkit link that is an Ethernet, whose other end has the same name in the namespace of this descriptor.
+    /// Creates a netkit link in L2 mode, whose other end has the same name in the namespace of this
+    /// descriptor.
     pub(crate) fn add_netkit(ns: &Netns, name: &str, far: RawFd) -> Self {
         let name = LinkAttribute::IfName(name.to_owned());
         let end = |attributes| {
@@ -87,10 +88,10 @@ impl Request {
         Self { ns: ns.clone(), message: RouteNetlinkMessage::NewLink(near) }
     }
 
-    /// Sends it, and returns when it is done.
+    /// Sends the request and waits for the answer.
     ///
     /// # Errors
-    /// The kernel's refusal.
+    /// Returns the kernel's error.
     pub fn send(self) -> Result<()> {
         let Self { ns, message } = self;
         let what = format!("{message:?}");
@@ -111,18 +112,18 @@ fn exchange(message: RouteNetlinkMessage) -> Result<()> {
     let mut bytes = vec![0; request.buffer_len()];
     request.serialize(&mut bytes);
 
-    let mut socket = Socket::new(NETLINK_ROUTE).context("cannot make a netlink socket")?;
+    let mut socket = Socket::new(NETLINK_ROUTE).context("cannot create a netlink socket")?;
     socket.bind_auto().and_then(|_| socket.connect(&SocketAddr::new(0, 0))).context("cannot bind a netlink socket")?;
     socket.send(&bytes, 0).context("cannot send to rtnetlink")?;
-    // The kernel handles a request, and answers it, before `send` returns.
-    let (answer, _) = socket.recv_from_full().context("rtnetlink does not answer")?;
+    // The kernel handles and answers a request before `send` returns.
+    let (answer, _) = socket.recv_from_full().context("no answer from rtnetlink")?;
     let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).context("not a netlink message")?;
     match answer.payload {
         NetlinkPayload::Error(error) => match error.code {
             None => Ok(()),
-            Some(_) => Err(error.to_io()).context("rtnetlink refuses"),
+            Some(_) => Err(error.to_io()).context("rtnetlink returned an error"),
         },
-        other => Err(Error::new(format!("rtnetlink answers {other:?}"))),
+        other => Err(Error::new(format!("unexpected answer of rtnetlink: {other:?}"))),
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A network namespace that cannot be left behind.
+//! Network namespaces that do not outlive the process.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -14,10 +14,10 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::{Context, Fault, Result, command};
 
-/// A network namespace of its own, held by a file descriptor and by nothing else.
+/// A network namespace that only a file descriptor keeps alive.
 ///
-/// It is never given a name under /run/netns, so the kernel removes it, with its links, rules and qdiscs, when the
-/// last clone of this handle and the last socket made inside are gone, even if the process was killed.
+/// It has no name under /run/netns. The kernel removes it, with its links, rules and qdiscs, with
+/// the last clone of this handle and the last socket in it, even if the process was killed.
 #[derive(Clone, Debug)]
 pub struct Netns {
     file: Arc<File>,
@@ -25,36 +25,39 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes an empty namespace, with nothing but a loopback device that is down.
+    /// Creates a namespace with nothing but a loopback device that is down.
     ///
     /// # Errors
-    /// Mostly for want of CAP_SYS_ADMIN.
+    /// Returns an error without CAP_SYS_ADMIN.
     pub fn new() -> Result<Self> {
-        // A namespace belongs to a thread: a thread made for the purpose leaves the caller's where it was.
+        // A thread is in a namespace: a new thread does not change the caller's.
         let file = on_new_thread(|| -> Result<File> {
-            unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
+            unshare(CloneFlags::CLONE_NEWNET).context("cannot create a network namespace")?;
             File::open("/proc/thread-self/ns/net").context("cannot open /proc/thread-self/ns/net")
         })??;
-        // The kernel numbers namespaces with an unsigned int, whatever the width of an inode.
+        // The kernel numbers namespaces with an unsigned int, whatever the width of an inode
+        // number.
         let inode = file.metadata().context("cannot stat the network namespace")?.ino() as u32;
         Ok(Self { file: Arc::new(file), inode })
     }
 
-    /// The namespace's inode number: what `readlink /proc/PID/ns/net` shows and the kernel calls `ns.inum`.
+    /// Returns the namespace's inode number, as in `readlink /proc/PID/ns/net`; `ns.inum` in the
+    /// kernel.
     pub fn inode(&self) -> u32 {
         self.inode
     }
 
-    /// A path by which another process can open this namespace while this handle lives.
+    /// Returns a path by which another process can open this namespace while this handle exists.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
 
-    /// Runs `work` on a thread inside the namespace and gives its result. Sockets made there stay there.
+    /// Runs `work` on a thread in the namespace and returns its result. Sockets that it creates
+    /// stay in the namespace.
     ///
     /// # Panics
-    /// When `work` does, with its panic; and when the namespace cannot be entered any more, which takes a process
-    /// that gave up its privileges since.
+    /// Panics if `work` panics, with its panic, and if the namespace cannot be entered any more
+    /// because the process gave up its privileges.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match self.try_run(work) {
             Ok(value) => value,
@@ -69,18 +72,18 @@ impl Netns {
         })?
     }
 
-    /// The number of the link with this name.
+    /// Returns the index of the link with this name.
     ///
     /// # Errors
-    /// When there is none.
+    /// Returns an error if there is no such link.
     pub(crate) fn link_index(&self, link: &str) -> Result<u32> {
         self.try_run(|| nix::net::if_::if_nametoindex(link))?.with_context(|| format!("no link {link}"))
     }
 
-    /// Whether there is a link with this name.
+    /// Returns whether there is a link with this name.
     ///
     /// # Errors
-    /// When that cannot be found out.
+    /// Returns an error if that cannot be determined.
     pub(crate) fn has_link(&self, link: &str) -> Result<bool> {
         match self.try_run(|| nix::net::if_::if_nametoindex(link))? {
             Ok(_) => Ok(true),
@@ -89,21 +92,22 @@ impl Netns {
         }
     }
 
-    /// Runs a program inside and gives its standard output.
+    /// Runs a program in the namespace and returns its standard output.
     ///
     /// # Errors
-    /// When it cannot be started, takes too long, or fails; the error holds the command line, the status and what it
-    /// wrote to standard error.
+    /// Returns an error if it cannot be started, takes too long, or fails. The error contains the
+    /// command line, the status and its standard error.
     pub fn command(&self, program: &str, args: &[&str]) -> Result<String> {
         let mut command = Command::new(program);
         command.args(args);
         self.try_run(|| command::run(command))?
     }
 
-    /// Runs a shell script inside, stopping at its first failing command, and gives its standard output.
+    /// Runs a shell script in the namespace, which stops at the first failing command, and returns
+    /// its standard output.
     ///
     /// # Errors
-    /// As [`command`](Self::command).
+    /// Returns the errors of [`command`](Self::command).
     pub fn sh(&self, script: &str) -> Result<String> {
         self.command("sh", &["-e", "-c", script])
     }
@@ -111,20 +115,20 @@ impl Netns {
     /// Reads a setting of this namespace, such as `net/ipv4/tcp_early_retrans`.
     ///
     /// # Errors
-    /// When this kernel does not have it.
+    /// Returns an error if the kernel does not have the setting.
     pub fn sysctl_get(&self, name: &str) -> Result<String> {
         let path = sysctl_path(name);
         let value = self.try_run(|| fs::read_to_string(&path))?.with_context(|| format!("cannot read {path:?}"))?;
         Ok(value.trim_end().to_owned())
     }
 
-    /// Changes a setting of this namespace for good.
+    /// Changes a setting of this namespace permanently.
     ///
-    /// /proc/sys/net shows each thread the settings of the namespace it is in, so this reaches the right one
-    /// wherever /proc is mounted; it fails where a container made /proc/sys read-only.
+    /// /proc/sys/net shows each thread the settings of its own namespace, so this works wherever
+    /// /proc is mounted. It fails in a container with a read-only /proc/sys.
     ///
     /// # Errors
-    /// When this kernel does not have the setting, or /proc/sys is read-only.
+    /// Returns an error if this kernel does not have the setting, or /proc/sys is read-only.
     pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
         let path = sysctl_path(name);
         self.try_run(|| fs::write(&path, value))?.with_context(|| format!("cannot write {value} to {path:?}"))
@@ -133,7 +137,7 @@ impl Netns {
     /// Changes a setting until the fault is lifted.
     ///
     /// # Errors
-    /// As [`sysctl`](Self::sysctl).
+    /// Returns the errors of [`sysctl`](Self::sysctl).
     pub fn sysctl_scoped(&self, name: &str, value: &str) -> Result<Fault> {
         let before = self.sysctl_get(name)?;
         self.sysctl(name, value)?;
@@ -146,7 +150,7 @@ fn sysctl_path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(name)
 }
 
-/// Runs `work` on a thread of its own, so that whatever namespace it enters is left again when the thread ends.
+/// Runs `work` on a new thread, whose end leaves whichever namespace it entered.
 fn on_new_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     thread::scope(|scope| {
         let worker =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel says of a socket's network namespace.
+//! The cookie of a socket's network namespace.
 
 use std::os::fd::AsFd;
 
@@ -9,7 +9,7 @@ use nix::sys::socket::sockopt::GetStruct;
 
 use crate::{Context, Result};
 
-/// What a getsockopt() gives, beside the kernel side's own reading.
+/// The getsockopt() option, independent of the BPF programs' own reading.
 #[derive(Clone, Copy)]
 struct NetnsCookie;
 
@@ -17,10 +17,10 @@ struct NetnsCookie;
 const SO_NETNS_COOKIE: libc::c_int = 71;
 nix::getsockopt_impl!(NetnsCookie, libc::SOL_SOCKET, SO_NETNS_COOKIE, u64, GetStruct<u64>);
 
-/// The cookie of the namespace that a socket is in. Since Linux 5.14.
+/// Returns the cookie of the network namespace that a socket is in (Linux 5.14).
 ///
 /// # Errors
-/// When the kernel has no such option.
+/// Returns an error if the kernel does not have the option.
 pub fn netns_cookie(socket: &impl AsFd) -> Result<u64> {
     NetnsCookie.get(socket).context("cannot read SO_NETNS_COOKIE")
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The stream under test: reading it until something was seen, and holding its counters to their equations.
+//! Reads the stream under test until an event was seen, and checks its counters.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,48 +14,48 @@ use retrans_sdk::{Event, Filter, RetransResult, Stats, Stream};
 use crate::wait::PATIENCE;
 use crate::{Context, Error, Family, Result, Subject, TraceEvent, TraceInstance, privilege};
 
-/// Opens a stream of everything, or says why the lab cannot be built here.
+/// Opens a stream without a filter, or reports why the lab cannot run here.
 ///
 /// # Errors
-/// For want of privileges, and when the stream cannot be opened.
+/// Returns an error without the required privileges, and when the stream cannot be opened.
 pub fn open() -> Result<Stream> {
     privilege::check()?;
     Stream::builder().open().context("cannot open a stream")
 }
 
-/// What a live stream is attached to.
+/// Returns what a live stream is attached to.
 ///
 /// # Panics
-/// When it is none.
+/// Panics if the stream is not live.
 #[track_caller]
 pub fn attachment(stream: &Stream) -> &Attachment {
     stream.live().expect("a live stream").attachment()
 }
 
-/// A filter from its text.
+/// Parses a filter.
 ///
 /// # Errors
-/// When it is none.
+/// Returns an error if the text is not a filter.
 pub fn filter(text: &str) -> Result<Filter> {
     text.parse().with_context(|| format!("not a filter: {text}"))
 }
 
-/// The terms that single out one socket, and that the kernel side decides.
+/// Returns the filter terms that select one socket and that the kernel evaluates.
 pub fn ports_of(subject: &Subject) -> String {
     format!("sport={} dport={}", subject.local.port(), subject.remote.port())
 }
 
-/// The local and the remote end of an event's connection.
+/// Returns the local and the remote end of an event's connection.
 pub fn ends(event: &Event) -> (SocketAddr, SocketAddr) {
     (SocketAddr::new(event.saddr, event.sport), SocketAddr::new(event.daddr, event.dport))
 }
 
-/// Whether an event is about this connection, whatever it says of it.
+/// Returns whether an event concerns this connection.
 pub fn concerns(subject: &Subject, event: &Event) -> bool {
     ends(event) == (subject.local, subject.remote)
 }
 
-/// Family and `mapped` of the events of such a connection.
+/// Returns the `family` and `mapped` of events of such a connection.
 pub fn printed_family(family: Family) -> (Inet, bool) {
     match family {
         Family::V4 => (Inet::Inet, false),
@@ -64,22 +64,23 @@ pub fn printed_family(family: Family) -> (Inet, bool) {
     }
 }
 
-/// Whether an attempt of the lab's came as far as the transmit step, where RetransSegs is counted. `None` if the event does not
-/// tell: without the errno one name can stand for several causes.
+/// Returns whether an attempt reached the transmit step, where RetransSegs is counted. Returns
+/// `None` if the event leaves it open: without the errno one name can stand for several causes.
 pub fn reaches_transmit(event: &Event) -> Option<bool> {
     use RetransResult::{Denied, ErrDefault, Nobufs, Nomem, PskbCopyNobufs, Success, XmitDrop};
     match event.result {
         Success | Denied | XmitDrop | PskbCopyNobufs | Nobufs => Some(true),
         ErrDefault | Nomem if event.err.is_none() => None,
-        // Of those that do, the lab provokes none with another name.
+        // The lab provokes no other result that reaches it.
         _ => Some(false),
     }
 }
 
-/// Reads until `enough` is true of all events read by this call, and gives them.
+/// Reads until `enough` returns true for all events of this call, and returns them.
 ///
 /// # Errors
-/// After `limit`, with the events that did come; when the stream cannot be read.
+/// Returns an error after `limit`, with the events that were received, and if the stream cannot be
+/// read.
 pub fn until(stream: &mut Stream, limit: Duration, enough: impl Fn(&[Event]) -> bool) -> Result<Vec<Event>> {
     let deadline = Instant::now() + limit;
     let mut events = Vec::new();
@@ -87,53 +88,55 @@ pub fn until(stream: &mut Stream, limit: Duration, enough: impl Fn(&[Event]) -> 
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             let lines: Vec<_> = events.iter().map(Event::to_string).collect();
-            return Err(Error::new(format!("not seen in the stream within {limit:?}, but:\n{}", lines.join("\n"))));
+            return Err(Error::new(format!("not in the stream within {limit:?}; received:\n{}", lines.join("\n"))));
         }
         events.extend(stream.recv_batch_timeout(left).context("cannot read the stream")?);
     }
     Ok(events)
 }
 
-/// Everything that is in the stream now.
+/// Returns all events that the stream holds now.
 ///
 /// # Errors
-/// When the stream cannot be read.
+/// Returns an error if the stream cannot be read.
 pub fn drain(stream: &mut Stream) -> Result<Vec<Event>> {
     stream.try_iter().collect::<std::result::Result<_, _>>().context("cannot drain the stream")
 }
 
-/// Runs `run`, which watches attempts, and gives its result with what the kernel's own text has of them: again if process 1
-/// was in the way.
+/// Runs `run`, which observes attempts, and returns its result with the trace of the same time.
+/// Repeats it if process 1 interfered.
 ///
-/// A hardened kernel may not run BPF programs while a thread of process 1 is the current one, be it a mere bystander of a
-/// softirq, and it does not count what they miss then. (Seen on a 6.18: the programs saw none of 126 such attempts, and each of
-/// 39,983 others.) Nothing that a stream does can make up for it, so such a run proves nothing.
+/// A hardened kernel may not run BPF programs while a thread of process 1 is current, even if a
+/// softirq merely interrupted it, and it does not count the skipped runs. (On a 6.18 kernel the
+/// programs saw none of 126 such attempts, and each of 39,983 others.) A stream cannot compensate
+/// for that, so such a run proves nothing.
 ///
 /// # Errors
-/// Those of the last run, and when there can be no trace.
+/// Returns the error of the last run, and an error if the trace is not available.
 pub fn undisturbed<T>(mut run: impl FnMut(&mut TraceInstance) -> Result<T>) -> Result<(T, Vec<TraceEvent>)> {
     const RUNS: u32 = 5;
     privilege::check()?;
     for left in (0..RUNS).rev() {
         let mut trace = TraceInstance::new()?;
-        // What is asserted in there holds as little.
+        // A panic of `run` proves as little as a result.
         let result = catch_unwind(AssertUnwindSafe(|| run(&mut trace)));
         let traced = trace.read()?;
         if trace.lost()? != 0 {
-            return Err(Error::new("the kernel's text is not complete"));
+            return Err(Error::new("the trace is incomplete: the kernel dropped events"));
         }
         match traced.iter().find(|event| event.of_process_1) {
-            Some(event) if left > 0 => eprintln!("once more, for process 1 was in the way: {}", event.line),
+            Some(event) if left > 0 => eprintln!("repeated, since process 1 interfered: {}", event.line),
             _ => return Ok((result.unwrap_or_else(|panic| resume_unwind(panic))?, traced)),
         }
     }
     unreachable!("the last run is the last")
 }
 
-/// Whether the kernel says of a program how often it skipped it (Linux 5.12), by what it says of those that this process has open.
+/// Returns whether the kernel reports the runs of a program that it skipped (Linux 5.12). Reads it
+/// from a program that this process has open.
 ///
 /// # Errors
-/// When it has none open.
+/// Returns an error if no program is open.
 pub fn reports_missed() -> Result<bool> {
     let open = fs::read_dir("/proc/self/fd").context("cannot read /proc/self/fd")?;
     let is_program =
@@ -145,7 +148,7 @@ pub fn reports_missed() -> Result<bool> {
     Ok(info.lines().any(|line| line.starts_with("recursion_misses:")))
 }
 
-/// The attempts of counts by result and kind.
+/// Returns the number of attempts in counts by result and kind.
 pub fn attempts(counts: &[Count]) -> u64 {
     counts.iter().map(|count| count.attempts).sum()
 }
@@ -158,10 +161,10 @@ pub fn adds_up(stats: &Stats) -> bool {
         && seen == filtered + attempts(&stats.passed)
 }
 
-/// What every reading must show, at any moment: no part is larger than its whole.
+/// Asserts what holds at any moment: no part is larger than its whole.
 ///
 /// # Panics
-/// When one is.
+/// Panics if a part is larger.
 #[track_caller]
 pub fn assert_plausible(stats: &Stats) {
     let Stats { seen, filtered, limited, lost, submitted, rejected, dropped, delivered, .. } = *stats;
@@ -172,14 +175,14 @@ pub fn assert_plausible(stats: &Stats) {
     assert!(seen >= filtered + passed && counted >= passed, "{stats}: {passed} passed");
 }
 
-/// Calls `read` until the counters add up, for the machine's other traffic may be under way in any one reading. An
-/// attempt that was counted wrongly would keep them apart for ever.
+/// Calls `read` until the counters add up, since attempts of other traffic may be in flight during
+/// any one reading. A wrongly counted attempt would keep them apart forever.
 ///
 /// # Errors
-/// When they do not within [`PATIENCE`].
+/// Returns an error if they do not add up within [`PATIENCE`].
 ///
 /// # Panics
-/// When a reading is not plausible.
+/// Panics if a reading is not plausible.
 #[track_caller]
 pub fn settled(mut read: impl FnMut() -> Result<Stats>) -> Result<Stats> {
     let deadline = Instant::now() + PATIENCE;
@@ -191,7 +194,7 @@ pub fn settled(mut read: impl FnMut() -> Result<Stats>) -> Result<Stats> {
             return Ok(stats);
         }
         if Instant::now() >= deadline {
-            return Err(Error::new(format!("does not add up: {stats}; by result and kind: {counted}")));
+            return Err(Error::new(format!("counters do not add up: {stats}; by result and kind: {counted}")));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -200,10 +203,10 @@ pub fn settled(mut read: impl FnMut() -> Result<Stats>) -> Result<Stats> {
 /// Drains the stream into `events` until its counters add up.
 ///
 /// # Errors
-/// As [`settled`], and when the stream cannot be read.
+/// Returns the errors of [`settled`], and when the stream cannot be read.
 ///
 /// # Panics
-/// As [`settled`].
+/// Panics like [`settled`].
 #[track_caller]
 pub fn settle(stream: &mut Stream, events: &mut Vec<Event>) -> Result<Stats> {
     settled(|| {

@@ -10,38 +10,40 @@ use crate::netlink::Request;
 use crate::wait::{PATIENCE, wait_for};
 use crate::{Context, Family, Netns, Result};
 
-/// The name of the link, the same on both sides.
+/// The name of the link, the same at both ends.
 pub const LINK: &str = "lab0";
 
-/// How long the prefixes of both families are.
+/// The prefix lengths of both families.
 const PREFIX_V4: u8 = 24;
 const PREFIX_V6: u8 = 64;
 
-/// Settings that would make one run differ from the next. Kernels that lack one of them need it not.
+/// Settings that make runs reproducible. Kernels that lack a setting do not need it.
 const SETTINGS: &[(&str, &str)] = &[
-    // No tail loss probes: what is lost is retransmitted by the timer, and nothing else.
+    // No tail loss probes: only the timer retransmits what is lost.
     ("net/ipv4/tcp_early_retrans", "0"),
     // Every write becomes its own segment, even while others wait in a queue of this host.
     ("net/ipv4/tcp_autocorking", "0"),
-    // No connection starts from what an earlier one measured.
+    // Connections do not start from the measurements of an earlier one.
     ("net/ipv4/tcp_no_metrics_save", "1"),
-    // A socket whose process was killed before it could reset the connection lets go of the namespace soon.
+    // A socket whose process was killed before it could reset the connection soon releases the
+    // namespace.
     ("net/ipv4/tcp_orphan_retries", "1"),
     ("net/ipv4/conf/all/rp_filter", "0"),
     ("net/ipv4/conf/default/rp_filter", "0"),
-    // Nothing on the wire that was not put there: no link-local address, no solicitations.
+    // No traffic of the kernel's own: no link-local address, no solicitations.
     ("net/ipv6/conf/default/addr_gen_mode", "1"),
     ("net/ipv6/conf/default/accept_ra", "0"),
     ("net/ipv6/conf/default/accept_dad", "0"),
     ("net/ipv6/conf/default/disable_ipv6", "0"),
 ];
 
-/// A client and a server namespace joined by a veth pair, or the like of one, with IPv4 and IPv6 in working order.
+/// A client and a server namespace, connected by a veth pair or netkit, with working IPv4 and IPv6.
 ///
-/// Addresses differ from pair to pair, so that pairs used side by side can be told apart in what the kernel reports.
-/// Neighbours are entered by hand: no ARP, no discovery, no delay on first use.
+/// Each pair has addresses of its own, so that concurrent pairs can be distinguished in the
+/// kernel's reports. Neighbours are configured statically: no ARP, no discovery, no delay on first
+/// use.
 ///
-/// Cloning gives another handle to the same pair.
+/// A clone is another handle to the same pair.
 #[derive(Clone, Debug)]
 pub struct Pair {
     client: Host,
@@ -57,13 +59,16 @@ struct Host {
 }
 
 impl Pair {
-    /// Makes the namespaces and the link, and returns once datagrams have crossed it both ways.
+    /// Creates the namespaces and the link, and returns once datagrams have crossed it in both
+    /// directions.
     ///
     /// # Errors
-    /// For want of privileges (see [`privilege::check`](crate::privilege::check)), or of `ip`.
+    /// Returns an error without the required privileges (see
+    /// [`privilege::check`](crate::privilege::check)), or if `ip` is missing.
     pub fn new() -> Result<Self> {
         let (client, server) = (Netns::new()?, Netns::new()?);
-        // No two namespaces have the same number, and their lower halves differ unless 65,536 more were made between.
+        // The inode numbers of namespaces are unique, and their lower halves differ unless 65,536
+        // others were created in between.
         let [.., high, low] = client.inode().to_be_bytes();
         let net6 = u16::from_be_bytes([high, low]);
         let host = |ns, id: u8| Host {
@@ -92,73 +97,76 @@ impl Pair {
         Ok(pair)
     }
 
-    /// The side that connects, sends, and retransmits.
+    /// Returns the namespace that connects, sends and retransmits.
     pub fn client(&self) -> &Netns {
         &self.client.ns
     }
 
-    /// The side that listens.
+    /// Returns the namespace that listens.
     pub fn server(&self) -> &Netns {
         &self.server.ns
     }
 
-    /// The client's address. That of [`Family::Mapped`] is the IPv4 one, mapped.
+    /// Returns the client's address. For [`Family::Mapped`] it is the IPv4 address, mapped.
     pub fn client_addr(&self, family: Family) -> IpAddr {
         self.client.addr(family)
     }
 
-    /// The server's address. That of [`Family::Mapped`] is the IPv4 one, mapped.
+    /// Returns the server's address. For [`Family::Mapped`] it is the IPv4 address, mapped.
     pub fn server_addr(&self, family: Family) -> IpAddr {
         self.server.addr(family)
     }
 
-    /// How long the prefix of the pair's addresses is, on the wire.
+    /// Returns the prefix length of the pair's addresses on the wire.
     pub(crate) fn prefix_length(family: Family) -> u8 {
         if family.is_ipv4_on_the_wire() { PREFIX_V4 } else { PREFIX_V6 }
     }
 
-    /// The prefix of the pair's addresses, as its route has it.
+    /// Returns the prefix of the pair's addresses, as in its route.
     pub(crate) fn prefix(&self, family: Family) -> IpAddr {
         prefix_of(self.client.addr(family))
     }
 
-    /// The shortest retransmission time-out of connections that the client makes from now on, in the words of `ip route`.
+    /// Sets the minimum RTO of connections that the client opens from now on, in the syntax of `ip
+    /// route`.
     ///
     /// # Errors
-    /// When `ip` fails.
+    /// Returns an error if `ip` fails.
     pub(crate) fn set_rto_min(&self, family: Family, words: &str) -> Result<()> {
         batch(self.client(), &[format!("{} {words}", self.client.connected_route(family))])
     }
 
-    /// The largest segment that the server admits to connections from now on, in bytes with the options of the header.
+    /// Sets the MSS that the server advertises to connections from now on, in bytes including TCP
+    /// options.
     ///
     /// # Errors
-    /// When `ip` fails.
+    /// Returns an error if `ip` fails.
     pub(crate) fn set_advmss(&self, family: Family, bytes: u16) -> Result<()> {
         batch(self.server(), &[format!("{} advmss {bytes}", self.server.connected_route(family))])
     }
 
-    /// What tells the client at once where the server is.
+    /// Returns the request that enters the server's link-layer address at the client.
     ///
     /// # Errors
-    /// When there is no link.
+    /// Returns an error if there is no link.
     pub(crate) fn neighbour_announcement(&self, family: Family) -> Result<Request> {
         let octet = |octet| u8::from_str_radix(octet, 16).with_context(|| format!("not an octet: {octet}"));
         let link_layer: Vec<u8> = self.server.mac.split(':').map(octet).collect::<Result<_>>()?;
         Request::set_neighbour(self.client(), LINK, self.server.addr(family).to_canonical(), &link_layer)
     }
 
-    /// Enters the addresses and neighbours of both sides again, as they were in the beginning.
+    /// Restores the addresses and neighbours of both hosts.
     ///
     /// # Errors
-    /// When `ip` fails.
+    /// Returns an error if `ip` fails.
     pub(crate) fn restore(&self) -> Result<()> {
         self.client.address(&self.server)?;
         self.server.address(&self.client)
     }
 
-    /// Sends datagrams until one has crossed in each direction. A link is not usable at once: the kernel may take up
-    /// to a second to notice that both ends are up, and drops what is sent before.
+    /// Sends datagrams until one has crossed in each direction. A new link is not usable at once:
+    /// the kernel may need up to a second to detect the carrier at both ends, and drops what is
+    /// sent before.
     fn wait_until_usable(&self, family: Family) -> Result<()> {
         let socket = |host: &Host| -> Result<UdpSocket> {
             let addr = SocketAddr::new(host.addr(family), 0);
@@ -170,7 +178,8 @@ impl Pair {
         for (from, to) in [(&client, &server), (&server, &client)] {
             let target = to.local_addr().context("cannot read a local address")?;
             wait_for(&format!("a datagram to {target}"), PATIENCE, || {
-                // An error here is the link not being ready; if it never is, the deadline says so.
+                // An error means that the link is not ready yet. The deadline reports a link that
+                // never is.
                 let _ = from.send_to(b"?", target);
                 match to.recv_from(&mut [0; 1]) {
                     Ok(_) => Ok(Some(())),
@@ -192,7 +201,8 @@ impl Host {
         }
     }
 
-    /// The route that comes with an address, which does not come back with it once it was deleted.
+    /// Returns the route of an address. The kernel adds it with the address, but not again after it
+    /// was deleted.
     fn connected_route(&self, family: Family) -> String {
         let prefix = prefix_of(self.addr(family));
         match family {
@@ -216,7 +226,7 @@ impl Host {
     }
 }
 
-/// What addresses of a pair have in common, on the wire.
+/// Returns the prefix of an address on the wire.
 fn prefix_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(a) => Ipv4Addr::from_bits(a.to_bits() & u32::MAX << (32 - PREFIX_V4)).into(),
@@ -224,7 +234,7 @@ fn prefix_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Several `ip` commands in one process: starting one is the dear part.
+/// Runs several `ip` commands in one process: the start of a process is the expensive part.
 fn batch(ns: &Netns, lines: &[String]) -> Result<()> {
     ns.sh(&format!("ip -batch - <<'END'\n{}\nEND", lines.join("\n"))).map(drop)
 }

@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Can the lab be built here?
+//! Checks whether the lab can run here.
 
 use std::env;
 use std::fs;
 
 use crate::{Context, Error, Netns, Result};
 
-/// Effective capabilities the lab cannot do without, by number.
+/// The effective capabilities that the lab requires, by number.
 const NEEDED: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 
-/// Programs that the lab runs.
+/// The programs that the lab runs.
 const PROGRAMS: [&str; 4] = ["ip", "nft", "sh", "tc"];
 
-/// Says whether namespaces can be made and furnished by this thread, and if not, why.
+/// Checks that this thread can create and configure network namespaces.
 ///
 /// # Errors
-/// The reason, fit to be shown to whoever asked for a test that needs the lab.
+/// Returns an error with the reason, in words for the person who ran the test.
 pub fn check() -> Result<()> {
     let status = fs::read_to_string("/proc/thread-self/status").context("cannot read /proc/thread-self/status")?;
     let missing = missing_capabilities(&status)?;
     if !missing.is_empty() {
-        return Err(Error::new(format!("the lab needs root: {} not in effect", missing.join(" and "))));
+        return Err(Error::new(format!("the lab requires root: missing {}", missing.join(" and "))));
     }
     let absent: Vec<_> = PROGRAMS.into_iter().filter(|p| !is_in_path(p)).collect();
     if !absent.is_empty() {
-        return Err(Error::new(format!("the lab needs these programs, not found in PATH: {}", absent.join(", "))));
+        return Err(Error::new(format!("the lab requires programs that are not in PATH: {}", absent.join(", "))));
     }
-    // Capabilities are not all: a container's system call filter may say no.
-    // So may a /proc/sys that is read-only.
+    // Capabilities do not suffice: a container's seccomp filter may reject the calls, and its
+    // /proc/sys may be read-only.
     Netns::new()?.sysctl("net/ipv4/tcp_early_retrans", "0")
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A program of the examples, run as a user does.
+//! Runs a program of the examples like a user does.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use retrans_sdk::Event;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Nothing here takes as long on a machine that is not stuck.
+/// The limit for one step. On a machine that is not stuck each takes much less.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A program that runs. Killed on drop.
+/// A running program. It is killed on drop.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
@@ -23,22 +23,22 @@ pub struct Program {
     stderr: Vec<String>,
 }
 
-/// What a program that has ended left.
+/// The result of a program.
 #[derive(Debug)]
 pub struct Ended {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// All that it printed.
+    /// Its standard output.
     pub stdout: String,
-    /// The lines that it said beside it.
+    /// The lines of its standard error.
     pub stderr: Vec<String>,
 }
 
 impl Program {
-    /// Starts it.
+    /// Starts the program.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// Panics if it cannot be started.
     #[track_caller]
     pub fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -59,10 +59,10 @@ impl Program {
         Self { child, stdout: Some(stdout), stderr_lines, stderr: Vec::new() }
     }
 
-    /// Starts it and waits until its stream is attached.
+    /// Starts the program and waits until its stream is attached.
     ///
     /// # Panics
-    /// When that does not come about.
+    /// Panics if it does not become ready within the limit.
     #[track_caller]
     pub fn ready(command: &mut Command) -> Self {
         let mut program = Self::start(command);
@@ -71,13 +71,13 @@ impl Program {
             let left = deadline.saturating_duration_since(Instant::now());
             match program.stderr_lines.recv_timeout(left) {
                 Ok(line) => program.stderr.push(line),
-                Err(_) => panic!("{command:?} did not get ready: {:?}", program.stderr),
+                Err(_) => panic!("{command:?} did not become ready: {:?}", program.stderr),
             }
         }
         program
     }
 
-    /// Its number.
+    /// Returns its PID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -85,7 +85,7 @@ impl Program {
     /// Sends it a signal.
     ///
     /// # Panics
-    /// When it is no more.
+    /// Panics if it has ended.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("a child not yet waited for");
@@ -94,7 +94,7 @@ impl Program {
     /// Waits for its end.
     ///
     /// # Panics
-    /// When it does not come.
+    /// Panics if it does not end within the limit.
     #[track_caller]
     pub fn end(mut self) -> Ended {
         let deadline = Instant::now() + LIMIT;
@@ -111,10 +111,10 @@ impl Program {
         Ended { status, stdout: stdout.unwrap_or_default(), stderr }
     }
 
-    /// Interrupts it as ^C does.
+    /// Interrupts it like ^C, and waits for its end.
     ///
     /// # Panics
-    /// As [`end`](Self::end).
+    /// Panics like [`end`](Self::end).
     #[track_caller]
     pub fn interrupt(self) -> Ended {
         self.signal(Signal::INT);
@@ -124,26 +124,27 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It fails if it has ended.
+        // This fails if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Ended {
-    /// The lines that it printed.
+    /// Returns the events that it printed.
     ///
     /// # Panics
-    /// When one is none.
+    /// Panics if a line is not an event.
     #[track_caller]
     pub fn events(&self) -> Vec<Event> {
         self.stdout.lines().map(|line| line.parse().unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
-    /// The counters of the `stats` line, but for one that this kernel does not give: `missed`, before Linux 5.12.
+    /// Returns the counters of the `stats` line, without one that the kernel does not provide:
+    /// `missed`, before Linux 5.12.
     ///
     /// # Panics
-    /// When there is not one such line.
+    /// Panics if there is not exactly one such line.
     #[track_caller]
     pub fn stats(&self) -> HashMap<String, u64> {
         let lines: Vec<_> = self.stderr.iter().filter_map(|line| line.strip_prefix("stats ")).collect();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Records handed to a stream without a retransmission, at any rate: `tests/lab/bpf/record_injector.bpf.c`.
+//! Writes records to a stream's ring buffer without a retransmission, at any rate:
+//! `tests/lab/bpf/record_injector.bpf.c`.
 
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -13,7 +14,7 @@ use self_cell::{MutBorrow, self_cell};
 use self::skel::{RecordInjectorSkel, RecordInjectorSkelBuilder};
 use crate::{Context, Error, Result};
 
-/// What libbpf-cargo generates.
+/// The skeleton that libbpf-cargo generates.
 #[allow(
     unsafe_code,
     unreachable_pub,
@@ -34,57 +35,61 @@ self_cell!(
     }
 );
 
-/// Hands in records whose `cookie` is their number and whose `ts` is when they were handed in, if they are timed.
+/// Writes records whose `cookie` is their number and whose `ts` is the time of writing, if they are
+/// timed.
 pub struct RecordInjector(Skeleton);
 
-/// What became of an order.
+/// The result of [`RecordInjector::inject`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InjectedRecords {
-    /// Handed in.
+    /// Records written.
     pub count: u64,
-    /// Not, for want of room.
+    /// Records not written because the ring buffer was full.
     pub lost: u64,
 }
 
 impl RecordInjector {
-    /// To the ring of a stream, waking its reader as its own programs do. They are counted by nobody.
+    /// Writes to the ring buffer of a stream and wakes its reader like the stream's own programs.
+    /// The stream's counters do not include these records.
     ///
     /// # Errors
-    /// Where the kernel has no `bpf_loop()`: before Linux 5.17.
+    /// Returns an error where the kernel has no `bpf_loop()`: before Linux 5.17.
     pub fn for_stream(stream: &Stream) -> Result<Self> {
         let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
         Self::open(ring, Some(reader), wakeup, true, &record(FieldSet::all()))
     }
 
-    /// The same without a look at the clock for each: as many as can be. With all fields, or none but those that are always there.
+    /// Returns an injector that does not read the clock for each record, for the highest rate. The
+    /// records contain these fields in addition to those that are always present.
     ///
     /// # Errors
-    /// As [`for_stream`](Self::for_stream).
+    /// Returns the errors of [`for_stream`](Self::for_stream).
     pub fn for_stream_untimed(stream: &Stream, fields: FieldSet) -> Result<Self> {
         let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
         Self::open(ring, Some(reader), wakeup, false, &record(fields))
     }
 
-    /// To a ring that is no stream's, without a look at the clock, and as if its reader came by itself.
+    /// Writes to a ring buffer that belongs to no stream, without timestamps. The reader counts as
+    /// awake.
     ///
     /// # Errors
-    /// As [`for_stream`](Self::for_stream).
+    /// Returns the errors of [`for_stream`](Self::for_stream).
     pub fn for_ring(ring: BorrowedFd<'_>, wakeup: (u32, u32)) -> Result<Self> {
         let injector = Self::open(ring, None, wakeup, false, &record(FieldSet::all()))?;
         injector.mark_reader_awake()?;
         Ok(injector)
     }
 
-    /// Tells it that the reader of such a ring is awake, and has emptied it.
+    /// Marks the reader of such a ring buffer as awake, after it has emptied the buffer.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// Returns an error if the kernel refuses.
     pub fn mark_reader_awake(&self) -> Result<()> {
         let reader = [1u64, 0].map(u64::to_ne_bytes).concat();
         let tell = |skeleton: &RecordInjectorSkel<'_>| {
             skeleton.maps.rt_reader.update(&0u32.to_ne_bytes(), &reader, MapFlags::ANY)
         };
-        self.0.with_dependent(|_, skeleton| tell(skeleton)).context("cannot set the reader awake")
+        self.0.with_dependent(|_, skeleton| tell(skeleton)).context("cannot mark the reader as awake")
     }
 
     fn open(
@@ -108,28 +113,28 @@ impl RecordInjector {
             }
             open.load()
         });
-        skeleton.context("cannot load the injector of records").map(Self)
+        skeleton.context("cannot load the record injector").map(Self)
     }
 
-    /// Hands in `count` records, numbered from `first` on.
+    /// Writes `count` records, numbered from `first`.
     ///
     /// # Errors
-    /// When the kernel does not run the program.
+    /// Returns an error if the kernel does not run the program.
     pub fn inject(&self, first: u64, count: u64) -> Result<InjectedRecords> {
         let mut order = [first, count, 0].map(u64::to_ne_bytes).concat();
         let input = ProgramInput { context_in: Some(&mut order), ..ProgramInput::default() };
         let run =
             self.0.with_dependent(|_, skeleton| skeleton.progs.inject.test_run(input).map(|run| run.return_value));
-        let rounds = run.context("cannot run the injector of records")?;
+        let rounds = run.context("cannot run the record injector")?;
         if u64::from(rounds) != count {
-            return Err(Error::new(format!("the injector made {} records of {count}", rounds as i32)));
+            return Err(Error::new(format!("the record injector wrote {} of {count} records", rounds as i32)));
         }
         let lost = u64::from_ne_bytes(*order.last_chunk().expect("three words"));
         Ok(InjectedRecords { count: count - lost, lost })
     }
 }
 
-/// A record with these fields, and plausible values.
+/// Returns a record with these fields and plausible values.
 fn record(fields: FieldSet) -> Vec<u8> {
     let mut record = empty_record();
     let mut put = |field: &str, value: &[u8]| record[place_of(field)].copy_from_slice(value);

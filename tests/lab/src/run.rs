@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Scenarios run side by side, each in namespaces of its own, and what stream and witnesses have of each.
+//! Runs scenarios concurrently, each in its own namespaces, and verifies what the stream reported
+//! of each.
 
 use std::io::Read;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,42 +19,43 @@ use crate::{
     Context, Counters, Error, Expected, Family, Outcome, Pair, Result, Scenario, Subject, TraceEvent, TraceInstance,
 };
 
-/// One scenario that was run, in a pair that nobody else used.
+/// The result of one scenario, run in a pair of its own.
 #[derive(Debug)]
 pub struct ScenarioRun {
-    /// What was provoked.
+    /// The outcome that was provoked.
     pub outcome: Outcome,
-    /// With which addresses.
+    /// The address family.
     pub family: Family,
-    /// The socket.
+    /// The socket that retransmitted.
     pub subject: Subject,
-    /// All that the stream had of the pair's namespaces, in order.
+    /// The events of the pair's namespaces, in order.
     pub events: Vec<Event>,
-    /// What the kernel calls the results that no table has, event by event.
+    /// The kernel's names of the results that no table contains, event by event.
     pub named: Vec<String>,
-    /// All that the kernel's text had of the socket, in order.
+    /// The trace lines of the socket, in order.
     pub traced: Vec<TraceEvent>,
-    /// By how much the counters of both namespaces rose.
+    /// The increase of the counters of each namespace, by inode number.
     pub counted: Vec<(u32, Counters)>,
-    /// Where the stream was attached.
+    /// What the stream was attached to.
     pub attachment: Attachment,
-    /// Whether stream and text tell of attempts that failed.
+    /// Whether stream and trace report failed attempts.
     pub failures: Failures,
-    /// How many attempts the kernel did not run the programs for, by its own account, during the run: of whichever trial.
+    /// The number of attempts during the run that the kernel did not run the programs for, over all
+    /// scenarios.
     pub missed: u64,
-    /// When it was started.
+    /// When the scenario was started.
     pub began: SystemTime,
-    /// When it was over.
+    /// When the scenario ended.
     pub ended: SystemTime,
 }
 
 impl ScenarioRun {
-    /// Runs them all at a time, until each has had its attempts or [`PATIENCE`] is over, and says to `progress` how far it is.
-    /// The stream must let everything through.
+    /// Runs all scenarios concurrently, until each has had its attempts or [`PATIENCE`] is over,
+    /// and reports its progress to `progress`. The stream must not filter.
     ///
     /// # Errors
-    /// When the lab cannot be built, or stream or trace cannot be read. Events that do not come are none:
-    /// [`verify`](Self::verify) says so.
+    /// Returns an error if the lab cannot be set up, or the stream or the trace cannot be read.
+    /// Missing events are not an error here: [`verify`](Self::verify) reports them.
     pub fn run_all(
         stream: &mut Stream,
         trace: &mut TraceInstance,
@@ -68,7 +70,8 @@ impl ScenarioRun {
             all.push(Running::prepare(*want, failures)?);
             progress(Progress::Prepared(all.len()));
         }
-        // The numbers of the namespaces, and so their addresses, may have been others' before.
+        // Inode numbers of namespaces, and so the addresses derived from them, may be reused:
+        // earlier events are discarded.
         trace.read()?;
         drain(stream)?;
         all.iter_mut().try_for_each(Running::start)?;
@@ -92,33 +95,36 @@ impl ScenarioRun {
         drain(stream)?.into_iter().for_each(|event| keep(&mut all, event));
         let traced = trace.read()?;
         if trace.lost()? != 0 {
-            return Err(Error::new("the kernel's text is not complete"));
+            return Err(Error::new("the trace is incomplete: the kernel dropped events"));
         }
         let missed = missed(stream) - missed_before;
         all.into_iter().map(|running| running.report(&traced, missed, stream)).collect()
     }
 
-    /// Runs one alone, and again where it differs and [was disturbed](Self::was_disturbed).
+    /// Runs one scenario alone, and again if it does not verify and [was
+    /// disturbed](Self::was_disturbed).
     ///
     /// # Errors
-    /// For want of privileges, when no stream can be opened, and as [`run_all`](Self::run_all).
+    /// Returns an error without the required privileges, when no stream can be opened, and as
+    /// [`run_all`](Self::run_all).
     pub fn undisturbed(outcome: Outcome, family: Family) -> Result<Self> {
         const RUNS: u32 = 5;
         for left in (0..RUNS).rev() {
-            let trials = Self::run_all(&mut open()?, &mut TraceInstance::new()?, &[(outcome, family)], |_| {})?;
-            let trial = trials.into_iter().next().ok_or_else(|| Error::new("no trial"))?;
-            if left == 0 || !trial.was_disturbed() || trial.verify().is_ok() {
-                return Ok(trial);
+            let runs = Self::run_all(&mut open()?, &mut TraceInstance::new()?, &[(outcome, family)], |_| {})?;
+            let run = runs.into_iter().next().ok_or_else(|| Error::new("no result of the scenario"))?;
+            if left == 0 || !run.was_disturbed() || run.verify().is_ok() {
+                return Ok(run);
             }
-            eprintln!("once more, for it was disturbed: {outcome} over {family:?}");
+            eprintln!("repeated, since it was disturbed: {outcome} over {family:?}");
         }
         unreachable!("the last run is the last")
     }
 
-    /// [Verifies](Self::verify) it, and where it differs and was disturbed another of its sort that is run [alone](Self::undisturbed).
+    /// [Verifies](Self::verify) the run. If it differs and was disturbed, verifies another run of
+    /// the same scenario [alone](Self::undisturbed).
     ///
     /// # Errors
-    /// As there.
+    /// Returns the errors of [`verify`](Self::verify) and [`undisturbed`](Self::undisturbed).
     pub fn verify_undisturbed(&self) -> Result<()> {
         match self.verify() {
             Err(_) if self.was_disturbed() => Self::undisturbed(self.outcome, self.family)?.verify(),
@@ -126,68 +132,74 @@ impl ScenarioRun {
         }
     }
 
-    /// Whether the kernel kept the programs from running, or may have ([`undisturbed`](crate::observe::undisturbed)), so that
-    /// nothing can be said of the stream.
+    /// Returns whether the kernel skipped the programs, or may have
+    /// ([`undisturbed`](crate::observe::undisturbed)), so that the run proves nothing about the
+    /// stream.
     ///
-    /// It does so, and counts it, for an attempt that a softirq makes while the programs run for another on the same CPU.
-    /// (Seen where a CPU is emulated, so that a program's first run takes long.)
+    /// The kernel skips and counts an attempt that a softirq makes while the programs run for
+    /// another attempt on the same CPU. This was seen on an emulated CPU, where the first run of a
+    /// program takes long.
     pub fn was_disturbed(&self) -> bool {
         self.missed > 0 || self.traced.iter().any(|event| event.of_process_1)
     }
 
-    /// Holds what the stream had against what was to be expected, against the kernel's text and against the counters.
+    /// Compares the events with the expected ones, with the trace and with the counters.
     ///
     /// # Errors
-    /// What differs.
+    /// Returns an error that describes the first difference.
     pub fn verify(&self) -> Result<()> {
-        let told = self.events.iter().map(|event| format!("{event}\n"));
-        let lines: String = told.chain(self.traced.iter().map(|event| format!("{}\n", event.line))).collect();
+        let streamed = self.events.iter().map(|event| format!("{event}\n"));
+        let lines: String = streamed.chain(self.traced.iter().map(|event| format!("{}\n", event.line))).collect();
         let differs = |what: String| Error::new(format!("{} over {:?}: {what} in\n{lines}", self.outcome, self.family));
         let attempts = observable(self.outcome, self.failures);
         if self.events.len() < attempts {
-            return Err(differs(format!("{} attempts instead of {attempts}", self.events.len())));
+            return Err(differs(format!("{} attempts instead of at least {attempts}", self.events.len())));
         }
-        // From its second attempt on a scenario has the same over and over.
+        // From its second attempt on, a scenario repeats the same attempt.
         let expected = (0..self.events.len() + 2).map(|index| self.outcome.expected(index).seen_from(&self.attachment));
         let mut expected = expected.filter(|expected| self.failures.streamed || expected.err == 0);
         for (index, event) in self.events.iter().enumerate() {
-            let expected = expected.next().ok_or_else(|| differs(format!("event {index} is one too many")))?;
-            // Of a SYN-ACK it is always known.
+            let expected = expected.next().ok_or_else(|| differs(format!("unexpected event {index}")))?;
+            // The errno of a SYN-ACK is always known.
             let tells_err = self.attachment.observes_err() || event.kind == RetransKind::Synack;
             if event.err.is_some() != tells_err {
                 return Err(differs(format!("event {index} has err {:?}", event.err)));
             }
-            let told = Expected {
+            let reported = Expected {
                 result: event.result,
                 kind: event.kind,
                 err: event.err.unwrap_or(expected.err),
                 state: event.state,
                 sk_err_soft: event.sk_err_soft,
             };
-            if told != expected {
-                return Err(differs(format!("event {index} has {told:?} instead of {expected:?}")));
+            if reported != expected {
+                return Err(differs(format!("event {index} has {reported:?} instead of {expected:?}")));
             }
-            // Without the errno a name that stands for several causes proves nothing, and one that nobody knows neither.
+            // Without the errno, a name that stands for several causes proves nothing, and neither
+            // does an unlisted one.
             let transmit = match reaches_transmit(event) {
                 Some(_) if event.err.is_none() && event.result.entry().is_none() => Some(Transmit::Unknown),
                 Some(reached) => Some(if reached { Transmit::Yes } else { Transmit::No }),
                 None => Some(Transmit::Unknown),
             };
             if event.transmit != transmit {
-                return Err(differs(format!("event {index} is not of transmit {transmit:?}")));
+                return Err(differs(format!(
+                    "event {index} has transmit {:?} instead of {transmit:?}",
+                    event.transmit
+                )));
             }
             let whose = (event.family(), event.mapped) == printed_family(self.family)
                 && concerns(&self.subject, event)
                 && event.netns == Some(self.subject.netns);
             if !whose {
-                return Err(differs(format!("event {index} is not of {:?}", self.subject)));
+                return Err(differs(format!("event {index} does not belong to {:?}", self.subject)));
             }
         }
         let unnamed = self.events.iter().filter(|event| event.result.entry().is_none()).count();
         if unnamed != self.named.len() || self.named.iter().any(|name| name != CANCELED) {
-            return Err(differs(format!("by the kernel's names, {:?}", self.named)));
+            return Err(differs(format!("unexpected kernel names {:?}", self.named)));
         }
-        // Where nothing is to be seen of it, that must not be because nothing happened.
+        // If no attempt is observable, the counters must prove that there was one.
         if attempts == 0 && self.counted.iter().all(|(_, counted)| counted.timeouts == 0) {
             return Err(differs("no timer expired".to_owned()));
         }
@@ -197,21 +209,21 @@ impl ScenarioRun {
     }
 }
 
-/// How far a run is.
+/// The progress of [`ScenarioRun::run_all`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// So many scenarios are prepared.
+    /// This number of scenarios is prepared.
     Prepared(usize),
-    /// So many have had their attempts.
+    /// This number of scenarios has had its attempts.
     Seen(usize),
 }
 
-/// How many of an outcome's attempts the stream has at least.
+/// Returns the minimum number of an outcome's attempts that the stream can observe.
 fn observable(outcome: Outcome, failures: Failures) -> usize {
     (0..outcome.attempts()).filter(|&index| failures.streamed || outcome.expected(index).err == 0).count()
 }
 
-/// A scenario under way.
+/// A scenario in progress.
 struct Running {
     pair: Pair,
     before: Vec<Counters>,
@@ -237,7 +249,7 @@ impl Running {
         self.began = SystemTime::now();
         if let Some(scenario) = &mut self.scenario {
             scenario.start()?;
-            // A Fast Open connection has its cookie only now.
+            // The cookie of a Fast Open connection is known only after the start.
             self.subject = scenario.subject();
         }
         Ok(())
@@ -251,8 +263,9 @@ impl Running {
     fn finish(&mut self) -> Result<()> {
         let Some(scenario) = self.scenario.take() else { return Ok(()) };
         if let (Outcome::Fast, true, Some(conn)) = (self.outcome, self.has_its_attempts(), scenario.conn()) {
-            // Once everything has arrived there is nothing left to retransmit: one attempt too many would be seen.
-            conn.server().read_exact(&mut [0; FAST_BYTES]).context("cannot read what was sent")?;
+            // After all data has arrived nothing is left to retransmit: a further attempt would be
+            // noticed.
+            conn.server().read_exact(&mut [0; FAST_BYTES]).context("cannot read the data")?;
         }
         scenario.finish()
     }
@@ -291,8 +304,8 @@ fn counters(pair: &Pair) -> Result<Vec<Counters>> {
     [pair.client(), pair.server()].into_iter().map(Counters::read).collect()
 }
 
-/// Gives an event to the trial in whose namespaces it happened; also by the cookie, so that one with a wrong namespace is
-/// not overlooked.
+/// Adds an event to the run in whose namespaces it happened. It also matches the socket cookie, so
+/// that an event with a wrong namespace is not overlooked.
 fn keep(all: &mut [Running], event: Event) {
     let whose = |running: &&mut Running| {
         let of_the_pair =

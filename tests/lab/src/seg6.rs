@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A failure of the transmit step that has the errno of one before it.
+//! A failure at the transmit step with the errno of an earlier one.
 
 use socket2::SockRef;
 
 use crate::pair::LINK;
 use crate::{Conn, Context, Family, Fault, Pair, Result};
 
-/// A route by IPv6 segments (SRv6) of which the first cannot be reached: the socket has a route, so its header is rebuilt, and the
-/// segment is counted and sent; what wraps it up then says -EHOSTUNREACH. For packets with a mark only. Takes
-/// CONFIG_IPV6_SEG6_LWTUNNEL.
+/// A route with IPv6 segment routing (SRv6) whose first segment is unreachable. The socket has a
+/// route, so its header is rebuilt, and the segment is counted and sent; then the encapsulation
+/// fails with -EHOSTUNREACH. Only marked packets use the route. Requires CONFIG_IPV6_SEG6_LWTUNNEL.
 #[derive(Debug)]
 #[must_use = "a fault is lifted as soon as it is dropped"]
 pub struct Seg6 {
@@ -18,14 +18,14 @@ pub struct Seg6 {
 /// Also the number of the routing table.
 const MARK: u32 = 0x5e6_0006;
 
-/// In a prefix for documentation.
+/// An address of the documentation prefix.
 const NOWHERE: &str = "2001:db8::6";
 
 impl Seg6 {
-    /// Lays the route in the client's namespace. Nothing takes it yet.
+    /// Adds the route in the client's namespace. No packet uses it yet.
     ///
     /// # Errors
-    /// When `ip` refuses.
+    /// Returns an error if `ip` refuses.
     pub fn unreachable(pair: &Pair) -> Result<Self> {
         let (ns, prefix, length) = (pair.client().clone(), pair.prefix(Family::V6), Pair::prefix_length(Family::V6));
         ns.sh(&format!(
@@ -41,10 +41,10 @@ impl Seg6 {
         Ok(Self { _fault: Fault::new("a route by segments", move || ns.sh(&lift).map(drop)) })
     }
 
-    /// From now on the client's end takes it.
+    /// Makes the client's end use the route from now on.
     ///
     /// # Errors
-    /// When the mark cannot be set.
+    /// Returns an error if the mark cannot be set.
     pub fn take(&self, conn: &Conn) -> Result<()> {
         SockRef::from(conn.client()).set_mark(MARK).context("cannot set SO_MARK")
     }

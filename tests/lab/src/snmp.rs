@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A namespace's own retransmission counters.
+//! The kernel's retransmission counters of a namespace.
 
 use std::fs;
 use std::ops::Sub;
 
 use crate::{Context, Error, Netns, Result};
 
-/// What a namespace has counted since it was made.
+/// The counters of a namespace since its creation.
 ///
-/// Subtract an earlier reading to get what happened in between.
+/// Subtract an earlier reading for the difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// `RetransSegs`: segments of all attempts that reached the transmit step, successful or not.
     pub retrans_segs: u64,
     /// `TCPRetransFail`: segments of those attempts whose transmit step failed.
     pub retrans_fail: u64,
-    /// `TCPSpuriousRtxHostQueues`: attempts given up because the segment had not left the host yet.
+    /// `TCPSpuriousRtxHostQueues`: attempts that were not made because the segment had not left the
+    /// host yet.
     pub spurious_rtx_host_queues: u64,
     /// `TCPSynRetrans`: SYN and SYN-ACK retransmissions.
     pub syn_retrans: u64,
@@ -30,12 +31,12 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Reads them.
+    /// Reads the counters.
     ///
     /// # Errors
-    /// When a file or a counter is missing.
+    /// Returns an error if a file or a counter is missing.
     pub fn read(ns: &Netns) -> Result<Self> {
-        // /proc/net is a link to the main thread's, which is in another namespace.
+        // /proc/net shows the main thread's namespace, which is another one.
         let (snmp, netstat) = ns.run(|| {
             let read = |name: &str| {
                 let path = format!("/proc/thread-self/net/{name}");
@@ -46,10 +47,10 @@ impl Counters {
         Self::parse(&snmp, &netstat)
     }
 
-    /// Takes them from the texts of /proc/net/snmp and /proc/net/netstat.
+    /// Parses the counters in the texts of /proc/net/snmp and /proc/net/netstat.
     ///
     /// # Errors
-    /// When a counter is missing.
+    /// Returns an error if a counter is missing.
     pub fn parse(snmp: &str, netstat: &str) -> Result<Self> {
         let ext = |name| field(netstat, "TcpExt", name);
         Ok(Self {
@@ -82,7 +83,8 @@ impl Sub for Counters {
     }
 }
 
-/// The files hold pairs of lines with the same first word: the names, then the values.
+/// Returns a counter. The files contain pairs of lines with the same first word: the names, then
+/// the values.
 fn field(text: &str, group: &str, name: &str) -> Result<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(": ")).filter(|(word, _)| *word == group);
     let value = lines.next().zip(lines.next()).and_then(|((_, names), (_, values))| {
@@ -102,7 +104,7 @@ mod tests {
         TCPSpuriousRtxHostQueues TCPSynRetrans TCPWqueueTooBig\nTcpExt: 1 2 3 4 5 6 7\nIpExt: InOctets\nIpExt: 9\n";
 
     #[test]
-    fn takes_each_counter_from_its_column() {
+    fn parses_each_counter_from_its_column() {
         let counters = Counters::parse(SNMP, NETSTAT).unwrap();
         let expected = Counters {
             retrans_segs: 17,
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_missing() {
+    fn missing_counters_are_named() {
         let error = Counters::parse(SNMP, "TcpExt: TCPTimeouts\nTcpExt: 1\n").unwrap_err();
         assert_eq!(error.to_string(), "no counter TcpExt TCPRetransFail");
         let error = Counters::parse("Tcp: RetransSegs\nTcp: many\n", NETSTAT).unwrap_err();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Outcomes that a kernel cannot bring about.
+//! Which scenarios the running kernel supports.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,11 +13,12 @@ use crate::tun::tun_is_there;
 use crate::wait::{PATIENCE, wait_for};
 use crate::{Context, Counters, Error, Family, Netns, Outcome, Packets, Pair, Result, Scenario, injection};
 
-/// What this kernel cannot do, in the words of a cell; each found out by trying.
+/// The features that the running kernel lacks, each found out by trying. A lacking feature is
+/// described in the words of the results table.
 #[derive(Debug)]
 pub struct KernelSupport {
     link: Option<&'static str>,
-    /// Neither nftables nor what serves in its place.
+    /// nftables, or the replacements for it.
     rules: Option<&'static str>,
     egress: Option<&'static str>,
     nftables: Option<&'static str>,
@@ -27,15 +28,15 @@ pub struct KernelSupport {
     loops: Option<&'static str>,
     segment_routes: Option<&'static str>,
     netns_cookies: Option<&'static str>,
-    /// Takes a second and more to find out.
+    /// Found out on first use: it takes more than a second.
     resumption: OnceLock<Option<&'static str>>,
     backlog_check: OnceLock<Option<&'static str>>,
 }
 
 impl KernelSupport {
-    /// Tries it all. Why something is lacking is said on standard error.
+    /// Tries all features. The reason that one is lacking goes to standard error.
     pub fn probe() -> Self {
-        // With a condition that no rule of a policy can have.
+        // The condition `after` rules out a policy rule, so that the BPF programs are tried.
         let met = |packets: Packets| packets.after(1).drop_in(Pair::new()?.client())?.lift();
         Self {
             link: lacking("no link", Pair::new().map(drop)),
@@ -56,70 +57,72 @@ impl KernelSupport {
         }
     }
 
-    /// Whether it is the helper by which a BPF program loops over as much as it likes.
+    /// Returns what is lacking of the BPF helper `bpf_loop`.
     pub fn missing_bpf_loop(&self) -> Option<&'static str> {
         self.loops
     }
 
-    /// Whether it is routes by IPv6 segments.
+    /// Returns what is lacking of IPv6 segment routing.
     pub fn missing_segment_routes(&self) -> Option<&'static str> {
         self.segment_routes
     }
 
-    /// Whether it is that a socket tells the cookie of its namespace.
+    /// Returns what is lacking of the socket option SO_NETNS_COOKIE.
     pub fn missing_netns_cookies(&self) -> Option<&'static str> {
         self.netns_cookies
     }
 
-    /// What is lacking of what this outcome takes.
+    /// Returns what the kernel lacks for this outcome, or `None` if it can run.
     pub fn missing_for(&self, outcome: Outcome) -> Option<&'static str> {
         let own = match outcome {
             Outcome::Backlog => self.tbf.or_else(|| *self.backlog_check.get_or_init(backlog_check)),
             Outcome::Resume => *self.resumption.get_or_init(resumption),
             Outcome::InHostQueue(Hold::Qdisc) => self.tbf,
-            // Without TUN a neighbour is hidden instead.
+            // Without TUN, hiding the neighbour replaces the qdisc.
             Outcome::DuplicateAckInLoss => self.tbf.filter(|_| tun_is_there()),
             Outcome::XmitDrop(Discard::Egress) => self.rules.or(self.egress),
             Outcome::Denied(Refusal::Reject) => self.nftables,
             Outcome::Fast | Outcome::RcvZeroWindow(WindowFault::Mangled) | Outcome::Denied(_) => self.rules,
             Outcome::Canceled => self.enumerator.or(self.injection),
             outcome if outcome.is_injected() => self.injection,
-            // Losses, for which policy rules will do, and what a peer of ours does.
+            // Losses, for which policy rules suffice, and outcomes of the user-space peer.
             _ => None,
         };
         self.link.or(own)
     }
 }
 
-/// Whether a queue that drains has the kernel go on with what it held (since f4dae54e486d, v5.13), by its own counters: after
-/// the first timeout, and before a second.
+/// Tests whether the kernel resumes a retransmission when the queue that held the first copy drains
+/// (since f4dae54e486d, v5.13): by its counters, after the first timeout and before a second.
 fn resumption() -> Option<&'static str> {
     by_counters("no resumption", Outcome::Resume, |rose| rose.retrans_segs > 0, |rose| rose.timeouts == 1)
 }
 
-/// Whether an attempt is put off for what waits in this host, before it is looked whether its own copy does, which is counted.
+/// Tests whether the kernel defers an attempt because of the socket's backlog in this host, before
+/// it checks for the segment's own copy. It counts only the latter.
 fn backlog_check() -> Option<&'static str> {
-    // A timeout is counted before its attempt is made: with the second, the first has been.
+    // A timeout is counted before its attempt: after the second timeout, the first attempt is over.
     let over = |rose: Counters| rose.timeouts > 1;
     by_counters("no backlog check", Outcome::Backlog, over, |rose| rose.spurious_rtx_host_queues == 0)
 }
 
 fn own_netns_cookie() -> Result<()> {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no socket")?;
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot create a socket")?;
     netns_cookie(&socket).map(drop)
 }
 
-/// Whether the running kernel has this function, such as a helper for BPF programs.
+/// Returns whether the running kernel has a function of this name, such as a BPF helper.
 ///
 /// # Errors
-/// When its symbols cannot be read.
+/// Returns an error if its symbols cannot be read.
 pub fn has_symbol(name: &str) -> Result<bool> {
     let symbols = fs::read_to_string("/proc/kallsyms").context("cannot read the kernel's symbols")?;
     let is_it = |line: &str| line.split(' ').nth(2).and_then(|rest| rest.split('\t').next()) == Some(name);
     Ok(symbols.lines().any(is_it))
 }
 
-/// Brings the outcome about until it is `over`, and has the counters tell whether it is what it should be.
+/// Provokes the outcome until `over` returns true, and decides by the counters whether the kernel
+/// has the feature.
 fn by_counters(
     what: &'static str,
     outcome: Outcome,
@@ -131,7 +134,7 @@ fn by_counters(
         let before = Counters::read(pair.client())?;
         let scenario = Scenario::run(&pair, Family::V4, outcome)?;
         let rose = || Ok(Some(Counters::read(pair.client())? - before).filter(|rose| over(*rose)));
-        let rose = wait_for("what a kernel is told by", PATIENCE, rose)?;
+        let rose = wait_for("the counters that show a kernel feature", PATIENCE, rose)?;
         scenario.finish()?;
         Ok(is_it(rose))
     };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A TCP connection across the pair, both ends in hand.
+//! TCP connections across a pair, with access to both ends.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use crate::wait::PATIENCE;
 use crate::{Context, Netns, Pair, Result};
 
-/// Which addresses a socket uses, and how it sees them.
+/// The address family of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
     /// AF_INET.
@@ -24,31 +24,31 @@ pub enum Family {
 }
 
 impl Family {
-    /// All of them.
+    /// All families.
     pub const ALL: [Self; 3] = [Self::V4, Self::V6, Self::Mapped];
 
-    /// True if IPv4 is what goes over the wire.
+    /// Returns whether the packets are IPv4.
     pub fn is_ipv4_on_the_wire(self) -> bool {
         !matches!(self, Self::V6)
     }
 }
 
-/// One end of a connection. IPv4-mapped addresses are given as the IPv4 addresses they stand for.
+/// One end of a connection. IPv4-mapped addresses are represented as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// SO_COOKIE.
     pub cookie: u64,
-    /// The socket's own address and port.
+    /// The local address and port.
     pub local: SocketAddr,
-    /// Its peer's.
+    /// The remote address and port.
     pub remote: SocketAddr,
 }
 
-/// An established connection, from the client's namespace to the server's.
+/// An established connection from the client's namespace to the server's.
 ///
-/// Whenever it is closed, on [`abort`](Conn::abort), by going out of scope or with the process, it is closed with a
-/// reset: no FIN is sent, and so none is ever retransmitted. Both ends run Reno without pacing, send each write at once
-/// (TCP_NODELAY), and give up a blocking read or write after [`PATIENCE`].
+/// It is always closed with a reset, by [`abort`](Conn::abort), on drop or with the process: no FIN
+/// is sent, and so none is retransmitted. Both ends run Reno without pacing, send each write at
+/// once (TCP_NODELAY), and limit a blocking read or write to [`PATIENCE`].
 #[derive(Debug)]
 pub struct Conn {
     client: TcpStream,
@@ -58,10 +58,10 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// Connects to a port of the kernel's choice.
+    /// Connects to a port that the kernel chooses.
     ///
     /// # Errors
-    /// When a socket call fails or the handshake is not done within [`PATIENCE`].
+    /// Returns an error if a socket call fails or the handshake is not done within [`PATIENCE`].
     pub fn open(pair: &Pair, family: Family) -> Result<Self> {
         Self::open_on(pair, family, 0)
     }
@@ -69,7 +69,7 @@ impl Conn {
     /// Connects to this port of the server.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and when the port is taken.
+    /// Returns the errors of [`open`](Self::open), and an error if the port is in use.
     pub fn open_on(pair: &Pair, family: Family, port: u16) -> Result<Self> {
         let (listener, address) = listen(pair, family, port)?;
         let (client, _) = unconnected(pair, family)?;
@@ -82,22 +82,22 @@ impl Conn {
         Ok(Self { client: client.into(), server: server.into(), client_end, server_end })
     }
 
-    /// The client's end, a blocking stream.
+    /// Returns the client's end, a blocking stream.
     pub fn client(&self) -> &TcpStream {
         &self.client
     }
 
-    /// The server's end, a blocking stream.
+    /// Returns the server's end, a blocking stream.
     pub fn server(&self) -> &TcpStream {
         &self.server
     }
 
-    /// Cookie and addresses of the client's end.
+    /// Returns the cookie and addresses of the client's end.
     pub fn client_end(&self) -> Endpoint {
         self.client_end
     }
 
-    /// Cookie and addresses of the server's end.
+    /// Returns the cookie and addresses of the server's end.
     pub fn server_end(&self) -> Endpoint {
         self.server_end
     }
@@ -113,14 +113,15 @@ impl Drop for Conn {
     }
 }
 
-/// Ends a connection, or a listener, at once. Closing alone would not: while another thread starts a program, its copy of
-/// the descriptor keeps the socket, and what it has to send is retransmitted a little longer.
+/// Resets a connection or closes a listener at once. A close is not enough: while another thread
+/// starts a program, its copy of the descriptor keeps the socket open, and its data is
+/// retransmitted.
 pub(crate) fn reset(socket: impl AsFd) {
-    // One that cannot be, since it is not connected, has nothing to send.
+    // A socket that is not connected cannot be reset, and has nothing to send.
     let _ = connect_unspec(socket);
 }
 
-/// A listening socket of the server, and the address that a client of the same family connects to.
+/// Returns a listening socket of the server, and the address for a client of the same family.
 pub(crate) fn listen(pair: &Pair, family: Family, port: u16) -> Result<(Socket, SocketAddr)> {
     let address = SocketAddr::new(pair.server_addr(family), port);
     let listener = socket(pair.server(), family)?;
@@ -132,7 +133,7 @@ pub(crate) fn listen(pair: &Pair, family: Family, port: u16) -> Result<(Socket, 
     Ok((listener, address))
 }
 
-/// A client's socket that has its address and port already, but is not connected.
+/// Returns a client's socket that is bound but not connected.
 pub(crate) fn unconnected(pair: &Pair, family: Family) -> Result<(Socket, SocketAddr)> {
     let address = SocketAddr::new(pair.client_addr(family), 0);
     let client = socket(pair.client(), family)?;
@@ -141,27 +142,27 @@ pub(crate) fn unconnected(pair: &Pair, family: Family) -> Result<(Socket, Socket
     Ok((client, address))
 }
 
-/// Sends the SYN and does not wait for the answer.
+/// Sends the SYN without waiting for the answer.
 pub(crate) fn connect_later(client: &Socket, target: SocketAddr) -> Result<()> {
     client.set_nonblocking(true).context("cannot set a socket non-blocking")?;
     in_progress(client.connect(&target.into()))
 }
 
-/// Whether a non-blocking socket has begun to connect.
+/// Checks that a non-blocking connect is in progress.
 pub(crate) fn in_progress(result: io::Result<()>) -> Result<()> {
     match result {
         Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Ok(()),
-        other => other.context("cannot begin to connect"),
+        other => other.context("cannot start to connect"),
     }
 }
 
-/// The next connection, which takes over every option of the listener.
+/// Returns the next connection. It inherits every option of the listener.
 pub(crate) fn accept(listener: &Socket) -> Result<Socket> {
-    // The listener's receive time-out bounds this too.
+    // The listener's receive timeout limits this call too.
     Ok(listener.accept().context("cannot accept a connection")?.0)
 }
 
-/// Cookie and addresses of a connected socket.
+/// Returns the cookie and addresses of a connected socket.
 pub(crate) fn endpoint(socket: &Socket) -> Result<Endpoint> {
     Ok(Endpoint {
         cookie: cookie(socket)?,
@@ -175,7 +176,7 @@ pub(crate) fn cookie(socket: &Socket) -> Result<u64> {
     socket.cookie().context("cannot read SO_COOKIE")
 }
 
-/// The IPv4 address behind a mapped one; any other as it is.
+/// Returns a mapped address as IPv4, and any other unchanged.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -184,20 +185,21 @@ fn address_of(address: io::Result<SockAddr>) -> Result<SocketAddr> {
     address.ok().and_then(|a| a.as_socket()).ok_or_else(|| crate::Error::new("cannot read a socket's address"))
 }
 
-/// A socket made in `ns`. Where it was made is where it stays; everything else can be done from any thread.
+/// Creates a socket in `ns`. It stays there; any thread can use it.
 pub(crate) fn socket(ns: &Netns, family: Family) -> Result<Socket> {
     let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
-    let socket = ns.run(|| Socket::new(domain, Type::STREAM, Some(Protocol::TCP))).context("cannot make a socket")?;
-    prepare(&socket).context("cannot prepare a socket")?;
+    let socket = ns.run(|| Socket::new(domain, Type::STREAM, Some(Protocol::TCP))).context("cannot create a socket")?;
+    prepare(&socket).context("cannot set options of a socket")?;
     Ok(socket)
 }
 
 fn prepare(socket: &Socket) -> io::Result<()> {
     let socket = SockRef::from(socket);
-    // Reno is in every kernel and open to everyone. The default may be one that paces, or keeps a model of the path.
+    // Reno is in every kernel and needs no privilege. The default algorithm may pace, or model the
+    // path.
     socket.set_tcp_congestion(b"reno")?;
     socket.set_tcp_nodelay(true)?;
-    // A zero linger time turns every close into a reset, that of a killed process too.
+    // With a zero linger time every close is a reset, also that of a killed process.
     socket.set_linger(Some(Duration::ZERO))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))

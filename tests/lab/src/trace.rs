@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's own account: the text of its retransmission tracepoints.
+//! The kernel's trace: the text of its retransmission tracepoints.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -17,38 +17,38 @@ mod line;
 
 pub use line::{TraceEvent, Tracepoint};
 
-/// Of the buffers of all CPUs together. An event takes about a hundred bytes.
+/// The size of the buffers of all CPUs together. An event takes about a hundred bytes.
 const BUFFERS_KB: usize = 64 * 1024;
 
-/// A trace buffer of our own, with the retransmission tracepoints enabled and nothing else.
+/// A trace instance with only the retransmission tracepoints enabled.
 ///
-/// It shows the retransmissions of every namespace, from the moment it was made. Others' use of tracing is not
-/// disturbed, nor does theirs disturb this. It is removed on drop, and also when this process is killed.
+/// It contains the retransmissions of every namespace since its creation. It does not interfere
+/// with other users of tracing. It is removed on drop, and also when this process is killed.
 #[derive(Debug)]
 pub struct TraceInstance {
-    /// Closed before the directory goes: with its pipe open it cannot be removed.
+    /// Closed before the directory is removed: an open pipe keeps it.
     pipe: Option<File>,
     dir: CleanupDir,
-    /// The beginning of a line whose end was not read yet.
+    /// The beginning of a line that was not read to its end.
     partial: Vec<u8>,
 }
 
-/// What the kernel's text tells of attempts that failed.
+/// How the trace reports failed attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrintedFailures {
-    /// It has none of them, before Linux 6.17.
+    /// It contains none, before Linux 6.17.
     No,
-    /// Their `err`.
+    /// By their `err`.
     ByErrno,
-    /// Their result by a name, or a sentence, as in the proposal.
+    /// By a name or a sentence for the result, as in the proposal.
     ByName,
 }
 
 impl TraceInstance {
-    /// Makes one. Where tracefs is not mounted, a mount of our own serves, which nobody else sees.
+    /// Creates an instance. If tracefs is not mounted, it uses a mount that no other process sees.
     ///
     /// # Errors
-    /// When tracefs is not to be had, or lacks the tracepoints.
+    /// Returns an error if tracefs is not available, or lacks the tracepoints.
     pub fn new() -> Result<Self> {
         let dir = CleanupDir::create(&tracefs::root()?.join("instances"))?;
         let mut instance = Self { pipe: None, dir, partial: Vec::new() };
@@ -64,15 +64,15 @@ impl TraceInstance {
         Ok(instance)
     }
 
-    /// Where it is under tracefs.
+    /// Returns its directory in tracefs.
     pub fn directory(&self) -> &Path {
         self.dir.path()
     }
 
-    /// What the kernel's text tells of an attempt that failed.
+    /// Returns how the trace reports failed attempts.
     ///
     /// # Errors
-    /// When the format cannot be read.
+    /// Returns an error if the format cannot be read.
     pub fn prints_failures(&self) -> Result<PrintedFailures> {
         let path = self.dir.path().join(format!("events/tcp/{}/format", Tracepoint::RetransmitSkb));
         let format = fs::read_to_string(&path).with_context(|| format!("cannot read {path:?}"))?;
@@ -83,10 +83,10 @@ impl TraceInstance {
         })
     }
 
-    /// The events that came since the last call, at once.
+    /// Returns the events since the last call, without waiting.
     ///
     /// # Errors
-    /// When the pipe cannot be read, or holds a line that is not understood.
+    /// Returns an error if the pipe cannot be read, or contains a malformed line.
     pub fn read(&mut self) -> Result<Vec<TraceEvent>> {
         let pipe = self.pipe.as_mut().ok_or_else(|| Error::new("trace_pipe is closed"))?;
         let mut chunk = [0; 16 * 1024];
@@ -106,17 +106,17 @@ impl TraceInstance {
         events.map(|event| event.map(|event| TraceEvent { of_process_1: is_of_process_1(&event), ..event })).collect()
     }
 
-    /// Reads until `enough` is true of all events read by this call, and gives them.
+    /// Reads until `enough` returns true for all events of this call, and returns them.
     ///
     /// # Errors
-    /// After `limit`, with the lines that did come.
+    /// Returns an error after `limit`, with the lines that were received.
     pub fn until(&mut self, limit: Duration, enough: impl Fn(&[TraceEvent]) -> bool) -> Result<Vec<TraceEvent>> {
         let deadline = Instant::now() + limit;
         let mut events = self.read()?;
         while !enough(&events) {
             if Instant::now() >= deadline {
                 let lines: Vec<_> = events.iter().map(|e| e.line.as_str()).collect();
-                return Err(Error::new(format!("not seen in the trace within {limit:?}, but:\n{}", lines.join("\n"))));
+                return Err(Error::new(format!("not in the trace within {limit:?}; traced:\n{}", lines.join("\n"))));
             }
             thread::sleep(Duration::from_millis(2));
             events.append(&mut self.read()?);
@@ -124,10 +124,11 @@ impl TraceInstance {
         Ok(events)
     }
 
-    /// How many events the kernel could not keep for us. Anything but 0 makes this witness unreliable.
+    /// Returns the number of events that the kernel dropped. If it is not 0, the trace is
+    /// incomplete and cannot be compared.
     ///
     /// # Errors
-    /// When the statistics cannot be read.
+    /// Returns an error if the statistics cannot be read.
     pub fn lost(&self) -> Result<u64> {
         let mut lost = 0;
         let cpus = self.dir.path().join("per_cpu");
@@ -148,13 +149,14 @@ impl TraceInstance {
     }
 }
 
-/// Whether the task that was running is a thread of process 1; or was one, by its name, and has ended since.
+/// Returns whether the current task was a thread of process 1; or, by its name, was one and has
+/// ended since.
 fn is_of_process_1(event: &TraceEvent) -> bool {
     let Some(task) = event.task else { return false };
     if Path::new(&format!("/proc/1/task/{task}")).exists() {
         return true;
     }
-    // The idle task is number 0, and nowhere in /proc.
+    // The idle task has PID 0, which is not in /proc.
     if task == 0 || Path::new(&format!("/proc/{task}")).exists() {
         return false;
     }
@@ -174,7 +176,7 @@ mod tests {
     use super::lost_by;
 
     #[test]
-    fn every_kind_of_loss_counts() {
+    fn lost_by_sums_every_kind_of_loss() {
         let stats = "entries: 7\noverrun: 1\ncommit overrun: 2\nbytes: 900\noldest event ts:  1.2\n\
             now ts:  3.4\ndropped events: 4\nread events: 8\n";
         assert_eq!(lost_by(stats), 7);

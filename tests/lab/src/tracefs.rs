@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where tracefs is, mounted or not.
+//! Finds tracefs, mounted or not.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,15 +19,16 @@ const USUAL_PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/traci
 #[derive(Debug)]
 enum Tracefs {
     Mounted(&'static str),
-    /// A mount that was never attached to a directory. It is reached through its descriptor and goes with it, so
-    /// there is nothing to unmount and nothing that a killed process could leave behind.
+    /// A mount that is not attached to a directory. It is reached through its descriptor and
+    /// released with it: a killed process leaves nothing to unmount.
     Detached(OwnedFd),
 }
 
-/// A directory with tracefs in it, good for the life of this process.
+/// Returns a directory with tracefs in it, valid for the life of this process.
 pub(crate) fn root() -> Result<PathBuf> {
     static FOUND: Mutex<Option<Tracefs>> = Mutex::new(None);
-    // A failure is not remembered: privileges may come later. A panic elsewhere has nothing to do with this.
+    // A failure is not cached: privileges may be granted later. A panic of another thread does not
+    // affect the value.
     let mut found = FOUND.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if found.is_none() {
         *found = Some(find()?);
@@ -39,25 +40,25 @@ pub(crate) fn root() -> Result<PathBuf> {
     })
 }
 
-/// Not merely the directory: it exists, empty, where tracefs is not mounted.
+/// The directory alone exists, empty, also if tracefs is not mounted.
 fn mounted() -> Option<&'static str> {
     USUAL_PLACES.into_iter().find(|p| fs::exists(Path::new(p).join("instances")).unwrap_or(false))
 }
 
-/// Gives this thread, and the programs that it starts, a tracefs where such programs look for it. Where there was none, only they
-/// see it.
+/// Provides this thread, and the programs that it starts, with tracefs in a usual place. If it is
+/// not mounted, only they see the mount.
 ///
 /// # Errors
-/// For want of CAP_SYS_ADMIN, or of tracefs.
+/// Returns an error without CAP_SYS_ADMIN, or without tracefs.
 pub fn mount_for_this_thread() -> Result<()> {
     if mounted().is_some() {
         return Ok(());
     }
-    unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot create a mount namespace")?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private)
         .and_then(|()| mount("tracefs", USUAL_PLACES[0], "tracefs", MountFlags::empty(), None))
-        .context("tracefs is not mounted, and cannot be")
+        .context("tracefs is not mounted and cannot be mounted")
 }
 
 fn find() -> Result<Tracefs> {
@@ -69,5 +70,5 @@ fn find() -> Result<Tracefs> {
         fsconfig_create(&context)?;
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     };
-    Ok(Tracefs::Detached(mount().context("tracefs is not mounted, and cannot be")?))
+    Ok(Tracefs::Detached(mount().context("tracefs is not mounted and cannot be mounted")?))
 }

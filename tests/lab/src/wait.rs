@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Waiting, never without a deadline.
+//! Waiting, always with a deadline.
 
 use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
-/// How long any single step of the lab may take before it counts as failed. On a machine of its own no step needs a hundredth of
-/// it. Where it is emulated, and busy, the longest is a process that is looked for: a look that takes half a second is not done again for half a minute
-/// (`Builder::owners` takes a fiftieth of the time).
+/// The limit for any single step of the lab. On an idle machine no step takes a hundredth of it. On
+/// a busy emulated machine the longest step is the scan for a socket's process: after a scan of
+/// half a second the next one follows half a minute later (`StreamBuilder::resolve_owners` uses at
+/// most a fiftieth of the time).
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks `probe` every other millisecond until it gives a value.
+/// Calls `probe` every two milliseconds until it returns a value.
 ///
 /// # Errors
-/// The probe's own error at once, or a time-out that names `what`.
+/// Returns the first error of `probe`, or a timeout that names `what`.
 pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
@@ -21,7 +22,7 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Resul
             return Ok(value);
         }
         if Instant::now() >= deadline {
-            return Err(Error::new(format!("{what}: not within {limit:?}")));
+            return Err(Error::new(format!("timeout after {limit:?}: {what}")));
         }
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How many records go from the kernel side to an application in a second, over the real ring, as a injector without traffic hands them in:
-//! decoded, and printed, beside libbpf's ring with a callback that does nothing.
+//! The number of records per second from the kernel to an application over the real ring buffer,
+//! written by an injector without traffic: decoded, and printed, compared with libbpf's ring buffer
+//! and an empty callback.
 
 use std::hint::{black_box, spin_loop};
 use std::os::fd::AsFd as _;
@@ -21,20 +22,20 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 const RING: u32 = 1 << 24;
 const RECORDS: u64 = 4_000_000;
 const REPETITIONS: usize = 7;
-/// In one run of the injector's program.
+/// Records per run of the injector's program.
 const CHUNK: u64 = 2_000;
 const RATE: u64 = 5_000_000;
 const PACED: u64 = 10_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Consumer {
-    /// libbpf's, that does nothing.
+    /// libbpf's reader with an empty callback.
     Raw,
-    /// A stream's events, by the batch.
+    /// A stream's events, in batches.
     Decode,
-    /// And the line of each, in a buffer: of the keys that are always there.
+    /// In addition, the key=value line of each in a buffer, with the keys that are always present.
     CoreLine,
-    /// Of all keys.
+    /// The line with all keys.
     Line,
 }
 
@@ -49,7 +50,7 @@ impl Consumer {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 struct Run {
     per_second: f64,
     lost: u64,
@@ -61,7 +62,7 @@ fn pin(cpu: usize) -> Result<()> {
     sched_setaffinity(None, &set).context("cannot stay on a CPU")
 }
 
-/// Hands in `records`, as fast as may be or so many a second.
+/// Writes `records` as fast as possible, or at this rate per second.
 fn inject(injector: &RecordInjector, records: u64, rate: Option<u64>) -> Result<InjectedRecords> {
     let (began, mut all) = (Instant::now(), InjectedRecords { count: 0, lost: 0 });
     while all.count + all.lost < records {
@@ -78,8 +79,8 @@ fn inject(injector: &RecordInjector, records: u64, rate: Option<u64>) -> Result<
     Ok(all)
 }
 
-/// Runs both sides, `consume` on this thread until it has been told that no more will come and has nothing left: it is called again and
-/// again, and gives how many records it took.
+/// Runs the injector and, on this thread, `consume`, which is called repeatedly and returns the
+/// number of records it read, until no more will come and none is left.
 fn run(
     injector: &RecordInjector,
     cpus: usize,
@@ -113,12 +114,13 @@ fn run(
     if consumed != injected.count {
         return Err(Error::new(format!("{consumed} of {injected:?} came through")));
     }
-    // The last call waited for what did not come.
+    // The last call waited for records that did not come.
     let waited = if rate.is_none() { DEFAULT_MAX_DELAY } else { Duration::ZERO };
     Ok(Run { per_second: consumed as f64 / elapsed.saturating_sub(waited).as_secs_f64(), lost: injected.lost })
 }
 
-/// With a ring of its own, called as the injector calls it, of which the reader comes by itself as a stream's does.
+/// Reads a ring buffer of its own, with the injector's wake-ups and a reader that also wakes by
+/// itself like a stream's.
 fn raw(cpus: usize) -> Result<Run> {
     let options = libbpf_rs::libbpf_sys::bpf_map_create_opts {
         sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
@@ -131,7 +133,7 @@ fn raw(cpus: usize) -> Result<Run> {
     let ring = builder.build().context("cannot read a ring")?;
     let injector = RecordInjector::for_ring(map.as_fd(), (DEFAULT_WAKEUP_BYTES, 16))?;
     run(&injector, cpus, RECORDS, None, || {
-        // A wait that is over without a wake-up reads nothing.
+        // A wait that ends without a wake-up reads nothing.
         let [woken, read] = [ring.poll_raw(DEFAULT_MAX_DELAY), ring.consume_raw()].map(u64::try_from);
         injector.mark_reader_awake()?;
         match (woken, read) {
@@ -162,7 +164,7 @@ fn of_stream(consumer: Consumer, cpus: usize, records: u64, rate: Option<u64>, r
 
 fn measure(cpus: usize, bars: &mut Bars) -> Result<()> {
     let consumers = [Consumer::Raw, Consumer::Decode, Consumer::CoreLine, Consumer::Line];
-    // In turns, so that what disturbs the machine for a while disturbs all.
+    // In turns, so that a temporary disturbance affects all.
     let mut runs = consumers.map(|_| Vec::new());
     for _ in 0..REPETITIONS {
         for (consumer, runs) in consumers.into_iter().zip(&mut runs) {
@@ -187,7 +189,8 @@ fn measure(cpus: usize, bars: &mut Bars) -> Result<()> {
     let [(raw, _), (decode, _), (core_line, _), (line, _)] = medians;
     let ratios = [("decode", decode / raw, 0.9), ("core_line", core_line / raw, 0.6), ("line", line / raw, 0.6)];
     for (name, ratio, limit) in ratios {
-        // On one CPU all that the consumer does comes on top of the injector: a ratio of 0.9 leaves it less than a copy of the record takes.
+        // On one CPU the consumer's work adds to the injector's: a ratio of 0.9 leaves it less time
+        // than copying the record takes.
         match cpus {
             1 => println!("measured=pipeline_{name}_by_raw cpus=1 ratio={ratio:.2}"),
             _ => bars.at_least(&format!("pipeline_{name}_by_raw"), ratio, limit),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an event costs outside the kernel: to decode it, to filter it, to print it and to read it back, beside a plain `write!` of the same
-//! line and beside JSON. Prints a line for each measurement and for each bar, and fails if a bar is not met.
+//! The cost of an event in user space: to decode, filter, print and parse it, compared with a plain
+//! `write!` of the same line and with JSON. Prints a line for each measurement and each bar, and
+//! fails if a bar is not met.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -12,13 +13,13 @@ use retrans_sdk::harness::{empty_record, event_of, place_of, read_into};
 use retrans_sdk::{Event, Filter};
 use retrans_tests::bench::{Bars, machine, median as middle};
 
-/// Of a recording: with all that this kernel tells.
+/// An event of a recording, with all fields of this kernel.
 const RECORDING: &str = include_str!("../../../examples/retrans/recordings/lab.kv");
 
 const REPETITIONS: usize = 9;
 const TIMES: u32 = 200_000;
 
-/// The median, in nanoseconds for one time.
+/// Returns the median time of one call, in nanoseconds.
 fn median(what: &str, mut work: impl FnMut()) -> f64 {
     let all: Vec<f64> = (0..REPETITIONS)
         .map(|_| {
@@ -32,7 +33,7 @@ fn median(what: &str, mut work: impl FnMut()) -> f64 {
     median
 }
 
-/// A plain `write!`, as one would do it: field by field, in the order of the line.
+/// A plain `write!` of the same line, field by field.
 fn write_plainly(out: &mut Vec<u8>, event: &Event) -> std::io::Result<()> {
     let (class, family) = (event.class(), event.family());
     let Event { ts, result, kind, saddr, sport, daddr, dport, state, segs, .. } = event;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What the bench `kernel` measures with, and against. A tracepoint calls its probes in the order in
- * which they were registered: what was attached after `before` and before `after` runs between
- * them, whoever's it is.
+ * The programs that the bench `kernel` measures with, and an empty one to compare with. A
+ * tracepoint calls its probes in the order of their registration: everything that is attached after
+ * `before` and before `after` runs between them.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 
-/* tests/live/benches/kernel/sandwich.rs has the same. */
+/* The same values as in tests/live/benches/kernel/sandwich.rs. */
 #define BUCKETS	  (1 << 14)
 #define BUCKET_NS 4
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* The attempt that is between the two on a CPU. */
+/* The attempt between the two programs on a CPU. */
 struct begun {
 	__u64 sk;
 	/* CLOCK_MONOTONIC, ns. */
@@ -32,7 +32,7 @@ struct spent {
 	__u64 sum_ns;
 	/* Another attempt began on the CPU in between, or one of the two did not run. */
 	__u64 discarded;
-	/* How often it took so many times BUCKET_NS; the last has all that is longer. */
+	/* A histogram in units of BUCKET_NS; the last bucket contains all longer times. */
 	__u32 buckets[BUCKETS];
 };
 
@@ -43,7 +43,7 @@ struct {
 	__type(value, struct spent);
 } spent SEC(".maps");
 
-/* The least that a program can be. */
+/* The minimal program. */
 SEC("tp_btf/tcp_retransmit_skb")
 int empty(__u64 *ctx)
 {
@@ -59,7 +59,7 @@ int before(__u64 *ctx)
 	if (!b)
 		return 0;
 	b->sk = ctx[0];
-	/* The last that it does. */
+	/* Last, to exclude this program's own time. */
 	b->at = bpf_ktime_get_ns();
 	return 0;
 }
@@ -67,7 +67,7 @@ int before(__u64 *ctx)
 SEC("tp_btf/tcp_retransmit_skb")
 int after(__u64 *ctx)
 {
-	/* The first that it does. */
+	/* First, to exclude this program's own time. */
 	__u64 now = bpf_ktime_get_ns();
 	__u32 zero = 0;
 	struct begun *b = bpf_map_lookup_elem(&begun, &zero);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Runs the filter of the programs, the same lines of C, on records that a test made: tracing
- * programs have no test run, a syscall program does. Takes Linux 5.17, for bpf_loop().
+ * Runs the filter code of the BPF programs on records of a test. A tracing program has no test run;
+ * a syscall program does. Requires Linux 5.17 for bpf_loop().
  */
 #include "vmlinux.h"
 #include <bpf/bpf_endian.h>
@@ -13,14 +13,14 @@
 
 #define SUBJECTS 100
 
-/* As tests/live/tests/filter_harness.rs has it. */
+/* The same layout as in tests/live/tests/filter_harness.rs. */
 struct harness_subject {
 	struct retrans_record record;
-	/* From the root down to its own; `levels` of them. */
+	/* From the root to the socket's own; `levels` of them. */
 	__u64 cgroups[RETRANS_MAX_CGROUP_LEVELS];
 	__u32 levels;
 	__u32 own_socket;
-	/* What the filter says. */
+	/* The result of the filter. */
 	__u64 passed;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What is made wrong in the filter, to show that the test sees it: name, header, what stands there, what is put in its place.
+// Mutations of the filter, each of which the test must detect: name, header, text, replacement.
 
 const MUTATIONS: &[(&str, &str, &str, &str)] = &[
     ("low_end_excluded", "filter.bpf.h", "is_less(value, low) |", "(is_less(low, value) ^ 1) |"),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What all benches print: the machine, and the bars with whether they were met.
+//! What all benches print: the machine, and whether each bar is met.
 
 use std::fs;
 use std::process::ExitCode;
 
-/// The kernel and the processor that the numbers are of.
+/// Returns the kernel and the processor of this machine.
 #[must_use]
 pub fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
@@ -15,7 +15,7 @@ pub fn machine() -> String {
     format!("kernel={} cpu={} cpus={cpus}", kernel.trim(), model.replace(' ', "_"))
 }
 
-/// The one in the middle, or the mean of the two; NaN of none, which meets no bar.
+/// Returns the median. It is NaN for no values, which meets no bar.
 #[must_use]
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -27,25 +27,25 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// Prints each bar as it is held up, and remembers whether one was not met.
+/// Prints each bar and counts those that are not met.
 #[derive(Debug, Default)]
 pub struct Bars {
     missed: usize,
 }
 
 impl Bars {
-    /// None yet.
+    /// Creates it, with no bar missed.
     #[must_use]
     pub const fn new() -> Self {
         Self { missed: 0 }
     }
 
-    /// No more than that.
+    /// Requires `value` to be at most `limit`.
     pub fn at_most(&mut self, name: &str, value: f64, limit: f64) {
         self.say(name, value, limit, value <= limit);
     }
 
-    /// No less than that.
+    /// Requires `value` to be at least `limit`.
     pub fn at_least(&mut self, name: &str, value: f64, limit: f64) {
         self.say(name, value, limit, value >= limit);
     }
@@ -55,7 +55,7 @@ impl Bars {
         self.missed += usize::from(!ok);
     }
 
-    /// What the bench ends with: a failure if a bar was not met.
+    /// Returns the exit code of the bench: a failure if a bar was not met.
     #[must_use]
     pub fn verdict(&self) -> ExitCode {
         if self.missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -67,14 +67,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_one_in_the_middle() {
+    fn median_of_odd_and_even_numbers() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(&[]).is_nan());
     }
 
     #[test]
-    fn what_is_not_a_number_meets_no_bar() {
+    fn nan_meets_no_bar() {
         let mut bars = Bars::new();
         bars.at_most("x", 1.0, 1.0);
         bars.at_least("x", 1.0, 1.0);

@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the benches share. The live tests use the lab alone.
+//! Shared code of the benches. The live tests use only the lab.
 
 pub mod bench;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every attempt is accounted for: `seen = filtered + limited + lost + submitted`, and after a drain `submitted = rejected
-//! + dropped + delivered`, each part made to be more than nothing, and held against what another stream or the kernel saw.
+//! Every attempt is accounted for: `seen = filtered + limited + lost + submitted`, and after a
+//! drain `submitted = rejected + dropped + delivered`. Each part is made greater than zero, and
+//! compared with another stream or the kernel.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,17 +20,17 @@ use retrans_sdk::stats::{Count, StatsReader};
 use retrans_sdk::stream::Overflow;
 use retrans_sdk::{ErrorKind, Event, Stats, Stream};
 
-/// The attempts of one socket, as [`what`] has them.
+/// Returns the attempts of one socket, as [`what`] represents them.
 fn of(events: &[Event], subject: &Subject) -> Vec<Event> {
     events.iter().filter(|event| concerns(subject, event)).map(what).collect()
 }
 
-/// How many these are.
+/// Returns the number of these attempts.
 fn count(events: &[Event], subject: &Subject) -> u64 {
     of(events, subject).len() as u64
 }
 
-/// Events, or counts, by result and kind: attempts and segments.
+/// Events or counts by result and kind: attempts and segments.
 type ByResult = BTreeMap<(u32, u32), (u64, u64)>;
 
 fn events_by_result<'a>(events: impl IntoIterator<Item = &'a Event>) -> ByResult {
@@ -47,24 +48,26 @@ fn counts_by_result(counts: &[Count]) -> ByResult {
     counts.iter().map(|count| (key(count), (count.attempts, count.segs))).collect()
 }
 
-/// Everything but the time, which two streams take one after the other.
+/// Everything except the timestamp, which each stream takes itself.
 fn what(event: &Event) -> Event {
     let mut event = *event;
     event.ts = Timestamp::from_nanos(0);
     event
 }
 
-/// Runs until each of the sockets has made some attempts, and gives every event that the witness saw.
-fn run(witness: &mut Stream, mut scenarios: Vec<Scenario>, attempts: u64) -> Result<Vec<Event>> {
+/// Runs until each of the sockets has made several attempts, and returns every event that the
+/// reference stream saw.
+fn run(reference: &mut Stream, mut scenarios: Vec<Scenario>, attempts: u64) -> Result<Vec<Event>> {
     let subjects: Vec<_> = scenarios.iter().map(Scenario::subject).collect();
     scenarios.iter_mut().try_for_each(Scenario::start)?;
-    let mut events = until(witness, PATIENCE, |seen| subjects.iter().all(|s| count(seen, s) >= attempts))?;
+    let mut events = until(reference, PATIENCE, |seen| subjects.iter().all(|s| count(seen, s) >= attempts))?;
     scenarios.into_iter().try_for_each(Scenario::finish)?;
-    events.append(&mut drain(witness)?);
+    events.append(&mut drain(reference)?);
     Ok(events)
 }
 
-/// A stream for the attempts of one socket. It is singled out in the kernel, so that no other reaches the ring.
+/// Opens a stream for the attempts of one socket. The filter in the kernel keeps others out of the
+/// ring buffer.
 fn stream_of(subject: &Subject) -> Result<retrans_sdk::StreamBuilder> {
     Ok(Stream::builder().filter(filter(&ports_of(subject))?))
 }
@@ -72,14 +75,14 @@ fn stream_of(subject: &Subject) -> Result<retrans_sdk::StreamBuilder> {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn filtered_events_are_counted() -> Result<()> {
-    let mut witness = open()?;
+    let mut reference = open()?;
     let (pair, other) = (Pair::new()?, Pair::new()?);
     let scenarios = vec![
         Scenario::prepare(&pair, Family::V4, Outcome::Rto)?,
         Scenario::prepare(&pair, Family::V4, Outcome::Denied(Refusal::Drop))?,
         Scenario::prepare(&pair, Family::V6, Outcome::Rto)?,
         Scenario::prepare(&pair, Family::Mapped, Outcome::Rto)?,
-        // Its socket is a request, and what it belongs to is the listener's.
+        // Its socket is a request, which has the listener's owner.
         Scenario::prepare(&other, Family::V6, Outcome::Synack)?,
     ];
     let subjects: Vec<_> = scenarios.iter().map(Scenario::subject).collect();
@@ -87,7 +90,7 @@ fn filtered_events_are_counted() -> Result<()> {
     let cookie = lost.cookie.expect("it has one");
     let (address, netns) = (lost.local.ip(), synack.netns);
 
-    // Whether there are attempts of both kinds: those that pass and those that do not.
+    // Returns whether there are attempts of both kinds: those that pass and those that do not.
     let both = [
         "result=success",
         "result!=success",
@@ -142,7 +145,7 @@ fn filtered_events_are_counted() -> Result<()> {
     let mut cases = [cases(&both, true, true), cases(&all, true, false), cases(&none, false, true)].concat();
     cases.extend(ours.map(|text| (text, true, true)));
 
-    // Of these sockets only: the machine may have others.
+    // Only these sockets: the machine may have others.
     let of_ours = |text: &str| {
         let clauses: Vec<_> = subjects.iter().map(|subject| format!("{} {text}", ports_of(subject))).collect();
         clauses.join(" --or ")
@@ -155,7 +158,7 @@ fn filtered_events_are_counted() -> Result<()> {
     let ports = [format!("sport={sport}"), format!("dport={dport}"), format!("sport={sport} dport!={dport}")];
     let of_ports: Result<Vec<_>> = ports.iter().map(|text| open_one(text)).collect();
 
-    let events = run(&mut witness, scenarios, 2)?;
+    let events = run(&mut reference, scenarios, 2)?;
     let is_ours = |event: &Event| subjects.iter().any(|subject| concerns(subject, event));
 
     for ((text, some, rest), stream) in cases.iter().zip(streams?) {
@@ -171,7 +174,7 @@ fn filtered_events_are_counted() -> Result<()> {
     Ok(())
 }
 
-/// The kernel let through these and no others, and counted the rest.
+/// The kernel passed exactly these, and counted the rest.
 fn has_exactly(mut stream: Stream, text: &str, passing: &[&Event]) -> Result<()> {
     let unread = stream.stats();
     assert_plausible(&unread);
@@ -184,7 +187,7 @@ fn has_exactly(mut stream: Stream, text: &str, passing: &[&Event]) -> Result<()>
         "{text}"
     );
     assert_eq!(counts_by_result(&stats.passed), events_by_result(passing.iter().copied()), "{text}: {stats}");
-    // Reading changes nothing of it.
+    // Reading does not change the counts.
     assert_eq!((stats.submitted, stats.delivered), (unread.submitted, unread.submitted), "{text}: {stats}");
     assert!(stats.filtered >= unread.filtered && unread.filtered + unread.submitted > 0, "{text}: {stats}");
     assert_eq!((stats.limited, stats.lost, stats.rejected, stats.dropped), (0, 0, 0, 0), "{text}: {stats}");
@@ -194,7 +197,7 @@ fn has_exactly(mut stream: Stream, text: &str, passing: &[&Event]) -> Result<()>
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn counters_count_what_passes_their_filter() -> Result<()> {
-    let mut witness = open()?;
+    let mut reference = open()?;
     let pair = Pair::new()?;
     let scenarios = vec![
         Scenario::prepare(&pair, Family::V4, Outcome::Rto)?,
@@ -202,7 +205,7 @@ fn counters_count_what_passes_their_filter() -> Result<()> {
         Scenario::prepare(&pair, Family::V6, Outcome::Denied(Refusal::Drop))?,
     ];
     let [lost, denied, other] = [0, 1, 2].map(|n: usize| scenarios[n].subject());
-    // One socket, one of another by its result, and none of the third.
+    // All attempts of one socket, one result of another, and none of the third.
     let text = format!(
         "{} --or {} result=denied --or {} result=success",
         ports_of(&lost),
@@ -211,7 +214,7 @@ fn counters_count_what_passes_their_filter() -> Result<()> {
     );
     let filtered = Stream::builder().filter(filter(&text)?).open_counters().context("cannot open counters")?;
     let all = Stream::builder().open_counters().context("cannot open counters")?;
-    let events = run(&mut witness, scenarios, 3)?;
+    let events = run(&mut reference, scenarios, 3)?;
 
     let read = |counters: &retrans_sdk::stream::Counters| {
         wait_for("counters that add up", PATIENCE, || {
@@ -244,7 +247,7 @@ fn counters_count_what_passes_their_filter() -> Result<()> {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn events_that_the_predicate_rejects_are_counted() -> Result<()> {
-    let mut witness = open()?;
+    let mut reference = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let subject = scenario.subject();
@@ -254,7 +257,7 @@ fn events_that_the_predicate_rejects_are_counted() -> Result<()> {
         asked % 2 == 0
     };
     let mut stream = stream_of(&subject)?.predicate(every_other).open().context("cannot open a stream")?;
-    let events = run(&mut witness, vec![scenario], 3)?;
+    let events = run(&mut reference, vec![scenario], 3)?;
 
     let made = of(&events, &subject);
     let mut read = Vec::new();
@@ -269,7 +272,7 @@ fn events_that_the_predicate_rejects_are_counted() -> Result<()> {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn a_panic_in_the_predicate_loses_no_other_event() -> Result<()> {
-    let mut witness = open()?;
+    let mut reference = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let subject = scenario.subject();
@@ -280,7 +283,7 @@ fn a_panic_in_the_predicate_loses_no_other_event() -> Result<()> {
         true
     };
     let mut stream = stream_of(&subject)?.predicate(predicate).open().context("cannot open a stream")?;
-    let events = run(&mut witness, vec![scenario], 3)?;
+    let events = run(&mut reference, vec![scenario], 3)?;
 
     let mut read = Vec::new();
     let panic =
@@ -298,13 +301,13 @@ fn a_panic_in_the_predicate_loses_no_other_event() -> Result<()> {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn a_queue_reports_a_panic_in_its_predicate() -> Result<()> {
-    let mut witness = open()?;
+    let mut reference = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let predicate = |_: &Event| panic!("this panic is part of the test");
     let stream = stream_of(&scenario.subject())?.predicate(predicate).open().context("cannot open a stream")?;
     let mut queue = stream.into_queue(8, Overflow::DropNewest).context("no queue")?;
-    run(&mut witness, vec![scenario], 1)?;
+    run(&mut reference, vec![scenario], 1)?;
 
     let error = queue.recv_timeout(PATIENCE).expect_err("its thread is gone");
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::System, "the predicate panicked"));
@@ -316,13 +319,13 @@ fn a_queue_reports_a_panic_in_its_predicate() -> Result<()> {
 #[ignore = "live: needs root, run by make test"]
 fn events_are_dropped_when_the_queue_is_full() -> Result<()> {
     const CAPACITY: usize = 3;
-    let mut witness = open()?;
+    let mut reference = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let subject = scenario.subject();
     let stream = stream_of(&subject)?.open().context("cannot open a stream")?;
     let mut queue = stream.into_queue(CAPACITY, Overflow::DropNewest).context("no queue")?;
-    let events = run(&mut witness, vec![scenario], CAPACITY as u64 + 1)?;
+    let events = run(&mut reference, vec![scenario], CAPACITY as u64 + 1)?;
     let made = count(&events, &subject);
 
     let dropped = made - CAPACITY as u64;
@@ -339,7 +342,7 @@ fn events_are_dropped_when_the_queue_is_full() -> Result<()> {
     }
     let stats = settled(|| Ok(queue.stats()))?;
     assert_eq!((stats.submitted, stats.dropped, stats.delivered), (made, dropped, CAPACITY as u64), "{stats}");
-    // It keeps the oldest.
+    // It keeps the oldest events.
     assert_eq!(taken.iter().map(what).collect::<Vec<_>>(), of(&events, &subject)[..CAPACITY]);
 
     assert!(queue.recv_timeout(Duration::from_millis(20)).context("the queue has ended")?.is_none());
@@ -349,7 +352,7 @@ fn events_are_dropped_when_the_queue_is_full() -> Result<()> {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn unread_events_of_a_queue_count_as_dropped() -> Result<()> {
-    let mut witness = open()?;
+    let mut reference = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V6, Outcome::Rto)?;
     let subject = scenario.subject();
@@ -362,7 +365,7 @@ fn unread_events_of_a_queue_count_as_dropped() -> Result<()> {
     let stream = stream_of(&subject)?.predicate(count_it).open().context("cannot open a stream")?;
     let reader = stream.stats_reader();
     let mut queue = stream.into_queue(16, Overflow::DropNewest).context("no queue")?;
-    let made = count(&run(&mut witness, vec![scenario], 3)?, &subject);
+    let made = count(&run(&mut reference, vec![scenario], 3)?, &subject);
 
     wait_for("the queue's thread to have read everything", PATIENCE, || {
         Ok((asked.load(Ordering::Acquire) == made).then_some(()))
@@ -379,15 +382,15 @@ fn unread_events_of_a_queue_count_as_dropped() -> Result<()> {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn unread_events_of_a_batch_count_as_dropped() -> Result<()> {
-    let mut witness = open()?;
+    let mut reference = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let subject = scenario.subject();
     let mut stream = stream_of(&subject)?.open().context("cannot open a stream")?;
     let reader = stream.stats_reader();
-    let made = count(&run(&mut witness, vec![scenario], 3)?, &subject);
+    let made = count(&run(&mut reference, vec![scenario], 3)?, &subject);
 
-    // All of it leaves the ring in one batch, and one event the batch.
+    // All events leave the ring buffer in one batch, and one event leaves the batch.
     let taken = stream.recv_batch_timeout(PATIENCE).context("cannot read the stream")?.next();
     assert!(taken.is_some_and(|event| concerns(&subject, &event)), "{taken:?}");
     drop(stream);
@@ -415,7 +418,7 @@ fn a_stopped_queue_ends_without_an_error() -> Result<()> {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn counters_are_readable_while_the_stream_is_in_use() -> Result<()> {
-    let mut witness = open()?;
+    let mut reference = open()?;
     let pair = Pair::new()?;
     let scenario = Scenario::prepare(&pair, Family::Mapped, Outcome::Rto)?;
     let subject = scenario.subject();
@@ -426,7 +429,7 @@ fn counters_are_readable_while_the_stream_is_in_use() -> Result<()> {
         (all, stream.stats())
     });
 
-    let made = count(&run(&mut witness, vec![scenario], 2)?, &subject);
+    let made = count(&run(&mut reference, vec![scenario], 2)?, &subject);
     // The other thread is still in `iter`.
     wait_for("everything to be delivered", PATIENCE, || {
         assert_plausible(&reader.read());
@@ -434,18 +437,18 @@ fn counters_are_readable_while_the_stream_is_in_use() -> Result<()> {
     })?;
     let stats = settled(|| Ok(reader.read()))?;
     assert_eq!((stats.submitted, stats.delivered), (made, made), "{stats}");
-    assert!(!blocked.is_finished(), "nobody has stopped it");
+    assert!(!blocked.is_finished(), "it was not stopped");
 
     stop.stop();
     let (all, last) = blocked.join().expect("no panic");
     assert_eq!(all.len() as u64, made);
     assert!(all.iter().all(|event| ends(event) == (subject.local, subject.remote)), "{all:?}");
-    // The stream is dropped. What was counted stays, and nothing more is.
+    // The stream is dropped. The counts stay, and no more are added.
     let closed = settled(|| Ok(reader.read()))?;
     assert_eq!((closed.submitted, closed.delivered), (last.submitted, last.delivered), "{closed}");
     let another = StatsReader::clone(&reader);
     drop(reader);
-    run(&mut witness, vec![Scenario::prepare(&pair, Family::V4, Outcome::Rto)?], 1)?;
+    run(&mut reference, vec![Scenario::prepare(&pair, Family::V4, Outcome::Rto)?], 1)?;
     assert_eq!(another.read(), closed, "the programs are detached");
     Ok(())
 }

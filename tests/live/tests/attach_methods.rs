@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every source that can be forced here gives the same events, and every other says why not.
+//! Every attach method that can be forced here reports the same events, and every other reports why
+//! it is not supported.
 
 use std::time::SystemTime;
 
@@ -14,7 +15,7 @@ use retrans_sdk::stats::Failures;
 use retrans_sdk::stream::Live;
 use retrans_sdk::{ErrorKind, Event, ResultClass, RetransResult, Stream};
 
-/// Each result, each kind, each way on which an attempt begins and ends.
+/// Each result, each kind, and each path on which an attempt begins and ends.
 const OUTCOMES: [Outcome; 12] = [
     Outcome::Rto,
     Outcome::Tlp,
@@ -59,14 +60,14 @@ fn each_method_reports_the_same_or_why_it_is_unsupported() -> Result<()> {
 fn run_all(stream: &mut Stream) -> Result<()> {
     let all: Vec<_> = OUTCOMES.iter().enumerate().map(|(at, outcome)| (*outcome, Family::ALL[at % 3])).collect();
     for run in ScenarioRun::run_all(stream, &mut TraceInstance::new()?, &all, |_| {})? {
-        // It may be the kernel that kept the programs from running.
+        // The kernel may have skipped the programs.
         run.verify_undisturbed().with_context(|| format!("from {}", attachment(stream)))?;
     }
     Ok(())
 }
 
-/// One attempt, told by each source that there is: field by field, but for when each came by. Where there is one source alone nothing
-/// is compared: the guests of the matrix have two and more.
+/// One attempt, reported by every available method: equal in every field except the timestamp. With
+/// a single method nothing is compared: the guests of the kernel matrix have two or more.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn concurrent_methods_report_the_same_in_every_field() -> Result<()> {
@@ -81,11 +82,11 @@ fn concurrent_methods_report_the_same_in_every_field() -> Result<()> {
             opened => streams.push(opened.with_context(|| source.to_string())?),
         }
     }
-    // Of what fails alone one that sees no failures would have nothing to wait for.
+    // A method that sees no failures would wait forever for an outcome that only fails.
     streams.sort_by_key(|stream| !attachment(stream).observes_failures());
     let mut best = streams.remove(0);
     let mut runs = Vec::new();
-    // Three at a time: of more, emulated, some would be disturbed.
+    // Three at a time: with more, emulation would disturb some.
     for some in all.chunks(3) {
         runs.extend(ScenarioRun::run_all(&mut best, &mut TraceInstance::new()?, some, |_| {})?);
     }
@@ -101,26 +102,26 @@ fn concurrent_methods_report_the_same_in_every_field() -> Result<()> {
             continue;
         }
         for run in &runs {
-            // What a run's preparation brought about its own stream has passed over.
+            // The run's own stream discarded the events of its preparation.
             let since = run.began.duration_since(SystemTime::UNIX_EPOCH).context("a time before the epoch")?;
             events
                 .retain(|event| !concerns(&run.subject, event) || u128::from(event.ts.as_nanos()) >= since.as_nanos());
             let both = [&run.events, &events].map(|events| of_run(run, events, &[&run.attachment, &from]));
             let [one, two] = &both;
-            let told = |events: &[Event]| events.iter().map(|event| format!("{event}\n")).collect::<String>();
-            // The other one was not asked to stop as soon.
+            let lines = |events: &[Event]| events.iter().map(|event| format!("{event}\n")).collect::<String>();
+            // The other stream stopped later.
             let same = two.len() >= one.len() && one[..] == two[..one.len()];
-            assert!(same, "{} has\n{}and {from}\n{}", run.attachment, told(one), told(two));
+            assert!(same, "{} has\n{}and {from}\n{}", run.attachment, lines(one), lines(two));
             compared += one.len();
         }
     }
     println!("{} compared with {}: {compared} events", attachment(&best), streams.len());
-    // Nothing but disturbances may stand in the way, and they are few.
+    // Only disturbances may prevent the comparison, and they are rare.
     assert!(streams.is_empty() || compared >= all.len(), "{compared} events compared");
     Ok(())
 }
 
-/// The events of the run's socket, without what one of the two cannot see.
+/// Returns the events of the run's socket, without those that one of the two methods cannot see.
 fn of_run(run: &ScenarioRun, events: &[Event], by: &[&Attachment]) -> Vec<Event> {
     let mut own: Vec<_> = events.iter().filter(|event| concerns(&run.subject, event)).copied().collect();
     if by.iter().any(|by| !by.observes_failures()) {
@@ -142,7 +143,8 @@ fn the_best_method_is_used_and_the_others_are_listed() -> Result<()> {
     let stream = Stream::builder().open().context("cannot open a stream")?;
     let attachment = attachment(&stream);
     assert_eq!(Some(attachment.method), stream.live().map(Live::attach_method));
-    // Nothing that was passed over can be had when it is asked for alone, unless it is the same with more beside it.
+    // A method that was not used fails when it is forced, unless it is the same one without a
+    // companion.
     for passed_over in attachment.unavailable() {
         let (source, companion) =
             passed_over.method.split_once('+').map_or((&*passed_over.method, None), |(s, c)| (s, Some(c)));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the SDK's build script says where there is no clang that will do: run as cargo runs it, with clangs made up.
+//! The errors of the SDK's build script without a suitable clang. The script is run as cargo runs
+//! it, with fake compilers.
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,7 +14,7 @@ use serde_json::Value as Json;
 
 const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../retrans-sdk");
 
-/// The build script, which was built with what this test is a part of.
+/// The build script that was built with the SDK.
 static BUILD_SCRIPT: LazyLock<PathBuf> = LazyLock::new(|| {
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--locked", "--package", "retrans-sdk", "--message-format", "json"])
@@ -33,7 +34,7 @@ static BUILD_SCRIPT: LazyLock<PathBuf> = LazyLock::new(|| {
     artifact["filenames"][0].as_str().expect("a path").into()
 });
 
-/// A folder of this test's own, empty.
+/// Creates an empty directory for this test.
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("build-errors").join(name);
     if folder.exists() {
@@ -43,7 +44,7 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Something that is run as `clang`.
+/// Creates a script that is run as `clang`.
 fn clang(name: &str, script: &str) -> PathBuf {
     let path = folder(name).join("clang");
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("the folder just made");
@@ -51,7 +52,7 @@ fn clang(name: &str, script: &str) -> PathBuf {
     path
 }
 
-/// What cargo is told is wrong, with this `CLANG` and this `PATH`.
+/// Returns the build script's error with this `CLANG` and this `PATH`.
 fn complaint(clang: Option<&Path>, path: &OsStr) -> String {
     let mut script = Command::new(&*BUILD_SCRIPT);
     script.current_dir(SDK).env("CARGO_MANIFEST_DIR", SDK).env("OUT_DIR", "/nonexistent").env("PATH", path);
@@ -61,13 +62,13 @@ fn complaint(clang: Option<&Path>, path: &OsStr) -> String {
     }
     let output = script.output().expect("the build script runs");
     let (said, panicked) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    // Else cargo would show everything that was printed, and this somewhere in it.
+    // Otherwise cargo would show the whole output, with the error somewhere in it.
     assert!(output.status.success() && panicked.is_empty(), "{said}{panicked}");
     let complaint = said.lines().find_map(|line| line.strip_prefix("cargo::error="));
     complaint.unwrap_or_else(|| panic!("no complaint: {said}")).to_owned()
 }
 
-/// In front of what it takes instead, and how to get it.
+/// Before the requirement, and how to install it.
 fn complains(clang: &Path, what: &str) {
     let said = complaint(Some(clang), &env::var_os("PATH").expect("PATH is set"));
     let (before, after) =
@@ -117,7 +118,7 @@ fn clang_cannot_be_run() {
 
 #[test]
 fn clang_lacks_the_bpf_target() {
-    // As clang says it, from LLVM_TARGETS_TO_BUILD=X86.
+    // The message of a clang built with LLVM_TARGETS_TO_BUILD=X86.
     let only_x86 = clang(
         "only-x86",
         "[ \"$1\" != --version ] || { echo 'clang version 19.1.7'; exit; }

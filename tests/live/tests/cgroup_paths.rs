@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The path of a socket's cgroup, from the id on its events. The whole process moves between cgroups, so this is a test alone.
+//! The path of a socket's cgroup, from the id in its events. The whole process moves between
+//! cgroups, so this is the only test of the file.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,7 +17,7 @@ use retrans_sdk::reason_table::KeyVal;
 
 const ENDING: &[u8] = b" a=b%c,\"d\\\xff\xc3\xa9";
 
-/// Of a cgroup with the oddest name that the kernel takes, and of one that is no more.
+/// The path of a cgroup with the oddest name that the kernel accepts, and of one that was removed.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn an_event_has_the_path_of_its_sockets_cgroup() -> Result<()> {
@@ -38,7 +39,7 @@ fn an_event_has_the_path_of_its_sockets_cgroup() -> Result<()> {
     scenario.finish()?;
 
     assert_eq!(event.cgroup, Some(cgroup.id()));
-    let path = paths.path(cgroup.id()).expect("it is there").to_owned();
+    let path = paths.path(cgroup.id()).expect("the cgroup exists").to_owned();
     assert_eq!(path.as_os_str().as_bytes(), own);
     let line = format!("{event} {}", KeyVal { key: "cgroup_path", value: PercentEncoded(path.as_os_str().as_bytes()) });
     assert!(line.ends_with("%20a%3Db%25c%2C%22d\\%FF%C3%A9"), "{line}");
@@ -48,6 +49,6 @@ fn an_event_has_the_path_of_its_sockets_cgroup() -> Result<()> {
     let id = cgroup.id();
     drop(cgroup);
     assert_eq!(paths.path(id), Some(&*path), "once seen it stays known");
-    assert_eq!(CgroupPaths::new().context("no paths")?.path(id), None, "nobody has seen it");
+    assert_eq!(CgroupPaths::new().context("no paths")?.path(id), None, "not seen before");
     Ok(())
 }

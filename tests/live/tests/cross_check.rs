@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every outcome that this kernel can bring about at once, held against two witnesses: the kernel's own text of the same
-//! tracepoints, and the counters of the namespaces.
+//! Cross-checks every outcome that this kernel supports, all at once: against the kernel's trace of
+//! the same tracepoints and the counters of the namespaces.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use retrans_lab::wait::PATIENCE;
 use retrans_lab::{Counters, Family, KernelSupport, Netns, Outcome, Pair, Result, Scenario, Subject, TraceInstance};
 use retrans_sdk::Event;
 
-/// As often as it may be disturbed.
+/// The maximum number of disturbed runs.
 const RUNS: u32 = 4;
 
 #[test]
@@ -20,8 +20,8 @@ fn every_outcome_matches_the_kernel() -> Result<()> {
     let (Seen { lab, subjects, events, counted, failures, .. }, mut traced) = loop {
         let (seen, traced) = undisturbed(run)?;
         runs += 1;
-        // The kernel does not run a program for an attempt that is made while it runs for another on the same CPU, and counts it: there
-        // are none as a rule, but for where a CPU is emulated.
+        // The kernel skips and counts an attempt that is made while the program runs for another on
+        // the same CPU. Usually there is none, except on an emulated CPU.
         match seen.missed {
             0 => break (seen, traced),
             missed if runs < RUNS => eprintln!("once more, for the stream missed {missed}"),
@@ -45,18 +45,19 @@ fn every_outcome_matches_the_kernel() -> Result<()> {
 struct Seen {
     lab: Lab,
     subjects: Vec<Subject>,
-    /// Those of the lab.
+    /// The events of the lab.
     events: Vec<Event>,
-    /// In each namespace.
+    /// For each namespace.
     counted: Vec<Counters>,
     failures: Failures,
-    /// By the kernel's count.
+    /// By the kernel's counters.
     missed: u64,
 }
 
 fn run(trace: &mut TraceInstance) -> Result<Seen> {
     let mut lab = Lab::new()?;
-    // The namespaces' numbers, and so addresses, may have been others' before.
+    // Inode numbers of namespaces, and so the addresses derived from them, may be reused: earlier
+    // events are discarded.
     trace.read()?;
     let mut stream = open()?;
     let failures = Failures::reported_by(&stream, trace)?;
@@ -67,19 +68,19 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     let mut events = until(&mut stream, PATIENCE, |seen| {
         subjects.iter().all(|subject| seen.iter().any(|event| concerns(subject, event)))
     })?;
-    // Longer, so that sockets have several attempts each.
+    // Longer, so that sockets make several attempts each.
     std::thread::sleep(Duration::from_secs(1));
     lab.finish()?;
     let stats = settle(&mut stream, &mut events)?;
     assert_eq!(stats.lost, 0, "{stats}");
-    // Before Linux 5.12 the witnesses alone tell of it.
+    // Before Linux 5.12 only the comparison shows it.
     let missed = stats.missed.unwrap_or(0);
     events.retain(|event| lab.namespaces().any(|ns| event.netns == Some(ns.inode())));
     let counted = lab.counters()?.into_iter().zip(before).map(|(after, before)| after - before).collect();
     Ok(Seen { lab, subjects, events, counted, failures, missed })
 }
 
-/// Every outcome that traffic brings about and that is possible here, in namespaces that nobody else uses.
+/// Runs every outcome that traffic provokes and the kernel supports, in namespaces of its own.
 struct Lab {
     pairs: Vec<Pair>,
     scenarios: Vec<Scenario>,
@@ -91,7 +92,7 @@ impl Lab {
         let mut lab = Self { pairs: vec![shared.clone()], scenarios: Vec::new() };
         let support = KernelSupport::probe();
         for (index, outcome) in Outcome::ALL.into_iter().filter(|outcome| outcome.is_common()).enumerate() {
-            // That it has every outcome is what `outcomes` is for.
+            // `outcomes` tests each outcome.
             if support.missing_for(outcome).is_some() {
                 continue;
             }
@@ -114,7 +115,7 @@ impl Lab {
     }
 
     fn finish(&mut self) -> Result<()> {
-        // What was laid last is lifted first.
+        // The last fault is lifted first.
         while let Some(scenario) = self.scenarios.pop() {
             scenario.finish()?;
         }

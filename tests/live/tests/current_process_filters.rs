@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Filters for what is the application's own: its namespace, its cgroup with all below it, its sockets.
+//! Filters for the current process: its network namespace, its cgroup with all descendants, its
+//! sockets.
 //!
 //! The whole process moves between cgroups, so the tests take turns.
 
@@ -22,7 +23,7 @@ fn open(filter: Filter) -> Result<Stream> {
     Stream::builder().filter(filter).open().context("cannot open a stream")
 }
 
-/// Lets each of them retransmit, and gives which of them each stream saw.
+/// Makes each socket retransmit, and returns which of them each stream saw.
 fn seen_by<const N: usize>(streams: [&mut Stream; N], mut scenarios: Vec<Scenario>) -> Result<[Vec<bool>; N]> {
     let subjects: Vec<_> = scenarios.iter().map(Scenario::subject).collect();
     let mut reference = open(Filter::default())?;
@@ -36,7 +37,7 @@ fn seen_by<const N: usize>(streams: [&mut Stream; N], mut scenarios: Vec<Scenari
         let mut events = Vec::new();
         let stats = settle(stream, &mut events)?;
         assert_eq!((stats.lost, stats.rejected, stats.dropped), (0, 0, 0), "{stats}");
-        // And none of anybody else's.
+        // No events of other sockets.
         assert!(events.iter().all(|event| subjects.iter().any(|subject| concerns(subject, event))), "{events:?}");
         all.push(subjects.iter().map(|subject| saw(&events, subject)).collect());
     }
@@ -54,7 +55,7 @@ fn filters_by_the_current_netns() -> Result<()> {
     let scenarios = vec![
         Scenario::prepare(&pair, Family::V4, Outcome::Rto)?,
         Scenario::prepare(&other, Family::V4, Outcome::Rto)?,
-        // This one is the server's.
+        // This socket is the server's.
         Scenario::prepare(&pair, Family::V6, Outcome::Synack)?,
     ];
     let mut stream = open(mine)?;
@@ -88,10 +89,10 @@ fn filters_by_the_current_cgroup_and_its_descendants() -> Result<()> {
         only(&format!("cgroup!={id}/"))?,
         only(&format!("cgroup={}/", lower.id()))?,
         above.and(&netns).context("no filter").and_then(open)?,
-        // A cgroup that is there no more is as good a number as any.
+        // The id of a removed cgroup is accepted like any other.
         only("cgroup=18446744073709551615/")?,
     ];
-    // Its sockets are still of it.
+    // Its sockets still belong to it.
     drop((lower, upper));
     let seen = seen_by(streams.each_mut(), vec![outside, inside, below, listening])?;
     assert_eq!(
@@ -115,12 +116,12 @@ fn filters_by_own_sockets() -> Result<()> {
     privilege::check()?;
     let pair = Pair::new()?;
     let netns = filter(&format!("netns={}", pair.client().inode()))?;
-    // There before the stream is.
+    // This socket is older than the stream.
     let early = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let both = Filter::own_sockets().and(&netns).context("no filter")?;
     let mut mine = open(both)?;
     let mut others = open(filter("cookie!=mine")?.and(&netns).context("no filter")?)?;
-    assert!(open(netns)?.live().and_then(Live::own_sockets).is_none(), "nobody asks for them");
+    assert!(open(netns)?.live().and_then(Live::own_sockets).is_none(), "not requested");
 
     let [added, removed, left] =
         [Family::V4, Family::V6, Family::Mapped].map(|family| Scenario::prepare(&pair, family, Outcome::Rto));
@@ -131,7 +132,7 @@ fn filters_by_own_sockets() -> Result<()> {
         for scenario in &scenarios[1..3] {
             let socket = scenario.conn().expect("a connection").client();
             assert_eq!(Some(set.add(socket).context("cannot add")?), scenario.subject().cookie);
-            // As often as one likes.
+            // Adding a socket again has no effect.
             set.add(socket).context("cannot add")?;
         }
         let cookie = scenarios[2].subject().cookie.expect("it has one");
@@ -142,7 +143,7 @@ fn filters_by_own_sockets() -> Result<()> {
     let seen = seen_by([&mut mine, &mut others], scenarios)?;
     assert_eq!(seen, [[true, true, false, false], [false, false, true, true]]);
 
-    // From any thread, and also when the stream is gone.
+    // From any thread, and also after the stream is closed.
     const fn is_shared<T: Send + Sync + Clone + 'static>() {}
     const { is_shared::<SocketSet>() };
     drop((mine, others));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a filter costs: what it does not use is not in the program that the kernel runs, and what it does is verified on each
-//! source.
+//! The cost of a filter: unused parts are not in the loaded program, and every part verifies with
+//! each attach method.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,23 +14,24 @@ use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::stream::RateLimit;
 use retrans_sdk::{ErrorKind, FieldSet, Stream, StreamBuilder};
 
-/// What the process has attached is looked at, so the tests take turns.
+/// The tests inspect what the process has attached, so they take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// The size of an instruction.
 const INSTRUCTION: usize = 8;
 
-/// How many instructions each program of a stream has, as the kernel runs them. This process has no other.
+/// Returns the number of instructions of each loaded program of a stream. This process has no
+/// others.
 fn sizes(builder: StreamBuilder) -> Result<BTreeMap<String, usize>> {
     let _stream = builder.open().context("cannot open a stream")?;
     sizes_now()
 }
 
-/// What the descriptors of this process say of themselves under a key.
+/// Returns the values of this key in the fdinfo of this process's descriptors.
 fn descriptors(key: &str) -> Result<Vec<u32>> {
     let mut ours = Vec::new();
     for entry in fs::read_dir("/proc/self/fdinfo").context("cannot read /proc/self/fdinfo")? {
-        // The directory's own is gone by now.
+        // The descriptor of the directory itself is closed by now.
         let info = fs::read_to_string(entry.context("cannot read /proc/self/fdinfo")?.path()).unwrap_or_default();
         ours.extend(info.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u32>().ok()));
     }
@@ -50,7 +51,7 @@ fn sizes_now() -> Result<BTreeMap<String, usize>> {
 fn unused_filter_code_is_not_loaded() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     privilege::check()?;
-    // That of SYN-ACKs: it is attached on every kernel, and the smaller one.
+    // The program for SYN-ACKs: attached on every kernel, and the smaller one.
     let synack_of = |what: &str, builder| -> Result<usize> {
         let sizes = sizes(builder)?;
         let (_, size) = sizes.iter().find(|(name, _)| *name == "rt_tp_synack").expect("it is attached");
@@ -63,29 +64,29 @@ fn unused_filter_code_is_not_loaded() -> Result<()> {
     let cost = |text: &str| synack(text).map(|size| size as i64 - none as i64);
 
     let port = cost("dport=443")?;
-    // The first term also pays for the loop, and for the counts of what passes.
+    // The first term includes the loop and the counts of what passes.
     assert!((20..=250).contains(&port), "{port}");
-    // As many tests of one kind as there may be are a loop over data.
+    // The maximum number of tests of one kind is a loop over data.
     let many: Vec<_> = (1..=512).map(|port| port.to_string()).collect();
     assert_eq!(cost(&format!("dport={}", many.join(",")))?, port);
     assert_eq!(cost("dport!=443,8000..9000")?, cost("dport!=443")?);
-    // Each that is added is seen, and only that.
+    // Each added part adds instructions, and nothing else does.
     let both = cost("dport=443 sport=22")?;
     assert!((port + 1..port + 20).contains(&both), "{both}");
     let address = cost("daddr=10.0.0.0/8")?;
     assert!(address > both, "{address}");
     let cgroup = cost("cgroup=5/")?;
     assert!(cgroup > port, "{cgroup}");
-    // Of all programs together: a SYN-ACK lacks some of these fields, so nothing of it passes.
+    // Of all programs together: a SYN-ACK lacks some of these fields, so none of its attempts pass.
     let together = |text: &str| Ok(sizes(Stream::builder().filter(filter(text)?))?.values().sum::<usize>());
     let (all, address) = (together(&demanding()[0])?, together("daddr=10.0.0.0/8")?);
     assert!(all > address, "{all}, {address}");
     let limit = synack_of("a limit", Stream::builder().rate_limit(RateLimit { per_second: 10, burst: 10 }))? as i64
         - none as i64;
     assert!((10..=80).contains(&limit), "{limit}");
-    // Then the record goes too.
+    // Then the record is not built either.
     assert!(cost("snd_wnd=1")? < 0);
-    // What is not asked for is not there either.
+    // Features that are not requested are not loaded either.
     let few = synack_of("few fields", Stream::builder().fields(FieldSet::none()))?;
     assert!(few < none - 20, "{few}, {none}");
     Ok(())
@@ -105,7 +106,7 @@ fn counting_only_loads_no_ring_and_smaller_programs() -> Result<()> {
     let counters = Stream::builder().open_counters().context("cannot open the counters")?;
     let (counting, without) = (sizes_now()?, rings()?);
     println!("{whole:?}, to count {counting:?}");
-    assert!(with_ring > 0, "else there is nothing to miss");
+    assert!(with_ring > 0, "a stream with events has a ring buffer");
     assert_eq!(without, 0);
     assert!(whole.len() >= 2 && counting.len() == whole.len(), "{whole:?} {counting:?}");
     for (name, size) in &counting {
@@ -122,7 +123,7 @@ fn demanding_filters_load_with_each_attach_method() -> Result<()> {
     privilege::check()?;
     let mut opened = 0;
     for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
-        // Not here, as `sources` shows.
+        // Not supported here, as `attach_methods` tests.
         if Stream::builder().attach_method(source).open().is_err_and(|e| e.kind() == ErrorKind::MethodUnavailable) {
             continue;
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel side's filter, the same lines of C, against the plain model that [`Filter::matches`] is: random filters on
-//! random records, each kind of term hit both ways. And that it would be seen if the C were wrong.
+//! The kernel filter, compiled from the same C code, against the plain model [`Filter::matches`]:
+//! random filters on random records, with each kind of term true and false. Mutations of the C code
+//! must be detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,11 +17,11 @@ const HARNESS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/filter_harness.
 const MUTANTS: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/mutants.rs"));
 
 const FILTERS: usize = 3_000;
-/// As the harness has it, and how many levels of cgroups.
+/// As in the harness: the number of records, and of cgroup levels.
 const SUBJECTS: usize = 100;
 const LEVELS: usize = 32;
 
-/// An attempt as the harness has it.
+/// An attempt as in the harness.
 struct Subject {
     record: Vec<u8>,
     cgroups: Vec<u64>,
@@ -45,7 +46,7 @@ impl Subject {
     }
 }
 
-/// What the object's filter says of each subject.
+/// Returns the result of the object's filter for each subject.
 fn judge(object: &[u8], filter: &Filter, subjects: &[Subject]) -> Result<Vec<bool>> {
     assert_eq!(subjects.len(), SUBJECTS);
     let mut open = ObjectBuilder::default().open_memory(object).context("cannot open the harness")?;
@@ -53,17 +54,17 @@ fn judge(object: &[u8], filter: &Filter, subjects: &[Subject]) -> Result<Vec<boo
         if map.name().to_string_lossy().contains(".rodata") {
             let data = map.initial_value_mut().expect("it has a value");
             let bytes = filter_bytes(filter);
-            // The filter is all that there is.
+            // The read-only data contains only the filter.
             assert_eq!(data.len(), bytes.len());
             data.copy_from_slice(&bytes);
         }
     }
     let object = open.load().with_context(|| format!("cannot load the harness with {filter}"))?;
-    let map = object.maps().find(|map| map.name() == "subjects").expect("it is there");
+    let map = object.maps().find(|map| map.name() == "subjects").expect("the harness has this map");
     for (index, subject) in (0u32..).zip(subjects) {
         map.update(&index.to_ne_bytes(), &subject.bytes(), MapFlags::ANY).context("cannot hand over a record")?;
     }
-    let program = object.progs_mut().next().expect("there is one");
+    let program = object.progs_mut().next().expect("the harness has a program");
     let output = program.test_run(ProgramInput::default()).context("cannot run the harness")?;
     assert_eq!(output.return_value as usize, SUBJECTS);
 
@@ -71,7 +72,7 @@ fn judge(object: &[u8], filter: &Filter, subjects: &[Subject]) -> Result<Vec<boo
         .zip(subjects)
         .map(|(index, _)| {
             let subject = map.lookup(&index.to_ne_bytes(), MapFlags::ANY).context("cannot read an answer")?;
-            let subject = subject.expect("it is there");
+            let subject = subject.expect("an array has every index");
             match subject.last_chunk().map(|passed| u64::from_ne_bytes(*passed)) {
                 Some(0) => Ok(false),
                 Some(1) => Ok(true),
@@ -85,7 +86,7 @@ fn model(filter: &Filter, subject: &Subject) -> bool {
     matches(filter, &subject.event(), &subject.cgroups, subject.mine)
 }
 
-/// The same numbers on each run.
+/// Reproducible random numbers.
 struct Random(u64);
 
 impl Random {
@@ -110,7 +111,8 @@ impl Random {
     }
 }
 
-/// Few, so that terms hit, and where comparisons go wrong: at both ends, and about the bits where one type ends.
+/// Few values, so that terms match, chosen where comparisons go wrong: at both ends, and around the
+/// bits where a type ends.
 const NUMBERS: [u64; 14] =
     [0, 1, 2, 7, 8, 255, 256, 65_534, 65_535, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 63, u64::MAX];
 const SIGNED: [i32; 9] = [i32::MIN, -113, -12, -1, 0, 1, 13, 101, i32::MAX];
@@ -122,7 +124,7 @@ const ADDRESSES: [[u8; 16]; 8] = [
     [0xfd, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 1],
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3],
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 255],
-    // Not quite mapped.
+    // Almost mapped.
     [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3],
     [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0xff, 0xff, 10, 1, 2, 3],
     [10, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
@@ -145,7 +147,7 @@ const PREFIXES: [&str; 15] = [
     "0.0.0.0",
 ];
 
-/// A value for a field of so many bytes.
+/// Returns a value for a field of this many bytes.
 fn number(random: &mut Random, bytes: usize) -> Vec<u8> {
     random.of(&NUMBERS).to_ne_bytes()[..bytes].to_vec()
 }
@@ -154,7 +156,7 @@ fn subject(random: &mut Random) -> Subject {
     let mut record = empty_record();
     let mut put = |field: &str, value: &[u8]| record[place_of(field)].copy_from_slice(value);
 
-    // As the kernel side counts them, with names and without.
+    // As the BPF programs number them, with and without names.
     let result = *random.of(&[0u32, 1, 2, 5, 7, 8, 128, 130, 131, 0x1_0001, 0x1_0063]);
     put("result", &result.to_ne_bytes());
     put("kind", &[random.below(7) as u8]);
@@ -165,7 +167,7 @@ fn subject(random: &mut Random) -> Subject {
         put(field, &random.of(&SIGNED).to_ne_bytes());
     }
     put("ts", &(random.below(5) as u64 * 500_000_000).to_ne_bytes());
-    // FieldSet without a strategy of their own below, whatever their size.
+    // Fields without a strategy of their own below, whatever their size.
     let special = ["ca_state", "sk_err_soft", "ca_name", "cookie", "netns_cookie", "bound_dev_if", "cgroup"];
     let others = FieldSet::all().keys().filter(|field| !special.contains(field));
     for field in others.chain(["segs", "sport", "dport"]) {
@@ -179,11 +181,11 @@ fn subject(random: &mut Random) -> Subject {
     let family = *random.of(&[2u8, 10, 10]);
     put("family", &family.to_ne_bytes());
     for field in ["saddr", "daddr"] {
-        // Of AF_INET the last one's first bytes, or those of others, which mean nothing then.
+        // For AF_INET the remaining bytes are meaningless: equal to the first ones, or others.
         put(field, random.of::<[u8; 16]>(&ADDRESSES));
     }
 
-    // These are never absent.
+    // These fields are never absent.
     let mut present = bit_of("netns") | bit_of("uid") | bit_of("mark");
     let others = ["netns", "uid", "mark", "cookie", "netns_cookie", "bound_dev_if", "cgroup"];
     for field in FieldSet::all().keys().filter(|field| !others.contains(field)).chain(["err"]) {
@@ -191,7 +193,7 @@ fn subject(random: &mut Random) -> Subject {
             present |= bit_of(field);
         }
     }
-    // These are absent if they are 0.
+    // These fields are absent if they are 0.
     for (field, bytes) in [("cookie", 8), ("netns_cookie", 8), ("bound_dev_if", 4)] {
         if !random.one_in(4) {
             let value = number(random, bytes);
@@ -212,7 +214,7 @@ fn subject(random: &mut Random) -> Subject {
     Subject { record, cgroups, mine: random.one_in(2) }
 }
 
-/// An operand of a key, and which kind it is.
+/// An operand of a key, and its kind.
 fn operand(random: &mut Random, key: &str) -> (&'static str, String) {
     if random.one_in(5) {
         return ("absent", "-".to_owned());
@@ -263,7 +265,8 @@ fn operand(random: &mut Random, key: &str) -> (&'static str, String) {
     }
 }
 
-/// A kind of term: its key, whether it is negated, and the kind of its operand; one that has several is of none.
+/// A kind of term: its key, whether it is negated, and the kind of its operand; with several
+/// operands it has none.
 type Kind = (String, bool, &'static str);
 
 fn term(random: &mut Random, key: &str) -> (Option<Kind>, String) {
@@ -274,11 +277,11 @@ fn term(random: &mut Random, key: &str) -> (Option<Kind>, String) {
     (kind, format!("{key}{}={}", if negated { "!" } else { "" }, texts.join(",")))
 }
 
-/// A filter as a text, with its terms.
+/// The text of a filter, with its terms.
 fn filter(random: &mut Random) -> (String, Vec<(Option<Kind>, String)>) {
     let all = kernel_keys();
     let (mut clauses, mut terms) = (Vec::new(), Vec::new());
-    // Most are short, so that one term can decide; some are as long as they may be.
+    // Most filters are short, so that one term can decide; some have the maximum length.
     let (most_clauses, most_terms) = if random.one_in(20) { (16, 8) } else { (3, 3) };
     for _ in 0..=random.below(most_clauses) {
         let keys: BTreeSet<_> = (0..=random.below(most_terms)).map(|_| *random.of(&all)).collect();
@@ -289,7 +292,7 @@ fn filter(random: &mut Random) -> (String, Vec<(Option<Kind>, String)>) {
     (clauses.join(" --or "), terms)
 }
 
-/// What there must be of kinds of terms: each with both answers, but for those that have one only.
+/// The kinds of terms that must occur: each with both results, except those that have only one.
 fn kinds() -> BTreeSet<(Kind, bool)> {
     const ALWAYS: [&str; 15] = [
         "ts", "result", "kind", "family", "saddr", "sport", "daddr", "dport", "state", "segs", "class", "netns", "uid",
@@ -309,7 +312,7 @@ fn kinds() -> BTreeSet<(Kind, bool)> {
             for negated in [false, true] {
                 for answer in [false, true] {
                     let never = (*operand == "absent" && ALWAYS.contains(&key) && answer != negated)
-                        // There is no other value, and of none neither holds.
+                        // The key has no other value, and for an absent one neither term holds.
                         || (key == "mapped" && *operand == "value" && negated && answer);
                     if !never {
                         all.insert(((key.to_owned(), negated, *operand), answer));
@@ -346,7 +349,7 @@ fn kernel_filter_matches_the_model() -> Result<()> {
         }
     }
     let missing: Vec<_> = kinds().into_iter().filter(|kind| !seen.contains_key(kind)).collect();
-    assert_eq!(missing, [], "a kind of term and an answer that never came up");
+    assert_eq!(missing, [], "kinds of terms and results that never occurred");
     assert_eq!(compared, FILTERS * SUBJECTS);
     assert!((compared / 10..compared / 10 * 9).contains(&passed), "{passed} of {compared} passed");
     println!("{FILTERS} filters on {SUBJECTS} records each: {passed} of {compared} passed, {} kinds", seen.len());
@@ -372,7 +375,7 @@ fn each_mutation_is_detected() -> Result<()> {
                 break;
             }
         }
-        let (tried, text) = caught.unwrap_or_else(|| panic!("{name}: nothing was wrong with any of the filters"));
+        let (tried, text) = caught.unwrap_or_else(|| panic!("{name}: no filter detected it"));
         println!("{name}: by filter {tried}, {text}");
     }
     Ok(())

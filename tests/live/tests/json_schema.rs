@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The schema is one, and what is written as JSON is as it says.
+//! The JSON schema is valid, and JSON output conforms to it.
 
 use jsonschema::Validator;
 use retrans_sdk::format::{JSON_SCHEMA, Line};
@@ -35,7 +35,7 @@ fn every_event_conforms_to_the_schema() {
 fn unexpected_json_does_not_conform() {
     let validator = validator();
     let good = serde_json::to_value(recorded()[0]).expect("JSON");
-    // Keys are added without another version.
+    // Keys are added without a new version.
     for (key, value, is_valid) in [
         ("later", json!([1]), true),
         ("err", Value::Null, true),

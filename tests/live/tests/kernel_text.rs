@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel prints of its own tracepoints is a recording.
+//! Output of the kernel's own tracepoints is replayed as a recording.
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -21,7 +21,7 @@ fn read(mut stream: Stream) -> (Vec<Event>, Stream) {
     (stream.iter().map(|event| event.expect("an event")).collect(), stream)
 }
 
-/// By perf 6.1 on Linux 6.18, of what the lab does. It has no names for states there.
+/// From perf 6.1 on Linux 6.18, of the lab's scenarios. It prints states as numbers there.
 #[test]
 fn perf_script_output_is_replayed() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/retrans/recordings/perf-script.txt");
@@ -43,13 +43,14 @@ fn perf_script_output_is_replayed() {
     assert_eq!(events[0].ts.as_nanos(), 17_783_867_820_000);
 }
 
-/// The sentences of the first two versions of the proposal are in words of its own on the lab's kernels (`tests/kernels/patches/variants`): by their names.
+/// Replaces the sentences that the first two versions of the proposal print
+/// (`tests/kernels/patches/variants`) by the names of the results.
 fn told(line: &str) -> String {
     let by_name = |(head, sentence)| Some(format!("{head} result={}", result_of_text(sentence)?));
     line.split_once(" quit_reason=").and_then(by_name).unwrap_or_else(|| line.to_owned())
 }
 
-/// And what tracefs prints here and now, beside another reading of it.
+/// Replays trace_pipe, and compares it with another reader of the trace.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn trace_pipe_output_is_replayed() -> Result<()> {
@@ -66,13 +67,13 @@ fn trace_pipe_output_is_replayed() -> Result<()> {
     let scenarios: Vec<_> = outcomes
         .into_iter()
         .flat_map(|outcome| Family::ALL.map(|family| (outcome, family)))
-        // In a pair of its own: what is done to one does not concern the others.
+        // Each scenario has a pair of its own, so that they do not affect each other.
         .map(|(outcome, family)| Pair::new().and_then(|pair| Ok((Scenario::run(&pair, family, outcome)?, pair))))
         .collect::<Result<_>>()?;
     let mut traced = Vec::new();
     wait_for("the kernel's text", PATIENCE, || {
         traced.extend(trace.read()?);
-        // Without failures those that fail are not in it.
+        // Kernels that report no failures print none of these.
         let wanted = scenarios
             .iter()
             .map(|(of, _)| of)

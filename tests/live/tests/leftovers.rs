@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The lab leaves nothing behind: neither when it goes out of scope, nor when a test panics in the midst of it. That
-//! holds for Ctrl-C and a kill too, which the tests of `demo` show.
+//! The lab leaves nothing behind, neither on drop nor when a test panics. The tests of `demo` show
+//! the same for Ctrl-C and SIGKILL.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -9,8 +9,8 @@ use retrans_lab::{
     Discard, Family, NetnsWatch, Outcome, Pair, Result, RouteFault, Scenario, TraceInstance, WindowFault, command,
 };
 
-/// All that can be left: namespaces with links, rules, qdiscs, a TUN device and sockets with data to be sent; and a trace
-/// instance.
+/// Everything that could be left: namespaces with links, rules, qdiscs, a TUN device and sockets
+/// with data to send; and a trace instance.
 fn build(watches: &mut Vec<NetnsWatch>) -> Result<(TraceInstance, Vec<Scenario>)> {
     let outcomes = [
         Outcome::Rto,
@@ -42,11 +42,11 @@ fn nothing_is_left_after_drop() -> Result<()> {
     watches.iter().try_for_each(NetnsWatch::wait_until_gone)
 }
 
-/// What the lab does, it does in namespaces of its own.
+/// The lab only changes its own namespaces.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn the_host_is_not_changed() -> Result<()> {
-    // Without what changes by itself: lifetimes, and counters of rules.
+    // Without values that change by themselves: lifetimes, and counters of rules.
     const LOOK: &str = "ip -o link; ip -o addr | sed 's/ *valid_lft.*//'; ip rule; ip -6 rule; \
         ip route show table all | sed 's/ expires [0-9]*sec//'; ip -6 route show table all | sed 's/ expires [0-9]*sec//'; \
         nft -s list ruleset; tc qdisc; \
@@ -59,9 +59,9 @@ fn the_host_is_not_changed() -> Result<()> {
     let before = look()?;
     assert!(before.contains(" lo") && before.contains("tcp_early_retrans"), "{before}");
     let (trace, scenarios) = build(&mut Vec::new())?;
-    assert_eq!(look()?, before, "while it is there");
+    assert_eq!(look()?, before, "while the lab exists");
     drop((trace, scenarios));
-    assert_eq!(look()?, before, "when it is gone");
+    assert_eq!(look()?, before, "after the lab is gone");
     Ok(())
 }
 
@@ -81,7 +81,7 @@ fn nothing_is_left_after_a_panic() -> Result<()> {
     watches.iter().try_for_each(NetnsWatch::wait_until_gone)
 }
 
-/// A watch that would say "gone" of anything proves nothing.
+/// Verifies that a watch does not report an existing namespace as gone.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn a_held_namespace_is_not_reported_as_gone() -> Result<()> {

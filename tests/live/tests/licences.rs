@@ -68,8 +68,8 @@ fn every_tracked_file_names_its_licence() {
         .iter()
         .filter(|file| {
             let path = root.join(file);
-            // REUSE exempts licence texts and symbolic links. A removed file may be tracked until the
-            // next commit.
+            // REUSE exempts licence texts and symbolic links. A removed file may be tracked until
+            // the next commit.
             let is_exempt = file.rsplit('/').next().is_some_and(|name| name.starts_with("LICENSE"));
             !is_exempt && !path.is_symlink() && path.exists()
         })

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a stream leaves behind: nothing, however it ends. And what its handle may be put through while it is open.
+//! A stream leaves nothing behind, however it ends. Also tests what its handle permits while it is
+//! open.
 //!
-//! The tests look at the descriptors of the whole process, so they take turns.
+//! The tests inspect the descriptors of the whole process, so they take turns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -21,14 +22,14 @@ use retrans_sdk::{ErrorKind, Event, Stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-/// Nothing else of this process changes its descriptors while this is held.
+/// No other test changes the descriptors of this process while this is held.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    // Whoever failed while it held the turn has said so already.
+    // A test that failed while holding the lock has reported it.
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the process holds: descriptors by number, and mappings of BPF maps.
+/// The resources of the process: descriptors by number, and mappings of BPF maps.
 #[derive(Clone, Debug, PartialEq)]
 struct Held {
     descriptors: BTreeMap<i32, String>,
@@ -42,7 +43,7 @@ impl Held {
             let path = entry.context("cannot read /proc/self/fd")?.path();
             let number = path.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number");
             let target = fs::read_link(&path).context("cannot read a descriptor")?.display().to_string();
-            // The directory that is being read.
+            // The directory being read.
             if target != format!("/proc/{}/fd", std::process::id()) {
                 descriptors.insert(number, target);
             }
@@ -52,7 +53,7 @@ impl Held {
         Ok(Self { descriptors, mappings })
     }
 
-    /// The kernel's ids of what the descriptors point at.
+    /// Returns the kernel's ids of the objects behind the descriptors.
     fn ids(&self, target: &str, key: &str) -> BTreeSet<u32> {
         let of = |number: &i32| {
             let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
@@ -66,13 +67,13 @@ impl Held {
     }
 }
 
-/// The links of the whole system.
+/// Returns the links of the whole system.
 fn all_links() -> BTreeSet<u32> {
     LinkInfoIter::default().map(|link| link.id).collect()
 }
 
-/// Waits until the links are no more. They go with their last descriptor, and somebody else who lists the links of the
-/// system has one of each for a moment.
+/// Waits until the links are gone. A link is destroyed with its last descriptor, and another
+/// process that lists links holds each for a moment.
 fn gone(links: &BTreeSet<u32>) -> Result<()> {
     assert!(!links.is_empty());
     wait_for("the links to go", PATIENCE, || Ok(links.is_disjoint(&all_links()).then_some(())))
@@ -90,7 +91,7 @@ fn a_closed_stream_leaves_nothing() -> Result<()> {
         let links = held.links();
         let programs = held.ids("anon_inode:bpf-prog", "prog_id");
         let maps = held.ids("anon_inode:bpf-map", "map_id");
-        // As many as the source takes, and at least the two tracepoints'.
+        // As many as the attach method needs, and at least the two tracepoints'.
         assert!(links.len() == programs.len() && links.len() >= 2, "{held:?}");
         assert!(!maps.is_empty() && held.mappings.len() > before.mappings.len(), "{held:?}");
         assert!(links.is_subset(&all_links()), "{held:?}");
@@ -98,7 +99,7 @@ fn a_closed_stream_leaves_nothing() -> Result<()> {
         drop(stream);
         assert_eq!(Held::now()?, before);
         gone(&links)?;
-        // These go once the kernel has made sure that nobody runs or reads them any more.
+        // The kernel frees these after a grace period.
         wait_for("the programs and maps to go", PATIENCE, || {
             let all_programs = ProgInfoIter::default().map(|program| program.id).collect();
             let all_maps = MapInfoIter::default().map(|map| map.id).collect();
@@ -137,7 +138,7 @@ fn a_closed_queue_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
-/// As an application would keep it: no lifetime, and it may go to another thread.
+/// As in an application: it has no lifetime, and can move to another thread.
 struct Application {
     stream: Stream,
     seen: Vec<Event>,
@@ -159,7 +160,7 @@ fn an_open_handle_moves_between_threads() -> Result<()> {
     let scenario = Scenario::run(&pair, Family::V4, Outcome::Rto)?;
     let subject = scenario.subject();
     let about_subject = move |seen: &[Event]| seen.iter().any(|event| concerns(&subject, event));
-    // Read here, then there, then dropped at a third place.
+    // Read on this thread, then on another, then dropped on a third.
     application.seen = until(&mut application.stream, PATIENCE, about_subject)?;
     let mut application = thread::spawn(move || -> Result<Application> {
         let mut more = until(&mut application.stream, PATIENCE, about_subject)?;
@@ -199,7 +200,7 @@ fn an_invalid_ring_size_is_rejected_with_a_valid_one() -> Result<()> {
         assert!(text.contains(&format!("{size} bytes")) && text.ends_with(&format!(": use {fitting}")), "{text}");
     }
     assert_eq!(Held::now()?, before);
-    // What is named does fit.
+    // The suggested size is valid.
     for size in [page, 2 * page, 4 * page] {
         Stream::builder().ring_size(size).open().with_context(|| format!("{size} bytes"))?;
     }
@@ -207,11 +208,11 @@ fn an_invalid_ring_size_is_rejected_with_a_valid_one() -> Result<()> {
     Ok(())
 }
 
-/// The environment of a process made for one attempt under a limit.
+/// The environment variable of a process that makes one attempt with a limit.
 const LIMIT: &str = "RETRANS_TESTS_LIMIT";
 
-/// Runs one test of this file in a process of its own with `LIMIT` set: a limit is the whole process's, and what libbpf
-/// has found out about the kernel is remembered by it.
+/// Runs one test of this file in a process of its own with `LIMIT` set: a limit applies to the
+/// whole process, which also caches what libbpf found out about the kernel.
 fn in_a_process(test: &str, limit: u64) -> Result<String> {
     let mut command = Command::new(env::current_exe().context("cannot find this program")?);
     command.args(["--ignored", "--exact", test, "--nocapture", "--test-threads=1"]).env(LIMIT, limit.to_string());
@@ -222,7 +223,7 @@ fn limit() -> Option<u64> {
     env::var(LIMIT).ok().map(|limit| limit.parse().expect("a number"))
 }
 
-/// Opens a stream with a soft limit in force, and without.
+/// Opens a stream with a soft limit in effect, and without.
 fn open_within(resource: Resource, soft: u64, ring_size: u32) -> Result<Stream, retrans_sdk::Error> {
     let whole = getrlimit(resource);
     let set = |limit| setrlimit(resource, limit).expect("a soft limit may be set");
@@ -237,7 +238,7 @@ fn open_within(resource: Resource, soft: u64, ring_size: u32) -> Result<Stream, 
 fn open_fails_cleanly_without_file_descriptors() -> Result<()> {
     const NAME: &str = "open_fails_cleanly_without_file_descriptors";
     if limit().is_some() {
-        // Before libbpf has ever asked what the kernel can do, and after.
+        // Before libbpf has probed the kernel, and after.
         let enough = ["first", "then"].map(|when| {
             for limit in 3..100 {
                 let before = Held::now().expect("what is held");
@@ -246,11 +247,12 @@ fn open_fails_cleanly_without_file_descriptors() -> Result<()> {
                     assert!(Held::now().expect("what is held").links().len() >= 2, "{when}, {limit}");
                     drop(opened);
                     assert_eq!(Held::now().expect("what is held"), before, "{when}, {limit}");
-                    // A stream has eight at least.
+                    // A stream has at least eight.
                     assert!(limit >= 3 + 8, "{when}: {limit}");
                     return limit;
                 };
-                // Not libbpf's: it would take the want for something else, and remember it.
+                // The error must not come from libbpf, which would mistake it for a missing kernel
+                // feature and cache that.
                 assert_eq!(error.kind(), ErrorKind::System, "{when}, {limit}: {error:?}");
                 assert!(error.to_string().contains("Too many open files"), "{when}, {limit}: {error:?}");
                 let errno = rustix::io::Errno::MFILE.raw_os_error();
@@ -260,7 +262,7 @@ fn open_fails_cleanly_without_file_descriptors() -> Result<()> {
             panic!("{when}: so many descriptors, and it was not opened")
         });
         assert_eq!(enough[0], enough[1]);
-        // Want of descriptors is over: nothing of it stays.
+        // The lack of descriptors has no lasting effect.
         return open().map(drop);
     }
 
@@ -282,12 +284,12 @@ fn open_fails_cleanly_without_memory_for_the_ring() -> Result<()> {
             .next()
             .and_then(|pages| pages.parse().ok())
             .expect("a number");
-        // Room for everything else. The ring is mapped twice over.
+        // Room for everything else. The ring buffer is mapped twice.
         let room = pages * rustix::param::page_size() as u64 + u64::from(RING);
         let error = open_within(Resource::As, room, RING).expect_err("there is no room");
         assert_eq!(error.kind(), ErrorKind::Load, "{error:?}");
         assert!(error.to_string().contains("Cannot allocate memory"), "{error:?}");
-        // libbpf-rs keeps it to itself.
+        // libbpf-rs does not export it.
         assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOMEM.raw_os_error()), "{error:?}");
         assert_eq!(Held::now()?, before);
         drop(open_within(Resource::As, room, DEFAULT_RING_SIZE).context("there is room for this")?);
@@ -304,7 +306,7 @@ fn open_fails_cleanly_without_memory_for_the_ring() -> Result<()> {
 #[ignore = "live: needs root, run by make test"]
 fn a_stop_ends_a_blocked_iterator() -> Result<()> {
     let _turn = turn();
-    // Nothing brings this about, so nothing ever wakes it.
+    // No attempt matches this filter, so nothing wakes the reader.
     let never = filter("result=end_seq_error")?;
     let mut stream = Stream::builder().filter(never).open().context("cannot open a stream")?;
     let stop = stream.stop_handle();
@@ -313,15 +315,15 @@ fn a_stop_ends_a_blocked_iterator() -> Result<()> {
         (events, Instant::now(), stream)
     });
     thread::sleep(Duration::from_millis(200));
-    assert!(!blocked.is_finished(), "nothing has stopped it");
+    assert!(!blocked.is_finished(), "it was not stopped");
     let stopped = Instant::now();
     stop.stop();
     let (events, ended, mut stream) = blocked.join().expect("no panic");
     assert_eq!(events, 0);
-    // At once. The rest is for a machine that is busy with something else.
+    // It returns at once. The margin is for a busy machine.
     assert!(ended - stopped < Duration::from_millis(500), "{:?}", ended - stopped);
 
-    // For good, whichever way it is read.
+    // It stays finished, whichever method reads it.
     let began = Instant::now();
     assert_eq!(stream.iter().count(), 0);
     assert_eq!(stream.recv_batch_timeout(Duration::MAX).context("cannot read")?.count(), 0);
@@ -359,7 +361,7 @@ fn an_open_stream_needs_no_capability() -> Result<()> {
     let pair = Pair::new()?;
     let scenario = Scenario::run(&pair, Family::V4, Outcome::Rto)?;
     let subject = scenario.subject();
-    // Capabilities are a thread's own.
+    // Capabilities belong to a thread.
     let events = thread::spawn(move || -> Result<Vec<Event>> {
         let none = CapabilitySet::empty();
         set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
@@ -381,7 +383,8 @@ fn an_open_stream_needs_no_capability() -> Result<()> {
     scenario.finish()
 }
 
-/// Each on a thread of its own, in one process, with a filter of its own; one of them awaited, one behind a queue, one only counting.
+/// Streams with different filters, each on a thread of one process: one awaited, one with a queue,
+/// one with counters only.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn streams_with_different_filters_are_independent() -> Result<()> {
@@ -424,7 +427,7 @@ fn streams_with_different_filters_are_independent() -> Result<()> {
     assert!(denied.len() >= 2 && denied.iter().all(|event| event.result == RetransResult::Denied), "{denied:?}");
     assert!(sent.len() >= 3 && sent.iter().all(|event| event.result == RetransResult::Success), "{sent:?}");
     assert!(!syns.is_empty() && syns.iter().all(|event| event.kind == RetransKind::Syn), "{syns:?}");
-    // One attempt is the same to both, but for the moment at which each was told.
+    // Both report the same attempt, except for the timestamp.
     let which = |event: &Event| {
         let mut event = *event;
         event.ts = retrans_sdk::event::Timestamp::from_nanos(0);
@@ -449,7 +452,7 @@ fn two_streams_report_the_same() -> Result<()> {
     scenario.finish()?;
     seen.append(&mut drain(&mut one)?);
     drop(one);
-    // The other one is none the worse for it.
+    // The other stream is not affected.
     let mut too = drain(&mut other)?;
     for events in [&mut seen, &mut too] {
         events.retain(|event| concerns(&subject, event));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every outcome that traffic alone can bring about, over every family: what the stream says of it, field by field.
+//! Every outcome that traffic alone provokes, over every family: the stream's events, field by
+//! field.
 
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ macro_rules! outcomes {
 
         #[test]
         fn none_is_left_out() {
-            // The others take an old kernel, or one of our own: they are in the matrix.
+            // The others require an old kernel, or a patched one: the kernel matrix runs them.
             let all: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| outcome.is_common()).collect();
             assert_eq!([$($outcome),*], all[..]);
             let names: Vec<_> = all.iter().map(Outcome::to_string).collect();
@@ -77,12 +78,13 @@ outcomes! {
 
 fn check(outcome: Outcome, family: Family) -> Result<()> {
     let run = ScenarioRun::undisturbed(outcome, family)?;
-    // Result, kind, err, state and soft error of each attempt; whose it is; the kernel's text; the counters.
+    // Result, kind, err, state and soft error of each attempt; its socket; the kernel's trace; the
+    // counters.
     run.verify()?;
     let ScenarioRun { subject, events, counted, began, ended, .. } = run;
     let counted = &counted[0].1;
     let failed = |result| events.iter().filter(|event| event.result.class() == result).count() as u64;
-    // The kernel's own count of the two checks.
+    // The kernel's counters of the two checks.
     assert_eq!(counted.wqueue_too_big, failed(ResultClass::Nomem), "{}", lines(&events));
     assert_eq!(counted.spurious_rtx_host_queues, failed(ResultClass::Busy), "{}", lines(&events));
     if outcome == Outcome::Fast {
@@ -93,13 +95,13 @@ fn check(outcome: Outcome, family: Family) -> Result<()> {
         assert_eq!(event.class(), class_of(outcome, index), "{at}");
         let cookie = event.cookie.expect("a cookie");
         match outcome {
-            // The connection's, which is not a socket yet.
+            // The cookie of the connection, which is not a socket yet.
             Outcome::Synack => assert!(Some(cookie) != subject.cookie && cookie != 0, "{at}"),
             _ => assert_eq!(Some(cookie), subject.cookie, "{at}"),
         }
 
         let time = event.ts.as_system_time();
-        // The epoch is taken once, at open, and the wall clock may be adjusted since.
+        // The epoch is read once, at open, and the wall clock may have been adjusted since.
         let slack = Duration::from_millis(100);
         assert!(began - slack <= time && time <= ended + slack, "{at}");
         assert!(index == 0 || events[index - 1].ts <= event.ts, "{at}");
@@ -131,7 +133,7 @@ fn lines(events: &[Event]) -> String {
     events.iter().map(|event| format!("{event}\n")).collect()
 }
 
-/// The fields that come from the segment.
+/// The fields of the segment.
 fn check_segment(outcome: Outcome, index: usize, event: &Event, at: &str) {
     const SYN: u16 = 0x02;
     const ACK: u16 = 0x10;
@@ -146,15 +148,16 @@ fn check_segment(outcome: Outcome, index: usize, event: &Event, at: &str) {
         assert_eq!(flags & (SYN | ACK), ACK, "{at}");
         assert!(len > 0, "{at}");
     }
-    // A SYN takes a sequence number.
+    // A SYN consumes a sequence number.
     assert_eq!(end_seq.wrapping_sub(seq), len + u32::from(flags & SYN != 0), "{at}");
     assert_eq!(event.segs, len.div_ceil(mss).max(1), "{at}");
     let outstanding = snd_nxt.wrapping_sub(snd_una);
     assert!(outstanding < 1 << 30, "{at}");
     match event.kind {
-        // The last that was sent.
+        // The last segment sent.
         RetransKind::Tlp => assert_eq!(end_seq, snd_nxt, "{at}"),
-        // The first that is missing; or one behind it, which cannot be sent, or is sent because it was too large as well.
+        // The first missing segment; or a later one that cannot be sent, or is sent because it was
+        // too large as well.
         _ => {
             let first = match outcome {
                 Outcome::FragNomem | Outcome::MtuCut => index == 0,
@@ -168,7 +171,7 @@ fn check_segment(outcome: Outcome, index: usize, event: &Event, at: &str) {
     assert!(end_seq.wrapping_sub(snd_una) <= outstanding, "{at}");
 }
 
-/// The fields that come from the socket, of the last of these events.
+/// The fields of the socket, from the last of these events.
 fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
     let event = events.last().expect("an event");
     assert_eq!(event.ca_name.map(|name| name.to_string()).as_deref(), Some("reno"), "{at}");
@@ -182,7 +185,8 @@ fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Recovery), Some(0)), "{at}");
             assert!(matches!(event.pending, Some(1 | 6)), "{at}");
         }
-        // The first in a window that is closed is sent over and over, and does not count as a timeout.
+        // The first segment beyond a closed window is sent repeatedly, and does not count as a
+        // timeout.
         RetransKind::ZeroWindowProbe => {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(0)), "{at}");
             assert_eq!((event.pending, event.snd_wnd), (Some(0), Some(0)), "{at}");
@@ -195,7 +199,7 @@ fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(0)), "{at}");
             assert_eq!(event.pending, Some(1), "{at}");
         }
-        // In Loss by an acknowledgement as well as by a queue that drained.
+        // The state is Loss after an acknowledgement as well as after a drained queue.
         RetransKind::Resume | RetransKind::Unknown if outcome != Outcome::MtuCutInLoss => {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(1)), "{at}");
             assert_eq!(event.pending, Some(1), "{at}");
@@ -204,12 +208,13 @@ fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
         _ => {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(timers)), "{at}");
             assert_eq!(event.pending, Some(0), "{at}");
-            // Backed off afterwards, and after an attempt that local congestion stopped not at all.
+            // The RTO backs off after the attempt, and not at all after one that local congestion
+            // stopped.
             let backoff = if matches!(outcome, Outcome::XmitDrop(_)) { 0 } else { timers - 1 };
             assert_eq!(event.backoff, Some(backoff), "{at}");
         }
     }
-    // Everything that came as far as the transmit step.
+    // Every attempt that reached the transmit step.
     let retransmitted: u32 =
         events.iter().filter(|event| reaches_transmit(event) == Some(true)).map(|event| event.segs).sum();
     assert_eq!(event.total_retrans, Some(retransmitted), "{at}");
@@ -218,11 +223,11 @@ fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
     let (first, backoff) = (events[0].rto_us.expect("rto_us"), event.backoff.expect("backoff"));
     assert!(first >= initial, "{at}");
     let closed = matches!(outcome, Outcome::ZeroWindow | Outcome::RcvZeroWindow(_) | Outcome::OrphanZeroWindow);
-    // Between two attempts of a recovery an acknowledgement came, and a new round-trip time with it.
+    // Between two attempts of a recovery an acknowledgement arrived, with a new RTT sample.
     if event.kind != RetransKind::Fast {
         assert_eq!(event.rto_us, Some(first << backoff), "{at}");
     }
-    // Before the handshake is done, nothing is known of the peer.
+    // Before the handshake is complete, nothing is known about the peer.
     if outcome != Outcome::Syn {
         assert!(event.srtt_us > Some(0), "{at}");
         assert_eq!(event.snd_wnd == Some(0), closed, "{at}");

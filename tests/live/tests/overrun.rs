@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A reader that does not keep up: what finds the ring full is counted as lost, and in every other count like the rest.
+//! A reader that does not keep up: records that find the ring buffer full are counted as lost, and
+//! in every other count like the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -20,7 +21,7 @@ use retrans_sdk::{Event, RetransKind, RetransResult, Stats, Stream, StreamBuilde
 
 const CONNECTIONS: usize = 128;
 
-/// The kernel's text has no room for the attempts of both.
+/// The trace has no room for the attempts of both.
 static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -35,12 +36,12 @@ fn records_lost_to_a_full_ring_are_still_counted() -> Result<()> {
     assert_eq!((all.lost, all.missed.unwrap_or(0), stats.missed.unwrap_or(0)), (0, 0, 0), "{all}\n{stats}");
     assert_eq!(all.delivered, events.len() as u64, "{all}");
 
-    // What was lost is counted like the rest, by result and by kind, in attempts and in segments.
+    // Lost records are counted like the rest, by result and kind, in attempts and segments.
     let what = |event: &Event| (event.result, event.kind, event.segs);
     assert_eq!(by_result_and_kind(&stats), tally(events.iter().map(what)), "stream, then reference");
     assert_eq!(by_result_and_kind(&stats), by_result_and_kind(&all), "stream, then reference");
 
-    // And the reference is right, as the kernel's own text and the namespace's counters say.
+    // The reference is correct according to the trace and the namespace's counters.
     let ours = |event: &&Event| event.netns == Some(pair.client().inode());
     let addresses = [pair.client_addr(Family::V4), pair.client_addr(Family::V6)];
     let traced = traced.iter().filter(|event| addresses.contains(&event.local().ip()));
@@ -49,7 +50,7 @@ fn records_lost_to_a_full_ring_are_still_counted() -> Result<()> {
         PrintedFailures::ByErrno => event.err == Some(0),
         PrintedFailures::ByName => event.result.as_deref().and_then(result_of_text) == Some(RetransResult::Success),
     };
-    let told = traced.map(|event| match (succeeded(event), event.state.as_deref()) {
+    let reported = traced.map(|event| match (succeeded(event), event.state.as_deref()) {
         (true, Some("TCP_SYN_SENT")) => (RetransResult::Success, RetransKind::Syn, 1),
         (true, Some("TCP_ESTABLISHED")) => (RetransResult::Success, RetransKind::Rto, 1),
         (false, Some("TCP_ESTABLISHED")) => (RetransResult::Denied, RetransKind::Rto, 1),
@@ -57,23 +58,23 @@ fn records_lost_to_a_full_ring_are_still_counted() -> Result<()> {
     });
     let is_printed = |event: &&Event| failures != PrintedFailures::No || event.result == RetransResult::Success;
     let printed = events.iter().filter(ours).filter(is_printed);
-    assert_eq!(tally(printed.map(what)), tally(told), "reference, then kernel");
+    assert_eq!(tally(printed.map(what)), tally(reported), "reference, then kernel");
     let segs: u32 = events.iter().filter(ours).map(|event| event.segs).sum();
     assert_eq!(u64::from(segs), counted.retrans_segs);
     Ok(())
 }
 
-/// How many records the smallest ring has room for.
+/// The number of records that the smallest ring buffer holds.
 fn room() -> usize {
     rustix::param::page_size() / 192
 }
 
 struct Seen {
     pair: Pair,
-    /// Of the stream with the small ring, and how many events it gave.
+    /// The counters of the stream with the small ring buffer, and the number of its events.
     stats: Stats,
     read: usize,
-    /// Of the stream with a large one, and what it gave.
+    /// The counters and events of the stream with a large one.
     all: Stats,
     events: Vec<Event>,
     counted: Counters,
@@ -82,7 +83,7 @@ struct Seen {
 
 fn run(trace: &mut TraceInstance) -> Result<Seen> {
     let pair = Pair::new()?;
-    // The namespace's number, and so the address, may have been another's before.
+    // The namespace's inode number, and so the address, may have been another's before.
     trace.read()?;
     let mut others = vec![
         Scenario::prepare(&pair, Family::V6, Outcome::Denied(Refusal::Drop))?,
@@ -93,7 +94,7 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     let before = Counters::read(pair.client())?;
     let (mut reference, mut stream) = two_as_one(Stream::builder, Stream::builder)?;
 
-    // Readings at any moment are plausible, also while the ring overruns.
+    // Readings are plausible at any moment, also during the overrun.
     let (reader, done) = (stream.stats_reader(), AtomicBool::new(false));
     let mut events = thread::scope(|scope| {
         scope.spawn(|| {
@@ -107,7 +108,7 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
         for connection in &connections {
             connection.client().write_all(&[b'x'; 100]).context("cannot send")?;
         }
-        // Meanwhile nobody reads the stream with the small ring.
+        // Meanwhile the stream with the small ring buffer is not read.
         until(&mut reference, PATIENCE, |seen| {
             let is_ours = |event: &&Event| event.netns == Some(pair.client().inode());
             let has = |scenario: &Scenario| seen.iter().any(|event| concerns(&scenario.subject(), event));
@@ -115,7 +116,7 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
         })
     })?;
 
-    // It recovers: once there is room, attempts come through again.
+    // It recovers: once there is room, records are delivered again.
     let mut read = drain(&mut stream)?.len();
     assert!((1..=room()).contains(&read), "{read} in a ring for {}", room());
     read += until(&mut stream, PATIENCE, |seen| !seen.is_empty())?.len();
@@ -131,21 +132,21 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     Ok(Seen { pair, stats, read, all, events, counted, failures: trace.prints_failures()? })
 }
 
-/// A stream, and one with the smallest ring, between whose openings nothing happened on the whole machine: what one sees,
-/// so does the other.
+/// Opens a stream, and one with the smallest ring buffer, between whose openings no attempt
+/// happened on the whole machine: both see the same attempts.
 fn two_as_one(first: impl Fn() -> StreamBuilder, second: impl Fn() -> StreamBuilder) -> Result<(Stream, Stream)> {
     let page = rustix::param::page_size() as u32;
     wait_for("a quiet moment to open two streams in", PATIENCE, || {
         let first = first().open().context("cannot open a stream")?;
         let second = second().ring_size(page).open().context("cannot open a stream with a small ring")?;
-        // In this order: what comes in between makes them differ.
+        // In this order: an attempt in between makes them differ.
         let (later, earlier) = (second.stats().seen, first.stats().seen);
         Ok((later == earlier).then_some((first, second)))
     })
 }
 
-/// What two streams have counted when both had settled: what the first counts did not change while the second was read. What
-/// they give is added to the events beside them.
+/// Returns the counters of two streams at one moment, when both have settled: those of the first
+/// did not change while the second was read. Their events are appended.
 fn at_one_moment(
     (first, of_first): (&mut Stream, &mut Vec<Event>),
     (second, of_second): (&mut Stream, &mut Vec<Event>),
@@ -159,7 +160,7 @@ fn at_one_moment(
     })
 }
 
-/// How many attempts, and for how many segments, by result and kind.
+/// The number of attempts and of segments, by result and kind.
 type Tally = BTreeMap<(Option<RetransResult>, RetransKind), (u64, u64)>;
 
 fn tally(events: impl Iterator<Item = (RetransResult, RetransKind, u32)>) -> Tally {
@@ -187,7 +188,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 const ATTEMPTS: u64 = 100_000;
 /// Segments of 76 bytes.
 const SMALL: u16 = 88;
-/// Seen on two CPUs: 6 s, 40 s where they are emulated, and three times as long where those are busy otherwise.
+/// Measured on two CPUs: 6 s; 40 s if emulated, and three times as long if those are busy.
 const LIMIT: Duration = Duration::from_secs(240);
 
 #[test]
@@ -204,7 +205,7 @@ fn a_hundred_thousand_attempts_are_accounted_for() -> Result<()> {
     )?);
     // Room for all of them.
     let whole = || Stream::builder().ring_size(1 << 26);
-    // Some of all that can become of an attempt.
+    // Several results.
     let wanted = filter(&format!("netns={} result!=denied", pair.client().inode()))?;
     let small = || {
         let predicate = |event: &Event| event.segs == 1;
@@ -214,7 +215,7 @@ fn a_hundred_thousand_attempts_are_accounted_for() -> Result<()> {
             .predicate(predicate)
     };
     let (mut reference, mut stream) = two_as_one(whole, small)?;
-    // Of all data some is lost on the wire, some refused and some dropped on this host.
+    // Some data is lost on the wire, some rejected and some dropped on this host.
     let data = |packets: Packets| packets.at_least(100);
     let faults = [
         data(Packets::input()).per_mille(100).drop_in(pair.server())?,
@@ -248,7 +249,7 @@ fn a_hundred_thousand_attempts_are_accounted_for() -> Result<()> {
 
     faults.into_iter().try_for_each(Fault::lift)?;
 
-    // Both have seen the same, and the one that lost most of it has the same numbers.
+    // Both saw the same attempts, and the one that lost most of the records has the same counts.
     let (mut late, mut events) = (Vec::new(), Vec::new());
     let (stats, all) = at_one_moment((&mut stream, &mut late), (&mut reference, &mut events))?;
     read += late.len() as u64;
@@ -256,7 +257,7 @@ fn a_hundred_thousand_attempts_are_accounted_for() -> Result<()> {
     assert_eq!((all.delivered, all.seen), (events.len() as u64, all.submitted), "{all}");
     let (counted, reference) = (by_result_and_kind(&stats), by_result_and_kind(&all));
     assert_eq!(reference, tally(events.iter().map(|event| (event.result, event.kind, event.segs))));
-    // They differ by no more than what the kernel says it skipped a program for.
+    // They differ by no more than the number of runs that the kernel skipped.
     let of = |tally: &Tally, key| tally.get(key).map_or(0, |(attempts, _)| *attempts);
     let keys: BTreeSet<_> = counted.keys().chain(reference.keys()).collect();
     let apart: u64 = keys.iter().map(|key| of(&counted, key).abs_diff(of(&reference, key))).sum();
@@ -278,7 +279,7 @@ fn a_hundred_thousand_attempts_are_accounted_for() -> Result<()> {
     let excluded = events.iter().filter(|event| !wanted.matches(event)).count() as u64;
     assert!(stats.filtered.abs_diff(excluded) <= missed(&stats) + missed(&all), "{stats}: {excluded}");
 
-    // What is left when the stream is closed is dropped.
+    // Events left at the close are dropped.
     let scenario = Scenario::run(&pair, Family::V4, Outcome::Rto)?;
     let submitted = stats.submitted;
     wait_for("three attempts", PATIENCE, || Ok((reader.read().submitted >= submitted + 3).then_some(())))?;

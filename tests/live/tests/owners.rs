@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which process a socket belongs to: the one that connected or accepted it, else the only one that holds it, else nobody; never
-//! one that happens to run.
+//! The owner of a socket: the process that connected or accepted it, else the only one that holds
+//! it, else none; never one that merely runs at the time.
 //!
-//! Other processes are this program again, with orders on standard input. The tests take turns: what one does keeps the CPUs busy.
+//! The other processes are this program again, with commands on standard input. The tests take
+//! turns, since some of them keep the CPUs busy.
 
 use std::env;
 use std::fs;
@@ -29,7 +30,7 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Set in a process that takes orders.
+/// Set in a process that executes commands.
 const ORDERS: &str = "RETRANS_TESTS_ORDERS";
 
 /// Another process in a namespace. It ends with its standard input.
@@ -44,7 +45,7 @@ impl Process {
         Self::start_by(ns, Command::new(env::current_exe().context("cannot find this program")?))
     }
 
-    /// As process 1 of a PID namespace of its own.
+    /// Starts it as process 1 of a new PID namespace.
     fn start_nested(ns: &Netns) -> Result<Self> {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--kill-child"]).arg(env::current_exe().context("cannot find this program")?);
@@ -61,13 +62,13 @@ impl Process {
         Ok(Self { orders: child.stdin.take(), child, answers })
     }
 
-    /// Gives an order, and gives the answer to it.
+    /// Sends a command, and returns the answer.
     fn order(&mut self, order: &str) -> Result<String> {
         let orders = self.orders.as_mut().expect("not ended");
         writeln!(orders, "{order}").context("cannot give an order")?;
         let mut line = String::new();
         while self.answers.read_line(&mut line).context("no answer")? > 0 {
-            // What else there is on the line the test harness says.
+            // The rest of the line is the test harness's.
             if let Some((_, answer)) = line.split_once("answer:") {
                 return Ok(answer.trim().to_owned());
             }
@@ -103,7 +104,7 @@ impl Drop for Process {
     }
 }
 
-/// What such a process does.
+/// Executes the commands.
 fn obey() -> Result<()> {
     let (mut listener, mut stream, mut heirs) = (None::<TcpListener>, None::<TcpStream>, Vec::new());
     let mut watching = None::<Stream>;
@@ -140,7 +141,7 @@ fn obey() -> Result<()> {
                 String::new()
             }
             "bequeath" => {
-                // To a program that does nothing with it.
+                // Passes the socket to a program that ignores it.
                 let inherited = stream.as_ref().expect("it is connected").as_fd();
                 fcntl_setfd(inherited, FdFlags::empty()).context("cannot have it inherited")?;
                 let heir = Command::new("sleep").arg("60").stdin(Stdio::null()).stdout(Stdio::null()).spawn();
@@ -152,7 +153,7 @@ fn obey() -> Result<()> {
                 stream = None;
                 String::new()
             }
-            // By whoever mounted /proc, and by this process itself.
+            // By the one who mounted /proc, and by this process itself.
             "numbers" => {
                 let number = fs::read_link("/proc/self").context("no /proc")?;
                 format!("{} {}", number.display(), std::process::id())
@@ -162,18 +163,18 @@ fn obey() -> Result<()> {
                 attachment(watching.insert(opened.context("cannot open a stream")?)).to_string()
             }
             "try" => {
-                // Nobody answers.
+                // No host answers.
                 let tried = TcpStream::connect_timeout(&address()?, Duration::from_millis(1500));
                 tried.err().map(|error| error.kind().to_string()).unwrap_or_default()
             }
             "watched" => {
                 let watching = watching.as_mut().expect("it watches");
                 let hooks = watching.live().and_then(Live::owner_hooks).expect("they are asked for").to_string();
-                let told = |event: Event| format!(" {}:{}", event.dport, event.pid.map_or(0, |pid| pid));
-                hooks + &drain(watching)?.into_iter().map(told).collect::<String>()
+                let reported = |event: Event| format!(" {}:{}", event.dport, event.pid.map_or(0, |pid| pid));
+                hooks + &drain(watching)?.into_iter().map(reported).collect::<String>()
             }
             "end" => {
-                // The heirs are the tester's from now on.
+                // The tester becomes the parent of the orphaned processes.
                 std::mem::forget(std::mem::take(&mut heirs));
                 println!("answer:");
                 std::process::exit(0);
@@ -197,7 +198,7 @@ impl Drop for Heir {
     }
 }
 
-/// Processes that do nothing but run, for softirqs to come in their contexts.
+/// Busy processes, which softirqs interrupt.
 struct Bystanders(Vec<Child>);
 
 impl Bystanders {
@@ -229,7 +230,7 @@ fn hooks(stream: &Stream) -> OwnerHooks {
     stream.live().and_then(Live::owner_hooks).expect("they are asked for").clone()
 }
 
-/// How it is known who did what `seen` is about: by that hook, else by the walk, else not at all.
+/// Returns the expected source of the owner: this hook, else the file-descriptor scan, else none.
 fn known_by(seen: &Support, source: OwnerSource, hooks: &OwnerHooks) -> Option<OwnerSource> {
     if seen.is_available() { Some(source) } else { by_walk(hooks) }
 }
@@ -247,7 +248,7 @@ fn owner(event: &Event) -> Option<(OwnerSource, u32, Vec<u8>)> {
     }
 }
 
-/// The next events, two or more, of the connection that has this local end.
+/// Returns the next events, at least two, of the connection with this local end.
 fn events_of(stream: &mut Stream, local: SocketAddr) -> Result<Vec<Event>> {
     let local = SocketAddr::new(local.ip().to_canonical(), local.port());
     let is_of = |event: &Event| ends(event).0 == local;
@@ -255,12 +256,12 @@ fn events_of(stream: &mut Stream, local: SocketAddr) -> Result<Vec<Event>> {
     Ok(events.into_iter().filter(is_of).collect())
 }
 
-/// What is sent to this port of a host is lost.
+/// Drops what is sent to this port of a host.
 fn lose(port: u16, at: &Netns) -> Result<Fault> {
     Packets::input().dport(port).drop_in(at)
 }
 
-/// A listener of the server's, in this process.
+/// Opens a listener of the server in this process.
 fn listen(pair: &Pair, family: Family) -> Result<TcpListener> {
     let address = SocketAddr::new(pair.server_addr(family), 0);
     pair.server().run(|| TcpListener::bind(address)).context("cannot listen")
@@ -278,7 +279,7 @@ fn mapped(address: SocketAddr, family: Family) -> SocketAddr {
 fn the_connecting_process_is_the_owner() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
-    // The longest there may be.
+    // The longest possible name.
     const COMM: &[u8] = b"a b=%,\"\xff\xc3\xa9\\-\x01\x7f~";
     const PRINTED: &str = " comm=a%20b%3D%25%2C%22%FF%C3%A9\\-%01%7F~ ";
     let _bystanders = Bystanders::start()?;
@@ -316,7 +317,7 @@ fn the_accepting_process_is_the_owner() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let _bystanders = Bystanders::start()?;
-    // Whatever else is asked for.
+    // Whatever other fields are requested.
     for (family, fields) in [(Family::V4, FieldSet::all()), (Family::V6, FieldSet::none())] {
         let pair = Pair::new()?;
         let mut stream = open_with(&pair, fields)?;
@@ -333,7 +334,7 @@ fn the_accepting_process_is_the_owner() -> Result<()> {
         let expected = known_by(&hooks.accept, OwnerSource::Accept, &hooks);
         for event in &events {
             assert_eq!(owner(event), expected.map(|source| (source, server.id(), b"server".to_vec())), "{event}");
-            // Where owners are known there are cookies.
+            // With owners, events have cookies.
             assert_eq!(event.cookie.is_some(), fields.contains("cookie") && expected.is_some(), "{event}");
         }
         server.end()?;
@@ -343,8 +344,8 @@ fn the_accepting_process_is_the_owner() -> Result<()> {
     Ok(())
 }
 
-/// Before there is a connection: of a SYN the process is known that sent it, of a SYN-ACK nobody has the socket yet; of one of Fast
-/// Open, somebody may.
+/// During the handshake: the process that sent a SYN is known; the socket of a SYN-ACK has no
+/// process yet, except possibly with Fast Open.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn owners_during_a_handshake() -> Result<()> {
@@ -378,8 +379,8 @@ fn owners_during_a_handshake() -> Result<()> {
     Ok(())
 }
 
-/// Of sockets that are older than the stream: one that a process holds, one that it has handed on, one that two hold, one that
-/// nobody holds any more.
+/// Sockets that are older than the stream: one that a single process holds, one passed to another
+/// process, one that two hold, one that no process holds any more.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn an_existing_socket_belongs_to_its_only_holder() -> Result<()> {
@@ -387,7 +388,7 @@ fn an_existing_socket_belongs_to_its_only_holder() -> Result<()> {
     privilege::check()?;
     let _bystanders = Bystanders::start()?;
     let pair = Pair::new()?;
-    // The lab's own setting has the kernel give up sockets that nobody holds.
+    // The lab's setting makes the kernel destroy sockets that no process holds.
     let _patient = pair.client().sysctl_scoped("net/ipv4/tcp_orphan_retries", "8")?;
     let listener = listen(&pair, Family::V4)?;
     let target = listener.local_addr().context("no address")?;
@@ -427,7 +428,7 @@ fn an_existing_socket_belongs_to_its_only_holder() -> Result<()> {
     Ok(())
 }
 
-/// What was learned when it connected stays, though the process has handed the socket on and ended.
+/// The owner learned at connect stays, although the process has passed the socket on and exited.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn the_connecting_process_is_reported_after_its_exit() -> Result<()> {
@@ -457,15 +458,16 @@ fn the_connecting_process_is_reported_after_its_exit() -> Result<()> {
     } else {
         by_walk(&hooks).map(|source| (source, heir, b"sleep".to_vec()))
     };
-    let told: Vec<_> = events.iter().map(owner).collect();
+    let reported: Vec<_> = events.iter().map(owner).collect();
     drop(accepted);
     rustix::process::kill_process(heir_id, rustix::process::Signal::KILL).context("cannot end a process")?;
     fault.lift()?;
-    assert!(told.iter().all(|told| *told == expected), "{told:?} instead of {expected:?}");
+    assert!(reported.iter().all(|reported| *reported == expected), "{reported:?} instead of {expected:?}");
     Ok(())
 }
 
-/// What is closed makes room: more connections than owners are kept do not push out one that stays.
+/// Closed sockets free their entries: more connections than the table holds do not evict one that
+/// stays open.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn short_connections_do_not_evict_a_long_one() -> Result<()> {
@@ -486,7 +488,7 @@ fn short_connections_do_not_evict_a_long_one() -> Result<()> {
             let connected = TcpStream::connect(target).context("cannot connect")?;
             let (accepted, _) = listener.accept().context("cannot accept")?;
             for end in [&connected, &accepted] {
-                // Closed by a reset, so that its port is free again.
+                // Closed with a reset, so that its port is free again.
                 SockRef::from(end).set_linger(Some(Duration::ZERO)).context("SO_LINGER")?;
             }
         }
@@ -502,7 +504,8 @@ fn short_connections_do_not_evict_a_long_one() -> Result<()> {
     fault.lift()
 }
 
-/// Processes are numbered as the one does that opened the stream, and one that it has no number for is nobody.
+/// PIDs are those in the PID namespace of the process that opened the stream; a process without a
+/// PID there is not reported.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn pids_are_those_of_the_streams_pid_namespace() -> Result<()> {
@@ -519,7 +522,7 @@ fn pids_are_those_of_the_streams_pid_namespace() -> Result<()> {
     assert_ne!(here, there);
     nested.order(&format!("watch netns={}", pair.client().inode()))?;
 
-    // Two ports, where nobody hears of a SYN.
+    // Two ports to which SYNs are lost.
     let [ours, theirs] = [4001, 4002];
     let _faults = [lose(ours, pair.server())?, lose(theirs, pair.server())?];
     let to = |port| SocketAddr::new(pair.server_addr(Family::V4), port);
@@ -527,12 +530,12 @@ fn pids_are_those_of_the_streams_pid_namespace() -> Result<()> {
     outside.order(&format!("try {}", to(ours)))?;
     nested.order(&format!("try {}", to(theirs)))?;
 
-    let told = nested.order("watched")?;
-    let mut told: Vec<_> = told.split(' ').collect();
-    assert_eq!(told.remove(0).starts_with("owners=connect"), connect);
-    told.sort_unstable();
-    told.dedup();
-    assert_eq!(told, [format!("{ours}:0"), format!("{theirs}:{}", if connect { there } else { 0 })]);
+    let reported = nested.order("watched")?;
+    let mut reported: Vec<_> = reported.split(' ').collect();
+    assert_eq!(reported.remove(0).starts_with("owners=connect"), connect);
+    reported.sort_unstable();
+    reported.dedup();
+    assert_eq!(reported, [format!("{ours}:0"), format!("{theirs}:{}", if connect { there } else { 0 })]);
     let events = drain(&mut stream)?;
     assert!([ours, theirs].iter().all(|port| events.iter().any(|event| event.dport == *port)), "{events:?}");
     for event in events {
@@ -542,7 +545,7 @@ fn pids_are_those_of_the_streams_pid_namespace() -> Result<()> {
     Ok(())
 }
 
-/// Without being asked for, and of the kernel side's own filter: not at all. And nothing of it is left behind.
+/// Without owners requested, and in the kernel filter: never. Nothing is left behind.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn no_other_process_is_reported() -> Result<()> {

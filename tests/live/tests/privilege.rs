@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! CAP_BPF and CAP_PERFMON are enough, for a user without any other right; with less, what is missing is named.
+//! CAP_BPF and CAP_PERFMON suffice, for a user without any other privilege. With less, the error
+//! names what is missing.
 
 use std::thread;
 
@@ -19,17 +20,18 @@ use rustix::thread::{
 
 const NOBODY: u32 = 65534;
 
-/// Runs `work` on a thread of its own as nobody, with these capabilities and no other, nor a way to more.
+/// Runs `work` as the user nobody on a thread of its own, with only these capabilities and no way
+/// to gain more.
 fn as_nobody<T: Send>(held: CapabilitySet, work: impl FnOnce() -> T + Send) -> Result<T> {
     privilege::check()?;
     thread::scope(|scope| {
         let nobody = scope.spawn(|| -> Result<T> {
-            // All of these are the thread's own.
+            // All of these belong to the thread.
             let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
             set_keep_capabilities(true).context("cannot keep the capabilities")?;
             set_thread_groups(&[]).context("cannot leave the groups")?;
             set_thread_res_gid(gid, gid, gid).context("cannot leave the group")?;
-            set_thread_res_uid(uid, uid, uid).context("cannot become nobody")?;
+            set_thread_res_uid(uid, uid, uid).context("cannot become the user nobody")?;
             let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
             set_capabilities(None, sets).context("cannot give the other capabilities up")?;
             assert_eq!(capabilities(None).context("cannot read the capabilities")?, sets);
@@ -74,7 +76,7 @@ fn counters_are_readable_without_capabilities() -> Result<()> {
         wait_for("an attempt", PATIENCE, || Ok((counted()? > 0).then_some(())))?;
         scenario.finish()?;
 
-        // From memory, and also when nothing is attached any more.
+        // From memory, also after everything is detached.
         let mapped = std::fs::read_to_string("/proc/self/maps").context("cannot read /proc/self/maps")?;
         assert!(mapped.lines().any(|line| line.ends_with("bpf-map")), "{mapped}");
         let none = CapabilitySet::empty();
@@ -91,7 +93,8 @@ fn counters_are_readable_without_capabilities() -> Result<()> {
     Ok(())
 }
 
-/// They are enough for owners as well, which are found without any capability then (before Linux 5.19, where they were learned).
+/// They suffice for owners as well, which are then found without any capability (before Linux 5.19,
+/// if they were learned).
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn cap_bpf_and_cap_perfmon_suffice_for_owners() -> Result<()> {
@@ -119,7 +122,7 @@ fn cap_bpf_and_cap_perfmon_suffice_for_owners() -> Result<()> {
 fn refused(held: CapabilitySet, missing: &str) -> Result<()> {
     let error = as_nobody(held, || Stream::builder().open())?.expect_err("it is not enough");
     assert_eq!(error.kind(), ErrorKind::MissingCapability, "{error}");
-    // Behind it, how to get them.
+    // The error ends with how to grant them.
     assert!(error.to_string().starts_with(&format!("missing {missing}: ")), "{error}");
     Ok(())
 }
@@ -140,7 +143,7 @@ fn cap_perfmon_alone_does_not_suffice() -> Result<()> {
 #[ignore = "live: needs root, run by make test"]
 fn no_capability_does_not_suffice() -> Result<()> {
     refused(CapabilitySet::empty(), "CAP_BPF and CAP_PERFMON")?;
-    // Another does not make up for it.
+    // Another capability does not replace it.
     refused(CapabilitySet::NET_ADMIN, "CAP_BPF and CAP_PERFMON")
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A limit holds back what is above it, of each result by itself, and counts it.
+//! A rate limit holds back the attempts above it, separately for each result, and counts them.
 
 use std::io::Write;
 use std::thread;
@@ -19,7 +19,7 @@ const BURST: u32 = 8;
 fn attempts_above_the_limit_are_limited_by_result() -> Result<()> {
     let ((all, limited, stats), _) = undisturbed(|_| run())?;
 
-    // Nothing else was in the way, and every attempt is one or the other.
+    // Nothing else interfered, and every attempt is either limited or not.
     assert_eq!((stats.lost, stats.rejected, stats.dropped, stats.missed.unwrap_or(0)), (0, 0, 0, 0), "{stats}");
     assert_eq!(stats.limited + stats.submitted, all.len() as u64, "{stats}");
     // Counted before the limit.
@@ -31,10 +31,10 @@ fn attempts_above_the_limit_are_limited_by_result() -> Result<()> {
     };
     let (made, passed) = (of(&all, RetransResult::Success), of(&limited, RetransResult::Success));
     assert!(made.len() >= 3 * CONNECTIONS, "{}", made.len());
-    // A full bucket's worth at once, and then what comes in.
+    // A full bucket at once, and then the refill.
     let seconds = |events: &[Event]| (events[events.len() - 1].ts.as_nanos() - events[0].ts.as_nanos()) as f64 / 1e9;
     let most = |time: f64| f64::from(BURST) + f64::from(PER_SECOND) * time;
-    // CPUs at the same moment may share a token.
+    // Two CPUs may use the same token at the same moment.
     let sharing = thread::available_parallelism().map_or(1, usize::from) - 1;
     for first in 0..passed.len() {
         for last in first..passed.len() {
@@ -43,7 +43,7 @@ fn attempts_above_the_limit_are_limited_by_result() -> Result<()> {
         }
     }
     assert!(passed.len() >= BURST as usize, "{passed:?}");
-    // More than the first burst: tokens do come in, and there was somebody to take them.
+    // More than the first burst: the bucket is refilled, and attempts used the tokens.
     assert!(passed.len() as f64 >= most(seconds(&made)) / 2.0, "{} in {} s", passed.len(), seconds(&made));
 
     // Another result has a bucket of its own, and this one is not empty.
@@ -53,7 +53,8 @@ fn attempts_above_the_limit_are_limited_by_result() -> Result<()> {
     Ok(())
 }
 
-/// What a stream without a limit has of the pair, what one with a limit has, and the latter's counters.
+/// Returns the pair's events in a stream without a limit and in one with a limit, and the latter's
+/// counters.
 fn run() -> Result<(Vec<Event>, Vec<Event>, retrans_sdk::Stats)> {
     let pair = Pair::new()?;
     let ours = || filter(&format!("netns={}", pair.client().inode()));

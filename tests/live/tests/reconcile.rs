@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Sums of attempts against the counters that the kernel keeps itself: of a million segments none is missing, and what nothing
-//! proves is not hidden.
+//! Sums of attempts against the kernel's own counters: of a million segments none is missing, and
+//! unproven attempts are reported.
 
 use std::io::Write;
 use std::thread::sleep;
@@ -20,10 +20,10 @@ use retrans_sdk::stream::Live;
 use retrans_sdk::{Event, RetransResult, Stats, Stream};
 
 const SEGMENTS: u64 = 1_000_000;
-/// Seen on two CPUs: 7 s, and 25 s where others were using them as well.
+/// Measured on two CPUs: 7 s, and 25 s if others use them as well.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Segments of 76 bytes, of which one attempt takes up to some 800.
+/// Segments of 76 bytes, of which one attempt covers up to 800.
 const SMALL: u16 = 88;
 
 #[test]
@@ -46,10 +46,10 @@ fn a_million_segments_add_up() -> Result<()> {
     Ok(())
 }
 
-/// How many segments of one stream add up, and how many of these failed: until there are as many as wanted, or something happened of
-/// which nothing can be said. Then the round in which it did is left out.
+/// Returns how many segments of one stream add up, and how many of these failed: until the wanted
+/// number, or until a disturbance, whose round is not included.
 fn add_up(pair: &Pair, trace: &mut TraceInstance, wanted: u64, deadline: Instant) -> Result<(u64, u64)> {
-    // The smallest ring, which nobody reads.
+    // The smallest ring buffer, which is not read.
     let page = rustix::param::page_size() as u32;
     let builder = Stream::builder().reconcile(netns_of(pair.client())?).ring_size(page);
     let stream = builder.open().context("cannot open a stream")?;
@@ -78,8 +78,8 @@ fn add_up(pair: &Pair, trace: &mut TraceInstance, wanted: u64, deadline: Instant
     Ok(sums)
 }
 
-/// Why the programs did not run for an attempt: process 1 ([`undisturbed`]), or, as the kernel says itself, that a softirq made it while
-/// they ran for another on the same CPU.
+/// The reason that the programs did not run for an attempt: process 1 ([`undisturbed`]), or, by the
+/// kernel's count, a softirq made it while they ran for another on the same CPU.
 fn disturbance(pair: &Pair, trace: &mut TraceInstance, stats: &Stats) -> Result<Option<String>> {
     let traced = trace.read()?;
     if trace.lost()? != 0 {
@@ -91,7 +91,8 @@ fn disturbance(pair: &Pair, trace: &mut TraceInstance, stats: &Stats) -> Result<
     Ok(process_1.or_else(|| stats.missed.filter(|missed| *missed > 0).map(|missed| format!("{missed} were missed"))))
 }
 
-/// What many connections have out is lost at once, and of what they send again some is refused and some dropped on this host.
+/// The outstanding data of many connections is lost at once; some of the retransmissions are
+/// rejected and some dropped on this host.
 fn round(pair: &Pair) -> Result<()> {
     let large = |packets: Packets| packets.at_least(100);
     BulkTraffic::open(pair, Family::V4, 8, SMALL)?.run(|| {
@@ -150,12 +151,12 @@ fn counters_without_a_ring_add_up() -> Result<()> {
     Ok(())
 }
 
-/// The counters of a pair's namespace, for a stream.
+/// Returns the counters of a pair's namespace, for a stream.
 fn netns_of(ns: &retrans_lab::Netns) -> Result<Netns> {
     ns.run(Netns::current).context("cannot open the namespace's counters")
 }
 
-/// What the sums are once both sides have come to rest.
+/// Returns the sums once both are at rest.
 fn compare(reconciler: &Reconciler) -> Result<Reconciliation> {
     reconciler.reconcile(PATIENCE).context("cannot read the counters")
 }
@@ -166,7 +167,7 @@ fn syn_acks_are_counted() -> Result<()> {
     for (outcome, family) in [(Outcome::Synack, Family::V6), (Outcome::SynackFastopen, Family::V4)] {
         undisturbed(|_| {
             let pair = Pair::new()?;
-            // It is the server that retransmits them: of a listener, and of a socket that is half open.
+            // The server retransmits them: a listener, and a half-open socket.
             let ns = pair.server();
             let stream = Stream::builder().reconcile(netns_of(ns)?).open().context("cannot open a stream")?;
             let reconciler = stream.live().and_then(Live::reconciler).expect("it was asked for");
@@ -197,10 +198,11 @@ fn segments_without_an_attempt_are_reported_as_untraced_probes() -> Result<()> {
         let before = Counters::read(pair.client())?;
         let counted = || Ok::<_, Error>(Counters::read(pair.client())? - before);
         let mut scenario = Scenario::prepare(&pair, Family::V4, Outcome::InHostQueue(Hold::Qdisc))?;
-        // A probe that finds the last segment still in this host is given up, and counted, before it becomes an attempt.
+        // A probe that finds the last segment still in this host is counted and given up before it
+        // becomes an attempt.
         pair.client().sysctl("net/ipv4/tcp_early_retrans", "3")?;
         scenario.start()?;
-        // One by a probe and one by the timer, at least.
+        // At least one by a probe and one by the timer.
         wait_for("attempts", PATIENCE, || Ok((counted()?.spurious_rtx_host_queues >= 3).then_some(())))?;
         scenario.finish()?;
         let (reconciliation, counted) = (compare(&reconciler)?, counted()?);
@@ -224,7 +226,8 @@ fn unproven_attempts_are_reported_as_unknown() -> Result<()> {
         let pair = Pair::new()?;
         let fault = Seg6::unreachable(&pair)?;
         let conn = Conn::open(&pair, Family::V6)?;
-        // What would see the attempt's entry is left out: then -EHOSTUNREACH may be of either side of the transmit step.
+        // Without the program at the attempt's entry, -EHOSTUNREACH may come from before or after
+        // the transmit step.
         let builder = Stream::builder().reconcile(netns_of(pair.client())?).without_companion();
         let mut stream = builder.open().context("cannot open a stream")?;
         let reconciler = stream.live().and_then(Live::reconciler).expect("it was asked for");
@@ -240,7 +243,7 @@ fn unproven_attempts_are_reported_as_unknown() -> Result<()> {
         conn.abort();
         lost.lift()?;
 
-        // What is unknown does not go away.
+        // Unknown attempts stay unknown.
         let reconciliation = reconciler.reconcile(Duration::from_secs(1)).context("cannot read the counters")?;
         let counted = Counters::read(pair.client())? - before;
         println!("{reconciliation}");

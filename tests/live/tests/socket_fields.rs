@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a socket says of whose it is: its user, its mark, the interface that it is bound to, the cookie of its namespace.
+//! Fields that identify a socket's owner: its uid, its mark, the interface that it is bound to, the
+//! cookie of its network namespace.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::fchown;
@@ -12,7 +13,7 @@ use retrans_sdk::{Event, Filter, RetransKind, Stream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 const MARK: u32 = 0xfeed_0001;
-/// Nobody who runs tests.
+/// A uid that no test runs as.
 const UID: u32 = 12_345;
 
 fn index_of_link(ns: &Netns) -> Result<u32> {
@@ -23,7 +24,7 @@ fn open(filter: Filter) -> Result<Stream> {
     Stream::builder().filter(filter).open().context("cannot open a stream")
 }
 
-/// What is set on a socket is on its events, and the kernel side's filter knows of it.
+/// The settings of a socket are in its events, and in the kernel filter.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn uid_mark_interface_and_netns_are_the_sockets() -> Result<()> {
@@ -76,13 +77,15 @@ fn uid_mark_interface_and_netns_are_the_sockets() -> Result<()> {
     Ok(())
 }
 
-/// A SYN-ACK has what the accepted socket will have, also where that is not what the listener has.
+/// A SYN-ACK has the values of the later accepted socket, also where they differ from the
+/// listener's.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn synack_fields_are_the_accepted_sockets() -> Result<()> {
     privilege::check()?;
     for (family, domain) in [(Family::V4, Domain::IPV4), (Family::V6, Domain::IPV6)] {
-        // The namespace has it of the packet where the listener has none.
+        // With tcp_fwmark_accept the accepted socket copies the packet's mark, if the listener
+        // has none.
         for (accept_mark, of_listener, of_accepted) in [("0", 0, 0), ("1", 0, 5), ("1", MARK, MARK)] {
             let pair = Pair::new()?;
             let server = pair.server();
@@ -98,7 +101,7 @@ fn synack_fields_are_the_accepted_sockets() -> Result<()> {
             let port = listener.local_addr().context("no address")?.as_socket().expect("of TCP").port();
 
             let mut stream = open(filter(&format!("netns={} sport={port}", server.inode()))?)?;
-            // The first is lost and the second comes through.
+            // The first SYN-ACK is lost, and the second is received.
             let fault = Packets::input().synack().nth(0).drop_in(pair.client())?;
             let client = make(pair.client()).context("cannot make a socket")?;
             client.connect_timeout(&at(port).into(), PATIENCE).context("cannot connect")?;

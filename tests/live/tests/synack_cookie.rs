@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The cookie on a SYN-ACK's event is not the listener's: it is that of the socket which `accept` gives in the end.
+//! The cookie of a SYN-ACK's event is not the listener's, but that of the socket that `accept`
+//! returns later.
 
 use retrans_lab::observe::{drain, ends, open, undisturbed};
 use retrans_lab::{Conn, Family, Packets, Pair, Result, has_symbol};
@@ -9,7 +10,7 @@ fn check(family: Family) -> Result<()> {
     let run = || {
         let mut stream = open()?;
         let pair = Pair::new()?;
-        // The first is lost and the second comes through.
+        // The first SYN-ACK is lost, and the second is received.
         let fault = Packets::input().synack().nth(0).drop_in(pair.client())?;
         let accepted = Conn::open(&pair, family)?.server_end();
         fault.lift()?;
@@ -18,7 +19,7 @@ fn check(family: Family) -> Result<()> {
     let ((accepted, events), _) = undisturbed(|_| run())?;
     let synacks: Vec<_> = events.iter().filter(|event| ends(event) == (accepted.local, accepted.remote)).collect();
     assert!(!synacks.is_empty(), "none of {events:?} is of {accepted:?}");
-    // Before Linux 5.12 programs may not ask for one, and nobody else has.
+    // Before Linux 5.12 BPF programs cannot create a cookie, and nothing else has.
     let cookie = has_symbol("bpf_get_socket_ptr_cookie")?.then_some(accepted.cookie);
     for event in synacks {
         assert_eq!((event.kind, event.cookie), (RetransKind::Synack, cookie), "{event}");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! When the reader of a stream is woken: in time, seldom, and never too late. Records are handed in without traffic, at any rate.
+//! Wake-ups of a stream's reader: in time, rarely, and never lost. Records are injected without
+//! traffic, at any rate.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -17,13 +18,13 @@ use retrans_sdk::{Event, Stream, StreamBuilder};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
-/// They measure how late something is, so they take turns.
+/// The tests measure delays, so they take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// What a machine that is busy with other tests may be late by itself. A record that nobody is woken for is later by far.
+/// The delay of a machine that is busy with other tests. Without a wake-up a record is much later.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Only what a test hands in, whatever else retransmits on the host: no connection has this port.
+/// Only injected records, whatever else retransmits on the host: no connection has this port.
 fn builder() -> Result<StreamBuilder> {
     Ok(Stream::builder().filter("dport=0".parse().context("a filter")?))
 }
@@ -33,7 +34,7 @@ fn now() -> Timestamp {
     Timestamp::from_nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
-/// How late an event is.
+/// Returns the delay of an event.
 fn lateness(event: &Event) -> Duration {
     Duration::from_nanos(now().as_nanos().saturating_sub(event.ts.as_nanos()))
 }
@@ -44,7 +45,7 @@ struct Read {
     count: AtomicU64,
     /// In nanoseconds.
     latest: AtomicU64,
-    /// The number of the thread that reads.
+    /// The id of the reader thread.
     thread: AtomicU64,
     done: AtomicBool,
 }
@@ -66,7 +67,7 @@ impl Read {
         Duration::from_nanos(self.latest.swap(0, Ordering::AcqRel))
     }
 
-    /// How often the thread was woken so far: it waits nowhere else.
+    /// Returns the number of wake-ups of the thread so far: it waits nowhere else.
     fn wakeups(&self) -> Result<u64> {
         let path = format!("/proc/self/task/{}/status", self.thread.load(Ordering::Acquire));
         let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -76,8 +77,12 @@ impl Read {
     }
 }
 
-/// Runs `work` beside a thread that reads the stream by `read`, until the stream is stopped.
-fn beside<T>(mut stream: Stream, read: Way, work: impl FnOnce(&RecordInjector, &Read) -> Result<T>) -> Result<T> {
+/// Runs `work` while a thread reads the stream with `read`, until the stream is stopped.
+fn with_reader<T>(
+    mut stream: Stream,
+    read: ReadLoop,
+    work: impl FnOnce(&RecordInjector, &Read) -> Result<T>,
+) -> Result<T> {
     let injector = RecordInjector::for_stream(&stream)?;
     let stop = stream.stop_handle();
     let seen = Arc::new(Read::default());
@@ -96,21 +101,21 @@ fn beside<T>(mut stream: Stream, read: Way, work: impl FnOnce(&RecordInjector, &
 }
 
 /// How a thread reads.
-type Way = fn(&mut Stream, &Read);
+type ReadLoop = fn(&mut Stream, &Read);
 
-/// By the blocking iterator.
+/// With the blocking iterator.
 fn iterate(stream: &mut Stream, seen: &Read) {
     for event in stream.iter() {
         seen.note(&event.expect("an event"));
     }
 }
 
-/// By an event loop of one's own, which knows nothing but the descriptor.
+/// With an event loop that only knows the descriptor.
 fn by_descriptor(stream: &mut Stream, seen: &Read) {
     let fd = stream.as_fd().try_clone_to_owned().expect("a descriptor");
     while !seen.done.load(Ordering::Acquire) {
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-        // Looks now and then whether it is to end; nothing is read unless the descriptor says so.
+        // Checks regularly whether it must end; reads nothing unless the descriptor is ready.
         let timeout = Timespec { tv_sec: 1, tv_nsec: 0 };
         if poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0) {
             for event in stream.try_iter() {
@@ -120,7 +125,7 @@ fn by_descriptor(stream: &mut Stream, seen: &Read) {
     }
 }
 
-/// The same numbers on each run.
+/// Reproducible random numbers.
 struct Random(u64);
 
 impl Random {
@@ -137,13 +142,14 @@ impl Random {
 #[ignore = "live: needs root, run by make test"]
 fn no_record_is_stuck_at_any_rate() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let readers: [(&str, Way); 2] = [("iterator", iterate), ("descriptor", by_descriptor)];
+    let readers: [(&str, ReadLoop); 2] = [("iterator", iterate), ("descriptor", by_descriptor)];
     for delay in [Duration::ZERO, Duration::from_millis(1), DEFAULT_MAX_DELAY] {
         for (name, read) in readers {
             let stream = builder()?.max_delay(delay).open().context("cannot open a stream")?;
-            let latest = beside(stream, read, |injector, seen| {
+            let latest = with_reader(stream, read, |injector, seen| {
                 let (mut random, mut first) = (Random(0x9e37_79b9), 0);
-                // Pauses on either side of all that the reader waits for, about where it falls asleep above all.
+                // Pauses around all timeouts of the reader, above all around the moment when it
+                // falls asleep.
                 for round in 0..400 {
                     let count = 1 + if round % 4 == 0 { random.below(100) } else { random.below(3) };
                     assert_eq!(injector.inject(first, count)?.lost, 0);
@@ -170,14 +176,14 @@ fn an_idle_stream_does_not_wake_and_the_first_record_wakes_at_once() -> Result<(
     const IDLE: Duration = Duration::from_secs(10);
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let stream = builder()?.open().context("cannot open a stream")?;
-    beside(stream, iterate, |injector, seen| {
+    with_reader(stream, iterate, |injector, seen| {
         for number in 0..2 {
             injector.inject(number, 1)?;
             seen.until(number + 1)?;
             let latest = seen.take_latest();
             println!("first={number} latest={latest:?}");
             assert!(latest <= DEFAULT_MAX_DELAY + SLACK, "{latest:?}");
-            // It comes twice by itself, and finds nothing.
+            // It wakes twice by itself, and finds nothing.
             thread::sleep(4 * DEFAULT_MAX_DELAY + SLACK);
             let before = seen.wakeups()?;
             thread::sleep(IDLE);
@@ -189,10 +195,11 @@ fn an_idle_stream_does_not_wake_and_the_first_record_wakes_at_once() -> Result<(
     })
 }
 
-/// How often the reader is woken in a second of one record each 200 us or so: how many these were, how often, and how long it really was.
+/// Returns, for one second of one record about every 200 us, the number of records, the number of
+/// wake-ups, and the actual time.
 fn wakeups_in_a_second(delay: Duration) -> Result<(u64, u64, Duration)> {
     let stream = builder()?.max_delay(delay).open().context("cannot open a stream")?;
-    beside(stream, iterate, |injector, seen| {
+    with_reader(stream, iterate, |injector, seen| {
         let (began, mut count) = (Instant::now(), 0);
         let before = seen.wakeups()?;
         while began.elapsed() < Duration::from_secs(1) {
@@ -211,12 +218,12 @@ fn a_high_rate_wakes_rarely() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (count, seldom, elapsed) = wakeups_in_a_second(DEFAULT_MAX_DELAY)?;
     println!("delay={DEFAULT_MAX_DELAY:?} records={count} wakeups={seldom}");
-    // Each time that the timer expires, if nothing else is in the way.
+    // One wake-up per expiry of the timer, if nothing interferes.
     let expiries = elapsed.as_nanos() / DEFAULT_MAX_DELAY.as_nanos();
     assert!(u128::from(seldom) <= expiries + 10, "{seldom} for {count} in {elapsed:?}");
     let (count, often, _) = wakeups_in_a_second(Duration::ZERO)?;
     println!("delay=0 records={count} wakeups={often}");
-    assert!(often > 2 * seldom, "{often} for {count}, beside {seldom}");
+    assert!(often > 2 * seldom, "{often} for {count}, compared with {seldom}");
     Ok(())
 }
 
@@ -228,20 +235,20 @@ fn many_waiting_bytes_wake_before_the_maximum_delay() -> Result<()> {
     const MANY: u64 = 100;
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let stream = builder()?.max_delay(DELAY).wakeup_bytes(10_000).open().context("cannot open a stream")?;
-    beside(stream, iterate, |injector, seen| {
-        // It is asleep, so this wakes it; and now it would come in an hour.
+    with_reader(stream, iterate, |injector, seen| {
+        // The reader is asleep, so this record wakes it; its next own wake-up would be in an hour.
         injector.inject(0, 1)?;
         seen.until(1)?;
         injector.inject(1, 10)?;
         thread::sleep(SLACK);
-        assert_eq!(seen.count.load(Ordering::Acquire), 1, "so few wake nobody");
+        assert_eq!(seen.count.load(Ordering::Acquire), 1, "too few bytes for a wake-up");
         injector.inject(11, MANY)?;
-        // All but what came behind the last that woke it.
+        // All records except those after the last wake-up.
         seen.until(11 + MANY / 2)
     })
 }
 
-/// Counts, whatever the order.
+/// Counts, in any order.
 fn count(stream: &mut Stream, seen: &Read) {
     for event in stream.iter() {
         event.expect("an event");
@@ -249,7 +256,7 @@ fn count(stream: &mut Stream, seen: &Read) {
     }
 }
 
-/// Two CPUs in step, whose looks fall on the same moments, and a ring that is soon full.
+/// Two CPUs in lockstep, whose checks coincide, and a ring buffer that fills quickly.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn many_waiting_bytes_wake_from_any_cpu() -> Result<()> {
@@ -259,7 +266,7 @@ fn many_waiting_bytes_wake_from_any_cpu() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let stream = builder()?.max_delay(DELAY).ring_size(1 << 16).open().context("cannot open a stream")?;
     let others = RecordInjector::for_stream(&stream)?;
-    beside(stream, count, |injector, seen| {
+    with_reader(stream, count, |injector, seen| {
         let produce = |injector: &RecordInjector| -> Result<u64> {
             let mut lost = 0;
             for first in (0..EACH).step_by(CHUNK as usize) {
@@ -275,16 +282,18 @@ fn many_waiting_bytes_wake_from_any_cpu() -> Result<()> {
         })?;
         let read = seen.count.load(Ordering::Acquire);
         println!("handed_in={} lost={lost} read={read}", 2 * EACH);
-        // What it takes a busy machine to let the reader run is lost at most; if nobody had been woken it would be nearly all.
+        // At most what is written before a busy machine runs the reader is lost; without a wake-up
+        // it would be nearly everything.
         assert!(lost <= EACH / 5, "{lost}");
-        // But for what came behind the last that woke it.
+        // All records except those after the last wake-up.
         assert!(read + lost + 320 >= 2 * EACH, "{read}");
         Ok(())
     })
 }
 
-/// Each record is handed in once the one before was awaited, from another thread, so at any moment of the reader's way to sleep. It would hang at the first
-/// wake-up that is lost: the stream looks by itself after ten seconds only.
+/// Each record is injected from another thread after the previous one was received, so at any
+/// moment while the reader falls asleep. A lost wake-up would block it: the stream checks by itself
+/// only after ten seconds.
 fn awaited(delay: Duration, rounds: u64, pause: impl Fn(u64) -> Duration + Send) -> Result<()> {
     const LOST: Duration = Duration::from_secs(8);
     let stream = builder()?.max_delay(delay).open().context("cannot open a stream")?;
@@ -321,9 +330,9 @@ fn awaited(delay: Duration, rounds: u64, pause: impl Fn(u64) -> Duration + Send)
 #[ignore = "live: needs root, run by make test"]
 fn no_wakeup_is_lost_to_an_async_reader() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Early, late and amid it.
+    // Before, during and after it.
     awaited(Duration::ZERO, 10_000, |round| Duration::from_nanos(round % 64 * 500))?;
-    // About where the reader falls asleep: after the second delay in which nothing came.
+    // Around the moment when the reader falls asleep: after the second delay without a record.
     awaited(Duration::from_millis(1), 2_000, |round| Duration::from_micros(round % 50 * 60))?;
     awaited(DEFAULT_MAX_DELAY, 200, |round| DEFAULT_MAX_DELAY * (round % 5) as u32 / 2)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Outcomes as they are brought about in a kernel without modules, here.
+//! Runs the scenarios like on a kernel without modules.
 
 use std::env;
 use std::fs;
@@ -15,17 +15,17 @@ use retrans_lab::{Discard, Family, KernelSupport, Outcome, Refusal, ScenarioRun,
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const OUTCOMES: [Outcome; 15] = [
-    // By policy rules and BPF programs instead of nftables,
+    // Policy rules and BPF programs instead of nftables,
     Outcome::Fast,
     Outcome::RcvZeroWindow(WindowFault::Mangled),
     Outcome::Denied(Refusal::Drop),
     Outcome::XmitDrop(Discard::Egress),
     // another qdisc than tbf,
     Outcome::XmitDrop(Discard::Qdisc),
-    // a neighbour that is not to be found,
+    // a hidden neighbour,
     Outcome::Resume,
     Outcome::DuplicateAckInLoss,
-    // and a link of two ends instead of TUN.
+    // and a link instead of TUN.
     Outcome::PartialAck,
     Outcome::ZeroWindow,
     Outcome::MtuCut,
@@ -36,7 +36,7 @@ const OUTCOMES: [Outcome; 15] = [
     Outcome::OrphanZeroWindow,
 ];
 
-/// What the lab runs, but `nft` and `tc`.
+/// The programs that the lab runs, except `nft` and `tc`.
 const OTHERS: [&str; 4] = ["ip", "sh", "rmdir", "sleep"];
 
 #[test]
@@ -46,7 +46,7 @@ fn outcomes() -> Result {
     let (lacking, possible): (Vec<_>, Vec<_>) =
         OUTCOMES.into_iter().partition(|outcome| support.missing_for(*outcome).is_some());
     println!("lacking={}", lacking.len());
-    // BPF programs of a cgroup know namespaces since then.
+    // Since then cgroup BPF programs can identify namespaces.
     assert!(lacking.is_empty() || !is_at_least(6, 15)?, "{lacking:?}");
     let wanted: Vec<_> = possible.into_iter().flat_map(|outcome| Family::ALL.map(|family| (outcome, family))).collect();
     for run in ScenarioRun::run_all(&mut open()?, &mut TraceInstance::new()?, &wanted, |_| {})? {
@@ -55,7 +55,7 @@ fn outcomes() -> Result {
     Ok(())
 }
 
-/// Whether the running kernel is of this series, or newer.
+/// Returns whether the running kernel is of this series or newer.
 fn is_at_least(major: u32, minor: u32) -> Result<bool> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut parts = release.trim().split(['.', '-']).map(str::parse);
@@ -65,7 +65,7 @@ fn is_at_least(major: u32, minor: u32) -> Result<bool> {
     }
 }
 
-/// The same without `nft`, without tbf, and without /dev/net/tun.
+/// Runs `outcomes` without `nft`, without tbf, and without /dev/net/tun.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn outcomes_without() -> Result {
@@ -83,7 +83,7 @@ fn outcomes_without() -> Result {
 
     let mut again = Command::new(in_path("unshare")?);
     again.args(["--mount", in_path("sh")?.to_str().ok_or("a path")?, "-ec"]);
-    // Covered for this one process.
+    // Hidden for this one process.
     again.arg(format!("[ ! -d /dev/net ] || {} -t tmpfs none /dev/net; exec \"$@\"", in_path("mount")?.display()));
     again.arg("sh").arg(env::current_exe()?).args(["--ignored", "--exact", "outcomes"]).env("PATH", &bin.0);
     let Ended { status, stdout, stderr } = end_of(Duration::from_secs(120), again)?;
@@ -91,7 +91,7 @@ fn outcomes_without() -> Result {
     Ok(())
 }
 
-/// A folder for programs.
+/// A directory for programs.
 struct Bin(PathBuf);
 
 impl Bin {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! By a BPF program: `tests/lab/bpf/packets.bpf.c`.
+//! Packet rules by BPF programs: `tests/lab/bpf/packets.bpf.c`.
 //!
-//! What arrives is met by XDP on the link, which takes one program at a time; what is sent, and what leaves by the link, by a
-//! program of the cgroup of this process, which refuses in either way. Since Linux 6.15: before, such a program cannot tell of
-//! which namespace a packet is.
+//! XDP on the link sees what arrives; it has room for one program. A program of this process's
+//! cgroup sees what is sent, and what leaves by the link, and can refuse either way. Requires Linux
+//! 6.15: before, such a program cannot identify the namespace of a packet.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -17,7 +17,7 @@ use crate::netns_cookie::netns_cookie;
 use crate::pair::LINK;
 use crate::{Context, Error, Fault, Netns, Result};
 
-/// The programs, in a section that is aligned as libbpf reads it.
+/// The programs, in a section with the alignment that libbpf requires.
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/packets.bpf.o"));
 
 pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result<Fault> {
@@ -25,24 +25,25 @@ pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result
         (Place::Input | Place::Output, Verdict::Drop) => DROP,
         (Place::Egress, Verdict::Drop) => DROP_AS_CONGESTED,
         (Place::Input, Verdict::CloseWindow) => CLOSE_WINDOW,
-        _ => return Err(Error::new("no BPF program does that")),
+        _ => return Err(Error::new("no BPF program for this action")),
     };
     let name = if packets.place == Place::Input { "input" } else { "output" };
     let what = format!("{name}: {packets:?} {verdict:?}");
     let rule = rule(packets, netns_cookie_of(ns)?, does);
-    // Where a link's number is that of the namespace.
+    // In the namespace that the link's index belongs to.
     let attached = ns.run(|| -> Result<_> {
-        let mut object = ObjectBuilder::default().open_memory(OBJECT).context("cannot open the rules")?;
+        let mut object =
+            ObjectBuilder::default().open_memory(OBJECT).context("cannot open the BPF object of packet rules")?;
         object
             .maps_mut()
             .find(|map| map.name().to_string_lossy().ends_with(".rodata"))
-            .ok_or_else(|| Error::new("the rules have no .rodata"))?
+            .ok_or_else(|| Error::new("the BPF object of packet rules has no .rodata"))?
             .set_initial_value(&rule)
-            .context("cannot set a rule")?;
+            .context("cannot set a packet rule")?;
         object.progs_mut().for_each(|mut program| program.set_autoload(program.name() == name));
-        let object = object.load().context("cannot load a rule")?;
+        let object = object.load().context("cannot load a packet rule")?;
         let program = object.progs_mut().find(|program| program.name() == name);
-        let program = program.ok_or_else(|| Error::new(format!("no program is called {name}")))?;
+        let program = program.ok_or_else(|| Error::new(format!("no BPF program `{name}`")))?;
         attach(&program, packets.place)
     })?;
     let ns = ns.clone();
@@ -53,27 +54,29 @@ pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result
         }
         Attached::Link(program, index) => {
             let detach = || Xdp::new(program.as_fd()).detach(index, XDP);
-            ns.run(detach).context("cannot detach from the link")
+            ns.run(detach).context("cannot detach XDP from the link")
         }
     }))
 }
 
-/// What keeps a program attached, which outlives the object that it came in.
+/// What keeps a program attached after its object is closed.
 enum Attached {
     Cgroup(Link),
-    /// By a descriptor of it, to the link with this number: as long as that is there.
+    /// The program's descriptor and the index of the link that it is attached to while the link
+    /// exists.
     Link(OwnedFd, i32),
 }
 
-/// Whatever the driver can do: asked for no mode, netkit of Linux 7.1 refuses with -EOPNOTSUPP, which that of 7.0 does not.
+/// The generic mode works with any driver. Without a mode, netkit of Linux 7.1 fails with
+/// -EOPNOTSUPP, unlike that of 7.0.
 const XDP: XdpFlags = XdpFlags::SKB_MODE;
 
 fn attach(program: &ProgramMut<'_>, place: Place) -> Result<Attached> {
     if place == Place::Input {
         let index = nix::net::if_::if_nametoindex(LINK).with_context(|| format!("no link {LINK}"))? as i32;
-        let program = program.as_fd().try_clone_to_owned().context("cannot keep a program")?;
+        let program = program.as_fd().try_clone_to_owned().context("cannot duplicate a program's descriptor")?;
         let attached = Xdp::new(program.as_fd()).attach(index, XDP | XdpFlags::UPDATE_IF_NOEXIST);
-        attached.context("cannot attach to the link")?;
+        attached.context("cannot attach XDP to the link")?;
         return Ok(Attached::Link(program, index));
     }
     let cgroup = cgroup::own()?;
@@ -81,7 +84,8 @@ fn attach(program: &ProgramMut<'_>, place: Place) -> Result<Attached> {
     program.attach_cgroup(cgroup.as_raw_fd()).map(Attached::Cgroup).context("cannot attach to the cgroup")
 }
 
-/// As in the program, where the first two are what one of a cgroup returns: a packet is refused with -EPERM, or NET_XMIT_DROP.
+/// The values of `packets.bpf.c`. A cgroup program returns the first two: the packet is refused
+/// with -EPERM, or NET_XMIT_DROP.
 const DROP: u8 = 0;
 const DROP_AS_CONGESTED: u8 = 2;
 const CLOSE_WINDOW: u8 = 16;
@@ -111,6 +115,6 @@ fn rule(packets: &Packets, netns: u64, does: u8) -> Vec<u8> {
 }
 
 fn netns_cookie_of(ns: &Netns) -> Result<u64> {
-    let socket = ns.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))).context("no socket")?;
+    let socket = ns.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))).context("cannot create a socket")?;
     netns_cookie(&socket)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packets that vanish, or arrive other than they were sent.
+//! Drops, rejects or modifies packets.
 
 use crate::{Error, Fault, Netns, Result};
 
@@ -7,11 +7,11 @@ mod bpf;
 mod nft;
 mod policy_route;
 
-/// A description of TCP packets of a namespace, IPv4 and IPv6 alike. Every condition added narrows it; what is to
-/// be done to them comes last, and holds until the fault is lifted.
+/// A selection of TCP packets of a namespace, IPv4 and IPv6. Every condition narrows it. The action
+/// comes last, and is in effect until the fault is lifted.
 ///
-/// It is done by nftables. In a kernel without, what arrives for a port is routed nowhere where that will do, and all
-/// else is done by BPF programs.
+/// nftables does it. On a kernel without nftables, packets that arrive for a port are routed
+/// nowhere where that suffices, and BPF programs do the rest.
 #[derive(Clone, Debug)]
 #[must_use = "a description alone does nothing to the packets"]
 pub struct Packets {
@@ -23,7 +23,7 @@ pub struct Packets {
     which: Option<Which>,
 }
 
-/// Where they are met.
+/// The hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Input,
@@ -38,18 +38,18 @@ enum First {
     Synack,
 }
 
-/// Which of the packets that meet all other conditions.
+/// A selection from the packets that meet all other conditions.
 #[derive(Clone, Copy, Debug)]
 enum Which {
-    /// This one, from 0.
+    /// This packet, from 0.
     Nth(u32),
-    /// All but the first of so many.
+    /// All but the first N.
     After(u32),
-    /// So many in a thousand, at random.
+    /// N per mille, at random.
     PerMille(u32),
 }
 
-/// What is done to them.
+/// The action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Drop,
@@ -58,19 +58,20 @@ enum Verdict {
 }
 
 impl Packets {
-    /// Every TCP packet that arrives. Dropped there, it is lost on the wire as far as the sender can tell.
+    /// Selects every TCP packet that arrives. To the sender, a packet dropped here is lost on the
+    /// wire.
     pub fn input() -> Self {
         Self::at(Place::Input)
     }
 
-    /// Every TCP packet that is sent. Dropped there, it is refused to the sender with -EPERM.
+    /// Selects every TCP packet that is sent. If it is dropped here, the sender gets -EPERM.
     pub fn output() -> Self {
         Self::at(Place::Output)
     }
 
-    /// Every TCP packet that leaves by the link of a pair, below IP and before a qdisc is chosen. Dropped there, the
-    /// sender is told NET_XMIT_DROP. Takes Linux 5.16. In a kernel without nftables a program of the cgroup says so, still
-    /// within IP, of whichever link.
+    /// Selects every TCP packet that leaves by the link of a pair, below IP and before a qdisc is
+    /// chosen. If it is dropped here, the sender gets NET_XMIT_DROP. Requires Linux 5.16. On a
+    /// kernel without nftables a cgroup program returns it instead, still in IP, for any link.
     pub fn egress() -> Self {
         Self::at(Place::Egress)
     }
@@ -79,66 +80,67 @@ impl Packets {
         Self { place, sport: None, dport: None, first: None, at_least: None, which: None }
     }
 
-    /// Only to this port.
+    /// Restricts the selection to this destination port.
     pub fn dport(self, port: u16) -> Self {
         Self { dport: Some(port), ..self }
     }
 
-    /// Only from this port.
+    /// Restricts the selection to this source port.
     pub fn sport(self, port: u16) -> Self {
         Self { sport: Some(port), ..self }
     }
 
-    /// Only SYNs, not SYN-ACKs.
+    /// Restricts the selection to SYNs without ACK.
     pub fn syn(self) -> Self {
         Self { first: Some(First::Syn), ..self }
     }
 
-    /// Only SYN-ACKs.
+    /// Restricts the selection to SYN-ACKs.
     pub fn synack(self) -> Self {
         Self { first: Some(First::Synack), ..self }
     }
 
-    /// Only packets of at least so many bytes, IP header included.
+    /// Restricts the selection to packets of at least this size, including the IP header.
     pub fn at_least(self, bytes: u32) -> Self {
         Self { at_least: Some(bytes), ..self }
     }
 
-    /// Of the packets that meet the other conditions only the `index`-th, from 0, and never another.
+    /// Selects, of the packets that meet the other conditions, only the `index`-th, from 0.
     pub fn nth(self, index: u32) -> Self {
         Self { which: Some(Which::Nth(index)), ..self }
     }
 
-    /// Of the packets that meet the other conditions all but the first `count`.
+    /// Selects, of the packets that meet the other conditions, all but the first `count`.
     pub fn after(self, count: u32) -> Self {
         Self { which: Some(Which::After(count)), ..self }
     }
 
-    /// Of the packets that meet the other conditions so many in a thousand, at random.
+    /// Selects, of the packets that meet the other conditions, this share at random.
     pub fn per_mille(self, share: u32) -> Self {
         Self { which: Some(Which::PerMille(share)), ..self }
     }
 
-    /// Drops them in `ns`.
+    /// Drops the packets in `ns`.
     ///
     /// # Errors
-    /// When `nft` refuses the rule, or is not there; and in a kernel without nftables where nothing else will do.
+    /// Returns an error if `nft` is missing or rejects the rule, and on a kernel without nftables
+    /// if neither replacement suffices.
     pub fn drop_in(&self, ns: &Netns) -> Result<Fault> {
         self.install(ns, Verdict::Drop)
     }
 
-    /// Refuses them in `ns`, with an ICMP error to whoever sent them.
+    /// Rejects the packets in `ns`, with an ICMP error to the sender.
     ///
     /// # Errors
-    /// As [`drop_in`](Self::drop_in).
+    /// Returns the errors of [`drop_in`](Self::drop_in).
     pub fn reject_in(&self, ns: &Netns) -> Result<Fault> {
         self.install(ns, Verdict::Reject)
     }
 
-    /// Sets the window that they announce in `ns` to zero.
+    /// Sets the window that the packets advertise in `ns` to zero.
     ///
     /// # Errors
-    /// As [`drop_in`](Self::drop_in).
+    /// Returns the errors of [`drop_in`](Self::drop_in).
     pub fn close_window_in(&self, ns: &Netns) -> Result<Fault> {
         self.install(ns, Verdict::CloseWindow)
     }
@@ -150,9 +152,7 @@ impl Packets {
         };
         match policy_route::ports(self, verdict) {
             Some(ports) => policy_route::install(ns, &ports),
-            None => {
-                bpf::install(self, ns, verdict).map_err(|second| Error::new(format!("{error}; nor by BPF: {second}")))
-            }
+            None => bpf::install(self, ns, verdict).map_err(|second| Error::new(format!("{error}; BPF: {second}"))),
         }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! By a rule of nftables.
+//! Packet rules by nftables.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,7 +7,7 @@ use super::{First, Packets, Place, Verdict, Which};
 use crate::pair::LINK;
 use crate::{Fault, Netns, Result};
 
-/// Whether the kernel has nftables, and there is an `nft`.
+/// Returns whether the kernel has nftables and `nft` is installed.
 pub(super) fn is_there(ns: &Netns) -> bool {
     ns.command("nft", &["list tables"]).is_ok()
 }
@@ -19,7 +19,7 @@ pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result
         Place::Output => ("inet", "output".to_owned()),
         Place::Egress => ("netdev", format!("egress device {LINK}")),
     };
-    // A table for each, so that lifting one leaves the others alone.
+    // Each rule has a table of its own, which can be deleted alone.
     let table = format!("{family} lab_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let rule = conditions(packets).join(" ");
     let verdict = match verdict {
@@ -47,9 +47,9 @@ fn conditions(packets: &Packets) -> Vec<String> {
         First::Syn => "tcp flags & (syn | ack) == syn",
         First::Synack => "tcp flags & (syn | ack) == (syn | ack)",
     });
-    // A generator counts modulo a number that is never reached.
+    // The generator counts modulo a number that is never reached.
     let counted = "numgen inc mod 2147483647";
-    // A condition with a state must come last, so that it sees only packets which meet all others.
+    // A stateful condition must come last, so that it only sees packets that meet all others.
     let which = which.map(|which| match which {
         Which::Nth(index) => format!("{counted} == {index}"),
         Which::After(count) => format!("{counted} >= {count}"),

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! By a policy rule, for what arrives for a port.
+//! Packet rules by policy routing, for packets that arrive for a port.
 
 use super::{Packets, Place, Verdict};
 use crate::{Fault, Netns, Result};
 
-/// The conditions in the words of a policy rule, if it can have them all. That a packet is the first of its direction need not be
-/// said: without it there are no others.
+/// Returns the conditions in the syntax of a policy rule, if it can express all of them. `first`
+/// needs no condition: without the first packet no others follow.
 pub(super) fn ports(packets: &Packets, verdict: Verdict) -> Option<String> {
     let Packets { place: Place::Input, sport, dport, first: _, at_least: None, which: None } = packets else {
         return None;
@@ -15,14 +15,14 @@ pub(super) fn ports(packets: &Packets, verdict: Verdict) -> Option<String> {
     (verdict == Verdict::Drop).then(|| words.collect())
 }
 
-/// Routes TCP packets that arrive for and from these ports nowhere, without a word to the sender, before the table of this host's
-/// own addresses is asked.
+/// Silently routes TCP packets that arrive for and from these ports nowhere, before the table of
+/// local addresses is consulted.
 pub(super) fn install(ns: &Netns, ports: &str) -> Result<Fault> {
-    // A socket that is found first brings its route along.
+    // An early socket lookup would bring its route along.
     ns.sysctl("net/ipv4/ip_early_demux", "0")?;
     let rule = format!("pref 1 ipproto 6 {ports}blackhole");
     for ip in ["ip -4", "ip -6"] {
-        // The second time it is there already.
+        // On the second call the rule exists already.
         ns.sh(&format!("{ip} rule add pref 2 lookup local || exit 0; {ip} rule del pref 0 lookup local"))?;
         ns.sh(&format!("{ip} rule add {rule}"))?;
     }

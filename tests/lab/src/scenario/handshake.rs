@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Losses before there is a connection.
+//! Losses during the handshake.
 
 use socket2::SockAddr;
 
@@ -10,9 +10,9 @@ use crate::{Context, Error, Family, Packets, Pair, Result};
 /// From linux/socket.h: connect, and send data with the SYN.
 const MSG_FASTOPEN: i32 = 0x2000_0000;
 
-/// The bits of net.ipv4.tcp_fastopen: a client may, and without a cookie.
+/// The bits of net.ipv4.tcp_fastopen for a client: enabled, without a cookie.
 const CLIENT: u32 = 0x1 | 0x4;
-/// A server may, without a cookie, on any listener.
+/// The bits for a server: enabled, without a cookie, on any listener.
 const SERVER: u32 = 0x2 | 0x200 | 0x400;
 
 pub(super) fn syn(pair: &Pair, family: Family) -> Result<Scenario> {
@@ -40,7 +40,7 @@ fn start_syn(scenario: &mut Scenario) -> Result<()> {
 pub(super) fn synack(pair: &Pair, family: Family, outcome: Outcome) -> Result<Scenario> {
     let mut faults = Vec::new();
     if outcome == Outcome::SynackFastopen {
-        // Before there is a listener: it looks when it begins to listen.
+        // A listener reads the setting when it starts to listen.
         faults.push(pair.server().sysctl_scoped("net/ipv4/tcp_fastopen", &SERVER.to_string())?);
         faults.push(pair.client().sysctl_scoped("net/ipv4/tcp_fastopen", &CLIENT.to_string())?);
     }
@@ -63,8 +63,8 @@ fn start_synack(scenario: &mut Scenario) -> Result<()> {
     let Sockets::Handshake { client, target, .. } = &mut scenario.sockets else {
         return Err(Error::new("the scenario has no listener"));
     };
-    // Once its SYN is out the client is gone, without a word. Otherwise it would retransmit the SYN in the same second,
-    // and the listener would answer that too.
+    // The client disappears silently after its SYN. Otherwise it would retransmit the SYN in the
+    // same second, and the listener would answer that too.
     let client = client.take().ok_or_else(|| Error::new("the scenario has no client"))?;
     connect_later(&client, *target)
 }
@@ -77,7 +77,8 @@ fn start_fastopen(scenario: &mut Scenario) -> Result<()> {
     client.set_nonblocking(true).context("cannot set a socket non-blocking")?;
     in_progress(client.send_to_with_flags(b"early", &SockAddr::from(*target), MSG_FASTOPEN).map(drop))?;
     drop(client);
-    // The data in the SYN makes a connection at once, which is handed out before the handshake is done.
+    // The data in the SYN creates a connection at once, which can be accepted before the handshake
+    // is complete.
     let accepted = accept(listener).context("no Fast Open connection")?;
     scenario.subject.cookie = Some(endpoint(&accepted)?.cookie);
     *child = Some(accepted);

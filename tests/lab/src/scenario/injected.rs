@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What no traffic brings about: the socket is marked before its timer expires, and its attempts fail inside the kernel.
+//! Outcomes that no traffic provokes: the socket is marked before its timer expires, and its
+//! attempts fail inside the kernel.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::{Context, Family, Fault, Pair, Result};
 /// The timer expires 600 ms after the data was sent.
 const SLOW: Path = Path { delay: Duration::from_millis(200), route: "" };
 
-/// A thousand bytes are out, and nothing is heard of them.
+/// A thousand bytes are outstanding, and never acknowledged.
 pub(super) fn on_timeout(pair: &Pair, family: Family, outcome: Outcome, what: Injected) -> Result<Scenario> {
     let start = Start::new(move |scenario| {
         let (client, peer) = ends(scenario)?;
@@ -25,8 +26,8 @@ pub(super) fn on_timeout(pair: &Pair, family: Family, outcome: Outcome, what: In
     connected(pair, family, outcome, SLOW, start)
 }
 
-/// A thousand bytes are out, and the peer acknowledges the first 400: they are to be trimmed off what somebody else has a
-/// copy of.
+/// A thousand bytes are outstanding, and the peer acknowledges the first 400, which must be trimmed
+/// from a segment that another socket has a copy of.
 pub(super) fn trim_head_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -39,10 +40,10 @@ pub(super) fn trim_head_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// A thousand bytes are out, and somebody else has a copy of them.
+/// A thousand bytes are outstanding, and another socket has a copy of them.
 ///
-/// What was out before was cut in pieces, so that a stream has seen attempts that split a segment: only then is it sure that it
-/// would have seen this one do so.
+/// The data before them was split, so that the stream has seen attempts that split a segment. Only
+/// then is it certain that it would have seen this attempt do so.
 pub(super) fn unclone_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -56,15 +57,15 @@ pub(super) fn unclone_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// Has a copy of whatever the client sends wait for somebody who never reads it. A copy shares the original's data, which
-/// therefore may not be changed.
+/// Keeps a copy of everything that the client sends in a socket that is never read. A copy shares
+/// the data with the original, which therefore must not be modified.
 fn copies_are_kept(pair: &Pair) -> Result<Fault> {
     /// `ETH_P_ALL`.
     const ALL: u16 = 3;
     let protocol = Protocol::from(i32::from(ALL.to_be()));
     let socket = pair.client().run(|| Socket::new(Domain::PACKET, Type::RAW, Some(protocol)));
     let socket = socket.context("cannot open a packet socket")?;
-    Ok(Fault::new("a packet socket that nobody reads", move || {
+    Ok(Fault::new("an unread packet socket", move || {
         drop(socket);
         Ok(())
     }))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Attempts that differ in why they are made, and in little else.
+//! Attempts that differ in their kind, and in little else.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -18,22 +18,22 @@ use crate::{Context, Counters, Error, Family, Netns, Pair, Result};
 /// The timer expires 210 ms after the data was sent.
 const QUICK: Path = Path { delay: Duration::from_millis(70), route: "" };
 
-/// Too large for two of them to be made one when they are sent again.
+/// Too large for two of them to be combined in one retransmission.
 const SEGMENT: usize = 1400;
 
-/// Until the timer has expired for the first segment, which is sent again.
+/// Waits until the timer has expired and the first segment is retransmitted.
 fn one_timeout(peer: &Peer) -> Result<()> {
     let again = peer.receive(PATIENCE)?;
     again.map(drop).ok_or_else(|| Error::new("the timer did not expire"))
 }
 
-/// The same by the kernel's own count, where nothing arrives.
+/// Waits for the same by the kernel's counter, where nothing arrives.
 fn one_timeout_counted(ns: &Netns) -> Result<()> {
     wait_for("a timeout", PATIENCE, || Ok((Counters::read(ns)?.timeouts > 0).then_some(())))
 }
 
-/// Three segments are out, and nothing is heard of them until the timer has expired. Then the peer has the first, and there is
-/// room for the others.
+/// Three segments are outstanding and not acknowledged before the timer expires. Then the peer
+/// acknowledges the first, which makes room for the others.
 pub(super) fn slow_start(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -46,7 +46,8 @@ pub(super) fn slow_start(pair: &Pair, family: Family) -> Result<Scenario> {
     connected(pair, family, Outcome::SlowStart, QUICK, start)
 }
 
-/// The same, but a router says in between that what was sent is too large: what is sent next may be so for either cause.
+/// The same, but a router in between reports that the packets are too large: the next
+/// retransmission may have either cause.
 pub(super) fn mtu_cut_in_loss(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -60,8 +61,8 @@ pub(super) fn mtu_cut_in_loss(pair: &Pair, family: Family) -> Result<Scenario> {
     connected(pair, family, Outcome::MtuCutInLoss, QUICK, start)
 }
 
-/// The peer closes its window, and the client's process its socket: what is sent then is no probe, for there is nobody who
-/// would wait for an answer.
+/// The peer closes its window, and the client's process its socket. What is sent then is no probe,
+/// since no process waits for an answer.
 pub(super) fn orphan_zero_window(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -72,21 +73,21 @@ pub(super) fn orphan_zero_window(pair: &Pair, family: Family) -> Result<Scenario
             _ => None,
         };
         let client = client.ok_or_else(|| Error::new("the scenario has no peer"))?;
-        // Closed without a reset.
+        // The close must not send a reset.
         SockRef::from(&client).set_linger(None).context("cannot set SO_LINGER")?;
         Ok(())
     });
     connected(pair, family, Outcome::OrphanZeroWindow, QUICK, start)
 }
 
-/// The first copy waits in the client's queue when the timer expires, and then an acknowledgement comes that says nothing new.
-/// The state of the socket is then as if the queue had drained.
+/// The first copy is in the client's queue when the timer expires, and then an acknowledgement
+/// without new information arrives. It leaves the socket in the same state as a drained queue.
 pub(super) fn duplicate_ack_in_loss(pair: &Pair, family: Family) -> Result<Scenario> {
     let ns = pair.client().clone();
     let has_tbf = tbf(&ns).is_ok();
     let start = Start::new(move |scenario| {
         let (client, peer) = ends(scenario)?;
-        // This takes what the queue lets through at once.
+        // This uses up the queue's burst.
         let first = send(client, &[SEGMENT])?;
         peer.receive_until(first)?;
         peer.acknowledge(first).send()?;
@@ -102,19 +103,20 @@ pub(super) fn duplicate_ack_in_loss(pair: &Pair, family: Family) -> Result<Scena
     if !has_tbf {
         return Ok(scenario);
     }
-    // It goes with the device.
+    // The device's removal removes it.
     pair.client().sh(&format!("tc qdisc add dev {} root {TRICKLE} limit 20000", peer.device()))?;
     Ok(scenario)
 }
 
-/// Bytes a second, and how many of them at once.
+/// The rate and the burst.
 const DRAIN: &str = "tbf rate 16kbit burst 1600 limit 20000";
 
-/// Of a datagram that waits before the segment.
+/// The size of a datagram that is queued before the segment.
 const FILLER: usize = 1000;
 
-/// The first copy waits behind others' packets in the client's queue when the timer expires, half a second after it was sent.
-/// After nearly a second it leaves, and is lost. The timer would expire again after one and a half.
+/// The first copy is queued after other packets when the timer expires, half a second after it was
+/// sent. After nearly a second it leaves, and is lost. The timer would expire again after one and a
+/// half seconds.
 pub(super) fn resume(pair: &Pair, family: Family) -> Result<Scenario> {
     pair.set_rto_min(family, "rto_min 500ms")?;
     if tbf(pair.client()).is_err() {
@@ -125,7 +127,7 @@ pub(super) fn resume(pair: &Pair, family: Family) -> Result<Scenario> {
         let local = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let others = ns.run(|| UdpSocket::bind(local)).context("cannot make a socket")?;
         for _ in 0..3 {
-            // To nobody.
+            // No socket receives it.
             others.send_to(&[0; FILLER], (server, 9)).context("cannot send")?;
         }
         send_over(scenario, &[100])
@@ -140,7 +142,8 @@ pub(super) fn resume(pair: &Pair, family: Family) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// The same where there is no such queue: it waits for the neighbour's address, which is told after the timeout.
+/// The same without such a queue: the segment waits for the neighbour's address, which is announced
+/// after the timeout.
 fn resume_of_neighbour(pair: &Pair, family: Family) -> Result<Scenario> {
     let (ns, telling) = (pair.client().clone(), pair.neighbour_announcement(family)?);
     let start = Start::new(move |scenario| {

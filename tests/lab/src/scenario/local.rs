@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Failures on the sender itself.
+//! Failures on the sender.
 //!
-//! The segment must be out, and the fault in force, before the timer expires. Starting `nft` or `ip` in between would make
-//! that a race on a busy machine. So a rule is laid beforehand that only what is sent again meets. A route that fails would
-//! be met by what is sent first too: there the timer is long, and the route is one for packets with a mark, which the socket
-//! takes once the data is out, or goes away by a single request to rtnetlink.
+//! The segment must be sent, and the fault in effect, before the timer expires. To start `nft` or
+//! `ip` in between would be a race on a busy machine. So a rule that matches only the
+//! retransmission is installed in advance. A failing route would match the first transmission too:
+//! there the timer is long, and either the route is for marked packets and the socket takes the
+//! mark after the data is sent, or a single rtnetlink request deletes the route.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,7 +17,7 @@ use crate::netlink::Request;
 use crate::pair::LINK;
 use crate::{Context, Error, Family, Fault, Netns, Packets, Pair, Result};
 
-/// Two bytes of a number that others are unlikely to use.
+/// The upper two bytes of the marks, which others are unlikely to use.
 const MARKS: u32 = 0x5e7a_0000;
 
 /// Also the number of a routing table, which must not be one of the first 256.
@@ -34,13 +35,13 @@ fn sends_then_takes(mark: u32) -> Start {
     })
 }
 
-/// The data that a socket sends again: what it sends first passes, and is lost on the wire.
+/// Selects the retransmitted data: the first transmission passes, and is lost on the wire.
 fn sent_again(scenario: &Scenario, place: Packets) -> Packets {
     let Subject { local, remote, .. } = scenario.subject;
     place.sport(local.port()).dport(remote.port()).at_least(DATA as u32).after(1)
 }
 
-/// Of data in a segment, and less than in a packet without.
+/// The data of a segment; larger than a packet without data.
 const DATA: usize = 100;
 
 pub(super) fn denied(pair: &Pair, family: Family, refusal: Refusal) -> Result<Scenario> {
@@ -56,7 +57,7 @@ pub(super) fn denied(pair: &Pair, family: Family, refusal: Refusal) -> Result<Sc
 
 pub(super) fn route_fail(pair: &Pair, family: Family, fault: RouteFault) -> Result<Scenario> {
     let outcome = Outcome::RouteFail(fault);
-    // Five times what it is by default.
+    // Five times the default.
     pair.set_rto_min(family, "rto_min 1s")?;
     let rule = |route: Option<&'static str>| -> Result<Scenario> {
         let mark = next_mark();
@@ -83,7 +84,7 @@ pub(super) fn route_fail(pair: &Pair, family: Family, fault: RouteFault) -> Resu
     Ok(scenario)
 }
 
-/// Routes packets with this mark nowhere.
+/// Makes the route of packets with this mark fail.
 fn add_failing_route(ns: &Netns, family: Family, route: Option<&str>, mark: u32) -> Result<Fault> {
     let ip = if family.is_ipv4_on_the_wire() { "ip -4" } else { "ip -6" };
     let action = if route.is_some() { format!("lookup {mark}") } else { "unreachable".to_owned() };
@@ -98,7 +99,7 @@ fn add_failing_route(ns: &Netns, family: Family, route: Option<&str>, mark: u32)
     Ok(Fault::new(lay, move || ns.sh(&lift).map(drop)))
 }
 
-/// After the data is out, the request takes away what it takes to send more.
+/// Sends the data, and then a request that makes further transmissions fail.
 fn sends_then_loses(pair: &Pair, family: Family, outcome: Outcome, request: Request) -> Result<Scenario> {
     let start = Start::new(move |scenario| {
         send(scenario, &[DATA])?;
@@ -109,7 +110,7 @@ fn sends_then_loses(pair: &Pair, family: Family, outcome: Outcome, request: Requ
     Ok(scenario)
 }
 
-/// Whatever was done to the pair's addresses, routes and neighbours.
+/// Returns a fault that restores the pair's addresses, routes and neighbours.
 fn restored(pair: &Pair, what: &str) -> Fault {
     let pair = pair.clone();
     Fault::new(what, move || pair.restore())
@@ -119,7 +120,8 @@ pub(super) fn in_host_queue(pair: &Pair, family: Family, hold: Hold) -> Result<S
     let outcome = Outcome::InHostQueue(hold);
     match hold {
         Hold::Qdisc => {
-            // The first segment leaves and is acknowledged, the next ones wait, and the timer expires for them.
+            // The first segment leaves and is acknowledged, the next ones are queued, and the timer
+            // expires for them.
             let mut scenario = connected(pair, family, outcome, sends(&[SEGMENT; 3]))?;
             scenario.faults.push(slow_queue(pair.client(), 20_000)?);
             Ok(scenario)
@@ -132,24 +134,24 @@ pub(super) fn in_host_queue(pair: &Pair, family: Family, hold: Hold) -> Result<S
     }
 }
 
-/// What is for the server waits in the client until somebody tells its link-layer address.
+/// Makes packets for the server wait in the client until its link-layer address is announced.
 pub(super) fn hide_neighbour(scenario: &mut Scenario, pair: &Pair, family: Family) -> Result<()> {
     for version in ["ipv4", "ipv6"] {
-        // What waits for the answer is dropped after so many questions, one a second.
+        // The kernel drops waiting packets after this number of solicitations, one per second.
         let questions = format!("net/{version}/neigh/{LINK}/mcast_solicit");
         scenario.faults.push(pair.client().sysctl_scoped(&questions, "1000")?);
     }
     scenario.faults.push(restored(pair, "a missing neighbour"));
     let peer = pair.server_addr(family).to_canonical();
     let length = Pair::prefix_length(family);
-    // Nobody else answers for an address that is gone.
+    // No other host answers for a deleted address.
     pair.server().command("ip", &["addr", "del", &format!("{peer}/{length}"), "dev", LINK])?;
     pair.client().command("ip", &["neigh", "del", &peer.to_string(), "dev", LINK])?;
     Ok(())
 }
 
-/// The first segment leaves and is acknowledged, the next ones wait: more than the socket may have there, once its buffer is
-/// made as small as can be.
+/// The first segment leaves and is acknowledged, and the next ones are queued: more than the socket
+/// may have in the queue once its send buffer is as small as possible.
 pub(super) fn backlog(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         send(scenario, &[SEGMENT; 6])?;
@@ -165,16 +167,16 @@ pub(super) fn xmit_drop(pair: &Pair, family: Family, discard: Discard) -> Result
     let outcome = Outcome::XmitDrop(discard);
     match discard {
         Discard::Qdisc if tbf(pair.client()).is_err() => {
-            // Two segments leave and are lost, for each finds the queue empty; what is retransmitted is both in one, for which
-            // there is no room.
+            // Two segments leave and are lost: each finds the queue empty. The retransmission
+            // combines both, for which the queue has no room.
             let mut scenario = connected(pair, family, outcome, sends(&[DATA; 2]))?;
             lose_everything(&mut scenario, pair)?;
             scenario.faults.push(queue(pair.client(), TIGHT)?);
             Ok(scenario)
         }
         Discard::Qdisc => {
-            // The first segment leaves and is lost, the second waits and fills the queue, and there is no room for the first
-            // when it is retransmitted.
+            // The first segment leaves and is lost, the second is queued and fills the queue, which
+            // has no room for the first when it is retransmitted.
             let mut scenario = connected(pair, family, outcome, sends(&[SEGMENT; 2]))?;
             lose_everything(&mut scenario, pair)?;
             scenario.faults.push(slow_queue(pair.client(), 2000)?);
@@ -190,13 +192,14 @@ pub(super) fn xmit_drop(pair: &Pair, family: Family, discard: Discard) -> Result
     }
 }
 
-/// So slow that what is sent now leaves in a minute and a half; the first two kilobytes leave at once.
+/// So slow that a packet leaves after a minute and a half; the first two kilobytes leave at once.
 pub(super) const TRICKLE: &str = "tbf rate 80bit burst 2000";
 
-/// Of data. Two of these do not fit in the burst, and one fits in a segment of either family.
+/// The size of a segment. Two do not fit in the burst, and one fits in a segment of either family.
 const SEGMENT: usize = 1400;
 
-/// More than [`DATA`] takes with its headers, and less than twice as much does; in every kernel that has qdiscs.
+/// Room for one packet with [`DATA`] and headers, but not for two; available in every kernel with
+/// qdiscs.
 const TIGHT: &str = "bfifo limit 230";
 
 fn slow_queue(ns: &Netns, limit: u32) -> Result<Fault> {
@@ -209,10 +212,10 @@ fn queue(ns: &Netns, qdisc: &str) -> Result<Fault> {
     Ok(Fault::new(qdisc, move || ns.command("tc", &["qdisc", "del", "dev", LINK, "root"]).map(drop)))
 }
 
-/// Whether there is that qdisc: a module as a rule.
+/// Checks that this qdisc is available; usually it is a module.
 ///
 /// # Errors
-/// When there is none.
+/// Returns an error if it is not.
 pub(crate) fn tbf(ns: &Netns) -> Result<()> {
     ns.sh(&format!("tc qdisc add dev lo root {TRICKLE} limit 2000; tc qdisc del dev lo root")).map(drop)
 }

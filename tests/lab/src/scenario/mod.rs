@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every way to make the kernel retransmit, or fail to.
+//! Scenarios: every way to make the kernel retransmit, or fail to.
 
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
@@ -24,42 +24,43 @@ pub(crate) use wire::{FAST_BYTES, without_gso};
 
 pub use outcome::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, WindowFault};
 
-/// The socket that retransmits. IPv4-mapped addresses are given as the IPv4 addresses they stand for.
+/// The socket that retransmits. IPv4-mapped addresses are represented as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// SO_COOKIE. `None` for a Fast Open connection that was not started: there is no socket yet. Of a SYN-ACK
-    /// it is the listener's, since the connection has no socket of its own.
+    /// SO_COOKIE. `None` for a Fast Open connection before the start, which has no socket yet. For
+    /// a SYN-ACK it is the listener's, since the connection has no socket of its own.
     pub cookie: Option<u64>,
-    /// Its own address and port.
+    /// Its local address and port.
     pub local: SocketAddr,
-    /// Its peer's.
+    /// Its remote address and port.
     pub remote: SocketAddr,
     /// The inode number of its network namespace.
     pub netns: u32,
 }
 
-/// One outcome being provoked, with the sockets and faults it takes.
+/// A scenario in progress: an outcome with its sockets and faults.
 ///
-/// [`prepare`](Scenario::prepare) sets everything up, so that the socket is known before anything happens to it;
-/// [`start`](Scenario::start) sets it off, without starting a process, so the outcome does not depend on how fast one
-/// starts. The scenario holds until [`finish`](Scenario::finish), or until it goes out of scope: then the sockets are
-/// reset first and the faults lifted after, and nothing more is retransmitted.
+/// [`prepare`](Scenario::prepare) sets everything up, so that the socket is known before anything
+/// happens to it. [`start`](Scenario::start) triggers the outcome without starting a process, so
+/// that the outcome does not depend on how long that takes. The scenario is in effect until
+/// [`finish`](Scenario::finish) or drop: the sockets are reset first and the faults lifted after,
+/// so that nothing more is retransmitted.
 ///
-/// Several scenarios may share a pair at a time, except those that change what all of its connections see:
-/// see [`Outcome::needs_own_pair`].
+/// Several scenarios may share a pair concurrently, except those that affect all of its
+/// connections: see [`Outcome::needs_own_pair`].
 #[derive(Debug)]
 pub struct Scenario {
     outcome: Outcome,
     subject: Subject,
     sockets: Sockets,
-    /// In the order in which they were brought about.
+    /// In the order in which they were installed.
     faults: Vec<Fault>,
     start: Option<Start>,
 }
 
 type Step = dyn FnOnce(&mut Scenario) -> Result<()> + Send;
 
-/// Sets a prepared scenario off.
+/// The step that triggers a prepared scenario.
 struct Start(Box<Step>);
 
 impl Start {
@@ -80,12 +81,12 @@ enum Sockets {
     Handshake {
         listener: Socket,
         client: Option<Socket>,
-        /// Where the client connects to; mapped, if it is to be.
+        /// The address that the client connects to, mapped if the family is.
         target: SocketAddr,
         child: Option<Socket>,
     },
     Tun {
-        /// `None` once it was closed.
+        /// `None` after it was closed.
         client: Option<TcpStream>,
         peer: Peer,
     },
@@ -93,10 +94,10 @@ enum Sockets {
 }
 
 impl Scenario {
-    /// Sets `outcome` up on this pair. Nothing is retransmitted yet.
+    /// Sets up `outcome` on this pair. Nothing is retransmitted yet.
     ///
     /// # Errors
-    /// When a socket or a fault cannot be made.
+    /// Returns an error if a socket or a fault cannot be created.
     pub fn prepare(pair: &Pair, family: Family, outcome: Outcome) -> Result<Self> {
         match outcome {
             Outcome::Rto | Outcome::Tlp => wire::loss(pair, family, outcome),
@@ -127,36 +128,36 @@ impl Scenario {
         }
     }
 
-    /// Sets it off. It then goes on by itself.
+    /// Triggers the outcome. The scenario then continues without further calls.
     ///
     /// # Errors
-    /// When a socket call fails, or it was started before.
+    /// Returns an error if a socket call fails, or the scenario was started before.
     pub fn start(&mut self) -> Result<()> {
         let start = self.start.take().ok_or_else(|| Error::new("the scenario was started before"))?;
         start.0(self)
     }
 
-    /// [`prepare`](Self::prepare) and [`start`](Self::start) in one.
+    /// [Prepares](Self::prepare) and [starts](Self::start) a scenario.
     ///
     /// # Errors
-    /// As they do.
+    /// Returns the errors of both.
     pub fn run(pair: &Pair, family: Family, outcome: Outcome) -> Result<Self> {
         let mut scenario = Self::prepare(pair, family, outcome)?;
         scenario.start()?;
         Ok(scenario)
     }
 
-    /// What it provokes.
+    /// Returns the outcome that it provokes.
     pub fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    /// The socket that retransmits.
+    /// Returns the socket that retransmits.
     pub fn subject(&self) -> Subject {
         self.subject
     }
 
-    /// The connection, if there is one: the handshake scenarios have none.
+    /// Returns the connection. Handshake scenarios have none.
     pub fn conn(&self) -> Option<&Conn> {
         match &self.sockets {
             Sockets::Connection(conn) => Some(conn),
@@ -164,7 +165,7 @@ impl Scenario {
         }
     }
 
-    /// Whether the event is about the subject, whatever it says.
+    /// Returns whether the event concerns the subject.
     pub fn concerns(&self, event: &TraceEvent) -> bool {
         event.local() == self.subject.local && event.remote() == self.subject.remote
     }
@@ -172,21 +173,22 @@ impl Scenario {
     /// Resets the sockets and lifts the faults.
     ///
     /// # Errors
-    /// When a fault cannot be lifted; the others are, all the same.
+    /// Returns an error if a fault cannot be lifted, after lifting the others.
     pub fn finish(mut self) -> Result<()> {
         self.end()
     }
 
     fn end(&mut self) -> Result<()> {
-        // While the faults still hold: lifted first, they would let one more attempt through, with another result.
+        // The sockets are reset while the faults are in effect: lifted first, they would let one
+        // more attempt through, with another result.
         match &self.sockets {
-            // It does so itself.
+            // A connection resets itself on drop.
             Sockets::Connection(_) | Sockets::Closed => {}
             Sockets::Handshake { listener, client, child, .. } => {
                 [Some(listener), client.as_ref(), child.as_ref()].into_iter().flatten().for_each(reset);
             }
             Sockets::Tun { client: Some(client), .. } => reset(client),
-            // Nobody else can end it.
+            // Only the peer can end it.
             Sockets::Tun { client: None, peer } => {
                 let _ = peer.abort();
             }

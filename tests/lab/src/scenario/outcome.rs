@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can be brought about, and what the kernel says of it.
+//! The outcomes that scenarios provoke, and what the kernel reports of each.
 
 use std::fmt;
 
@@ -25,60 +25,66 @@ pub enum Outcome {
     Syn,
     /// A SYN-ACK lost on the wire, retransmitted by the listener after a second.
     Synack,
-    /// The same with TCP Fast Open: it is the half-open connection that retransmits.
+    /// A SYN-ACK of TCP Fast Open, retransmitted by the half-open connection.
     SynackFastopen,
     /// The peer acknowledges a part of a segment, and the timer expires for the rest.
     PartialAck,
-    /// The peer closes its window while data is out, and the timer expires for the first segment.
+    /// The peer closes its window while data is outstanding, and the timer expires for the first
+    /// segment.
     ZeroWindow,
-    /// A router says that what was sent is too large, and it is sent again at once in smaller pieces.
+    /// A router reports that the packets are too large, and they are retransmitted at once in
+    /// smaller pieces.
     MtuCut,
-    /// The segment has not left this host yet when it is to be sent again.
+    /// The segment has not left this host when it is to be retransmitted.
     InHostQueue(Hold),
     /// The route went away while data was unacknowledged.
     RouteFail(RouteFault),
-    /// The peer closed its window, and it is not the first segment that is to be sent again.
+    /// The peer closed its window, and the segment to retransmit is not the first one.
     RcvZeroWindow(WindowFault),
-    /// The segment must be split before it is sent again, and too much is queued already.
+    /// The segment must be split before it is retransmitted, and too much is queued already.
     FragNomem,
-    /// A firewall on the sender refuses the retransmission.
+    /// A firewall on the sender rejects the retransmission.
     Denied(Refusal),
     /// The sender drops the retransmission below IP.
     XmitDrop(Discard),
-    /// What was out when the timer expired is sent again as the peer acknowledges.
+    /// The data outstanding at the timeout is retransmitted as the peer acknowledges.
     SlowStart,
-    /// The first copy was held by this host when the timer expired, and then it is not any more.
+    /// The first copy was in this host when the timer expired, and left it later.
     Resume,
-    /// The first copy is held by this host when the timer expires, and then a duplicate acknowledgement comes.
+    /// The first copy is in this host when the timer expires, and then a duplicate acknowledgement
+    /// arrives.
     DuplicateAckInLoss,
-    /// A router says that what was sent is too large, when the timer has expired already.
+    /// A router reports that the packets are too large, after the timer has expired.
     MtuCutInLoss,
-    /// The peer closes its window, the process its socket, and the timer expires.
+    /// The peer closes its window, the process closes its socket, and the timer expires.
     OrphanZeroWindow,
-    /// Too much of the socket's waits in this host: an attempt is put off, on kernels that look (before Linux 5.13).
+    /// Too much of the socket's data is queued in this host: the attempt is deferred, on kernels
+    /// that check this (before Linux 5.13).
     Backlog,
-    /// There is no memory to trim what was acknowledged of a segment. Takes [`injection`](crate::injection), as what follows.
+    /// No memory to trim the acknowledged part of a segment. This outcome and the following ones
+    /// require [`injection`](crate::injection).
     TrimHeadNomem,
-    /// There is no memory for a head of the segment's own, for somebody still has a copy.
+    /// No memory to unclone the segment's header, of which another socket has a copy.
     UncloneNomem,
-    /// There is no memory to copy a segment whose headroom is too large.
+    /// No memory to copy a segment whose headroom is too large.
     PskbCopyNobufs,
-    /// The segment ends before what is acknowledged: the kernel warns of it.
+    /// The segment ends before the acknowledged sequence number: the kernel warns about it.
     EndSeqError,
-    /// It is given up for a reason that has no name in any table.
+    /// The attempt is canceled for a reason that no table contains.
     Canceled,
 }
 
-/// What keeps a segment in this host.
+/// What holds a segment in this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hold {
-    /// A qdisc that lets hardly anything through.
+    /// A very slow qdisc.
     Qdisc,
-    /// A neighbour whose link-layer address nobody tells.
+    /// A neighbour whose link-layer address is never announced.
     Neighbour,
 }
 
-/// The ways a route can fail. The tracepoint reports -EHOSTUNREACH for all; the socket's soft error differs.
+/// How a route fails. The tracepoint reports -EHOSTUNREACH for all; the socket's soft error
+/// differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RouteFault {
     /// A prohibit route: EACCES.
@@ -95,19 +101,19 @@ pub enum RouteFault {
     AddressDeleted,
 }
 
-/// Who closes the window.
+/// What closes the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WindowFault {
     /// The peer itself.
     Peer,
-    /// A rule on the sender that rewrites what the peer says.
+    /// A rule on the sender that rewrites the peer's window.
     Mangled,
 }
 
-/// How a firewall refuses.
+/// How a firewall rejects a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// In silence.
+    /// Silently.
     Drop,
     /// With an ICMP error to the sender's own socket.
     Reject,
@@ -122,35 +128,35 @@ pub enum Discard {
     Egress,
 }
 
-/// What is to be said of an attempt.
+/// The expected report of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// As the SDK names it where it can see everything.
+    /// The result as the SDK names it when it observes everything.
     pub result: RetransResult,
-    /// Why it was made.
+    /// The kind.
     pub kind: RetransKind,
-    /// As the kernel gives it. Of a SYN-ACK only successes are reported.
+    /// The errno as the kernel returns it. For a SYN-ACK only successes are reported.
     pub err: i32,
-    /// The socket's, or the request's.
+    /// The state of the socket, or of the request.
     pub state: TcpState,
     /// The socket's soft error. A SYN-ACK has none.
     pub sk_err_soft: Option<i32>,
 }
 
 impl Expected {
-    /// The same as a stream tells it that is attached so, to the running kernel.
+    /// Returns the report of a stream with this attachment on the running kernel.
     #[must_use]
     pub fn seen_from(self, attachment: &Attachment) -> Self {
         let result = if attachment.method == AttachMethod::TpEnum {
             match (KernelEnum::of_running_kernel().expected_result(self.result), attachment.companion) {
-                // The errno tells more where the enum has no name, or one for several.
+                // The errno is more precise where the enum has no name, or one for several results.
                 (RetransResult::ErrDefault | RetransResult::Nomem, Some(_)) => self.by_errno(attachment),
                 (said, _) => said,
             }
         } else {
             self.by_errno(attachment)
         };
-        // It is known by the attempt that failed before.
+        // It is proven by the failed attempt before it.
         let kind = match self.kind {
             RetransKind::Resume if !attachment.observes_failures() => RetransKind::Unknown,
             kind => kind,
@@ -158,7 +164,7 @@ impl Expected {
         Self { result, kind, ..self }
     }
 
-    /// What the errno and the socket prove.
+    /// Returns the result that the errno and the socket prove.
     fn by_errno(self, attachment: &Attachment) -> RetransResult {
         match self.result {
             RetransResult::FragNomem | RetransResult::UncloneNomem if !attachment.locates_nomem => RetransResult::Nomem,
@@ -168,7 +174,7 @@ impl Expected {
         }
     }
 
-    /// Where it is reported.
+    /// Returns the tracepoint that reports it.
     pub fn tracepoint(&self) -> Tracepoint {
         match self.kind {
             RetransKind::Synack => Tracepoint::RetransmitSynack,
@@ -178,7 +184,7 @@ impl Expected {
 }
 
 impl Outcome {
-    /// All of them.
+    /// All outcomes.
     pub const ALL: [Self; 35] = [
         Self::Rto,
         Self::Tlp,
@@ -217,12 +223,13 @@ impl Outcome {
         Self::Canceled,
     ];
 
-    /// Whether any kernel can do it, given the modules: it is neither injected nor of old kernels alone.
+    /// Returns whether every kernel with the modules can provoke it: it is neither injected nor
+    /// specific to old kernels.
     pub fn is_common(self) -> bool {
         !self.is_injected() && self != Self::Backlog
     }
 
-    /// Whether no traffic brings it about, but only a fault inside the kernel: [`injection`](crate::injection).
+    /// Returns whether only a fault inside the kernel provokes it: [`injection`](crate::injection).
     pub fn is_injected(self) -> bool {
         matches!(
             self,
@@ -230,7 +237,7 @@ impl Outcome {
         )
     }
 
-    /// Whether it changes what all connections of a pair see.
+    /// Returns whether it affects all connections of a pair.
     pub fn needs_own_pair(self) -> bool {
         matches!(
             self,
@@ -247,7 +254,7 @@ impl Outcome {
         )
     }
 
-    /// Which attempt of the socket shows the outcome, from 0.
+    /// Returns the index of the attempt that shows the outcome, from 0.
     pub fn defining_attempt(self) -> usize {
         match self {
             Self::FragNomem | Self::SlowStart | Self::Resume | Self::DuplicateAckInLoss | Self::MtuCutInLoss => 1,
@@ -256,19 +263,20 @@ impl Outcome {
         }
     }
 
-    /// How many attempts there will be, at least, within seconds. Where the next is not far it is one more than shows the
-    /// outcome, to see that it is of the sort expected.
+    /// Returns the minimum number of attempts within seconds. If the next attempt follows soon it
+    /// includes one more than shows the outcome, to verify that one too.
     pub fn attempts(self) -> usize {
         match self {
             Self::Fast | Self::Syn | Self::Synack | Self::SynackFastopen => 1,
-            // A busy kernel may give up a socket that nobody has any more.
+            // A busy kernel may destroy a socket that no process holds.
             Self::OrphanZeroWindow => 1,
             Self::SlowStart | Self::UncloneNomem => 3,
             _ => 2,
         }
     }
 
-    /// What is to be said of the socket's attempt with this index, from 0, for as long as the scenario lasts.
+    /// Returns the expected report of the socket's attempt with this index, from 0, while the
+    /// scenario lasts.
     pub fn expected(self, index: usize) -> Expected {
         let success = Expected {
             result: RetransResult::Success,
@@ -280,7 +288,7 @@ impl Outcome {
         let failure = |result, err| Expected { result, err, ..success };
         match self {
             Self::Rto | Self::PartialAck => success,
-            // One probe only; what comes after is the timer's.
+            // There is one probe; the timer follows.
             Self::Tlp if index == 0 => Expected { kind: RetransKind::Tlp, ..success },
             Self::Tlp => success,
             Self::Fast => Expected { kind: RetransKind::Fast, ..success },
@@ -308,15 +316,17 @@ impl Outcome {
             Self::RouteFail(fault) => {
                 Expected { sk_err_soft: Some(fault.soft_error()), ..failure(RetransResult::RouteFail, -113) }
             }
-            // The probe is for the last segment; the timer then sends the first, window or no window.
+            // The probe is for the last segment. The timer then retransmits the first, whatever the
+            // window.
             Self::RcvZeroWindow(_) if index == 0 => {
                 Expected { kind: RetransKind::Tlp, ..failure(RetransResult::RcvZeroWindow, -11) }
             }
             Self::RcvZeroWindow(_) => Expected { kind: RetransKind::ZeroWindowProbe, ..success },
-            // The first buffer is small enough to be sent as it is.
+            // The first buffer is small enough to be sent unsplit.
             Self::FragNomem if index == 0 => Expected { kind: RetransKind::Fast, ..success },
             Self::FragNomem => Expected { kind: RetransKind::Fast, ..failure(RetransResult::FragNomem, -12) },
-            // The ICMP error of the first refusal arrives after it: ECONNREFUSED, for "port unreachable".
+            // The ICMP error of the first rejection arrives after it: ECONNREFUSED, for "port
+            // unreachable".
             Self::Denied(Refusal::Reject) if index > 0 => {
                 Expected { sk_err_soft: Some(111), ..failure(RetransResult::Denied, -1) }
             }
@@ -324,7 +334,7 @@ impl Outcome {
             Self::XmitDrop(_) => failure(RetransResult::XmitDrop, 1),
             Self::Backlog => failure(RetransResult::ErrDefault, -11),
             Self::TrimHeadNomem => failure(RetransResult::TrimHeadNomem, -12),
-            // As with a cut of the MTU, which comes first.
+            // These attempts are those of `mtu_cut`, which comes first.
             Self::UncloneNomem if index < 2 => Self::MtuCut.expected(index),
             Self::UncloneNomem => failure(RetransResult::UncloneNomem, -12),
             Self::PskbCopyNobufs => failure(RetransResult::PskbCopyNobufs, -105),
@@ -342,7 +352,7 @@ impl RouteFault {
     pub const ALL: [Self; 6] =
         [Self::Prohibit, Self::Unreachable, Self::Blackhole, Self::Rule, Self::RouteDeleted, Self::AddressDeleted];
 
-    /// What ends up in the socket's `sk_err_soft`.
+    /// Returns the socket's `sk_err_soft`.
     pub fn soft_error(self) -> i32 {
         match self {
             Self::Prohibit => 13,
@@ -353,7 +363,7 @@ impl RouteFault {
     }
 }
 
-/// A name without spaces, such as `rto` or `route_fail_prohibit`.
+/// Prints a name without spaces, such as `rto` or `route_fail_prohibit`.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What takes a peer whose every segment is the test's.
+//! Outcomes that require a user-space peer.
 //!
-//! What the peer has to say must arrive before the client's timers expire. Where they are to expire later, the SYN-ACK
-//! came late, so that they are long; where they are not, the route makes the shortest RTO longer than any of this
-//! takes.
+//! The peer's answers must arrive before the client's timers expire. If the timers are to expire
+//! later, the SYN-ACK was delayed, which makes them long. If they are not to expire, the route sets
+//! a minimum RTO longer than the scenario.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ const SLOW: Path = Path { delay: Duration::from_millis(200), route: "" };
 /// The timer does not expire.
 const UNTIMED: &str = "rto_min 30s";
 
-/// A client connected to a peer, and a scenario around them.
+/// Returns a scenario with a client connected to a peer.
 pub(super) fn connected(pair: &Pair, family: Family, outcome: Outcome, path: Path, start: Start) -> Result<Scenario> {
     let probes = if matches!(outcome, Outcome::RcvZeroWindow(_)) { "3" } else { "0" };
     let setting = pair.client().sysctl_scoped("net/ipv4/tcp_early_retrans", probes)?;
@@ -39,13 +39,13 @@ pub(super) fn ends(scenario: &Scenario) -> Result<(&TcpStream, &Peer)> {
     }
 }
 
-/// Sends segments of so many bytes, or what will be several, and gives the number of bytes in all.
+/// Writes this number of bytes each, which become one segment or several, and returns the total.
 pub(super) fn send(mut client: &TcpStream, writes: &[usize]) -> Result<u32> {
     writes.iter().try_for_each(|len| client.write_all(&vec![b'x'; *len])).context("cannot send")?;
     Ok(writes.iter().sum::<usize>() as u32)
 }
 
-/// A thousand bytes are out, and the peer acknowledges the first 400.
+/// A thousand bytes are outstanding, and the peer acknowledges the first 400.
 pub(super) fn partial_ack(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -55,19 +55,19 @@ pub(super) fn partial_ack(pair: &Pair, family: Family) -> Result<Scenario> {
     connected(pair, family, Outcome::PartialAck, SLOW, start)
 }
 
-/// Two segments are out, and the peer takes the first and no more.
+/// Two segments are outstanding. The peer accepts the first and closes its window.
 pub(super) fn zero_window(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
         peer.receive_until(send(client, &[100; 2])?)?;
-        // Not every kernel believes in a closed window where nothing new is acknowledged with it.
+        // Not every kernel accepts a closed window without a new acknowledgement.
         peer.acknowledge(100).window(0).send()
     });
     connected(pair, family, Outcome::ZeroWindow, SLOW, start)
 }
 
-/// Three segments are out, and the peer takes the first and no more. That leaves a last one to be probed which is not
-/// the first.
+/// Three segments are outstanding. The peer accepts the first and closes its window. That leaves a
+/// last segment to probe which is not the first.
 pub(super) fn rcv_zero_window(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -77,8 +77,8 @@ pub(super) fn rcv_zero_window(pair: &Pair, family: Family) -> Result<Scenario> {
     connected(pair, family, Outcome::RcvZeroWindow(WindowFault::Peer), SLOW, start)
 }
 
-/// Two segments are out that are too large, as a router says. `tcp_simple_retransmit` sends each in two, and the peer
-/// takes all.
+/// Two segments are outstanding, and a router reports that they are too large.
+/// `tcp_simple_retransmit` splits and retransmits both, and the peer accepts all.
 pub(super) fn mtu_cut(pair: &Pair, family: Family) -> Result<Scenario> {
     let path = Path { delay: Duration::ZERO, route: UNTIMED };
     let start = Start::new(|scenario| {
@@ -88,31 +88,32 @@ pub(super) fn mtu_cut(pair: &Pair, family: Family) -> Result<Scenario> {
     connected(pair, family, Outcome::MtuCut, path, start)
 }
 
-/// The same, on a connection that has sent nothing yet. Gives the number of bytes.
+/// Does the same on a connection that has sent nothing yet. Returns the number of bytes.
 pub(super) fn cut(client: &TcpStream, peer: &Peer) -> Result<u32> {
     let sent = send(client, &[1400; 2])?;
     let segments = peer.receive_until(sent)?;
-    // The least that IPv6 allows.
+    // The minimum MTU of IPv6.
     peer.too_big(&segments[0], 1280)?;
     peer.receive_until(sent)?;
     peer.acknowledge(sent).send()?;
     Ok(sent)
 }
 
-/// Of one buffer, or skb, which can hold 64 KiB and is many segments.
+/// The size of one skb, which can hold 64 KiB and is many segments.
 const LARGE: usize = 40_000;
 
-/// So much is out that `tcp_fragment` refuses to split a buffer in the middle of the queue: about twice the sum of
-/// SO_SNDBUF and 128 KiB. It is a defence against peers who have a sender's queue split into ever smaller pieces
-/// (commits f070ef2ac667 and b617158dc096).
+/// So much data is outstanding that `tcp_fragment` refuses to split an skb in the middle of the
+/// queue: about twice the sum of SO_SNDBUF and 128 KiB. The kernel thereby defends itself against
+/// peers that make a sender split its queue into ever smaller pieces (commits f070ef2ac667 and
+/// b617158dc096).
 ///
-/// The peer gets three segments near the end only. Thereby all before them are lost (RACK), and there is room on the
-/// wire for as many as have arrived, which is fewer than a large buffer has. The first buffer is small, and sent again
-/// as it is. The next would have to be split, and that fails; and again with each of the last segments. In the end the
-/// peer takes all.
+/// The peer acknowledges only three segments near the end. All segments before them count as lost
+/// (RACK), and the congestion window has room for as many as have arrived, fewer than a large skb
+/// contains. The first skb is small and retransmitted unsplit. The next one would have to be split,
+/// which fails; and again with each of the last segments. In the end the peer accepts all.
 pub(super) fn frag_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
     let path = Path { delay: Duration::ZERO, route: "rto_min 30s initcwnd 400" };
-    // However long the handshake took: else a slow one makes for a low rate, and that for small buffers.
+    // A slow handshake would lead to a low pacing rate, and that to small skbs.
     let size = pair.client().sysctl_scoped("net/ipv4/tcp_min_tso_segs", "40")?;
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -123,7 +124,7 @@ pub(super) fn frag_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
         let sent = tail + send(client, &[100; 6])?;
         peer.receive_until(sent)?;
         sockopt::set_socket_send_buffer_size(client, 1).context("cannot set SO_SNDBUF")?;
-        // Three at once, which is what it takes for a loss; with fewer, RACK would wait and see.
+        // RACK needs three to declare a loss; with fewer it would wait.
         for end in [tail + 300, tail + 400, tail + 500, sent] {
             peer.acknowledge(0).sack(tail..end).send()?;
         }

@@ -7,7 +7,7 @@ use super::{Outcome, Scenario, Start, Subject, WindowFault};
 use crate::pair::LINK;
 use crate::{Conn, Context, Error, Family, Fault, Packets, Pair, Result};
 
-/// A connection, and a scenario around it in which nothing but the timer retransmits.
+/// Returns a scenario with a connection on which only the timer retransmits.
 pub(super) fn connected(pair: &Pair, family: Family, outcome: Outcome, start: Start) -> Result<Scenario> {
     connected_with_probes(pair, family, outcome, false, start)
 }
@@ -20,21 +20,21 @@ fn connected_with_probes(pair: &Pair, family: Family, outcome: Outcome, tlp: boo
     Ok(scenario)
 }
 
-/// The packets from the scenario's client to its server. By both ports: an IPv4 and an IPv6 listener may have been given
-/// the same.
+/// Selects the packets from the scenario's client to its server. By both ports, since an IPv4 and
+/// an IPv6 listener may have the same one.
 fn sent_by(scenario: &Scenario) -> Packets {
     let Subject { local, remote, .. } = scenario.subject;
     Packets::input().sport(local.port()).dport(remote.port())
 }
 
-/// Everything the client sends is lost.
+/// Drops everything that the client sends.
 pub(super) fn lose_everything(scenario: &mut Scenario, pair: &Pair) -> Result<()> {
     let lost = sent_by(scenario).drop_in(pair.server())?;
     scenario.faults.push(lost);
     Ok(())
 }
 
-/// Sends segments of these sizes.
+/// Returns a start step that sends segments of these sizes.
 pub(super) fn sends(segments: &'static [usize]) -> Start {
     Start::new(|scenario| send(scenario, segments))
 }
@@ -48,7 +48,7 @@ pub(super) fn send(scenario: &Scenario, segments: &[usize]) -> Result<()> {
 
 pub(super) fn loss(pair: &Pair, family: Family, outcome: Outcome) -> Result<Scenario> {
     let mut scenario = if outcome == Outcome::Tlp {
-        // With two segments out the probe does not wait for a delayed acknowledgement.
+        // With two outstanding segments the probe does not wait for a delayed acknowledgement.
         connected_with_probes(pair, family, outcome, true, sends(&[100, 100]))?
     } else {
         connected(pair, family, outcome, sends(&[100]))?
@@ -57,8 +57,7 @@ pub(super) fn loss(pair: &Pair, family: Family, outcome: Outcome) -> Result<Scen
     Ok(scenario)
 }
 
-/// Has the client hand down each segment by itself. A connection asks how many it may hand down in one piece when it is
-/// made.
+/// Disables GSO on the client. A connection reads the limit when it is created.
 pub(crate) fn without_gso(pair: &Pair) -> Result<Fault> {
     pair.client().command("ip", &["link", "set", "dev", LINK, "gso_max_segs", "1"])?;
     let ns = pair.client().clone();
@@ -67,10 +66,10 @@ pub(crate) fn without_gso(pair: &Pair) -> Result<Fault> {
     }))
 }
 
-/// Of full-size segments alone.
+/// The minimum size of a full-sized segment.
 const FULL: u32 = 1400;
 
-/// 14 segments or more, so that there are acknowledgements enough after the one that is lost.
+/// At least 14 segments, so that enough acknowledgements follow the lost one.
 pub(crate) const FAST_BYTES: usize = 20_000;
 
 pub(super) fn one_loss(pair: &Pair, family: Family) -> Result<Scenario> {
@@ -82,8 +81,8 @@ pub(super) fn one_loss(pair: &Pair, family: Family) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// Of three segments the first arrives, and its acknowledgement, which the socket handles after it has sent all three,
-/// closes the window. The tail loss probe then is for the third.
+/// The first of three segments arrives. Its acknowledgement, which the socket processes after
+/// sending all three, closes the window. The tail loss probe then is for the third.
 pub(super) fn mangled_window(pair: &Pair, family: Family) -> Result<Scenario> {
     let without_gso = without_gso(pair)?;
     let outcome = Outcome::RcvZeroWindow(WindowFault::Mangled);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One line of trace_pipe.
+//! Parses a line of trace_pipe.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::{Context, Error, Result};
 
-/// The tracepoints that are listened to.
+/// The traced tracepoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tracepoint {
     /// `tcp:tcp_retransmit_skb`: everything but SYN-ACKs.
@@ -18,11 +18,11 @@ pub enum Tracepoint {
 }
 
 impl Tracepoint {
-    /// Both.
+    /// Both tracepoints.
     pub const ALL: [Self; 2] = [Self::RetransmitSkb, Self::RetransmitSynack];
 }
 
-/// The kernel's name for it.
+/// Prints the kernel's name.
 impl fmt::Display for Tracepoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -32,73 +32,77 @@ impl fmt::Display for Tracepoint {
     }
 }
 
-/// A retransmission as the kernel printed it. What this kernel's tracepoint does not have is `None`.
+/// A retransmission as the kernel printed it. A field that this kernel's tracepoint does not have
+/// is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TraceEvent {
-    /// Which tracepoint.
+    /// The tracepoint.
     pub tracepoint: Tracepoint,
-    /// CLOCK_BOOTTIME, in microseconds' precision.
+    /// CLOCK_BOOTTIME, with a precision of microseconds.
     pub timestamp: Duration,
-    /// The thread that was running. A retransmission is a timer's doing, so this is mostly a bystander.
+    /// The current thread. A timer retransmits, so it is usually an unrelated one.
     pub task: Option<u32>,
-    /// Whether that thread is one of process 1, or may have been, for it has ended since. Known of what an instance reads;
-    /// a line alone does not tell.
+    /// Whether that thread belongs to process 1, or may have and has ended since. Only
+    /// [`TraceInstance`](super::TraceInstance) sets it.
     pub of_process_1: bool,
-    /// The socket, as a number made up by the kernel to stand for its address.
+    /// The hashed address of the socket.
     pub skaddr: Option<u64>,
     /// Local port.
     pub sport: u16,
     /// Remote port.
     pub dport: u16,
-    /// `AF_INET` or `AF_INET6`; of a mapped socket the latter.
+    /// `AF_INET` or `AF_INET6`; the latter for a mapped socket.
     pub family: Option<String>,
-    /// Local IPv4 address. Of an IPv6 socket without meaning: what was in the field.
+    /// Local IPv4 address. Meaningless for an IPv6 socket.
     pub saddr: Ipv4Addr,
-    /// Remote IPv4 address; the same holds.
+    /// Remote IPv4 address. Meaningless for an IPv6 socket.
     pub daddr: Ipv4Addr,
-    /// Local IPv6 address; of an IPv4 socket the mapped one.
+    /// Local IPv6 address; the mapped one for an IPv4 socket.
     pub saddrv6: Ipv6Addr,
-    /// Remote IPv6 address; of an IPv4 socket the mapped one.
+    /// Remote IPv6 address; the mapped one for an IPv4 socket.
     pub daddrv6: Ipv6Addr,
     /// The socket's state, such as `TCP_ESTABLISHED`.
     pub state: Option<String>,
-    /// What the attempt came to.
+    /// The result of the attempt.
     pub err: Option<i32>,
-    /// What the proposed kernels print in place of `err`: a name, or a sentence.
+    /// The result as the proposed kernels print it in place of `err`: a name or a sentence.
     pub result: Option<String>,
     /// The whole line.
     pub line: String,
 }
 
 impl TraceEvent {
-    /// Takes a line of trace_pipe apart. `None` if it is none of ours, such as the notice that events were lost.
+    /// Parses a line of trace_pipe. Returns `None` for a line of no traced tracepoint, such as the
+    /// notice that events were lost.
     ///
     /// # Errors
-    /// When it is one of ours and yet not what is expected.
+    /// Returns an error if a line of a traced tracepoint is malformed.
     pub fn parse(line: &str) -> Result<Option<Self>> {
-        Self::parse_known(line).with_context(|| format!("not understood: {line:?}"))
+        Self::parse_known(line).with_context(|| format!("cannot parse trace line {line:?}"))
     }
 
-    /// The local address and port; an IPv4-mapped address as the IPv4 address.
+    /// Returns the local address and port, with an IPv4-mapped address as IPv4.
     pub fn local(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::V6(self.saddrv6).to_canonical(), self.sport)
     }
 
-    /// The remote address and port; an IPv4-mapped address as the IPv4 address.
+    /// Returns the remote address and port, with an IPv4-mapped address as IPv4.
     pub fn remote(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::V6(self.daddrv6).to_canonical(), self.dport)
     }
 
     fn parse_known(line: &str) -> Result<Option<Self>> {
-        // The task's name comes first and may hold anything, but the text never holds a marker: the last one is it.
+        // The task's name comes first and may contain anything, but the text never contains a
+        // marker: the last marker is the real one.
         let marked = |t: Tracepoint| line.rsplit_once(&format!(": {t}: ")).map(|(head, text)| (t, head, text));
         let last = Tracepoint::ALL.into_iter().filter_map(marked).max_by_key(|(_, head, _)| head.len());
         let Some((tracepoint, head, text)) = last else {
             return Ok(None);
         };
-        let timestamp = head.rsplit(' ').next().and_then(seconds).ok_or_else(|| Error::new("no time stamp"))?;
-        // The first draft of a result had sentences for values; it stands last, and takes the rest of the line.
+        let timestamp = head.rsplit(' ').next().and_then(seconds).ok_or_else(|| Error::new("no timestamp"))?;
+        // The first draft of the proposal printed sentences. The sentence comes last and extends to
+        // the end of the line.
         let (text, sentence) = match text.split_once(" quit_reason=") {
             Some((text, sentence)) => (text, Some(sentence)),
             None => (text, None),
@@ -111,7 +115,7 @@ impl TraceEvent {
             task: task(head),
             of_process_1: false,
             skaddr: match value("skaddr") {
-                // Before it has randomness enough to make one up.
+                // Printed before the kernel has enough randomness to hash the address.
                 Some("(____ptrval____)") | None => None,
                 Some(hex) => Some(u64::from_str_radix(hex.trim_start_matches("0x"), 16).context("skaddr")?),
             },
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_line_of_6_18() {
+    fn parses_a_line_of_6_18() {
         let event = event(
             "          <idle>-0       [001] ..s2. 1234.567890: tcp_retransmit_skb: skbaddr=000000001b2a3c4d \
              skaddr=00000000deadbeef family=AF_INET sport=40000 dport=443 saddr=10.1.2.1 daddr=10.1.2.2 \
@@ -178,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_synack_and_a_hostile_task_name() {
+    fn parses_a_synack_and_a_hostile_task_name() {
         let event = event(
             "a: tcp_retransmit_skb: b-7   [000] ..s..    0.000001: tcp_retransmit_synack: family=AF_INET6 sport=443 \
              dport=1 saddr=0.0.0.0 daddr=0.0.0.0 saddrv6=fd00:0:0:7::2 daddrv6=fd00:0:0:7::1",
@@ -191,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_oldest_and_the_proposed_formats() {
+    fn parses_the_oldest_and_the_proposed_formats() {
         let old = "x-1 [000] .... 5.000000: tcp_retransmit_skb: sport=1 dport=2 saddr=10.0.0.1 daddr=10.0.0.2 \
             saddrv6=::ffff:10.0.0.1 daddrv6=::ffff:10.0.0.2 state=TCP_SYN_SENT";
         let proposed = format!("{old} quit_reason=skb is still in the host queue err=3");
@@ -203,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_others_lines_from_broken_ones() {
+    fn distinguishes_other_lines_from_malformed_ones() {
         assert_eq!(TraceEvent::parse("CPU:1 [LOST 12 EVENTS]").unwrap(), None);
         assert_eq!(TraceEvent::parse("").unwrap(), None);
         assert!(TraceEvent::parse("x-1 [000] .... 5.000000: tcp_retransmit_skb: sport=1").is_err());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Many connections to one peer, that retransmit when it says so and as often as it says so.
+//! Many connections to one peer, which retransmit on demand.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -22,20 +22,20 @@ const MSS: u16 = 1440;
 const SCALE: u8 = 7;
 const WINDOW: u16 = 1 << 12;
 
-/// What is outstanding of each connection, in bytes.
+/// The outstanding data of each connection, in bytes.
 const DATA: usize = 100;
 
-/// Descriptors for everything else that a process has.
+/// File descriptors for everything else in the process.
 const OTHER_DESCRIPTORS: u64 = 512;
 
-/// Connections that have timed out with one segment outstanding, which a rule of this host does not let through again. An
-/// attempt that fails leaves the segment as lost as it was, so each duplicate acknowledgement brings about another one
-/// (`denied`): how many, when, and of which connection is up to whoever holds this. Beside those there are the time-outs',
-/// which grow rare.
+/// Connections with one segment outstanding after a timeout, whose retransmissions a rule of this
+/// host rejects. A failed attempt leaves the segment lost, so each duplicate acknowledgement causes
+/// another attempt (`denied`): the caller decides how many, when, and of which connection. The
+/// retransmission timers add further attempts, ever more rarely.
 pub struct Crowd {
     link: Link,
     clients: Vec<Socket>,
-    /// The packet of a duplicate acknowledgement for each.
+    /// The packet of a duplicate acknowledgement for each connection.
     acknowledgements: Vec<Vec<u8>>,
     denial: Option<Fault>,
     next: usize,
@@ -51,14 +51,15 @@ impl std::fmt::Debug for Crowd {
 }
 
 impl Crowd {
-    /// Opens so many connections over IPv4, on a device of their own in the client's namespace, and returns once each makes an attempt
-    /// when told to. Raises RLIMIT_NOFILE if need be.
+    /// Opens this number of connections over IPv4, on a device of their own in the client's
+    /// namespace, and returns once each attempts on demand. Raises RLIMIT_NOFILE if necessary.
     ///
     /// # Errors
-    /// When the lab refuses, or the limit cannot be raised.
+    /// Returns an error if the lab refuses, or the limit cannot be raised.
     pub fn open(pair: &Pair, connections: usize) -> Result<Self> {
         admit_descriptors(connections as u64)?;
-        // No time-out before the rule is there: the attempt would get through, and be outstanding itself.
+        // No timeout may occur before the rule exists: its attempt would succeed, and be
+        // outstanding itself.
         let link = Link::new(pair, Family::V4, "rto_min 1s")?;
         let mut crowd = Self { link, clients: Vec::new(), acknowledgements: Vec::new(), denial: None, next: 0 };
         for _ in 0..connections {
@@ -70,33 +71,35 @@ impl Crowd {
             crowd.receive("data", |segment| segment.len as usize == DATA)?;
         }
         crowd.denial = Some(Packets::output().at_least(DATA as u32).drop_in(pair.client())?);
-        // A second on, all have timed out.
-        wait_for("an attempt of each connection when told to", PATIENCE, || Ok(crowd.obeys(pair)?.then_some(())))?;
+        // After a second all have timed out.
+        wait_for("an attempt of each connection on demand", PATIENCE, || {
+            Ok(crowd.attempts_on_demand(pair)?.then_some(()))
+        })?;
         Ok(crowd)
     }
 
-    /// How many connections there are.
+    /// Returns the number of connections.
     pub fn connections(&self) -> usize {
         self.clients.len()
     }
 
-    /// Has the next connection make an attempt, which has been made when this returns. They take turns.
+    /// Makes the next connection attempt, in turn. The attempt is over when this returns.
     ///
     /// # Errors
-    /// When the device cannot be written to.
+    /// Returns an error if the device cannot be written to.
     pub fn attempt(&mut self) -> Result<()> {
-        let packet = self.acknowledgements.get(self.next).ok_or_else(|| Error::new("a crowd of nobody"))?;
+        let packet = self.acknowledgements.get(self.next).ok_or_else(|| Error::new("no connections"))?;
         self.link.write(packet)?;
         self.next = (self.next + 1) % self.acknowledgements.len();
         Ok(())
     }
 
-    /// Attempts until `done` says so, as many a second as asked for, or as fast as it goes.
+    /// Attempts until `done` returns true, at this rate or as fast as possible.
     ///
     /// # Errors
-    /// As [`attempt`](Self::attempt).
+    /// Returns the errors of [`attempt`](Self::attempt).
     pub fn attempts(&mut self, per_second: Option<u64>, done: impl Fn() -> bool) -> Result<()> {
-        /// What is due meanwhile is made up for at once.
+        /// After a delay the attempts that are due are made up for at once.
         const TICK: Duration = Duration::from_millis(1);
         const AT_ONCE: u64 = 256;
         let began = Instant::now();
@@ -117,7 +120,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// One more connection.
+    /// Opens one more connection.
     fn join(&mut self, pair: &Pair) -> Result<()> {
         let peer = SocketAddr::new(self.link.peer, PORT);
         let client = socket(pair.client(), Family::V4)?;
@@ -138,7 +141,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// What the kernel sends next that is this; the rest is passed over.
+    /// Returns the next segment from the kernel that satisfies `is_it`, and discards others.
     fn receive(&self, what: &str, is_it: impl Fn(&Segment) -> bool) -> Result<Segment> {
         let deadline = Instant::now() + PATIENCE;
         while let Some(packet) = self.link.read(deadline)? {
@@ -146,11 +149,12 @@ impl Crowd {
                 return Ok(segment);
             }
         }
-        Err(Error::new(format!("the peer did not get {what}")))
+        Err(Error::new(format!("the peer did not receive {what}")))
     }
 
-    /// Whether a round of acknowledgements brings about an attempt of each connection, besides those of timers.
-    fn obeys(&mut self, pair: &Pair) -> Result<bool> {
+    /// Returns whether one acknowledgement to each connection causes an attempt of each, in
+    /// addition to those of timers.
+    fn attempts_on_demand(&mut self, pair: &Pair) -> Result<bool> {
         let before = Counters::read(pair.client())?;
         (0..self.connections()).try_for_each(|_| self.attempt())?;
         let Counters { retrans_fail, timeouts, .. } = Counters::read(pair.client())? - before;
@@ -164,7 +168,7 @@ impl Drop for Crowd {
     }
 }
 
-/// Raises the limit, the hard one too if need be.
+/// Raises the limit, and the hard limit if necessary.
 fn admit_descriptors(more: u64) -> Result<()> {
     let needed = more + OTHER_DESCRIPTORS;
     let now = getrlimit(Resource::Nofile);

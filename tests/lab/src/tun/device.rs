@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What takes a kernel's packets, and hands it ours.
+//! The device through which the kernel and the peer exchange packets.
 
 use std::fs::File;
 use std::io;
@@ -13,43 +13,44 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 
 use crate::{Context, Netns, Result, link};
 
-/// Whether there are TUN devices. The node may be there without the driver.
+/// Returns whether TUN devices are available. The device node may exist without the driver.
 pub(crate) fn tun_is_there() -> bool {
     File::options().read(true).write(true).open("/dev/net/tun").is_ok()
 }
 
-/// A device in somebody's namespace of which we are the other end. It goes with this handle: at once, or soon after if its other end has
-/// a namespace, which the kernel clears up in its own time.
+/// A device in a namespace, whose other end is this process. It is removed with this handle: at
+/// once, or soon after if its other end has a namespace, which the kernel removes asynchronously.
 pub(super) enum Device {
     Tun(SyncDevice),
     Wire(Wire),
 }
 
 impl Device {
-    /// Makes a TUN device. Where there are none, a link serves whose other end is in a namespace of nobody's.
+    /// Creates a TUN device. If TUN is not available, creates a link whose other end is in a
+    /// namespace of its own.
     pub(super) fn new(ns: &Netns, name: &str) -> Result<Self> {
         if !tun_is_there() {
             return Wire::new(ns, name).map(Self::Wire);
         }
         let device = ns.run(|| DeviceBuilder::new().name(name).enable(false).build_sync());
-        let device = device.with_context(|| format!("cannot make the TUN device {name}"))?;
+        let device = device.with_context(|| format!("cannot create the TUN device {name}"))?;
         device.set_nonblocking(true).context("cannot set a TUN device non-blocking")?;
         Ok(Self::Tun(device))
     }
 
-    /// More than the largest packet that there is.
+    /// Returns a size that no packet exceeds.
     pub(super) fn largest(&self) -> usize {
         match self {
-            // The MTU is 1500, and the kernel cuts in pieces what is larger.
+            // The MTU is 1500, and the kernel segments larger packets.
             Self::Tun(_) => 2048,
             Self::Wire(_) => 1 << 17,
         }
     }
 
-    /// The next packet, if there is one.
+    /// Returns the next packet, if there is one.
     ///
     /// # Errors
-    /// With [`WouldBlock`](io::ErrorKind::WouldBlock) where there is none.
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none.
     pub(super) fn receive(&self, packet: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tun(device) => device.recv(packet),
@@ -57,7 +58,7 @@ impl Device {
         }
     }
 
-    /// Hands over a packet, and gives how many bytes were taken.
+    /// Sends a packet to the kernel, and returns the number of bytes that it accepted.
     pub(super) fn send(&self, packet: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tun(device) => device.send(packet),
@@ -75,12 +76,12 @@ impl AsFd for Device {
     }
 }
 
-/// A socket for all packets of a namespace, in which there is nothing but the link's other end.
+/// A packet socket in a namespace that contains only the other end of the link.
 ///
-/// Packets are as they left TCP: a large one is not in pieces, and has no checksum.
+/// Packets arrive as they left TCP: a large one is not segmented, and has no checksum.
 pub(super) struct Wire {
     socket: Socket,
-    /// As the link has it, from whoever sent first: what is handed over is for them.
+    /// The link-layer address of the first sender, to which packets are sent.
     client: OnceLock<SocketAddrAny>,
     _far: Netns,
 }
@@ -90,16 +91,16 @@ impl Wire {
         /// `ETH_P_ALL`.
         const ALL: u16 = 3;
         let far = Netns::new()?;
-        // It says nothing of its own accord.
+        // The namespace sends nothing on its own.
         far.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
         link::create_veth_pair(ns, &far.path(), name)?;
-        // Whatever is sent is for no address of the other end's, whose kernel therefore takes no notice.
+        // Packets are not addressed to the other end, whose kernel therefore ignores them.
         ns.command("ip", &["link", "set", "dev", name, "arp", "off"])?;
         far.command("ip", &["link", "set", "dev", name, "up"])?;
         let protocol = Protocol::from(i32::from(ALL.to_be()));
         let socket = far.run(|| Socket::new(Domain::PACKET, Type::DGRAM, Some(protocol)));
         let socket = socket.context("cannot open a packet socket")?;
-        // All that a test sends before it looks.
+        // Room for everything that a test sends before it reads.
         sockopt::set_socket_recv_buffer_size_force(&socket, 8 << 20).context("cannot set SO_RCVBUFFORCE")?;
         socket.set_nonblocking(true).context("cannot set a socket non-blocking")?;
         Ok(Self { socket, client: OnceLock::new(), _far: far })

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a router says of a packet that its next link cannot carry.
+//! ICMP errors of a router whose next link cannot carry a packet.
 
 use std::net::IpAddr;
 
@@ -9,11 +9,12 @@ use etherparse::{Icmpv4Type, Icmpv6Type};
 use super::segment::{Segment, ip};
 use crate::{Context, Result};
 
-/// How much of the refused packet is sent back. RFC 792 wants the IP header and 8 bytes; RFC 1812 and RFC 4443 allow
-/// this.
+/// How much of the packet is quoted. RFC 792 requires the IP header and 8 bytes; RFC 1812 and RFC
+/// 4443 allow this.
 const QUOTED: usize = 512;
 
-/// "Fragmentation needed" or "packet too big", from the address that the segment was sent to.
+/// Builds "fragmentation needed" or "packet too big", from the address that the segment was sent
+/// to.
 pub(super) fn too_big(refused: &Segment, mtu: u16) -> Result<Vec<u8>> {
     let (router, sender) = (refused.to.ip(), refused.from.ip());
     let quoted = &refused.packet[..refused.packet.len().min(QUOTED)];

@@ -12,26 +12,26 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::device::Device;
 use crate::{Context, Error, Family, Pair, Result};
 
-/// A device in the client's namespace. It goes with this handle.
+/// A device in the client's namespace. It is removed with this handle.
 pub(super) struct Link {
     device: Device,
     pub(super) name: String,
-    /// The address at the kernel's end.
+    /// The address of the kernel's end.
     pub(super) client: IpAddr,
-    /// The address at ours.
+    /// The address of the peer.
     pub(super) peer: IpAddr,
 }
 
 impl Link {
-    /// Makes one that carries this family, with these attributes of the client's route to the peer.
+    /// Creates a device for this family, with these attributes of the client's route to the peer.
     pub(super) fn new(pair: &Pair, family: Family, route: &str) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("peer{number}");
         let [client, peer] = addresses(pair, family, number);
         let device = Device::new(pair.client(), &name)?;
-        // Nothing is sent but what a socket sends: no multicast, so no reports of groups; no duplicate address
-        // detection. (A pair's settings see to the rest.)
+        // Only sockets send: no multicast, so no group membership reports; no duplicate address
+        // detection. (The pair's settings prevent the rest.)
         let detection = if family.is_ipv4_on_the_wire() { "" } else { "nodad" };
         pair.client().sh(&format!(
             "ip -batch - <<'END'\n\
@@ -44,7 +44,7 @@ impl Link {
         Ok(Self { device, name, client, peer })
     }
 
-    /// The next packet from the kernel, or `None` at the deadline.
+    /// Returns the next packet from the kernel, or `None` at the deadline.
     pub(super) fn read(&self, deadline: Instant) -> Result<Option<Vec<u8>>> {
         let mut packet = vec![0; self.device.largest()];
         loop {
@@ -69,11 +69,11 @@ impl Link {
         }
     }
 
-    /// Hands a packet to the kernel, which has dealt with it when this returns.
+    /// Sends a packet to the kernel, which has processed it when this returns.
     pub(super) fn write(&self, packet: &[u8]) -> Result<()> {
         match self.device.send(packet).context("cannot write to the device")? {
             len if len == packet.len() => Ok(()),
-            len => Err(Error::new(format!("the device took {len} of {} bytes", packet.len()))),
+            len => Err(Error::new(format!("the device accepted {len} of {} bytes", packet.len()))),
         }
     }
 }
@@ -84,7 +84,8 @@ impl fmt::Debug for Link {
     }
 }
 
-/// The client's and the peer's address: the pair's own number in other subnets than the pair's, and the device's.
+/// Returns the addresses of the client and the peer. They are derived from the pair's number and
+/// the device's, in subnets other than the pair's.
 fn addresses(pair: &Pair, family: Family, number: u32) -> [IpAddr; 2] {
     match (pair.client_addr(Family::V4), pair.client_addr(Family::V6)) {
         (IpAddr::V4(v4), _) if family.is_ipv4_on_the_wire() => {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A TCP peer in user space, on a TUN device or the like of one: every segment it sends, and when, is the test's own doing.
+//! A TCP peer in user space, on a TUN device or a replacement for one: the test decides on every
+//! segment that it sends, and when.
 //!
-//! The kernel does what a written packet brings about before the write returns, so that one thread can hold both ends:
-//! the socket sends, the peer reads what came out, answers, and the answer has had its effect. Where a link serves for want of TUN
-//! that is the rule, but a kernel that is busy with packets may leave it to a thread of its own.
+//! The kernel processes a written packet before the write returns, so one thread can drive both
+//! ends: the socket sends, the peer reads the segment and answers, and the answer has taken effect.
+//! Where a link replaces TUN this usually holds, but a kernel that is busy with packets may defer
+//! the processing to another thread.
 
 mod crowd;
 mod device;

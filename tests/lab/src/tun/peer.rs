@@ -18,34 +18,34 @@ use crate::tcp::{canonical, connect_later, reset, socket};
 use crate::wait::PATIENCE;
 use crate::{Context, Error, Family, Netns, Pair, Result};
 
-/// Nobody else is at the peer's address.
+/// The peer's address has no other services.
 const PORT: u16 = 7000;
 
-/// Of the SYN; the peer sends no data.
+/// The sequence number of the SYN; the peer sends no data.
 const SEQ: u32 = 1_000_000;
 
-/// What fits in the device's MTU of 1500 over IPv6 also.
+/// Fits the device's MTU of 1500, also over IPv6.
 const MSS: u16 = 1440;
 
-/// The largest there is (RFC 7323).
+/// The maximum (RFC 7323).
 const SCALE: u8 = 14;
 
-/// The window unless another is asked for: more than anyone sends here.
+/// The default window: larger than anything sent here.
 const WINDOW: u32 = 1 << 20;
 
-/// What lies between the client and the peer.
+/// The path between the client and the peer.
 #[derive(Clone, Copy, Debug)]
 pub struct Path {
-    /// How long the peer takes for its SYN-ACK. The client's first time-outs derive from it: the RTO is three times as
-    /// long, and never less than 200 ms, and the time until a tail loss probe twice as long.
+    /// The delay of the peer's SYN-ACK. The client's first timeouts derive from it: the RTO is
+    /// three times as long, and at least 200 ms; the time until a tail loss probe is twice as long.
     pub delay: Duration,
-    /// Attributes of the client's route to the peer, in the words of `ip route`.
+    /// Attributes of the client's route to the peer, in the syntax of `ip route`.
     pub route: &'static str,
 }
 
-/// The peer's side of an established connection. It says nothing of its own accord.
+/// The peer's side of an established connection. It sends nothing on its own.
 ///
-/// Positions in what the client sends are counted in bytes from its first, 0.
+/// Positions in the client's data are byte offsets from 0.
 #[derive(Debug)]
 pub struct Peer {
     link: Link,
@@ -56,11 +56,12 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Connects a client's socket to a new peer, on a device of their own in the client's namespace. SACK and window
-    /// scaling are in use, timestamps are not.
+    /// Connects a client's socket to a new peer, on a device of their own in the client's
+    /// namespace. SACK and window scaling are in use, timestamps are not.
     ///
     /// # Errors
-    /// When the device cannot be made, or the handshake is not done within [`PATIENCE`].
+    /// Returns an error if the device cannot be created, or the handshake takes longer than
+    /// [`PATIENCE`].
     pub fn open(pair: &Pair, family: Family, path: Path) -> Result<(TcpStream, Self)> {
         const TRIES: u32 = 5;
         for _ in 0..TRIES {
@@ -68,11 +69,11 @@ impl Peer {
                 return Ok(opened);
             }
         }
-        Err(Error::new(format!("in {TRIES} handshakes there was always a SYN too many")))
+        Err(Error::new(format!("a SYN was retransmitted in each of {TRIES} handshakes")))
     }
 
-    /// `None` if the machine was so busy that the SYN was retransmitted: then there is no first round-trip time, and the
-    /// timers are not those that were asked for.
+    /// Returns `None` if the SYN was retransmitted because the machine was busy: then there is no
+    /// first RTT sample, and the timers are not as requested.
     fn try_open(pair: &Pair, family: Family, path: Path) -> Result<Option<(TcpStream, Self)>> {
         let link = Link::new(pair, family, path.route)?;
         let client = socket(pair.client(), family)?;
@@ -82,19 +83,19 @@ impl Peer {
             _ => here,
         };
         connect_later(&client, target)?;
-        // There is no remote address to be asked for yet.
+        // The remote address is not available yet.
         let local = client.local_addr().context("cannot read a socket's address")?;
-        let local = local.as_socket().ok_or_else(|| Error::new("a socket without an address"))?;
+        let local = local.as_socket().ok_or_else(|| Error::new("a socket has no address"))?;
         let mut peer = Self { link, client: canonical(local), here, first: 0 };
         if peer.client.ip() != peer.link.client {
-            return Err(Error::new(format!("the client sends from {}", peer.client)));
+            return Err(Error::new(format!("unexpected address of the client: {}", peer.client)));
         }
 
         let syn = peer.expect("a SYN", |segment| segment.syn)?;
         thread::sleep(path.delay);
         peer.first = syn.seq.wrapping_add(1);
         let options = [MaximumSegmentSize(MSS), SelectiveAcknowledgementPermitted, WindowScale(SCALE)];
-        // Before the handshake is done a window is not scaled.
+        // The window of a SYN-ACK is not scaled.
         peer.send(TcpHeader { syn: true, ..peer.header(SEQ, 0, u16::MAX) }, &options)?;
         if peer.expect("the end of the handshake", |_| true)?.syn {
             reset(&client);
@@ -105,38 +106,38 @@ impl Peer {
         Ok(Some((client.into(), peer)))
     }
 
-    /// The device between the two, in the client's namespace.
+    /// Returns the name of the device in the client's namespace.
     pub fn device(&self) -> &str {
         &self.link.name
     }
 
-    /// Has what the client sends from now on wait in its namespace, for a link-layer address that nobody tells. Takes a device that is an
-    /// Ethernet, as there is where TUN is not.
+    /// Makes the client's packets wait in its namespace for a link-layer address that is never
+    /// announced. Requires an Ethernet device, as without TUN.
     ///
     /// # Errors
-    /// When the device is none.
+    /// Returns an error if the device is not Ethernet.
     pub fn hide(&self, client: &Netns) -> Result<()> {
         let device = self.device();
         for version in ["ipv4", "ipv6"] {
-            // What waits for the answer is dropped after so many questions, one a second.
+            // The kernel drops waiting packets after this number of solicitations, one per second.
             client.sysctl(&format!("net/{version}/neigh/{device}/mcast_solicit"), "1000")?;
         }
-        // What it knows of neighbours it forgets therewith.
+        // This also flushes its neighbours.
         client.command("ip", &["link", "set", "dev", device, "arp", "on"]).map(drop)
     }
 
-    /// Ends the connection, for a client that nobody has any more.
+    /// Resets the connection of a client whose socket is closed.
     ///
     /// # Errors
-    /// When the device cannot be written to.
+    /// Returns an error if the device cannot be written to.
     pub fn abort(&self) -> Result<()> {
         self.send(TcpHeader { rst: true, ..self.header(SEQ + 1, 0, 0) }, &[])
     }
 
-    /// The client's next segment; `None` if none comes in time. Whatever else is on the device is passed over.
+    /// Returns the client's next segment, or `None` at the time limit. Other packets are discarded.
     ///
     /// # Errors
-    /// When the device cannot be read.
+    /// Returns an error if the device cannot be read.
     pub fn receive(&self, limit: Duration) -> Result<Option<Segment>> {
         let deadline = Instant::now() + limit;
         while let Some(packet) = self.link.read(deadline)? {
@@ -148,10 +149,10 @@ impl Peer {
         Ok(None)
     }
 
-    /// The client's next segments, up to and with the one that ends at this byte.
+    /// Returns the client's next segments, up to the one that ends at this byte.
     ///
     /// # Errors
-    /// When it does not come within [`PATIENCE`], or the device cannot be read.
+    /// Returns an error if it is not received within [`PATIENCE`], or the device cannot be read.
     pub fn receive_until(&self, end: u32) -> Result<Vec<Segment>> {
         let mut segments = Vec::new();
         let end = self.first.wrapping_add(end);
@@ -161,23 +162,23 @@ impl Peer {
         Ok(segments)
     }
 
-    /// An acknowledgement of all before this byte.
+    /// Returns an acknowledgement of everything before this byte.
     pub fn acknowledge(&self, upto: u32) -> Reply<'_> {
         Reply { peer: self, upto, window: WINDOW, blocks: Vec::new() }
     }
 
-    /// Says in a router's stead that this segment was refused, and what the MTU is.
+    /// Sends the error of a router that refused this segment, with this MTU.
     ///
     /// # Errors
-    /// When the device cannot be written to.
+    /// Returns an error if the device cannot be written to.
     pub fn too_big(&self, refused: &Segment, mtu: u16) -> Result<()> {
         self.link.write(&icmp::too_big(refused, mtu)?)
     }
 
     fn expect(&self, what: &str, is_it: impl Fn(&Segment) -> bool) -> Result<Segment> {
-        let segment = self.receive(PATIENCE)?.ok_or_else(|| Error::new(format!("the peer did not get {what}")))?;
+        let segment = self.receive(PATIENCE)?.ok_or_else(|| Error::new(format!("the peer did not receive {what}")))?;
         if !is_it(&segment) {
-            return Err(Error::new(format!("the peer got, instead of {what}, {segment:?}")));
+            return Err(Error::new(format!("the peer received {segment:?} instead of {what}")));
         }
         Ok(segment)
     }
@@ -207,22 +208,23 @@ pub struct Reply<'a> {
 }
 
 impl Reply<'_> {
-    /// With room for so many bytes, in units of 16 KiB. Without this it is a MiB.
+    /// Sets the advertised window, in bytes; the unit is 16 KiB. The default is 1 MiB.
     pub fn window(mut self, bytes: u32) -> Self {
         self.window = bytes;
         self
     }
 
-    /// With these bytes received out of order too. There is room for four such blocks, the latest first (RFC 2018).
+    /// Adds a SACK block. There is room for four, the latest first (RFC 2018).
     pub fn sack(mut self, block: Range<u32>) -> Self {
         self.blocks.push(block);
         self
     }
 
-    /// Sends it. The client's socket has taken it in when this returns.
+    /// Sends the acknowledgement. The client's socket has processed it when this returns.
     ///
     /// # Errors
-    /// When the window or the blocks do not fit in a segment, or the device cannot be written to.
+    /// Returns an error if the window or the blocks do not fit in a segment, or the device cannot
+    /// be written to.
     pub fn send(self) -> Result<()> {
         let window = u16::try_from(self.window >> SCALE).context("cannot advertise such a window")?;
         let edge = |bytes: u32| self.peer.first.wrapping_add(bytes);

@@ -9,25 +9,25 @@ use crate::{Context, Error, Result};
 
 const HOPS: u8 = 64;
 
-/// A segment that was received.
+/// A received segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Who sent it.
+    /// The sender.
     pub from: SocketAddr,
-    /// Whom it is for.
+    /// The receiver.
     pub to: SocketAddr,
-    /// The sequence number, of the SYN if it has one, or else of the first byte.
+    /// The sequence number of the SYN, or of the first byte.
     pub seq: u32,
-    /// Whether it is the first of a connection.
+    /// Whether it is a SYN without ACK.
     pub syn: bool,
-    /// How many bytes it carries.
+    /// The number of data bytes.
     pub len: u32,
-    /// All of it, from the IP header on.
+    /// The whole packet, from the IP header.
     pub packet: Vec<u8>,
 }
 
 impl Segment {
-    /// What is in this packet; `None` if that is not a whole TCP segment.
+    /// Parses a packet. Returns `None` if it is not a whole TCP segment.
     pub fn parse(packet: &[u8]) -> Option<Self> {
         let sliced = SlicedPacket::from_ip(packet).ok()?;
         let Some(TransportSlice::Tcp(tcp)) = &sliced.transport else { return None };
@@ -52,19 +52,19 @@ impl Segment {
     }
 }
 
-/// The packet for a segment without data.
+/// Builds the packet of a segment without data.
 pub(super) fn build(from: IpAddr, to: IpAddr, header: TcpHeader) -> Result<Vec<u8>> {
     let mut packet = Vec::new();
     ip(from, to)?.tcp_header(header).write(&mut packet, &[]).context("cannot build a segment")?;
     Ok(packet)
 }
 
-/// The beginning of a packet.
+/// Starts a packet.
 pub(super) fn ip(from: IpAddr, to: IpAddr) -> Result<PacketBuilderStep<IpHeaders>> {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => Ok(PacketBuilder::ipv4(from.octets(), to.octets(), HOPS)),
         (IpAddr::V6(from), IpAddr::V6(to)) => Ok(PacketBuilder::ipv6(from.octets(), to.octets(), HOPS)),
-        _ => Err(Error::new(format!("{from} and {to} are of two families"))),
+        _ => Err(Error::new(format!("{from} and {to} are of different families"))),
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_built_is_understood() {
+    fn a_built_segment_is_parsed() {
         for addresses in [V4, V6] {
             let packet = built(addresses);
             let segment = Segment::parse(&packet).unwrap();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn checksums_are_right() {
+    fn checksums_are_valid() {
         let packet = built(V4);
         let ip = Ipv4HeaderSlice::from_slice(&packet).unwrap();
         assert_eq!(ip.header_checksum(), ip.to_header().calc_header_checksum());
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_none() {
+    fn other_packets_are_not_segments() {
         for addresses in [V4, V6] {
             let packet = built(addresses);
             for len in 0..packet.len() {
@@ -149,6 +149,6 @@ mod tests {
     #[test]
     fn two_families_do_not_mix() {
         let error = build(V4[0].parse().unwrap(), V6[0].parse().unwrap(), TcpHeader::default()).unwrap_err();
-        assert!(error.to_string().contains("two families"), "{error}");
+        assert!(error.to_string().contains("different families"), "{error}");
     }
 }

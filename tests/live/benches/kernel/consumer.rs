@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stream with somebody who reads it, as an application does.
+//! A stream with a reader, as in an application.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use retrans_sdk::stats::StatsReader;
 use retrans_sdk::stream::StopHandle;
 use retrans_sdk::{Stats, StreamBuilder};
 
-/// A thread that takes all events of a stream and does nothing with them.
+/// A thread that reads all events of a stream and discards them.
 pub(crate) struct Consumer {
     done: Arc<AtomicBool>,
     wake: StopHandle,
@@ -24,9 +24,9 @@ impl Consumer {
     pub(crate) fn open(builder: StreamBuilder) -> Result<Self> {
         let mut stream = builder.open().context("cannot open a stream")?;
         let (wake, stats, done) = (stream.stop_handle(), stream.stats_reader(), Arc::new(AtomicBool::new(false)));
-        let told = done.clone();
+        let stop = done.clone();
         let thread = thread::spawn(move || {
-            while !told.load(Ordering::Acquire) {
+            while !stop.load(Ordering::Acquire) {
                 let batch = stream.recv_batch_timeout(Duration::from_secs(1)).context("cannot read the stream")?;
                 batch.for_each(|event| {
                     black_box(event);
@@ -37,12 +37,12 @@ impl Consumer {
         Ok(Self { done, wake, stats, thread: Some(thread) })
     }
 
-    /// The stream's counters.
+    /// Returns the stream's counters.
     pub(crate) fn stats(&self) -> Stats {
         self.stats.read()
     }
 
-    /// Closes the stream, and says whether it could be read until then.
+    /// Closes the stream, and returns the reader's error if it failed.
     pub(crate) fn end(mut self) -> Result<()> {
         self.join()
     }

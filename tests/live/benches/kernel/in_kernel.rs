@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an event costs in the kernel, for each subject under the same load: by the kernel's own statistics where it is a BPF
-//! program, and for all alike by the time between two programs around it.
+//! The cost of an event in the kernel, for each subject under the same load: by the kernel's own
+//! statistics for BPF programs, and for all subjects by the time between two programs around them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,13 +23,13 @@ const CONNECTIONS: usize = 8;
 const SMALL: u16 = 88;
 const LOST_PER_MILLE: u32 = 100;
 
-/// For each measurement at least so many attempts, and for so long.
+/// The minimum number of attempts and the minimum time of each measurement.
 const ENOUGH: u64 = 2_000;
 const WHILE: Duration = Duration::from_millis(250);
-/// Until a consumer has come to rest in its first wait.
+/// The time for a consumer to reach its first wait.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Of one attachment of a subject.
+/// The results of one attachment of a subject.
 struct Sample {
     run_time_ns: Option<f64>,
     between_ns: f64,
@@ -58,7 +58,7 @@ pub(crate) fn measure(bars: &mut Bars) -> Result<()> {
     Ok(())
 }
 
-/// One subject after the other, and all again: what changes with time changes for each.
+/// Rounds over all subjects, so that changes over time affect all of them.
 fn of_all() -> Result<BTreeMap<Subject, Vec<Sample>>> {
     println!("{}", load_now()?);
     let mut samples = BTreeMap::<_, Vec<_>>::new();
@@ -71,7 +71,7 @@ fn of_all() -> Result<BTreeMap<Subject, Vec<Sample>>> {
     Ok(samples)
 }
 
-/// What the load's attempts are.
+/// The attempts of the load.
 fn load_now() -> Result<String> {
     let counters = Stream::builder().open_counters().context("cannot open counters")?;
     let began = Instant::now();
@@ -89,7 +89,7 @@ fn load_now() -> Result<String> {
 }
 
 fn once(subject: Subject) -> Result<Sample> {
-    // Anew each time: what others have attached meanwhile is before it then.
+    // Attached anew each time, so that it comes before what others have attached meanwhile.
     let sandwich = Sandwich::begin()?;
     let watching = subject.attach()?;
     let after = sandwich.close()?;
@@ -107,7 +107,7 @@ fn once(subject: Subject) -> Result<Sample> {
     let per_second = spent.count as f64 / began.elapsed().as_secs_f64();
     drop((after, sandwich));
 
-    // Without the two, and those without this: to measure takes time itself.
+    // Without the two programs, and those without statistics: measuring itself takes time.
     let run_time_ns = if subject.is_bpf() {
         let _measuring = Measuring::begin()?;
         let earlier = watching.programs()?;
@@ -139,7 +139,7 @@ fn once(subject: Subject) -> Result<Sample> {
 /// Medians, in nanoseconds.
 struct Costs {
     run_time: BTreeMap<Subject, f64>,
-    /// Less what nothing takes.
+    /// Minus the cost of the empty subject.
     between: BTreeMap<Subject, f64>,
 }
 
@@ -163,7 +163,7 @@ impl Costs {
                 println!("measured=in_kernel subject={name} by=bpf_stats {}{lost}", summary(&run_time));
                 costs.run_time.insert(*subject, median(&run_time));
             }
-            // Each against the nothing of the same round.
+            // Each relative to the empty subject of the same round.
             let less: Vec<f64> = between(*subject).zip(&nothing).map(|(ns, nothing)| ns - nothing).collect();
             let means: Vec<f64> = means(*subject).zip(&mean_of_nothing).map(|(ns, nothing)| ns - nothing).collect();
             println!(
@@ -180,7 +180,8 @@ impl Costs {
     fn hold_up(&self, bars: &mut Bars) {
         let run_time = |subject| self.run_time.get(&subject).copied().unwrap_or(f64::NAN);
         let full = run_time(Subject::FullAdaptive);
-        // If probes were not called in the order in which they were registered, a subject would not be between the two.
+        // If probes were not called in the order of their registration, a subject would not be
+        // between the two.
         let least = self.between.values().copied().fold(f64::INFINITY, f64::min);
         bars.at_least("least_between_less_nothing_ns", least, 1.0);
         bars.at_most("full_adaptive_by_empty", full / run_time(Subject::Empty), 6.0);

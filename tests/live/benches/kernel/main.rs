@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the stream costs in the kernel and beside it, next to bpftrace, perf and tracefs. Prints a line for each measurement and for
-//! each bar, and fails if a bar is not met. Needs root, bpftrace and perf; all traffic is in namespaces of its own.
+//! The cost of the stream inside and outside the kernel, compared with bpftrace, perf and tracefs.
+//! Prints a line for each measurement and each bar, and fails if a bar is not met. Requires root,
+//! bpftrace and perf; all traffic is in namespaces of its own.
 //!
-//! `in_kernel`, `start` and `scale` as arguments are parts of it; without, all are run.
+//! The arguments `in_kernel`, `start` and `scale` select parts; without arguments all run.
 
 mod consumer;
 mod in_kernel;
@@ -21,10 +22,10 @@ use std::process::ExitCode;
 use retrans_lab::{Error, Result, privilege};
 use retrans_tests::bench::{Bars, machine};
 
-/// Of each measurement; what is printed is the median.
+/// The number of repetitions of each measurement, of which the median is printed.
 const REPETITIONS: usize = 5;
 
-/// A part of the bench, by its name.
+/// Returns the part of the bench with this name.
 type Part = (&'static str, fn(&mut Bars) -> Result<()>);
 
 const PARTS: [Part; 3] = [("in_kernel", in_kernel::measure), ("start", start::measure), ("scale", scale::measure)];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What memory a process has, as /proc tells it.
+//! The memory of a process, from /proc.
 
 use std::fmt;
 use std::fs;
@@ -8,17 +8,18 @@ use retrans_lab::{Context, Error, Result};
 use retrans_sdk::stream::DEFAULT_RING_SIZE;
 use retrans_tests::bench::median;
 
-/// In KiB.
+/// Sizes in KiB.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
-    /// All that is resident.
+    /// The resident set.
     pub(crate) resident: f64,
-    /// Of that what is the process's own.
+    /// Its private part.
     pub(crate) anonymous: f64,
-    /// Of that what is of files, programs and libraries among them, which others may share.
+    /// Its file-backed part, such as programs and libraries, which may be shared.
     pub(crate) files: f64,
     pub(crate) shared: f64,
-    /// Of that the ring, which the kernel has anyway, and which counts twice, for its data are mapped twice in a row.
+    /// The part of the ring buffer. It counts twice, since its data is mapped twice in a row, and
+    /// is kernel memory anyway.
     pub(crate) ring: f64,
 }
 
@@ -34,7 +35,7 @@ impl Memory {
         Ok(Self { resident, anonymous, files, shared, ring: ring(&read("smaps")?) })
     }
 
-    /// Of each the median.
+    /// Returns the medians.
     pub(crate) fn median(all: &[Self]) -> Self {
         let of = |part: fn(&Self) -> f64| median(&all.iter().map(part).collect::<Vec<_>>());
         Self {
@@ -61,12 +62,13 @@ fn value(text: &str, key: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.trim().strip_suffix(" kB")?.trim().parse().ok())
 }
 
-/// The resident part of the ring: of the mappings of BPF maps, those that are as large. The counters are not.
+/// Returns the resident part of the ring buffer: of those mappings of BPF maps that are as large.
+/// The counters are smaller.
 fn ring(smaps: &str) -> f64 {
     let ring = f64::from(DEFAULT_RING_SIZE) / 1024.0;
     let (mut is_map, mut is_ring, mut sum) = (false, false, 0.0);
     for line in smaps.lines() {
-        // A mapping begins with its addresses; what is said of it begins with a name and a colon.
+        // A mapping starts with its addresses; its attributes start with a name and a colon.
         if line.split(' ').next().is_some_and(|first| !first.ends_with(':')) {
             is_map = line.contains("bpf-map");
         } else if let Some(size) = value(line, "Size:") {

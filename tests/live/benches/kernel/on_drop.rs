@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is to be done however a function is left.
+//! Runs a function at the end of a scope, however it is left.
 
 pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel itself says of the programs' run time: BPF statistics, which are off unless asked for.
+//! The run time of BPF programs by the kernel's statistics, which are off by default.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,18 +11,19 @@ use libbpf_rs::libbpf_sys::{BPF_STATS_RUN_TIME, bpf_enable_stats};
 use retrans_lab::{Context, Error, Result};
 use rustix::io::Errno;
 
-/// Has the kernel measure programs for as long as this lives. The descriptor goes with the process, however it ends, and then
-/// they are as they were: `kernel.bpf_stats_enabled` would stay.
+/// Enables the statistics while this value exists. The descriptor is closed with the process,
+/// however it ends, which restores the previous state; `kernel.bpf_stats_enabled` would stay
+/// changed.
 pub(crate) struct Measuring {
     _descriptor: OwnedFd,
 }
 
 impl Measuring {
-    /// Takes Linux 5.8 and CAP_SYS_ADMIN.
+    /// Requires Linux 5.8 and CAP_SYS_ADMIN.
     pub(crate) fn begin() -> Result<Self> {
         // libbpf-rs has no safe function for it.
         #[allow(unsafe_code)]
-        // SAFETY: it takes a number, and gives a new descriptor or a negative errno.
+        // SAFETY: it takes a number, and returns a new descriptor or a negative errno.
         let descriptor = unsafe {
             match bpf_enable_stats(BPF_STATS_RUN_TIME) {
                 fd if fd >= 0 => Ok(OwnedFd::from_raw_fd(fd)),
@@ -33,7 +34,7 @@ impl Measuring {
     }
 }
 
-/// How often a program ran, and for how long together.
+/// The number of runs of a program and their total time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Runs {
     pub(crate) count: u64,
@@ -48,10 +49,11 @@ impl Sub for Runs {
     }
 }
 
-/// By the programs' numbers.
+/// By program id.
 pub(crate) type Programs = BTreeMap<u32, Runs>;
 
-/// Where a process's descriptors of programs tell of them. To look for these takes long in a process with many others.
+/// Returns the fdinfo files of a process's program descriptors. To find them takes long in a
+/// process with many other descriptors.
 pub(crate) fn descriptors_of(process: u32) -> Result<BTreeSet<PathBuf>> {
     let directory = format!("/proc/{process}/fd");
     let entries = fs::read_dir(&directory).with_context(|| format!("cannot read {directory}"))?;
@@ -62,7 +64,7 @@ pub(crate) fn descriptors_of(process: u32) -> Result<BTreeSet<PathBuf>> {
     Ok(infos.collect())
 }
 
-/// What is told there now. Of a program that has several descriptors it is the same.
+/// Reads their current values. Several descriptors of one program have the same.
 pub(crate) fn programs(descriptors: &BTreeSet<PathBuf>) -> Result<Programs> {
     let read = |path: &PathBuf| {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -77,8 +79,8 @@ fn parse(fdinfo: &str) -> Option<(u32, Runs)> {
     Some((id, Runs { count: of("run_cnt:")?, ns: of("run_time_ns:")? }))
 }
 
-/// What an attempt takes in all the programs together between two readings: several may run for one, so it is the one that ran
-/// most often that counts the attempts.
+/// Returns the time per attempt in all programs between two readings. Several programs may run for
+/// an attempt: the one with the most runs counts the attempts.
 pub(crate) fn between(earlier: &Programs, later: &Programs) -> Result<Runs> {
     let runs = later.iter().map(|(id, runs)| *runs - earlier.get(id).copied().unwrap_or_default());
     let runs = runs.reduce(|a, b| Runs { count: a.count.max(b.count), ns: a.ns + b.ns });

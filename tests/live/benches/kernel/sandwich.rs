@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The time between two programs of ours at the tracepoint: what everything that was attached in between takes together, be it
-//! a BPF program, perf or a trace buffer.
+//! The time between two programs at the tracepoint: the cost of everything attached in between,
+//! whether a BPF program, perf or a trace buffer.
 
 use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, set_print};
 use retrans_lab::{Context, Error, Result};
 
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
 
-/// `BUCKETS` and `BUCKET_NS`.
+/// `BUCKETS` and `BUCKET_NS` of `bench.bpf.c`.
 const BUCKETS: usize = 1 << 14;
 const BUCKET_NS: f64 = 4.0;
 
@@ -15,55 +15,55 @@ const BUCKET_NS: f64 = 4.0;
 const HEAD: usize = 3;
 const SIZE: usize = HEAD * 8 + BUCKETS * 4;
 
-/// Of a program of `bench.bpf.c`.
+/// A program of `bench.bpf.c`.
 pub(crate) struct Attached {
     _link: Link,
     _object: Option<Object>,
 }
 
-/// With `before` attached for as long as this lives.
+/// Measures with `before` attached while this value exists.
 pub(crate) struct Sandwich {
     object: Object,
     _before: Link,
 }
 
-/// What lay between the two.
+/// The time between the two programs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spent {
     pub(crate) count: u64,
     pub(crate) discarded: u64,
-    /// Of single attempts, so that an interrupt in between does not weigh.
+    /// The median over single attempts, which interrupts do not affect.
     pub(crate) median_ns: f64,
-    /// With interrupts, and with what only some attempts bring about, such as waking a reader.
+    /// The mean, with interrupts and with the rare costs, such as waking a reader.
     pub(crate) mean_ns: f64,
 }
 
-/// The program that does nothing, attached.
+/// Returns the empty program, attached.
 pub(crate) fn empty() -> Result<Attached> {
     let object = load(&["empty"])?;
     Ok(Attached { _link: attach(&object, "empty")?, _object: Some(object) })
 }
 
 impl Sandwich {
-    /// Attaches `before`, behind all that is attached already.
+    /// Attaches `before` after everything that is attached already.
     pub(crate) fn begin() -> Result<Self> {
         let object = load(&["before", "after"])?;
         Ok(Self { _before: attach(&object, "before")?, object })
     }
 
-    /// Attaches `after`, behind all that is attached already.
+    /// Attaches `after` after everything that is attached already.
     pub(crate) fn close(&self) -> Result<Attached> {
         Ok(Attached { _link: attach(&self.object, "after")?, _object: None })
     }
 
-    /// Begins to count anew.
+    /// Resets the counts.
     pub(crate) fn clear(&self) -> Result<()> {
         let map = self.object.maps().find(|map| map.name() == "spent");
         let map = map.ok_or_else(|| Error::new("the object has no map spent"))?;
         map.update(&0u32.to_ne_bytes(), &[0; SIZE], MapFlags::ANY).context("cannot clear the map spent")
     }
 
-    /// What was counted since.
+    /// Returns the counts since the reset.
     pub(crate) fn read(&self) -> Result<Spent> {
         let map = self.object.maps().find(|map| map.name() == "spent");
         let map = map.ok_or_else(|| Error::new("the object has no map spent"))?;
@@ -91,7 +91,7 @@ fn words<const N: usize, T>(bytes: &[u8], word: impl Fn([u8; N]) -> T) -> Vec<T>
     bytes.chunks_exact(N).filter_map(|chunk| chunk.try_into().ok().map(&word)).collect()
 }
 
-/// With these programs of it.
+/// Loads the object with only these programs.
 fn load(programs: &[&str]) -> Result<Object> {
     let printer = set_print(Some((PrintLevel::Warn, |_, text| eprint!("{text}"))));
     let object = ObjectBuilder::default().open_memory(OBJECT).and_then(|mut open| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an event of the full record costs as there are more of them, and as they are of more connections.
+//! The cost of an event with all fields, at rising rates and with rising numbers of connections.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,19 +15,19 @@ use crate::on_drop::OnDrop;
 use crate::run_time::{Measuring, between};
 use crate::subject::Subject;
 
-/// Attempts a second; `None` is as fast as it goes.
+/// Attempts per second; `None` is as fast as possible.
 const RATES: [Option<u64>; 4] = [Some(1_000), Some(10_000), Some(100_000), None];
 const FLOWS_FOR_RATES: usize = 100;
 
 const FLOWS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 const RATE_FOR_FLOWS: u64 = 10_000;
 
-/// For each measurement at least so many attempts, and for so long.
+/// The minimum number of attempts and the minimum time of each measurement.
 const ENOUGH: u64 = 500;
 const WHILE: Duration = Duration::from_millis(500);
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// What came of one repetition.
+/// The result of one repetition.
 struct Sample {
     ns: f64,
     per_second: f64,
@@ -56,7 +56,7 @@ pub(crate) fn measure(bars: &mut Bars) -> Result<()> {
     Ok(())
 }
 
-/// The median, after it was printed.
+/// Prints and returns the median.
 fn point(crowd: &mut Crowd, rate: Option<u64>, over: &str, what: &str) -> Result<f64> {
     let done = AtomicBool::new(false);
     let samples = thread::scope(|scope| {
@@ -73,7 +73,7 @@ fn point(crowd: &mut Crowd, rate: Option<u64>, over: &str, what: &str) -> Result
     let least = ns.iter().copied().fold(f64::INFINITY, f64::min);
     let most = ns.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let ns = median(&ns);
-    // What a machine of few CPUs may not reach.
+    // The rate that a machine with few CPUs may not reach.
     let short = rate.is_some_and(|rate| per_second < 0.95 * rate as f64);
     let short = if short { "yes" } else { "no" };
     println!(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How long it takes from the start of a program to its being attached, and what memory it has then, beside bpftrace.
+//! The time from the start of a program until it is attached, and its memory then, compared with
+//! bpftrace.
 
 use std::env;
 use std::path::PathBuf;
@@ -36,13 +37,13 @@ fn open() -> Result<f64> {
     Ok(took.as_secs_f64() * 1e3)
 }
 
-/// Prints when a program was ready, and then its memory; medians.
+/// Prints the start time of a program and its memory, as medians.
 fn of(name: &str, ready: &str, start: impl Fn() -> Result<Tool>) -> Result<Memory> {
     let (mut took, mut memory) = (Vec::new(), Vec::new());
     for _ in 0..REPETITIONS {
         let tool = start()?;
         took.push(tool.until(ready)?.as_secs_f64() * 1e3);
-        // What it does in its first waits is done.
+        // Until its first waits are over.
         std::thread::sleep(Duration::from_millis(200));
         memory.push(Memory::of(tool.pid())?);
     }
@@ -60,7 +61,7 @@ fn say(name: &str, ms: &[f64]) -> f64 {
     median
 }
 
-/// As cargo built it beside us.
+/// Built by cargo into the same directory.
 fn retrans() -> Result<String> {
     let ours = env::current_exe().context("cannot tell what this program is")?;
     let target: PathBuf = ours.ancestors().skip(2).take(1).collect();

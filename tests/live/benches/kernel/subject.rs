@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is measured: this stream in its shapes, and the other ways to see the same attempts.
+//! The subjects: this stream in several configurations, and other tools for the same attempts.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,9 +18,9 @@ use crate::tool::Tool;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
-    /// What measuring itself takes.
+    /// The cost of measuring itself.
     Nothing,
-    /// The unit.
+    /// The unit of comparison.
     Empty,
     Counters,
     FilteredOut,
@@ -64,7 +64,7 @@ impl Subject {
         }
     }
 
-    /// Has it see every attempt of the machine from now on.
+    /// Attaches it to every attempt of the machine.
     pub(crate) fn attach(self) -> Result<Watching> {
         let before = descriptors_of(process::id())?;
         let every_event = |builder: retrans_sdk::StreamBuilder| builder.max_delay(Duration::ZERO);
@@ -76,7 +76,7 @@ impl Subject {
                 let counters = Stream::builder().open_counters().context("cannot open counters")?;
                 How::Counters(Box::new(counters))
             }
-            // No attempt of the lab is to there.
+            // No attempt of the lab has this port.
             Self::FilteredOut => stream(Stream::builder().filter(filter("dport=1")?))?,
             Self::SmallEveryEvent => stream(every_event(Stream::builder().fields(FieldSet::none())))?,
             Self::SmallAdaptive => stream(Stream::builder().fields(FieldSet::none()))?,
@@ -98,7 +98,7 @@ impl Subject {
         Ok(Watching { how, descriptors })
     }
 
-    /// Whether it is a BPF program, of which the kernel says how long it ran.
+    /// Returns whether it is a BPF program, for which the kernel has run-time statistics.
     pub(crate) const fn is_bpf(self) -> bool {
         !matches!(self, Self::Nothing | Self::Perf | Self::Tracefs)
     }
@@ -113,20 +113,20 @@ enum How {
     Trace(#[expect(dead_code, reason = "likewise; what is not read is overwritten")] TraceInstance),
 }
 
-/// A subject that is attached, until it is ended.
+/// An attached subject.
 pub(crate) struct Watching {
     how: How,
-    /// Of its programs.
+    /// The statistics of its programs.
     descriptors: BTreeSet<PathBuf>,
 }
 
 impl Watching {
-    /// Its programs' runs until now.
+    /// Returns the runs of its programs so far.
     pub(crate) fn programs(&self) -> Result<Programs> {
         programs(&self.descriptors)
     }
 
-    /// How many events it lost, where it says so.
+    /// Returns the number of lost events, if it reports that.
     pub(crate) fn lost(&self) -> Option<u64> {
         match &self.how {
             How::Stream(consumer) => Some(consumer.stats().lost),

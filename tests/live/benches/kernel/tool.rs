@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Another program that watches retransmissions: started, ready, and ended again.
+//! Another tool that traces retransmissions: started, ready and ended.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -13,14 +13,14 @@ use retrans_lab::wait::{PATIENCE, wait_for};
 use retrans_lab::{Context, Error, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The five fields that are looked at most, as one line an event.
+/// The five most common fields, one line per event.
 pub(crate) const BPFTRACE: &str = r#"
 BEGIN { printf("ready\n"); }
 tracepoint:tcp:tcp_retransmit_skb {
     printf("%d %d %s %s %d\n", args->sport, args->dport, ntop(args->saddr), ntop(args->daddr), args->state);
 }"#;
 
-/// A running program. What it prints is read for as long as it runs, and thrown away.
+/// A running program. Its output is read and discarded.
 pub(crate) struct Tool {
     child: Child,
     reader: Option<JoinHandle<()>>,
@@ -29,7 +29,7 @@ pub(crate) struct Tool {
     name: String,
 }
 
-/// Where it says that it is ready.
+/// The output in which it reports that it is ready.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Says {
     Stdout,
@@ -37,12 +37,12 @@ pub(crate) enum Says {
 }
 
 impl Tool {
-    /// bpftrace with a program of its language.
+    /// bpftrace with a script.
     pub(crate) fn bpftrace() -> Result<Self> {
         Self::start(&["bpftrace", "-e", BPFTRACE], Says::Stdout)
     }
 
-    /// perf, which writes what it has recorded nowhere.
+    /// perf, which discards its recording.
     pub(crate) fn perf() -> Result<Self> {
         Self::start(
             &["perf", "record", "--event", "tcp:tcp_retransmit_skb", "--all-cpus", "--output", "-"],
@@ -50,13 +50,14 @@ impl Tool {
         )
     }
 
-    /// A program with a tracefs at hand. It is ended with us, however that is.
+    /// Starts a program with access to tracefs. It ends with this process, however that ends.
     pub(crate) fn start(command: &[&str], says: Says) -> Result<Self> {
         let (started, child) = channel();
         let (line, lines) = channel();
         let name = command.first().copied().unwrap_or_default().to_owned();
         let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
-        // The kernel ends the program with the thread that started it: so it is the one that goes on reading.
+        // The kernel ends the program together with the thread that started it, so that thread also
+        // reads its output.
         let reader = thread::spawn(move || match spawn(&command, says) {
             Ok((began, mut child)) => {
                 let stdout = child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read>);
@@ -76,7 +77,7 @@ impl Tool {
         self.child.id()
     }
 
-    /// Waits for a line that begins so, and gives how long it took from the start.
+    /// Waits for a line with this prefix, and returns the time since the start.
     pub(crate) fn until(&self, beginning: &str) -> Result<Duration> {
         let mut said = String::new();
         let deadline = Instant::now() + PATIENCE;
@@ -89,7 +90,7 @@ impl Tool {
         Err(Error::new(format!("{} is not ready within {PATIENCE:?}{said}", self.name)))
     }
 
-    /// Waits until it has an event open on every CPU: perf does not say when it is ready.
+    /// Waits until it has an event open on every CPU: perf does not report when it is ready.
     pub(crate) fn until_it_has_events(&self) -> Result<()> {
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         let directory = format!("/proc/{}/fd", self.pid());
@@ -99,7 +100,7 @@ impl Tool {
             let events = targets.filter(|target| target.as_os_str() == "anon_inode:[perf_event]");
             Ok((events.count() >= cpus).then_some(()))
         })?;
-        // They are enabled by and by.
+        // They are enabled one after another.
         thread::sleep(Duration::from_millis(200));
         Ok(())
     }
@@ -132,11 +133,11 @@ fn spawn(command: &[String], says: Says) -> Result<(Instant, Child)> {
     Ok((began, child))
 }
 
-/// To the end, for a full pipe would hold it up.
+/// Reads to the end: a full pipe would block the program.
 fn read(pipe: impl Read, to: &Sender<(Instant, String)>) {
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
-    // Those that come later are events.
+    // Later lines are events.
     let mut wanted = 50;
     while pipe.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
         if wanted > 0 {

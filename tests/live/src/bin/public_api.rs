@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Prints the public API of a crate, an item a line, from the JSON that rustdoc writes.
+//! Prints the public API of a crate from rustdoc's JSON, one item per line.
 
 use std::env;
 use std::fs;
@@ -10,7 +10,7 @@ use public_api::Builder;
 use retrans_lab::{Context, Error, Result};
 use serde_json::Value as Json;
 
-/// The version of that JSON that the library reads. It does not check the version itself, and may misread another.
+/// The only version of the JSON that the library can read. The library does not check it.
 const FORMAT: u64 = 57;
 
 fn main() -> ExitCode {
