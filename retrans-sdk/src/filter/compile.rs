@@ -231,7 +231,7 @@ const fn ordered(number: i128) -> u64 {
 /// Returns the results of the classes, and whether the other results are meant: an unlisted result
 /// is of the class `other`.
 fn of_classes(term: &Term) -> (Vec<Alternative>, bool) {
-    let listed = |class: ResultClass| term.operands.contains(&super::parse::just(class.raw().into()));
+    let listed = |class: ResultClass| term.operands.contains(&Operand::exactly(class.raw().into()));
     let other = listed(ResultClass::Other);
     let results = RetransResult::ALL.iter().filter(|entry| listed(entry.variant.class()) != other);
     (

@@ -224,6 +224,13 @@ enum Operand {
     OwnSocket,
 }
 
+impl Operand {
+    /// Returns the operand that this number alone satisfies.
+    const fn exactly(number: i128) -> Self {
+        Self::Range { low: number, high: number }
+    }
+}
+
 impl Term {
     fn new(field: &'static Field, negated: bool, operands: Vec<Operand>, text: String) -> Self {
         let number = |value| field.field_type.number(value);

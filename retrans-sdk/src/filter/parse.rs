@@ -218,7 +218,7 @@ fn operand(field: &Field, text: &str) -> Result<Operand, String> {
                     no_value(field, text, &near)
                 });
             };
-            Ok(just(raw.into()))
+            Ok(Operand::exactly(raw.into()))
         }
         FieldType::Int { low, high } => range(text, |n| {
             let value = integer(n)?;
@@ -233,10 +233,10 @@ fn operand(field: &Field, text: &str) -> Result<Operand, String> {
         })
         .map_err(wrong),
         FieldType::Flags => match text.parse::<TcpFlags>() {
-            Ok(flags) => Ok(just(flags.0.into())),
+            Ok(flags) => Ok(Operand::exactly(flags.0.into())),
             Err(error) => Err(wrong(error.to_string())),
         },
-        FieldType::Flag if text == "yes" => Ok(just(1)),
+        FieldType::Flag if text == "yes" => Ok(Operand::exactly(1)),
         FieldType::Flag => Err(wrong("not `yes` or `-`".to_owned())),
         FieldType::Addr => prefix(text).map(Operand::Net).map_err(|problem| format!("{}: {problem}", field.key)),
         FieldType::KernelStr => {
@@ -255,14 +255,10 @@ fn id_of(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("not within 0..{}", u64::MAX))
 }
 
-pub(super) const fn just(number: i128) -> Operand {
-    Operand::Range { low: number, high: number }
-}
-
 /// Parses `n` or `low..high`.
 fn range(text: &str, number: impl Fn(&str) -> Result<i128, String>) -> Result<Operand, String> {
     let Some((low, high)) = text.split_once("..") else {
-        return number(text).map(just);
+        return number(text).map(Operand::exactly);
     };
     let (low, high) = (number(low)?, number(high)?);
     if low > high {

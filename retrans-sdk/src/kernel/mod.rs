@@ -60,7 +60,8 @@ use crate::error::Error;
 use crate::event::buffer::EventBuffer;
 use crate::event::result::RetransResult;
 use crate::kernel::owner_hooks::OwnerHooks;
-use crate::stats::reader::{StatsReader, add};
+use crate::stats::reader::StatsReader;
+use crate::stats::user_counters::add;
 
 /// The ring buffer and the BPF programs that fill it.
 pub(crate) struct Source {

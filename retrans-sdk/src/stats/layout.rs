@@ -27,3 +27,14 @@ pub(crate) mod word {
 pub(crate) const COUNTER_WORDS: usize = word::NETNS + NETNS_WORDS;
 /// The size of `struct retrans_passed` in words.
 pub(crate) const PASSED_WORDS: usize = RESULT_SLOTS * KIND_SLOTS * 2;
+
+/// The sums of the attempts in the namespace, `struct retrans_netns_stats`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct NetnsStats {
+    pub(crate) retrans_segs: u64,
+    pub(crate) retrans_fail: u64,
+    pub(crate) syn_retrans: u64,
+    pub(crate) in_host_queue: u64,
+    pub(crate) unknown_attempts: u64,
+    pub(crate) unknown_segs: u64,
+}

@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::event::kind::RetransKind;
 use crate::event::result::{RESULT_SLOTS, ResultSlots};
 use crate::event::transmit::Transmit;
-use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, PASSED_WORDS, word};
-use crate::stats::reconcile::NetnsStats;
+use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, NetnsStats, PASSED_WORDS, word};
+
 use crate::stats::user_counters::UserCounters;
 use crate::stats::{Count, Failures, Stats, TransmitCount};
 use crate::sys::mmap::Words;
@@ -50,18 +50,6 @@ pub(crate) struct DeliveryCounters {
     pub(crate) rejected: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) delivered: AtomicU64,
-}
-
-/// Adds to a counter. Only the thread that reads the stream may call it.
-#[inline]
-pub(crate) fn add(counter: &AtomicU64, count: u64) {
-    // A locked instruction for each event would cost more than the rest of its delivery.
-    counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Release);
-}
-
-#[inline]
-pub(crate) fn add_one(counter: &AtomicU64) {
-    add(counter, 1);
 }
 
 struct Shared {

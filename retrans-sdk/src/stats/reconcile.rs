@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::event::transmit::Transmit;
 use crate::stats::TransmitCount;
+use crate::stats::layout::NetnsStats;
 use crate::stats::netns::{Mib, Netns};
 use crate::stats::reader::StatsReader;
 use crate::text::reason_table::KeyVal;
@@ -16,17 +17,6 @@ use crate::text::reason_table::KeyVal;
 const BASELINE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval between two readings.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
-
-/// The sums of the attempts in the namespace, `struct retrans_netns_stats`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct NetnsStats {
-    pub(crate) retrans_segs: u64,
-    pub(crate) retrans_fail: u64,
-    pub(crate) syn_retrans: u64,
-    pub(crate) in_host_queue: u64,
-    pub(crate) unknown_attempts: u64,
-    pub(crate) unknown_segs: u64,
-}
 
 /// Both sides at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -8,7 +8,18 @@ use crate::event::Event;
 use crate::event::kind::RetransKind;
 use crate::event::result::{ResultSlots, RetransResult};
 use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, PASSED_WORDS, TRANSMIT_SLOTS, word};
-use crate::stats::reader::add;
+
+/// Adds to a counter. Only the thread that reads the stream may call it.
+#[inline]
+pub(crate) fn add(counter: &AtomicU64, count: u64) {
+    // A locked instruction for each event would cost more than the rest of its delivery.
+    counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Release);
+}
+
+#[inline]
+pub(crate) fn add_one(counter: &AtomicU64) {
+    add(counter, 1);
+}
 
 /// What happened to an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

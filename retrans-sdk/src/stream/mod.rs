@@ -40,7 +40,8 @@ use crate::filter::Filter;
 #[cfg(feature = "test-util")]
 use crate::kernel::config::Wakeup;
 use crate::stats::Stats;
-use crate::stats::reader::{StatsReader, add, add_one};
+use crate::stats::reader::StatsReader;
+use crate::stats::user_counters::{add, add_one};
 use crate::stream::backend::Backend;
 use crate::stream::builder::Predicate;
 

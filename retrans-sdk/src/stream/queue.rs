@@ -11,7 +11,8 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::event::buffer::BATCH;
 use crate::stats::Stats;
-use crate::stats::reader::{StatsReader, add};
+use crate::stats::reader::StatsReader;
+use crate::stats::user_counters::add;
 use crate::stream::Stream;
 use crate::stream::stop::StopHandle;
 
