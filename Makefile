@@ -90,17 +90,16 @@ vendored: deps
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/vendored.sh
 
 # What is public of both crates, in the crates, so that a change of it is seen where it is made. It is made from what rustdoc writes
-# as JSON, whose form stable toolchains do not promise: RUSTC_BOOTSTRAP lets this one, and another may not do.
+# as JSON, whose format is not stable (tests/rustdoc-json.sh): the toolchain of another version may not do.
 PUBLIC := retrans-macros retrans-sdk
 PUBLIC_API := target/public-api/text
 .PHONY: public-api-text
 public-api-text: deps
 	rm -rf $(PUBLIC_API) && mkdir -p $(PUBLIC_API)
-	RUSTC_BOOTSTRAP=1 RUSTDOCFLAGS="-Z unstable-options --output-format json" CARGO_TARGET_DIR=target/public-api \
-		cargo doc --quiet --locked $(addprefix --package ,$(PUBLIC)) --no-deps $(FEATURES)
+	RUSTDOC=$(CURDIR)/tests/rustdoc-json.sh cargo doc --quiet --locked $(addprefix --package ,$(PUBLIC)) --no-deps $(FEATURES)
 	set -e; for crate in $(PUBLIC); do \
 		$(if $(BUILT),$(or $(CARGO_TARGET_DIR),target)/debug/public_api,cargo run --quiet --locked --package retrans-tests --bin public_api --) \
-			target/public-api/doc/$$(echo $$crate | tr - _).json >$(PUBLIC_API)/$$crate; \
+			$(or $(CARGO_TARGET_DIR),target)/doc/$$(echo $$crate | tr - _).json >$(PUBLIC_API)/$$crate; \
 	done
 
 .PHONY: public-api
@@ -137,9 +136,13 @@ recording: deps
 	$(SUDO) chown --reference=README.md examples/retrans/recordings/lab.kv
 
 .PHONY: test
-test: deps
-	cargo test --locked --workspace $(WORKSPACE_FEATURES)
+test: unit-tests
 	@$(MAKE) --no-print-directory live LIVE=$(LIVE)
+
+# Unit and documentation tests, and those of the programs that need no root.
+.PHONY: unit-tests
+unit-tests: deps
+	cargo test --locked --workspace $(WORKSPACE_FEATURES)
 
 # Each live test is `#[ignore]`d by name for a plain `cargo test`. Here they run, as root, or it is said that they did not.
 .PHONY: live
@@ -182,36 +185,37 @@ CACHED ?=
 ACCEPT ?=
 ONLY ?=
 TURN ?=
-MATRIX := cargo run --locked --quiet --package retrans-kernels --bin matrix --profile
+MATRIX := cargo run --locked --quiet --package retrans-kernels --bin matrix --release --
+# With BUILT=1, the program that `make test` has built.
+MATRIX_DEV := $(if $(BUILT),$(or $(CARGO_TARGET_DIR),target)/debug/matrix,cargo run --locked --quiet --package retrans-kernels --bin matrix --)
 .PHONY: matrix
 matrix: deps
 	@$(call install,$(MATRIX_PACKAGES) $(KERNEL_PACKAGES))
-	$(MATRIX) release -- run $(if $(CACHED),--cached) $(if $(ACCEPT),--accept) $(if $(ONLY),--only=$(ONLY)) $(KERNELS)
+	$(MATRIX) run $(if $(CACHED),--cached) $(if $(ACCEPT),--accept) $(if $(ONLY),--only=$(ONLY)) $(KERNELS)
 
 # With the programs that `make test` has built, like the next two.
 .PHONY: matrix-check
 matrix-check: deps
-	$(MATRIX) dev -- --dev check
+	$(MATRIX_DEV) --dev check
 
 .PHONY: matrix-release-check
 matrix-release-check: deps
-	$(MATRIX) dev -- --dev check --release
+	$(MATRIX_DEV) --dev check --release
 
 # TURN chooses the second kernel (default: the number of commits).
 .PHONY: matrix-gate
 matrix-gate: deps
 	@$(call install,$(MATRIX_PACKAGES))
-	$(MATRIX) dev -- --dev gate $(if $(TURN),--turn=$(TURN))
+	$(MATRIX_DEV) --dev gate $(if $(TURN),--turn=$(TURN))
 
 .PHONY: lint
 lint: deps lint-deps
+	# As on a machine without clang, first: what follows uses the same dependencies.
+	RUSTDOCFLAGS="-D warnings" DOCS_RS=1 CLANG=/nonexistent cargo doc --locked --package retrans-sdk --no-deps $(FEATURES)
 	cargo fmt --all --check
 	clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/*/bpf/*.c
 	cargo clippy --workspace --all-targets $(WORKSPACE_FEATURES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(WORKSPACE_FEATURES)
-	# As on a machine without clang.
-	RUSTDOCFLAGS="-D warnings" DOCS_RS=1 CLANG=/nonexistent CARGO_TARGET_DIR=target/without-clang \
-		cargo doc --package retrans-sdk --no-deps $(FEATURES)
 	@# Whatever it says is wrong, also where its status is 0. Not that the program is not installed.
 	@unit=target/retrans-agent.service; sed 's|^ExecStart=.*|ExecStart=/bin/true|' docs/retrans-agent.service >$$unit && \
 	said=$$(systemd-analyze verify --man=no $$unit 2>&1) && [ -z "$$said" ] || { echo "$$unit: $$said"; exit 1; }

@@ -15,9 +15,9 @@ use retrans_lab::{Context, Error, Result};
 
 use crate::image::{in_path, remove};
 
-/// The packages with live tests (`tests/live.sh` checks that no other package has any), and that of
-/// the guest.
-const PACKAGES: [&str; 4] = ["retrans-tests", "retrans-examples", "retrans-cli", "retrans-kernels"];
+/// The package whose programs are left out: the tests of a proc-macro crate start only with the
+/// compiler's libraries at hand, and none of them is live.
+const LEFT_OUT: &str = "retrans-macros/Cargo.toml";
 
 /// Tests that do not run in a guest: its scenarios and its demo cover them, or they take a minute
 /// there and do not depend on the kernel.
@@ -125,14 +125,13 @@ pub fn guest_tests(tree: &Path, profile: Profile) -> Result<BTreeSet<String>> {
     Ok(all)
 }
 
-/// Builds as `tests/live.sh` does, so that nothing is built twice.
+/// Builds with the flags of `make test`, so that nothing is built twice.
 fn compile(tree: &Path, profile: Profile) -> Result<Vec<Executable>> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["test", "--no-run", "--locked", "--all-features", "--tests"]);
+    cargo.args(["test", "--no-run", "--locked", "--workspace", "--all-features", "--tests"]);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     cargo.args(["--quiet", "--message-format", "json-render-diagnostics"]);
     let output = cargo.current_dir(tree).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.context("cannot run cargo")?;
@@ -167,6 +166,9 @@ fn executables(messages: &str) -> Result<Vec<Executable>> {
         let message: Json =
             serde_json::from_str(line).with_context(|| format!("not a message of cargo's: {line:?}"))?;
         if let (Some(path), Some(name)) = (message["executable"].as_str(), message["target"]["name"].as_str()) {
+            if message["manifest_path"].as_str().is_some_and(|manifest| manifest.ends_with(LEFT_OUT)) {
+                continue;
+            }
             let is_test = message["profile"]["test"] == true;
             all.push(Executable { name: name.to_owned(), path: PathBuf::from(path), is_test });
         }
@@ -191,6 +193,7 @@ mod tests {
             {"reason":"compiler-artifact","target":{"kind":["lib"],"name":"lab"},"profile":{"test":false},"executable":null}
             {"reason":"compiler-artifact","target":{"kind":["bin"],"name":"watch"},"profile":{"test":false},"executable":"/t/watch"}
             {"reason":"compiler-artifact","target":{"kind":["test"],"name":"watch"},"profile":{"test":true},"executable":"/t/deps/watch-1"}
+            {"reason":"compiler-artifact","manifest_path":"/t/retrans-macros/Cargo.toml","target":{"kind":["test"],"name":"ui"},"profile":{"test":true},"executable":"/t/deps/ui-1"}
             {"reason":"build-finished","success":true}"#;
         let executable =
             |path: &str, is_test| Executable { name: "watch".to_owned(), path: PathBuf::from(path), is_test };
