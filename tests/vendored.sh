@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Builds and runs a program that enables the feature `vendored` of libbpf-rs where neither libelf nor zlib is installed, and
-# shows first that they are not: without the feature the same build fails there, and names what is missing.
+# Builds and runs a program that enables the feature `vendored` of libbpf-rs where neither libelf nor
+# zlib is installed. First shows that they are not: without the feature the same build fails, and
+# names what is missing.
 #
 # Runs in a mount namespace of its own, in which the files of the packages libelf-dev and zlib1g-dev
 # are hidden, and the registry's sources, in which libbpf-sys builds elfutils, are a copy that is

@@ -13,7 +13,7 @@ use retrans_sdk::harness::{empty_record, event_of, place_of, read_into};
 use retrans_sdk::{Event, Filter};
 use retrans_tests::bench::{Bars, machine, median as middle};
 
-/// An event of a recording, with all fields of this kernel.
+/// A recording, with all fields of the kernel that it was made on.
 const RECORDING: &str = include_str!("../../../examples/retrans/recordings/lab.kv");
 
 const REPETITIONS: usize = 9;

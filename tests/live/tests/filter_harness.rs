@@ -277,7 +277,7 @@ fn term(random: &mut Random, key: &str) -> (Option<Kind>, String) {
     (kind, format!("{key}{}={}", if negated { "!" } else { "" }, texts.join(",")))
 }
 
-/// The text of a filter, with its terms.
+/// Returns the text of a filter, with its terms.
 fn filter(random: &mut Random) -> (String, Vec<(Option<Kind>, String)>) {
     let all = kernel_keys();
     let (mut clauses, mut terms) = (Vec::new(), Vec::new());
@@ -292,7 +292,8 @@ fn filter(random: &mut Random) -> (String, Vec<(Option<Kind>, String)>) {
     (clauses.join(" --or "), terms)
 }
 
-/// The kinds of terms that must occur: each with both results, except those that have only one.
+/// Returns the kinds of terms that must occur: each with both results, except those that have only
+/// one.
 fn kinds() -> BTreeSet<(Kind, bool)> {
     const ALWAYS: [&str; 15] = [
         "ts", "result", "kind", "family", "saddr", "sport", "daddr", "dport", "state", "segs", "class", "netns", "uid",

@@ -64,7 +64,7 @@ fn records_lost_to_a_full_ring_are_still_counted() -> Result<()> {
     Ok(())
 }
 
-/// The number of records that the smallest ring buffer holds.
+/// Returns the number of records that the smallest ring buffer holds.
 fn room() -> usize {
     rustix::param::page_size() / 192
 }

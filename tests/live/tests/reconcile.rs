@@ -78,8 +78,8 @@ fn add_up(pair: &Pair, trace: &mut TraceInstance, wanted: u64, deadline: Instant
     Ok(sums)
 }
 
-/// The reason that the programs did not run for an attempt: process 1 ([`undisturbed`]), or, by the
-/// kernel's count, a softirq made it while they ran for another on the same CPU.
+/// Returns the reason that the programs did not run for an attempt: process 1 ([`undisturbed`]),
+/// or, by the kernel's count, a softirq made it while they ran for another on the same CPU.
 fn disturbance(pair: &Pair, trace: &mut TraceInstance, stats: &Stats) -> Result<Option<String>> {
     let traced = trace.read()?;
     if trace.lost()? != 0 {

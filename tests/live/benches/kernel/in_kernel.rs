@@ -71,7 +71,7 @@ fn of_all() -> Result<BTreeMap<Subject, Vec<Sample>>> {
     Ok(samples)
 }
 
-/// The attempts of the load.
+/// Returns the attempts of the load.
 fn load_now() -> Result<String> {
     let counters = Stream::builder().open_counters().context("cannot open counters")?;
     let began = Instant::now();

@@ -61,7 +61,7 @@ fn say(name: &str, ms: &[f64]) -> f64 {
     median
 }
 
-/// Built by cargo into the same directory.
+/// Returns the path of `retrans`, built by cargo into the same directory.
 fn retrans() -> Result<String> {
     let ours = env::current_exe().context("cannot tell what this program is")?;
     let target: PathBuf = ours.ancestors().skip(2).take(1).collect();

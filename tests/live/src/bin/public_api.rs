@@ -37,8 +37,8 @@ fn public(path: &Path) -> Result<String> {
             "{path:?} has version {version} of rustdoc's JSON, not {FORMAT}: the rustdoc of Rust 1.95 is required"
         )));
     }
-    // Blanket, automatic and derived implementations would be two lines of three. Which types are `Send` and `Sync` is
-    // held by tests of the SDK.
+    // Blanket, auto trait and derived implementations would be two lines of three. Tests of the SDK
+    // check which types are `Send` and `Sync`.
     let api = Builder::from_rustdoc_json(path)
         .omit_blanket_impls(true)
         .omit_auto_trait_impls(true)
