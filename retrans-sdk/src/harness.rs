@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Helpers for the tests of this repository (`tests/bpf`). Not part of the API: no stability is
+//! Helpers for the tests of this repository (`tests/live/bpf`). Not part of the API: no stability is
 //! promised.
 
 use std::ops::Range;
