@@ -12,7 +12,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
-/* A separate function with its own stack: inlined, each read would use eight bytes of stack. */
+/* A separate function: inlined, each read would use eight of the 512 bytes of stack. */
 static __noinline __attribute__((unused)) __u64 probe_read(const void *from, __u32 size)
 {
 	__u64 value = 0;

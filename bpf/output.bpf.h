@@ -2,6 +2,10 @@
 /*
  * The common end of all programs: classifies an attempt, counts it, applies the filter and the rate
  * limit, and writes the record to the ring buffer.
+ *
+ * A record ends after the last requested field, and a field has the same offset in every record:
+ * there is no second layout. The requested fields are read-only data, so the verifier removes the
+ * code of all others.
  */
 #ifndef RETRANS_OUTPUT_BPF_H
 #define RETRANS_OUTPUT_BPF_H
@@ -30,8 +34,8 @@ struct {
  * The rate limit: a token bucket per result, after the filter; off unless set. Instead of tokens,
  * each bucket stores the time at which it will be full again, so it needs no refill.
  *
- * CPUs that check the same result at the same moment may share a token, because the oldest
- * supported kernels have no atomic exchange. The counters are exact.
+ * CPUs that check the same result at the same moment may share a token: programs have an atomic
+ * exchange since v5.12 only, and kprobes may not use a spin lock. The counters are exact.
  */
 
 /* The time between two tokens in nanoseconds; 0: no limit. */

@@ -2,6 +2,8 @@
 /*
  * The owners of sockets. A separate object: each of its programs is optional. A program that reads
  * the current task is attached to a hook that runs only in the context of the process itself.
+ *
+ * retrans-sdk/src/kernel/socket_owners.rs says why the scan is a task_file iterator.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>

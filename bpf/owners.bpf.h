@@ -2,6 +2,13 @@
 /*
  * The processes that sockets belong to, by socket cookie. The programs in owners.bpf.c fill the map
  * in the contexts of these processes. An attempt, in whatever context, looks its socket up.
+ *
+ * Owners are kept in the kernel and copied to the record there: they are those of the time of the
+ * attempt, cost no system call per event, and stay available after privileges were given up. An
+ * entry is removed when its socket is closed, so that many short connections do not evict a long
+ * one. The key is the cookie and not the address of the socket: a stale entry would name the owner
+ * of another socket at the same address. Before v5.12, where programs cannot request a cookie,
+ * there are no owners.
  */
 #ifndef RETRANS_OWNERS_BPF_H
 #define RETRANS_OWNERS_BPF_H

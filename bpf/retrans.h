@@ -2,7 +2,7 @@
 /*
  * The interface between the BPF programs and user space: the record of one attempt, the counters
  * and the filter. It uses fixed-width integers only and no implicit padding. Every offset is
- * asserted here, and again in retrans-sdk/src/source/layout.rs.
+ * asserted here, and again in retrans-sdk/src/kernel/layout.rs.
  */
 #ifndef RETRANS_H
 #define RETRANS_H
@@ -81,7 +81,7 @@ enum retrans_transmit {
  * and the expression that reads the value of the attempt `a`.
  *
  * Numbers below 64 are bit numbers in retrans_header.present. To add a field, take the next one and
- * add the member, a row here, and a row in retrans-sdk/src/field.rs.
+ * add the member, a row here, and a row in retrans-sdk/src/event/schema.rs.
  */
 
 /* Fields that every record contains. */

@@ -3,6 +3,17 @@
  * Counters, one element per CPU. The additions are atomic, because a softirq may run one of these
  * programs within another one on the same CPU. The map is memory-mapped, so that user space reads
  * it without a system call.
+ *
+ * The map is an array with an element per CPU, because a per-CPU map cannot be memory-mapped.
+ * Reading it requires no capability and works after the stream is closed.
+ *
+ * Results and kinds are counted before the filter, so that they always add up to `seen`. If there
+ * is a filter, they are counted again after it and before the rate limit, in rt_passed. Without a
+ * filter both would be equal, and nothing is added.
+ *
+ * The sums of a network namespace (reconciled_netns) are also taken before the filter: a stream
+ * with any filter can be reconciled, lost records do not matter, and it costs other streams
+ * nothing.
  */
 #ifndef RETRANS_STATS_BPF_H
 #define RETRANS_STATS_BPF_H

@@ -2,6 +2,10 @@
 /*
  * Decides whether a record wakes the reader. A wake-up costs ten times as much as writing the
  * record, so a reader that polls by timer is woken only when much data is waiting.
+ *
+ * The waiting bytes are checked for one record in 16 of a CPU (more often with a small ring),
+ * and the reader is not woken again before it has emptied the ring buffer. See also
+ * retrans-sdk/src/kernel/wakeup.rs.
  */
 #ifndef RETRANS_WAKEUP_BPF_H
 #define RETRANS_WAKEUP_BPF_H
