@@ -1,5 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Compiles a filter to `struct retrans_filter`: a list of tests whether a number is in a range.
+//!
+//! # Design
+//!
+//! The whole filter runs in the kernel, as read-only data. Every test has the same form: whether a
+//! number is in a range. The verifier knows the data and removes the code of every key that is not
+//! tested. `Filter::matches` is the model of the C code: `tests/live/tests/filter_harness.rs`
+//! compares both on random records, and checks that each deliberate mistake of
+//! `tests/live/bpf/mutations.rs` is noticed.
+//!
+//! `owner`, `pid` and `comm` are not available to the filter. On a host without fexit the owner of
+//! an accepted socket is only resolved after its first event, so a filter would silently miss such
+//! events. A stream refuses it instead.
 
 use ipnet::IpNet;
 

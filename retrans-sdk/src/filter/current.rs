@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Filters for the application's own sockets, and combinations of filters.
+//!
+//! # Design
+//!
+//! An event contains neither the parents of its cgroup nor whether its socket is in the
+//! application's set. An event alone neither matches nor excludes such terms (`Filter::live_only`),
+//! as with an absent value.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The key=value line: an event as `key=value` pairs separated by single spaces, which parses back
 //! without loss.
+//!
+//! # Design
+//!
+//! A line has two parsers. `parse_canonical` reads exactly what this version writes, in one pass.
+//! Any other line goes to `parse_any_order`, which accepts keys in any order and reports what is
+//! wrong. Property tests hold both to the same result. Writing is done by hand as well, eight
+//! digits at a time: `fmt` takes five times as long. `make bench` measures both.
+//!
+//! `Line` keeps unknown keys, `Event` does not: an event owns no heap memory. The parser of `Event`
+//! refuses unknown keys rather than lose them.
 
 use std::fmt;
 use std::str::FromStr;

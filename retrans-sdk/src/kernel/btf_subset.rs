@@ -2,6 +2,12 @@
 //! The part of the kernel's BTF that relocations need. libbpf searches all of it, a hundred
 //! thousand types, once for each type that a program uses. Those types are a few hundred, and the
 //! offsets are the same.
+//!
+//! # Design
+//!
+//! libbpf took 0.9 ms for each of 15 types. `build.rs` lists the structures that the objects name.
+//! The subset contains these and what they contain by value; pointers lead to no type. The
+//! relocated instructions are the same. Without memfd or /proc libbpf reads the whole BTF.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

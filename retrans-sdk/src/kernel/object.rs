@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The generated skeleton: opened, configured, loaded, attached.
+//!
+//! # Design
+//!
+//! The generated `RetransSkel` borrows from an `OpenObject`. `self_cell` keeps both in one cell, so
+//! the handle has no lifetime, is `Send`, and needs no unsafe code of this crate.
+//!
+//! The kernel keeps the RTO in jiffies, and BTF does not contain CONFIG_HZ. The resolution of
+//! `CLOCK_MONOTONIC_COARSE` is one tick, so it converts `rto_us`.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};

@@ -40,7 +40,7 @@ fn open_as<T>(config: &Config, attach: impl Fn(Plan, &Config) -> Result<T, Error
     capabilities::check()?;
     let began = Instant::now();
     // Dropped last: after such a large allocation is freed, malloc would serve libbpf's own reading
-    // from the heap and keep the memory.
+    // from the heap and keep half a megabyte.
     let vmlinux = read(Path::new(VMLINUX))?;
     let kernel = Kernel::read(&vmlinux)?;
     let btf = began.elapsed();

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The combinations of attach method and companion, best first, and those that a kernel's BTF
 //! allows. The kernel may still refuse them.
+//!
+//! # Design
+//!
+//! An enumerator of the kernel that the table lacks is counted in a slot of its own. The
+//! enumerators are known when a stream opens, so free slots are assigned here and passed as
+//! read-only data (`unlisted_slots`). Numbers above 31, and those for which no slot is left, share
+//! the last slot.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

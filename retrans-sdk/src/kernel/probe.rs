@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Probes whether fexit is allowed, with the smallest possible program. Otherwise a whole object
 //! would be relocated and verified in vain.
+//!
+//! # Design
+//!
+//! Where the kernel refuses fexit, the refusal costs one system call: a program of two instructions
+//! is loaded first. A kernel that accepts it may still refuse the real programs, so these are tried
+//! in full.
 
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};

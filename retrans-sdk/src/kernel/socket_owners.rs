@@ -2,6 +2,12 @@
 //! Resolves socket owners: the BPF programs that record them (`bpf/owners.bpf.c`), each of which
 //! may be unavailable, and the scan of file descriptors for sockets that the programs have not
 //! seen.
+//!
+//! # Design
+//!
+//! The scan is a `task_file` BPF iterator. It has the socket and the task at once, in all network
+//! namespaces. Socket dumps (`iter/tcp`, netlink) show one namespace, and their inode numbers,
+//! which are reused, would have to be joined with the links in /proc/PID/fd.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

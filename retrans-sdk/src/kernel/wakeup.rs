@@ -8,6 +8,16 @@
 //! A program may have read that the reader is awake right before the reader goes to sleep, and then
 //! submits a record without a wake-up. Therefore a reader that goes to sleep returns once more, and
 //! finds what such a program had reserved.
+//!
+//! # Design
+//!
+//! A wake-up takes ten times as long as writing a record, so both sides decide about it. While the
+//! reader is awake, which it announces in a mapped word, the programs wake it only once
+//! `wakeup_bytes` are waiting. Every 16th record of a CPU checks that (more often with a small ring
+//! buffer), and the reader is not woken again before it has emptied the ring buffer.
+//!
+//! The stream's file descriptor covers the ring buffer and the timer, so an event loop of the
+//! application behaves like the stream's own wait.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads the counters of the BPF programs and of user space, from any thread at any time.
+//!
+//! # Design
+//!
+//! `missed` comes from /proc/self/fdinfo of the programs, which requires no capability. Opening a
+//! program by its id would require CAP_SYS_ADMIN.
 
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};

@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Compares the observed attempts of a network namespace with the counters of the namespace.
+//!
+//! # Design
+//!
+//! The attempts of the namespace are added up in the kernel, before the filter (`bpf/stats.bpf.h`).
+//! So a stream with any filter can be reconciled, lost records do not matter, and other streams pay
+//! nothing. The kernel counts an attempt before the programs run. Both sides are therefore read
+//! twice, alternating, and belong together only if neither changed.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The source of a stream's events: the running kernel, or a recording or mock.
+//!
+//! # Design
+//!
+//! Recordings and mocks feed the same `Stream`, not a type or trait of their own: the code that an
+//! application tests is the code that runs in production. Their events pass the model of the filter
+//! and are counted like those of the BPF programs (`offline/pipeline.rs`), so `StatsReader` does
+//! not know the difference. A recording does not say whether failures were observable. They are
+//! unobservable until it contains one, or until the kernel's text contains `err`.
 
 use std::os::fd::BorrowedFd;
 

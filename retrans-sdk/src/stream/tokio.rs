@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A stream for async programs.
+//!
+//! # Design
+//!
+//! tokio waits on the stream's own file descriptor, without a thread. Its reactor reports the
+//! moment at which the descriptor becomes readable. So readiness is cleared only after the ring
+//! buffer was read until it was empty, and then it is read once more. A timer reads every ten
+//! seconds in case readiness is ever missed; the tests would fail sooner than that.
 
 use std::fmt;
 use std::future::poll_fn;

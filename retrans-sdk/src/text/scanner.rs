@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A line read back as it was written, by the shortest way. Whatever is not as this version writes
-//! it is left to the parser in `line.rs`, which knows more and says what is wrong.
+//! Scans a line in exactly the form in which this version writes it. Any other line is left to the
+//! general parser in `format/kv.rs`, which reports what is wrong.
 
 use std::net::Ipv4Addr;
 

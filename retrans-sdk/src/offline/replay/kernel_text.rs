@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Parses what the kernel prints of its own tracepoints, in tracefs, by `perf script` and by
 //! `trace-cmd report`: every layout since Linux 5.10, and those of the proposed patch.
+//!
+//! # Design
+//!
+//! The kernel's text names a result only where `err` alone proves it. Every other result would
+//! require the state of the socket.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
