@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The project's programs as cargo builds them: the live tests, and the programs that they and the
 //! guest run.
+//!
+//! # Design
+//!
+//! In a guest the tests are at the paths where cargo built them, so that they find the programs
+//! that they start as on the host. They are stripped: each would have 20 MB otherwise.
 
 use std::collections::BTreeSet;
 use std::env;

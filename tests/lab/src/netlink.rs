@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Network configuration changes that must not wait for a process to start.
+//!
+//! # Design
+//!
+//! The lab starts `ip`, `tc` and `nft` to prepare a namespace. Whatever must happen at once or
+//! under control uses crates: netlink-packet-route for deletions, tun-rs and etherparse for the
+//! peer. The crates for nftables either start the same program or are under the GPL.
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;
