@@ -41,7 +41,7 @@ fn plain(path: &Path) -> PathBuf {
 #[test]
 fn each_link_leads_somewhere() {
     let root = root();
-    let others = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|name| root.join(name));
+    let others = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name));
     let all = pages().into_iter().map(|page| page.path).chain(others);
     let mut count = 0;
     for path in all {
