@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The input of the filter: an attempt. The test harness (tests/live/bpf/filter_harness.bpf.c) defines
- * the same interface for records.
+ * The input of the filter: an attempt. The test harness (tests/live/bpf/filter_harness.bpf.c)
+ * defines the same interface for records.
  */
 #ifndef RETRANS_FILTER_INPUT_BPF_H
 #define RETRANS_FILTER_INPUT_BPF_H
