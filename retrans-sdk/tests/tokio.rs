@@ -223,3 +223,21 @@ async fn an_error_behind_what_is_refused_wakes() {
         teller.join().expect("no panic");
     }
 }
+
+#[tokio::test]
+async fn a_detached_stream_is_read_to_its_end_after_a_stop() {
+    let (source, mut stream) = stream();
+    for port in 1..=3 {
+        source.push(numbered(port));
+    }
+    stream.stop_handle().stop();
+    stream.detach();
+    source.push(numbered(4));
+    let mut ports = Vec::new();
+    while let Some(batch) = next(&mut stream).await {
+        ports.extend(batch);
+    }
+    assert_eq!(ports, [1, 2, 3]);
+    let stats = stream.stats();
+    assert_eq!((stats.submitted, stats.delivered), (3, 3));
+}

@@ -87,6 +87,9 @@ impl Attached {
     /// Detaches the programs; maps and counters remain. Requires no capability.
     pub(crate) fn detach(&mut self) {
         self.object.detach();
+        if let Some(owners) = &mut self.owners {
+            owners.detach();
+        }
     }
 
     /// Returns the kernel's name of an unlisted result.

@@ -47,7 +47,7 @@ const MAX_ABSENT: usize = 4096;
 /// The attached programs, and the map that they fill.
 pub(super) struct SocketOwners {
     owners: MapHandle,
-    _links: Vec<Link>,
+    links: Vec<Link>,
     scan: Option<Link>,
     pub(super) hooks: OwnerHooks,
     lookup: Mutex<Lookup>,
@@ -78,9 +78,14 @@ impl SocketOwners {
         let (walk, scan_link) = as_support(attach("rt_scan_fds"))?;
         let hooks = OwnerHooks { connect, accept, walk };
         let links = connect_link.into_iter().chain(accept_link).collect();
-        let opened = Self { owners, _links: links, scan: scan_link, hooks, lookup: Mutex::default() };
+        let opened = Self { owners, links, scan: scan_link, hooks, lookup: Mutex::default() };
         opened.scan_fds();
         Ok(opened)
+    }
+
+    /// Detaches the programs at connect and accept. Owners that are known, and scans, remain.
+    pub(super) fn detach(&mut self) {
+        self.links.clear();
     }
 
     /// Adds the owner to an event if the programs did not know it at the time of the attempt.

@@ -72,9 +72,9 @@ pub struct Stream {
     evaluated: usize,
     /// Whether there may be more events in the ring buffer.
     more: bool,
-    /// When the programs were detached.
-    detached: Option<Instant>,
-    /// Whether it was detached and everything that was submitted before has been read.
+    /// Whether the programs were detached.
+    detached: bool,
+    /// Whether it was detached and the ring buffer was empty afterwards.
     exhausted: bool,
     stop: StopHandle,
 }
@@ -117,7 +117,7 @@ impl Stream {
             passing: 0..0,
             evaluated: 0,
             more: false,
-            detached: None,
+            detached: false,
             exhausted: false,
             stop,
         }
@@ -145,6 +145,10 @@ impl Stream {
     /// however many attempts the host makes. Afterwards `submitted = rejected + dropped +
     /// delivered`. A recording or a mock yields the events that were already read or pushed.
     ///
+    /// Blocks for 3 to 101 milliseconds, until programs that run on other CPUs at this moment have
+    /// ended. Read a detached stream to its end without waiting for its descriptor, which does not
+    /// become readable for that.
+    ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let mut stream = retrans_sdk::Stream::builder().open()?;
@@ -161,10 +165,33 @@ impl Stream {
     /// # }
     /// ```
     pub fn detach(&mut self) {
-        if self.detached.is_none() {
-            self.backend.detach();
-            self.detached = Some(Instant::now());
+        if self.detached {
+            return;
         }
+        self.detached = true;
+        self.backend.detach();
+        if self.live().is_some() {
+            self.settle();
+        }
+    }
+
+    /// Waits for programs that were running on other CPUs when they were detached: for those that
+    /// had not counted their attempt, and those that had not submitted their record.
+    fn settle(&self) {
+        /// Much longer than a program runs.
+        const LEAST: Duration = Duration::from_millis(2);
+        const MOST: Duration = Duration::from_millis(100);
+        let began = Instant::now();
+        loop {
+            std::thread::sleep(Duration::from_millis(1));
+            let Stats { seen, filtered, limited, lost, submitted, .. } = self.stats.read();
+            let is_settled = seen == filtered + limited + lost + submitted;
+            if (is_settled && began.elapsed() >= LEAST) || began.elapsed() >= MOST {
+                break;
+            }
+        }
+        // A record is submitted right after it was counted.
+        std::thread::sleep(Duration::from_millis(1));
     }
 
     /// Returns the current counters.
@@ -265,6 +292,9 @@ impl Stream {
         }
         (self.passing, self.evaluated) = (0..0, 0);
         self.more = self.backend.read(BATCH, &mut self.batch)?;
+        // Nothing is added to the ring buffer of a detached stream, so once empty it stays empty.
+        let is_empty = self.batch.events().is_empty() && !self.more;
+        self.exhausted |= self.detached && is_empty && self.live().is_some();
         Ok(self.evaluate())
     }
 
@@ -305,7 +335,7 @@ impl Stream {
             }
             // After a stop only events of the batch are delivered: under load the ring buffer might
             // never be empty.
-            if self.stop.is_stopped() && self.detached.is_none() {
+            if self.stop.is_stopped() && !self.detached {
                 return Ok(false);
             }
             if !self.advance()? {
@@ -317,15 +347,8 @@ impl Stream {
         }
     }
 
-    /// Returns whether no further event can come, with none ready. A program that was running on
-    /// another CPU when the stream was detached may still submit its record, which was counted
-    /// before, so that record is awaited for a limited time.
-    fn is_at_end(&mut self) -> bool {
-        /// Much longer than a program runs.
-        const SETTLE: Duration = Duration::from_millis(100);
-        if let Some(since) = self.detached.filter(|_| !self.more && self.live().is_some()) {
-            self.exhausted = self.stats.read().waiting() == 0 || since.elapsed() > SETTLE;
-        }
+    /// Returns whether no further event can come, with none ready.
+    fn is_at_end(&self) -> bool {
         self.exhausted || self.backend.is_over()
     }
 
@@ -343,7 +366,7 @@ impl Stream {
     /// Returns the available events, at most a batch, and counts them as delivered. Does not block.
     #[cfg(feature = "tokio")]
     pub(crate) fn take_at_once(&mut self) -> Result<Vec<Event>, Error> {
-        if !self.evaluate() && !self.stop.is_stopped() {
+        if !self.evaluate() && (self.detached || !self.stop.is_stopped()) {
             self.advance()?;
         }
         let events = self.take().to_vec();
@@ -354,13 +377,13 @@ impl Stream {
     /// Returns whether no further event will be available, with none ready.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_over(&self) -> bool {
-        self.stop.is_stopped() || self.backend.is_over()
+        self.is_at_end() || (self.stop.is_stopped() && !self.detached)
     }
 
     /// Returns whether more events may be available at once.
     #[cfg(feature = "tokio")]
     pub(crate) fn has_more(&self) -> bool {
-        self.more
+        self.more || self.detached
     }
 
     /// Takes the next event of the batch and counts it as delivered.
@@ -380,10 +403,11 @@ impl Stream {
 
     /// Blocks until there may be records (true), or until the deadline, a signal or a stop (false).
     fn wait(&self, deadline: Option<Instant>) -> Result<bool, Error> {
-        if self.detached.is_some() {
-            // For a record that is being submitted, which does not wake a reader that is awake.
-            std::thread::sleep(Duration::from_millis(1));
+        if self.detached {
             return Ok(true);
+        }
+        if self.more {
+            return Ok(!self.stop.is_stopped());
         }
         let timeout = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -129,6 +129,12 @@ impl AsyncStream {
         self.stream
     }
 
+    /// Detaches the programs, as [`Stream::detach`] does: what is left is read, and then the stream
+    /// ends. Blocks for some milliseconds.
+    pub fn detach(&mut self) {
+        self.stream.detach();
+    }
+
     /// Returns the current counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
