@@ -96,6 +96,9 @@ PUBLIC_API := target/public-api/text
 .PHONY: public-api-text
 public-api-text: deps
 	rm -rf $(PUBLIC_API) && mkdir -p $(PUBLIC_API)
+	@# Cargo does not know that another rustdoc writes other files: it must run.
+	rm -f $(foreach crate,$(PUBLIC),$(or $(CARGO_TARGET_DIR),target)/doc/$(subst -,_,$(crate)).json)
+	touch $(foreach crate,$(PUBLIC),$(crate)/src/lib.rs)
 	RUSTDOC=$(CURDIR)/tests/rustdoc-json.sh cargo doc --quiet --locked $(addprefix --package ,$(PUBLIC)) --no-deps $(FEATURES)
 	set -e; for crate in $(PUBLIC); do \
 		$(if $(BUILT),$(or $(CARGO_TARGET_DIR),target)/debug/public_api,cargo run --quiet --locked --package retrans-tests --bin public_api --) \

@@ -20,7 +20,8 @@ there=0 failed=()
 for program in "${programs[@]}"; do
 	# The tests of a proc-macro crate start only with the compiler's libraries at hand; cargo sees to that, and none of them is live.
 	[[ $program != */retrans_macros-* ]] || continue
-	listed=$("$program" --ignored --list --format terse 2>/dev/null | grep -c ': test$' || true)
+	list=$("$program" --ignored --list --format terse) || { failed+=("$program, which does not list its tests"); continue; }
+	listed=$(grep -c ': test$' <<<"$list" || true)
 	[ "$listed" -gt 0 ] || continue
 	there=$((there + listed))
 	echo "     Running $program"
@@ -30,4 +31,4 @@ ran=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$log" | awk '{ sum
 
 [ "${#failed[@]}" -eq 0 ] || printf 'FAILED: %s\n' "${failed[@]}"
 echo "live tests: $ran of $there ran and passed"
-[ "$there" -gt 0 ] && [ "$ran" -eq "$there" ]
+[ "${#failed[@]}" -eq 0 ] && [ "$there" -gt 0 ] && [ "$ran" -eq "$there" ]
