@@ -271,15 +271,15 @@ pub enum Difference {
 }
 
 impl Difference {
-    /// Returns whether something is lost that the recorded row has: it was reported, passed or
-    /// attached, and is not any more.
+    /// Returns whether something may be lost that the recorded row has, so that a person must accept
+    /// it.
     pub fn is_loss(&self) -> bool {
         match self {
-            Self::Changed { key, recorded: Some(recorded), now } => match key.kind {
-                Kind::Scenario => recorded == "yes" && now.as_deref() != Some("yes"),
-                Kind::Test => recorded == "passed",
-                Kind::Attach => now.is_none(),
-                _ => false,
+            // Whatever changes is a loss, but for a scenario that occurs and a test that passes now.
+            Self::Changed { key, recorded: Some(_), now } => match key.kind {
+                Kind::Scenario => now.as_deref() != Some("yes"),
+                Kind::Test => now.as_deref() != Some("passed"),
+                _ => true,
             },
             _ => false,
         }
