@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a filter matches.
 
-use retrans_sdk::{Event, Filter};
+use retrans_sdk::{Event, Filter, RetransResult};
 
 const EVENT: &str = "ts=100.500000000 result=denied err=-1 kind=rto family=inet saddr=10.1.2.3 sport=40000 daddr=192.0.2.7 dport=443 \
     state=established segs=2 mapped=yes cookie=18446744073709551615 cgroup=34 uid=1000 tcp_flags=0x018 snd_cwnd=10 ca_state=loss ca_name=cubic";
@@ -91,4 +91,16 @@ fn what_an_event_alone_does_not_tell_is_listed() {
     let filter: Filter = "cgroup!=34/,7 dport=1 --or cookie=5,mine cgroup=7 --or sport=1".parse().expect("a filter");
     assert_eq!(filter.live_only().collect::<Vec<_>>(), ["cgroup!=34/,7", "cookie=5,mine"]);
     assert_eq!(Filter::default().live_only().count(), 0);
+}
+
+#[test]
+fn a_flag_that_is_not_set_is_absent() {
+    use retrans_sdk::filter::key;
+    let texts = [key::mapped().ne(true), key::mapped().eq(false), key::mapped().ne(false), key::mapped().eq(true)]
+        .map(|condition| condition.build().expect("a filter").to_string());
+    assert_eq!(texts, ["mapped=-", "mapped=-", "mapped!=-", "mapped=yes"]);
+    let mut event = Event::sample(RetransResult::Success);
+    assert!(key::mapped().ne(true).build().expect("a filter").matches(&event));
+    event.mapped = true;
+    assert!(!key::mapped().ne(true).build().expect("a filter").matches(&event));
 }

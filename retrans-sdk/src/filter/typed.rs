@@ -58,8 +58,17 @@ impl<T> Key<T> {
     }
 
     /// Matches events that have a value, which is none of these: `key!=a,b`.
-    pub fn ne(self, values: impl Into<Values<T>>) -> Condition {
-        self.condition("!=", &values.into().text)
+    ///
+    /// For a flag, which is `yes` or absent, `ne(true)` is `eq(false)`.
+    pub fn ne(self, values: impl Into<Values<T>>) -> Condition
+    where
+        T: KeyValue,
+    {
+        let text = values.into().text;
+        if T::IS_FLAG && text == "yes" {
+            return self.is_absent();
+        }
+        self.condition("!=", &text)
     }
 
     /// Matches events without a value: `key=-`.
@@ -226,6 +235,8 @@ pub trait Ordered: KeyValue {}
 
 mod sealed {
     pub trait Sealed {
+        /// Whether the only value is `yes`, and false is its absence.
+        const IS_FLAG: bool = false;
         fn write(&self, out: &mut String);
     }
 }
@@ -257,6 +268,7 @@ impl<T: ReasonTable> Sealed for T {
 
 /// A flag that is absent unless it is set.
 impl Sealed for bool {
+    const IS_FLAG: bool = true;
     fn write(&self, out: &mut String) {
         out.push_str(if *self { "yes" } else { "-" });
     }
@@ -307,8 +319,9 @@ impl fmt::Display for CookieId {
 
 fn list<'a, V: Sealed + 'a>(values: impl IntoIterator<Item = &'a V>) -> String {
     let mut text = String::new();
-    for value in values {
-        if !text.is_empty() {
+    for (index, value) in values.into_iter().enumerate() {
+        // By number, so that the parser sees, and refuses, a value that is empty.
+        if index > 0 {
             text.push(',');
         }
         value.write(&mut text);
@@ -337,8 +350,8 @@ impl<T: KeyValue> From<&[T]> for Values<T> {
 impl<T: KeyValue> FromIterator<T> for Values<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
         let mut text = String::new();
-        for value in values {
-            if !text.is_empty() {
+        for (index, value) in values.into_iter().enumerate() {
+            if index > 0 {
                 text.push(',');
             }
             value.write(&mut text);
