@@ -80,7 +80,9 @@ impl Error {
         self
     }
 
-    pub(crate) fn with_detail_of(self, other: Self) -> Self {
+    /// Takes the error number and the detail of an error whose text is in this one already.
+    pub(crate) fn with_detail_of(mut self, other: Self) -> Self {
+        self.errno = other.raw_os_error();
         self.with_detail(other.detail)
     }
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use rustix::process::{Gid, Uid, geteuid};
+use rustix::process::{Gid, Uid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs, set_thread_groups,
     set_thread_res_gid, set_thread_res_uid,
@@ -11,13 +11,14 @@ use rustix::thread::{
 
 use crate::error::{Error, ErrorKind};
 
-/// Gives up the user and all capabilities of this process, for good: supplementary groups, group, user and
-/// capabilities, in the one order that the kernel accepts, with `no_new_privs` set before. An open stream, its
-/// counters and its reconciler go on.
+/// Gives up the user and all capabilities of this process, for good: supplementary groups, group, user
+/// and capabilities, in the one order that the kernel accepts, with `no_new_privs` set before. An open
+/// stream, its counters and its reconciler go on.
 ///
-/// `uid` and `gid` (65534 is nobody on most systems) are taken only if the process is root; any other user stays
-/// the same. Requires no capability beyond what is given up. Call it after [`open`](crate::StreamBuilder::open) and before
-/// starting threads, since the kernel keeps user and capabilities for each thread.
+/// `uid` and `gid` (65534 is nobody on most systems) are taken if the real, effective or saved user is
+/// root, which requires CAP_SETUID and CAP_SETGID; any other user stays the same. Call it after
+/// [`open`](crate::StreamBuilder::open) and before starting threads, since the kernel keeps user and
+/// capabilities for each thread.
 ///
 /// ```no_run
 /// use retrans_sdk::Stream;
@@ -35,22 +36,32 @@ use crate::error::{Error, ErrorKind};
 ///
 /// # Errors
 ///
-/// [`ErrorKind::System`] if the process has other threads (nothing is given up then), if the kernel refuses a
-/// step, or if capabilities are left after all steps.
+/// [`ErrorKind::System`] if the process has other threads, if `uid` is root or an id is `u32::MAX` (which
+/// the kernel takes for "unchanged"), or if root lacks the two capabilities: nothing is given up then.
+/// [`ErrorKind::System`] also if the kernel refuses a step, or if root or capabilities are left after it.
 pub fn drop_privileges(uid: u32, gid: u32) -> Result<(), Error> {
+    let refused = |what: &'static str| move |errno| Error::system(what, errno);
+    let failed = |why: String| Err(Error::new(ErrorKind::System, format!("cannot drop privileges: {why}")));
+    if uid == 0 || uid == u32::MAX || gid == u32::MAX {
+        return failed(format!("uid {uid} and gid {gid} are not an unprivileged user and a group"));
+    }
     let threads = fs::read_dir("/proc/self/task").map(Iterator::count);
     let threads = threads
         .map_err(|error| Error::new(ErrorKind::System, "cannot count the threads of this process").caused_by(error))?;
     if threads > 1 {
-        let message = format!(
-            "cannot drop privileges: this process has {threads} threads, and each would keep its own; call \
-             drop_privileges before starting threads"
-        );
-        return Err(Error::new(ErrorKind::System, message));
+        return failed(format!(
+            "this process has {threads} threads, and each would keep its own; call drop_privileges before starting \
+             threads"
+        ));
     }
-    let refused = |what: &'static str| move |errno| Error::system(what, errno);
+    let is_root = has_root_user()?;
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    let held = capabilities(None).map_err(refused("cannot read the capabilities"))?.effective;
+    if is_root && !held.contains(needed) {
+        return failed("root requires CAP_SETUID and CAP_SETGID to become another user; start as that user".to_owned());
+    }
     set_no_new_privs(true).map_err(refused("cannot set no_new_privs"))?;
-    if geteuid().is_root() {
+    if is_root {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         set_thread_groups(&[]).map_err(refused("cannot drop the supplementary groups"))?;
         set_thread_res_gid(gid, gid, gid).map_err(refused("cannot change the group"))?;
@@ -60,10 +71,20 @@ pub fn drop_privileges(uid: u32, gid: u32) -> Result<(), Error> {
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
         .map_err(refused("cannot drop the capabilities"))?;
     let left = capabilities(None).map_err(refused("cannot read the capabilities"))?;
-    if !(left.effective | left.permitted | left.inheritable).is_empty() {
-        return Err(Error::new(ErrorKind::System, "cannot drop the capabilities: some are still held"));
+    if has_root_user()? || !(left.effective | left.permitted | left.inheritable).is_empty() {
+        return failed("root or some capabilities are still held".to_owned());
     }
     Ok(())
+}
+
+/// Returns whether the real, effective, saved or file system user of this thread is root.
+fn has_root_user() -> Result<bool, Error> {
+    let path = "/proc/thread-self/status";
+    let status = fs::read_to_string(path)
+        .map_err(|error| Error::new(ErrorKind::System, format!("cannot read {path}")).caused_by(error))?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let ids = ids.ok_or_else(|| Error::new(ErrorKind::System, format!("no Uid in {path}")))?;
+    Ok(ids.split_whitespace().any(|id| id == "0"))
 }
 
 #[cfg(test)]
@@ -76,6 +97,10 @@ mod tests {
         let before = capabilities(None).expect("capabilities");
         let error = drop_privileges(65534, 65534).expect_err("threads");
         assert!(error.to_string().contains("threads"), "{error}");
+        for (uid, gid) in [(0, 0), (u32::MAX, 65534), (65534, u32::MAX)] {
+            let error = drop_privileges(uid, gid).expect_err("not a user");
+            assert!(error.to_string().contains("not an unprivileged user"), "{error}");
+        }
         assert_eq!(capabilities(None).expect("capabilities"), before);
     }
 }
