@@ -48,15 +48,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
 
 pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
-    match run(arguments, output) {
+    let mut started = false;
+    match run(arguments, output, &mut started) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
-        Err(error) => fail(CANNOT_START, &*error),
+        Err(error) => fail(if started { FAILED } else { CANNOT_START }, &*error),
     }
 }
 
 /// Returns whether there was never a difference.
-fn run(arguments: &Arguments, output: Output) -> Result<bool, Box<dyn Error>> {
+fn run(arguments: &Arguments, output: Output, started: &mut bool) -> Result<bool, Box<dyn Error>> {
     let format = output.format(arguments.format);
     let every = arguments.every.max(TICK);
     let interrupted = until_interrupted()?;
@@ -70,6 +71,7 @@ fn run(arguments: &Arguments, output: Output) -> Result<bool, Box<dyn Error>> {
         eprintln!("ready {}", counters.attachment());
     }
 
+    *started = true;
     let began = Instant::now();
     let mut next = began + every;
     let mut exact = true;
@@ -83,8 +85,12 @@ fn run(arguments: &Arguments, output: Output) -> Result<bool, Box<dyn Error>> {
                 Format::Json => as_json(&reconciliation, netns, seconds),
                 _ => format!("netns={netns} seconds={seconds}\n{reconciliation}\n"),
             };
-            io::stdout().write_all(text.as_bytes())?;
             exact &= reconciliation.is_exact();
+            match io::stdout().write_all(text.as_bytes()) {
+                // The reader has what it wanted; a difference is reported all the same.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exact),
+                written => written?,
+            }
             next += every;
         }
         if over {
