@@ -145,7 +145,7 @@ test: unit-tests
 # Unit and documentation tests, and those of the programs that need no root.
 .PHONY: unit-tests
 unit-tests: deps
-	cargo test --locked --workspace $(WORKSPACE_FEATURES)
+	cargo test --locked --workspace $(WORKSPACE_FEATURES) --no-fail-fast
 
 # Each live test is `#[ignore]`d by name for a plain `cargo test`. Here they run, as root, or it is said that they did not.
 .PHONY: live
