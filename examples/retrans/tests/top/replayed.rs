@@ -167,7 +167,7 @@ fn a_line_that_is_none_is_said_and_ends_it_with_status_1() {
     std::io::Write::write_all(&mut file, b"hello\n").expect("it can be written");
     let path = file.path().to_str().expect("a path");
     let mut screen = Screen::of(110, 30, &["--replay", path]);
-    screen.wait_for("the recording ends at line 1: column 1: `hello` is not key=value");
+    screen.wait_for("the recording ends at line 1: neither key=value nor JSON nor kernel text");
     screen.type_in("q");
     let ended = screen.end();
     assert_eq!(ended.status.code(), Some(1));
