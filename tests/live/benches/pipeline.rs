@@ -127,7 +127,8 @@ fn raw(cpus: usize) -> Result<Run> {
         ..Default::default()
     };
     let map =
-        MapHandle::create(MapType::RingBuf, Some("events"), 0, 0, RING, &options).context("cannot make a ring")?;
+        // libbpf gives a map that reuses another its name, and the skeleton knows the map by this one.
+        MapHandle::create(MapType::RingBuf, Some("rt_events"), 0, 0, RING, &options).context("cannot make a ring")?;
     let mut builder = RingBufferBuilder::new();
     builder.add(&map, |bytes| i32::from(black_box(bytes).is_empty())).context("cannot read a ring")?;
     let ring = builder.build().context("cannot read a ring")?;
