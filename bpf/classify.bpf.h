@@ -93,7 +93,7 @@ static __always_inline __u32 result_of(const struct attempt *a)
 /*
  * Refines the result of the kernel's own enum by the errno. The enum has one name for every failure
  * of the transmit step, and in its last version one for all sites of -ENOMEM. For the other
- * failures it has names, so a failure without a name is none of those.
+ * failures it has names, so a failure without a name differs from all of them.
  */
 static __always_inline __u32 refine_result(const struct attempt *a, __u32 result)
 {

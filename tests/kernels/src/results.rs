@@ -644,7 +644,7 @@ pub(crate) mod tests {
             .map(|method| format!("scenario frag_nomem by {method}: recorded yes, now impossible: no tun"));
         assert_eq!(differences(&recorded, &now), expected);
         assert!(recorded.compare(&now, true).iter().all(Difference::is_loss));
-        assert!(!now.compare(&recorded, true).iter().any(Difference::is_loss), "a gain is none");
+        assert!(!now.compare(&recorded, true).iter().any(Difference::is_loss), "a gain is not a loss");
         let now = row("6.1", &["tp_err", "fexit"], frag(CellResult::Unobservable(1)));
         assert_eq!(differences(&recorded, &now)[0], "scenario frag_nomem by fexit: recorded yes, now unobservable");
 

@@ -46,7 +46,7 @@ impl Shown {
 }
 
 impl Row {
-    /// `matches` is the result of the cross-checks; `None` of a recording, for which there are none.
+    /// `matches` is the result of the cross-checks; `None` for a recording, which has no cross-checks.
     pub(crate) fn new(act: &Act, shown: &Shown, matches: Option<Result<(), String>>) -> Self {
         let Some(event) = &shown.event else {
             let why = matches.and_then(Result::err).map(|why| format!("; {why}")).unwrap_or_default();

@@ -134,7 +134,7 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))
 }
 
-/// Replaced as a whole, so that whoever ends this has the file as it was or as it is to be.
+/// Replaces the file as a whole, so that it is complete even if this process is killed.
 fn write(path: &Path, text: &str) -> Result<()> {
     let scratch = path.with_extension("part");
     fs::write(&scratch, text).with_context(|| format!("cannot write {scratch:?}"))?;
@@ -455,7 +455,7 @@ struct Boot {
 }
 
 impl Boot {
-    /// Records a boot that passed, at once, so that whoever ends this keeps what is done.
+    /// Records a boot that passed at once, so that a killed run keeps the rows before.
     fn record(&self, results: &Mutex<Results>, inputs: &str, accept: bool) -> Result<()> {
         let Some(log) = &self.passed else { return Ok(()) };
         let row = Row::of(log, inputs);
