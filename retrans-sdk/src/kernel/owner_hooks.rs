@@ -17,14 +17,14 @@ pub struct OwnerHooks {
     /// Records the processes that accept: fexit on `inet_csk_accept()`.
     pub accept: Support,
     /// Scans the file descriptors of all processes in the PID namespace: a `task_file` iterator.
-    pub walk: Support,
+    pub scan: Support,
 }
 
-/// Prints `owners=connect,accept,walk` with the available hooks, or `owners=-`.
+/// Prints `owners=connect,accept,scan` with the available hooks, or `owners=-`.
 impl fmt::Display for OwnerHooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connect, accept, walk } = self;
-        let had: Vec<_> = [("connect", connect), ("accept", accept), ("walk", walk)]
+        let Self { connect, accept, scan } = self;
+        let had: Vec<_> = [("connect", connect), ("accept", accept), ("scan", scan)]
             .into_iter()
             .filter_map(|(name, hook)| hook.is_available().then_some(name))
             .collect();
@@ -40,9 +40,9 @@ mod tests {
     #[test]
     fn hooks_are_listed() {
         let no = || Support::Unavailable { reason: "not here".to_owned() };
-        let mut hooks = OwnerHooks { connect: Support::Available, accept: no(), walk: Support::Available };
-        assert_eq!(hooks.to_string(), "owners=connect,walk");
-        (hooks.connect, hooks.walk) = (no(), no());
+        let mut hooks = OwnerHooks { connect: Support::Available, accept: no(), scan: Support::Available };
+        assert_eq!(hooks.to_string(), "owners=connect,scan");
+        (hooks.connect, hooks.scan) = (no(), no());
         assert_eq!(hooks.to_string(), "owners=-");
     }
 }

@@ -75,8 +75,8 @@ impl SocketOwners {
             Some(2) => attach("rt_accept_args2"),
             _ => Err(Error::new(ErrorKind::Load, "BTF has no inet_csk_accept of two or four parameters")),
         })?;
-        let (walk, scan_link) = as_support(attach("rt_scan_fds"))?;
-        let hooks = OwnerHooks { connect, accept, walk };
+        let (scan, scan_link) = as_support(attach("rt_scan_fds"))?;
+        let hooks = OwnerHooks { connect, accept, scan };
         let links = connect_link.into_iter().chain(accept_link).collect();
         let opened = Self { owners, links, scan: scan_link, hooks, lookup: Mutex::default() };
         opened.scan_fds();
@@ -158,16 +158,17 @@ fn attach(program: &str, owners: &MapHandle, pid_namespace: u32, plan: &Plan) ->
             "the helper bpf_get_socket_cookie() is not available to tracing programs (before Linux 5.12)",
         ));
     }
-    let not_found = || libbpf_rs::Error::from(std::io::Error::from(IoErrorKind::NotFound));
-    let load = || {
+    // Each error is converted where it occurs: closing an opened object overwrites errno.
+    let not_found = || LibbpfError::new(libbpf_rs::Error::from(std::io::Error::from(IoErrorKind::NotFound)));
+    let load = || -> Result<Link, LibbpfError> {
         let mut builder = ObjectBuilder::default();
         if let Some(types) = &plan.types {
-            builder.btf_custom_path(types.path())?;
+            builder.btf_custom_path(types.path()).map_err(LibbpfError::new)?;
         }
-        let mut open = builder.open_memory(OBJECT)?;
+        let mut open = builder.open_memory(OBJECT).map_err(LibbpfError::new)?;
         for mut map in open.maps_mut() {
             if map.name() == OsStr::new("rt_owners") {
-                map.reuse_fd(owners.as_fd())?;
+                map.reuse_fd(owners.as_fd()).map_err(LibbpfError::new)?;
             } else if map.name().as_encoded_bytes().ends_with(b".rodata") {
                 // Its only constant.
                 let data = map.initial_value_mut().and_then(|data| data.first_chunk_mut());
@@ -178,12 +179,13 @@ fn attach(program: &str, owners: &MapHandle, pid_namespace: u32, plan: &Plan) ->
             let entry = other.name() == OsStr::new(program);
             other.set_autoload(entry);
         }
-        let object = open.load()?;
+        let object = open.load().map_err(LibbpfError::new)?;
         // The link keeps the program alive, and the program keeps the map.
         let found = object.progs_mut().find(|found| found.name() == OsStr::new(program));
-        found.ok_or_else(not_found)?.attach()
+        let attached = found.ok_or_else(not_found)?.attach();
+        attached.map_err(LibbpfError::new)
     };
-    let (link, log) = capture_log(|| load().map_err(LibbpfError::new));
+    let (link, log) = capture_log(load);
     link.map_err(|error| {
         let log = super::btf::indent(&log);
         error.cause(Error::new(ErrorKind::Load, format!("cannot attach {program}"))).with_detail(log)

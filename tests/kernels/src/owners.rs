@@ -25,7 +25,7 @@ pub fn are_known() -> Result<String> {
         Support::Unavailable { reason } => Some(reason.clone()),
         _ => None,
     };
-    let whys: Vec<_> = [&hooks.connect, &hooks.accept, &hooks.walk].into_iter().filter_map(why).collect();
+    let whys: Vec<_> = [&hooks.connect, &hooks.accept, &hooks.scan].into_iter().filter_map(why).collect();
     let none = whys.len() == 3 && whys.iter().all(|why| why.contains("before Linux 5.12"));
     if !whys.is_empty() && !none {
         return Err(Error::new(format!("{hooks}: {}", whys.join("; "))));

@@ -236,7 +236,7 @@ fn known_by(seen: &Support, source: OwnerSource, hooks: &OwnerHooks) -> Option<O
 }
 
 fn by_walk(hooks: &OwnerHooks) -> Option<OwnerSource> {
-    hooks.walk.is_available().then_some(OwnerSource::Holder)
+    hooks.scan.is_available().then_some(OwnerSource::Holder)
 }
 
 fn owner(event: &Event) -> Option<(OwnerSource, u32, Vec<u8>)> {

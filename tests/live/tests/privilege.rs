@@ -110,7 +110,7 @@ fn cap_bpf_and_cap_perfmon_suffice_for_owners() -> Result<()> {
     scenario.finish()?;
     let expected = match hooks {
         OwnerHooks { accept: Support::Available, .. } => Some(OwnerSource::Accept),
-        OwnerHooks { walk: Support::Available, .. } => Some(OwnerSource::Holder),
+        OwnerHooks { scan: Support::Available, .. } => Some(OwnerSource::Holder),
         _ => None,
     };
     for event in events.iter().filter(|event| is_ours(event)) {
