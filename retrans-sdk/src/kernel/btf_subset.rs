@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_lies_in_a_type_is_where_it_was() {
+    fn fields_keep_their_offsets() {
         let made = Made::object(
             "typedef unsigned short u16;
             enum color { RED, GREEN };
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_objects_types_are_the_kernels_without_what_sets_them_apart() {
+    fn flavour_suffixes_are_removed_from_the_types() {
         let types = [
             "sock",
             "tcp_sock",

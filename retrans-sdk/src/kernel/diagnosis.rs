@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_is_about_what_could_be_seen_elsewhere() {
+    fn the_verdict_excludes_what_no_kernel_can_observe() {
         let attached = |method, companion, locates_nomem| {
             let candidates = Vec::new();
             let timing = Timing::default();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unobservable_is_listed() {
+    fn unobservable_results_are_listed() {
         let of = |method, companion, locates_nomem| -> Vec<_> {
             let (candidates, timing) = (Vec::new(), Timing::default());
             let attachment = Attachment { method, companion, locates_nomem, candidates, timing };

@@ -19,14 +19,14 @@ use crate::filter::{MAX_SUBTREES, MAX_TESTS, operands};
 use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, NETNS_WORDS, PASSED_WORDS, TRANSMIT_SLOTS, word};
 
 /// Returns the size of a field, by a pointer that is never read.
-const fn size_behind<R, F>(_: fn(&R) -> &F) -> usize {
+const fn size_of_field<R, F>(_: fn(&R) -> &F) -> usize {
     size_of::<F>()
 }
 
 macro_rules! same_layout {
     ($( $name:ident: $type:ty = $offset:literal, )*) => {$(
         const _: () = assert!(offset_of!(retrans_record, $name) == $offset, stringify!($name));
-        const _: () = assert!(size_behind(|r: &retrans_record| &r.$name) == size_of::<$type>(), stringify!($name));
+        const _: () = assert!(size_of_field(|r: &retrans_record| &r.$name) == size_of::<$type>(), stringify!($name));
     )*};
 }
 core_layout!(same_layout);
@@ -73,10 +73,10 @@ const _: () = assert!(offset_of!(retrans_counters, limited) == word::LIMITED * 8
 const _: () = assert!(offset_of!(retrans_counters, lost) == word::LOST * 8);
 const _: () = assert!(offset_of!(retrans_counters, submitted) == word::SUBMITTED * 8);
 const _: () = assert!(offset_of!(retrans_counters, counts) == word::COUNTS * 8);
-const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts) == RESULT_SLOTS * KIND_SLOTS * 16);
-const _: () = assert!(size_behind(|c: &retrans_counters| &c.counts[0]) == KIND_SLOTS * 16);
+const _: () = assert!(size_of_field(|c: &retrans_counters| &c.counts) == RESULT_SLOTS * KIND_SLOTS * 16);
+const _: () = assert!(size_of_field(|c: &retrans_counters| &c.counts[0]) == KIND_SLOTS * 16);
 const _: () = assert!(offset_of!(retrans_counters, transmits) == word::TRANSMITS * 8);
-const _: () = assert!(size_behind(|c: &retrans_counters| &c.transmits) == TRANSMIT_SLOTS * 16);
+const _: () = assert!(size_of_field(|c: &retrans_counters| &c.transmits) == TRANSMIT_SLOTS * 16);
 
 const _: () = assert!(size_of::<retrans_passed>() == PASSED_WORDS * 8 && offset_of!(retrans_passed, counts) == 0);
 
@@ -88,9 +88,10 @@ const _: () =
     assert!(offset_of!(retrans_netns_stats, syn_retrans) == 16 && offset_of!(retrans_netns_stats, in_host_queue) == 24);
 const _: () = assert!(offset_of!(retrans_netns_stats, unknown) == 32);
 
-const _: () = assert!(size_behind(|f: &retrans_filter| &f.subtrees) == MAX_SUBTREES * 8);
-const _: () =
-    assert!(size_behind(|f: &retrans_filter| &f.tests) == MAX_TESTS * size_behind(|f: &retrans_filter| &f.tests[0]));
+const _: () = assert!(size_of_field(|f: &retrans_filter| &f.subtrees) == MAX_SUBTREES * 8);
+const _: () = assert!(
+    size_of_field(|f: &retrans_filter| &f.tests) == MAX_TESTS * size_of_field(|f: &retrans_filter| &f.tests[0])
+);
 
 macro_rules! same_operands {
     ($( $c_name:ident = $number:literal $key:literal, )*) => {$(

@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_of_privilege_is_told_from_the_verifiers() {
+    fn a_missing_privilege_is_distinguished_from_a_verifier_error() {
         const EPERM: i32 = 1;
         const EACCES: i32 = 13;
         let refused = |errno| load_error("load the programs", LibbpfError::of_errno(errno), "");

@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tracepoint_is_read_as_what_it_is() {
+    fn the_mode_follows_the_third_argument() {
         let read = |third| {
             combinations_of(&kernel(third)).into_iter().find_map(|(_, plan)| plan.ok()).map(|plan| plan.tracepoint)
         };
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sites_are_told_by_what_is_attached_or_by_the_enum() {
+    fn allocation_sites_are_reported_by_fexit_or_by_the_enum() {
         let tell = |third, more: &str| -> Vec<_> {
             let combinations = combinations_of(&format!("{}{FUNCTIONS}{more}", kernel(third)));
             combinations
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_admitted_says_why() {
+    fn an_excluded_method_has_a_reason() {
         let combinations = combinations_of(&kernel(None));
         let why = |wanted: &str| {
             let (_, plan) = combinations.iter().find(|(combination, _)| combination == wanted).expect("a combination");
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn enumerators_go_by_name() {
+    fn enumerators_are_matched_by_name() {
         let of = |members: &[(&str, i64)]| {
             Enumerators::by_name(
                 &members.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect::<Vec<_>>(),
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_the_tracepoint_is_told_so() {
+    fn a_kernel_without_the_tracepoint_is_an_error() {
         let btf = btf::read(Made::object("volatile int one;").as_path()).expect("BTF");
         let error = Kernel::read(&btf).expect_err("there is no tracepoint in it");
         assert_eq!(error.kind(), crate::error::ErrorKind::NoTracepoint);

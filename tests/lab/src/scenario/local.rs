@@ -26,7 +26,7 @@ fn next_mark() -> u32 {
     MARKS | (NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff)
 }
 
-fn sends_then_takes(mark: u32) -> Start {
+fn sends_then_sets_mark(mark: u32) -> Start {
     Start::new(move |scenario| {
         send(scenario, &[DATA])?;
         let conn = scenario.conn().ok_or_else(|| Error::new("the scenario has no connection"))?;
@@ -61,7 +61,7 @@ pub(super) fn route_fail(pair: &Pair, family: Family, fault: RouteFault) -> Resu
     pair.set_rto_min(family, "rto_min 1s")?;
     let rule = |route: Option<&'static str>| -> Result<Scenario> {
         let mark = next_mark();
-        let mut scenario = connected(pair, family, outcome, sends_then_takes(mark))?;
+        let mut scenario = connected(pair, family, outcome, sends_then_sets_mark(mark))?;
         scenario.faults.push(add_failing_route(pair.client(), family, route, mark)?);
         Ok(scenario)
     };
