@@ -5,12 +5,17 @@
 //! A row of the results is evidence for the sources that it was booted with. The hash covers what
 //! decides a scenario's result: the BPF programs, the part of the SDK that loads them, the lab, and
 //! which kernels are booted and how the patched ones are made. It is computed from the files alone,
-//! so that it is the same in a checkout and in an unpacked archive. Nothing is normalized.
+//! so that it is the same in a checkout and in an unpacked archive.
+//!
+//! Comments of C and Rust sources do not count, and neither does the layout of Rust sources: an
+//! edited sentence changes no program, and would cost an hour of boots. Nothing else is normalized,
+//! and a source that cannot be split into tokens counts byte by byte.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use retrans_lab::{Context, Error, Result};
 use sha2::{Digest, Sha256};
 
@@ -42,6 +47,7 @@ fn hash_of(tree: &Path, inputs: &[&str]) -> Result<String> {
     let mut sum = Sha256::new();
     for (name, path) in files {
         let bytes = contents(&path).with_context(|| format!("cannot read {path:?}"))?;
+        let bytes = without_comments(&name, bytes);
         // With both lengths, so that no byte can move from one file into another.
         sum.update((name.len() as u64).to_le_bytes());
         sum.update(name);
@@ -57,6 +63,115 @@ fn contents(path: &Path) -> io::Result<Vec<u8>> {
         return Ok(fs::read_link(path)?.into_os_string().into_encoded_bytes());
     }
     fs::read(path)
+}
+
+fn without_comments(name: &str, bytes: Vec<u8>) -> Vec<u8> {
+    let stripped = match (name.rsplit_once('.'), str::from_utf8(&bytes)) {
+        (Some((_, "rs")), Ok(text)) => rust_tokens(text),
+        (Some((_, "c" | "h")), Ok(text)) => without_c_comments(text),
+        _ => None,
+    };
+    stripped.map_or(bytes, String::into_bytes)
+}
+
+/// Returns the tokens of a Rust source, one a line, without documentation. Returns `None` if it is
+/// not Rust.
+fn rust_tokens(text: &str) -> Option<String> {
+    let mut tokens = String::new();
+    add_tokens(text.parse().ok()?, &mut tokens);
+    Some(tokens)
+}
+
+fn add_tokens(stream: TokenStream, out: &mut String) {
+    let mut stream = stream.into_iter().peekable();
+    while let Some(token) = stream.next() {
+        match token {
+            // A doc comment is `#[doc = "…"]` or `#![doc = "…"]`.
+            TokenTree::Punct(hash) if hash.as_char() == '#' => {
+                let inner = stream.next_if(|token| matches!(token, TokenTree::Punct(mark) if mark.as_char() == '!'));
+                if stream.next_if(is_doc).is_none() {
+                    out.push_str(if inner.is_some() { "#!\n" } else { "#\n" });
+                }
+            }
+            TokenTree::Group(group) => {
+                let (open, close) = match group.delimiter() {
+                    Delimiter::Parenthesis => ("(", ")"),
+                    Delimiter::Brace => ("{", "}"),
+                    Delimiter::Bracket => ("[", "]"),
+                    Delimiter::None => ("", ""),
+                };
+                out.push_str(open);
+                out.push('\n');
+                add_tokens(group.stream(), out);
+                out.push_str(close);
+                out.push('\n');
+            }
+            TokenTree::Punct(mark) => {
+                out.push(mark.as_char());
+                // `&&x` is not `& &x`.
+                if mark.spacing() == Spacing::Alone {
+                    out.push('\n');
+                }
+            }
+            other => {
+                out.push_str(&other.to_string());
+                out.push('\n');
+            }
+        }
+    }
+}
+
+fn is_doc(token: &TokenTree) -> bool {
+    let TokenTree::Group(group) = token else { return false };
+    let mut inside = group.stream().into_iter();
+    matches!(inside.next(), Some(TokenTree::Ident(name)) if name == "doc")
+        && matches!(inside.next(), Some(TokenTree::Punct(mark)) if mark.as_char() == '=')
+        && matches!(inside.next(), Some(TokenTree::Literal(_)))
+}
+
+/// Returns a C source without its comments, and without the lines and the ends of lines that were
+/// empty or blank because of them. Returns `None` if a comment or a literal does not end.
+fn without_c_comments(text: &str) -> Option<String> {
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '/' if rest.starts_with("//") => {
+                // A backslash at the end continues the comment.
+                let mut end = 0;
+                for line in rest.split_inclusive('\n') {
+                    end += line.len();
+                    if !line.trim_end_matches('\n').ends_with('\\') {
+                        break;
+                    }
+                }
+                code.push('\n');
+                end
+            }
+            '/' if rest.starts_with("/*") => {
+                code.push(' ');
+                2 + rest[2..].find("*/")? + 2
+            }
+            '"' | '\'' => {
+                let mut escaped = false;
+                let closing = |c: char| {
+                    let closes = c == first && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    closes
+                };
+                let length = 1 + rest[1..].find(closing)? + 1;
+                code.push_str(&rest[..length]);
+                length
+            }
+            other => {
+                code.push(other);
+                other.len_utf8()
+            }
+        };
+        rest = &rest[length..];
+    }
+    let lines = code.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    Some(lines.flat_map(|line| [line, "\n"]).collect())
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -100,7 +215,7 @@ mod tests {
 
         write(at("results.tsv"), "not an input");
         assert_eq!(hash(), first);
-        write(at("bpf/deep/b.h"), "two ");
+        write(at("bpf/deep/b.h"), "two!");
         let changed = hash();
         assert_ne!(changed, first, "contents");
         write(at("bpf/deep/b.h"), "two");
@@ -115,6 +230,29 @@ mod tests {
         write(at("bpf/a.h"), "onet");
         write(at("bpf/deep/b.h"), "wo");
         assert_ne!(hash(), first);
+    }
+
+    #[test]
+    fn comments_do_not_count_and_code_does() {
+        let c = |text| without_comments("a.h", Vec::from(text));
+        let code =
+            c("int a; /* one\n * two */\n\n// three \\\n four\nchar *b = \"/*\\\"//\"; // five\nchar c = '\"';\n");
+        assert_eq!(String::from_utf8(code.clone()).unwrap(), "int a;\nchar *b = \"/*\\\"//\";\nchar c = '\"';\n");
+        assert_eq!(c("int a;\nchar *b = \"/*\\\"//\";\nchar c = '\"';"), code);
+        assert_ne!(c("int a;\nchar *b = \"/* \\\"//\";\nchar c = '\"';"), code, "a literal");
+        assert_eq!(c("int/**/a;"), b"int a;\n", "a comment separates");
+        assert_eq!(c("a /* open"), b"a /* open", "counts byte by byte");
+        assert_ne!(c("#define A\nB"), c("#define A B"));
+
+        let rust = |text| without_comments("a.rs", Vec::from(text));
+        let code = rust("//! Of it.\n#![allow(x)]\n/// One.\n#[inline]\nfn f() { \"// two\" /* three */ }");
+        assert_eq!(code, rust("#![allow(x)]\n#[inline]\nfn f() {\n    \"// two\"\n}\n"));
+        assert_ne!(code, rust("#![allow(x)]\n#[inline]\nfn f() { \"// too\" }"), "a literal");
+        assert_ne!(code, rust("#[allow(x)]\n#[inline]\nfn f() { \"// two\" }"), "an attribute");
+        assert_ne!(code, rust("#![allow(x)]\nfn f() { \"// two\" }"), "an attribute");
+        assert_ne!(rust("#[doc(hidden)] fn f() {}"), rust("fn f() {}"));
+        assert_eq!(rust("fn f( {"), b"fn f( {", "counts byte by byte");
+        assert_eq!(without_comments("list", b"# one\n".to_vec()), b"# one\n", "another kind of file");
     }
 
     #[test]
