@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Builds the patched kernels, which have the proposal's enum: build.sh TARBALL OUT
 #
-# TARBALL is that of Debian's linux-source package. OUT must not exist; it gets a directory for each numbering with the kernel, its
-# configuration, and the headers that are compared with the tables. All are built in one tree, which is removed.
+# TARBALL is the source archive of Debian's linux-source package. OUT must not exist. It receives a
+# directory for each numbering with the kernel, its configuration, and the headers that are compared
+# with the tables. All are built in one tree, which is removed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 tarball=$(realpath "$1")
@@ -30,7 +31,8 @@ unpack() {
 	tar --extract --file "$tarball" --directory "$part/tree" --strip-components 1
 }
 
-# With the script of the tree that the patches are for. Errors and warnings fail. There is no git history to look up commits in.
+# Uses the script of the tree that the patches are for. Errors and warnings fail. There is no git
+# history in which commits could be looked up.
 checkpatch() {
 	perl scripts/checkpatch.pl --no-tree --root=. --quiet "$here"/0*.patch
 }
