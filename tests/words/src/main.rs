@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `make words`: checks the words and the widths of every file that git knows, in this checkout or
+//! in the one that the first argument names.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use retrans_words::list::{allowed, entries};
+use retrans_words::report::Report;
+
+fn main() -> ExitCode {
+    match check() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("words: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn check() -> Result<bool, String> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tree = match env::args_os().nth(1) {
+        Some(tree) => PathBuf::from(tree),
+        None => here.ancestors().nth(2).ok_or("no checkout")?.to_owned(),
+    };
+    let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("cannot read {path:?}: {error}"));
+    let entries = entries(&read(&here.join("words.tsv"))?)?;
+    let allowed = allowed(&read(&here.join("allowed.tsv"))?)?;
+    let mut report = Report::new(&entries, &allowed);
+    for name in tracked(&tree)? {
+        let path = tree.join(&name);
+        // The list and its tests contain the words.
+        if name.starts_with("tests/words/") || path.is_symlink() || !path.is_file() {
+            continue;
+        }
+        // What is not text has no prose.
+        if let Ok(text) = String::from_utf8(fs::read(&path).map_err(|error| format!("cannot read {path:?}: {error}"))?)
+        {
+            report.read(&name, &text);
+        }
+    }
+    report.finish();
+    report.findings.iter().for_each(|finding| println!("{finding}"));
+    print!("{}", report.table());
+    println!("{} files, {} words, {} findings", report.files, report.words, report.findings.len());
+    Ok(report.findings.is_empty())
+}
+
+fn tracked(tree: &Path) -> Result<Vec<String>, String> {
+    let output = Command::new("git").args(["ls-files", "-z"]).current_dir(tree).output();
+    let output = output.map_err(|error| format!("cannot run git: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("git ls-files failed: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let names = String::from_utf8(output.stdout).map_err(|_| "a file name that is not UTF-8")?;
+    let names: Vec<_> = names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() { Err("git knows no file here".to_owned()) } else { Ok(names) }
+}
