@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads the list of words (`words.tsv`) and of exceptions (`allowed.tsv`).
 
-/// How often a phrase may occur in 10,000 words of comments and Markdown.
+/// The permitted frequency of a phrase in 10,000 words of comments and Markdown.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
     /// Never, and in no message either.
