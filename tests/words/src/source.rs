@@ -3,7 +3,8 @@
 //!
 //! # Design
 //! proc-macro2 splits Rust, because a short scanner does not handle raw strings and lifetimes.
-//! Bytes that no token covers are comments or blanks. C has only literals and two kinds of comments.
+//! Bytes that no token covers are comments or blanks. C has only literals and two kinds of
+//! comments.
 
 use std::ops::Range;
 
