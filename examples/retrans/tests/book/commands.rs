@@ -13,8 +13,9 @@ use crate::words::{Simple, lines, programs};
 const RUN: [&str; 10] = ["cat", "cut", "ip", "ls", "lsns", "nstat", "ss", "sysctl", "tc", "uname"];
 
 /// Others, and the Debian package of each. They take privileges, or what is not at hand here.
-const NAMED: [(&str, &str); 9] = [
+const NAMED: [(&str, &str); 10] = [
     ("bpftool", "bpftool"),
+    ("conntrack", "conntrack"),
     ("install", "coreutils"),
     ("iptables-save", "iptables"),
     ("journalctl", "systemd"),

@@ -27,7 +27,7 @@ impl<'a> Facts<'a> {
 
     /// The sources that tell the result.
     pub(crate) fn told_by(&self) -> Vec<AttachMethod> {
-        let names = self.get("told by").split(", ").map(|name| name.trim_matches('`'));
+        let names = self.get("reported by").split(", ").map(|name| name.trim_matches('`'));
         names.map(|name| name.parse().unwrap_or_else(|_| panic!("no source {name}"))).collect()
     }
 

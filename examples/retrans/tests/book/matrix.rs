@@ -7,7 +7,7 @@ use crate::page::{Page, pages, root};
 
 /// Outcome, kernel, attach method.
 pub(crate) fn rows(page: &Page) -> Vec<[String; 3]> {
-    let rows = page.rows().skip_while(|row| *row != ["outcome", "kernel", "source"]).skip(2);
+    let rows = page.rows().skip_while(|row| *row != ["scenario", "kernel", "attach method"]).skip(2);
     rows.map_while(|row| <[&str; 3]>::try_from(row).ok())
         .map(|row| row.map(|cell| cell.trim_matches('`').to_owned()))
         .collect()
