@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The table in `docs/kernels.md`, made of the recorded results.
+//! The table in `docs/kernel-matrix.md`, made of the recorded results.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::patched_kernels::numbering_of;
 use crate::results::{Kind, Results, Row};
 
 /// The page that has the table.
-pub const PAGE: &str = "docs/kernels.md";
+pub const PAGE: &str = "docs/kernel-matrix.md";
 
 const BEGIN: &str = "<!-- matrix -->\n";
 const END: &str = "<!-- /matrix -->";
