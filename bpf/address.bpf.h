@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Branchless comparisons, and the addresses of a connection. The verifier follows both sides of
- * each branch on an unknown value. With many terms in a filter there would be too many paths.
+ * each branch on an unknown value. With branches, a filter with many terms would have too many
+ * paths.
  */
 #ifndef RETRANS_ADDRESS_BPF_H
 #define RETRANS_ADDRESS_BPF_H
@@ -84,7 +85,7 @@ static __always_inline __u64 is_inet(const struct endpoints *ends)
 
 /*
  * Returns one of the two addresses as a number. For a mapped connection this is the IPv4 address.
- * The local address is 0.0.0.0 if it is not mapped: the socket is not bound yet.
+ * If the local address is not mapped, the socket is not bound yet, and the result is 0.0.0.0.
  */
 static __always_inline struct address address_of(const struct endpoints *ends,
 						 const struct raw_address *raw)

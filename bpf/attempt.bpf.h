@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * An attempt: the arguments of its program, what is read from them to classify, count and filter
- * it, and the state that is kept between its entry and its exit.
+ * An attempt: the arguments of its program, the values that are read from them to classify, count
+ * and filter it, and the state that is kept between its entry and its exit.
  */
 #ifndef RETRANS_ATTEMPT_BPF_H
 #define RETRANS_ATTEMPT_BPF_H
@@ -15,36 +15,45 @@
 #include "address.bpf.h"
 #include "kread.bpf.h"
 
-/* One tick in nanoseconds: icsk_rto is in jiffies, and BTF does not contain CONFIG_HZ. */
+/*
+ * One tick in nanoseconds. It is required because icsk_rto is in jiffies, and BTF does not contain
+ * CONFIG_HZ.
+ */
 const volatile __u64 tick_ns = 4000000;
 
 /*
- * Whether tracing programs may call bpf_get_socket_cookie(): since v5.12 (c5dbb89fc2ac). User
- * space looks for the function in BTF.
+ * True if tracing programs may call bpf_get_socket_cookie(), which requires v5.12 (c5dbb89fc2ac).
+ * User space looks for the function in BTF.
  */
 const volatile bool has_cookie_helper = true;
 
-/* Whether a program at tcp_fragment() reports that memory ran out there. */
+/* True if a program at tcp_fragment() reports that memory ran out there. */
 const volatile bool nomem_sites = false;
 
 /*
- * Whether that program has ever run within an attempt. If the compiler inlined the function into
- * its caller, a copy remains for other callers, and then the program's silence proves nothing.
+ * True if that program has ever run during an attempt. If the compiler inlined the function into
+ * its caller, a copy remains for other callers. Then it proves nothing if the program does not run.
  */
 bool fragment_seen = false;
 
-/* Where an attempt ran out of memory, as far as a program observed it. */
+/* The site at which an attempt ran out of memory, as far as a program observed it. */
 enum nomem_site {
 	NOMEM_SITE_UNKNOWN = 0,
 	NOMEM_SITE_FRAGMENT,
-	/* By elimination: before the transmit step, and the sequence numbers are trimmed. */
+	/*
+	 * By elimination: the attempt failed before the transmit step, and the sequence numbers are
+	 * already trimmed.
+	 */
 	NOMEM_SITE_UNCLONE,
 };
 
 struct attempt {
-	/* The connection's addresses, ports and state: the socket, or the request of a SYN-ACK. */
+	/*
+	 * The addresses, ports and state of the connection. This is the socket, or the request of a
+	 * SYN-ACK.
+	 */
 	const struct sock_common *skc;
-	/* Provides the network namespace and the cgroup: the socket, or the listener. */
+	/* The network namespace and the cgroup. This is the socket, or the listener. */
 	const struct sock *sk;
 	/* NULL for a SYN-ACK. */
 	const struct tcp_sock *tp;
@@ -62,7 +71,10 @@ struct attempt {
 	__s32 err;
 	bool has_err;
 	enum nomem_site site;
-	/* Whether the entry was seen, and the result of is_backlogged() there. */
+	/*
+	 * True if the entry was seen. The next member is the result of is_backlogged() at the
+	 * entry.
+	 */
 	bool entry_seen;
 	bool was_backlogged;
 	__u32 result;
@@ -71,14 +83,14 @@ struct attempt {
 	__u8 ca_state;
 	__u8 transmit;
 
-	/* CLOCK_BOOTTIME, ns; 0 until it is needed. */
+	/* CLOCK_BOOTTIME in nanoseconds; 0 until it is needed. */
 	__u64 ts;
 
-	/* Whether the program's pointers are plain numbers: a constant. */
+	/* True if the program's pointers are plain numbers. This is a constant in each program. */
 	bool probing;
 };
 
-/* The control block lies within the segment, so it is read like any field of the segment. */
+/* The control block is a part of the segment, so it is read like any field of the segment. */
 static __always_inline void attempt_read_segment(struct attempt *a)
 {
 	const struct tcp_skb_cb *cb = (const void *)a->skb->cb;
@@ -106,7 +118,7 @@ static __always_inline __u32 netns_of(const struct attempt *a)
 	return KREAD(a, net, ns.inum);
 }
 
-/* A namespace before v5.12 (3d368ab87cf6): its cookie is created on the first request. */
+/* A network namespace before v5.12 (3d368ab87cf6). The cookie is created on the first request. */
 struct net___lazy {
 	atomic64_t net_cookie;
 } __attribute__((preserve_access_index));
@@ -123,14 +135,18 @@ static __always_inline __u64 netns_cookie_of(const struct attempt *a)
 	return 0;
 }
 
-/* For a SYN-ACK, the mark of the request. The accepted socket inherits it. */
+/*
+ * Returns the mark of the socket. For a SYN-ACK it is the mark of the request, which the accepted
+ * socket inherits.
+ */
 static __always_inline __u32 mark_of(const struct attempt *a)
 {
 	return a->tp ? KREAD(a, a->sk, sk_mark) : a->request_mark;
 }
 
 /*
- * A socket's cookie is created on the first request. Without the helper it is 0 until then.
+ * Returns the socket's cookie. The kernel creates it on the first request. Without the helper it is
+ * 0 until then.
  */
 static __always_inline __u64 cookie_of(const struct attempt *a)
 {
@@ -142,8 +158,9 @@ static __always_inline __u64 cookie_of(const struct attempt *a)
 }
 
 /*
- * Returns 0 before v5.15, where the pointer shares its bits with the data of cgroup v1
- * (8520e224f547), and if the pointer is NULL, which these programs may dereference.
+ * Returns the id of the socket's cgroup. Returns 0 before v5.15, where the pointer shares its bits
+ * with the data of cgroup v1 (8520e224f547). Also returns 0 if the pointer is NULL, which these
+ * programs may dereference.
  */
 static __always_inline __u64 cgroup_of(const struct attempt *a)
 {
@@ -158,7 +175,7 @@ static __always_inline __u64 cgroup_of(const struct attempt *a)
 	return KREAD(a, kn, id);
 }
 
-/* Reads an address that is a member of the socket and not behind a pointer. */
+/* Reads an address that is a member of the socket. No pointer is followed. */
 #define KREAD_V6(a, to, skc, field)                                                                \
 	do {                                                                                       \
 		if ((a)->probing) {                                                                \
@@ -179,14 +196,14 @@ static __always_inline __u64 cgroup_of(const struct attempt *a)
 		}                                                                                  \
 	} while (0)
 
-/* Without a branch, because the filter calls it. */
+/* Contains no branch, because the filter calls it. */
 static __always_inline struct endpoints endpoints_of(const struct attempt *a)
 {
 	const struct sock_common *skc = a->skc;
 	struct endpoints ends = {.family = KREAD(a, skc, skc_family)};
 	__u64 v6 = mask_of(is_zero(ends.family ^ AF_INET6));
 
-	/* The members do not exist without CONFIG_IPV6. */
+	/* Without CONFIG_IPV6 these members do not exist. */
 	if (bpf_core_field_exists(skc->skc_v6_daddr)) {
 		KREAD_V6(a, ends.saddr.words, skc, skc_v6_rcv_saddr);
 		KREAD_V6(a, ends.daddr.words, skc, skc_v6_daddr);
@@ -205,7 +222,7 @@ static __always_inline __u32 rto_us_of(const struct attempt *a)
 	return KREAD(a, &a->tp->inet_conn, icsk_rto) * tick_ns / 1000;
 }
 
-/* Without the segment of this attempt. */
+/* Returns retrans_out without the segment of this attempt. */
 static __always_inline __u32 retrans_out_of(const struct attempt *a)
 {
 	return KREAD(a, a->tp, retrans_out) - a->retrans_out_added;
@@ -225,33 +242,33 @@ static __always_inline void read_ca_name(const struct attempt *a, __u8 to[16])
 }
 
 /*
- * The state of an attempt in flight, by socket and never by CPU: a softirq may begin another
- * attempt inside this one. The socket is locked, so it has one attempt at a time.
+ * The state of an attempt in flight. The key is the socket and never the CPU, because a softirq may
+ * begin another attempt inside this one. The socket is locked, so it has one attempt at a time.
  *
  * tcp_retransmit_skb() is the outer function. It calls the inner function __tcp_retransmit_skb(),
- * which decides everything. The tail loss probe calls the inner one directly. Where the compiler
+ * which decides everything. The tail loss probe calls the inner function directly. If the compiler
  * split the inner function in two, the outer one calls the second part, which has no BTF, and the
- * exit of the inner one is not seen. So the programs attach to both. The exit of the inner function
- * records that it reported the attempt. The exit of the outer one reports the attempts that nothing
- * else reported.
+ * exit of the inner one is not seen. Therefore the programs attach to both. The exit of the inner
+ * function records that it reported the attempt. The exit of the outer one reports the attempts
+ * that nothing else reported.
  */
 struct in_flight {
-	/* The value at the entry. It increases when the transmit step is reached. */
+	/* The value at the entry. It increases when the attempt reaches the transmit step. */
 	__u32 total_retrans;
 	bool backlogged;
 	/* The tracepoint's argument, if it is an enum, as a number of the Rust table. */
 	__u32 result;
 	bool has_result;
-	/* The outer function began the attempt. */
+	/* True if the outer function began the attempt. */
 	bool outer;
 	bool reported;
 	__u8 site;
 };
 
 /*
- * Several times the number of CPUs; user space sets it to 1 if the map is not used. If the kernel
+ * Several times the number of CPUs. User space sets it to 1 if the map is not used. If the kernel
  * skips the exit of an attempt, its entry stays until the next attempt of that socket replaces it.
- * The LRU map evicts such entries before any that is in use.
+ * The LRU map evicts such entries before any entry that is in use.
  */
 #define MAX_IN_FLIGHT 1024
 
@@ -284,9 +301,15 @@ static __always_inline void attempt_begin(const struct sock *sk, __u32 total_ret
 	struct in_flight *f = outer ? NULL : attempt_lookup(sk);
 	__u64 key = (__u64)sk;
 
-	/* The inner function of an attempt that the outer one began, not reported yet. */
+	/*
+	 * This is the inner function of an attempt that the outer one began and that is not
+	 * reported yet.
+	 */
 	if (f && f->outer && !f->reported) {
-		/* Nothing is known yet. Values may be left over from an earlier attempt. */
+		/*
+		 * Nothing is known about this attempt yet. The values may be left over from an
+		 * earlier one.
+		 */
 		f->total_retrans = total_retrans;
 		f->site = NOMEM_SITE_UNKNOWN;
 		f->has_result = false;
@@ -297,8 +320,8 @@ static __always_inline void attempt_begin(const struct sock *sk, __u32 total_ret
 }
 
 /*
- * Returns where memory ran out. -ENOMEM has three causes before the transmit step. One of them is
- * visible in the sequence numbers.
+ * Returns the site at which memory ran out. -ENOMEM has three causes before the transmit step. One
+ * of them is visible in the sequence numbers.
  */
 static __always_inline enum nomem_site nomem_site_of(const struct attempt *a,
 						     const struct in_flight *f)

@@ -2,9 +2,9 @@
 /*
  * Classifies an attempt: its result, its kind, and whether it reached the transmit step.
  *
- * The programs run right before or right after __tcp_retransmit_skb() returns, under the socket's
- * lock, so the state that its checks saw is unchanged. A precise value is given where that state
- * proves it. Otherwise it is the coarser value, or unknown.
+ * The programs run right before or right after __tcp_retransmit_skb() returns. They run under the
+ * socket's lock, so the state that its checks saw is unchanged. If that state proves a precise
+ * value, the programs return it. Otherwise they return the coarser value, or unknown.
  */
 #ifndef RETRANS_CLASSIFY_BPF_H
 #define RETRANS_CLASSIFY_BPF_H
@@ -18,15 +18,16 @@
 #include "kread.bpf.h"
 
 /*
- * Result: from the return value of __tcp_retransmit_skb(), which the tracepoint has since v6.17
- * (ad892e912b84) as `int err`.
+ * Result: derived from the return value of __tcp_retransmit_skb(). Since v6.17 (ad892e912b84) the
+ * tracepoint passes it as `int err`.
  */
 
 /*
- * Until v5.13 (ac3959fd0dcc) the first check defers an attempt with -EAGAIN while too much data of
- * the socket is queued in this host. Nothing shows whether the running kernel has the check: where
- * its condition is met, -EAGAIN proves nothing else. The queue may drain meanwhile. So at the entry
- * it is at least as long as at the check, and at the exit it may be shorter.
+ * Returns true if too much data of the socket is queued in this host. Until v5.13 (ac3959fd0dcc)
+ * the first check of the kernel then defers the attempt with -EAGAIN. Nothing shows whether the
+ * running kernel has this check, so if its condition is met, -EAGAIN proves nothing else. The queue
+ * may drain during the attempt: at the entry it is at least as long as at the check, and at the
+ * exit it may be shorter.
  */
 static __always_inline bool is_backlogged(const struct attempt *a)
 {
@@ -61,7 +62,10 @@ static __always_inline __u32 result_of(const struct attempt *a)
 		return KREAD(a, a->sk, sk_dst_cache) ? TCP_RETRANS_ERR_DEFAULT
 						     : TCP_RETRANS_ROUTE_FAIL;
 	case -EAGAIN:
-		/* The kernel's condition: no data fits the window, and not the head segment. */
+		/*
+		 * The kernel's condition: no data fits in the window, and this is not the head
+		 * segment.
+		 */
 		if ((__s32)(snd_una + KREAD(a, tp, snd_wnd) - a->seq) <= 0 && a->seq != snd_una &&
 		    !(a->entry_seen ? a->was_backlogged : is_backlogged(a)))
 			return TCP_RETRANS_RCV_ZERO_WINDOW;
@@ -81,8 +85,8 @@ static __always_inline __u32 result_of(const struct attempt *a)
 		return RETRANS_OWN_NOMEM;
 	case -ENOBUFS:
 		/*
-		 * The copy that an unusual headroom requires, a clone, or a lower layer. The state
-		 * does not distinguish them.
+		 * The cause is the copy that an unusual headroom requires, a clone, or a lower
+		 * layer. The state does not distinguish them.
 		 */
 		return RETRANS_OWN_NOBUFS;
 	default:
@@ -92,8 +96,8 @@ static __always_inline __u32 result_of(const struct attempt *a)
 
 /*
  * Refines the result of the kernel's own enum by the errno. The enum has one name for every failure
- * of the transmit step, and in its last version one for all sites of -ENOMEM. For the other
- * failures it has names, so a failure without a name differs from all of them.
+ * of the transmit step, and its last version has one name for all sites of -ENOMEM. It has names
+ * for all other failures, so a failure without a name is not one of those.
  */
 static __always_inline __u32 refine_result(const struct attempt *a, __u32 result)
 {
@@ -110,9 +114,12 @@ static __always_inline __u32 refine_result(const struct attempt *a, __u32 result
 	}
 }
 
-/* Whether the kernel has enumerators that are not in the table. */
+/* True if the kernel has enumerators that are not in the table. */
 const volatile bool has_unlisted = false;
-/* Their slots, by the kernel's number; RETRANS_RESULT_SLOT_UNKNOWN for numbers without one. */
+/*
+ * Maps the kernel's number of each of them to its slot. Numbers without an enumerator are mapped to
+ * RETRANS_RESULT_SLOT_UNKNOWN.
+ */
 const volatile __u8 unlisted_slots[RETRANS_MAX_ENUMERATORS] = {};
 
 /* Returns the slot in which a result is counted. */
@@ -132,13 +139,16 @@ static __always_inline __u32 result_slot(__u32 result)
 	return RETRANS_RESULT_SLOT_UNKNOWN;
 }
 
-/* Kind: why an attempt of a full socket was made, from the state in which its caller left it. */
+/*
+ * Kind: the reason for an attempt of a full socket, derived from the state in which its caller left
+ * the socket.
+ */
 
 /*
- * By socket, what was received from the peer when a timeout found the first copy still queued in
- * this host. If nothing more was received until the next attempt, that attempt was made because the
- * queue drained (tcp_tsq_handler(), since f4dae54e486d, v5.13). Otherwise a duplicate ACK leaves
- * the same state.
+ * For each socket, the number of segments received from the peer when a timeout found the first copy
+ * still queued in this host. If nothing more was received until the next attempt, that attempt was
+ * made because the queue drained (tcp_tsq_handler(), since f4dae54e486d, v5.13). Otherwise a
+ * duplicate ACK may be the cause, because it leaves the same state.
  */
 struct host_queued {
 	__u32 segs_in;
@@ -153,7 +163,7 @@ struct {
 	__type(value, struct host_queued);
 } rt_host_queued SEC(".maps");
 
-/* Whether the map has ever been used: on most hosts the lookup can be skipped. */
+/* True if the map has ever been used. On most hosts it has not, and the lookup is skipped. */
 bool any_host_queued = false;
 
 /* Requires the result of the attempt. */
@@ -184,7 +194,10 @@ static __always_inline bool is_resumed(const struct attempt *a)
 	       queued->snd_una == KREAD(a, tp, snd_una);
 }
 
-/* An attempt of the timer: tcp_write_timer_handler() clears icsk_pending before a timeout. */
+/*
+ * Returns the kind of an attempt of the timer: tcp_write_timer_handler() clears icsk_pending before
+ * a timeout.
+ */
 static __always_inline __u8 kind_of_timeout(const struct attempt *a)
 {
 	const struct tcp_sock *tp = a->tp;
@@ -199,24 +212,27 @@ static __always_inline __u8 kind_of_timeout(const struct attempt *a)
 	if (!KREAD(a, tp, snd_wnd) && a->state != TCP_SYN_RECV &&
 	    !(KREAD(a, a->sk, __sk_common.skc_flags) & (1 << SOCK_DEAD)))
 		return RETRANS_KIND_ZERO_WINDOW_PROBE;
-	/* It counts timeouts, other than such probes, before it sends. */
+	/* The kernel counts a timeout before it sends, unless it is such a probe. */
 	return KREAD(a, icsk, icsk_retransmits) ? RETRANS_KIND_RTO : RETRANS_KIND_UNKNOWN;
 }
 
-/* An attempt in state Loss that the timer did not make. */
+/* Returns the kind of an attempt in state Loss that the timer did not make. */
 static __always_inline __u8 kind_in_loss(const struct attempt *a)
 {
 	const struct tcp_sock *tp = a->tp;
 	const struct inet_connection_sock *icsk = &tp->inet_conn;
 
-	/* No progress since the timeout: the host's queue drained, or a duplicate ACK arrived. */
+	/*
+	 * There was no progress since the timeout: the host's queue drained, or a duplicate ACK
+	 * arrived.
+	 */
 	if (KREAD(a, icsk, icsk_retransmits))
 		return is_resumed(a) ? RETRANS_KIND_RESUME : RETRANS_KIND_UNKNOWN;
 	/*
-	 * tcp_simple_retransmit() enters Loss as well, unless it was the state before, and leaves
-	 * undo_marker and prior_ssthresh at 0; a timeout sets both. mtu_info stays set from the
-	 * first ICMP error on. Without it there was none. With it, a socket that was in Loss before
-	 * may retransmit for either reason.
+	 * tcp_simple_retransmit() enters Loss as well, unless that was the state before. It leaves
+	 * undo_marker and prior_ssthresh at 0, and a timeout sets both. The first ICMP error sets
+	 * mtu_info, which then stays set. If it is not set, there was no ICMP error. If it is set,
+	 * a socket that was in Loss before may retransmit for either reason.
 	 */
 	if (KREAD(a, tp, undo_marker))
 		return KREAD(a, tp, mtu_info) ? RETRANS_KIND_UNKNOWN : RETRANS_KIND_SLOW_START;
@@ -250,7 +266,7 @@ static __always_inline __u8 kind_of(const struct attempt *a)
 		return RETRANS_KIND_FAST;
 	/*
 	 * A probe that was scheduled before Recovery began may still be pending, and may be sent
-	 * during Recovery. But a probe only retransmits the last segment that was sent.
+	 * during Recovery. But a probe retransmits only the last segment that was sent.
 	 */
 	if (pending == ICSK_TIME_LOSS_PROBE && a->end_seq != KREAD(a, tp, snd_nxt))
 		return RETRANS_KIND_FAST;
@@ -263,7 +279,10 @@ static __always_inline __u8 kind_of(const struct attempt *a)
  * whatever the result of the step. Earlier exits increase no counter.
  */
 
-/* Requires that the entry was seen: total_retrans increases with RetransSegs and nowhere else. */
+/*
+ * Requires that the entry was seen. total_retrans increases together with RetransSegs and nowhere
+ * else.
+ */
 static __always_inline __u8 transmit_since(const struct attempt *a, const struct in_flight *f)
 {
 	return KREAD(a, a->tp, total_retrans) != f->total_retrans ? RETRANS_TRANSMIT_YES
@@ -271,8 +290,8 @@ static __always_inline __u8 transmit_since(const struct attempt *a, const struct
 }
 
 /*
- * The step sends a copy of the segment if the data is not aligned (where NET_IP_ALIGN is not 0) or
- * the headroom is too large. Then the copy gets the time stamp.
+ * Returns true if the step may send a copy of the segment, which then gets the time stamp. It does
+ * so if the data is not aligned (where NET_IP_ALIGN is not 0) or the headroom is too large.
  */
 static __always_inline bool may_be_copied(const struct attempt *a)
 {
@@ -283,9 +302,9 @@ static __always_inline bool may_be_copied(const struct attempt *a)
 }
 
 /*
- * __tcp_transmit_skb() begins by raising tcp_wstamp_ns to the socket's clock and storing it in the
- * segment. Only a success advances it further. The converse proves nothing: the time stamp may be
- * that of an earlier transmission.
+ * Returns true if the segment cannot have reached the transmit step. __tcp_transmit_skb() first
+ * raises tcp_wstamp_ns to the socket's clock and stores it in the segment. Only a success advances
+ * it further. The converse proves nothing: the time stamp may be from an earlier transmission.
  */
 static __always_inline bool is_unstamped(const struct attempt *a)
 {
@@ -297,7 +316,7 @@ static __always_inline bool is_unstamped(const struct attempt *a)
 	       (!may_be_copied(a) && KREAD(a, skb, skb_mstamp_ns) != wstamp);
 }
 
-/* Requires the result; for attempts whose entry was not seen. */
+/* Requires the result. Used for attempts whose entry was not seen. */
 static __always_inline __u8 transmit_of(const struct attempt *a)
 {
 	switch (a->result) {
@@ -307,7 +326,7 @@ static __always_inline __u8 transmit_of(const struct attempt *a)
 	case RETRANS_OWN_DENIED:
 	case RETRANS_OWN_XMIT_DROP:
 		return RETRANS_TRANSMIT_YES;
-	/* Proven by the state or reported by the kernel: these checks end the attempt early. */
+	/* These checks end the attempt early. The state proves them, or the kernel reports them. */
 	case TCP_RETRANS_END_SEQ_ERROR:
 	case TCP_RETRANS_TRIM_HEAD_NOMEM:
 	case TCP_RETRANS_UNCLONE_NOMEM:
@@ -316,7 +335,7 @@ static __always_inline __u8 transmit_of(const struct attempt *a)
 		return RETRANS_TRANSMIT_NO;
 	}
 	if (!a->has_err) {
-		/* Reported by the kernel's enum. Its other values may mean either. */
+		/* The kernel's enum reports these two. Its other values may mean either. */
 		return a->result == TCP_RETRANS_IN_HOST_QUEUE || a->result == TCP_RETRANS_ROUTE_FAIL
 			   ? RETRANS_TRANSMIT_NO
 			   : RETRANS_TRANSMIT_UNKNOWN;
@@ -324,7 +343,7 @@ static __always_inline __u8 transmit_of(const struct attempt *a)
 	if (is_unstamped(a))
 		return RETRANS_TRANSMIT_NO;
 	switch (a->err) {
-	/* The errnos of the earlier exits; the step itself can fail with each of them too. */
+	/* The errnos of the earlier exits. The transmit step can fail with each of them too. */
 	case -EBUSY:
 	case -EAGAIN:
 	case -EINVAL:

@@ -2,11 +2,11 @@
 /*
  * The filter. It is read-only data, so the verifier knows it and removes unused code. It is a list
  * of range tests, in the order of the filter's text. The loop over the list does not branch on the
- * values that it compares, so the verifier walks it once, whatever its length. With branches, 16
- * clauses would be more paths than the verifier accepts.
+ * values that it compares, so the verifier checks it once, whatever its length. With branches, 16
+ * clauses would have more paths than the verifier accepts.
  *
- * The values are read from a `filter_input`: an attempt (filter_input.bpf.h), or a record in the
- * test harness, which defines FILTER_INPUT_DEFINED and the same interface.
+ * The values are read from a `filter_input`. This is an attempt (filter_input.bpf.h), or a record
+ * in the test harness, which defines FILTER_INPUT_DEFINED and the same interface.
  */
 #ifndef RETRANS_FILTER_BPF_H
 #define RETRANS_FILTER_BPF_H
@@ -201,7 +201,10 @@ static __always_inline __u64 is_within(__u64 low, __u64 value, __u64 high)
 	return (is_less(value, low) | is_less(high, value)) ^ 1;
 }
 
-/* Any clause, all of its terms, any operand of a term, all tests of an operand. */
+/*
+ * Returns true if any clause is true: all of its terms, any operand of a term, all tests of an
+ * operand.
+ */
 static __always_inline bool filter_passes(filter_input a)
 {
 	__u64 all_tests = 1, term = 0, clause = 1, pass = 0;
@@ -222,7 +225,7 @@ static __always_inline bool filter_passes(filter_input a)
 		if (i >= filter.used)
 			break;
 		flags = test->flags;
-		/* Without FETCH, the operand of the previous test. */
+		/* Without FETCH, the test uses the operand of the previous test. */
 		if (flags & RETRANS_TEST_FETCH)
 			operand = operand_of(a, &lookups, test->field);
 		all_tests &= is_within(test->low, operand.value, test->high);
@@ -232,7 +235,7 @@ static __always_inline bool filter_passes(filter_input a)
 		all_tests = 1;
 		if (!(flags & RETRANS_TEST_ENDS_TERM))
 			continue;
-		/* A term on an absent value is false, except for OR_ABSENT. */
+		/* A term on an absent value is false, unless OR_ABSENT is set. */
 		if (flags & RETRANS_TEST_NEGATED)
 			term = (term ^ 1) & operand.known;
 		else if (flags & RETRANS_TEST_OR_ABSENT)

@@ -19,12 +19,12 @@ typedef const struct attempt *filter_input;
 
 /* Reads a field of the lists in retrans.h. */
 #define INPUT_VALUE(a, field, expression) (expression)
-/* Whether a field of a full socket has a value, if there is a full socket. */
+/* 1 if a field of a full socket has a value. Used only if there is a full socket. */
 #define INPUT_HAS(a, name) 1
 
 /*
  * Copies the pointers. Otherwise clang computes the addresses of all fields before the loop over
- * the tests, and the stack is too small for them.
+ * the tests, and they do not fit on the stack.
  */
 static __always_inline struct attempt copy_pointers(filter_input a)
 {
@@ -32,7 +32,7 @@ static __always_inline struct attempt copy_pointers(filter_input a)
 
 	barrier_var(copy.skc);
 	barrier_var(copy.sk);
-	/* If there is none, clang must know it. */
+	/* If there is no full socket, clang must know it. */
 	if (copy.tp) {
 		barrier_var(copy.tp);
 		barrier_var(copy.skb);
@@ -54,7 +54,7 @@ static __always_inline __u64 input_has_err(filter_input a)
 	return a->has_err;
 }
 
-/* A constant in each program, so that nothing is read from a socket that does not exist. */
+/* Returns a constant in each program, so that nothing is read from a socket that does not exist. */
 static __always_inline bool input_has_socket(filter_input a)
 {
 	return a->tp;
@@ -84,8 +84,8 @@ struct cgroup___ids {
 } __attribute__((preserve_access_index));
 
 /*
- * Returns the id of the ancestor at this level below the root, or of the cgroup itself. It always
- * uses the probe helper: some verifiers do not know an array at the end of a structure.
+ * Returns the id of the ancestor at this level below the root, or of the cgroup itself. Always uses
+ * the probe helper, because some verifiers do not know an array at the end of a structure.
  */
 static __always_inline __u64 cgroup_at(const struct cgroup *cgroup, __u32 level)
 {
@@ -108,7 +108,8 @@ static __always_inline __u64 cgroup_at(const struct cgroup *cgroup, __u32 level)
 }
 
 /*
- * Returns the id of the cgroup's ancestor at a level, itself included; false below its own level.
+ * Reads the id of the cgroup's ancestor at a level; the cgroup itself is included. Returns false
+ * for a level below the cgroup's own.
  */
 static __always_inline bool input_cgroup_at(filter_input a, __u32 level, __u64 *id)
 {

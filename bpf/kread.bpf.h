@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Reads kernel memory in two ways. In tp_btf, fentry and fexit programs the verifier knows the
- * types of pointers, and they are dereferenced directly. In kprobes they are plain numbers, and
- * every read is a helper call. Both share one source: a->probing is a constant in each program, and
- * clang removes the other branch.
+ * types of pointers, and the programs dereference them directly. In kprobes pointers are plain
+ * numbers, and every read is a helper call. Both share one source: a->probing is a constant in each
+ * program, and clang removes the other branch.
  */
 #ifndef RETRANS_KREAD_BPF_H
 #define RETRANS_KREAD_BPF_H
@@ -12,7 +12,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
-/* A separate function: inlined, each read would use eight of the 512 bytes of stack. */
+/* A separate function: if it were inlined, each read would use eight of the 512 bytes of stack. */
 static __noinline __attribute__((unused)) __u64 probe_read(const void *from, __u32 size)
 {
 	__u64 value = 0;
@@ -28,7 +28,7 @@ static __noinline __attribute__((unused)) __u64 probe_read(const void *from, __u
 
 /*
  * Reads ptr->field for the attempt `a`. The field may be nested: x.y. The pointer is copied to a
- * variable first. Otherwise CO-RE would relocate every access in its expression, `a->` included,
+ * variable first. Otherwise CO-RE would relocate every access in its expression, including `a->`,
  * and clang would keep `a` in memory and not know its constants.
  */
 #define KREAD(a, ptr, field)                                                                       \

@@ -31,11 +31,12 @@ struct {
 } rt_events SEC(".maps");
 
 /*
- * The rate limit: a token bucket per result, after the filter; off unless set. Instead of tokens,
- * each bucket stores the time at which it will be full again, so it needs no refill.
+ * The rate limit: a token bucket for each result, applied after the filter. It is off unless it is
+ * set. Instead of tokens, each bucket stores the time at which it will be full again, so it needs
+ * no refill.
  *
- * CPUs that check the same result at the same moment may share a token: programs have an atomic
- * exchange since v5.12 only, and kprobes may not use a spin lock. The counters are exact.
+ * CPUs that check the same result at the same moment may share a token. Programs have an atomic
+ * exchange only since v5.12, and kprobes may not use a spin lock. The counters are exact.
  */
 
 /* The time between two tokens in nanoseconds; 0: no limit. */
@@ -73,15 +74,15 @@ static __always_inline bool rate_limit_passes(const struct attempt *a)
 const volatile __u64 record_fields = ~0ull;
 /* The end of the last requested field. */
 const volatile __u32 record_length = sizeof(struct retrans_record);
-/* Whether owners are requested. Otherwise records have no room for them, and no lookup is made. */
+/* True if owners are requested. Otherwise records have no room for them, and there is no lookup. */
 const volatile bool with_owners = false;
 
-/* These use the variables of put_record(): the record `r`, and `fields` and `length` of it. */
+/* These use the variables of put_record(): the record `r`, and its `fields` and `length`. */
 #define IS_REQUESTED(name) (fields & 1ull << RETRANS_FIELD_##name)
 #define HAS_ROOM(member)   (__builtin_offsetof(struct retrans_record, member) < length)
 
 #define PUT(name, member, number, offset, value) r->member = (value);
-/* Writes every byte that the record has room for: it goes to user space. */
+/* Writes every byte that the record has room for, because all of them reach user space. */
 #define PUT_REQUESTED(name, member, number, offset, value)                                         \
 	if (IS_REQUESTED(name))                                                                    \
 		r->member = (value);                                                               \
@@ -117,7 +118,7 @@ static __always_inline __u64 record_size(void)
 	return with_owners ? sizeof(struct retrans_owned_record) : record_length;
 }
 
-/* Requires a record of the size of a struct retrans_owned_record, with all other fields set. */
+/* Requires a record of the size of struct retrans_owned_record, with all other fields set. */
 static __always_inline void put_owner(struct retrans_record *r, const struct attempt *a)
 {
 	struct retrans_owner *to = &((struct retrans_owned_record *)r)->owner;
@@ -136,7 +137,7 @@ static __always_inline void put_owner(struct retrans_record *r, const struct att
 			return;
 	}
 	*to = owner->process;
-	/* The element may have been evicted and reused for another socket meanwhile. */
+	/* Meanwhile the element may have been evicted and reused for another socket. */
 	barrier();
 	if (owner->cookie == cookie)
 		r->header.present |= 1ull << RETRANS_FIELD_OWNER;
@@ -146,7 +147,7 @@ static __always_inline void put_owner(struct retrans_record *r, const struct att
 
 static __always_inline void put_record(struct retrans_record *r, const struct attempt *a)
 {
-	/* Read once: they are volatile. */
+	/* Each is read once, because they are volatile. */
 	__u64 fields = record_fields;
 	__u32 length = record_length;
 	__u64 present = fields & (0 SOCKET_FIELDS(FIELD_BIT, a));
@@ -178,18 +179,20 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 		put_owner(r, a);
 }
 
-/* There is no ring buffer: attempts are counted and filtered, and nothing else. */
+/* True if there is no ring buffer. Then attempts are only counted and filtered. */
 const volatile bool counters_only = false;
 
-/* Whether the programs are attached to the exits of the functions, which report each attempt. */
+/*
+ * True if programs are attached to the exits of the functions. These programs report each attempt.
+ */
 const volatile bool with_exit = false;
 
-/* Always 0, which the verifier does not know. */
+/* Always 0, but the verifier does not know that. */
 __u64 zero_offset = 0;
 
 /*
  * Hides from the verifier the constants of the many paths by which an attempt is classified. Up to
- * v6.1 a verifier that knows them walks the filter once for each path.
+ * v6.1 a verifier that knows them checks the filter once for each path.
  */
 static __always_inline void hide_constants(struct attempt *a)
 {
@@ -205,8 +208,8 @@ static __always_inline void hide_constants(struct attempt *a)
 }
 
 /*
- * Counts an attempt once as seen, and once as filtered, limited, lost or submitted; without a ring
- * buffer, only as filtered if it is.
+ * Counts an attempt once as seen, and once as filtered, limited, lost or submitted. Without a ring
+ * buffer, it is counted a second time only if it is filtered.
  */
 static __always_inline int emit(struct attempt *a)
 {
@@ -246,7 +249,10 @@ static __always_inline int emit(struct attempt *a)
 		return 0;
 	}
 	put_record(record, a);
-	/* Counted before the reader can see it: never more are read than were submitted. */
+	/*
+	 * Counted before the reader can see the record, so that never more records are read than
+	 * were submitted.
+	 */
 	count(&c->submitted, 1);
 	bpf_ringbuf_submit(record, wakeup_flags(&rt_events, *(volatile __u64 *)&c->submitted));
 	return 0;
@@ -266,7 +272,7 @@ static __always_inline int emit_with_result(struct attempt *a)
 	return emit(a);
 }
 
-/* Requires an attempt with its errno, and `f` if its entry was seen. */
+/* Requires an attempt with its errno. Requires `f` if its entry was seen. */
 static __always_inline int emit_with_errno(struct attempt *a, const struct in_flight *f)
 {
 	if (!a->tp)
@@ -281,7 +287,7 @@ static __always_inline int emit_with_errno(struct attempt *a, const struct in_fl
 	return emit(a);
 }
 
-/* Handles the exit of one of the two functions. One of them reports the attempt. */
+/* Handles the exit of one of the two functions. One of the two exits reports the attempt. */
 static __always_inline int handle_exit(struct attempt *a, bool outer)
 {
 	struct in_flight *f = attempt_lookup(a->sk);

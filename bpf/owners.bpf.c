@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The owners of sockets. A separate object: each of its programs is optional. A program that reads
- * the current task is attached to a hook that runs only in the context of the process itself.
+ * The owners of sockets. This is a separate object, and each of its programs is optional. A program
+ * that reads the current task is attached to a hook that runs only in the context of the process
+ * itself.
  *
- * retrans-sdk/src/kernel/socket_owners.rs says why the scan is a task_file iterator.
+ * The reason why the scan is a task_file iterator is in retrans-sdk/src/kernel/socket_owners.rs.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
@@ -16,7 +17,9 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* The PID namespace of the application, by inode number. Process ids are of this namespace. */
+/*
+ * The PID namespace of the application, by inode number. Process ids are those of this namespace.
+ */
 const volatile __u32 pid_namespace = 0;
 
 /* include/linux/sched.h: a kernel thread */
@@ -26,8 +29,8 @@ const volatile __u32 pid_namespace = 0;
 #define MAX_PID_NS_LEVEL 32
 
 /*
- * Returns the process id, or 0 if the process is not visible in the namespace. It uses the probe
- * helper: not all verifiers know the types that a task points to.
+ * Returns the process id, or 0 if the process is not visible in the namespace. Uses the probe
+ * helper, because not all verifiers know the types that a task points to.
  */
 static __always_inline __u32 pid_of(const struct task_struct *leader)
 {
@@ -47,7 +50,7 @@ static __always_inline __u32 pid_of(const struct task_struct *leader)
 	return 0;
 }
 
-/* Returns false for kernel threads and for processes not visible in the namespace. */
+/* Returns false for kernel threads and for processes that are not visible in the namespace. */
 static __always_inline bool read_process(const struct task_struct *task, struct retrans_owner *to)
 {
 	const struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -74,9 +77,9 @@ static __always_inline void record_owner(const struct sock *sk, enum retrans_own
 }
 
 /*
- * A socket becomes SYN_SENT only in tcp_v4_connect() and tcp_v6_connect(): a process's socket in
- * the context of its connect() or of its sendmsg() with Fast Open. Other state changes happen in
- * any context.
+ * A socket becomes SYN_SENT only in tcp_v4_connect() and tcp_v6_connect(). There the current
+ * process is the owner, in its connect() or in its sendmsg() with Fast Open. Other state changes
+ * happen in any context.
  */
 SEC("?tp_btf/inet_sock_set_state")
 int BPF_PROG(rt_connect, const struct sock *sk, int old_state, int state)
@@ -87,13 +90,14 @@ int BPF_PROG(rt_connect, const struct sock *sk, int old_state, int state)
 		record_owner(sk, RETRANS_OWNER_CONNECT);
 	} else if (state == TCP_ESTABLISHED) {
 		/*
-		 * Creates the cookie, which a file-descriptor scan needs and kprobes cannot create.
+		 * Creates the cookie. A file-descriptor scan needs it, and kprobes cannot create
+		 * it.
 		 */
 		bpf_get_socket_cookie((void *)sk);
 	} else if (state == TCP_CLOSE) {
 		__u64 cookie = sk->__sk_common.skc_cookie.counter;
 
-		/* It sends nothing any more; makes room for other sockets. */
+		/* The socket sends nothing any more. Removing it makes room for other sockets. */
 		if (cookie)
 			bpf_map_delete_elem(&rt_owners, &cookie);
 	}
@@ -107,7 +111,10 @@ static __always_inline int handle_accept(const struct sock *sk)
 	return 0;
 }
 
-/* Four parameters until v6.10 (92ef0fd55ac8), then two. Returns the socket, or NULL. */
+/*
+ * The function has four parameters until v6.10 (92ef0fd55ac8), then two. It returns the socket, or
+ * NULL.
+ */
 SEC("?fexit/inet_csk_accept")
 int BPF_PROG(rt_accept_args4, const struct sock *listener, int flags, int *err, bool kern,
 	     const struct sock *sk)
@@ -121,7 +128,7 @@ int BPF_PROG(rt_accept_args2, const struct sock *listener, void *arg, const stru
 	return handle_accept(sk);
 }
 
-/* Returns the TCP socket of a file, if it may have data to send, else NULL. */
+/* Returns the TCP socket of a file if it may have data to send, else NULL. */
 static __always_inline const struct sock *sending_socket(struct file *file)
 {
 	const struct socket *socket = bpf_sock_from_file(file);
@@ -138,10 +145,11 @@ static __always_inline const struct sock *sending_socket(struct file *file)
 }
 
 /*
- * A scan of the file descriptors of all processes. A socket that exactly one process holds belongs
- * to it. If several processes hold it, the owner is unknown. Owners recorded at connect and accept
- * are kept. The first scan covers all sockets, later ones only those that are requested: on a host
- * with more sockets than the map can hold, others would evict owners that cannot be found again.
+ * Scans the file descriptors of all processes. A socket that exactly one process holds is owned by
+ * that process. If several processes hold it, the owner is unknown. Owners recorded at connect and
+ * accept are kept. The first scan covers all sockets. Later scans cover only those that are
+ * requested: on a host with more sockets than the map can hold, others would evict owners that
+ * cannot be found again.
  */
 SEC("?iter/task_file")
 int rt_scan_fds(struct bpf_iter__task_file *ctx)

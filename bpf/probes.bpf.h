@@ -21,12 +21,13 @@
 
 const volatile enum retrans_third_arg third_arg = RETRANS_THIRD_ARG_ERR;
 
-/* Whether the result of an enum is used where the exit programs report attempts. */
+/* True if the exit programs report attempts and the result of an enum is used. */
 const volatile bool enum_is_source = false;
 
 /*
- * Maps the running kernel's enumerators, by their numbers, to the number of the enumerator of the
- * same name in the Rust table, or to RETRANS_RESULT_UNKNOWN plus the kernel's number.
+ * Maps each enumerator of the running kernel, by its number, to the number of the enumerator with
+ * the same name in the Rust table. If the table lacks the name, the value is RETRANS_RESULT_UNKNOWN
+ * plus the kernel's number.
  */
 const volatile __u32 enumerators[RETRANS_MAX_ENUMERATORS] = {};
 
@@ -53,7 +54,7 @@ static __always_inline const struct tcp_sock *untrusted(const struct sock *sk)
 }
 
 /*
- * The third argument is read as ctx[2] and only where it is known to exist: the verifier rejects a
+ * The third argument is read as ctx[2], and only where it is known to exist. The verifier rejects a
  * program that reads an argument that the tracepoint does not have.
  */
 SEC("tp_btf/tcp_retransmit_skb")
@@ -65,8 +66,8 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 	struct in_flight *f;
 
 	/*
-	 * Cannot fail: it is a full TCP socket. The check precedes any pointer arithmetic, which
-	 * the verifier rejects on a pointer that may be NULL.
+	 * Cannot fail, because it is a full TCP socket. The check precedes any pointer arithmetic,
+	 * which the verifier rejects on a pointer that may be NULL.
 	 */
 	if (!tp)
 		return 0;
@@ -105,13 +106,13 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 
 /*
  * sk is the listener and the connection is the request. With Fast Open, sk is the child, which
- * already exists. Fires for successes only, on every kernel.
+ * already exists. The tracepoint fires for successes only, on every kernel.
  */
 SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(rt_tp_synack, const struct sock *sk, const struct request_sock *req)
 {
 	const struct inet_request_sock *inet_req = (const void *)req;
-	/* Decided by the request and not by the state of sk: a listener may be closing. */
+	/* The request decides, not the state of sk: a listener may be closing. */
 	bool child = BPF_CORE_READ((const struct tcp_request_sock *)req, tfo_listener);
 	struct attempt a = {
 	    .skc = child ? &sk->__sk_common : &req->__req_common,
@@ -189,8 +190,8 @@ int BPF_PROG(rt_fexit_inner, const struct sock *sk, const struct sk_buff *skb, i
 }
 
 /*
- * -ENOMEM has three causes before the transmit step. The one that the sequence numbers do not show
- * is a function of its own. Calls of it outside of attempts, which may also fail, are ignored.
+ * -ENOMEM has three causes before the transmit step. The cause that the sequence numbers do not
+ * show is this function. Calls outside of attempts may also fail; they are ignored.
  */
 SEC("?fexit/tcp_fragment")
 int BPF_PROG(rt_fexit_frag, const struct sock *sk, int tcp_queue, const void *skb, __u32 len,
@@ -211,8 +212,9 @@ int BPF_PROG(rt_fexit_frag, const struct sock *sk, int tcp_queue, const void *sk
 
 /*
  * The same with kprobes. At the return the arguments are no longer available, so the entry stores
- * them by the stack address of the return address. That distinguishes nested and migrated calls,
- * and a missed return is not confused with the next one, as it would be with a stack of calls.
+ * them. The key is the stack address of the return address. It distinguishes nested and migrated
+ * calls, and a missed return is not confused with the next one, as it would be with a stack of
+ * calls.
  */
 struct kprobe_args {
 	const struct sock *sk;
@@ -237,7 +239,9 @@ static __always_inline int handle_kprobe(struct pt_regs *ctx, const struct sock 
 	const struct attempt a = {.sk = args.sk, .probing = true};
 	__u64 key = PT_REGS_SP(ctx);
 
-	/* If the arguments cannot be stored, the exit is not handled, so the entry is not either.
+	/*
+	 * If the arguments cannot be stored, the exit is not handled. Then the entry is not handled
+	 * either.
 	 */
 	if (bpf_map_update_elem(&rt_kprobe_args, &key, &args, BPF_ANY))
 		return 0;

@@ -13,7 +13,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /*
  * A type is in the object's BTF and in the generated skeleton only if a global variable uses it.
- * The enums are checked against the Rust tables, the record in retrans-sdk/src/kernel/layout.rs.
+ * The enums are checked against the Rust tables, and the record against
+ * retrans-sdk/src/kernel/layout.rs.
  */
 const volatile enum tcp_retransmit_quit_reason btf_quit_reason = TCP_RETRANS_ERR_DEFAULT;
 const volatile enum retrans_own_result btf_own_result = RETRANS_OWN_NOMEM;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The interface between the BPF programs and user space: the record of one attempt, the counters
- * and the filter. It uses fixed-width integers only and no implicit padding. Every offset is
+ * and the filter. It uses only fixed-width integers and no implicit padding. Every offset is
  * asserted here, and again in retrans-sdk/src/kernel/layout.rs.
  */
 #ifndef RETRANS_H
@@ -10,7 +10,7 @@
 #include "vmlinux.h"
 
 /*
- * The result of one attempt. Names and numbers are those of the patch proposed in July 2025 (v2)
+ * The result of one attempt. The names and numbers are from the patch proposed in July 2025 (v2)
  * for include/linux/tcp.h.
  */
 enum tcp_retransmit_quit_reason {
@@ -26,7 +26,10 @@ enum tcp_retransmit_quit_reason {
 	TCP_RETRANS_PSKB_COPY_NOBUFS = 9,
 };
 
-/* Results that the proposal does not name. They start at 128, so that the kernel's can grow. */
+/*
+ * Results that the proposal does not name. They start at 128, which leaves room for more results of
+ * the kernel.
+ */
 enum retrans_own_result {
 	RETRANS_OWN_NOMEM = 128,
 	RETRANS_OWN_NOBUFS = 129,
@@ -35,8 +38,8 @@ enum retrans_own_result {
 };
 
 /*
- * A kernel enumerator whose name is not in the table is reported as this base plus its number. All
- * declared numbers are smaller, so it is never confused with one of them.
+ * The kernel may have an enumerator whose name is not in the table. It is reported as this base
+ * plus its number. All declared numbers are smaller, so it is never confused with one of them.
  */
 #define RETRANS_RESULT_UNKNOWN 0x10000
 
@@ -50,7 +53,7 @@ enum retrans_third_arg {
 	RETRANS_THIRD_ARG_ENUM = 2,
 };
 
-/* Why the attempt was made. */
+/* The reason for the attempt. */
 enum retrans_kind {
 	RETRANS_KIND_UNKNOWN = 0,
 	RETRANS_KIND_RTO = 1,
@@ -65,8 +68,8 @@ enum retrans_kind {
 };
 
 /*
- * Whether the attempt reached the transmit step of __tcp_retransmit_skb(), where the kernel counts
- * RetransSegs and total_retrans.
+ * States whether the attempt reached the transmit step of __tcp_retransmit_skb(), where the kernel
+ * counts RetransSegs and total_retrans.
  */
 enum retrans_transmit {
 	RETRANS_TRANSMIT_UNKNOWN = 0,
@@ -80,8 +83,8 @@ enum retrans_transmit {
  * RETRANS_FIELD_ number, the member of struct retrans_record, the number, the offset in the record,
  * and the expression that reads the value of the attempt `a`.
  *
- * Numbers below 64 are bit numbers in retrans_header.present. To add a field, take the next one and
- * add the member, a row here, and a row in retrans-sdk/src/event/schema.rs.
+ * Numbers below 64 are bit numbers in retrans_header.present. To add a field, use the next free
+ * number and add the member, a row here, and a row in retrans-sdk/src/event/schema.rs.
  */
 
 /* Fields that every record contains. */
@@ -94,7 +97,7 @@ enum retrans_transmit {
 	FIELD(SEGS, segs, 70, 32, (a)->segs)                                                       \
 	FIELD(TRANSMIT, transmit, 71, 37, (a)->transmit)
 
-/* Fields of the socket; for a SYN-ACK, of the listener. */
+/* Fields of the socket. For a SYN-ACK, of the listener. */
 #define SOCKET_FIELDS(FIELD, a)                                                                    \
 	FIELD(NETNS, netns, 2, 76, netns_of(a))                                                    \
 	FIELD(UID, uid, 4, 104, KREAD(a, (a)->sk, sk_uid.val))                                     \
@@ -131,7 +134,10 @@ enum retrans_transmit {
 	FIELD(PENDING, pending, 27, 133, KREAD(a, &(a)->tp->inet_conn, icsk_pending))              \
 	FIELD(SK_ERR_SOFT, sk_err_soft, 29, 180, KREAD(a, (a)->sk, sk_err_soft))
 
-/* Names of 16 bytes that require a full socket; read by a function. The filter has two operands. */
+/*
+ * Names of 16 bytes that require a full socket. A function reads them. Each has two operands in the
+ * filter.
+ */
 #define NAME_FIELDS(FIELD, a) FIELD(CA_NAME, ca_name, 28, 184, read_ca_name)
 
 #define RETRANS_FIELD_NUMBER(name, member, number, offset, value) RETRANS_FIELD_##name = number,
@@ -140,7 +146,9 @@ enum retrans_transmit {
 enum retrans_field {
 	RETRANS_FIELD_ERR =
 	    0, /* as an operand with the sign bit flipped, like every signed field */
-	/* The record is a struct retrans_owned_record whose owner is known. Not an operand. */
+	/*
+	 * Set if the record is a struct retrans_owned_record whose owner is known. Not an operand.
+	 */
 	RETRANS_FIELD_OWNER = 8,
 
 	/* Operands without a presence bit. */
@@ -151,10 +159,13 @@ enum retrans_field {
 	RETRANS_FIELD_SADDR_LOW = 75, /* the whole of an IPv4 address */
 	RETRANS_FIELD_DADDR_HIGH = 76,
 	RETRANS_FIELD_DADDR_LOW = 77,
-	/* 1: in the application's socket set; absent if the cookie is */
+	/* 1: in the application's socket set; absent if the cookie is absent */
 	RETRANS_FIELD_OWN_SOCKET = 78,
 	RETRANS_FIELD_CA_NAME_TAIL = 79, /* the last eight bytes; CA_NAME: the first eight */
-	/* Plus k: 1 if the cgroup is in the subtree retrans_filter.subtrees[k]; absent if it is. */
+	/*
+	 * Plus k. The value is 1 if the cgroup is in the subtree retrans_filter.subtrees[k]. It is
+	 * absent if the cgroup is absent.
+	 */
 	RETRANS_FIELD_SUBTREE = 128,
 
 	/* clang-format off */
@@ -265,14 +276,14 @@ _Static_assert(sizeof(struct retrans_record) % 8 == 0, "record");
 /* The length of the shortest record. */
 #define RETRANS_CORE_LENGTH 80
 
-/* How the owner of a socket was determined. */
+/* The method by which the owner of a socket was determined. */
 enum retrans_owner_source {
 	RETRANS_OWNER_CONNECT = 1,
 	RETRANS_OWNER_ACCEPT = 2,
 	RETRANS_OWNER_HOLDER = 3,
 };
 
-/* The process that a socket belongs to. */
+/* The process that owns a socket. */
 struct retrans_owner {
 	__u32 pid;   /* 0: no process, or several */
 	__u8 source; /* enum retrans_owner_source */
@@ -305,8 +316,8 @@ _Static_assert(__builtin_offsetof(struct retrans_reader, woken) == 8, "woken");
 
 /*
  * The slot in which a result is counted: 0..15 for the kernel's results, 16..30 for the SDK's own,
- * and the last one for every other number. User space assigns slots that no result of the table has
- * to the kernel's enumerators that are not in the table.
+ * and the last one for every other number. Some slots belong to no result of the table. User space
+ * assigns them to the kernel's enumerators that are not in the table.
  */
 #define RETRANS_RESULT_SLOTS	    32
 #define RETRANS_RESULT_SLOT_UNKNOWN 31
@@ -332,8 +343,7 @@ struct retrans_netns_stats {
 };
 
 /*
- * One per CPU. seen = filtered + passed, and with a ring buffer
- * passed = limited + lost + submitted.
+ * One per CPU. seen = filtered + passed. With a ring buffer, passed = limited + lost + submitted.
  */
 struct retrans_counters {
 	__u64 seen;
@@ -346,7 +356,7 @@ struct retrans_counters {
 	struct retrans_netns_stats netns; /* of the namespace that is reconciled */
 };
 
-/* One per CPU, if a filter is set: what passed it, before the rate limit. */
+/* One per CPU, if a filter is set. Counts the attempts that passed it, before the rate limit. */
 struct retrans_passed {
 	struct retrans_count counts[RETRANS_RESULT_SLOTS][RETRANS_KIND_SLOTS];
 };
@@ -358,11 +368,13 @@ _Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 4
 #define RETRANS_TEST_ENDS_OPERAND 0x02
 #define RETRANS_TEST_ENDS_TERM	  0x04 /* implies ENDS_OPERAND */
 #define RETRANS_TEST_ENDS_CLAUSE  0x08 /* implies ENDS_TERM */
-/* Valid only with ENDS_TERM; they apply to the term. */
+/* Valid only with ENDS_TERM. They apply to the whole term. */
 #define RETRANS_TEST_NEGATED   0x10
 #define RETRANS_TEST_OR_ABSENT 0x20 /* not together with NEGATED */
 
-/* Tests whether an operand is in the inclusive range low..high. Empty if low > high. */
+/*
+ * Tests whether an operand is in the inclusive range low..high. The range is empty if low > high.
+ */
 struct retrans_test {
 	__u64 low;
 	__u64 high;
@@ -373,12 +385,13 @@ struct retrans_test {
 
 #define RETRANS_MAX_TESTS    512
 #define RETRANS_MAX_SUBTREES 16
-/* A cgroup is searched for at this many levels below the root: more than hosts use. */
+/* A cgroup is searched for at this many levels below the root. Hosts use fewer. */
 #define RETRANS_MAX_CGROUP_LEVELS 32
 
 /*
  * An attempt passes if any clause is true, or if there is no test. A clause is true if all of its
- * terms are, a term if any of its operands is, an operand if all of its tests are.
+ * terms are true. A term is true if any of its operands is. An operand is true if all of its tests
+ * are.
  */
 struct retrans_filter {
 	__u32 used;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Counters, one element per CPU. The additions are atomic, because a softirq may run one of these
- * programs within another one on the same CPU. The map is memory-mapped, so that user space reads
+ * programs inside another one on the same CPU. The map is memory-mapped, so that user space reads
  * it without a system call.
  *
  * The map is an array with an element per CPU, because a per-CPU map cannot be memory-mapped.
@@ -9,11 +9,11 @@
  *
  * Results and kinds are counted before the filter, so that they always add up to `seen`. If there
  * is a filter, they are counted again after it and before the rate limit, in rt_passed. Without a
- * filter both would be equal, and nothing is added.
+ * filter both would be equal, and rt_passed is not used.
  *
- * The sums of a network namespace (reconciled_netns) are also taken before the filter: a stream
- * with any filter can be reconciled, lost records do not matter, and it costs other streams
- * nothing.
+ * The sums of a network namespace (reconciled_netns) are also counted before the filter. So a
+ * stream with any filter can be reconciled, lost records do not matter, and other streams have no
+ * cost.
  */
 #ifndef RETRANS_STATS_BPF_H
 #define RETRANS_STATS_BPF_H
@@ -38,7 +38,10 @@ struct {
 /* The number of elements. */
 const volatile __u32 cpus = 1;
 
-/* What passed the filter. Used only if there is a filter: without one, it equals rt_counters. */
+/*
+ * Counts the attempts that passed the filter. Used only if there is a filter. Without one, it would
+ * equal rt_counters.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -51,7 +54,9 @@ static __always_inline __u32 element_of_cpu(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 
-	/* CPU numbers may have gaps. CPUs may share an element: the additions are atomic. */
+	/*
+	 * CPU numbers may have gaps. CPUs may share an element, because the additions are atomic.
+	 */
 	if (cpu >= cpus)
 		cpu %= cpus;
 	return cpu;
@@ -78,7 +83,7 @@ count_result(struct retrans_count counts[RETRANS_RESULT_SLOTS][RETRANS_KIND_SLOT
 	struct retrans_count *of;
 
 	/*
-	 * Both are in range, and clang knows it. After the barrier it cannot remove the masks,
+	 * Both are in range, and clang knows it. After the barrier clang cannot remove the masks,
 	 * which the verifier requires.
 	 */
 	barrier_var(slot);
@@ -114,8 +119,8 @@ static __always_inline void count_passed(const struct attempt *a)
 }
 
 /*
- * The network namespace whose attempts are added up in the way of the kernel's own counters, to be
- * reconciled with them; an inode number, or 0 for none.
+ * The network namespace to reconcile, by inode number; 0 if there is no such namespace. Its
+ * attempts are added up in the same way as by the kernel's own counters.
  */
 const volatile __u32 reconciled_netns = 0;
 

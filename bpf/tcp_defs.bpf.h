@@ -32,7 +32,7 @@
 /* include/net/tcp.h */
 #define TCPHDR_SYN 0x02
 
-/* include/net/sock.h, enum sock_flags: the bit set once the process closed the socket */
+/* include/net/sock.h, enum sock_flags: the bit that is set once the process closed the socket */
 #define SOCK_DEAD 0
 
 /* include/uapi/asm-generic/errno-base.h, errno.h */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The kernel types that the programs access, reduced to the members that they access. The offsets
- * are those of the running kernel: CO-RE relocates every access.
+ * are from the running kernel, because CO-RE relocates every access.
  *
  * bpf_tracing.h checks for this include guard to select the kernel's struct pt_regs.
  */

@@ -3,8 +3,8 @@
  * Decides whether a record wakes the reader. A wake-up costs ten times as much as writing the
  * record, so a reader that polls by timer is woken only when much data is waiting.
  *
- * The waiting bytes are checked for one record in 16 of a CPU (more often with a small ring),
- * and the reader is not woken again before it has emptied the ring buffer. See also
+ * For each CPU, the waiting bytes are checked for one record in 16 (more often with a small ring
+ * buffer). The reader is not woken again before it has emptied the ring buffer. See also
  * retrans-sdk/src/kernel/wakeup.rs.
  */
 #ifndef RETRANS_WAKEUP_BPF_H
@@ -16,15 +16,15 @@
 #include "retrans.h"
 
 /*
- * The number of waiting bytes that wakes a polling reader. 0: every record wakes a reader that had
- * emptied the ring buffer.
+ * The number of waiting bytes that wakes a polling reader. With 0, every record wakes a reader that
+ * had emptied the ring buffer.
  */
 const volatile __u32 wakeup_bytes = 0;
 
-/* The waiting bytes are checked for every Nth record of a CPU; a power of two. */
+/* The waiting bytes are checked for every Nth record of a CPU. N is a power of two. */
 const volatile __u32 wakeup_interval = 1;
 
-/* One element. Memory-mapped, because the reader may have given up its privileges. */
+/* One element. The map is memory-mapped, because the reader may have dropped its privileges. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -50,7 +50,7 @@ static __always_inline __u64 wakeup_flags(void *ring, __u64 number)
 	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) < wakeup_bytes ||
 	    *(volatile __u64 *)&r->woken)
 		return BPF_RB_NO_WAKEUP;
-	/* Several CPUs may get here at once. Then each of them wakes the reader. */
+	/* Several CPUs may reach this point at once. Then each of them wakes the reader. */
 	*(volatile __u64 *)&r->woken = 1;
 	return BPF_RB_FORCE_WAKEUP;
 }

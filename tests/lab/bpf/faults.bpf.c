@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Faults for the attempts of one socket, selected by its mark. They override the return values of
- * functions that the kernel permits it for (ALLOW_ERROR_INJECTION): that of failslab, and that of
- * the hook of tests/kernels/patches. The kernel does the rest.
+ * two functions for which the kernel permits it (ALLOW_ERROR_INJECTION): the function of failslab,
+ * and the hook of tests/kernels/patches. The kernel does the rest.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -31,7 +31,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 /*
  * The attempt in flight on this CPU. These kernels do not preempt, and a softirq does not interrupt
- * another.
+ * another softirq.
  */
 struct in_flight {
 	enum fault fault;

@@ -7,7 +7,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-/* As in linux/bpf.h: the verifier maps context reads by offset. */
+/* The same as in linux/bpf.h, because the verifier maps context reads by offset. */
 struct __sk_buff {
 	__u32 len;
 };
@@ -137,8 +137,7 @@ int output(struct __sk_buff *skb)
 	behind = tcp_behind(ip);
 	if (!behind || bpf_skb_load_bytes(skb, behind, tcp, sizeof(tcp)))
 		return pass;
-	/* The verifier must see each possible value: rejected, and dropped for congestion.
-	 */
+	/* The verifier must see each possible value: rejected, and dropped for congestion. */
 	if (meets(tcp, skb->len))
 		return rule.does == DROP_AS_CONGESTED ? DROP_AS_CONGESTED : DROP;
 	return pass;

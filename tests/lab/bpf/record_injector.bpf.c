@@ -15,10 +15,13 @@ struct {
 	__uint(max_entries, 1 << 20);
 } rt_events SEC(".maps");
 
-/* The record, except for the cookie, which is its number, and the timestamp. */
+/*
+ * The record. The program sets two fields in each copy: the cookie, which is the record's number,
+ * and the timestamp.
+ */
 const volatile __u64 record[sizeof(struct retrans_record) / sizeof(__u64)] = {};
 
-/* Whether each record gets a timestamp. */
+/* True if each record gets a timestamp. */
 const volatile bool timed = false;
 
 /* The same layout as in tests/lab/src/record_injector.rs. */
