@@ -145,9 +145,9 @@ static __always_inline __u32 result_slot(__u32 result)
  */
 
 /*
- * For each socket, the number of segments received from the peer when a timeout found the first copy
- * still queued in this host. If nothing more was received until the next attempt, that attempt was
- * made because the queue drained (tcp_tsq_handler(), since f4dae54e486d, v5.13). Otherwise a
+ * For each socket, the number of segments received from the peer when a timeout found the first
+ * copy still queued in this host. If nothing more was received until the next attempt, that attempt
+ * was made because the queue drained (tcp_tsq_handler(), since f4dae54e486d, v5.13). Otherwise a
  * duplicate ACK may be the cause, because it leaves the same state.
  */
 struct host_queued {
