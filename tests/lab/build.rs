@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compiles the lab's own BPF programs: those that inject faults, policy for packets, and records.
+//! Compiles the lab's own BPF programs. They inject faults, apply rules to packets, and inject
+//! records.
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -27,7 +27,7 @@ pub(crate) fn builder(source: &Path, out: &Path, includes: &[&Path]) -> Skeleton
 /// Compiles `source` into `OUT/NAME.bpf.o`.
 ///
 /// # Panics
-/// Panics with the compiler's messages if it cannot be compiled.
+/// Panics with the compiler's messages if the source cannot be compiled.
 pub(crate) fn compile(source: &Path, out: &Path, includes: &[&Path]) {
     if let Err(error) = builder(source, out, includes).build() {
         panic!("cannot compile {source:?}: {error:#}");

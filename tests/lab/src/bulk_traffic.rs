@@ -18,11 +18,11 @@ pub struct BulkTraffic {
 }
 
 impl BulkTraffic {
-    /// Opens connections whose segments have `mss` bytes including TCP options, at least 88, and
-    /// whose RTO starts at 5 ms. With small segments one attempt covers many of them.
+    /// Opens connections whose segments have `mss` bytes including TCP options. `mss` must be at
+    /// least 88. The RTO starts at 5 ms. With small segments one attempt covers many of them.
     ///
     /// # Errors
-    /// Returns an error if the lab refuses.
+    /// Returns an error if the lab cannot open them.
     pub fn open(pair: &Pair, family: Family, connections: usize, mss: u16) -> Result<Self> {
         pair.set_rto_min(family, "rto_min 5ms")?;
         pair.set_advmss(family, mss)?;
@@ -48,8 +48,8 @@ impl BulkTraffic {
         self
     }
 
-    /// Sends until `enough` returns true, which is called every few milliseconds, and then resets
-    /// the connections.
+    /// Sends until `enough` returns true, and then resets the connections. `enough` is called every
+    /// few milliseconds.
     ///
     /// # Errors
     /// Returns the errors of `enough`, and an error if a connection fails.

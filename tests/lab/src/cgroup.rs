@@ -10,7 +10,7 @@ use crate::cleanup_dir::CleanupDir;
 use crate::{Context, Error, Result};
 
 /// A child cgroup of this process's cgroup. It is removed on drop, and also when this process is
-/// killed: sockets that were created in it do not keep it.
+/// killed. Sockets that were created in it do not keep it.
 #[derive(Debug)]
 pub struct Cgroup {
     dir: CleanupDir,
@@ -21,13 +21,14 @@ impl Cgroup {
     /// Creates a child of the cgroup that this process is in.
     ///
     /// # Errors
-    /// Returns an error without the required privileges, and where the unified hierarchy is not
+    /// Returns an error without the required privileges, or if the unified hierarchy is not
     /// mounted.
     pub fn new() -> Result<Self> {
         Self::with_suffix(OsStr::new(""))
     }
 
-    /// Creates a child whose name has this suffix: any bytes except `/`, newline and NUL.
+    /// Creates a child whose name has this suffix. The suffix may contain any bytes except `/`,
+    /// newline and NUL.
     ///
     /// # Errors
     /// Returns the errors of [`new`](Self::new).
@@ -37,7 +38,7 @@ impl Cgroup {
         Ok(Self { dir, id })
     }
 
-    /// Returns its id, as in events and filters.
+    /// Returns its id, which events contain and filters accept.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -55,7 +56,7 @@ impl Cgroup {
         struct Back(PathBuf);
         impl Drop for Back {
             fn drop(&mut self) {
-                // If this fails, the cgroup cannot be removed either, which is noticed.
+                // If this fails, the cgroup cannot be removed either, and that failure is noticed.
                 let _ = enter(&self.0);
             }
         }

@@ -12,9 +12,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{Context, Result};
 
-/// Removes the directory named by its argument once its standard input is closed: by this process,
-/// or by the kernel when this process ends. The directory is busy while any process, such as a file
-/// indexer, has one of its files open.
+/// Removes the directory named by its argument once its standard input is closed. This process
+/// closes it, or the kernel does when this process ends. The directory is busy while any process,
+/// such as a file indexer, has one of its files open.
 const CLEANER: &str = r#"
 read -r _
 tries=0
@@ -29,7 +29,7 @@ done
 #[derive(Debug)]
 pub(crate) struct CleanupDir {
     path: PathBuf,
-    /// A helper process, since the kernel does not remove the directory with its creator.
+    /// A helper process, because the kernel does not remove the directory when its creator ends.
     cleaner: Child,
 }
 
@@ -37,7 +37,7 @@ impl CleanupDir {
     /// Creates the directory.
     ///
     /// # Errors
-    /// Returns an error if it cannot be made, or there is no `sh`.
+    /// Returns an error if it cannot be created, or if there is no `sh`.
     pub(crate) fn create(parent: &Path) -> Result<Self> {
         Self::create_with_suffix(parent, OsStr::new(""))
     }
@@ -48,7 +48,7 @@ impl CleanupDir {
     /// Returns the errors of [`create`](Self::create).
     pub(crate) fn create_with_suffix(parent: &Path, suffix: &OsStr) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        // The parent is shared: a process of another PID namespace may have the same PID.
+        // The parent directory is shared: a process of another PID namespace may have the same PID.
         let now = clock_gettime(ClockId::Boottime);
         let (process, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut name = OsString::from(format!("retrans-{process}-{next}-{}{:09}", now.tv_sec, now.tv_nsec));
@@ -58,7 +58,7 @@ impl CleanupDir {
             .args(["-c", CLEANER, "cleaner"])
             .arg(&name)
             .current_dir(parent)
-            // Ctrl-C signals the process group of the test: the cleaner has to outlive it.
+            // Ctrl-C signals the process group of the test, and the cleaner must outlive it.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -67,7 +67,7 @@ impl CleanupDir {
             .with_context(|| format!("cannot run `sh` in {parent:?}"))?;
         let mut dir = Self { path: parent.join(name), cleaner };
         if let Err(error) = fs::create_dir(&dir.path) {
-            // An existing directory is not ours to remove.
+            // This process did not create an existing directory, so it must not remove it.
             let _ = dir.cleaner.kill();
             return Err(error).with_context(|| format!("cannot create {:?}", dir.path));
         }

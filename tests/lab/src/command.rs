@@ -17,8 +17,8 @@ use crate::{Context, Error, Result};
 /// Runs `command` to its end and returns its standard output.
 ///
 /// # Errors
-/// Returns an error if it cannot be started, takes longer than [`PATIENCE`], or fails; the error
-/// holds the command line, the status and what it wrote to standard error.
+/// Returns an error if it cannot be started, runs longer than [`PATIENCE`], or fails. The error
+/// contains the command line, the status and the program's standard error.
 pub fn run(command: Command) -> Result<String> {
     run_within(PATIENCE, command)
 }
@@ -50,12 +50,12 @@ pub struct Ended {
 /// Runs `command` to its end, whether or not it succeeds.
 ///
 /// # Errors
-/// Returns an error if it cannot be started or takes longer than `limit`; the error holds the
-/// command line and what it wrote.
+/// Returns an error if it cannot be started or runs longer than `limit`. The error contains the
+/// command line and the program's output.
 pub fn end_of(limit: Duration, mut command: Command) -> Result<Ended> {
     let line = describe(&command);
-    // Files in memory instead of pipes: a program can fill them without a reader, so nothing can
-    // deadlock.
+    // Files in memory instead of pipes: a program can fill them without a reader, so no deadlock is
+    // possible.
     let (out, err) = (scratch()?, scratch()?);
     let mut child = command
         .env("LC_ALL", "C")
@@ -91,7 +91,7 @@ fn scratch() -> Result<File> {
 
 fn contents(file: &File) -> String {
     let mut bytes = vec![0; file.metadata().map_or(0, |m| m.len() as usize)];
-    // The file offset is shared with the program: read from the start explicitly.
+    // The program shares the file offset, so the file is read from its start explicitly.
     match file.read_exact_at(&mut bytes, 0) {
         Ok(()) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(e) => format!("(its output cannot be read: {e})"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Cross-checks of a stream: against the kernel's trace of the same tracepoints, and against the
+//! Cross-checks of a stream against the kernel's trace of the same tracepoints, and against the
 //! counters of a namespace. The kernel produces both without the stream's BPF programs.
 
 use std::collections::BTreeMap;
@@ -16,24 +16,24 @@ use crate::{Counters, Error, PrintedFailures, Result, TraceEvent, TraceInstance,
 
 type Connection = (SocketAddr, SocketAddr);
 
-/// Which of stream and trace report failed attempts.
+/// States which of stream and trace report failed attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failures {
-    /// The stream does, by its attach method.
+    /// The stream reports them, by its attach method.
     pub streamed: bool,
-    /// The trace does. Where it does not, it has no `err` either.
+    /// The trace reports them. If it does not, it has no `err` either.
     pub printed: bool,
-    /// The trace reports them by `err`; otherwise by a name, as in the proposal.
+    /// The trace reports them by `err`. Otherwise it reports them by a name, as in the proposal.
     pub by_errno: bool,
     /// The stream's attach method reads that name.
     pub named: bool,
 }
 
 impl Failures {
-    /// Returns what stream and trace of the running kernel report.
+    /// Returns which failures the stream and the trace of the running kernel report.
     ///
     /// # Errors
-    /// Returns an error if the text's format cannot be read.
+    /// Returns an error if the format of the trace cannot be read.
     pub fn reported_by(stream: &Stream, trace: &TraceInstance) -> Result<Self> {
         let printed = trace.prints_failures()?;
         let source = attachment(stream).method;
@@ -46,12 +46,12 @@ impl Failures {
     }
 }
 
-/// What both stream and trace report of one attempt, in addition to its connection.
+/// The values of one attempt that both stream and trace report, in addition to its connection.
 type Attempt = (Tracepoint, Option<String>, Option<String>, Option<i32>);
 
-/// Checks that the trace contains the same attempts as the stream: for each connection the same
-/// number, in the same order, with the same tracepoint, family, state and `err` or result, and at
-/// the same times except for one constant offset between the clocks.
+/// Checks that the trace contains the same attempts as the stream. Each connection must have the
+/// same number of attempts, in the same order, with the same tracepoint, family, state and `err` or
+/// result. The times must be the same except for one constant offset between the clocks.
 ///
 /// If only one of them reports failures, only successes are compared. Linux 5.10 prints no family.
 ///
@@ -91,18 +91,18 @@ pub fn text_matches(events: &[Event], traced: &[TraceEvent], failures: Failures)
         }
     }
     let apart = clocks_apart(events, traced);
-    // Both times are taken in the same softirq, microseconds apart unless the machine was stalled
-    // in between.
+    // Both times are read in the same softirq. They are microseconds apart unless the machine was
+    // stalled in between.
     if apart > Duration::from_millis(100) {
         return Err(Error::new(format!("the clocks drift apart by {apart:?}\n{}", both())));
     }
     Ok(())
 }
 
-/// Checks that the counters of a namespace increased by what the stream reports of it: RetransSegs,
-/// TCPRetransFail and TCPSynRetrans. If the stream reports only successes, the failures are
-/// subtracted from RetransSegs, which includes them. Where an event leaves open whether it failed
-/// at the transmit step, the kernel's count decides.
+/// Checks that three counters of a namespace increased by the number that the stream reports:
+/// RetransSegs, TCPRetransFail and TCPSynRetrans. If the stream reports only successes, the
+/// failures are subtracted from RetransSegs, which includes them. If an event leaves open whether
+/// it failed at the transmit step, the kernel's count decides.
 ///
 /// # Errors
 /// Returns an error with the counts of both.
@@ -121,7 +121,7 @@ pub fn counters_match(events: &[Event], netns: u32, counted: Counters, failures:
         retrans_segs: segs(&succeeded) + failed,
         retrans_fail: failed,
         syn_retrans: segs(&|event| matches!(event.kind, RetransKind::Syn | RetransKind::Synack)),
-        // These do not count attempts alone, or not all attempts.
+        // The other counters do not count attempts alone, or do not count all attempts.
         ..counted
     };
     if streamed == counted {
@@ -143,7 +143,7 @@ fn of_trace(event: &TraceEvent) -> (Connection, Attempt) {
     ((event.local(), event.remote()), (event.tracepoint, event.family.clone(), event.state.clone(), event.err))
 }
 
-/// Formats an event as the kernel would have printed it.
+/// Formats an event in the way in which the kernel would have printed it.
 fn of_event(event: &Event) -> (Connection, Attempt) {
     let family = if event.mapped { Some("AF_INET6") } else { event.family().entry().and_then(|entry| entry.c_name) };
     let family = family.map(str::to_owned);
@@ -156,17 +156,18 @@ fn of_event(event: &Event) -> (Connection, Attempt) {
     (ends(event), attempt)
 }
 
-/// Returns the pairs of event and trace line of each attempt, if there is the same number of each
-/// connection.
+/// Returns the pairs of event and trace line of each attempt, if both have the same number of
+/// attempts of each connection.
 fn paired<'a>(events: &'a [Event], traced: &'a [TraceEvent]) -> Vec<(&'a Event, &'a TraceEvent)> {
     let (mut ours, mut theirs): (Vec<_>, Vec<_>) = (events.iter().collect(), traced.iter().collect());
-    // The sort is stable: by connection, and within a connection in the order of arrival.
+    // The sort is stable: it sorts by connection, and keeps the order of arrival of each
+    // connection.
     ours.sort_by_key(|event| ends(event));
     theirs.sort_by_key(|event| (event.local(), event.remote()));
     ours.into_iter().zip(theirs).collect()
 }
 
-/// Returns how much the offset between the clocks of stream and trace varies: the stream's time is
+/// Returns how much the offset between the clocks of stream and trace varies. The stream's time is
 /// the kernel's boot time plus an offset.
 fn clocks_apart(events: &[Event], traced: &[TraceEvent]) -> Duration {
     let offset =
@@ -216,7 +217,7 @@ mod tests {
         let success: Event =
             EVENT.replace("denied err=-1", "success err=0").replace("drop", "ok").parse().expect("an event");
         let successes_in_text = Failures { printed: false, by_errno: false, ..BOTH };
-        // Such a kernel prints no `err`, and the oldest no family.
+        // Such a kernel prints no `err`, and the oldest kernel prints no family.
         let mut old = traced(0, "10.500000");
         old.err = None;
         assert!(text_matches(&[success], &[old.clone()], BOTH).is_err());

@@ -10,7 +10,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// A failed step, with its cause.
 ///
-/// `Debug` prints the same as `Display`: tests show it in the output of `unwrap`.
+/// `Debug` prints the same text as `Display`, because tests show it in the output of `unwrap`.
 pub struct Error {
     what: String,
     source: Option<Source>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Changes of a namespace that are undone again.
+//! Changes to a namespace that are undone again.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl Fault {
 
 impl Drop for Fault {
     fn drop(&mut self) {
-        // An error cannot be returned here, and the namespace's removal undoes the rest.
+        // An error cannot be returned here. The namespace's removal undoes the rest.
         if let Some(undo) = self.undo.take() {
             let _ = undo();
         }

@@ -10,7 +10,7 @@ pub fn kernel_keys() -> Vec<&'static str> {
     keys().filter(|key| format!("{key}=-").parse().is_ok_and(is_decided)).collect()
 }
 
-/// Returns filters, each demanding in a different way: every key, each field repeatedly, the
+/// Returns filters that are demanding in different ways: every key, each field repeatedly, the
 /// maximum number of tests, everything that needs a loop of its own.
 pub fn demanding() -> Vec<String> {
     let all = kernel_keys();
@@ -21,7 +21,7 @@ pub fn demanding() -> Vec<String> {
     let cgroups: Vec<_> = (1..=16).map(|id| format!("cgroup={id}/ cookie!=mine")).collect();
     vec![
         of_keys(&all),
-        // The maximum number, none twice in a row.
+        // The maximum number of tests. No test follows a test of the same key.
         sixteen(&of_keys(&all[..32])),
         sixteen(&of_keys(&all[all.len() - 32..])),
         format!("sport={}", numbers.join(",")),

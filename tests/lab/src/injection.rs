@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Injects faults inside the kernel, for one socket: `tests/lab/bpf/faults.bpf.c`.
+//! Faults injected into the kernel for one socket: `tests/lab/bpf/faults.bpf.c`.
 
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
@@ -24,7 +24,7 @@ pub enum Injected {
     NoCopy = 2,
     /// The segment ends before the acknowledged sequence number.
     EndSeq = 3,
-    /// The attempt is canceled, for a reason that no table contains.
+    /// The attempt is canceled for a reason that no table contains.
     Cancel = 4,
 }
 
@@ -33,11 +33,11 @@ struct Attached {
     _links: Vec<Link>,
 }
 
-/// Attaches the programs once for the process. They act only on sockets with their mark.
+/// Attaches the programs once for the process. They act only on sockets that have their mark.
 ///
 /// # Errors
-/// Returns an error if the kernel does not allow its functions to be overridden, or lacks the hook:
-/// a kernel of `tests/kernels/patches` is required.
+/// Returns an error if the kernel does not allow its functions to be overridden, or if the hook
+/// does not exist. A kernel of `tests/kernels/patches` is required.
 pub fn attach() -> Result<()> {
     static ATTACHED: OnceLock<std::result::Result<Attached, String>> = OnceLock::new();
     let attached = ATTACHED.get_or_init(|| {
@@ -56,7 +56,7 @@ fn load() -> Result<Attached> {
     Ok(Attached { _links: links.context("cannot attach the fault injection programs")?, _object: object })
 }
 
-/// Injects this fault into the socket's attempts from now on.
+/// Injects this fault into all further attempts of the socket.
 ///
 /// # Errors
 /// Returns an error if the socket cannot be marked, and the errors of [`attach`].

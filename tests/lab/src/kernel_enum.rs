@@ -19,7 +19,7 @@ pub struct KernelEnum {
 }
 
 impl KernelEnum {
-    /// Returns the enumerators, which are read once. There are none on a kernel without the enum.
+    /// Returns the enumerators. They are read once. On a kernel without the enum the list is empty.
     pub fn of_running_kernel() -> &'static Self {
         static READ: OnceLock<KernelEnum> = OnceLock::new();
         READ.get_or_init(|| Self::read().unwrap_or_default())
@@ -52,7 +52,7 @@ impl KernelEnum {
         self.numbers.get(name).map(|number| RetransResult::from_raw(UNLISTED | number))
     }
 
-    /// Returns the result that the enum alone reports for an attempt whose result is `precise`.
+    /// Returns the result that the enum alone reports for an attempt with the result `precise`.
     pub fn expected_result(&self, precise: RetransResult) -> RetransResult {
         let named = |name: Option<&str>| name.is_some_and(|name| self.has(name));
         if named(precise.entry().and_then(|entry| entry.c_name)) || Some(precise) == self.unlisted(CANCELED) {
@@ -76,8 +76,8 @@ const SITES: [RetransResult; 4] = [
     RetransResult::PskbCopyNobufs,
 ];
 
-/// Returns the result that a text of these kernels stands for. The names of our patch are the SDK's
-/// own, those of v4 are names, those of v1 and v2 are sentences. Returns `None` for any other text.
+/// Returns the result that a text of these kernels represents. Our patch prints the SDK's own
+/// names, v4 prints other names, v1 and v2 print sentences. Returns `None` for any other text.
 pub fn result_of_text(text: &str) -> Option<RetransResult> {
     use RetransResult::*;
     if let Ok(result) = text.parse::<RetransResult>() {
@@ -100,8 +100,8 @@ pub fn result_of_text(text: &str) -> Option<RetransResult> {
     })
 }
 
-/// Returns whether the text and the result of a stream attached with `tp_enum` are consistent. By
-/// the errno, the stream may know more than a text that stands for several results.
+/// Returns whether the text is consistent with the result of a stream attached with `tp_enum`. By
+/// the errno, the stream may be more precise than a text that represents several results.
 pub fn is_consistent(text: &str, result: RetransResult) -> bool {
     match result_of_text(text) {
         Some(said) if said == result => true,
@@ -113,8 +113,9 @@ pub fn is_consistent(text: &str, result: RetransResult) -> bool {
     }
 }
 
-/// Returns whether the text and the result of a stream attached in another way are consistent. Such
-/// a stream may know less: where memory ran out, or results that only the enum names.
+/// Returns whether the text is consistent with the result of a stream with another attach method.
+/// Such a stream may be less precise: it may not know where memory ran out, or the results that
+/// only the enum names.
 pub fn is_consistent_by_errno(text: &str, result: RetransResult) -> bool {
     match result_of_text(text) {
         Some(said) if SITES.contains(&said) => {

@@ -2,9 +2,9 @@
 //! The lab: two hosts on one wire, and scenarios that make TCP retransmit between them.
 //!
 //! A [`Pair`] is two network namespaces joined by a link. A [`Scenario`] opens a connection across
-//! it, injects a fault, and reports which socket will retransmit and what the kernel will report. A
+//! it, injects a fault, and returns which socket will retransmit and what the kernel will report. A
 //! [`TraceInstance`] reads the kernel's own record of the same retransmissions, and [`Counters`]
-//! the totals of a namespace, so that the code under test can be compared with two independent
+//! reads the totals of a namespace. So the code under test is compared with two independent
 //! sources.
 //!
 //! ```no_run
@@ -21,14 +21,14 @@
 //! # }
 //! ```
 //!
-//! Nothing here outlives the process, however it ends. Namespaces are held by file descriptors
-//! alone, and the kernel removes links, rules and qdiscs with them. Every socket is closed with a
-//! reset, so that no FIN is left to be retransmitted. The kernel would keep a trace instance: a
-//! helper process removes it.
+//! Nothing here outlives the process, however it ends. Only file descriptors keep the namespaces,
+//! and the kernel removes links, rules and qdiscs with them. Every socket is closed with a reset,
+//! so that no FIN is left to be retransmitted. The kernel would keep a trace instance, so a helper
+//! process removes it.
 //!
 //! Requires root, and the programs `ip`, `tc` and `nft`; [`privilege::check`] reports what is
-//! missing. [`KernelSupport`] finds out which scenarios the kernel cannot run, for example for want
-//! of /dev/net/tun.
+//! missing. [`KernelSupport`] finds out which scenarios the kernel cannot run, for example because
+//! /dev/net/tun does not exist.
 
 pub mod bulk_traffic;
 pub mod cgroup;

@@ -10,19 +10,20 @@ use crate::{Context, Error, Netns, Result};
 /// Creates a link between `near` and the namespace that `far` leads to. Both ends have the same
 /// name and are down.
 ///
-/// It is a veth pair. Where veth is a module that is not available, it is netkit (Linux 6.7), which
-/// is never a module. Both are Ethernet devices, with link-layer addresses and neighbours.
+/// The link is a veth pair. If veth is a module that is not available, the link is netkit (Linux
+/// 6.7), which is never a module. Both are Ethernet devices, with link-layer addresses and
+/// neighbours.
 ///
 /// # Errors
-/// Returns an error without the required privileges, or of `ip`; where there is such a link
-/// already, or no such namespace.
+/// Returns an error without the required privileges, if `ip` fails, if such a link already exists,
+/// or if there is no such namespace.
 pub(crate) fn create_veth_pair(near: &Netns, far: &str, name: &str) -> Result<()> {
     let [this, other] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
     let veth = format!("ip link add {name} address {this} type veth peer name {name} address {other} netns {far}");
     match near.sh(&veth) {
         Err(error) if error.to_string().contains("Unknown device type") => {
             let far = File::open(far).with_context(|| format!("cannot open {far}"))?;
-            // Not with `ip`, which may be too old to know the options of netkit.
+            // Not created with `ip`, which may be too old to know the options of netkit.
             let netkit = Request::add_netkit(near, name, far.as_raw_fd()).send();
             netkit.map_err(|second| Error::new(format!("{error}; netkit: {second}")))
         }

@@ -3,8 +3,8 @@
 //!
 //! # Design
 //!
-//! The lab starts `ip`, `tc` and `nft` to prepare a namespace. Whatever must happen at once or
-//! under control uses crates: netlink-packet-route for deletions, tun-rs and etherparse for the
+//! The lab starts `ip`, `tc` and `nft` to prepare a namespace. Changes that must happen at once or
+//! under control use crates: netlink-packet-route for deletions, tun-rs and etherparse for the
 //! peer. The crates for nftables either start the same program or are under the GPL.
 
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Deletes the route to this prefix from the main table, whatever it leads to.
+    /// Deletes the route to this prefix from the main table, whatever its target.
     pub fn delete_route(ns: &Netns, prefix: IpAddr, length: u8) -> Self {
         let mut route = RouteMessage::default();
         route.header.address_family = family(prefix);

@@ -16,8 +16,9 @@ use crate::{Context, Fault, Result, command};
 
 /// A network namespace that only a file descriptor keeps alive.
 ///
-/// It has no name under /run/netns. The kernel removes it, with its links, rules and qdiscs, with
-/// the last clone of this handle and the last socket in it, even if the process was killed.
+/// It has no name under /run/netns. The kernel removes it, with its links, rules and qdiscs, when
+/// the last clone of this handle is dropped and the last socket in it is closed. This also holds if
+/// the process was killed.
 #[derive(Clone, Debug)]
 pub struct Netns {
     file: Arc<File>,
@@ -25,12 +26,12 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Creates a namespace with nothing but a loopback device that is down.
+    /// Creates a namespace that contains only a loopback device, which is down.
     ///
     /// # Errors
     /// Returns an error without CAP_SYS_ADMIN.
     pub fn new() -> Result<Self> {
-        // A thread is in a namespace: a new thread does not change the caller's.
+        // The namespace is a property of a thread: a new thread does not change the caller's.
         let file = on_new_thread(|| -> Result<File> {
             unshare(CloneFlags::CLONE_NEWNET).context("cannot create a network namespace")?;
             File::open("/proc/thread-self/ns/net").context("cannot open /proc/thread-self/ns/net")
@@ -56,8 +57,8 @@ impl Netns {
     /// stay in the namespace.
     ///
     /// # Panics
-    /// Panics if `work` panics, with its panic, and if the namespace cannot be entered any more
-    /// because the process gave up its privileges.
+    /// Panics if `work` panics, with its panic. Also panics if the namespace cannot be entered any
+    /// more because the process dropped its privileges.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match self.try_run(work) {
             Ok(value) => value,
@@ -83,7 +84,7 @@ impl Netns {
     /// Returns whether there is a link with this name.
     ///
     /// # Errors
-    /// Returns an error if that cannot be determined.
+    /// Returns an error if this cannot be determined.
     pub(crate) fn has_link(&self, link: &str) -> Result<bool> {
         match self.try_run(|| nix::net::if_::if_nametoindex(link))? {
             Ok(_) => Ok(true),
@@ -95,7 +96,7 @@ impl Netns {
     /// Runs a program in the namespace and returns its standard output.
     ///
     /// # Errors
-    /// Returns an error if it cannot be started, takes too long, or fails. The error contains the
+    /// Returns an error if it cannot be started, runs too long, or fails. The error contains the
     /// command line, the status and its standard error.
     pub fn command(&self, program: &str, args: &[&str]) -> Result<String> {
         let mut command = Command::new(program);
@@ -103,8 +104,8 @@ impl Netns {
         self.try_run(|| command::run(command))?
     }
 
-    /// Runs a shell script in the namespace, which stops at the first failing command, and returns
-    /// its standard output.
+    /// Runs a shell script in the namespace and returns its standard output. The script stops at
+    /// the first failing command.
     ///
     /// # Errors
     /// Returns the errors of [`command`](Self::command).
@@ -150,7 +151,7 @@ fn sysctl_path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(name)
 }
 
-/// Runs `work` on a new thread, whose end leaves whichever namespace it entered.
+/// Runs `work` on a new thread. When the thread ends, it leaves whichever namespace it entered.
 fn on_new_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     thread::scope(|scope| {
         let worker =

@@ -9,7 +9,7 @@ use nix::sys::socket::sockopt::GetStruct;
 
 use crate::{Context, Result};
 
-/// The getsockopt() option, independent of the BPF programs' own reading.
+/// The getsockopt() option. It is independent of how the BPF programs read the cookie.
 #[derive(Clone, Copy)]
 struct NetnsCookie;
 
@@ -17,7 +17,7 @@ struct NetnsCookie;
 const SO_NETNS_COOKIE: libc::c_int = 71;
 nix::getsockopt_impl!(NetnsCookie, libc::SOL_SOCKET, SO_NETNS_COOKIE, u64, GetStruct<u64>);
 
-/// Returns the cookie of the network namespace that a socket is in (Linux 5.14).
+/// Returns the cookie of the network namespace that a socket is in. Requires Linux 5.14.
 ///
 /// # Errors
 /// Returns an error if the kernel does not have the option.

@@ -19,7 +19,7 @@ impl NetnsWatch {
     /// Watches the namespace that this path leads to, such as `/proc/PID/fd/N`.
     ///
     /// # Errors
-    /// Returns an error without the required privileges, or of `ip`; when there is no such
+    /// Returns an error without the required privileges, if `ip` fails, or if there is no such
     /// namespace.
     pub fn of_path(path: &str) -> Result<Self> {
         let ns = Netns::new()?;
@@ -38,15 +38,15 @@ impl NetnsWatch {
     /// Returns whether the namespace exists.
     ///
     /// # Errors
-    /// Returns an error if that cannot be found out.
+    /// Returns an error if this cannot be determined.
     pub fn exists(&self) -> Result<bool> {
         self.ns.has_link(LINK)
     }
 
-    /// Waits until the namespace is gone.
+    /// Waits until the namespace no longer exists.
     ///
     /// # Errors
-    /// Returns an error if it is still there after [`PATIENCE`].
+    /// Returns an error if it still exists after [`PATIENCE`].
     pub fn wait_until_gone(&self) -> Result<()> {
         wait_for("a network namespace still exists", PATIENCE, || Ok((!self.exists()?).then_some(())))
     }

@@ -17,13 +17,13 @@ use crate::{Context, Error, Family, Result, Subject, TraceEvent, TraceInstance, 
 /// Opens a stream without a filter, or reports why the lab cannot run here.
 ///
 /// # Errors
-/// Returns an error without the required privileges, and when the stream cannot be opened.
+/// Returns an error without the required privileges, or if the stream cannot be opened.
 pub fn open() -> Result<Stream> {
     privilege::check()?;
     Stream::builder().open().context("cannot open a stream")
 }
 
-/// Returns what a live stream is attached to.
+/// Returns the attachment of a live stream.
 ///
 /// # Panics
 /// Panics if the stream is not live.
@@ -40,7 +40,7 @@ pub fn filter(text: &str) -> Result<Filter> {
     text.parse().with_context(|| format!("not a filter: {text}"))
 }
 
-/// Returns the filter terms that select one socket and that the kernel evaluates.
+/// Returns filter terms that select one socket. The kernel evaluates all of them.
 pub fn ports_of(subject: &Subject) -> String {
     format!("sport={} dport={}", subject.local.port(), subject.remote.port())
 }
@@ -65,13 +65,13 @@ pub fn printed_family(family: Family) -> (Inet, bool) {
 }
 
 /// Returns whether an attempt reached the transmit step, where RetransSegs is counted. Returns
-/// `None` if the event leaves it open: without the errno one name can stand for several causes.
+/// `None` if the event leaves it open: without the errno one name can have several causes.
 pub fn reaches_transmit(event: &Event) -> Option<bool> {
     use RetransResult::{Denied, ErrDefault, Nobufs, Nomem, PskbCopyNobufs, Success, XmitDrop};
     match event.result {
         Success | Denied | XmitDrop | PskbCopyNobufs | Nobufs => Some(true),
         ErrDefault | Nomem if event.err.is_none() => None,
-        // The lab provokes no other result that reaches it.
+        // The lab provokes no other result that reaches the transmit step.
         _ => Some(false),
     }
 }
@@ -79,8 +79,8 @@ pub fn reaches_transmit(event: &Event) -> Option<bool> {
 /// Reads until `enough` returns true for all events of this call, and returns them.
 ///
 /// # Errors
-/// Returns an error after `limit`, with the events that were received, and if the stream cannot be
-/// read.
+/// Returns an error after `limit`, with the events that were received. Also returns an error if the
+/// stream cannot be read.
 pub fn until(stream: &mut Stream, limit: Duration, enough: impl Fn(&[Event]) -> bool) -> Result<Vec<Event>> {
     let deadline = Instant::now() + limit;
     let mut events = Vec::new();
@@ -95,7 +95,7 @@ pub fn until(stream: &mut Stream, limit: Duration, enough: impl Fn(&[Event]) -> 
     Ok(events)
 }
 
-/// Returns all events that the stream holds now.
+/// Returns all events that the stream contains now.
 ///
 /// # Errors
 /// Returns an error if the stream cannot be read.
@@ -107,9 +107,9 @@ pub fn drain(stream: &mut Stream) -> Result<Vec<Event>> {
 /// Repeats it if process 1 interfered.
 ///
 /// A hardened kernel may not run BPF programs while a thread of process 1 is current, even if a
-/// softirq merely interrupted it, and it does not count the skipped runs. (On a 6.18 kernel the
-/// programs saw none of 126 such attempts, and each of 39,983 others.) A stream cannot compensate
-/// for that, so such a run proves nothing.
+/// softirq merely interrupted it. It does not count the skipped runs. (On a 6.18 kernel the
+/// programs saw 0 of 126 such attempts, and all of 39,983 others.) A stream cannot compensate for
+/// this, so such a run proves nothing.
 ///
 /// # Errors
 /// Returns the error of the last run, and an error if the trace is not available.
@@ -132,8 +132,8 @@ pub fn undisturbed<T>(mut run: impl FnMut(&mut TraceInstance) -> Result<T>) -> R
     unreachable!("the last run is the last")
 }
 
-/// Returns whether the kernel reports the runs of a program that it skipped (Linux 5.12). Reads it
-/// from a program that this process has open.
+/// Returns whether the kernel reports the runs of a program that it skipped (Linux 5.12). This is
+/// read from a program that this process has open.
 ///
 /// # Errors
 /// Returns an error if no program is open.
@@ -153,7 +153,7 @@ pub fn attempts(counts: &[Count]) -> u64 {
     counts.iter().map(|count| count.attempts).sum()
 }
 
-/// Returns whether all equations hold exactly, which they do with nothing in flight.
+/// Returns whether all equations hold exactly. They do if nothing is in flight.
 pub fn adds_up(stats: &Stats) -> bool {
     let Stats { seen, filtered, limited, lost, submitted, rejected, dropped, delivered, .. } = *stats;
     seen == filtered + limited + lost + submitted
@@ -161,7 +161,7 @@ pub fn adds_up(stats: &Stats) -> bool {
         && seen == filtered + attempts(&stats.passed)
 }
 
-/// Asserts what holds at any moment: no part is larger than its whole.
+/// Asserts the conditions that hold at any moment: no part is larger than its whole.
 ///
 /// # Panics
 /// Panics if a part is larger.
@@ -175,11 +175,11 @@ pub fn assert_plausible(stats: &Stats) {
     assert!(seen >= filtered + passed && counted >= passed, "{stats}: {passed} passed");
 }
 
-/// Calls `read` until the counters add up, since attempts of other traffic may be in flight during
-/// any one reading. A wrongly counted attempt would keep them apart forever.
+/// Calls `read` until the counters add up. Attempts of other traffic may be in flight during any
+/// one reading. A wrongly counted attempt would keep the counters apart forever.
 ///
 /// # Errors
-/// Returns an error if they do not add up within [`PATIENCE`].
+/// Returns an error if they do not add up before [`PATIENCE`] ends.
 ///
 /// # Panics
 /// Panics if a reading is not plausible.
@@ -203,7 +203,7 @@ pub fn settled(mut read: impl FnMut() -> Result<Stats>) -> Result<Stats> {
 /// Drains the stream into `events` until its counters add up.
 ///
 /// # Errors
-/// Returns the errors of [`settled`], and when the stream cannot be read.
+/// Returns the errors of [`settled`], and an error if the stream cannot be read.
 ///
 /// # Panics
 /// Panics like [`settled`].

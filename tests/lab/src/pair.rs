@@ -19,18 +19,18 @@ const PREFIX_V6: u8 = 64;
 
 /// Settings that make runs reproducible. Kernels that lack a setting do not need it.
 const SETTINGS: &[(&str, &str)] = &[
-    // No tail loss probes: only the timer retransmits what is lost.
+    // No tail loss probes: only the timer retransmits lost data.
     ("net/ipv4/tcp_early_retrans", "0"),
-    // Every write becomes its own segment, even while others wait in a queue of this host.
+    // Every write becomes its own segment, even while other segments wait in a queue of this host.
     ("net/ipv4/tcp_autocorking", "0"),
-    // Connections do not start from the measurements of an earlier one.
+    // A connection does not start from the measurements of an earlier one.
     ("net/ipv4/tcp_no_metrics_save", "1"),
     // A socket whose process was killed before it could reset the connection soon releases the
     // namespace.
     ("net/ipv4/tcp_orphan_retries", "1"),
     ("net/ipv4/conf/all/rp_filter", "0"),
     ("net/ipv4/conf/default/rp_filter", "0"),
-    // No traffic of the kernel's own: no link-local address, no solicitations.
+    // The kernel sends nothing on its own: no link-local address, no solicitations.
     ("net/ipv6/conf/default/addr_gen_mode", "1"),
     ("net/ipv6/conf/default/accept_ra", "0"),
     ("net/ipv6/conf/default/accept_dad", "0"),
@@ -39,9 +39,9 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// A client and a server namespace, connected by a veth pair or netkit, with working IPv4 and IPv6.
 ///
-/// Each pair has addresses of its own, so that concurrent pairs can be distinguished in the
-/// kernel's reports. Neighbours are configured statically: no ARP, no discovery, no delay on first
-/// use.
+/// Each pair has its own addresses, so that concurrent pairs can be distinguished in the kernel's
+/// reports. Neighbours are configured statically, so there is no ARP, no discovery, and no delay on
+/// first use.
 ///
 /// A clone is another handle to the same pair.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl Pair {
     /// [`privilege::check`](crate::privilege::check)), or if `ip` is missing.
     pub fn new() -> Result<Self> {
         let (client, server) = (Netns::new()?, Netns::new()?);
-        // The inode numbers of namespaces are unique, and their lower halves differ unless 65,536
+        // The inode numbers of namespaces are unique. Their lower halves differ unless 65,536
         // others were created in between.
         let [.., high, low] = client.inode().to_be_bytes();
         let net6 = u16::from_be_bytes([high, low]);
@@ -107,12 +107,12 @@ impl Pair {
         &self.server.ns
     }
 
-    /// Returns the client's address. For [`Family::Mapped`] it is the IPv4 address, mapped.
+    /// Returns the client's address. For [`Family::Mapped`] this is the mapped IPv4 address.
     pub fn client_addr(&self, family: Family) -> IpAddr {
         self.client.addr(family)
     }
 
-    /// Returns the server's address. For [`Family::Mapped`] it is the IPv4 address, mapped.
+    /// Returns the server's address. For [`Family::Mapped`] this is the mapped IPv4 address.
     pub fn server_addr(&self, family: Family) -> IpAddr {
         self.server.addr(family)
     }
@@ -145,7 +145,7 @@ impl Pair {
         batch(self.server(), &[format!("{} advmss {bytes}", self.server.connected_route(family))])
     }
 
-    /// Returns the request that enters the server's link-layer address at the client.
+    /// Returns a request that adds the server's link-layer address to the client's neighbours.
     ///
     /// # Errors
     /// Returns an error if there is no link.
@@ -165,8 +165,8 @@ impl Pair {
     }
 
     /// Sends datagrams until one has crossed in each direction. A new link is not usable at once:
-    /// the kernel may need up to a second to detect the carrier at both ends, and drops what is
-    /// sent before.
+    /// the kernel may need up to a second to detect the carrier at both ends, and drops earlier
+    /// packets.
     fn wait_until_usable(&self, family: Family) -> Result<()> {
         let socket = |host: &Host| -> Result<UdpSocket> {
             let addr = SocketAddr::new(host.addr(family), 0);
@@ -178,8 +178,8 @@ impl Pair {
         for (from, to) in [(&client, &server), (&server, &client)] {
             let target = to.local_addr().context("cannot read a local address")?;
             wait_for(&format!("a datagram to {target}"), PATIENCE, || {
-                // An error means that the link is not ready yet. The deadline reports a link that
-                // never is.
+                // An error means that the link is not ready yet. If it never becomes ready, the
+                // deadline reports that.
                 let _ = from.send_to(b"?", target);
                 match to.recv_from(&mut [0; 1]) {
                     Ok(_) => Ok(Some(())),
@@ -201,8 +201,8 @@ impl Host {
         }
     }
 
-    /// Returns the route of an address. The kernel adds it with the address, but not again after it
-    /// was deleted.
+    /// Returns the route of an address. The kernel adds it together with the address, but does not
+    /// add it again after it was deleted.
     fn connected_route(&self, family: Family) -> String {
         let prefix = prefix_of(self.addr(family));
         match family {
@@ -234,7 +234,7 @@ fn prefix_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Runs several `ip` commands in one process: the start of a process is the expensive part.
+/// Runs several `ip` commands in one process, because the start of a process is the expensive part.
 fn batch(ns: &Netns, lines: &[String]) -> Result<()> {
     ns.sh(&format!("ip -batch - <<'END'\n{}\nEND", lines.join("\n"))).map(drop)
 }

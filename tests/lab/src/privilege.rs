@@ -15,7 +15,7 @@ const PROGRAMS: [&str; 4] = ["ip", "nft", "sh", "tc"];
 /// Checks that this thread can create and configure network namespaces.
 ///
 /// # Errors
-/// Returns an error with the reason, in words for the person who ran the test.
+/// Returns an error with the reason, worded for the person who ran the test.
 pub fn check() -> Result<()> {
     let status = fs::read_to_string("/proc/thread-self/status").context("cannot read /proc/thread-self/status")?;
     let missing = missing_capabilities(&status)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Runs a program of the examples like a user does.
+//! Runs a program of the examples in the same way as a user.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use retrans_sdk::Event;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The limit for one step. On a machine that is not stuck each takes much less.
+/// The limit for one step. On a machine that is not stuck each step is much shorter.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A running program. It is killed on drop.
@@ -62,7 +62,7 @@ impl Program {
     /// Starts the program and waits until its stream is attached.
     ///
     /// # Panics
-    /// Panics if it does not become ready within the limit.
+    /// Panics if it is not ready before the limit.
     #[track_caller]
     pub fn ready(command: &mut Command) -> Self {
         let mut program = Self::start(command);
@@ -82,7 +82,7 @@ impl Program {
         self.child.id()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to it.
     ///
     /// # Panics
     /// Panics if it has ended.
@@ -94,7 +94,7 @@ impl Program {
     /// Waits for its end.
     ///
     /// # Panics
-    /// Panics if it does not end within the limit.
+    /// Panics if it does not end before the limit.
     #[track_caller]
     pub fn end(mut self) -> Ended {
         let deadline = Instant::now() + LIMIT;
@@ -140,8 +140,8 @@ impl Ended {
         self.stdout.lines().map(|line| line.parse().unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
     }
 
-    /// Returns the counters of the `stats` line, without one that the kernel does not provide:
-    /// `missed`, before Linux 5.12.
+    /// Returns the counters of the `stats` line. A counter that the kernel does not provide is left
+    /// out: `missed`, before Linux 5.12.
     ///
     /// # Panics
     /// Panics if there is not exactly one such line.

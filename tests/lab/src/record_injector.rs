@@ -35,8 +35,8 @@ self_cell!(
     }
 );
 
-/// Writes records whose `cookie` is their number and whose `ts` is the time of writing, if they are
-/// timed.
+/// Writes records whose `cookie` is their number. If they are timed, their `ts` is the time of
+/// writing.
 pub struct RecordInjector(Skeleton);
 
 /// The result of [`RecordInjector::inject`].
@@ -49,11 +49,11 @@ pub struct InjectedRecords {
 }
 
 impl RecordInjector {
-    /// Writes to the ring buffer of a stream and wakes its reader like the stream's own programs.
-    /// The stream's counters do not include these records.
+    /// Writes to the ring buffer of a stream and wakes its reader in the same way as the stream's
+    /// own programs. The stream's counters do not include these records.
     ///
     /// # Errors
-    /// Returns an error where the kernel has no `bpf_loop()`: before Linux 5.17.
+    /// Returns an error if the kernel has no `bpf_loop()`: before Linux 5.17.
     pub fn for_stream(stream: &Stream) -> Result<Self> {
         let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
         Self::open(ring, Some(reader), wakeup, true, &record(FieldSet::all()))
@@ -83,7 +83,7 @@ impl RecordInjector {
     /// Marks the reader of such a ring buffer as awake, after it has emptied the buffer.
     ///
     /// # Errors
-    /// Returns an error if the kernel refuses.
+    /// Returns an error if the kernel rejects the change.
     pub fn mark_reader_awake(&self) -> Result<()> {
         let reader = [1u64, 0].map(u64::to_ne_bytes).concat();
         let tell = |skeleton: &RecordInjectorSkel<'_>| {

@@ -36,22 +36,22 @@ pub struct ScenarioRun {
     pub traced: Vec<TraceEvent>,
     /// The increase of the counters of each namespace, by inode number.
     pub counted: Vec<(u32, Counters)>,
-    /// What the stream was attached to.
+    /// The attachment of the stream.
     pub attachment: Attachment,
-    /// Whether stream and trace report failed attempts.
+    /// States whether stream and trace report failed attempts.
     pub failures: Failures,
-    /// The number of attempts during the run that the kernel did not run the programs for, over all
-    /// scenarios.
+    /// The number of attempts during the run for which the kernel did not run the programs, over
+    /// all scenarios.
     pub missed: u64,
-    /// When the scenario was started.
+    /// The time at which the scenario was started.
     pub began: SystemTime,
-    /// When the scenario ended.
+    /// The time at which the scenario ended.
     pub ended: SystemTime,
 }
 
 impl ScenarioRun {
-    /// Runs all scenarios concurrently, until each has had its attempts or [`PATIENCE`] is over,
-    /// and reports its progress to `progress`. The stream must not filter.
+    /// Runs all scenarios concurrently and reports the progress to `progress`. It ends when each
+    /// scenario has had its attempts, or when [`PATIENCE`] is over. The stream must not filter.
     ///
     /// # Errors
     /// Returns an error if the lab cannot be set up, or the stream or the trace cannot be read.
@@ -70,8 +70,8 @@ impl ScenarioRun {
             all.push(Running::prepare(*want, failures)?);
             progress(Progress::Prepared(all.len()));
         }
-        // Inode numbers of namespaces, and so the addresses derived from them, may be reused:
-        // earlier events are discarded.
+        // The kernel may reuse the inode numbers of namespaces, and so the addresses derived from
+        // them. Earlier events are discarded.
         trace.read()?;
         drain(stream)?;
         all.iter_mut().try_for_each(Running::start)?;
@@ -105,8 +105,8 @@ impl ScenarioRun {
     /// disturbed](Self::was_disturbed).
     ///
     /// # Errors
-    /// Returns an error without the required privileges, when no stream can be opened, and as
-    /// [`run_all`](Self::run_all).
+    /// Returns an error without the required privileges, an error if no stream can be opened, and
+    /// the errors of [`run_all`](Self::run_all).
     pub fn undisturbed(outcome: Outcome, family: Family) -> Result<Self> {
         const RUNS: u32 = 5;
         for left in (0..RUNS).rev() {
@@ -132,13 +132,12 @@ impl ScenarioRun {
         }
     }
 
-    /// Returns whether the kernel skipped the programs, or may have
-    /// ([`undisturbed`](crate::observe::undisturbed)), so that the run proves nothing about the
-    /// stream.
+    /// Returns whether the kernel skipped the programs, or may have skipped them
+    /// ([`undisturbed`](crate::observe::undisturbed)). Such a run proves nothing about the stream.
     ///
     /// The kernel skips and counts an attempt that a softirq makes while the programs run for
     /// another attempt on the same CPU. This was seen on an emulated CPU, where the first run of a
-    /// program takes long.
+    /// program is slow.
     pub fn was_disturbed(&self) -> bool {
         self.missed > 0 || self.traced.iter().any(|event| event.of_process_1)
     }
@@ -175,8 +174,8 @@ impl ScenarioRun {
             if reported != expected {
                 return Err(differs(format!("event {index} has {reported:?} instead of {expected:?}")));
             }
-            // Without the errno, a name that stands for several causes proves nothing, and neither
-            // does an unlisted one.
+            // Without the errno, a name that has several causes proves nothing. Neither does an
+            // unlisted name.
             let transmit = match reaches_transmit(event) {
                 Some(_) if event.err.is_none() && event.result.entry().is_none() => Some(Transmit::Unknown),
                 Some(reached) => Some(if reached { Transmit::Yes } else { Transmit::No }),
@@ -263,8 +262,8 @@ impl Running {
     fn finish(&mut self) -> Result<()> {
         let Some(scenario) = self.scenario.take() else { return Ok(()) };
         if let (Outcome::Fast, true, Some(conn)) = (self.outcome, self.has_its_attempts(), scenario.conn()) {
-            // After all data has arrived nothing is left to retransmit: a further attempt would be
-            // noticed.
+            // After all data has arrived nothing is left to retransmit, so a further attempt would
+            // be noticed.
             conn.server().read_exact(&mut [0; FAST_BYTES]).context("cannot read the data")?;
         }
         scenario.finish()

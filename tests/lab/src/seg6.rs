@@ -7,7 +7,7 @@ use crate::pair::LINK;
 use crate::{Conn, Context, Family, Fault, Pair, Result};
 
 /// A route with IPv6 segment routing (SRv6) whose first segment is unreachable. The socket has a
-/// route, so its header is rebuilt, and the segment is counted and sent; then the encapsulation
+/// route, so its header is rebuilt, and the segment is counted and sent. Then the encapsulation
 /// fails with -EHOSTUNREACH. Only marked packets use the route. Requires CONFIG_IPV6_SEG6_LWTUNNEL.
 #[derive(Debug)]
 #[must_use = "a fault is lifted as soon as it is dropped"]
@@ -25,7 +25,7 @@ impl Seg6 {
     /// Adds the route in the client's namespace. No packet uses it yet.
     ///
     /// # Errors
-    /// Returns an error if `ip` refuses.
+    /// Returns an error if `ip` fails.
     pub fn unreachable(pair: &Pair) -> Result<Self> {
         let (ns, prefix, length) = (pair.client().clone(), pair.prefix(Family::V6), Pair::prefix_length(Family::V6));
         ns.sh(&format!(
@@ -41,7 +41,7 @@ impl Seg6 {
         Ok(Self { _fault: Fault::new("a route by segments", move || ns.sh(&lift).map(drop)) })
     }
 
-    /// Makes the client's end use the route from now on.
+    /// Makes the client's end use the route for all further packets.
     ///
     /// # Errors
     /// Returns an error if the mark cannot be set.

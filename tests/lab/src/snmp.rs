@@ -8,7 +8,7 @@ use crate::{Context, Error, Netns, Result};
 
 /// The counters of a namespace since its creation.
 ///
-/// Subtract an earlier reading for the difference.
+/// The difference of two readings is the increase between them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// `RetransSegs`: segments of all attempts that reached the transmit step, successful or not.
@@ -36,7 +36,7 @@ impl Counters {
     /// # Errors
     /// Returns an error if a file or a counter is missing.
     pub fn read(ns: &Netns) -> Result<Self> {
-        // /proc/net shows the main thread's namespace, which is another one.
+        // /proc/net shows the namespace of the main thread, which is not `ns`.
         let (snmp, netstat) = ns.run(|| {
             let read = |name: &str| {
                 let path = format!("/proc/thread-self/net/{name}");

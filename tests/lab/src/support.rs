@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which scenarios the running kernel supports.
+//! Finds out which scenarios the running kernel supports.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,8 +13,8 @@ use crate::tun::tun_is_there;
 use crate::wait::{PATIENCE, wait_for};
 use crate::{Context, Counters, Error, Family, Netns, Outcome, Packets, Pair, Result, Scenario, injection};
 
-/// The features that the running kernel lacks, each found out by trying. A lacking feature is
-/// described in the words of the results table.
+/// The features that the running kernel lacks, each found out by trying. The description of a
+/// missing feature is the one in the results table.
 #[derive(Debug)]
 pub struct KernelSupport {
     link: Option<&'static str>,
@@ -28,15 +28,15 @@ pub struct KernelSupport {
     loops: Option<&'static str>,
     segment_routes: Option<&'static str>,
     netns_cookies: Option<&'static str>,
-    /// Found out on first use: it takes more than a second.
+    /// Found out on first use, because it needs more than a second.
     resumption: OnceLock<Option<&'static str>>,
     backlog_check: OnceLock<Option<&'static str>>,
 }
 
 impl KernelSupport {
-    /// Tries all features. The reason that one is lacking goes to standard error.
+    /// Tries all features. If one is missing, the reason goes to standard error.
     pub fn probe() -> Self {
-        // The condition `after` rules out a policy rule, so that the BPF programs are tried.
+        // A policy rule cannot express the condition `after`, so this tries the BPF programs.
         let met = |packets: Packets| packets.after(1).drop_in(Pair::new()?.client())?.lift();
         Self {
             link: lacking("no link", Pair::new().map(drop)),
@@ -57,17 +57,17 @@ impl KernelSupport {
         }
     }
 
-    /// Returns what is lacking of the BPF helper `bpf_loop`.
+    /// Returns the missing feature if the kernel lacks the BPF helper `bpf_loop`.
     pub fn missing_bpf_loop(&self) -> Option<&'static str> {
         self.loops
     }
 
-    /// Returns what is lacking of IPv6 segment routing.
+    /// Returns the missing feature if the kernel lacks IPv6 segment routing.
     pub fn missing_segment_routes(&self) -> Option<&'static str> {
         self.segment_routes
     }
 
-    /// Returns what is lacking of the socket option SO_NETNS_COOKIE.
+    /// Returns the missing feature if the kernel lacks the socket option SO_NETNS_COOKIE.
     pub fn missing_netns_cookies(&self) -> Option<&'static str> {
         self.netns_cookies
     }
@@ -93,15 +93,18 @@ impl KernelSupport {
 }
 
 /// Tests whether the kernel resumes a retransmission when the queue that held the first copy drains
-/// (since f4dae54e486d, v5.13): by its counters, after the first timeout and before a second.
+/// (since f4dae54e486d, v5.13). The kernel's counters decide, after the first timeout and before a
+/// second one.
 fn resumption() -> Option<&'static str> {
     by_counters("no resumption", Outcome::Resume, |rose| rose.retrans_segs > 0, |rose| rose.timeouts == 1)
 }
 
-/// Tests whether the kernel defers an attempt because of the socket's backlog in this host, before
-/// it checks for the segment's own copy. It counts only the latter.
+/// Tests whether the kernel defers an attempt because of the socket's backlog in this host. It does
+/// so before it checks for the segment's own copy. It counts only attempts that the latter check
+/// ends.
 fn backlog_check() -> Option<&'static str> {
-    // A timeout is counted before its attempt: after the second timeout, the first attempt is over.
+    // A timeout is counted before its attempt. So after the second timeout, the first attempt is
+    // over.
     let over = |rose: Counters| rose.timeouts > 1;
     by_counters("no backlog check", Outcome::Backlog, over, |rose| rose.spurious_rtx_host_queues == 0)
 }

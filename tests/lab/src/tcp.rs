@@ -46,9 +46,9 @@ pub struct Endpoint {
 
 /// An established connection from the client's namespace to the server's.
 ///
-/// It is always closed with a reset, by [`abort`](Conn::abort), on drop or with the process: no FIN
-/// is sent, and so none is retransmitted. Both ends run Reno without pacing, send each write at
-/// once (TCP_NODELAY), and limit a blocking read or write to [`PATIENCE`].
+/// It is always closed with a reset: by [`abort`](Conn::abort), on drop, or when the process ends.
+/// So no FIN is sent and none of them can be retransmitted. Both ends run Reno without pacing, send
+/// each write at once (TCP_NODELAY), and limit a blocking read or write to [`PATIENCE`].
 #[derive(Debug)]
 pub struct Conn {
     client: TcpStream,
@@ -61,7 +61,8 @@ impl Conn {
     /// Connects to a port that the kernel chooses.
     ///
     /// # Errors
-    /// Returns an error if a socket call fails or the handshake is not done within [`PATIENCE`].
+    /// Returns an error if a socket call fails or the handshake is not complete before [`PATIENCE`]
+    /// ends.
     pub fn open(pair: &Pair, family: Family) -> Result<Self> {
         Self::open_on(pair, family, 0)
     }
@@ -114,10 +115,10 @@ impl Drop for Conn {
 }
 
 /// Resets a connection or closes a listener at once. A close is not enough: while another thread
-/// starts a program, its copy of the descriptor keeps the socket open, and its data is
+/// starts a program, its copy of the descriptor keeps the socket open, and the socket's data is
 /// retransmitted.
 pub(crate) fn reset(socket: impl AsFd) {
-    // A socket that is not connected cannot be reset, and has nothing to send.
+    // A socket that is not connected cannot be reset, and contains no data to send.
     let _ = connect_unspec(socket);
 }
 
@@ -195,11 +196,11 @@ pub(crate) fn socket(ns: &Netns, family: Family) -> Result<Socket> {
 
 fn prepare(socket: &Socket) -> io::Result<()> {
     let socket = SockRef::from(socket);
-    // Reno is in every kernel and needs no privilege. The default algorithm may pace, or model the
-    // path.
+    // Every kernel has Reno, and it needs no privilege. The default algorithm may pace, or model
+    // the path.
     socket.set_tcp_congestion(b"reno")?;
     socket.set_tcp_nodelay(true)?;
-    // With a zero linger time every close is a reset, also that of a killed process.
+    // With a zero linger time every close is a reset, even if the process was killed.
     socket.set_linger(Some(Duration::ZERO))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))

@@ -17,7 +17,7 @@ mod line;
 
 pub use line::{TraceEvent, Tracepoint};
 
-/// The size of the buffers of all CPUs together. An event takes about a hundred bytes.
+/// The size of the buffers of all CPUs together. An event needs about a hundred bytes.
 const BUFFERS_KB: usize = 64 * 1024;
 
 /// A trace instance with only the retransmission tracepoints enabled.
@@ -29,14 +29,14 @@ pub struct TraceInstance {
     /// Closed before the directory is removed: an open pipe keeps it.
     pipe: Option<File>,
     dir: CleanupDir,
-    /// The beginning of a line that was not read to its end.
+    /// The beginning of a line that is not complete yet.
     partial: Vec<u8>,
 }
 
-/// How the trace reports failed attempts.
+/// The way in which the trace reports failed attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrintedFailures {
-    /// It contains none, before Linux 6.17.
+    /// The trace contains no failed attempts, before Linux 6.17.
     No,
     /// By their `err`.
     ByErrno,
@@ -149,8 +149,8 @@ impl TraceInstance {
     }
 }
 
-/// Returns whether the current task was a thread of process 1; or, by its name, was one and has
-/// ended since.
+/// Returns whether the current task was a thread of process 1. If the thread has ended since, its
+/// name decides.
 fn is_of_process_1(event: &TraceEvent) -> bool {
     let Some(task) = event.task else { return false };
     if Path::new(&format!("/proc/1/task/{task}")).exists() {

@@ -19,12 +19,12 @@ const USUAL_PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/traci
 #[derive(Debug)]
 enum Tracefs {
     Mounted(&'static str),
-    /// A mount that is not attached to a directory. It is reached through its descriptor and
-    /// released with it: a killed process leaves nothing to unmount.
+    /// A mount that is not attached to a directory. It is accessed through its descriptor and
+    /// released with it, so a killed process leaves nothing to unmount.
     Detached(OwnedFd),
 }
 
-/// Returns a directory with tracefs in it, valid for the life of this process.
+/// Returns a directory with tracefs in it. It is valid while this process runs.
 pub(crate) fn root() -> Result<PathBuf> {
     static FOUND: Mutex<Option<Tracefs>> = Mutex::new(None);
     // A failure is not cached: privileges may be granted later. A panic of another thread does not
@@ -40,13 +40,13 @@ pub(crate) fn root() -> Result<PathBuf> {
     })
 }
 
-/// The directory alone exists, empty, also if tracefs is not mounted.
+/// The directory exists and is empty if tracefs is not mounted.
 fn mounted() -> Option<&'static str> {
     USUAL_PLACES.into_iter().find(|p| fs::exists(Path::new(p).join("instances")).unwrap_or(false))
 }
 
-/// Provides this thread, and the programs that it starts, with tracefs in a usual place. If it is
-/// not mounted, only they see the mount.
+/// Makes tracefs available in a usual place to this thread and the programs that it starts. If it
+/// must be mounted, only they see the mount.
 ///
 /// # Errors
 /// Returns an error without CAP_SYS_ADMIN, or without tracefs.

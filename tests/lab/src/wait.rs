@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Waiting, always with a deadline.
+//! Waits that always have a deadline.
 
 use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
-/// The limit for any single step of the lab. On an idle machine no step takes a hundredth of it. On
-/// a busy emulated machine the longest step is the scan for a socket's process: after a scan of
-/// half a second the next one follows half a minute later (`StreamBuilder::resolve_owners` uses at
-/// most a fiftieth of the time).
+/// The limit for any single step of the lab. On an idle machine every step is at least a hundred
+/// times shorter. On a busy emulated machine the longest step is the scan for a socket's process:
+/// after a scan of half a second the next one follows half a minute later
+/// (`StreamBuilder::resolve_owners` uses at most a fiftieth of the time).
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Calls `probe` every two milliseconds until it returns a value.

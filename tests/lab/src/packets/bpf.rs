@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Packet rules by BPF programs: `tests/lab/bpf/packets.bpf.c`.
 //!
-//! XDP on the link sees what arrives; it has room for one program. A program of this process's
-//! cgroup sees what is sent, and what leaves by the link, and can refuse either way. Requires Linux
-//! 6.15: before, such a program cannot identify the namespace of a packet.
+//! XDP on the link sees packets that arrive. A link has room for one XDP program. A program of this
+//! process's cgroup sees packets that are sent and packets that leave by the link, and can reject
+//! both. This requires Linux 6.15: before, such a program cannot identify the namespace of a
+//! packet.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -30,7 +31,7 @@ pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result
     let name = if packets.place == Place::Input { "input" } else { "output" };
     let what = format!("{name}: {packets:?} {verdict:?}");
     let rule = rule(packets, netns_cookie_of(ns)?, does);
-    // In the namespace that the link's index belongs to.
+    // The program is attached in the namespace that the link's index belongs to.
     let attached = ns.run(|| -> Result<_> {
         let mut object =
             ObjectBuilder::default().open_memory(OBJECT).context("cannot open the BPF object of packet rules")?;
@@ -59,16 +60,16 @@ pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result
     }))
 }
 
-/// What keeps a program attached after its object is closed.
+/// The handle that keeps a program attached after its object is closed.
 enum Attached {
     Cgroup(Link),
-    /// The program's descriptor and the index of the link that it is attached to while the link
+    /// The program's descriptor, and the index of the link to which it is attached while the link
     /// exists.
     Link(OwnedFd, i32),
 }
 
 /// The generic mode works with any driver. Without a mode, netkit of Linux 7.1 fails with
-/// -EOPNOTSUPP, unlike that of 7.0.
+/// -EOPNOTSUPP, and netkit of 7.0 does not.
 const XDP: XdpFlags = XdpFlags::SKB_MODE;
 
 fn attach(program: &ProgramMut<'_>, place: Place) -> Result<Attached> {
@@ -84,8 +85,8 @@ fn attach(program: &ProgramMut<'_>, place: Place) -> Result<Attached> {
     program.attach_cgroup(cgroup.as_raw_fd()).map(Attached::Cgroup).context("cannot attach to the cgroup")
 }
 
-/// The values of `packets.bpf.c`. A cgroup program returns the first two: the packet is refused
-/// with -EPERM, or NET_XMIT_DROP.
+/// The values of `packets.bpf.c`. A cgroup program returns the first two: the packet is rejected
+/// with -EPERM, or with NET_XMIT_DROP.
 const DROP: u8 = 0;
 const DROP_AS_CONGESTED: u8 = 2;
 const CLOSE_WINDOW: u8 = 16;

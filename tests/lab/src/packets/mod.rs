@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Drops, rejects or modifies packets.
+//! Rules that drop, reject or modify packets.
 
 use crate::{Error, Fault, Netns, Result};
 
@@ -10,8 +10,8 @@ mod policy_route;
 /// A selection of TCP packets of a namespace, IPv4 and IPv6. Every condition narrows it. The action
 /// comes last, and is in effect until the fault is lifted.
 ///
-/// nftables does it. On a kernel without nftables, packets that arrive for a port are routed
-/// nowhere where that suffices, and BPF programs do the rest.
+/// nftables implements the rules. On a kernel without nftables, policy routing discards packets
+/// that arrive for a port, if that suffices, and BPF programs do the rest.
 #[derive(Clone, Debug)]
 #[must_use = "a description alone does nothing to the packets"]
 pub struct Packets {
@@ -23,7 +23,7 @@ pub struct Packets {
     which: Option<Which>,
 }
 
-/// The hook.
+/// The hook at which the packets are selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Input,
@@ -41,15 +41,15 @@ enum First {
 /// A selection from the packets that meet all other conditions.
 #[derive(Clone, Copy, Debug)]
 enum Which {
-    /// This packet, from 0.
+    /// The packet with this number, from 0.
     Nth(u32),
-    /// All but the first N.
+    /// All packets after the first N.
     After(u32),
     /// N per mille, at random.
     PerMille(u32),
 }
 
-/// The action.
+/// The action of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Drop,
@@ -58,7 +58,7 @@ enum Verdict {
 }
 
 impl Packets {
-    /// Selects every TCP packet that arrives. To the sender, a packet dropped here is lost on the
+    /// Selects every TCP packet that arrives. For the sender, a packet dropped here is lost on the
     /// wire.
     pub fn input() -> Self {
         Self::at(Place::Input)
@@ -71,7 +71,8 @@ impl Packets {
 
     /// Selects every TCP packet that leaves by the link of a pair, below IP and before a qdisc is
     /// chosen. If it is dropped here, the sender gets NET_XMIT_DROP. Requires Linux 5.16. On a
-    /// kernel without nftables a cgroup program returns it instead, still in IP, for any link.
+    /// kernel without nftables a cgroup program returns this error instead, still in IP, for any
+    /// link.
     pub fn egress() -> Self {
         Self::at(Place::Egress)
     }

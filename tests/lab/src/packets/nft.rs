@@ -19,7 +19,7 @@ pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result
         Place::Output => ("inet", "output".to_owned()),
         Place::Egress => ("netdev", format!("egress device {LINK}")),
     };
-    // Each rule has a table of its own, which can be deleted alone.
+    // Each rule has its own table, which can be deleted alone.
     let table = format!("{family} lab_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let rule = conditions(packets).join(" ");
     let verdict = match verdict {

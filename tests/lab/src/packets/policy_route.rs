@@ -5,7 +5,7 @@ use super::{Packets, Place, Verdict};
 use crate::{Fault, Netns, Result};
 
 /// Returns the conditions in the syntax of a policy rule, if it can express all of them. `first`
-/// needs no condition: without the first packet no others follow.
+/// needs no condition, because no other packets follow if the first one is lost.
 pub(super) fn ports(packets: &Packets, verdict: Verdict) -> Option<String> {
     let Packets { place: Place::Input, sport, dport, first: _, at_least: None, which: None } = packets else {
         return None;
@@ -15,10 +15,10 @@ pub(super) fn ports(packets: &Packets, verdict: Verdict) -> Option<String> {
     (verdict == Verdict::Drop).then(|| words.collect())
 }
 
-/// Silently routes TCP packets that arrive for and from these ports nowhere, before the table of
-/// local addresses is consulted.
+/// Discards TCP packets that arrive for and from these ports, without an error to the sender. The
+/// rule precedes the table of local addresses.
 pub(super) fn install(ns: &Netns, ports: &str) -> Result<Fault> {
-    // An early socket lookup would bring its route along.
+    // An early socket lookup would provide the packet's route, and the rule would not be applied.
     ns.sysctl("net/ipv4/ip_early_demux", "0")?;
     let rule = format!("pref 1 ipproto 6 {ports}blackhole");
     for ip in ["ip -4", "ip -6"] {

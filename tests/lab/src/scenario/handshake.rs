@@ -7,7 +7,7 @@ use super::{Outcome, Scenario, Sockets, Start, Subject};
 use crate::tcp::{accept, canonical, connect_later, cookie, endpoint, in_progress, listen, unconnected};
 use crate::{Context, Error, Family, Packets, Pair, Result};
 
-/// From linux/socket.h: connect, and send data with the SYN.
+/// From linux/socket.h: connects, and sends data with the SYN.
 const MSG_FASTOPEN: i32 = 0x2000_0000;
 
 /// The bits of net.ipv4.tcp_fastopen for a client: enabled, without a cookie.

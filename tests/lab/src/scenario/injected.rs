@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Outcomes that no traffic provokes: the socket is marked before its timer expires, and its
+//! Outcomes that no traffic provokes. The socket is marked before its timer expires, and its
 //! attempts fail inside the kernel.
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(super) fn on_timeout(pair: &Pair, family: Family, outcome: Outcome, what: In
     connected(pair, family, outcome, SLOW, start)
 }
 
-/// A thousand bytes are outstanding, and the peer acknowledges the first 400, which must be trimmed
+/// A thousand bytes are outstanding. The peer acknowledges the first 400, which must be trimmed
 /// from a segment that another socket has a copy of.
 pub(super) fn trim_head_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
@@ -42,8 +42,8 @@ pub(super) fn trim_head_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
 
 /// A thousand bytes are outstanding, and another socket has a copy of them.
 ///
-/// The data before them was split, so that the stream has seen attempts that split a segment. Only
-/// then is it certain that it would have seen this attempt do so.
+/// The data before them was split, so the stream has seen attempts that split a segment. Only then
+/// is it certain that the stream would have seen this attempt split one.
 pub(super) fn unclone_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -58,7 +58,7 @@ pub(super) fn unclone_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
 }
 
 /// Keeps a copy of everything that the client sends in a socket that is never read. A copy shares
-/// the data with the original, which therefore must not be modified.
+/// the data with the original, so the original must not be modified.
 fn copies_are_kept(pair: &Pair) -> Result<Fault> {
     /// `ETH_P_ALL`.
     const ALL: u16 = 3;

@@ -27,12 +27,12 @@ fn one_timeout(peer: &Peer) -> Result<()> {
     again.map(drop).ok_or_else(|| Error::new("the timer did not expire"))
 }
 
-/// Waits for the same by the kernel's counter, where nothing arrives.
+/// Waits for the same event by the kernel's counter. It is used if no packet arrives.
 fn one_timeout_counted(ns: &Netns) -> Result<()> {
     wait_for("a timeout", PATIENCE, || Ok((Counters::read(ns)?.timeouts > 0).then_some(())))
 }
 
-/// Three segments are outstanding and not acknowledged before the timer expires. Then the peer
+/// Three segments are outstanding, and the timer expires before any is acknowledged. Then the peer
 /// acknowledges the first, which makes room for the others.
 pub(super) fn slow_start(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
@@ -46,8 +46,8 @@ pub(super) fn slow_start(pair: &Pair, family: Family) -> Result<Scenario> {
     connected(pair, family, Outcome::SlowStart, QUICK, start)
 }
 
-/// The same, but a router in between reports that the packets are too large: the next
-/// retransmission may have either cause.
+/// Does the same as `slow_start`, but a router in between reports that the packets are too large.
+/// The next retransmission may have either cause.
 pub(super) fn mtu_cut_in_loss(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -61,8 +61,8 @@ pub(super) fn mtu_cut_in_loss(pair: &Pair, family: Family) -> Result<Scenario> {
     connected(pair, family, Outcome::MtuCutInLoss, QUICK, start)
 }
 
-/// The peer closes its window, and the client's process its socket. What is sent then is no probe,
-/// since no process waits for an answer.
+/// The peer closes its window, and the client's process closes its socket. The kernel's next
+/// segment is not a probe, because no process waits for an answer.
 pub(super) fn orphan_zero_window(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -80,8 +80,8 @@ pub(super) fn orphan_zero_window(pair: &Pair, family: Family) -> Result<Scenario
     connected(pair, family, Outcome::OrphanZeroWindow, QUICK, start)
 }
 
-/// The first copy is in the client's queue when the timer expires, and then an acknowledgement
-/// without new information arrives. It leaves the socket in the same state as a drained queue.
+/// The first copy is in the client's queue when the timer expires. Then an acknowledgement without
+/// new information arrives. It leaves the socket in the same state as a drained queue.
 pub(super) fn duplicate_ack_in_loss(pair: &Pair, family: Family) -> Result<Scenario> {
     let ns = pair.client().clone();
     let has_tbf = tbf(&ns).is_ok();
@@ -103,7 +103,7 @@ pub(super) fn duplicate_ack_in_loss(pair: &Pair, family: Family) -> Result<Scena
     if !has_tbf {
         return Ok(scenario);
     }
-    // The device's removal removes it.
+    // The removal of the device also removes the queue.
     pair.client().sh(&format!("tc qdisc add dev {} root {TRICKLE} limit 20000", peer.device()))?;
     Ok(scenario)
 }
@@ -142,8 +142,8 @@ pub(super) fn resume(pair: &Pair, family: Family) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// The same without such a queue: the segment waits for the neighbour's address, which is announced
-/// after the timeout.
+/// Does the same without such a queue: the segment waits for the neighbour's address, which is
+/// announced after the timeout.
 fn resume_of_neighbour(pair: &Pair, family: Family) -> Result<Scenario> {
     let (ns, telling) = (pair.client().clone(), pair.neighbour_announcement(family)?);
     let start = Start::new(move |scenario| {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Failures on the sender.
 //!
-//! The segment must be sent, and the fault in effect, before the timer expires. To start `nft` or
-//! `ip` in between would be a race on a busy machine. So a rule that matches only the
-//! retransmission is installed in advance. A failing route would match the first transmission too:
-//! there the timer is long, and either the route is for marked packets and the socket takes the
-//! mark after the data is sent, or a single rtnetlink request deletes the route.
+//! The segment must be sent, and the fault must be in effect, before the timer expires. Starting
+//! `nft` or `ip` in between would be a race on a busy machine. So a rule that matches only the
+//! retransmission is installed in advance. A failing route would match the first transmission too.
+//! In that case the timer is long, and one of two methods is used: the route is for marked packets
+//! and the socket gets the mark after the data is sent, or a single rtnetlink request deletes the
+//! route.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,10 +18,11 @@ use crate::netlink::Request;
 use crate::pair::LINK;
 use crate::{Context, Error, Family, Fault, Netns, Packets, Pair, Result};
 
-/// The upper two bytes of the marks, which others are unlikely to use.
+/// The upper two bytes of the marks. Other programs are unlikely to use them.
 const MARKS: u32 = 0x5e7a_0000;
 
-/// Also the number of a routing table, which must not be one of the first 256.
+/// Returns a mark, which is also the number of a routing table. That number must not be one of the
+/// first 256.
 fn next_mark() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     MARKS | (NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff)
@@ -35,13 +37,13 @@ fn sends_then_sets_mark(mark: u32) -> Start {
     })
 }
 
-/// Selects the retransmitted data: the first transmission passes, and is lost on the wire.
+/// Selects the retransmitted data. The first transmission passes the rule, and is lost on the wire.
 fn sent_again(scenario: &Scenario, place: Packets) -> Packets {
     let Subject { local, remote, .. } = scenario.subject;
     place.sport(local.port()).dport(remote.port()).at_least(DATA as u32).after(1)
 }
 
-/// The data of a segment; larger than a packet without data.
+/// The data of a segment. It is larger than a packet without data.
 const DATA: usize = 100;
 
 pub(super) fn denied(pair: &Pair, family: Family, refusal: Refusal) -> Result<Scenario> {
@@ -120,8 +122,8 @@ pub(super) fn in_host_queue(pair: &Pair, family: Family, hold: Hold) -> Result<S
     let outcome = Outcome::InHostQueue(hold);
     match hold {
         Hold::Qdisc => {
-            // The first segment leaves and is acknowledged, the next ones are queued, and the timer
-            // expires for them.
+            // The first segment leaves and is acknowledged, the next ones are queued, and their
+            // timer expires.
             let mut scenario = connected(pair, family, outcome, sends(&[SEGMENT; 3]))?;
             scenario.faults.push(slow_queue(pair.client(), 20_000)?);
             Ok(scenario)
@@ -150,8 +152,8 @@ pub(super) fn hide_neighbour(scenario: &mut Scenario, pair: &Pair, family: Famil
     Ok(())
 }
 
-/// The first segment leaves and is acknowledged, and the next ones are queued: more than the socket
-/// may have in the queue once its send buffer is as small as possible.
+/// The first segment leaves and is acknowledged, and the next ones are queued. They are more than
+/// the socket may have in the queue once its send buffer is as small as possible.
 pub(super) fn backlog(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         send(scenario, &[SEGMENT; 6])?;
@@ -192,14 +194,15 @@ pub(super) fn xmit_drop(pair: &Pair, family: Family, discard: Discard) -> Result
     }
 }
 
-/// So slow that a packet leaves after a minute and a half; the first two kilobytes leave at once.
+/// A rate at which a packet leaves after a minute and a half. The first two kilobytes leave at
+/// once.
 pub(super) const TRICKLE: &str = "tbf rate 80bit burst 2000";
 
 /// The size of a segment. Two do not fit in the burst, and one fits in a segment of either family.
 const SEGMENT: usize = 1400;
 
-/// Room for one packet with [`DATA`] and headers, but not for two; available in every kernel with
-/// qdiscs.
+/// Room for one packet with [`DATA`] and headers, but not for two. Every kernel with qdiscs has
+/// this one.
 const TIGHT: &str = "bfifo limit 230";
 
 fn slow_queue(ns: &Netns, limit: u32) -> Result<Fault> {
@@ -212,10 +215,10 @@ fn queue(ns: &Netns, qdisc: &str) -> Result<Fault> {
     Ok(Fault::new(qdisc, move || ns.command("tc", &["qdisc", "del", "dev", LINK, "root"]).map(drop)))
 }
 
-/// Checks that this qdisc is available; usually it is a module.
+/// Checks that this qdisc is available. It is usually a module.
 ///
 /// # Errors
-/// Returns an error if it is not.
+/// Returns an error if it is not available.
 pub(crate) fn tbf(ns: &Netns) -> Result<()> {
     ns.sh(&format!("tc qdisc add dev lo root {TRICKLE} limit 2000; tc qdisc del dev lo root")).map(drop)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Scenarios: every way to make the kernel retransmit, or fail to.
+//! Scenarios: every way to make the kernel retransmit, or fail to retransmit.
 
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
@@ -27,8 +27,9 @@ pub use outcome::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, WindowF
 /// The socket that retransmits. IPv4-mapped addresses are represented as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// SO_COOKIE. `None` for a Fast Open connection before the start, which has no socket yet. For
-    /// a SYN-ACK it is the listener's, since the connection has no socket of its own.
+    /// SO_COOKIE. It is `None` for a Fast Open connection before the start, which has no socket
+    /// yet. For a SYN-ACK it is the listener's cookie, because the connection does not have its own
+    /// socket.
     pub cookie: Option<u64>,
     /// Its local address and port.
     pub local: SocketAddr,
@@ -41,9 +42,9 @@ pub struct Subject {
 /// A scenario in progress: an outcome with its sockets and faults.
 ///
 /// [`prepare`](Scenario::prepare) sets everything up, so that the socket is known before anything
-/// happens to it. [`start`](Scenario::start) triggers the outcome without starting a process, so
-/// that the outcome does not depend on how long that takes. The scenario is in effect until
-/// [`finish`](Scenario::finish) or drop: the sockets are reset first and the faults lifted after,
+/// happens to it. [`start`](Scenario::start) triggers the outcome. It starts no process, so the
+/// outcome does not depend on how long that would last. The scenario is in effect until
+/// [`finish`](Scenario::finish) or drop. The sockets are reset first and the faults lifted after,
 /// so that nothing more is retransmitted.
 ///
 /// Several scenarios may share a pair concurrently, except those that affect all of its
@@ -157,7 +158,7 @@ impl Scenario {
         self.subject
     }
 
-    /// Returns the connection. Handshake scenarios have none.
+    /// Returns the connection. Handshake scenarios do not have one.
     pub fn conn(&self) -> Option<&Conn> {
         match &self.sockets {
             Sockets::Connection(conn) => Some(conn),
@@ -179,7 +180,7 @@ impl Scenario {
     }
 
     fn end(&mut self) -> Result<()> {
-        // The sockets are reset while the faults are in effect: lifted first, they would let one
+        // The sockets are reset while the faults are in effect. Faults lifted first would let one
         // more attempt through, with another result.
         match &self.sockets {
             // A connection resets itself on drop.

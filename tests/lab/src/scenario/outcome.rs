@@ -11,7 +11,7 @@ use retrans_sdk::{RetransKind, RetransResult};
 use crate::Tracepoint;
 use crate::kernel_enum::{CANCELED, KernelEnum};
 
-/// What a scenario provokes.
+/// A result that a scenario provokes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -37,7 +37,7 @@ pub enum Outcome {
     MtuCut,
     /// The segment has not left this host when it is to be retransmitted.
     InHostQueue(Hold),
-    /// The route went away while data was unacknowledged.
+    /// The route was lost while data was unacknowledged.
     RouteFail(RouteFault),
     /// The peer closed its window, and the segment to retransmit is not the first one.
     RcvZeroWindow(WindowFault),
@@ -61,12 +61,12 @@ pub enum Outcome {
     /// Too much of the socket's data is queued in this host: the attempt is deferred, on kernels
     /// that check this (before Linux 5.13).
     Backlog,
-    /// No memory to trim the acknowledged part of a segment. This outcome and the following ones
-    /// require [`injection`](crate::injection).
+    /// There is no memory to trim the acknowledged part of a segment. This outcome and the
+    /// following ones require [`injection`](crate::injection).
     TrimHeadNomem,
-    /// No memory to unclone the segment's header, of which another socket has a copy.
+    /// There is no memory to unclone the segment's header, of which another socket has a copy.
     UncloneNomem,
-    /// No memory to copy a segment whose headroom is too large.
+    /// There is no memory to copy a segment whose headroom is too large.
     PskbCopyNobufs,
     /// The segment ends before the acknowledged sequence number: the kernel warns about it.
     EndSeqError,
@@ -74,7 +74,7 @@ pub enum Outcome {
     Canceled,
 }
 
-/// What holds a segment in this host.
+/// The place that holds a segment in this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hold {
     /// A very slow qdisc.
@@ -83,8 +83,8 @@ pub enum Hold {
     Neighbour,
 }
 
-/// How a route fails. The tracepoint reports -EHOSTUNREACH for all; the socket's soft error
-/// differs.
+/// The way in which a route fails. The tracepoint reports -EHOSTUNREACH for all; the socket's soft
+/// error differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RouteFault {
     /// A prohibit route: EACCES.
@@ -101,7 +101,7 @@ pub enum RouteFault {
     AddressDeleted,
 }
 
-/// What closes the window.
+/// The cause of a closed window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WindowFault {
     /// The peer itself.
@@ -110,7 +110,7 @@ pub enum WindowFault {
     Mangled,
 }
 
-/// How a firewall rejects a packet.
+/// The way in which a firewall rejects a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// Silently.
@@ -119,7 +119,7 @@ pub enum Refusal {
     Reject,
 }
 
-/// What drops a segment below IP.
+/// The part of the kernel that drops a segment below IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Discard {
     /// A full qdisc.
@@ -139,7 +139,7 @@ pub struct Expected {
     pub err: i32,
     /// The state of the socket, or of the request.
     pub state: TcpState,
-    /// The socket's soft error. A SYN-ACK has none.
+    /// The socket's soft error. A SYN-ACK does not have one.
     pub sk_err_soft: Option<i32>,
 }
 
@@ -156,7 +156,7 @@ impl Expected {
         } else {
             self.by_errno(attachment)
         };
-        // It is proven by the failed attempt before it.
+        // The failed attempt before this one proves it.
         let kind = match self.kind {
             RetransKind::Resume if !attachment.observes_failures() => RetransKind::Unknown,
             kind => kind,
@@ -223,8 +223,8 @@ impl Outcome {
         Self::Canceled,
     ];
 
-    /// Returns whether every kernel with the modules can provoke it: it is neither injected nor
-    /// specific to old kernels.
+    /// Returns whether every kernel with the modules can provoke it. Injected outcomes and outcomes
+    /// of old kernels are excluded.
     pub fn is_common(self) -> bool {
         !self.is_injected() && self != Self::Backlog
     }
@@ -263,8 +263,8 @@ impl Outcome {
         }
     }
 
-    /// Returns the minimum number of attempts within seconds. If the next attempt follows soon it
-    /// includes one more than shows the outcome, to verify that one too.
+    /// Returns the minimum number of attempts in the first seconds. If the next attempt follows
+    /// soon, the number includes one more than shows the outcome, to verify that one too.
     pub fn attempts(self) -> usize {
         match self {
             Self::Fast | Self::Syn | Self::Synack | Self::SynackFastopen => 1,
@@ -316,7 +316,7 @@ impl Outcome {
             Self::RouteFail(fault) => {
                 Expected { sk_err_soft: Some(fault.soft_error()), ..failure(RetransResult::RouteFail, -113) }
             }
-            // The probe is for the last segment. The timer then retransmits the first, whatever the
+            // The probe is for the last segment. Then the timer retransmits the first, whatever the
             // window.
             Self::RcvZeroWindow(_) if index == 0 => {
                 Expected { kind: RetransKind::Tlp, ..failure(RetransResult::RcvZeroWindow, -11) }
@@ -334,7 +334,7 @@ impl Outcome {
             Self::XmitDrop(_) => failure(RetransResult::XmitDrop, 1),
             Self::Backlog => failure(RetransResult::ErrDefault, -11),
             Self::TrimHeadNomem => failure(RetransResult::TrimHeadNomem, -12),
-            // These attempts are those of `mtu_cut`, which comes first.
+            // These attempts are the same as in `mtu_cut`, which comes first.
             Self::UncloneNomem if index < 2 => Self::MtuCut.expected(index),
             Self::UncloneNomem => failure(RetransResult::UncloneNomem, -12),
             Self::PskbCopyNobufs => failure(RetransResult::PskbCopyNobufs, -105),

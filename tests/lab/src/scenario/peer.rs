@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Outcomes that require a user-space peer.
 //!
-//! The peer's answers must arrive before the client's timers expire. If the timers are to expire
-//! later, the SYN-ACK was delayed, which makes them long. If they are not to expire, the route sets
-//! a minimum RTO longer than the scenario.
+//! The peer's answers must arrive before the client's timers expire. If the timers must expire
+//! later, the SYN-ACK is delayed, which makes them long. If they must not expire, the route sets a
+//! minimum RTO longer than the scenario.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ use super::{Outcome, Scenario, Sockets, Start};
 use crate::tun::{Path, Peer};
 use crate::{Context, Error, Family, Pair, Result};
 
-/// The timer expires 600 ms after the data was sent, a tail loss probe comes after 400 ms.
+/// The timer expires 600 ms after the data was sent. A tail loss probe comes after 400 ms.
 const SLOW: Path = Path { delay: Duration::from_millis(200), route: "" };
 
 /// The timer does not expire.
@@ -39,7 +39,8 @@ pub(super) fn ends(scenario: &Scenario) -> Result<(&TcpStream, &Peer)> {
     }
 }
 
-/// Writes this number of bytes each, which become one segment or several, and returns the total.
+/// Makes one write of each of these sizes, and returns the total. A write becomes one segment or
+/// several.
 pub(super) fn send(mut client: &TcpStream, writes: &[usize]) -> Result<u32> {
     writes.iter().try_for_each(|len| client.write_all(&vec![b'x'; *len])).context("cannot send")?;
     Ok(writes.iter().sum::<usize>() as u32)
@@ -66,8 +67,8 @@ pub(super) fn zero_window(pair: &Pair, family: Family) -> Result<Scenario> {
     connected(pair, family, Outcome::ZeroWindow, SLOW, start)
 }
 
-/// Three segments are outstanding. The peer accepts the first and closes its window. That leaves a
-/// last segment to probe which is not the first.
+/// Three segments are outstanding. The peer accepts the first and closes its window. So the last
+/// segment, which is probed, is not the first.
 pub(super) fn rcv_zero_window(pair: &Pair, family: Family) -> Result<Scenario> {
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -99,21 +100,22 @@ pub(super) fn cut(client: &TcpStream, peer: &Peer) -> Result<u32> {
     Ok(sent)
 }
 
-/// The size of one skb, which can hold 64 KiB and is many segments.
+/// The size of one skb. An skb can hold 64 KiB, and contains many segments.
 const LARGE: usize = 40_000;
 
 /// So much data is outstanding that `tcp_fragment` refuses to split an skb in the middle of the
-/// queue: about twice the sum of SO_SNDBUF and 128 KiB. The kernel thereby defends itself against
-/// peers that make a sender split its queue into ever smaller pieces (commits f070ef2ac667 and
+/// queue: about twice the sum of SO_SNDBUF and 128 KiB. This is the kernel's defence against peers
+/// that make a sender split its queue into ever smaller pieces (commits f070ef2ac667 and
 /// b617158dc096).
 ///
 /// The peer acknowledges only three segments near the end. All segments before them count as lost
-/// (RACK), and the congestion window has room for as many as have arrived, fewer than a large skb
-/// contains. The first skb is small and retransmitted unsplit. The next one would have to be split,
-/// which fails; and again with each of the last segments. In the end the peer accepts all.
+/// (RACK). The congestion window has room for as many segments as have arrived, which is fewer than
+/// a large skb contains. The first skb is small and retransmitted unsplit. The next one would have
+/// to be split, which fails. This fails again with each of the last segments. In the end the peer
+/// accepts all.
 pub(super) fn frag_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
     let path = Path { delay: Duration::ZERO, route: "rto_min 30s initcwnd 400" };
-    // A slow handshake would lead to a low pacing rate, and that to small skbs.
+    // A slow handshake would lead to a low pacing rate, and a low pacing rate to small skbs.
     let size = pair.client().sysctl_scoped("net/ipv4/tcp_min_tso_segs", "40")?;
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
@@ -124,7 +126,7 @@ pub(super) fn frag_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
         let sent = tail + send(client, &[100; 6])?;
         peer.receive_until(sent)?;
         sockopt::set_socket_send_buffer_size(client, 1).context("cannot set SO_SNDBUF")?;
-        // RACK needs three to declare a loss; with fewer it would wait.
+        // RACK needs three segments to declare a loss. With fewer it would wait.
         for end in [tail + 300, tail + 400, tail + 500, sent] {
             peer.acknowledge(0).sack(tail..end).send()?;
         }

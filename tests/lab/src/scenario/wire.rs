@@ -20,8 +20,8 @@ fn connected_with_probes(pair: &Pair, family: Family, outcome: Outcome, tlp: boo
     Ok(scenario)
 }
 
-/// Selects the packets from the scenario's client to its server. By both ports, since an IPv4 and
-/// an IPv6 listener may have the same one.
+/// Selects the packets from the scenario's client to its server. The selection uses both ports,
+/// because an IPv4 and an IPv6 listener may have the same one.
 fn sent_by(scenario: &Scenario) -> Packets {
     let Subject { local, remote, .. } = scenario.subject;
     Packets::input().sport(local.port()).dport(remote.port())
@@ -81,8 +81,8 @@ pub(super) fn one_loss(pair: &Pair, family: Family) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// The first of three segments arrives. Its acknowledgement, which the socket processes after
-/// sending all three, closes the window. The tail loss probe then is for the third.
+/// The first of three segments arrives. Its acknowledgement, which the socket processes after it
+/// has sent all three, closes the window. So the tail loss probe is for the third segment.
 pub(super) fn mangled_window(pair: &Pair, family: Family) -> Result<Scenario> {
     let without_gso = without_gso(pair)?;
     let outcome = Outcome::RcvZeroWindow(WindowFault::Mangled);

@@ -43,8 +43,8 @@ pub struct TraceEvent {
     pub timestamp: Duration,
     /// The current thread. A timer retransmits, so it is usually an unrelated one.
     pub task: Option<u32>,
-    /// Whether that thread belongs to process 1, or may have and has ended since. Only
-    /// [`TraceInstance`](super::TraceInstance) sets it.
+    /// True if that thread belongs to process 1, or may have belonged to it and has ended since.
+    /// Only [`TraceInstance`](super::TraceInstance) sets it.
     pub of_process_1: bool,
     /// The hashed address of the socket.
     pub skaddr: Option<u64>,
@@ -66,7 +66,7 @@ pub struct TraceEvent {
     pub state: Option<String>,
     /// The result of the attempt.
     pub err: Option<i32>,
-    /// The result as the proposed kernels print it in place of `err`: a name or a sentence.
+    /// The result, which the proposed kernels print instead of `err`: a name or a sentence.
     pub result: Option<String>,
     /// The whole line.
     pub line: String,
@@ -93,8 +93,8 @@ impl TraceEvent {
     }
 
     fn parse_known(line: &str) -> Result<Option<Self>> {
-        // The task's name comes first and may contain anything, but the text never contains a
-        // marker: the last marker is the real one.
+        // The task's name comes first and may contain anything. The text never contains a marker,
+        // so the last marker is the real one.
         let marked = |t: Tracepoint| line.rsplit_once(&format!(": {t}: ")).map(|(head, text)| (t, head, text));
         let last = Tracepoint::ALL.into_iter().filter_map(marked).max_by_key(|(_, head, _)| head.len());
         let Some((tracepoint, head, text)) = last else {
@@ -115,7 +115,7 @@ impl TraceEvent {
             task: task(head),
             of_process_1: false,
             skaddr: match value("skaddr") {
-                // Printed before the kernel has enough randomness to hash the address.
+                // The kernel prints this before it has enough randomness to hash the address.
                 Some("(____ptrval____)") | None => None,
                 Some(hex) => Some(u64::from_str_radix(hex.trim_start_matches("0x"), 16).context("skaddr")?),
             },

@@ -25,13 +25,13 @@ const WINDOW: u16 = 1 << 12;
 /// The outstanding data of each connection, in bytes.
 const DATA: usize = 100;
 
-/// File descriptors for everything else in the process.
+/// The number of file descriptors for everything else in the process.
 const OTHER_DESCRIPTORS: u64 = 512;
 
 /// Connections with one segment outstanding after a timeout, whose retransmissions a rule of this
 /// host rejects. A failed attempt leaves the segment lost, so each duplicate acknowledgement causes
-/// another attempt (`denied`): the caller decides how many, when, and of which connection. The
-/// retransmission timers add further attempts, ever more rarely.
+/// another attempt (`denied`). The caller decides how many attempts there are, when, and of which
+/// connection. The retransmission timers add further attempts, ever more rarely.
 pub struct Crowd {
     link: Link,
     clients: Vec<Socket>,
@@ -51,15 +51,15 @@ impl std::fmt::Debug for Crowd {
 }
 
 impl Crowd {
-    /// Opens this number of connections over IPv4, on a device of their own in the client's
-    /// namespace, and returns once each attempts on demand. Raises RLIMIT_NOFILE if necessary.
+    /// Opens this number of connections over IPv4, on their own device in the client's namespace.
+    /// Returns once each makes attempts on demand. Raises RLIMIT_NOFILE if necessary.
     ///
     /// # Errors
-    /// Returns an error if the lab refuses, or the limit cannot be raised.
+    /// Returns an error if the lab cannot open them, or the limit cannot be raised.
     pub fn open(pair: &Pair, connections: usize) -> Result<Self> {
         admit_descriptors(connections as u64)?;
-        // No timeout may occur before the rule exists: its attempt would succeed, and be
-        // outstanding itself.
+        // No timeout may occur before the rule exists: its attempt would succeed, and would itself
+        // be outstanding.
         let link = Link::new(pair, Family::V4, "rto_min 1s")?;
         let mut crowd = Self { link, clients: Vec::new(), acknowledgements: Vec::new(), denial: None, next: 0 };
         for _ in 0..connections {
@@ -67,11 +67,11 @@ impl Crowd {
         }
         for client in &crowd.clients {
             client.send(&[b'x'; DATA]).context("cannot send")?;
-            // The device's queue is short.
+            // The queue of the device is short.
             crowd.receive("data", |segment| segment.len as usize == DATA)?;
         }
         crowd.denial = Some(Packets::output().at_least(DATA as u32).drop_in(pair.client())?);
-        // After a second all have timed out.
+        // After a second all of them have timed out.
         wait_for("an attempt of each connection on demand", PATIENCE, || {
             Ok(crowd.attempts_on_demand(pair)?.then_some(()))
         })?;
@@ -94,12 +94,13 @@ impl Crowd {
         Ok(())
     }
 
-    /// Attempts until `done` returns true, at this rate or as fast as possible.
+    /// Makes attempts until `done` returns true, at this rate or as fast as possible.
     ///
     /// # Errors
     /// Returns the errors of [`attempt`](Self::attempt).
     pub fn attempts(&mut self, per_second: Option<u64>, done: impl Fn() -> bool) -> Result<()> {
-        /// After a delay the attempts that are due are made up for at once.
+        /// The interval between two checks. After a delay all attempts that are due are made at
+        /// once.
         const TICK: Duration = Duration::from_millis(1);
         const AT_ONCE: u64 = 256;
         let began = Instant::now();
@@ -152,8 +153,8 @@ impl Crowd {
         Err(Error::new(format!("the peer did not receive {what}")))
     }
 
-    /// Returns whether one acknowledgement to each connection causes an attempt of each, in
-    /// addition to those of timers.
+    /// Returns whether one acknowledgement to each connection causes an attempt of each. Attempts
+    /// of timers are not counted.
     fn attempts_on_demand(&mut self, pair: &Pair) -> Result<bool> {
         let before = Counters::read(pair.client())?;
         (0..self.connections()).try_for_each(|_| self.attempt())?;

@@ -18,8 +18,9 @@ pub(crate) fn tun_is_there() -> bool {
     File::options().read(true).write(true).open("/dev/net/tun").is_ok()
 }
 
-/// A device in a namespace, whose other end is this process. It is removed with this handle: at
-/// once, or soon after if its other end has a namespace, which the kernel removes asynchronously.
+/// A device in a namespace, whose other end is this process. It is removed with this handle. This
+/// happens at once, or soon after if its other end has a namespace, which the kernel removes
+/// asynchronously.
 pub(super) enum Device {
     Tun(SyncDevice),
     Wire(Wire),
@@ -47,10 +48,10 @@ impl Device {
         }
     }
 
-    /// Returns the next packet, if there is one.
+    /// Returns the next packet.
     ///
     /// # Errors
-    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none.
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no packet.
     pub(super) fn receive(&self, packet: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tun(device) => device.recv(packet),
@@ -78,7 +79,8 @@ impl AsFd for Device {
 
 /// A packet socket in a namespace that contains only the other end of the link.
 ///
-/// Packets arrive as they left TCP: a large one is not segmented, and has no checksum.
+/// Packets arrive in the form in which they left TCP: a large one is not segmented, and has no
+/// checksum.
 pub(super) struct Wire {
     socket: Socket,
     /// The link-layer address of the first sender, to which packets are sent.
@@ -94,7 +96,7 @@ impl Wire {
         // The namespace sends nothing on its own.
         far.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
         link::create_veth_pair(ns, &far.path(), name)?;
-        // Packets are not addressed to the other end, whose kernel therefore ignores them.
+        // Packets are not addressed to the other end, so its kernel ignores them.
         ns.command("ip", &["link", "set", "dev", name, "arp", "off"])?;
         far.command("ip", &["link", "set", "dev", name, "up"])?;
         let protocol = Protocol::from(i32::from(ALL.to_be()));

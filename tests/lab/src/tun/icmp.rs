@@ -9,12 +9,12 @@ use etherparse::{Icmpv4Type, Icmpv6Type};
 use super::segment::{Segment, ip};
 use crate::{Context, Result};
 
-/// How much of the packet is quoted. RFC 792 requires the IP header and 8 bytes; RFC 1812 and RFC
-/// 4443 allow this.
+/// The number of bytes of the packet that are quoted. RFC 792 requires the IP header and 8 bytes;
+/// RFC 1812 and RFC 4443 allow this number.
 const QUOTED: usize = 512;
 
-/// Builds "fragmentation needed" or "packet too big", from the address that the segment was sent
-/// to.
+/// Builds "fragmentation needed" or "packet too big". The source is the address that the segment
+/// was sent to.
 pub(super) fn too_big(refused: &Segment, mtu: u16) -> Result<Vec<u8>> {
     let (router, sender) = (refused.to.ip(), refused.from.ip());
     let quoted = &refused.packet[..refused.packet.len().min(QUOTED)];

@@ -30,8 +30,8 @@ impl Link {
         let name = format!("peer{number}");
         let [client, peer] = addresses(pair, family, number);
         let device = Device::new(pair.client(), &name)?;
-        // Only sockets send: no multicast, so no group membership reports; no duplicate address
-        // detection. (The pair's settings prevent the rest.)
+        // Only sockets send: multicast is off, so there are no group membership reports, and
+        // duplicate address detection is off. (The pair's settings prevent the rest.)
         let detection = if family.is_ipv4_on_the_wire() { "" } else { "nodad" };
         pair.client().sh(&format!(
             "ip -batch - <<'END'\n\

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A TCP peer in user space, on a TUN device or a replacement for one: the test decides on every
+//! A TCP peer in user space, on a TUN device or a replacement for one. The test decides on every
 //! segment that it sends, and when.
 //!
 //! The kernel processes a written packet before the write returns, so one thread can drive both
-//! ends: the socket sends, the peer reads the segment and answers, and the answer has taken effect.
-//! Where a link replaces TUN this usually holds, but a kernel that is busy with packets may defer
-//! the processing to another thread.
+//! ends: the socket sends, the peer reads the segment and answers, and the answer is in effect. If
+//! a link replaces TUN this usually holds, but a kernel that is busy with packets may defer the
+//! processing to another thread.
 
 mod crowd;
 mod device;

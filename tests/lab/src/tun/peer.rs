@@ -18,16 +18,16 @@ use crate::tcp::{canonical, connect_later, reset, socket};
 use crate::wait::PATIENCE;
 use crate::{Context, Error, Family, Netns, Pair, Result};
 
-/// The peer's address has no other services.
+/// The peer's port. Nothing else uses the peer's address.
 const PORT: u16 = 7000;
 
 /// The sequence number of the SYN; the peer sends no data.
 const SEQ: u32 = 1_000_000;
 
-/// Fits the device's MTU of 1500, also over IPv6.
+/// An MSS that fits the device's MTU of 1500, also over IPv6.
 const MSS: u16 = 1440;
 
-/// The maximum (RFC 7323).
+/// The maximum window scale (RFC 7323).
 const SCALE: u8 = 14;
 
 /// The default window: larger than anything sent here.
@@ -37,7 +37,7 @@ const WINDOW: u32 = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub struct Path {
     /// The delay of the peer's SYN-ACK. The client's first timeouts derive from it: the RTO is
-    /// three times as long, and at least 200 ms; the time until a tail loss probe is twice as long.
+    /// three times as long, and at least 200 ms. The time until a tail loss probe is twice as long.
     pub delay: Duration,
     /// Attributes of the client's route to the peer, in the syntax of `ip route`.
     pub route: &'static str,
@@ -56,11 +56,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Connects a client's socket to a new peer, on a device of their own in the client's
-    /// namespace. SACK and window scaling are in use, timestamps are not.
+    /// Connects a client's socket to a new peer, on their own device in the client's namespace.
+    /// SACK and window scaling are in use, timestamps are not.
     ///
     /// # Errors
-    /// Returns an error if the device cannot be created, or the handshake takes longer than
+    /// Returns an error if the device cannot be created, or if the handshake lasts longer than
     /// [`PATIENCE`].
     pub fn open(pair: &Pair, family: Family, path: Path) -> Result<(TcpStream, Self)> {
         const TRIES: u32 = 5;
@@ -72,7 +72,7 @@ impl Peer {
         Err(Error::new(format!("a SYN was retransmitted in each of {TRIES} handshakes")))
     }
 
-    /// Returns `None` if the SYN was retransmitted because the machine was busy: then there is no
+    /// Returns `None` if the SYN was retransmitted because the machine was busy. Then there is no
     /// first RTT sample, and the timers are not as requested.
     fn try_open(pair: &Pair, family: Family, path: Path) -> Result<Option<(TcpStream, Self)>> {
         let link = Link::new(pair, family, path.route)?;
@@ -112,7 +112,7 @@ impl Peer {
     }
 
     /// Makes the client's packets wait in its namespace for a link-layer address that is never
-    /// announced. Requires an Ethernet device, as without TUN.
+    /// announced. Requires an Ethernet device, which is used without TUN.
     ///
     /// # Errors
     /// Returns an error if the device is not Ethernet.
@@ -152,7 +152,8 @@ impl Peer {
     /// Returns the client's next segments, up to the one that ends at this byte.
     ///
     /// # Errors
-    /// Returns an error if it is not received within [`PATIENCE`], or the device cannot be read.
+    /// Returns an error if it is not received before [`PATIENCE`] ends, or if the device cannot be
+    /// read.
     pub fn receive_until(&self, end: u32) -> Result<Vec<Segment>> {
         let mut segments = Vec::new();
         let end = self.first.wrapping_add(end);

@@ -18,7 +18,7 @@ pub struct Segment {
     pub to: SocketAddr,
     /// The sequence number of the SYN, or of the first byte.
     pub seq: u32,
-    /// Whether it is a SYN without ACK.
+    /// True for a SYN without ACK.
     pub syn: bool,
     /// The number of data bytes.
     pub len: u32,
@@ -134,7 +134,7 @@ mod tests {
             for len in 0..packet.len() {
                 assert_eq!(Segment::parse(&packet[..len]), None, "the first {len} bytes");
             }
-            // Any byte may be anything.
+            // Any byte may have any value.
             for at in 0..packet.len() {
                 for value in 0..=255 {
                     let mut packet = packet.clone();
