@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! KVM where it boots one of these kernels, emulation (TCG) otherwise.
+//! The accelerator of the guests: KVM if it boots one of these kernels, otherwise emulation (TCG).
 //!
 //! # Design
-//! That /dev/kvm can be opened, and even that a virtual CPU can be created, proves nothing: a host
-//! that is itself a guest may offer KVM without hardware virtualization (kvm_pvm), which runs
-//! kernels that are made for it and no other. So one of the kernels is booted with KVM first, up to
-//! user space, within a deadline.
+//! It proves nothing that /dev/kvm can be opened, or even that a virtual CPU can be created. A host
+//! that is itself a guest may offer KVM without hardware virtualization (kvm_pvm), which runs only
+//! kernels that are made for it. So one of the kernels is first booted with KVM up to user space,
+//! with a deadline.
 
 use std::env;
 use std::fmt;
@@ -18,39 +18,40 @@ use retrans_lab::{Error, Result};
 use crate::boot::{Emulator, boot_within};
 use crate::image::Kernel;
 
-/// Forces one of them.
+/// The environment variable that forces an accelerator.
 pub const VARIABLE: &str = "MATRIX_ACCEL";
 
-/// The argument of the guest that only has it report its release.
+/// The argument of the guest that makes it report only its release.
 pub const PROBE: &str = "--probe";
 
-/// A kernel takes two seconds with KVM; one that has not come up in this time does not.
+/// The limit for the trial boot. A kernel boots in two seconds with KVM. If it is not up after this
+/// time, it does not boot.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// How guests run.
+/// The method by which guests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
-    /// By the host's processor.
+    /// The host's processor runs the guest.
     Kvm,
-    /// By the emulator, which translates the guest's instructions.
+    /// The emulator translates the guest's instructions.
     Tcg,
 }
 
 impl Accelerator {
-    /// The emulator's arguments.
+    /// Returns the emulator's arguments.
     pub fn arguments(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            // Newer processors' instructions make no emulated one faster: with `max` a guest takes
-            // a fifth longer. It needs randomness.
+            // The instructions of newer processors do not make an emulated one faster: with `max` a
+            // guest is slower by a fifth. The guest needs randomness.
             Self::Tcg => ["-accel", "tcg", "-cpu", "qemu64,+rdrand"],
         }
     }
 
-    /// Chooses one, and returns the reason.
+    /// Chooses an accelerator, and returns it with the reason.
     ///
     /// # Errors
-    /// Returns an error if [`VARIABLE`] has another value than `kvm`, `tcg` or nothing.
+    /// Returns an error if [`VARIABLE`] has a value other than `kvm`, `tcg` or the empty string.
     pub fn choose(emulator: &Emulator, kernel: &Kernel, programs: &[u8], work: &Path) -> Result<(Self, String)> {
         let forced = env::var(VARIABLE).unwrap_or_default();
         if let Some(forced) = of_variable(&forced)? {
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variable_forces_one() {
+    fn the_variable_forces_an_accelerator() {
         assert_eq!(of_variable("").unwrap(), None);
         assert_eq!(of_variable("kvm").unwrap(), Some(Accelerator::Kvm));
         assert_eq!(of_variable("tcg").unwrap(), Some(Accelerator::Tcg));

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The system's own apt sources, from which the address of Debian's archive is taken.
+//! The system's own apt sources. They provide the address of Debian's archive.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use retrans_lab::{Context, Error, Result};
 
-/// Where apt keeps its sources.
+/// The directory in which apt keeps its sources.
 const ETC_APT: &str = "/etc/apt";
 
-/// The last part of the path of each of the two archives, by which they are recognized.
+/// The last part of the path of each of the two archives. They are recognized by it.
 const MAIN: &str = "debian";
 const SECURITY: &str = "debian-security";
 
@@ -21,19 +21,19 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Reads them from the system's apt sources.
+    /// Reads the addresses from the system's apt sources.
     ///
     /// # Errors
-    /// Returns an error if a file cannot be read, or none of the sources is Debian's archive.
+    /// Returns an error if a file cannot be read, or if no source is Debian's archive.
     pub fn of_this_system() -> Result<Self> {
         Self::from_directory(Path::new(ETC_APT))
     }
 
-    /// Reads them from `sources.list`, `sources.list.d/*.list` and `sources.list.d/*.sources` of
-    /// this directory.
+    /// Reads the addresses from `sources.list`, `sources.list.d/*.list` and
+    /// `sources.list.d/*.sources` of this directory.
     ///
     /// # Errors
-    /// As [`of_this_system`](Self::of_this_system).
+    /// Returns the errors of [`of_this_system`](Self::of_this_system).
     pub fn from_directory(etc: &Path) -> Result<Self> {
         let mut files: Vec<PathBuf> = vec![etc.join("sources.list")];
         // The directory is optional.
@@ -59,7 +59,8 @@ impl Mirror {
         })
     }
 
-    /// Prefers an address that is given to one that is derived from the other archive's.
+    /// Prefers the address of a source to one that is derived from the address of the other
+    /// archive.
     fn from_uris(uris: &[String]) -> Option<Self> {
         let find = |name: &str| uris.iter().find(|uri| archive_of(uri) == Some(name)).cloned();
         let derive = |from: Option<String>, name: &str, other: &str| {
@@ -78,20 +79,22 @@ impl Mirror {
     }
 }
 
-/// Which of Debian's archives an address is of. That of a list of mirrors ends in `.list`.
+/// Returns which of Debian's archives an address belongs to. The address of a list of mirrors ends
+/// in `.list`.
 fn archive_of(uri: &str) -> Option<&'static str> {
     let last = uri.rsplit('/').next().unwrap_or(uri);
     let last = last.strip_suffix(".list").unwrap_or(last);
     [MAIN, SECURITY].into_iter().find(|name| *name == last)
 }
 
-/// An address without the slash at its end. A medium that has to be inserted is of no use here.
+/// Returns an address without the slash at its end. Returns `None` for a medium that must be
+/// inserted.
 fn usable(uri: &str) -> Option<String> {
     (!uri.starts_with("cdrom:")).then(|| uri.trim_end_matches('/').to_owned())
 }
 
-/// Reads lines of the form `deb [option=value …] URI suite component …`; only those that have the
-/// component `main`.
+/// Reads lines of the form `deb [option=value …] URI suite component …`. Only lines with the
+/// component `main` are used.
 fn one_line_uris(text: &str) -> Vec<String> {
     let uri = |line: &str| {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -108,8 +111,7 @@ fn one_line_uris(text: &str) -> Vec<String> {
     text.lines().filter_map(uri).collect()
 }
 
-/// Reads stanzas of `Key: value` lines, of which a value may go on in lines that begin with a
-/// space.
+/// Reads stanzas of `Key: value` lines. A value may continue in lines that begin with a space.
 fn deb822_uris(text: &str) -> Vec<String> {
     let mut stanzas: Vec<Vec<(String, String)>> = vec![Vec::new()];
     for line in text.lines().filter(|line| !line.starts_with('#')) {

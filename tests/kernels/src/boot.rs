@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One boot in the emulator, and what its console says.
+//! One boot in the emulator, and the output on its console.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -18,19 +18,19 @@ use crate::debian::Archive;
 use crate::image::{Kernel, modules, remove};
 use crate::list::{Package, Pinned};
 
-/// The limit for one guest. With two CPUs for two guests none needed half of it.
+/// The limit for one guest. With two CPUs for two guests, every guest needed less than half of it.
 const LIMIT: Duration = Duration::from_secs(1500);
 
-/// Memory of a guest, in MiB, and what it is with programs that are larger than [`LARGE`]: half of it
-/// at most can be files. Programs of the dev profile need it.
+/// The memory of a guest in MiB, and the memory of a guest whose programs are larger than
+/// [`LARGE`]. At most half of it can be files. Programs of the dev profile need the larger size.
 const MEMORY: [&str; 2] = ["1024", "2048"];
 const LARGE: usize = 256 << 20;
 
-/// Warnings and worse go to the console. The kernel must not calibrate the clock, since the result
-/// would depend on the host's load.
+/// Warnings and worse messages go to the console. The kernel must not calibrate the clock, because
+/// the result would depend on the host's load.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable";
 
-/// Texts that a console must not contain, and the word that they are reported with.
+/// Texts that a console must not contain, each with the word that it is reported with.
 const COMPLAINTS: [(&str, &str); 9] = [
     ("Kernel panic", "panic"),
     ("possible recursive locking", "lockdep"),
@@ -43,21 +43,22 @@ const COMPLAINTS: [(&str, &str); 9] = [
     ("blocked for more than", "hang"),
 ];
 
-/// A QEMU of a fixed version with its own libraries, including libc, so that the host's do not
-/// matter.
+/// A QEMU of a fixed version with its own libraries, including libc, so that the host's libraries
+/// do not matter.
 #[derive(Debug)]
 pub struct Emulator {
     root: PathBuf,
 }
 
 impl Emulator {
-    /// Fetches it from the archive, or takes it from `cache` if it was fetched before.
+    /// Fetches the emulator from the archive, or uses the one in `cache` if it was fetched before.
     ///
     /// # Errors
     /// Returns an error if the package cannot be downloaded or unpacked.
     pub fn fetch(archive: &Archive, cache: &Path, pinned: &Pinned) -> Result<Self> {
         let ready = |package: &Package| cache.join(package.file_name().trim_end_matches(".deb"));
-        // The archive must not be queried for what is unpacked already: the packages are not kept.
+        // The archive is not queried for a package that is unpacked already, because the packages
+        // are not kept.
         if ready(&pinned.package).exists() {
             return Ok(Self { root: ready(&pinned.package) });
         }
@@ -70,12 +71,13 @@ impl Emulator {
             let scratch = root.with_extension("part");
             remove(&scratch)?;
             archive.unpack_whole(pinned, &package, &scratch)?;
-            fs::rename(&scratch, &root).with_context(|| format!("cannot make {root:?}"))?;
+            fs::rename(&scratch, &root).with_context(|| format!("cannot create {root:?}"))?;
         }
         Ok(Self { root })
     }
 
-    /// The command, without what is booted. It ends when the thread that started it does.
+    /// Returns the command, without the kernel and the initramfs. The emulator ends when the thread
+    /// that started it ends.
     fn command(&self, accelerator: Accelerator, memory: &str) -> Command {
         let at = |path: &str| self.root.join(path);
         let mut command = Command::new("setpriv");
@@ -94,16 +96,16 @@ impl Emulator {
 /// The output of one boot.
 #[derive(Debug)]
 pub struct Booted {
-    /// The lines of the guest.
+    /// The lines that the guest wrote.
     pub lines: String,
     /// The file with the kernel's console.
     pub console: PathBuf,
-    /// Complaints of the kernel or the emulator; with one of them the boot is not valid.
+    /// Complaints of the kernel or the emulator. A boot with a complaint is not valid.
     pub complaints: Vec<String>,
 }
 
-/// Boots `kernel` with an initramfs of `programs` and its modules, in the directory `work`, until
-/// it has powered off. The arguments are those of its first process.
+/// Boots `kernel` in the directory `work`, with an initramfs of `programs` and the kernel's
+/// modules, until it has powered off. Its first process gets the arguments.
 ///
 /// # Errors
 /// Returns an error if a file cannot be read or written. A failure in the guest is a complaint.
@@ -118,7 +120,7 @@ pub fn boot(
     boot_within(LIMIT, emulator, accelerator, kernel, programs, arguments, work)
 }
 
-/// As [`boot`], with another limit.
+/// Does the same as [`boot`], with another limit.
 pub(crate) fn boot_within(
     limit: Duration,
     emulator: &Emulator,
@@ -129,11 +131,14 @@ pub(crate) fn boot_within(
     work: &Path,
 ) -> Result<Booted> {
     remove(work)?;
-    fs::create_dir_all(work).with_context(|| format!("cannot make {work:?}"))?;
+    fs::create_dir_all(work).with_context(|| format!("cannot create {work:?}"))?;
     let [console, lines] = ["console.log", "lines"].map(|name| work.join(name));
-    // In memory, so that nothing is left behind.
+    // The file is in memory, so that nothing remains on disk.
     let mut initrd = File::from(memfd_create("initrd", MemfdFlags::CLOEXEC).context("memfd_create")?);
-    [programs, &modules(kernel)?].iter().try_for_each(|part| initrd.write_all(part)).context("cannot make an image")?;
+    [programs, &modules(kernel)?]
+        .iter()
+        .try_for_each(|part| initrd.write_all(part))
+        .context("cannot create the initramfs")?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), initrd.as_raw_fd());
     let mut command = emulator.command(accelerator, MEMORY[usize::from(programs.len() > LARGE)]);
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&path).arg("-append");
@@ -150,14 +155,14 @@ pub(crate) fn boot_within(
     };
     // The guest's terminals end lines with CR LF.
     let (said, lines) = (read(&console)?, read(&lines)?);
-    // Without the command line, which is long.
+    // Leaves out the command line, which is long.
     let failed = |error: Error| format!("emulator: {}", error.to_string().rsplit("` ").next().unwrap_or_default());
     let mut complaints: Vec<String> = ended.err().map(failed).into_iter().collect();
     complaints.extend(complaints_in(&said));
     Ok(Booted { lines, console, complaints })
 }
 
-/// Returns the lines of a console that it must not contain.
+/// Returns the complaints in the text of a console.
 pub fn complaints_in(console: &str) -> Vec<String> {
     let complaint = |line: &str| {
         let (_, name) = COMPLAINTS.iter().find(|(text, _)| line.contains(text))?;
@@ -171,7 +176,7 @@ mod tests {
     use super::complaints_in;
 
     #[test]
-    fn a_console_is_searched() {
+    fn complaints_on_a_console_are_found() {
         let console = "[    0.1] Linux version 7.3\n[    1.0] WARNING: CPU: 0 PID: 1 at net/core/dev.c:1\n\
             [    2.0] WARNING: possible recursive locking detected\n[    3.0] BUG: kernel NULL pointer dereference\n\
             [    4.0] Kernel panic - not syncing: Fatal exception\n";

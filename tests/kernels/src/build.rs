@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The project's programs as cargo builds them: the live tests, and the programs that they and the
+//! Builds the project's programs with cargo: the live tests, and the programs that they and the
 //! guest run.
 //!
 //! # Design
 //!
 //! In a guest the tests are at the paths where cargo built them, so that they find the programs
-//! that they start as on the host. They are stripped: each would have 20 MB otherwise.
+//! that they start in the same way as on the host. They are stripped, because each would be 20 MB
+//! larger otherwise.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -20,12 +21,12 @@ use retrans_lab::{Context, Error, Result};
 
 use crate::image::{in_path, remove};
 
-/// The package whose programs are left out: the tests of a proc-macro crate start only with the
-/// compiler's libraries at hand, and none of them is live.
+/// The package whose programs are left out. The tests of a proc-macro crate start only if the
+/// compiler's libraries are available, and this crate has no live tests.
 const LEFT_OUT: &str = "retrans-macros/Cargo.toml";
 
-/// Tests that do not run in a guest: its scenarios and its demo cover them, or they take a minute
-/// there and do not depend on the kernel.
+/// Tests that do not run in a guest. The guest's scenarios and its demo cover them, or they need a
+/// minute there and do not depend on the kernel.
 const NOT_IN_A_GUEST: [&str; 10] = [
     "outcomes::",
     "attach_methods::each_method_reports_the_same_or_why_it_is_unsupported",
@@ -35,14 +36,14 @@ const NOT_IN_A_GUEST: [&str; 10] = [
     // `filter_harness` covers each key on each kernel.
     "accounting::filtered_events_are_counted",
     "filter_harness::each_mutation_is_detected",
-    // The matrix has kernels without modules.
+    // The matrix includes kernels without modules.
     "without_modules::",
-    // A guest has neither setcap nor the other programs that these need.
+    // A guest has neither setcap nor the other programs that these tests need.
     "service::",
     "owners::short_connections_do_not_evict_a_long_one",
 ];
 
-/// A program and its path: tests know the programs that they run by their paths.
+/// A program and its path. Tests find the programs that they run by their paths.
 #[derive(Debug)]
 pub struct Program {
     /// The name of the cargo target.
@@ -63,15 +64,15 @@ pub struct Built {
 }
 
 impl Built {
-    /// Has cargo build them from the checkout `tree` with this profile, and puts what goes into a
-    /// guest in the directory `scratch`.
+    /// Builds the programs from the checkout `tree` with cargo and this profile. Writes the files
+    /// for a guest to the directory `scratch`.
     ///
     /// # Errors
     /// Returns an error if they cannot be built.
     pub fn new(tree: &Path, profile: Profile, scratch: &Path) -> Result<Self> {
         let executables = compile(tree, profile)?;
         remove(scratch)?;
-        fs::create_dir_all(scratch).with_context(|| format!("cannot make {scratch:?}"))?;
+        fs::create_dir_all(scratch).with_context(|| format!("cannot create {scratch:?}"))?;
 
         let (mut programs, mut tests) = (Vec::new(), Vec::new());
         for executable in executables {
@@ -92,7 +93,7 @@ impl Built {
         }
         let names: BTreeSet<_> = tests.iter().map(|(name, _)| name).collect();
         if tests.is_empty() || names.len() < tests.len() {
-            return Err(Error::new(format!("no tests, or two of one name: {names:?}")));
+            return Err(Error::new(format!("no tests, or duplicate test names: {names:?}")));
         }
         tests.sort();
         Ok(Self { programs, tests })
@@ -101,20 +102,20 @@ impl Built {
     /// Returns the program of this name that is not a test.
     ///
     /// # Errors
-    /// Returns an error if there is none.
+    /// Returns an error if there is no such program.
     pub fn program(&self, name: &str) -> Result<&Program> {
         let is_test = |program: &Program| self.tests.iter().any(|(_, place)| *place == program.place);
         let found = self.programs.iter().find(|program| program.name == name && !is_test(program));
-        found.ok_or_else(|| Error::new(format!("cargo has built no {name}")))
+        found.ok_or_else(|| Error::new(format!("cargo did not build the program {name}")))
     }
 }
 
 /// The profile that cargo builds with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// That of `cargo test`, so that what the live tests have built is used.
+    /// The profile of `cargo test`, so that the programs that the live tests have built are used.
     Dev,
-    /// With optimization.
+    /// The profile with optimization.
     Release,
 }
 
@@ -154,7 +155,7 @@ struct Executable {
 }
 
 impl Executable {
-    /// Its live tests that run in a guest.
+    /// Returns the program's live tests that run in a guest.
     fn guest_tests(&self) -> Result<Vec<String>> {
         if !self.is_test {
             return Ok(Vec::new());
@@ -168,8 +169,7 @@ impl Executable {
 fn executables(messages: &str) -> Result<Vec<Executable>> {
     let mut all = Vec::new();
     for line in messages.lines() {
-        let message: Json =
-            serde_json::from_str(line).with_context(|| format!("not a message of cargo's: {line:?}"))?;
+        let message: Json = serde_json::from_str(line).with_context(|| format!("not a cargo message: {line:?}"))?;
         if let (Some(path), Some(name)) = (message["executable"].as_str(), message["target"]["name"].as_str()) {
             if message["manifest_path"].as_str().is_some_and(|manifest| manifest.ends_with(LEFT_OUT)) {
                 continue;
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_cargo_tells() {
+    fn cargo_messages_are_read() {
         let messages = r#"{"reason":"build-script-executed","package_id":"x"}
             {"reason":"compiler-artifact","target":{"kind":["lib"],"name":"lab"},"profile":{"test":false},"executable":null}
             {"reason":"compiler-artifact","target":{"kind":["bin"],"name":"watch"},"profile":{"test":false},"executable":"/t/watch"}
@@ -208,8 +208,8 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_tests_that_are_ignored() {
-        // This program has none.
+    fn ignored_tests_are_found() {
+        // This program has no ignored tests.
         assert_eq!(ignored_tests(&env::current_exe().unwrap()).unwrap(), [""; 0]);
     }
 }

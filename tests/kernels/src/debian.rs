@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Debian's archive, read by apt with sources and lists of its own.
+//! Debian's archive. Apt reads it with separate sources and lists.
 //!
-//! The address of the archive is that of the system's own apt sources, which stay as they are: only
-//! the suites are others.
+//! The address of the archive is from the system's own apt sources, which are not changed. Only the
+//! suites differ.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,24 +20,24 @@ use crate::list::{Package, Pinned};
 /// The limit for one step: an update, a download, an extraction.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// The keys that all suites are signed with.
+/// The keys with which all suites are signed.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Debian's archive, and a cache of its packages.
 #[derive(Debug)]
 pub struct Archive {
-    /// The directory of lists and downloads.
+    /// The directory of the lists and downloads.
     apt: PathBuf,
     /// Lists are fetched at most once, and only if a package is missing.
     updated: OnceLock<Result<()>>,
 }
 
 impl Archive {
-    /// Opens one with its state in this directory, for these suites.
+    /// Opens an archive with its state in this directory, for these suites.
     ///
     /// # Errors
-    /// Returns an error if it cannot be made, or the system's apt sources do not name Debian's
-    /// archive.
+    /// Returns an error if the directory cannot be created, or if the system's apt sources do not
+    /// name Debian's archive.
     pub fn new(apt: PathBuf, suites: &BTreeSet<&str>) -> Result<Self> {
         if !Path::new(KEYRING).exists() {
             return Err(Error::new(format!("no {KEYRING}: install debian-archive-keyring")));
@@ -48,12 +48,13 @@ impl Archive {
         let sources = apt.join("sources.list");
         fs::write(&sources, lines_for(suites, &Mirror::of_this_system()?))
             .with_context(|| format!("cannot write {sources:?}"))?;
-        // An empty status file: for apt no package is installed.
+        // An empty status file makes apt assume that no package is installed.
         fs::write(apt.join("status"), "").context("cannot write a package list")?;
         Ok(Self { apt, updated: OnceLock::new() })
     }
 
-    /// Returns the wanted package, or the newest of its series if the archive no longer has it.
+    /// Returns the wanted package. If the archive no longer has it, returns the newest package of
+    /// its series.
     ///
     /// # Errors
     /// Returns an error if the archive has no package of the series.
@@ -157,13 +158,13 @@ impl Archive {
         set("Dir::State", &self.apt.join("state"));
         set("Dir::State::status", &self.apt.join("status"));
         set("Dir::Cache", &self.apt.join("cache"));
-        // apt's own user may have no access to the cache.
+        // Apt's own user may have no access to the cache.
         command.args(["-q", "-o", "APT::Sandbox::User=root", "-o", "APT::Architecture=amd64"]);
         command
     }
 }
 
-/// The sources of these suites.
+/// Returns the source lines of these suites.
 fn lines_for(suites: &BTreeSet<&str>, mirror: &Mirror) -> String {
     let line = |suite: &&str| {
         let uri = mirror.of_suite(suite);
@@ -172,7 +173,7 @@ fn lines_for(suites: &BTreeSet<&str>, mirror: &Mirror) -> String {
     suites.iter().map(line).collect()
 }
 
-/// Returns the wanted package if it is offered, else the newest one.
+/// Returns the wanted package if it is available, else the newest one.
 fn choice(offered: Vec<Package>, wanted: &Package) -> Result<Option<Package>> {
     if offered.contains(wanted) {
         return Ok(Some(wanted.clone()));
@@ -231,7 +232,7 @@ fn extract(package: &Path, to: &Path) -> Result<()> {
 }
 
 fn make(directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {directory:?}"))
+    fs::create_dir_all(directory).with_context(|| format!("cannot create {directory:?}"))
 }
 
 #[cfg(test)]
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_a_suite_offers() {
+    fn the_packages_of_a_suite_are_read() {
         let madison = " linux-image-6.1.0-56-cloud-amd64 |  6.1.192-2 | http://example.org/debian-security bookworm-security/main amd64 Packages\n\
              linux-image-6.1.0-0.deb11.52-cloud-amd64 | 6.1.1-1~deb11u1 | http://example.org/debian-security bullseye-security/main amd64 Packages\n\
              linux-image-6.1.0-56-cloud-amd64 | 6.1.192-2 | http://example.org/debian-security bookworm-security/main Sources\n";
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn each_suite_has_its_line() {
+    fn each_suite_has_one_source_line() {
         let etc = Scratch::new("lines");
         fs::write(etc.path().join("sources.list"), "deb http://example.org/debian x main\n").unwrap();
         let mirror = Mirror::from_directory(etc.path()).unwrap();
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_is_neither_a_longer_one_nor_a_meta_package() {
+    fn a_series_excludes_longer_series_and_meta_packages() {
         let image = same_series(&pinned("6.1", "linux-image-6.1.0-56-cloud-amd64")).unwrap();
         assert_eq!(image, "^linux-image-6\\.1\\.[0-9].*-cloud-amd64$");
         let binary = same_series(&pinned("7.3", "linux-binary-7.3.4+deb13-cloud-amd64")).unwrap();
@@ -279,10 +280,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_archive_no_longer_has_is_replaced_by_the_newest() {
+    fn a_package_that_is_no_longer_available_is_replaced_by_the_newest() {
         let offered = [("a", "6.12.9-1"), ("b", "6.12.117-1"), ("c", "6.12.95-1")].map(|(n, v)| package(n, v));
         let chosen = |offered: &[Package], wanted| choice(offered.to_vec(), &wanted).unwrap();
-        assert_eq!(chosen(&offered, package("c", "6.12.95-1")), Some(offered[2].clone()), "what is wanted");
+        assert_eq!(chosen(&offered, package("c", "6.12.95-1")), Some(offered[2].clone()), "the wanted package");
         assert_eq!(chosen(&offered, package("c", "6.12.94-1")), Some(offered[1].clone()));
         assert_eq!(chosen(&[], package("c", "6.12.94-1")), None);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest runs: the scenarios by each attach method, then the live tests; and the lines that
-//! it writes.
+//! The work of a guest: it runs the scenarios by each attach method, then the live tests, and
+//! writes a line for each result.
 
 use std::fs;
 use std::io::Write;
@@ -21,12 +21,12 @@ use crate::owners;
 /// The argument of the guest that leaves out the live tests.
 pub const SCENARIOS: &str = "--scenarios";
 
-/// Loads the most demanding filters, runs every scenario over every family by every attach method
-/// that opens, then the live tests unless `tests` is false, and writes a line for each to `lines`.
-/// The reasons of failures go to standard error.
+/// Loads the most demanding filters, then runs every scenario over every family by every attach
+/// method that opens, then the live tests unless `tests` is false. Writes a line for each to
+/// `lines`. The reasons of failures go to standard error.
 ///
 /// # Errors
-/// Returns an error if a check of the kernel fails, or the lab cannot be built.
+/// Returns an error if a check of the kernel fails, or if the lab cannot be set up.
 pub fn run(lines: &mut impl Write, tests: bool) -> Result<()> {
     let kernel = release()?;
     let lacks = KernelSupport::probe();
@@ -63,7 +63,7 @@ pub fn run(lines: &mut impl Write, tests: bool) -> Result<()> {
 /// Runs only the live tests whose names have this prefix, and writes a line for each to `lines`.
 ///
 /// # Errors
-/// Returns an error if the guest has no list of them.
+/// Returns an error if the guest has no list of live tests.
 pub fn run_tests(prefix: &str, lines: &mut impl Write) -> Result<()> {
     live_tests::run(&KernelSupport::probe(), prefix)?.iter().try_for_each(|test| say(lines, &test.to_string()))
 }
@@ -77,9 +77,10 @@ pub fn release() -> Result<String> {
     Ok(release.trim().to_owned())
 }
 
-/// Opens a stream by each attach method that the kernel allows, and names it. `tp_enum` is opened
+/// Opens and names a stream for each attach method that the kernel supports. `tp_enum` is opened
 /// with its best companion for the errno, as `tp_enum_kretprobe` with a kretprobe, and as
-/// `tp_enum_alone` without. The reason why a method is not available goes to standard error.
+/// `tp_enum_alone` without a companion. The reason why a method is not available goes to standard
+/// error.
 fn sources() -> Result<Vec<(String, Stream)>> {
     let mut all = Vec::new();
     for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
@@ -106,7 +107,8 @@ fn open(all: &mut Vec<(String, Stream)>, name: String, builder: StreamBuilder) -
     Ok(())
 }
 
-/// Verifiers differ: a program that one accepts at once is too complex for another.
+/// Checks that all demanding filters load. Verifiers differ: one may accept a program at once that
+/// is too complex for another.
 fn demanding_filters_load() -> Result<()> {
     let mut all: Vec<_> = sources()?.iter().map(|(_, stream)| attachment(stream).method).collect();
     all.dedup();
@@ -129,7 +131,8 @@ fn say(lines: &mut impl Write, line: &str) -> Result<()> {
     writeln!(lines, "{line}").and_then(|()| lines.flush()).context("cannot write a line")
 }
 
-/// The number of runs if the first are disturbed (see [`ScenarioRun::was_disturbed`]) and do not verify.
+/// The number of runs if the first ones are disturbed (see [`ScenarioRun::was_disturbed`]) and do
+/// not verify.
 const RUNS: u32 = 3;
 
 /// Returns the result of each scenario over this family.
@@ -142,7 +145,7 @@ fn portion(stream: &mut Stream, family: Family, lacks: &KernelSupport) -> Result
         if !trials.iter().any(|trial| trial.was_disturbed() && trial.verify().is_err()) {
             break;
         }
-        eprintln!("once more, for it was disturbed: {family:?}");
+        eprintln!("repeated, because it was disturbed: {family:?}");
         trials = ScenarioRun::run_all(stream, &mut trace, &wanted, |_| {})?;
     }
     let mut trials = trials.into_iter();

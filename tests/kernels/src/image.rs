@@ -17,7 +17,7 @@ use crate::build::{Built, Program};
 use crate::debian::Archive;
 use crate::list::{Package, Pinned};
 
-/// Features that the lab needs, and that may be modules.
+/// Features that the lab needs and that may be modules.
 const MODULES: [&str; 6] = ["veth", "tun", "nf_tables", "nft_numgen", "nft_reject_inet", "sch_tbf"];
 
 /// The host's programs that the lab, its tests and their shell scripts run.
@@ -30,7 +30,7 @@ const SCENARIO_PROGRAMS: [&str; 2] = ["matrix_guest", "retrans"];
 /// The file with a line for each live test: its name, a space, its program.
 pub const GUEST_TESTS: &str = "/tests";
 
-/// The directory of the modules in the guest, whose names sort in load order.
+/// The directory of the modules in the guest. The names in it sort in load order.
 pub const GUEST_MODULES: &str = "/modules";
 
 /// The limit for indexing or decompressing the modules of a kernel.
@@ -39,7 +39,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// The packages that it was made from.
+    /// The packages from which it was created.
     pub packages: Vec<Package>,
     /// The kernel's image.
     pub image: PathBuf,
@@ -48,19 +48,19 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Fetches it from the archive, or takes it from `cache` if it was fetched before.
+    /// Fetches the kernel from the archive, or uses the one in `cache` if it was fetched before.
     ///
     /// # Errors
-    /// Returns an error if a package cannot be fetched, or contains no kernel.
+    /// Returns an error if a package cannot be fetched, or if it contains no kernel.
     pub fn fetch(archive: &Archive, cache: &Path, pinned: &Pinned) -> Result<Self> {
         let package = archive.resolve(pinned)?;
         let ready = cache.join(package.file_name().trim_end_matches(".deb"));
         if !ready.exists() {
-            // Renamed when it is complete.
+            // The directory is renamed when it is complete.
             let scratch = ready.with_extension("part");
             remove(&scratch)?;
             let (root, new) = (scratch.join("root"), scratch.join("new"));
-            fs::create_dir_all(&new).with_context(|| format!("cannot make {new:?}"))?;
+            fs::create_dir_all(&new).with_context(|| format!("cannot create {new:?}"))?;
             let mut packages = vec![package.clone()];
             if let Some(rest) = package.name.strip_prefix("linux-binary-") {
                 let modules = Package { name: format!("linux-modules-{rest}"), version: package.version.clone() };
@@ -74,7 +74,7 @@ impl Kernel {
             keep(&root, &new)?;
             let names: String = packages.iter().map(|package| format!("{package}\n")).collect();
             fs::write(new.join("packages"), names).context("cannot write the packages' names")?;
-            fs::rename(&new, &ready).with_context(|| format!("cannot make {ready:?}"))?;
+            fs::rename(&new, &ready).with_context(|| format!("cannot create {ready:?}"))?;
             remove(&scratch)?;
         }
         Self::open(&ready)
@@ -92,25 +92,25 @@ impl Kernel {
     }
 }
 
-/// Copies what a guest needs from an unpacked kernel.
+/// Copies the files that a guest needs from an unpacked kernel.
 fn keep(root: &Path, new: &Path) -> Result<()> {
     let is_image = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"));
     let all = files(root)?;
-    let image = all.iter().find(|path| is_image(path)).ok_or_else(|| Error::new("the package has no kernel"))?;
+    let image = all.iter().find(|path| is_image(path)).ok_or_else(|| Error::new("the package contains no kernel"))?;
     fs::copy(image, new.join("vmlinuz")).with_context(|| format!("cannot copy {image:?}"))?;
     let to = new.join("modules");
-    fs::create_dir(&to).with_context(|| format!("cannot make {to:?}"))?;
+    fs::create_dir(&to).with_context(|| format!("cannot create {to:?}"))?;
 
     // In older packages /lib is a directory.
     let place = ["usr/lib/modules", "lib/modules"].map(|place| root.join(place));
     let Some(place) = place.into_iter().find(|place| place.is_dir()) else { return Ok(()) };
     let Some(release) = fs::read_dir(&place).context("cannot read the modules")?.next() else { return Ok(()) };
     let release = release.context("cannot read the modules")?;
-    let prefix = place.parent().and_then(Path::parent).ok_or_else(|| Error::new("modules in no place"))?;
+    let prefix = place.parent().and_then(Path::parent).ok_or_else(|| Error::new("no directory above the modules"))?;
     let mut depmod = Command::new(in_path("depmod")?);
     depmod.arg("-b").arg(prefix).arg(release.file_name());
-    // A package with modules only lacks the lists of built-in modules, which depmod does not
-    // require.
+    // A package that contains only modules lacks the lists of built-in modules, which depmod does
+    // not require.
     run_within(LIMIT, depmod)?;
     let index = release.path().join("modules.dep");
     let index = fs::read_to_string(&index).with_context(|| format!("cannot read {index:?}"))?;
@@ -123,9 +123,9 @@ fn keep(root: &Path, new: &Path) -> Result<()> {
 }
 
 /// Returns the paths of these modules and of their dependencies, in load order. A module that the
-/// index lacks is built in or not available; the lab finds out in the guest.
+/// index lacks is built in or not available. The lab finds out in the guest.
 fn in_order(index: &str, wanted: &[&str]) -> Vec<String> {
-    // Each line has a module, a colon, and all its dependencies, the nearest first.
+    // Each line contains a module, a colon, and all its dependencies, the nearest first.
     let needs: BTreeMap<&str, (&str, Vec<&str>)> = index
         .lines()
         .filter_map(|line| line.split_once(':'))
@@ -142,7 +142,7 @@ fn in_order(index: &str, wanted: &[&str]) -> Vec<String> {
     order
 }
 
-/// `veth` of `kernel/drivers/net/veth.ko.xz`.
+/// Returns the name of a module: `veth` for `kernel/drivers/net/veth.ko.xz`.
 fn name_of(module: &str) -> &str {
     let file = module.rsplit('/').next().unwrap_or(module);
     file.split('.').next().unwrap_or(file)
@@ -162,9 +162,10 @@ fn decompressed(path: &Path) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Returns the part of the initramfs that is the same for all kernels: `matrix_guest` as its first
-/// process, the project's programs and these files at the same paths as here, the host's programs
-/// that the lab runs, and the libraries of all of them. Without the live tests if `tests` is false.
+/// Returns the part of the initramfs that is the same for all kernels. It contains `matrix_guest`
+/// as the first process, the project's programs and these files at the same paths as here, the
+/// host's programs that the lab runs, and the libraries of all of them. If `tests` is false, it
+/// does not contain the live tests.
 ///
 /// # Errors
 /// Returns an error if a program, a library or a file is missing.
@@ -173,7 +174,7 @@ pub fn programs(built: &Built, files: &[PathBuf], tests: bool) -> Result<Vec<u8>
     for directory in ["bin", "dev", "proc", "sys", "tmp", "run"] {
         cpio.directory(directory);
     }
-    // The first process needs them before it mounts anything.
+    // The first process needs it before it mounts anything.
     cpio.device("dev/console", (5, 1));
     cpio.device("dev/null", (1, 3));
     let mut libraries = BTreeSet::new();
@@ -220,13 +221,13 @@ pub fn modules(kernel: &Kernel) -> Result<Vec<u8>> {
 
 pub(super) fn in_path(program: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    // Directories that are not in the PATH of an unprivileged user.
+    // These directories are not in the PATH of an unprivileged user.
     let directories = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     let found = directories.map(|directory| directory.join(program)).find(|path| path.is_file());
     found.ok_or_else(|| Error::new(format!("no program `{program}`")))
 }
 
-/// Reads `name => /path (0x…)` and `/path (0x…)`; the kernel's own has no path.
+/// Reads `name => /path (0x…)` and `/path (0x…)`. The kernel's own library has no path.
 fn libraries_of(ldd: &str) -> Result<Vec<PathBuf>> {
     let missing = ldd.lines().find(|line| line.contains("not found"));
     if let Some(line) = missing {
@@ -303,7 +304,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| format!("cannot read {directory:?}"))? {
         let entry = entry.with_context(|| format!("cannot read {directory:?}"))?;
-        let kind = entry.file_type().context("cannot tell a file's type")?;
+        let kind = entry.file_type().context("cannot read a file's type")?;
         if kind.is_dir() {
             found.extend(files(&entry.path())?);
         } else if kind.is_file() {
@@ -331,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_module_needs_comes_first() {
+    fn dependencies_precede_their_module() {
         let index = "k/veth.ko.xz:\nk/nf_tables.ko: k/nfnetlink.ko.zst k/crc.ko\nk/nfnetlink.ko.zst:\nk/crc.ko:\n\
             k/nft_reject.ko: k/nf_tables.ko k/nfnetlink.ko.zst k/crc.ko\n";
         let order = in_order(index, &["veth", "nf_tables", "tun", "nft_reject"]);
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_ldd_says() {
+    fn the_output_of_ldd_is_read() {
         let ldd = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibelf.so.1 => /lib/x86_64-linux-gnu/libelf.so.1 (0x00007f)\n\
             \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
         let paths = libraries_of(ldd).unwrap();
@@ -349,12 +350,12 @@ mod tests {
     }
 
     #[test]
-    fn packs_as_the_kernel_unpacks() {
+    fn an_archive_has_the_newc_format() {
         let mut cpio = Cpio::default();
         cpio.entry("a", FILE, (0, 0), b"12345");
         let bytes = cpio.finish();
         assert_eq!(&bytes[..14], b"07070100000001");
-        // Header and name take 112 bytes, and the contents are padded to four.
+        // Header and name occupy 112 bytes, and the contents are padded to a multiple of four.
         assert_eq!((&bytes[110..112], &bytes[112..120]), (&b"a\0"[..], &b"12345\0\0\0"[..]));
         assert_eq!(&bytes[54..62], b"00000005");
         assert_eq!(bytes.len(), 120 + 124);

@@ -2,14 +2,15 @@
 //! The inputs of the kernel matrix and their hash.
 //!
 //! # Design
-//! A row of the results is evidence for the sources that it was booted with. The hash covers what
-//! decides a scenario's result: the BPF programs, the part of the SDK that loads them, the lab, and
-//! which kernels are booted and how the patched ones are made. It is computed from the files alone,
-//! so that it is the same in a checkout and in an unpacked archive.
+//! A row of the results is evidence for the sources that it was booted with. The hash covers
+//! everything that decides a scenario's result: the BPF programs, the part of the SDK that loads
+//! them, the lab, the list of booted kernels, and the files from which the patched ones are built.
+//! It is computed from the files alone, so that it is the same in a checkout and in an unpacked
+//! archive.
 //!
-//! Comments of C and Rust sources do not count, and neither does the layout of Rust sources: an
-//! edited sentence changes no program, and would cost an hour of boots. Nothing else is normalized,
-//! and a source that cannot be split into tokens counts byte by byte.
+//! Comments of C and Rust sources do not count, and neither does the layout of Rust sources. An
+//! edited sentence changes no program, and would cost an hour of boots. Nothing else is normalized.
+//! A source that cannot be split into tokens counts byte by byte.
 
 use std::fs;
 use std::io;
@@ -26,7 +27,7 @@ pub const INPUTS: [&str; 5] =
 /// Returns the hash of the [`INPUTS`] of this tree: SHA-256, in hexadecimal.
 ///
 /// # Errors
-/// Returns an error if one of them does not exist or cannot be read.
+/// Returns an error if an input does not exist or cannot be read.
 pub fn hash(tree: &Path) -> Result<String> {
     hash_of(tree, &INPUTS)
 }
@@ -48,7 +49,7 @@ fn hash_of(tree: &Path, inputs: &[&str]) -> Result<String> {
     for (name, path) in files {
         let bytes = contents(&path).with_context(|| format!("cannot read {path:?}"))?;
         let bytes = without_comments(&name, bytes);
-        // With both lengths, so that no byte can move from one file into another.
+        // Both lengths are included, so that no byte can move from one file into another.
         sum.update((name.len() as u64).to_le_bytes());
         sum.update(name);
         sum.update((bytes.len() as u64).to_le_bytes());
@@ -57,7 +58,8 @@ fn hash_of(tree: &Path, inputs: &[&str]) -> Result<String> {
     Ok(sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Of a symbolic link where it leads to: the file itself may not be an input.
+/// Returns the contents of a file. For a symbolic link it returns the target's path, because the
+/// target may not be an input.
 fn contents(path: &Path) -> io::Result<Vec<u8>> {
     if path.is_symlink() {
         return Ok(fs::read_link(path)?.into_os_string().into_encoded_bytes());
@@ -74,8 +76,8 @@ fn without_comments(name: &str, bytes: Vec<u8>) -> Vec<u8> {
     stripped.map_or(bytes, String::into_bytes)
 }
 
-/// Returns the tokens of a Rust source, one a line, without documentation. Returns `None` if it is
-/// not Rust.
+/// Returns the tokens of a Rust source, one per line, without documentation. Returns `None` if the
+/// text is not Rust.
 fn rust_tokens(text: &str) -> Option<String> {
     let mut tokens = String::new();
     add_tokens(text.parse().ok()?, &mut tokens);
@@ -108,7 +110,7 @@ fn add_tokens(stream: TokenStream, out: &mut String) {
             }
             TokenTree::Punct(mark) => {
                 out.push(mark.as_char());
-                // `&&x` is not `& &x`.
+                // The space distinguishes `&&x` from `& &x`.
                 if mark.spacing() == Spacing::Alone {
                     out.push('\n');
                 }
@@ -129,8 +131,8 @@ fn is_doc(token: &TokenTree) -> bool {
         && matches!(inside.next(), Some(TokenTree::Literal(_)))
 }
 
-/// Returns a C source without its comments, and without the lines and the ends of lines that were
-/// empty or blank because of them. Returns `None` if a comment or a literal does not end.
+/// Returns a C source without its comments. Lines and line ends that are blank without their
+/// comments are removed as well. Returns `None` if a comment or a literal does not end.
 fn without_c_comments(text: &str) -> Option<String> {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
@@ -226,7 +228,7 @@ mod tests {
         write(at("bpf/new.h"), "");
         assert_ne!(hash(), first, "an empty file");
         fs::remove_file(at("bpf/new.h")).unwrap();
-        // The same bytes in a row, split in another place.
+        // The same bytes in a row, split at another place.
         write(at("bpf/a.h"), "onet");
         write(at("bpf/deep/b.h"), "wo");
         assert_ne!(hash(), first);
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inputs_of_this_tree_exist_and_the_results_are_none_of_them() {
+    fn the_inputs_of_this_tree_exist_and_exclude_the_results() {
         let tree = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
         assert_eq!(hash(tree).unwrap().len(), 64);
         let results = Path::new(crate::results::PATH);

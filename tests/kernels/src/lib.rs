@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel matrix: the lab's scenarios, the live tests and the demo on a list of kernels.
+//! The kernel matrix: runs the lab's scenarios, the live tests and the demo on a list of kernels.
 //!
-//! The host (`matrix`) fetches the kernels and an emulator, has cargo build the programs, packs
+//! The host (`matrix`) fetches the kernels and an emulator, builds the programs with cargo, packs
 //! them into an initramfs, boots each kernel, and compares or records the results. The guest
 //! (`matrix_guest`) is process 1 there: it runs everything and writes a line for each result.
 

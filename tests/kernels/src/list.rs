@@ -33,7 +33,7 @@ impl fmt::Display for Package {
     }
 }
 
-/// A package and the suite it is in.
+/// A package, and the suite that contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pinned {
     /// The first two parts of a kernel's version, or a word.
@@ -47,7 +47,7 @@ pub struct Pinned {
 /// The packages of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The emulator.
+    /// The package of the emulator.
     pub emulator: Pinned,
     /// The kernels, in the order of the file.
     pub kernels: Vec<Pinned>,
@@ -83,7 +83,7 @@ impl Wanted {
         Ok(Self { emulator: emulator.ok_or_else(|| Error::new("no emulator"))?, kernels })
     }
 
-    /// Returns the kernels of these series, or all kernels if none is named.
+    /// Returns the kernels of these series, or all kernels if the slice is empty.
     ///
     /// # Errors
     /// Returns an error if the list has no kernel of one of the series.
@@ -99,7 +99,7 @@ impl Wanted {
         series.iter().map(find).collect()
     }
 
-    /// Returns the suites that the packages are in.
+    /// Returns the suites that contain the packages.
     pub fn suites(&self) -> BTreeSet<&str> {
         self.kernels.iter().chain([&self.emulator]).map(|pinned| pinned.suite.as_str()).collect()
     }
@@ -114,9 +114,9 @@ impl Wanted {
         self.kernels.iter().min_by_key(|kernel| order(&kernel.series))
     }
 
-    /// Returns the kernel whose turn it is: each but the oldest, in the order of the file. A
-    /// patched kernel for which `is_built` is false gives its turn to the next one, because to
-    /// build it takes longer than a gate may.
+    /// Returns the kernel whose turn it is. All kernels except the oldest have turns, in the order
+    /// of the file. If `is_built` is false for a patched kernel, the next one is used instead,
+    /// because building it lasts longer than the gate permits.
     pub fn by_rotation(&self, number: u64, is_built: impl Fn(&Pinned) -> bool) -> Option<Pinned> {
         let oldest = self.oldest()?;
         let others: Vec<_> = self.kernels.iter().filter(|kernel| *kernel != oldest).collect();
@@ -126,8 +126,8 @@ impl Wanted {
     }
 }
 
-/// Returns the sort key of a series: 6.2 before 6.12, and 6.12 before its patched kernels. `None`
-/// if it is not two numbers.
+/// Returns the sort key of a series: 6.2 before 6.12, and 6.12 before its patched kernels. Returns
+/// `None` if the series is not two numbers.
 pub fn order(series: &str) -> Option<(u32, u32, &str)> {
     let (version, numbering) = series.split_once('-').unwrap_or((series, ""));
     let (major, minor) = version.split_once('.')?;
@@ -142,7 +142,7 @@ mod tests {
         "# a comment\n\nemulator trixie q 1:2-3\n5.10 old linux-image-5.10.0-46-x 5.10.262-1\n6.1 new i 1\n";
 
     #[test]
-    fn reads_the_file() {
+    fn the_file_is_read() {
         let wanted = Wanted::parse(TEXT).unwrap();
         assert_eq!(wanted.emulator.package.file_name(), "q_1%3a2-3_amd64.deb");
         assert_eq!(wanted.kernels[0].package.to_string(), "linux-image-5.10.0-46-x=5.10.262-1");
@@ -154,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_does_not_understand() {
+    fn malformed_lines_are_rejected() {
         assert!(Wanted::parse("6.1 new i 1\n").is_err(), "no emulator");
         assert!(Wanted::parse("emulator trixie q\n").is_err());
         assert!(Wanted::parse(&format!("{TEXT}six new i 1\n")).is_err());
     }
 
     #[test]
-    fn the_file_of_this_tree_is_understood() {
+    fn the_file_of_this_tree_is_valid() {
         let wanted = Wanted::parse(include_str!("../kernels.list")).unwrap();
         assert_eq!(wanted.oldest().unwrap().series, "5.10");
         assert!(wanted.suites().contains("bullseye-security"));
@@ -169,11 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn each_kernel_but_the_oldest_has_its_turn() {
+    fn all_kernels_except_the_oldest_have_turns() {
         let wanted = Wanted::parse(&format!("{TEXT}6.2 new i 1\nown new linux-source-6.3 1\n")).unwrap();
         let turn = |number, is_built: bool| wanted.by_rotation(number, |_| is_built).unwrap().series;
         assert_eq!([0, 1, 2, 5, 6].map(|number| turn(number, true)), ["6.1", "6.2", "6.3-ours", "6.3-v4", "6.1"]);
-        // A patched kernel that is not built gives its turn to the next one that is there.
+        // If a patched kernel is not built, the next available kernel is used.
         assert_eq!([1, 2, 5].map(|number| turn(number, false)), ["6.2", "6.1", "6.1"]);
         let alone = Wanted::parse("emulator trixie q 1\n5.10 old i 1\n").unwrap();
         assert!(alone.by_rotation(3, |_| true).is_none());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The live tests in a guest: each runs, or is ignored with what the kernel lacks for it.
+//! The live tests in a guest. Each test runs, or is ignored with the feature that the kernel lacks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +12,8 @@ use retrans_lab::{Context, Discard, Error, Hold, KernelSupport, Outcome, Refusal
 use crate::image::GUEST_TESTS;
 use crate::log::{Test, TestResult};
 
-/// What the tests require that not every kernel has, found out by trying ([`KernelSupport`]). An entry is a
-/// prefix of names. A test without an entry runs on every kernel.
+/// Requirements of the tests that not every kernel meets, found out by trying ([`KernelSupport`]).
+/// An entry is a prefix of names. A test without an entry runs on every kernel.
 const REQUIREMENTS: &[(&str, &[Requirement])] = &[
     ("applications::", &[As(DENIED)]),
     ("histogram::", &[As(DENIED)]),
@@ -50,19 +50,19 @@ const REQUIREMENTS: &[(&str, &[Requirement])] = &[
 /// A requirement of a test.
 #[derive(Clone, Copy)]
 enum Requirement {
-    /// What this scenario requires.
+    /// The requirements of this scenario.
     As(Outcome),
-    /// The BPF helper `bpf_loop`, of Linux 5.17.
+    /// The BPF helper `bpf_loop`, since Linux 5.17.
     Loops,
     /// Routes with IPv6 segment routing.
     SegmentRoutes,
-    /// The socket option SO_NETNS_COOKIE, of Linux 5.14.
+    /// The socket option SO_NETNS_COOKIE, since Linux 5.14.
     NetnsCookies,
 }
 use Requirement::{As, Loops, NetnsCookies, SegmentRoutes};
 
 impl Requirement {
-    /// Returns what the kernel lacks of it.
+    /// Returns the missing feature, if the kernel does not meet the requirement.
     fn lacking(self, lacks: &KernelSupport) -> Option<&'static str> {
         match self {
             As(outcome) => lacks.missing_for(outcome),
@@ -78,29 +78,29 @@ const NFTABLES: Outcome = Outcome::Denied(Refusal::Reject);
 const EGRESS: Outcome = Outcome::XmitDrop(Discard::Egress);
 const TBF: Outcome = Outcome::InHostQueue(Hold::Qdisc);
 
-/// Tests that run at the same time: most of their time is spent waiting for timers.
+/// The number of tests that run at the same time. They wait for timers most of the time.
 const THREADS: &str = "8";
 
 /// The limit for all tests of a program.
 const LIMIT: Duration = Duration::from_secs(400);
 
-/// Tests that have no second run: counts must add up and wake-ups must arrive every time. If one
-/// fails the boot fails, and is repeated as a whole.
+/// Tests without a second run, because counts must add up and wake-ups must arrive every time. If
+/// one of them fails, the boot fails, and is repeated as a whole.
 const ONCE: [&str; 5] =
     ["accounting::", "overrun::", "reconcile::", "wakeups::no_record_is_stuck", "wakeups::no_wakeup_is_lost"];
 
-/// The limit for the second run of another test, and the number of second runs of a program: more
-/// failures are not an accident.
+/// The limit for the second run of another test. The next constant is the maximum number of second
+/// runs of a program: more failures are not an accident.
 const AGAIN: Duration = Duration::from_secs(150);
 const MOST_AGAIN: usize = 2;
 
-/// Runs the tests whose names have this prefix, one program at a time like `cargo test`, and
-/// returns their results in the order of their names. The output of a program goes to standard
-/// error if one of its tests failed.
+/// Runs the tests whose names have this prefix, one program at a time like `cargo test`. Returns
+/// their results in the order of their names. If a test failed, the output of its program goes to
+/// standard error.
 ///
 /// # Errors
-/// Returns an error if the guest has no list of them, or a requirement names a test that does not
-/// exist.
+/// Returns an error if the guest has no list of the tests, or if a requirement names a test that
+/// does not exist.
 pub(super) fn run(lacks: &KernelSupport, prefix: &str) -> Result<Vec<Test>> {
     let list = fs::read_to_string(GUEST_TESTS).with_context(|| format!("cannot read {GUEST_TESTS}"))?;
     let all: Vec<_> = list.lines().filter_map(|line| line.split_once(' ')).collect();
@@ -123,13 +123,13 @@ pub(super) fn run(lacks: &KernelSupport, prefix: &str) -> Result<Vec<Test>> {
     Ok(tests)
 }
 
-/// Returns what the kernel lacks for a test.
+/// Returns the feature that the kernel lacks for a test.
 fn lacking(name: &str, lacks: &KernelSupport) -> Option<&'static str> {
     let requirements = REQUIREMENTS.iter().filter(|(prefix, _)| name.starts_with(prefix)).flat_map(|(_, all)| *all);
     requirements.into_iter().find_map(|requirement| requirement.lacking(lacks))
 }
 
-/// Returns the name of a test in its program.
+/// Returns the name of a test without the name of its program.
 fn inner(name: &str) -> &str {
     name.split_once("::").map_or(name, |(_, inner)| inner)
 }
@@ -145,8 +145,8 @@ fn of_program(program: &str, names: &[&str], lacks: &KernelSupport) -> Result<Ve
             (Some(why), _) => test.result = TestResult::Ignored((*why).to_owned()),
             (None, Some(TestResult::Passed)) => test.result = TestResult::Passed,
             (None, Some(result)) if again == MOST_AGAIN || is_once(name) => test.result = result.clone(),
-            // An emulated kernel may be late by seconds, the more so with other tests at the same
-            // time. The log says that it was the second run.
+            // An emulated kernel may be late by seconds, in particular while other tests run. The
+            // log records that this was the second run.
             _ => {
                 test.result = self::ran(program, &[name], "1", AGAIN).remove(name).unwrap_or(TestResult::NoResult);
                 test.again = true;
@@ -162,8 +162,8 @@ fn is_once(name: &str) -> bool {
     ONCE.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Runs these tests and returns their results. The output of the program goes to standard error if
-/// not all passed.
+/// Runs these tests and returns their results. If a test did not pass, the output of the program
+/// goes to standard error.
 fn ran<'a>(program: &str, names: &[&'a str], threads: &str, limit: Duration) -> BTreeMap<&'a str, TestResult> {
     if names.is_empty() {
         // Without a name the program would run all of its tests.
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_its_program() {
+    fn inner_removes_the_name_of_the_program() {
         assert_eq!(inner("watch::filters::a_filter"), "filters::a_filter");
     }
 }

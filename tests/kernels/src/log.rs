@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The lines that a guest writes.
 //!
-//! Each is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `demo` with
-//! its exit status, and once for each line of its table; `check` with the differences between the
-//! kernel's enums and the tables; `source` for each attach method that opened; `cell` for each
-//! scenario, family and attach method; `test` for each live test; `done` with the number of both.
+//! Each line is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `demo`
+//! with its exit status, and once for each line of its table; `check` with the differences between
+//! the kernel's enums and the tables; `source` for each attach method that opened; `cell` for each
+//! scenario, family and attach method; `test` for each live test; `done` with the number of cells
+//! and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,26 +34,26 @@ pub struct Cell {
     pub outcome: String,
     /// The address family.
     pub family: String,
-    /// What the stream reported.
+    /// The stream's report.
     pub result: CellResult,
 }
 
-/// What a stream reported of a scenario.
+/// The report of a stream on a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CellResult {
-    /// This number of events, all as expected, and both cross-checks match.
+    /// The stream reported this number of events, all as expected, and both cross-checks match.
     Matches(usize),
-    /// As [`Matches`](Self::Matches), but this attach method does not see the attempts that the
-    /// scenario is about. The number is that of the other attempts of the socket.
+    /// The same as [`Matches`](Self::Matches), but this attach method does not see the attempts
+    /// that define the scenario. The number counts the other attempts of the socket.
     Unobservable(usize),
-    /// This kernel cannot do it, with the reason.
+    /// This kernel cannot run the scenario. The string is the reason.
     Impossible(String),
-    /// Something else, after this number of events.
+    /// Anything else, after this number of events.
     Differs(usize),
 }
 
 impl Cell {
-    /// Returns the reason why this kernel cannot do it, if it cannot.
+    /// Returns the reason why this kernel cannot run the scenario, if it cannot.
     pub fn impossible(&self) -> Option<&str> {
         match &self.result {
             CellResult::Impossible(why) => Some(why),
@@ -81,7 +82,7 @@ pub struct Test {
     pub name: String,
     /// Its result.
     pub result: TestResult,
-    /// Whether this is the result of a second run, alone.
+    /// True if this is the result of a second run, in which the test ran alone.
     pub again: bool,
 }
 
@@ -92,9 +93,9 @@ pub enum TestResult {
     Passed,
     /// Failed.
     Failed,
-    /// Its program printed no result: it died or exceeded the limit.
+    /// The program printed no result: it died or exceeded the limit.
     NoResult,
-    /// Ignored: this kernel lacks what it requires.
+    /// The test was ignored because this kernel lacks a requirement. The string names it.
     Ignored(String),
 }
 
@@ -111,14 +112,14 @@ impl fmt::Display for Test {
     }
 }
 
-/// An attach method that a stream could be opened with.
+/// An attach method with which a stream could be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Method {
     /// Its name, such as `tp_enum_alone`.
     pub name: String,
     /// The probe that is attached in addition to it.
     pub companion: Option<String>,
-    /// Whether it sees attempts that failed.
+    /// True if it sees attempts that failed.
     pub observes_failures: bool,
 }
 
@@ -131,12 +132,12 @@ pub struct DemoRow {
     pub result: DemoResult,
 }
 
-/// What the demo says of a scenario.
+/// The demo's report on a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DemoResult {
     /// Result, class, kind, errno, and whether the kernel's own text matches.
     Events(String),
-    /// This kernel cannot do it, with the reason.
+    /// This kernel cannot run the scenario. The string is the reason.
     Impossible(String),
 }
 
@@ -144,7 +145,7 @@ pub enum DemoResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// The name of the kernel in the list: the first two parts of its version, and for a patched
-    /// one its numbering.
+    /// kernel also its numbering.
     pub series: String,
     /// The packages that were booted, as `NAME=VERSION`, separated by commas.
     pub packages: String,
@@ -158,7 +159,7 @@ pub struct Log {
     pub cells: Vec<Cell>,
     /// The live tests.
     pub tests: Vec<Test>,
-    /// Whether the demo exited with status 0.
+    /// True if the demo exited with status 0.
     pub demo: bool,
     /// The lines of the demo's table.
     pub demo_rows: Vec<DemoRow>,
@@ -168,7 +169,7 @@ impl Log {
     /// Reads the lines.
     ///
     /// # Errors
-    /// Returns an error if a line is malformed, missing, or there twice.
+    /// Returns an error if a line is malformed, missing, or duplicate.
     pub fn parse(text: &str) -> Result<Self> {
         let (mut series, mut packages, mut release, mut demo, mut done) = (None, None, None, None, false);
         let (mut methods, mut cells, mut findings, mut tests) = (Vec::new(), Vec::new(), None, Vec::new());
@@ -207,7 +208,7 @@ impl Log {
         }
         if !done {
             let last = text.lines().last().unwrap_or("nothing");
-            return Err(Error::new(format!("the guest did not come to its end, only to: {last}")));
+            return Err(Error::new(format!("the log is incomplete; its last line: {last}")));
         }
         let series = series.ok_or_else(|| Error::new("no kernel line"))?;
         let release = release.ok_or_else(|| Error::new("no guest line"))?;
@@ -219,7 +220,7 @@ impl Log {
         log.is_whole().map(|()| log)
     }
 
-    /// Returns what failed.
+    /// Returns descriptions of everything that failed.
     pub fn faults(&self) -> Vec<String> {
         let mut faults: Vec<_> = self
             .cells
@@ -242,7 +243,7 @@ impl Log {
         faults
     }
 
-    /// Returns whether this scenario was reported as expected by some attach method.
+    /// Returns whether at least one attach method reported this scenario as expected.
     pub fn has(&self, outcome: Outcome) -> bool {
         let name = outcome.to_string();
         self.cells.iter().any(|cell| cell.outcome == name && matches!(cell.result, CellResult::Matches(_)))
@@ -253,14 +254,14 @@ impl Log {
         self.tests.iter().filter(|test| test.result == TestResult::Passed).count()
     }
 
-    /// Returns the first test that only one of the log and the tree has.
+    /// Returns the first test that exists only in the log or only in the tree.
     pub fn differs_from(&self, tree: &[&str]) -> Option<String> {
         let here: BTreeSet<_> = self.tests.iter().map(|test| &*test.name).collect();
         let there: BTreeSet<_> = tree.iter().copied().collect();
         here.symmetric_difference(&there).next().map(|test| (*test).to_owned())
     }
 
-    /// Checks that each attach method has each scenario over each family exactly once.
+    /// Checks that each attach method has exactly one result for each scenario over each family.
     fn is_whole(&self) -> Result<()> {
         let mut seen = BTreeMap::new();
         for cell in &self.cells {
@@ -273,13 +274,15 @@ impl Log {
             for outcome in Outcome::ALL {
                 for family in Family::ALL.map(family_name) {
                     if seen.remove(&(&**source, outcome.to_string(), family)) != Some(1) {
-                        return Err(Error::new(format!("not one cell of {outcome} over {family} from {source}")));
+                        return Err(Error::new(format!(
+                            "not exactly one cell of {outcome} over {family} from {source}"
+                        )));
                     }
                 }
             }
         }
         match seen.keys().next() {
-            Some(cell) => Err(Error::new(format!("a cell too many: {cell:?}"))),
+            Some(cell) => Err(Error::new(format!("unexpected cell: {cell:?}"))),
             None => Ok(()),
         }
     }
@@ -305,7 +308,7 @@ fn method(pairs: &Pairs<'_>) -> Result<Method> {
     Ok(Method { name: owned(pairs, "source")?, companion: (companion != "-").then_some(companion), observes_failures })
 }
 
-/// Reads the demo's table, of which the first line has the names of the columns.
+/// Reads the demo's table. Its first line contains the names of the columns.
 fn demo_rows(lines: &[&str]) -> Result<Vec<DemoRow>> {
     let cells = |line: &str| -> Vec<String> {
         line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
@@ -369,7 +372,7 @@ fn test(pairs: &Pairs<'_>) -> Result<Test> {
 pub(crate) mod tests {
     use super::*;
 
-    /// Returns a log of a series in which `result` gives each result.
+    /// Returns a log of a series. The closure `result` returns each result.
     pub(crate) fn log(series: &str, sources: &[&str], result: impl Fn(&str, Outcome) -> CellResult) -> String {
         let mut lines =
             format!("kernel series={series} packages=p={series}.9-1\nguest release={series}.9\ncheck findings=-\n");
@@ -393,7 +396,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn each_test_is_told_of() {
+    fn the_result_of_each_test_is_read() {
         let log = |result: &str| {
             let log = log("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
             Log::parse(&log.replace("result=ok", result))
@@ -421,7 +424,7 @@ pub(crate) mod tests {
     #[test]
     fn the_demos_table_is_read_without_its_counts() {
         let row = |scenario: &str, result| DemoRow { scenario: scenario.to_owned(), result };
-        let head = "what was done            result   kind  events  agreed";
+        let head = "scenario                 result   kind  events  matches kernel";
         let rows = demo_rows(&[
             head,
             "a segment is lost, so    success  rto        3  yes",
@@ -438,7 +441,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn reads_what_it_wrote() {
+    fn a_written_log_is_read_back() {
         for result in [
             CellResult::Matches(3),
             CellResult::Unobservable(1),
@@ -454,7 +457,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn findings_come_back() {
+    fn findings_are_read_back() {
         let findings = ["TCP_RETRANS_NOMEM = 4 is in no table", "TCP_CA_X is missing"].map(str::to_owned).to_vec();
         let line = findings_line(&findings);
         assert_eq!(line, "check findings=TCP_RETRANS_NOMEM+=+4+is+in+no+table;TCP_CA_X+is+missing");
@@ -466,7 +469,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_whole() {
+    fn an_incomplete_log_is_rejected() {
         let whole = log("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
         let lines: Vec<_> = whole.lines().collect();
         for left_out in [0, 1, 2, 3, 4, lines.len() - 5, lines.len() - 4, lines.len() - 2, lines.len() - 1] {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Checks that the kernel of a guest names the process that owns a socket, by each of the hooks.
+//! Checks that the kernel of a guest identifies the process that owns a socket, by each of the
+//! hooks.
 
 use retrans_sdk::attach::Support;
 use retrans_sdk::event::OwnerSource;
@@ -10,17 +11,18 @@ use retrans_lab::observe::{concerns, until};
 use retrans_lab::wait::PATIENCE;
 use retrans_lab::{Context, Error, Family, Outcome, Pair, Result, Scenario};
 
-/// Connects, accepts, and holds a socket that is older than the stream; returns the hooks that this
-/// process was named by.
+/// Connects, accepts, and holds a socket that is older than the stream. Returns the hooks that
+/// identified this process.
 ///
 /// # Errors
-/// Returns an error if a hook is not available on a kernel from 5.12, or another process is named,
-/// or none.
+/// Returns an error if a hook is not available on a kernel from 5.12, if another process is
+/// identified, or if no process is identified.
 pub fn are_known() -> Result<String> {
     let pair = Pair::new()?;
     let mut older = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let mut stream = Stream::builder().resolve_owners().open().context("cannot open a stream with owners")?;
-    let hooks = stream.live().and_then(Live::owner_hooks).ok_or_else(|| Error::new("they were asked for"))?.clone();
+    let hooks =
+        stream.live().and_then(Live::owner_hooks).ok_or_else(|| Error::new("the stream has no owner hooks"))?.clone();
     let why = |hook: &Support| match hook {
         Support::Unavailable { reason } => Some(reason.clone()),
         _ => None,
@@ -42,7 +44,7 @@ pub fn are_known() -> Result<String> {
         scenario.finish()?;
         let expected = (!none).then(|| (source, std::process::id()));
         if let Some(event) = events.iter().find(|event| is_of(event) && event.owner.zip(event.pid) != expected) {
-            return Err(Error::new(format!("instead of {expected:?}: {event}")));
+            return Err(Error::new(format!("expected the owner {expected:?}: {event}")));
         }
     }
     Ok(hooks.to_string())

@@ -15,9 +15,9 @@ use crate::list::{Package, Pinned};
 /// One numbering of the enum.
 #[derive(Debug)]
 pub struct Numbering {
-    /// Its name in the build script.
+    /// The name in the build script.
     pub name: &'static str,
-    /// All differences between its enumerators and the SDK's table, in the words of the SDK's
+    /// All differences between the enumerators and the SDK's table, in the words of the SDK's
     /// check.
     pub differs: &'static [&'static str],
 }
@@ -42,7 +42,7 @@ pub const NUMBERINGS: [Numbering; 4] = [
             "TCP_RETRANS_QUIT_UNDEFINED = 9 is in no table",
         ],
     },
-    // It has the numbers of the SDK's table.
+    // This one has the numbers of the SDK's table.
     Numbering { name: "v2", differs: &[] },
     Numbering {
         name: "v4",
@@ -69,11 +69,11 @@ pub fn numbering_of(series: &str) -> Option<&'static Numbering> {
     NUMBERINGS.iter().find(|numbering| numbering.name == name)
 }
 
-/// Returns the kernel of this row from `cache`. If it is not there, it is built if `build` is true,
-/// else the result is `None`.
+/// Returns the kernel of this row from `cache`. If it is not in the cache, it is built if `build`
+/// is true. Otherwise the result is `None`.
 ///
 /// # Errors
-/// Returns an error if the source cannot be fetched, or the build fails.
+/// Returns an error if the source cannot be fetched, or if the build fails.
 pub fn fetch(archive: &Archive, cache: &Path, pinned: &Pinned, build: bool) -> Result<Option<Kernel>> {
     let numbering = numbering_of(&pinned.series).ok_or_else(|| Error::new("no numbering of that name"))?;
     let package = archive.resolve(pinned)?;
@@ -86,16 +86,16 @@ pub fn fetch(archive: &Archive, cache: &Path, pinned: &Pinned, build: bool) -> R
         }
         remove(&built)?;
         self::build(archive, &package, cache, &built)?;
-        fs::write(built.join("inputs"), inputs).context("cannot write what it was built from")?;
+        fs::write(built.join("inputs"), inputs).context("cannot write the inputs of the build")?;
     }
     let of_numbering = built.join(numbering.name);
     holds(numbering, &of_numbering)?;
     Ok(Some(Kernel { packages: vec![package], image: of_numbering.join("vmlinuz"), modules: Vec::new() }))
 }
 
-/// Returns whether the kernel of this row is built already, from the inputs of today.
+/// Returns whether the kernel of this row is built already, from the current inputs.
 pub fn is_built(archive: &Archive, cache: &Path, pinned: &Pinned) -> bool {
-    // First, because the archive may have to be asked for its lists.
+    // This is read first, because apt may have to fetch the archive's lists for the rest.
     let Ok(before) = fs::read_to_string(cache.join("own/inputs")) else { return false };
     archive.resolve(pinned).and_then(|package| inputs(&package)).is_ok_and(|wanted| before == wanted)
 }
@@ -121,7 +121,7 @@ fn build(archive: &Archive, package: &Package, cache: &Path, built: &Path) -> Re
     remove(&source)?;
     archive.unpack(package, &source)?;
     let name = format!("usr/src/{}.tar.xz", package.name);
-    // It takes minutes, so its output is shown at once.
+    // The build needs minutes, so its output is shown at once.
     let status = Command::new(directory().join("build.sh")).arg(source.join(name)).arg(built).status();
     remove(&source)?;
     match status.context("cannot run tests/kernels/patches/build.sh")? {
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_has_its_numbering() {
+    fn the_name_of_a_row_selects_its_numbering() {
         for numbering in &NUMBERINGS {
             assert_eq!(numbering_of(&series("6.12", numbering)).map(|found| found.name), Some(numbering.name));
             assert!(

@@ -2,10 +2,10 @@
 //! The recorded results of the kernel matrix: `tests/kernels/results.tsv`.
 //!
 //! # Design
-//! The file is evidence, so it says only what a second boot must say again. The number of events of
-//! a scenario, the time that a boot took and the tests that passed at their second run vary from
-//! boot to boot: they are printed, and not recorded. The file has one form: it is read by the same
-//! code that writes it, and a line that this code would not have written is an error.
+//! The file is evidence, so it contains only results that a second boot must repeat. The number of
+//! events of a scenario, the duration of a boot and the tests that passed in their second run vary
+//! from boot to boot. They are printed, and not recorded. The file has one form: the code that
+//! writes it also reads it, and a line that this code would not have written is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -16,10 +16,10 @@ use retrans_lab::{Error, Family, Outcome, Result};
 use crate::list::order;
 use crate::log::{Cell, CellResult, DemoResult, Log, TestResult};
 
-/// Where the file is in the tree.
+/// The path of the file in the tree.
 pub const PATH: &str = "tests/kernels/results.tsv";
 
-/// What the file begins with.
+/// The first lines of the file.
 const HEADER: &str = "\
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The results of the kernel matrix, written by `make matrix`; do not edit. docs/kernels.md explains them.
@@ -41,10 +41,10 @@ const HEADER: &str = "\
 
 const COLUMNS: &str = "kernel\tkind\tname\tmethods\tresult";
 
-/// What a line is about. The order is that of the file.
+/// The subject of a line. The variants are in the order of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// What was booted.
+    /// The kernel that was booted.
     Kernel,
     /// The kernel's enums.
     Check,
@@ -84,7 +84,7 @@ impl FromStr for Kind {
     }
 }
 
-/// What a result is of.
+/// The subject of a result.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// The kind of line.
@@ -108,7 +108,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Where a column does not apply, or nothing is known.
+/// Used where a column does not apply, or if nothing is known.
 const NONE: &str = "-";
 const PACKAGES: &str = "packages";
 const RELEASE: &str = "release";
@@ -121,7 +121,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Makes a row of what a guest wrote.
+    /// Creates a row from the log of a guest.
     pub fn of(log: &Log, inputs: &str) -> Self {
         let mut row = Self::default();
         let mut put = |kind, name: &str, method: &str, result: String| {
@@ -193,8 +193,8 @@ impl Row {
         self.of_kind(kind).map(|(key, _)| &*key.name).collect()
     }
 
-    /// Returns why this row is older than the tree: another hash of the inputs, or other names of
-    /// scenarios or live tests.
+    /// Returns the reason why this row is older than the tree: another hash of the inputs, or other
+    /// names of scenarios or live tests.
     pub fn stale(&self, tree: &Tree) -> Option<String> {
         let names = |what: &str, kind, tree: &BTreeSet<String>| {
             let (recorded, tree) = (self.names(kind), tree.iter().map(String::as_str).collect());
@@ -211,12 +211,12 @@ impl Row {
         )
     }
 
-    /// Compares a boot of the same kernel with this row, in all but what was booted. Live tests are
-    /// left out if `tests` is false.
+    /// Compares a boot of the same kernel with this row, except for the lines on the booted
+    /// packages. If `tests` is false, live tests are left out.
     ///
-    /// A scenario, test or line of the demo whose name only one side has is [`Difference::Name`]:
-    /// the tree has gained or lost it. Anything else that only one side has, such as an attach
-    /// method that no longer opens, is a change.
+    /// A scenario, test or line of the demo whose name exists on only one side is a
+    /// [`Difference::Name`]: the tree has added or removed it. Anything else that exists on only
+    /// one side, such as an attach method that no longer opens, is a change.
     pub fn compare(&self, booted: &Self, tests: bool) -> Vec<Difference> {
         let compared = |key: &&Key| key.kind != Kind::Kernel && (tests || key.kind != Kind::Test);
         let keys: BTreeSet<&Key> = self.results.keys().chain(booted.results.keys()).filter(compared).collect();
@@ -238,7 +238,7 @@ impl Row {
     }
 }
 
-/// What a row has to be current with.
+/// The state of the tree, which a current row must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     /// The hash of the inputs.
@@ -249,33 +249,32 @@ pub struct Tree {
     pub tests: BTreeSet<String>,
 }
 
-/// How a boot differs from what is recorded.
+/// A difference between a boot and the recorded results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// A result that is another, or that only one of both has.
+    /// The result differs, or exists on only one side.
     Changed {
-        /// What it is of.
+        /// The subject of the result.
         key: Key,
         /// The result that is recorded.
         recorded: Option<String>,
         /// The result of the boot.
         now: Option<String>,
     },
-    /// A scenario, a test or a line of the demo that only one of both has at all.
+    /// A scenario, a test or a line of the demo whose name exists on only one side.
     Name {
-        /// Which one.
+        /// The subject of the result.
         key: Key,
-        /// Whether the recorded row has it.
+        /// True if the name is in the recorded row.
         is_recorded: bool,
     },
 }
 
 impl Difference {
-    /// Returns whether something may be lost that the recorded row has, so that a person must accept
-    /// it.
+    /// Returns whether a recorded result may be lost, so that a person must accept the change.
     pub fn is_loss(&self) -> bool {
         match self {
-            // Whatever changes is a loss, but for a scenario that occurs and a test that passes now.
+            // Every change is a loss, except that a scenario now occurs or a test now passes.
             Self::Changed { key, recorded: Some(_), now } => match key.kind {
                 Kind::Scenario => now.as_deref() != Some("yes"),
                 Kind::Test => now.as_deref() != Some("passed"),
@@ -301,7 +300,7 @@ fn impossible(why: &str) -> String {
     format!("impossible: {why}")
 }
 
-/// One word if all families have the same result, else one for each.
+/// Returns one word if all families have the same result, else one for each family.
 fn of_families(cells: &[&Cell]) -> String {
     let result = |cell: &&&Cell| match &cell.result {
         CellResult::Matches(_) => "yes".to_owned(),
@@ -328,8 +327,8 @@ impl Results {
     /// Reads the file.
     ///
     /// # Errors
-    /// Returns an error with the number of the first line that is not as [`Display`](fmt::Display)
-    /// writes it, or with what a kernel has no line of.
+    /// Returns an error with the number of the first line that differs from the output of
+    /// [`Display`](fmt::Display), or with the line that a kernel lacks.
     pub fn parse(text: &str) -> Result<Self> {
         let mut results = Self::default();
         let mut has_columns = false;
@@ -383,7 +382,7 @@ impl Results {
         for method in methods.split(',') {
             let key = Key::new(kind, name, method);
             if row.results.insert(key.clone(), result.to_owned()).is_some() {
-                return Err(Error::new(format!("a second result of {key} on {kernel}")));
+                return Err(Error::new(format!("duplicate result of {key} on {kernel}")));
             }
         }
         Ok(())
@@ -406,12 +405,12 @@ impl Results {
         self.rows.insert(kernel.to_owned(), row);
     }
 
-    /// Removes the rows of kernels that are not in the list any more.
+    /// Removes the rows of kernels that are no longer in the list.
     pub fn retain(&mut self, list: &[&str]) {
         self.rows.retain(|kernel, _| list.contains(&kernel.as_str()));
     }
 
-    /// Checks that the rows are those of the list.
+    /// Checks that the list and the rows contain the same kernels.
     ///
     /// # Errors
     /// Returns an error that names a kernel of the list without a row, or a row whose kernel is not
@@ -426,7 +425,7 @@ impl Results {
         }
     }
 
-    /// Returns the stale rows, and why each is stale.
+    /// Returns the stale rows, each with the reason.
     pub fn stale(&self, tree: &Tree) -> Vec<(&str, String)> {
         self.rows().into_iter().filter_map(|(kernel, row)| Some((kernel, row.stale(tree)?))).collect()
     }
@@ -436,7 +435,7 @@ impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{HEADER}{COLUMNS}")?;
         for (kernel, row) in self.rows() {
-            // Methods with the same result share a line.
+            // Attach methods with the same result share a line.
             let mut lines: Vec<(&Key, String, &str)> = Vec::new();
             for (key, result) in &row.results {
                 let same = lines
@@ -455,7 +454,8 @@ impl fmt::Display for Results {
     }
 }
 
-/// Only what passed is recorded, in words that are compared.
+/// Checks that a line contains a valid result. Only passed results are recorded, in the words with
+/// which a later boot is compared.
 fn check_result(kind: Kind, name: &str, result: &str) -> Result<()> {
     let has_reason = |prefix: &str| result.strip_prefix(prefix).is_some_and(|why| !why.is_empty());
     let is_good = match kind {
@@ -484,7 +484,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::log::tests::log;
 
-    /// A row as of a boot in which each cell is as `result` says.
+    /// Returns the row of a boot. The closure `result` returns the result of each cell.
     pub(crate) fn row(series: &str, methods: &[&str], result: impl Fn(&str, Outcome) -> CellResult) -> Row {
         Row::of(&Log::parse(&log(series, methods, result)).unwrap(), &"0".repeat(64))
     }
@@ -539,7 +539,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn families_that_differ_are_told_apart() {
+    fn different_results_of_families_are_listed_separately() {
         let text = log("6.1", &["fexit"], |_, _| CellResult::Matches(2));
         let text = text.replace(
             "outcome=rto family=inet6 events=2 matches=yes",
@@ -553,7 +553,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_malformed_file_is_refused_with_the_number_of_the_line() {
+    fn a_malformed_file_is_rejected_with_the_line_number() {
         let text = results().to_string();
         let number = |wanted: &str| text.lines().position(|line| line == wanted).unwrap() + 1;
         let line = "6.2\tscenario\trto\tfexit,kretprobe,tp_success\tyes";
@@ -563,7 +563,7 @@ pub(crate) mod tests {
             ("6.2\tscenario\trto\tfexit,kretprobe,tp_success\timpossible: ", "not a result"),
             ("6.2\tscenery\trto\tfexit,kretprobe,tp_success\tyes", "unknown kind"),
             ("six\tscenario\trto\tfexit,kretprobe,tp_success\tyes", "not the name of a kernel"),
-            ("6.2\tscenario\trto\tfexit,kretprobe,fexit\tyes", "a second result"),
+            ("6.2\tscenario\trto\tfexit,kretprobe,fexit\tyes", "duplicate result"),
             ("6.2\tscenario\trto\tkretprobe,fexit,tp_success\tyes", "out of place"),
             ("6.2\tscenario\tzzz\tfexit,kretprobe,tp_success\tyes", "out of place"),
         ] {
@@ -589,7 +589,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_row_is_stale_if_the_inputs_or_the_names_are_others() {
+    fn a_row_is_stale_if_the_inputs_or_the_names_differ() {
         let results = results();
         assert_eq!(results.stale(&tree()), []);
         let reason = |tree: &Tree| results.row("6.2").unwrap().stale(tree);
@@ -627,7 +627,7 @@ pub(crate) mod tests {
     #[test]
     fn a_boot_with_the_same_results_does_not_differ() {
         let recorded = row("6.1", &["tp_err", "fexit"], |_, _| CellResult::Matches(3));
-        // Counts, second runs and what was booted are not compared.
+        // Counts, second runs and the booted packages are not compared.
         let text = log("6.1", &["tp_err", "fexit"], |_, _| CellResult::Matches(9));
         let text = text.replace("result=ok", "result=ok again=yes").replace("p=6.1.9-1", "p=6.1.10-1");
         assert_eq!(differences(&recorded, &Row::of(&Log::parse(&text).unwrap(), "-")), [""; 0]);
@@ -675,7 +675,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_name_that_one_side_lacks_is_told_apart_from_a_change() {
+    fn a_name_on_only_one_side_is_distinguished_from_a_change() {
         let recorded = row("6.1", &["fexit"], |_, _| CellResult::Matches(3));
         let text = log("6.1", &["fexit"], |_, _| CellResult::Matches(3)).replace("name=a::b", "name=a::c");
         let now = Row::of(&Log::parse(&text).unwrap(), "-");

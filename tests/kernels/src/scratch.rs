@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A directory for one unit test, removed when it is dropped.
+//! A directory for one unit test. It is removed on drop.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Creates an empty one. The name is the test's own: tests of one process run at the same time.
+    /// Creates an empty directory. Each test uses its own name, because tests of one process run at
+    /// the same time.
     pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("retrans-kernels-{}-{name}", std::process::id()));
         fs::create_dir_all(&path).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The table in `docs/kernel-matrix.md`, made of the recorded results.
+//! The table in `docs/kernel-matrix.md`, generated from the recorded results.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use retrans_lab::{Error, Outcome, Result};
 use crate::patched_kernels::numbering_of;
 use crate::results::{Kind, Results, Row};
 
-/// The page that has the table.
+/// The page that contains the table.
 pub const PAGE: &str = "docs/kernel-matrix.md";
 
 const BEGIN: &str = "<!-- matrix -->\n";
@@ -33,8 +33,8 @@ pub fn table(results: &Results) -> String {
     table + &line("demo", &|_, row| if row.of_kind(Kind::Demo).next().is_some() { "yes" } else { "–" }.to_owned())
 }
 
-/// The version, of Debian's packages since their release has another number on older kernels; and
-/// what it was patched with.
+/// Returns the heading of a column: the version and the patch. The version is from Debian's
+/// packages, because the release has another number on older kernels.
 fn heading(kernel: &str, row: &Row) -> String {
     let version = row.packages().split('=').nth(1).and_then(|version| version.split('-').next()).unwrap_or(kernel);
     let numbering = numbering_of(kernel).map(|numbering| format!(", {}", numbering.name));
@@ -50,7 +50,7 @@ fn scenario(row: &Row, name: &str) -> String {
     if !methods.iter().any(|(method, _)| result(method) == "yes") {
         return "–".to_owned();
     }
-    // A method that sees successes only cannot report a failure.
+    // A method that sees only successes cannot report a failure.
     let not = methods.iter().filter(|(method, observes)| *observes && result(method) != "yes");
     let not: Vec<_> = not.map(|(method, _)| format!("`{method}`")).collect();
     if not.is_empty() { "yes".to_owned() } else { format!("yes, not by {}", not.join(", ")) }
@@ -68,7 +68,7 @@ fn tests(row: &Row) -> String {
 /// Returns the page with this table in it.
 ///
 /// # Errors
-/// Returns an error if the page does not have the two marks that a table stands between.
+/// Returns an error if the page does not contain the two marks that enclose the table.
 pub fn put_into(page: &str, table: &str) -> Result<String> {
     let missing = |mark: &str| Error::new(format!("{PAGE} does not have the mark {}", mark.trim()));
     let begin = page.find(BEGIN).ok_or_else(|| missing(BEGIN))? + BEGIN.len();
@@ -76,11 +76,11 @@ pub fn put_into(page: &str, table: &str) -> Result<String> {
     Ok(format!("{}{table}{}", &page[..begin], &page[end..]))
 }
 
-/// Checks that a page has exactly this table.
+/// Checks that a page contains exactly this table.
 ///
 /// # Errors
-/// Returns an error with the first line that differs, as it is and as it should be; or if the page
-/// has no place for a table.
+/// Returns an error with the first line that differs, and with the line that is expected. Also
+/// returns an error if the page has no place for a table.
 pub fn check(page: &str, table: &str) -> Result<()> {
     let right = put_into(page, table)?;
     if right == page {

@@ -17,8 +17,8 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Judges the text of a log by itself, by what was complained of on the console, and by the
-    /// live tests that should have run.
+    /// Judges the text of a log. It also considers the complaints on the console, and the live
+    /// tests that should have run.
     pub fn of(text: &str, complaints: Vec<String>, tests: &[&str]) -> Self {
         let mut complaints = complaints;
         let log = Log::parse(text).inspect_err(|error| complaints.push(error.to_string())).ok();
@@ -34,8 +34,8 @@ impl Verdict {
     }
 }
 
-/// A segment that ends before `snd_una` is the only thing that the kernel must warn of, and only
-/// once (`WARN_ON_ONCE`).
+/// Requires one warning if it is due, and removes it from the complaints. The kernel must warn only
+/// of a segment that ends before `snd_una`, and only once (`WARN_ON_ONCE`).
 fn expect_warning(is_due: bool, complaints: &mut Vec<String>) {
     let is_it = |complaint: &String| complaint.starts_with("WARN: ") && complaint.contains(" __tcp_retransmit_skb");
     match complaints.iter().position(is_it) {
@@ -66,20 +66,20 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_as_it_should_be_passes() {
+    fn a_log_without_complaints_passes() {
         let verdict = of(&log_text(false), "[    0.1] Linux version 6.1\n");
         assert!(verdict.passed.is_some(), "{verdict:?}");
     }
 
     #[test]
-    fn whatever_the_kernel_complains_of_fails_the_row() {
+    fn each_complaint_of_the_kernel_fails_the_row() {
         for line in [
             "Kernel panic - not syncing: Fatal exception",
             "[    1.0] WARNING: CPU: 0 PID: 1 at net/core/dev.c:1 dev_queue_xmit+0x1/0x2",
             "[    1.0] BUG: kernel NULL pointer dereference, address: 0",
             "[    1.0] rcu: INFO: rcu_sched self-detected stall on CPU",
             "[    1.0] INFO: task sh:1 blocked for more than 120 seconds.",
-            // The expected warning, where it is not due.
+            // The expected warning, in a log for which it is not due.
             DUE,
         ] {
             let verdict = of(&log_text(false), line);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn one_warning_is_expected_of_one_outcome_once() {
+    fn end_seq_error_requires_exactly_one_warning() {
         assert!(of(&log_text(true), DUE).passed.is_some());
         let none = of(&log_text(true), "");
         assert_eq!(none.complaints, ["no warning of a segment that ends before snd_una"]);
@@ -100,15 +100,15 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_hangs_has_no_whole_log() {
+    fn the_log_of_a_guest_that_hangs_is_incomplete() {
         let text = log_text(false);
         let torn = text.rsplit_once("test name").unwrap().0;
         let verdict = of(torn, "");
-        assert!(verdict.passed.is_none() && verdict.complaints[0].contains("did not come to its end"), "{verdict:?}");
+        assert!(verdict.passed.is_none() && verdict.complaints[0].contains("the log is incomplete"), "{verdict:?}");
     }
 
     #[test]
-    fn faults_and_what_is_missing_fail_the_row() {
+    fn faults_and_missing_tests_fail_the_row() {
         let failed = log_text(false).replace("result=ok", "result=failed");
         assert_eq!(of(&failed, "").faults, ["a::b"]);
         assert!(of(&log_text(false).replace("demo exit=0", "demo exit=1"), "").passed.is_none());

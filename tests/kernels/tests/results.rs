@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The recorded results of this tree.
+//! Tests of the recorded results of this tree.
 
 use std::collections::BTreeMap;
 

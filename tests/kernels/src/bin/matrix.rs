@@ -37,21 +37,24 @@ macro_rules! say {
 }
 
 const HELP: &str = "\
-Downloads, built kernels, and the console of the last boot of each kernel are kept in $RETRANS_MATRIX_CACHE,
-by default ${XDG_CACHE_HOME:-$HOME/.cache}/retrans-matrix.
+Downloads, built kernels, and the console of the last boot of each kernel are kept in
+$RETRANS_MATRIX_CACHE, by default ${XDG_CACHE_HOME:-$HOME/.cache}/retrans-matrix.
 
 Environment:
   JOBS          number of guests that run at the same time (default: the number of CPUs)
-  MATRIX_ACCEL  kvm or tcg (default: KVM where a trial boot succeeds, else emulation)
+  MATRIX_ACCEL  kvm or tcg (default: KVM if a trial boot succeeds, else emulation)
 
-Exit status: 0; 1 if a boot failed or differs, a check failed, or a row is stale with --release; 2 if it could not start.
+Exit status:
+  0  success
+  1  a boot failed or differs, a check failed, or a row is stale with --release
+  2  it could not start
 
 Examples:
   matrix run 6.12 7.3         boots two kernels and records their results
-  matrix check --release      fails if one row is stale";
+  matrix check --release      fails if a row is stale";
 
-/// The kernel matrix: boots a list of kernels and records what the lab, the live tests and the demo
-/// did in each.
+/// The kernel matrix: boots a list of kernels and records the results of the lab, the live tests
+/// and the demo in each
 #[derive(Parser)]
 #[command(name = "matrix", after_help = HELP)]
 struct Cli {
@@ -67,19 +70,20 @@ struct Cli {
 enum Action {
     /// Boots kernels and records the results of those that pass, and the table in docs/kernels.md
     Run(Run),
-    /// Checks the recorded results without booting: names the stale rows
+    /// Checks the recorded results without booting, and names the stale rows
     Check {
-        /// Fails if one row is stale
+        /// Fails if a row is stale
         #[arg(long)]
         release: bool,
     },
-    /// Boots the oldest kernel and another by rotation, and fails if one differs from what is
-    /// recorded
+    /// Boots the oldest kernel and another one by rotation, and fails if a result differs from the
+    /// recorded one
     Gate {
-        /// Whose turn it is (default: the number of commits; without git, of days since 1970)
+        /// Number that selects the second kernel (default: the number of commits; without git, the
+        /// number of days since 1970)
         #[arg(long, value_name = "N")]
         turn: Option<u64>,
-        /// Runs the live tests, too, also in emulation, where they take minutes
+        /// Runs the live tests also in emulation, where they need minutes
         #[arg(long)]
         tests: bool,
     },
@@ -92,13 +96,14 @@ struct Run {
     /// Kernels of the list (default: all)
     #[arg(value_name = "KERNEL")]
     kernels: Vec<String>,
-    /// Leaves out patched kernels that are not built yet, and prints which
+    /// Leaves out patched kernels that are not built yet, and prints their names
     #[arg(long)]
     cached: bool,
-    /// Records a row also if it has lost something that is recorded
+    /// Records a row even if a recorded result is lost
     #[arg(long)]
     accept: bool,
-    /// Boots one kernel for the live tests whose names begin so, and records nothing
+    /// Boots one kernel, runs only the live tests whose names begin with PREFIX, and records
+    /// nothing
     #[arg(long, value_name = "PREFIX")]
     only: Option<String>,
 }
@@ -122,7 +127,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The checkout that this was built from.
+/// Returns the checkout from which this program was built.
 fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(Path::to_owned).unwrap_or_default()
 }
@@ -154,13 +159,13 @@ fn write_table(results: &Results) -> Result<()> {
     write(&page, &put_into(&read(&page)?, &table(results))?)
 }
 
-/// What rows have to be current with.
+/// Returns the state of the tree, which a current row must match.
 fn current(tests: BTreeSet<String>) -> Result<Tree> {
     let scenarios = Outcome::ALL.iter().map(ToString::to_string).collect();
     Ok(Tree { inputs: inputs::hash(&tree())?, scenarios, tests })
 }
 
-/// Returns false if something is wrong.
+/// Checks the results, and returns false if they are wrong.
 fn check_results(release: bool, profile: Profile) -> Result<bool> {
     let checked = || {
         let results = results()?;
@@ -182,7 +187,7 @@ fn check_results(release: bool, profile: Profile) -> Result<bool> {
     }
     say!("{} of {} rows of {PATH} are current", results.rows().len() - stale.len(), results.rows().len());
     if release && !stale.is_empty() {
-        say!("a release needs all of them: `make matrix` boots the kernels and records the results");
+        say!("a release requires all of them: `make matrix` boots the kernels and records the results");
     }
     Ok(!release || stale.is_empty())
 }
@@ -202,7 +207,8 @@ fn run_kernels(options: &Run, profile: Profile) -> Result<bool> {
     }
     let wanted = wanted()?;
     let kernels = wanted.of_series(&options.kernels)?;
-    // Before minutes are spent: nothing could be recorded.
+    // This is read before the boots, which need minutes: with a malformed file nothing could be
+    // recorded.
     let mut recorded = results()?;
     recorded.retain(&wanted.names());
     let recorded = Mutex::new(recorded);
@@ -224,7 +230,7 @@ fn run_kernels(options: &Run, profile: Profile) -> Result<bool> {
     Ok(booted)
 }
 
-/// Boots two kernels and compares them with what is recorded. Returns false if one differs.
+/// Boots two kernels and compares them with the recorded results. Returns false if one differs.
 fn gate(turn: Option<u64>, tests: bool, profile: Profile) -> Result<bool> {
     let wanted = wanted()?;
     let recorded = results()?;
@@ -238,24 +244,24 @@ fn gate(turn: Option<u64>, tests: bool, profile: Profile) -> Result<bool> {
     let accelerator = bench.accelerator(&fetched)?;
     let part = if tests || accelerator == Accelerator::Kvm { Part::Everything } else { Part::Scenarios };
     if part == Part::Scenarios {
-        say!("LEFT OUT: the live tests, which emulation has no time for; `make matrix` runs them");
+        say!("LEFT OUT: the live tests, because emulation is too slow for them; `make matrix` runs them");
     }
     bench.boot_all(fetched, accelerator, part, |booted| {
         let differences = booted.differences(&recorded, &bench.current, part);
         (!differences.is_empty()).then(|| {
             let series = &booted.series;
-            let hint = format!("if this is meant, `make matrix KERNELS={series} ACCEPT=1` records it");
+            let hint = format!("if this is intended, `make matrix KERNELS={series} ACCEPT=1` records it");
             format!("{series} DIFFERS from {PATH}:\n    {}\n    {hint}", differences.join("\n    "))
         })
     })
 }
 
-/// A number that changes with each landing.
+/// Returns a number that changes with each landing.
 fn turn_of_tree() -> Result<u64> {
     let mut git = Command::new("git");
     git.arg("-C").arg(tree()).args(["rev-list", "--count", "HEAD"]);
     let count = run(git).ok().and_then(|count| count.trim().parse().ok());
-    // In a shallow clone, as a CI may have, the number is the same each time.
+    // In a shallow clone, which a CI may use, the number is the same each time.
     if let Some(count) = count.filter(|_| !tree().join(".git/shallow").exists()) {
         return Ok(count);
     }
@@ -263,7 +269,7 @@ fn turn_of_tree() -> Result<u64> {
     Ok(since.as_secs() / 86_400)
 }
 
-/// What a guest runs.
+/// The part of the work that a guest does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Everything,
@@ -271,17 +277,17 @@ enum Part {
     Scenarios,
 }
 
-/// What is the same for all kernels.
+/// Everything that is the same for all kernels.
 struct Bench {
     cache: PathBuf,
     archive: Archive,
     emulator: Emulator,
     built: Built,
-    /// Of a guest without and with the live tests.
+    /// The programs of a guest without the live tests, and with them.
     programs: [OnceLock<Vec<u8>>; 2],
     current: Tree,
     jobs: usize,
-    /// Held while this runs.
+    /// Locked while this program runs.
     _lock: File,
 }
 
@@ -289,8 +295,8 @@ impl Bench {
     fn new(wanted: &Wanted, profile: Profile) -> Result<Self> {
         let began = Instant::now();
         let cache = cache()?;
-        fs::create_dir_all(&cache).with_context(|| format!("cannot make {cache:?}"))?;
-        let lock = File::create(cache.join("lock")).context("cannot make a lock")?;
+        fs::create_dir_all(&cache).with_context(|| format!("cannot create {cache:?}"))?;
+        let lock = File::create(cache.join("lock")).context("cannot create the lock file")?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).context("another run uses the cache")?;
         let jobs = match env::var("JOBS") {
             Ok(jobs) => jobs.parse().context("JOBS is not a number")?,
@@ -299,8 +305,8 @@ impl Bench {
         let archive = Archive::new(cache.join("apt"), &wanted.suites())?;
         let emulator = Emulator::fetch(&archive, &cache, &wanted.emulator)?;
         let built = Built::new(&tree(), profile, &cache.join("programs"))?;
-        // Of the sources that were built just now: what changes during the boots is not in these
-        // rows.
+        // The state of the sources that were built just now. Changes during the boots are not in
+        // these rows.
         let current = current(built.tests.iter().map(|(name, _)| name.clone()).collect())?;
         say!("emulator and programs: {:.0} s", began.elapsed().as_secs_f64());
         let programs = [OnceLock::new(), OnceLock::new()];
@@ -315,7 +321,7 @@ impl Bench {
         Ok(cell.get().map(Vec::as_slice).unwrap_or_default())
     }
 
-    /// Returns the kernels without those that are not built and must not be now, which are printed.
+    /// Returns the kernels that are built or may be built now. Prints the others.
     fn fetch_all(&self, kernels: &[Pinned], build: bool) -> Result<Vec<(Pinned, Kernel)>> {
         let mut fetched = Vec::new();
         for pinned in kernels {
@@ -351,8 +357,8 @@ impl Bench {
         Ok(accelerator)
     }
 
-    /// Boots all of them, and prints the result of each at once, with the objection of `then`.
-    /// Returns false if one failed, or was objected to.
+    /// Boots all kernels. Prints the result of each at once, with the objection of `then`. Returns
+    /// false if one failed, or if `then` objected.
     fn boot_all(
         &self,
         kernels: Vec<(Pinned, Kernel)>,
@@ -380,13 +386,13 @@ impl Bench {
         let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
         let passed = ended.iter().filter(|(is_good, _)| *is_good).count();
         say!("{passed} of {all} kernels passed");
-        // Once more at the end, where it is read.
+        // Failures are printed once more at the end, where the user reads them.
         ended.iter().filter(|(is_good, _)| !is_good).for_each(|(_, said)| say!("{said}"));
         Ok(passed == all)
     }
 
-    /// Boots it for some of the live tests. Returns false if one failed, none ran, or the kernel
-    /// complained.
+    /// Boots a kernel for some of the live tests. Returns false if one failed, if no test ran, or
+    /// if the kernel complained.
     fn only(&self, prefix: &str, pinned: &Pinned, kernel: &Kernel) -> Result<bool> {
         let work = self.cache.join("boots").join(format!("{}.only", pinned.series));
         let accelerator = self.accelerator(&[(pinned.clone(), kernel.clone())])?;
@@ -399,9 +405,9 @@ impl Bench {
         Ok(booted.complaints.is_empty() && passed > 0 && failed == 0)
     }
 
-    /// Boots it, and once more if only scenarios, tests or the demo failed: an emulated kernel may
-    /// be late by seconds. What failed the first time is printed. What the kernel itself complains
-    /// of is final.
+    /// Boots a kernel. If only scenarios, tests or the demo failed, boots it once more, because an
+    /// emulated kernel may be late by seconds. The failures of the first boot are printed. A
+    /// complaint of the kernel itself is final.
     fn boot_twice(&self, accelerator: Accelerator, pinned: &Pinned, kernel: &Kernel, part: Part) -> Boot {
         let began = Instant::now();
         let work = self.cache.join("boots").join(&pinned.series);
@@ -409,7 +415,7 @@ impl Bench {
         let mut before = Vec::new();
         if once.complaints.is_empty() && !once.faults.is_empty() {
             before = once.faults;
-            // Its console is of use, too.
+            // The console of the first boot is useful, too.
             let first = work.with_file_name(format!("{}.first", pinned.series));
             let moved = remove(&first).is_ok() && fs::rename(&work, &first).is_ok();
             before.extend(moved.then(|| format!("its console is in {}", first.display())));
@@ -436,26 +442,26 @@ impl Bench {
     }
 }
 
-/// The first line of a log: what was booted.
+/// Returns the first line of a log, which names the booted kernel.
 fn headline(pinned: &Pinned, kernel: &Kernel) -> String {
     let packages = kernel.packages.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     format!("kernel series={} packages={packages}", pinned.series)
 }
 
-/// One kernel after its boot.
+/// A kernel after its boot.
 struct Boot {
     series: String,
     passed: Option<Log>,
     faults: Vec<String>,
-    /// Of the first of two boots.
+    /// The failures of the first of two boots.
     before: Vec<String>,
     seconds: u64,
-    /// Where its console is.
+    /// The directory that contains the console.
     work: PathBuf,
 }
 
 impl Boot {
-    /// Records a boot that passed at once, so that a killed run keeps the rows before.
+    /// Records a boot that passed. It does so at once, so that a killed run keeps the rows before.
     fn record(&self, results: &Mutex<Results>, inputs: &str, accept: bool) -> Result<()> {
         let Some(log) = &self.passed else { return Ok(()) };
         let row = Row::of(log, inputs);
@@ -465,15 +471,15 @@ impl Boot {
         if !lost.is_empty() && !accept {
             let (series, lost) = (&self.series, lost.join("\n    "));
             return Err(Error::new(format!(
-                "{series} has lost something that is recorded, so it is NOT RECORDED (--accept does it nevertheless):\n    {lost}"
+                "{series} is NOT RECORDED, because it lost recorded results (--accept records it anyway):\n    {lost}"
             )));
         }
         results.set(&self.series, row);
         write(&tree().join(PATH), &results.to_string())
     }
 
-    /// What differs from the recorded row. If the row is stale, a name that only one side has is
-    /// not a difference, and printed.
+    /// Returns the differences from the recorded row. If the row is stale, a name that exists on
+    /// only one side is not a difference, and is printed.
     fn differences(&self, results: &Results, current: &Tree, part: Part) -> Vec<String> {
         let Some(log) = &self.passed else { return Vec::new() };
         let Some(recorded) = results.row(&self.series) else { return vec!["it has no row".to_owned()] };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Process 1 of a guest of `matrix`: mounts, loads the modules, and has a child run the demo, the
-//! scenarios and the live tests. An argument after `--` on the kernel's command line selects a
-//! part: `--probe` nothing, `--scenarios` all but the live tests, anything else the live tests
-//! whose names begin so.
+//! Process 1 of a guest of `matrix`. It mounts file systems, loads the modules, and starts a child
+//! that runs the demo, the scenarios and the live tests. An argument after `--` on the kernel's
+//! command line selects a part: `--probe` runs nothing, `--scenarios` runs all but the live tests,
+//! and anything else runs the live tests whose names begin with it.
 
 use std::env;
 use std::error::Error;
@@ -22,7 +22,8 @@ use rustix::system::{RebootCommand, finit_module, reboot};
 /// The serial port that the kernel does not write to.
 const LINES: &str = "/dev/ttyS1";
 
-/// Without /tmp: the programs may have been built below it.
+/// The file systems to mount. /tmp is not one of them, because the programs may have been built
+/// below it.
 const MOUNTS: [(&str, &str); 7] = [
     ("devtmpfs", "/dev"),
     ("devpts", "/dev/pts"),
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         eprintln!("matrix_guest: {error}");
     }
     if is_init {
-        // If process 1 returned the kernel would panic. The emulator exits on a reboot
+        // If process 1 returned, the kernel would panic. The emulator exits on a reboot
         // (`-no-reboot`).
         let refused = reboot(RebootCommand::Restart);
         eprintln!("matrix_guest: cannot reboot: {refused:?}");
@@ -65,16 +66,16 @@ fn init() -> Result<()> {
         let file = File::open(module.path())?;
         finit_module(&file, c"", 0).map_err(|errno| format!("{:?}: {errno}", module.path()))?;
     }
-    // On a host it is up.
+    // The loopback device is up on a host.
     let up = Command::new("/bin/ip").args(["link", "set", "lo", "up"]).status()?;
     if !up.success() {
         return Err(format!("the loopback device: {up}").into());
     }
-    // Kernels before 5.11 count maps against it.
+    // Kernels before 5.11 count BPF maps against this limit.
     let unlimited = Rlimit { current: None, maximum: None };
     setrlimit(Resource::Memlock, unlimited).map_err(|errno| format!("RLIMIT_MEMLOCK: {errno}"))?;
-    // Process 1 starts with the kernel's 1024, which login programs raise; a test opens sixty
-    // streams at once.
+    // Process 1 starts with the kernel's limit of 1024 descriptors, which login programs raise. A
+    // test opens sixty streams at once.
     let many = Rlimit { current: Some(1 << 16), maximum: Some(1 << 16) };
     setrlimit(Resource::Nofile, many).map_err(|errno| format!("RLIMIT_NOFILE: {errno}"))?;
     // A child, because a hardened kernel treats process 1 as a special case (see
@@ -102,7 +103,7 @@ fn tell() -> Result<()> {
 
 /// Writes the demo's exit status and its table. The rest of its output differs from boot to boot.
 fn demo(lines: &mut File) -> Result<()> {
-    // Without privileges the demo replays its recording.
+    // Without privileges the demo would replay its recording.
     privilege::check()?;
     let output = Command::new("retrans").arg("demo").output()?;
     io::stderr().write_all(&output.stderr)?;
@@ -115,7 +116,7 @@ fn demo(lines: &mut File) -> Result<()> {
     Ok(rows.take_while(|line| !line.is_empty()).try_for_each(|line| writeln!(lines, "demo | {line}"))?)
 }
 
-/// Whether this line has the names of the columns of the demo's table.
+/// Returns whether this line contains the names of the columns of the demo's table.
 fn is_head(line: &str) -> bool {
     let words: Vec<_> = line.split_whitespace().collect();
     ["result", "class", "errno", "events"].iter().all(|name| words.contains(name))
