@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 
-# What a bare Debian or Ubuntu lacks to build,
+# The packages that a build requires and that a minimal Debian or Ubuntu lacks,
 BUILD_PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev
-# and to make namespaces with traffic in them, which takes root anyway.
+# and the packages for namespaces with traffic in them, which require root.
 LAB_PACKAGES := iproute2 libcap2-bin nftables
 LINT_PACKAGES = clang-format $(UNIT_PACKAGES)
-# Not to be running: to look at a unit, and to run one in namespaces.
+# systemd checks a unit, and runs one in namespaces. It need not be running on this system.
 UNIT_PACKAGES := systemd
-# What the benches are held against.
+# The programs that the benches are compared with.
 BENCH_PACKAGES := bpftrace linux-perf
 MATRIX_PACKAGES := debian-archive-keyring kmod xz-utils zstd
-# To build a kernel: tests/kernels/patches.
+# Required to build a kernel: tests/kernels/patches.
 KERNEL_PACKAGES := bc bison dwarves flex patch perl
 
-# To build with the feature `vendored` of libbpf-rs, which requires no libelf.
+# Required to build with the feature `vendored` of libbpf-rs, which does not require libelf.
 VENDORED_PACKAGES := autoconf automake autopoint bison flex gawk
 
 # Every feature of the SDK.
@@ -23,41 +23,53 @@ WORKSPACE_FEATURES := --all-features
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
-# Has cargo run what it built as root.
+# Makes cargo run the programs that it built as root.
 AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO) -E")
 
 CAN_BE_ROOT := [ -z "$(SUDO)" ] || $(SUDO) true
-# The command `retrans` with `retrans demo`: built and run, unless CLI names a program that is built already.
+# The command `retrans` with `retrans demo`. It is built and run, unless CLI names a program that is
+# built already.
 CLI ?= cargo run --locked --release --quiet --package retrans-cli --features demo --
 DEMO = $(CLI) demo $(if $(filter required,$(LIVE)),--live)
-# As root, where CLI is a program and not cargo, which has a runner.
+# Runs the demo as root. If CLI is cargo, its runner does this.
 DEMO_AS_ROOT = $(if $(filter cargo,$(firstword $(CLI))),$(AS_ROOT),$(SUDO)) $(DEMO)
 
 # `make test LIVE=required` fails where the live tests cannot run.
 LIVE ?= if-possible
-# What `make header-check` holds the tables against, besides the built object and the running kernel.
+# `make header-check` compares the tables with this tree, and with the built object and the running
+# kernel.
 KERNEL_SRC ?= /usr/include
 
 .PHONY: help
 help:
-	@echo "make demo          see it work: retransmissions and their results, in namespaces of its own"
-	@echo "make test          every test, the live ones with sudo"
-	@echo "make bench         what an event costs, in the kernel and outside, against the bars; as root (BENCHES=… for some)"
-	@echo "make soak          every outcome 50 times (RUNS=…) with all CPUs busy; as root"
-	@echo "make recording     makes anew what the demo replays without root"
-	@echo "make matrix        boots a list of kernels, runs the lab, the live tests and the demo in each, and records the results (KERNELS=…)"
-	@echo "make matrix-check  checks the recorded results and names the stale rows; make matrix-release-check fails with a stale row"
-	@echo "make matrix-gate   boots the oldest kernel and one by rotation, and fails if the results differ from the recorded ones"
-	@echo "make fresh-machines  the README's commands on bare systems (SUITES=…)"
-	@echo "make lint          formatting, clippy, documentation, warnings denied"
-	@echo "make header-check  the tables against the kernel's headers (KERNEL_SRC=… for a tree of yours)"
-	@echo "make deny          licences and sources of all dependencies"
-	@echo "make package       both crates as they would be published, each built alone"
-	@echo "make outside       the SDK as a dependency by path, by git and as it would be published; each built and run"
-	@echo "make vendored      builds with libelf and zlib linked statically, where neither is installed; as root"
-	@echo "make unit          has systemd run docs/retrans-agent.service, in namespaces; as root"
-	@echo "make public-api    writes down what is public; make public-api-check says what has changed"
-	@echo "make release-check  outside, vendored, unit, matrix-release-check and bench: what a release requires beyond the gate"
+	@echo "make demo          shows retransmissions and their results, in its own namespaces"
+	@echo "make test          runs every test, the live tests with sudo"
+	@echo "make bench         measures the cost of an event in the kernel and in user space,"
+	@echo "                   and checks the bars; as root (BENCHES=… selects benches)"
+	@echo "make soak          runs every outcome 50 times (RUNS=…) with all CPUs busy; as root"
+	@echo "make recording     recreates the recording that the demo replays without root"
+	@echo "make matrix        boots a list of kernels, runs the lab, the live tests and the"
+	@echo "                   demo in each, and records the results (KERNELS=…)"
+	@echo "make matrix-check  checks the recorded results and names the stale rows"
+	@echo "make matrix-release-check  does the same, and fails if a row is stale"
+	@echo "make matrix-gate   boots the oldest kernel and another one by rotation, and fails if"
+	@echo "                   the results differ from the recorded ones"
+	@echo "make fresh-machines  runs the README's commands on minimal systems (SUITES=…)"
+	@echo "make lint          checks formatting, clippy and documentation; warnings are errors"
+	@echo "make words         the words and line widths of everything a person reads (tests/words)"
+	@echo "make header-check  compares the tables with the kernel's headers (KERNEL_SRC=…)"
+	@echo "make deny          checks the licences and sources of all dependencies"
+	@echo "make package       packages both crates as for publishing, and builds each alone"
+	@echo "make outside       builds and runs a crate that depends on the SDK by path, by git,"
+	@echo "                   and as it would be published"
+	@echo "make vendored      builds with static libelf and zlib, where neither is installed;"
+	@echo "                   as root"
+	@echo "make unit          runs docs/retrans-agent.service under systemd in namespaces; as"
+	@echo "                   root"
+	@echo "make public-api    records the public API"
+	@echo "make public-api-check  reports changes of the public API since it was recorded"
+	@echo "make release-check  runs outside, vendored, unit, matrix-release-check and bench,"
+	@echo "                   which a release requires in addition to the gate"
 
 .PHONY: build-deps
 build-deps: ; @$(call install,$(BUILD_PACKAGES))
@@ -68,7 +80,7 @@ deps: ; @$(call install,$(BUILD_PACKAGES) $(LAB_PACKAGES))
 .PHONY: lint-deps
 lint-deps: ; @$(call install,$(LINT_PACKAGES))
 
-# Takes cargo 1.90 or newer: the two depend on each other, and neither is published.
+# Requires cargo 1.90 or newer, because one crate depends on the other and neither is published.
 .PHONY: package
 package: deps
 	cargo package --package retrans-macros --package retrans-sdk --allow-dirty
@@ -83,20 +95,22 @@ unit: deps
 	cargo build --locked --package retrans-examples --bin agent
 	$(SUDO) tests/unit.sh $(or $(CARGO_TARGET_DIR),target)/debug/agent --for 0
 
-# Forty seconds on two CPUs that have nothing else to do. This machine's libelf and zlib are covered meanwhile, for nobody but itself.
+# Needs forty seconds on two idle CPUs. Meanwhile this machine's libelf and zlib are hidden, but
+# only in the mount namespace of this build.
 .PHONY: vendored
 vendored: deps
 	@$(call install,$(VENDORED_PACKAGES))
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/vendored.sh
 
-# What is public of both crates, in the crates, so that a change of it is seen where it is made. It is made from what rustdoc writes
-# as JSON, whose format is not stable (tests/rustdoc-json.sh): the toolchain of another version may not do.
+# The public API of both crates. It is recorded in the crates, so that a change of it is visible
+# next to the change of the code. It is generated from rustdoc's JSON output. The JSON format is not
+# stable (tests/rustdoc-json.sh), so another version of the toolchain may not work.
 PUBLIC := retrans-macros retrans-sdk
 PUBLIC_API := target/public-api/text
 .PHONY: public-api-text
 public-api-text: deps
 	rm -rf $(PUBLIC_API) && mkdir -p $(PUBLIC_API)
-	@# Cargo does not know that another rustdoc writes other files: it must run.
+	@# Cargo does not know that another rustdoc writes other files, so rustdoc is forced to run.
 	rm -f $(foreach crate,$(PUBLIC),$(or $(CARGO_TARGET_DIR),target)/doc/$(subst -,_,$(crate)).json)
 	touch $(foreach crate,$(PUBLIC),$(crate)/src/lib.rs)
 	RUSTDOC=$(CURDIR)/tests/rustdoc-json.sh cargo doc --quiet --locked $(addprefix --package ,$(PUBLIC)) --no-deps $(FEATURES)
@@ -112,9 +126,9 @@ public-api: public-api-text
 .PHONY: public-api-check
 public-api-check: public-api-text
 	@differs=; for crate in $(PUBLIC); do diff -u $$crate/public-api.txt $(PUBLIC_API)/$$crate || differs=yes; done; \
-	[ -z "$$differs" ] || { echo "what is public has changed: if it is meant, make public-api, and commit it"; exit 1; }
+	[ -z "$$differs" ] || { echo "the public API has changed: if intended, run make public-api and commit it"; exit 1; }
 
-# Only what is missing, and nothing without apt: elsewhere the build says what it lacks.
+# Installs only missing packages. Does nothing without apt: there the build reports what is missing.
 define install
 	command -v dpkg-query >/dev/null || exit 0; \
 	missing=$$(for package in $(1); do \
@@ -125,13 +139,13 @@ define install
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null
 endef
 
-# Without root it is a replay; with LIVE=required that is a failure.
+# Without root the demo is a replay. With LIVE=required a replay is a failure.
 .PHONY: demo
 demo: build-deps
 	$(if $(filter cargo,$(firstword $(CLI))),cargo build --locked --release --package retrans-cli --features demo)
 	@if $(CAN_BE_ROOT); then $(MAKE) --no-print-directory deps && $(DEMO_AS_ROOT); else $(DEMO); fi
 
-# What the demo replays for those who may not.
+# The recording that the demo replays without the required privileges.
 .PHONY: recording
 recording: deps
 	cargo build --locked --release --package retrans-cli --features demo
@@ -142,61 +156,65 @@ recording: deps
 test: unit-tests
 	@$(MAKE) --no-print-directory live LIVE=$(LIVE)
 
-# Unit and documentation tests, and those of the programs that need no root.
+# Unit tests, documentation tests, and the tests of the programs that do not require root.
 .PHONY: unit-tests
 unit-tests: deps
 	cargo test --locked --workspace $(WORKSPACE_FEATURES) --no-fail-fast
 
-# Each live test is `#[ignore]`d by name for a plain `cargo test`. Here they run, as root, or it is said that they did not.
+# Each live test has the attribute `#[ignore]`, so a plain `cargo test` skips it. This target runs
+# them as root, or reports that they did not run.
 .PHONY: live
 live:
 	@if $(CAN_BE_ROOT); then \
 		$(AS_ROOT) tests/live.sh; \
 	elif [ "$(LIVE)" = required ]; then \
-		echo "live tests: NOT RUN, and they are required: they need root or sudo"; exit 1; \
+		echo "live tests: NOT RUN, but required: they require root or sudo"; exit 1; \
 	else \
-		echo "live tests: NOT RUN: they need root or sudo; with LIVE=required this is a failure"; \
+		echo "live tests: NOT RUN: they require root or sudo; with LIVE=required this is a failure"; \
 	fi
 
 BENCHES := user_space pipeline kernel
-# Fails where a bar is not met: they are meant for a machine that has nothing else to do.
+# Fails if a bar is not met. The bars are for an idle machine.
 .PHONY: bench
 bench: deps
 	@$(call install,$(BENCH_PACKAGES))
 	$(AS_ROOT) tests/bench.sh $(BENCHES)
 
-# How often, each time with every outcome over every family.
+# The number of runs. Each covers every outcome over every family.
 RUNS ?= 50
 .PHONY: soak
 soak: deps
 	$(AS_ROOT) tests/soak.sh $(RUNS)
 
-# Bare systems on which the README's commands are run. Ubuntu's archive may not be reachable: that is said.
+# Minimal systems on which the README's commands are run. If an archive is not reachable (Ubuntu's
+# may not be), this is reported.
 SUITES ?= bookworm trixie noble
 .PHONY: fresh-machines
 fresh-machines:
 	@$(call install,debootstrap wget)
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/fresh-machine.sh $(SUITES)
 
-# Boots kernels of tests/kernels/kernels.list (KERNELS="6.12 7.3"; default: all) and records the results of those that pass. Needs no
-# root. JOBS guests run at a time (default: the number of CPUs). Patched kernels that are not built yet are built, which takes about
-# ten minutes on two CPUs; with CACHED=1 they are left out. ACCEPT=1 records a row also if it has lost something that is recorded.
-# ONLY=attach_methods:: boots one kernel for the live tests whose names begin so. MATRIX_ACCEL=kvm or tcg forces how guests run.
-# Downloads, built kernels, and the console of the last boot of each, are kept in $XDG_CACHE_HOME/retrans-matrix.
+# Boots kernels of tests/kernels/kernels.list (KERNELS="6.12 7.3"; default: all) and records the
+# results of those that pass. Does not require root. JOBS guests run at a time (default: the number
+# of CPUs). Patched kernels that are not built yet are built, which needs about ten minutes on two
+# CPUs; with CACHED=1 they are left out. ACCEPT=1 records a row even if a recorded result is lost.
+# ONLY=attach_methods:: boots one kernel for the live tests whose names begin with this prefix.
+# MATRIX_ACCEL=kvm or tcg forces how guests run. Downloads, built kernels, and the console of the
+# last boot of each kernel are kept in $XDG_CACHE_HOME/retrans-matrix.
 KERNELS ?=
 CACHED ?=
 ACCEPT ?=
 ONLY ?=
 TURN ?=
 MATRIX := cargo run --locked --quiet --package retrans-kernels --bin matrix --release --
-# With BUILT=1, the program that `make test` has built.
+# With BUILT=1, runs the program that `make test` has built.
 MATRIX_DEV := $(if $(BUILT),$(or $(CARGO_TARGET_DIR),target)/debug/matrix,cargo run --locked --quiet --package retrans-kernels --bin matrix --)
 .PHONY: matrix
 matrix: deps
 	@$(call install,$(MATRIX_PACKAGES) $(KERNEL_PACKAGES))
 	$(MATRIX) run $(if $(CACHED),--cached) $(if $(ACCEPT),--accept) $(if $(ONLY),--only=$(ONLY)) $(KERNELS)
 
-# With the programs that `make test` has built, like the next two.
+# This target and the next two use the programs that `make test` has built.
 .PHONY: matrix-check
 matrix-check: deps
 	$(MATRIX_DEV) --dev check
@@ -213,13 +231,15 @@ matrix-gate: deps
 
 .PHONY: lint
 lint: deps lint-deps
-	# As on a machine without clang, first: what follows uses the same dependencies.
+	# Builds the documentation as on a machine without clang. It is the first step, because the
+	# other steps use the same dependencies.
 	RUSTDOCFLAGS="-D warnings" DOCS_RS=1 CLANG=/nonexistent cargo doc --locked --package retrans-sdk --no-deps $(FEATURES)
 	cargo fmt --all --check
 	clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/*/bpf/*.c
 	cargo clippy --workspace --all-targets $(WORKSPACE_FEATURES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(WORKSPACE_FEATURES)
-	@# Whatever it says is wrong, also where its status is 0. Not that the program is not installed.
+	@# Any output is an error, even if the status is 0. ExecStart is replaced because the
+	@# program is not installed.
 	@unit=target/retrans-agent.service; sed 's|^ExecStart=.*|ExecStart=/bin/true|' docs/retrans-agent.service >$$unit && \
 	said=$$(systemd-analyze verify --man=no $$unit 2>&1) && [ -z "$$said" ] || { echo "$$unit: $$said"; exit 1; }
 
@@ -227,7 +247,7 @@ lint: deps lint-deps
 header-check: deps
 	$(CLI) check "$(KERNEL_SRC)"
 
-# The one on PATH, else one in the user's cache, which takes three minutes to build once.
+# cargo-deny from PATH, else one in the user's cache. Building it once needs three minutes.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retrans-tools
 DENY := $(or $(shell command -v cargo-deny),$(TOOLS)/bin/cargo-deny)
 $(TOOLS)/bin/cargo-deny:
@@ -235,7 +255,8 @@ $(TOOLS)/bin/cargo-deny:
 	CARGO_INCREMENTAL=0 cargo install cargo-deny --version 0.20.2 --locked --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
 	rm -rf $(TOOLS)/build
 
-# What a release requires in addition to the gate (.ci/run): hours, most of them for `make matrix` before it.
+# The checks that a release requires in addition to the gate (.ci/run). They need hours, most of
+# them for `make matrix` before them.
 .PHONY: release-check
 release-check: outside vendored unit matrix-release-check bench
 
