@@ -2,7 +2,7 @@
 
 # The packages that a build requires and that a minimal Debian or Ubuntu lacks,
 BUILD_PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev
-# and the packages for namespaces with traffic in them, which require root.
+# and the packages to create namespaces with traffic in them, which requires root anyway.
 LAB_PACKAGES := iproute2 libcap2-bin nftables
 LINT_PACKAGES = clang-format $(UNIT_PACKAGES)
 # systemd checks a unit, and runs one in namespaces. It need not be running on this system.
@@ -36,8 +36,8 @@ DEMO_AS_ROOT = $(if $(filter cargo,$(firstword $(CLI))),$(AS_ROOT),$(SUDO)) $(DE
 
 # `make test LIVE=required` fails where the live tests cannot run.
 LIVE ?= if-possible
-# `make header-check` compares the tables with this tree, and with the built object and the running
-# kernel.
+# `make header-check` compares the tables with the headers in this tree, with the built object, and
+# with the running kernel.
 KERNEL_SRC ?= /usr/include
 
 .PHONY: help

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Runs benches of retrans-tests and keeps what they print in docs/benchmarks.txt. Fails if a bench
-# failed or a bar was not met, but only after all of them have run.
+# Runs benches of retrans-tests and writes their output to docs/benchmarks.txt. Fails if a bench
+# failed or a bar was not met, but only after all benches have run.
 #
 # usage: tests/bench.sh BENCH…
 set -euo pipefail
@@ -12,8 +12,8 @@ text=docs/benchmarks.txt
 printed=$(mktemp)
 trap 'rm -f "$printed"' EXIT
 
-# Everything is built before anything is measured, including `retrans`, which a bench starts. The
-# build does not run as root.
+# Everything is built before anything is measured. This includes `retrans`, which a bench starts.
+# The build does not run as root.
 cargo build --locked --release --quiet --package retrans-cli
 cargo bench --locked --quiet --package retrans-tests --no-run "${@/#/--bench=}"
 
@@ -25,7 +25,7 @@ done > >(tee "$printed")
 # tee may still be writing.
 wait $! || true
 
-# Written, not moved: the temporary file is readable only by its owner.
+# Copied, not moved, because the temporary file is readable only by its owner.
 cat "$printed" >"$text"
 
 missed=$(grep -c '^bar=.* ok=no$' "$printed" || true)

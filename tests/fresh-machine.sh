@@ -4,24 +4,26 @@
 #
 # usage: tests/fresh-machine.sh SUITE…      such as bookworm, trixie, noble
 #
-# Each is a new chroot made by debootstrap, with this machine's kernel and Rust toolchain, a clone of
-# HEAD, and nothing else of this machine. Requires root and debootstrap. Prints a line for each command
-# and the path of the log. A suite whose archive is not reachable is reported as not tried, which is
-# not a failure; a failing command is.
+# Each installation is a new chroot created by debootstrap. It contains this machine's Rust
+# toolchain and a clone of HEAD, runs on this machine's kernel, and contains nothing else of this
+# machine. Requires root and debootstrap. Prints a line for each command and the path of the log. A
+# suite whose archive is not reachable is reported as not tried, which is not a failure. A failing
+# command is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-[ "$(id -u)" = 0 ] || { echo "fresh-machine: needs root" >&2; exit 2; }
+[ "$(id -u)" = 0 ] || { echo "fresh-machine: requires root" >&2; exit 2; }
 [ $# -gt 0 ] || { sed -n 's/^# usage: /usage: /p' "$0" >&2; exit 2; }
 for program in debootstrap git rustc unshare wget; do
-	command -v "$program" >/dev/null || { echo "fresh-machine: needs $program" >&2; exit 2; }
+	command -v "$program" >/dev/null || { echo "fresh-machine: requires $program" >&2; exit 2; }
 done
 
-# Checked here: an empty path, used as a directory below, would be the root of this machine.
+# Checked here, because the path is used as a directory below. An empty path would be the root of
+# this machine.
 toolchain=$(rustc --print sysroot)
 [ -x "$toolchain/bin/rustc" ] || { echo "fresh-machine: no toolchain in '$toolchain'" >&2; exit 2; }
 
-# The commands in its shell blocks.
+# The commands in the README's shell blocks.
 mapfile -t commands < <(sed -n '/^```sh$/,/^```$/{/^make /p}' README.md)
 [ "${#commands[@]}" = 2 ] || { echo "fresh-machine: README.md has ${#commands[@]} commands, not 2" >&2; exit 2; }
 
@@ -40,19 +42,19 @@ mirror_of() {
 	fi
 }
 
-# Creates the system. Ubuntu's installer enables universe. A debootstrap older than a suite has no
-# script for it, but all suites share one.
+# Creates the system. Ubuntu's installer enables universe. If debootstrap is older than a suite, it
+# has no script for it, but all suites share one.
 bootstrap() {
 	local suite=$1 root=$2 options=() script=/usr/share/debootstrap/scripts/$1
 	! is_ubuntu "$suite" || options=(--components=main,universe)
 	[ -e "$script" ] || { is_ubuntu "$suite" && script=${script%/*}/gutsy || script=${script%/*}/sid; }
-	# In a mount namespace of its own, so that nothing stays mounted, however it ends.
+	# In its own mount namespace, so that nothing stays mounted, however it ends.
 	unshare --mount --propagation private \
 		debootstrap --variant=minbase --include=sudo,ca-certificates,make "${options[@]}" \
 		"$suite" "$root" "$(mirror_of "$suite")" "$script"
 }
 
-# What the README expects: sudo, a checkout, make and a toolchain, which requires a linker.
+# Installs what the README expects: sudo, a checkout, make and a toolchain, which requires a linker.
 furnish() {
 	local root=$1
 	# The same name resolution and certificates as on this machine.
@@ -62,13 +64,14 @@ furnish() {
 	echo 'user ALL=(ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/user"
 	mkdir -p "$root/opt/rust"
 	cp -a "$toolchain/." "$root/opt/rust/"
-	# The checkout may belong to another user, which git only accepts from a configuration file.
+	# The checkout may belong to another user. Git accepts that only from a configuration file.
 	printf '[safe]\n\tdirectory = *\n' >"$work/gitconfig"
 	GIT_CONFIG_GLOBAL=$work/gitconfig git clone --quiet --no-hardlinks . "$root/home/user/retrans"
 	chroot "$root" chown -R user: /home/user/retrans
 }
 
-# Runs a command of the README as the user. Also fails if it skipped something that it could do.
+# Runs a command of the README as the user. Also fails if the command replayed a recording or left
+# out live tests.
 run() {
 	local suite=$1 root=$2 command=$3 start=$SECONDS status=0 out=$work/$1.out
 	echo "### $suite: $command"
@@ -98,7 +101,7 @@ try() {
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/fresh-machine.XXXXXX")
 summary=$work/summary
-# --one-file-system: never deletes what may still be mounted there.
+# --one-file-system: never deletes a file system that may still be mounted there.
 trap 'rm -rf --one-file-system "$work"/root-*' EXIT
 failed=0 tried=0
 for suite in "$@"; do

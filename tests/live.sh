@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Runs the live tests, and fails unless every one that exists did run. With the flags of `make test`, so that nothing is built twice.
+# Runs the live tests, and fails unless every existing one ran and passed. Uses the flags of
+# `make test`, so that nothing is built twice.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,13 +13,14 @@ cargo test --locked --workspace --all-features --tests --no-run 2>&1 | tee "$bui
 mapfile -t programs < <(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$built")
 [ "${#programs[@]}" -gt 0 ] || { echo "live tests: cargo built no test program" >&2; exit 1; }
 
-# What cargo would run a program with, if `make` has set it: sudo.
+# The command with which cargo would run a program, if `make` has set it: sudo.
 runner=$(compgen -e | grep '^CARGO_TARGET_.*_RUNNER$' | head -1 || true)
 read -ra run <<<"${runner:+${!runner}}"
 
 there=0 failed=()
 for program in "${programs[@]}"; do
-	# The tests of a proc-macro crate start only with the compiler's libraries at hand; cargo sees to that, and none of them is live.
+	# The tests of a proc-macro crate start only with the compiler's libraries, which cargo
+	# provides. This crate has no live tests.
 	[[ $program != */retrans_macros-* ]] || continue
 	list=$("$program" --ignored --list --format terse) || { failed+=("$program, which does not list its tests"); continue; }
 	listed=$(grep -c ': test$' <<<"$list" || true)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Tests the SDK as a dependency of a crate outside of this checkout: by path, by git (the committed
-# state), and as it would be published. The crate is built and run each time, without privileges.
+# state), and as it would be published. Each time the crate is built, and run without privileges.
 #
 # All three share a target directory, so that the SDK's dependencies are compiled once. Fetched and
 # unpacked sources go to a temporary directory.
@@ -15,7 +15,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/outside.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}/outside
 
-# From here on only the registry is shared with the user's CARGO_HOME.
+# From here on, only the registry and the configuration of the user's CARGO_HOME are shared.
 cargo fetch --locked --quiet
 home=${CARGO_HOME:-$HOME/.cargo}
 mkdir "$work/home"
@@ -31,11 +31,11 @@ try() {
 		cd "$work/$name"
 		# Only a git dependency must be fetched; everything else is available.
 		[ "$name" != git ] || cargo fetch --quiet
-		# By its source, so that it is certain which of the three is used.
+		# Checks the source, so that it is certain which of the three is used.
 		cargo tree --offline --invert retrans-macros --depth 0 --prefix none | grep -F "$expected"
 		cargo build --offline --quiet
 	)
-	must_run "$CARGO_TARGET_DIR/debug/somebody-elses"
+	must_run "$CARGO_TARGET_DIR/debug/outside-crate"
 	echo "--- $name: built and run in $((SECONDS - start)) s"
 }
 
@@ -43,7 +43,8 @@ new_crate "$work/path" <<<"[dependencies]
 retrans-sdk = { path = \"$root/retrans-sdk\" }"
 try path "($root/retrans-macros)"
 
-# A new repository with the committed state: cargo cannot fetch from a shallow clone, as in CI.
+# A new repository with the committed state, because cargo cannot fetch from a shallow clone, which
+# a CI may use.
 mkdir "$work/repository"
 git -c safe.directory='*' archive HEAD | tar -x -C "$work/repository"
 cd "$work/repository"

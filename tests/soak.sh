@@ -17,10 +17,10 @@ finish() {
 }
 trap finish EXIT
 
-# Built before the load starts, which would slow the build down.
+# Built before the load starts, because the load would slow the build down.
 cargo test --locked --package retrans-tests --test outcomes --no-run
 for _ in $(seq $((2 * $(nproc)))); do
-	# Ends with this script, however that ends.
+	# Ends with this script, however the script ends.
 	setpriv --pdeathsig KILL sh -c 'while :; do :; done' &
 	burners+=($!)
 done

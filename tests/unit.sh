@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Runs docs/retrans-agent.service under systemd, and then with parts of it removed, which must fail.
+# Runs docs/retrans-agent.service under systemd. Then runs it with parts removed, which must fail.
 #
-# usage: tests/unit.sh PROGRAM [ARGUMENT…]      prints `ready source=…` on stderr once it is attached, and ends
+# usage: tests/unit.sh PROGRAM [ARGUMENT…]      it must print `ready source=…` on stderr, and end
 #
-# The systemd is process 1 of its own namespaces of every kind except user, on a file system whose
-# changes are kept in memory and discarded, with its own /dev, and /sys and /proc/sys read-only. It
-# starts only this unit. Requires root and an installed systemd, which need not be running.
+# systemd is process 1 of its own namespaces of every kind except user. Changes of its file system
+# are kept in memory and discarded. It has its own /dev, and its /sys and /proc/sys are read-only.
+# It starts only this unit. Requires root and an installed systemd, which need not be running.
 set -euo pipefail
 
-# Enters a cgroup of its own, which is the root of what its systemd sees and changes, and then the
-# other namespaces.
+# Enters its own cgroup, which is the root of the cgroups that systemd sees and changes. Then enters
+# the other namespaces.
 outer() {
 	mkdir "$work/cgroup"
 	mount -t cgroup2 none "$work/cgroup"
 	mkdir "$work/cgroup/retrans-unit.$$"
-	# The outer process must leave the cgroup so that it can be removed.
+	# The outer process must leave the cgroup, so that the cgroup can be removed.
 	trap 'echo $$ >"$work/cgroup/cgroup.procs"; find "$work/cgroup/retrans-unit.$$" -depth -type d -exec rmdir {} \;' EXIT
 	echo $$ >"$work/cgroup/retrans-unit.$$/cgroup.procs"
 	timeout --kill-after 5 60 \
@@ -28,7 +28,7 @@ inner() {
 	mount -t tmpfs memory "$work/memory"
 	mkdir "$work/memory/upper" "$work/memory/work"
 	mount -t overlay -o "lowerdir=/,upperdir=$work/memory/upper,workdir=$work/memory/work" overlay "$root"
-	# Nothing that is mounted below / is included, only these mounts.
+	# Other mounts below / are not included, only these.
 	mount -t proc proc "$root/proc"
 	mount --bind "$root/proc/sys" "$root/proc/sys"
 	mount -o remount,bind,ro "$root/proc/sys"
@@ -58,7 +58,8 @@ inner() {
 run() {
 	rm -rf "$work/out" "$work/cgroup" "$work/root" "$work/memory"
 	mkdir "$work/out"
-	# Also edited: nothing is started before it, systemd ends with it, and its output goes to a file.
+	# More edits: nothing is started before the unit, systemd ends with it, and its output goes
+	# to a file.
 	sed -e "$1" -e "s|^ExecStart=.*|& $arguments|" -e 's/^Restart=.*/Restart=no/' -e '/^\[Unit\]/a\
 DefaultDependencies=no\
 SuccessAction=exit\
@@ -89,13 +90,13 @@ outer | inner)
 	;;
 esac
 
-[ "$(id -u)" = 0 ] || { echo "unit: needs root" >&2; exit 2; }
+[ "$(id -u)" = 0 ] || { echo "unit: requires root" >&2; exit 2; }
 [ $# -gt 0 ] || { sed -n 's/^# usage: /usage: /p' "$0" >&2; exit 2; }
-[ -x /lib/systemd/systemd ] || { echo "unit: needs systemd" >&2; exit 2; }
+[ -x /lib/systemd/systemd ] || { echo "unit: requires systemd" >&2; exit 2; }
 self=$(realpath "$0") program=$(realpath "$1") arguments=${*:2}
 cd "$(dirname "$self")/.."
 work=$(mktemp -d "${TMPDIR:-/tmp}/unit.XXXXXX")
-# --one-file-system: never deletes what may still be mounted there.
+# --one-file-system: never deletes a file system that may still be mounted there.
 trap 'rm -rf --one-file-system "$work"' EXIT
 mkdir "$work/program"
 cp "$program" "$work/program/retrans-agent"
@@ -103,7 +104,7 @@ cp "$program" "$work/program/retrans-agent"
 chmod 755 "$work" "$work/program"
 
 must "as it is" success "ready source=" ""
-# Each of these must have an effect: without it the unit fails.
+# Each of these parts must have an effect: without it the unit fails.
 must "without CAP_BPF" exit-code "missing CAP_BPF: " '/^AmbientCapabilities=/s/CAP_BPF //'
 must "without CAP_PERFMON" exit-code "missing CAP_PERFMON: " '/^CapabilityBoundingSet=/s/ CAP_PERFMON//'
 must "without the system call" exit-code "cannot load the programs: " '/^SystemCallFilter=/s/ bpf / /'

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Builds and runs a program that enables the feature `vendored` of libbpf-rs where neither libelf nor
-# zlib is installed. First shows that they are not: without the feature the same build fails, and
-# names what is missing.
+# Builds and runs a program that enables the feature `vendored` of libbpf-rs. Neither libelf nor
+# zlib is visible to the build. To prove this, the same build without the feature must fail first
+# and name the missing files.
 #
-# Runs in a mount namespace of its own, in which the files of the packages libelf-dev and zlib1g-dev
-# are hidden, and the registry's sources, in which libbpf-sys builds elfutils, are a copy that is
-# discarded. Requires root and dpkg.
+# Runs in its own mount namespace, in which the files of the packages libelf-dev and zlib1g-dev are
+# hidden. The registry's sources, in which libbpf-sys builds elfutils, are a copy that is discarded.
+# Requires root and dpkg.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-[ "$(id -u)" = 0 ] || { echo "vendored: needs root" >&2; exit 2; }
+[ "$(id -u)" = 0 ] || { echo "vendored: requires root" >&2; exit 2; }
 registry=${CARGO_HOME:-$HOME/.cargo}/registry
 if [ "${1-}" != inside ]; then
-	# Nothing should be fetched into the copy.
+	# Fetched here, so that nothing is fetched into the copy.
 	cargo fetch --locked --quiet
 	work=$(mktemp -d "${TMPDIR:-/tmp}/vendored.XXXXXX")
-	# Nothing is mounted there after the namespace is gone.
+	# After the namespace has ended, nothing is mounted there.
 	trap 'rm -rf --one-file-system "$work"' EXIT
 	unshare --mount --propagation private "$0" inside "$work"
 	exit
@@ -27,7 +27,7 @@ source tests/outside/crate.sh
 work=$2
 [ "$(readlink /proc/self/ns/mnt)" != "$(readlink "/proc/$PPID/ns/mnt")" ] || { echo "vendored: run it without arguments" >&2; exit 2; }
 
-# over DIRECTORY NAME: changes of DIRECTORY stay in this namespace from now on.
+# over DIRECTORY NAME: from now on changes of DIRECTORY stay in this namespace.
 over() {
 	mkdir -p "$work/$2" "$work/$2.work"
 	mount -t overlay -o "lowerdir=$1,upperdir=$work/$2,workdir=$work/$2.work" overlay "$1"
@@ -49,7 +49,7 @@ for header in libelf.h gelf.h zlib.h; do
 	! echo "#include <$header>" | cc -E - >/dev/null 2>&1 || { echo "vendored: $header is still found" >&2; exit 1; }
 done
 
-# With the same debug information for build scripts and the program libbpf is built only once.
+# If build scripts and the program have the same debug information, libbpf is built only once.
 export CARGO_TARGET_DIR=$work/target CARGO_PROFILE_DEV_DEBUG=0
 new_crate "$work/plain" <<<"[dependencies]
 retrans-sdk = { path = \"$PWD/retrans-sdk\" }"
@@ -69,7 +69,7 @@ echo "--- with it"
 start=$SECONDS
 (cd "$work/vendored" && cargo build --offline --quiet) || exit
 echo "built in $((SECONDS - start)) s"
-program=$CARGO_TARGET_DIR/debug/somebody-elses
+program=$CARGO_TARGET_DIR/debug/outside-crate
 must_run "$program"
 if ldd "$program" | grep 'libelf\|libz'; then
 	echo "vendored: linked with the system's library" >&2

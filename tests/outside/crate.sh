@@ -2,14 +2,14 @@
 # shellcheck shell=bash
 # Sourced at the root of the checkout: creates a crate outside of this workspace, and checks it.
 
-# new_crate DIRECTORY: creates a crate with the locked versions of this checkout, so that nothing must
-# be resolved. The dependency on the SDK, and the rest of its manifest, comes from stdin.
+# new_crate DIRECTORY: creates a crate with the locked versions of this checkout, so that cargo need
+# not resolve anything. The dependency on the SDK, and the rest of the manifest, comes from stdin.
 new_crate() {
 	mkdir -p "$1/src"
 	cp Cargo.lock "$1/"
 	cp tests/outside/main.rs "$1/src/"
 	{
-		printf '[package]\nname = "somebody-elses"\nversion = "1.0.0"\nedition = "2024"\n'
+		printf '[package]\nname = "outside-crate"\nversion = "1.0.0"\nedition = "2024"\n'
 		cat
 	} >"$1/Cargo.toml"
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A program of somebody else's: reads a line, filters it, and opens a stream, or says why it may not.
+//! A program outside of this workspace. It reads a line, filters it, and opens a stream, or prints
+//! the reason why it cannot.
 
 use std::error::Error;
 
@@ -9,10 +10,10 @@ use retrans_sdk::{Event, Filter, RetransResult, Stream, reason_table};
 const LINE: &str = "ts=1.000000000 result=route_fail err=-113 kind=rto family=inet saddr=10.0.0.1 sport=1 daddr=10.0.0.2 \
     dport=443 state=established segs=1 class=route";
 
-/// How bad it is.
+/// The severity of an event.
 #[reason_table(key = "severity")]
 enum Severity {
-    /// Somebody has to look.
+    /// A person must investigate.
     #[reason(value = "bad")]
     Bad = 1,
 }
