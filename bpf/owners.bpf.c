@@ -18,7 +18,8 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /*
- * The PID namespace of the application, by inode number. Process ids are those of this namespace.
+ * The PID namespace of the application, by inode number. All process ids are numbers in this
+ * namespace.
  */
 const volatile __u32 pid_namespace = 0;
 

@@ -11,7 +11,7 @@ pub fn kernel_keys() -> Vec<&'static str> {
 }
 
 /// Returns filters that are demanding in different ways: every key, each field repeatedly, the
-/// maximum number of tests, everything that needs a loop of its own.
+/// maximum number of tests, everything that needs a separate loop.
 pub fn demanding() -> Vec<String> {
     let all = kernel_keys();
     let of_keys = |keys: &[&str]| keys.iter().map(|key| format!("{key}!=-")).collect::<Vec<_>>().join(" ");

@@ -19,7 +19,7 @@ use crate::{
     Context, Counters, Error, Expected, Family, Outcome, Pair, Result, Scenario, Subject, TraceEvent, TraceInstance,
 };
 
-/// The result of one scenario, run in a pair of its own.
+/// The result of one scenario, which was run in its own pair.
 #[derive(Debug)]
 pub struct ScenarioRun {
     /// The outcome that was provoked.

@@ -47,8 +47,8 @@ pub struct Endpoint {
 /// An established connection from the client's namespace to the server's.
 ///
 /// It is always closed with a reset: by [`abort`](Conn::abort), on drop, or when the process ends.
-/// So no FIN is sent and none of them can be retransmitted. Both ends run Reno without pacing, send
-/// each write at once (TCP_NODELAY), and limit a blocking read or write to [`PATIENCE`].
+/// So no FIN is sent, and no FIN can be retransmitted. Both ends run Reno without pacing, send each
+/// write at once (TCP_NODELAY), and limit a blocking read or write to [`PATIENCE`].
 #[derive(Debug)]
 pub struct Conn {
     client: TcpStream,

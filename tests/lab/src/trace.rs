@@ -38,9 +38,9 @@ pub struct TraceInstance {
 pub enum PrintedFailures {
     /// The trace contains no failed attempts, before Linux 6.17.
     No,
-    /// By their `err`.
+    /// The trace reports them by their `err`.
     ByErrno,
-    /// By a name or a sentence for the result, as in the proposal.
+    /// The trace reports them by a name or a sentence for the result, as in the proposal.
     ByName,
 }
 

@@ -103,8 +103,8 @@ pub(super) fn cut(client: &TcpStream, peer: &Peer) -> Result<u32> {
 /// The size of one skb. An skb can hold 64 KiB, and contains many segments.
 const LARGE: usize = 40_000;
 
-/// So much data is outstanding that `tcp_fragment` refuses to split an skb in the middle of the
-/// queue: about twice the sum of SO_SNDBUF and 128 KiB. This is the kernel's defence against peers
+/// About twice the sum of SO_SNDBUF and 128 KiB of data is outstanding: so much that `tcp_fragment`
+/// refuses to split an skb in the middle of the queue. This is the kernel's defence against peers
 /// that make a sender split its queue into ever smaller pieces (commits f070ef2ac667 and
 /// b617158dc096).
 ///

@@ -27,8 +27,8 @@ pub(super) enum Device {
 }
 
 impl Device {
-    /// Creates a TUN device. If TUN is not available, creates a link whose other end is in a
-    /// namespace of its own.
+    /// Creates a TUN device. If TUN is not available, creates a link whose other end is in its own
+    /// namespace.
     pub(super) fn new(ns: &Netns, name: &str) -> Result<Self> {
         if !tun_is_there() {
             return Wire::new(ns, name).map(Self::Wire);
