@@ -174,7 +174,7 @@ pub fn programs(built: &Built, files: &[PathBuf], tests: bool) -> Result<Vec<u8>
     for directory in ["bin", "dev", "proc", "sys", "tmp", "run"] {
         cpio.directory(directory);
     }
-    // The first process needs it before it mounts anything.
+    // The first process needs both devices before it mounts anything.
     cpio.device("dev/console", (5, 1));
     cpio.device("dev/null", (1, 3));
     let mut libraries = BTreeSet::new();

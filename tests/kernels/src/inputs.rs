@@ -110,7 +110,7 @@ fn add_tokens(stream: TokenStream, out: &mut String) {
             }
             TokenTree::Punct(mark) => {
                 out.push(mark.as_char());
-                // The space distinguishes `&&x` from `& &x`.
+                // The line break distinguishes `& &x` from `&&x`.
                 if mark.spacing() == Spacing::Alone {
                     out.push('\n');
                 }

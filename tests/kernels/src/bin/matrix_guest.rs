@@ -66,7 +66,7 @@ fn init() -> Result<()> {
         let file = File::open(module.path())?;
         finit_module(&file, c"", 0).map_err(|errno| format!("{:?}: {errno}", module.path()))?;
     }
-    // The loopback device is up on a host.
+    // On a host the loopback device is already up.
     let up = Command::new("/bin/ip").args(["link", "set", "lo", "up"]).status()?;
     if !up.success() {
         return Err(format!("the loopback device: {up}").into());
