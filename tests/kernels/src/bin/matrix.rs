@@ -68,7 +68,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Boots kernels and records the results of those that pass, and the table in docs/kernels.md
+    /// Boots kernels and records the results of those that pass, and the table in
+    /// docs/kernel-matrix.md
     Run(Run),
     /// Checks the recorded results without booting, and names the stale rows
     Check {
@@ -87,7 +88,7 @@ enum Action {
         #[arg(long)]
         tests: bool,
     },
-    /// Writes the table in docs/kernels.md
+    /// Writes the table in docs/kernel-matrix.md
     Table,
 }
 
