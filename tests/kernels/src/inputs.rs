@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use retrans_lab::{Context, Error, Result};
+use retrans_words::source::c_comments;
 use sha2::{Digest, Sha256};
 
 /// Files, and directories with everything below them, relative to the top of the tree.
@@ -131,47 +132,22 @@ fn is_doc(token: &TokenTree) -> bool {
         && matches!(inside.next(), Some(TokenTree::Literal(_)))
 }
 
-/// Returns a C source without its comments. Lines and line ends that are blank without their
-/// comments are removed as well. Returns `None` if a comment or a literal does not end.
+/// Returns a C source without its comments, and without the lines and the ends of lines that were
+/// empty or blank because of them. Returns `None` if a comment does not end.
 fn without_c_comments(text: &str) -> Option<String> {
     let mut code = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            '/' if rest.starts_with("//") => {
-                // A backslash at the end continues the comment.
-                let mut end = 0;
-                for line in rest.split_inclusive('\n') {
-                    end += line.len();
-                    if !line.trim_end_matches('\n').ends_with('\\') {
-                        break;
-                    }
-                }
-                code.push('\n');
-                end
-            }
-            '/' if rest.starts_with("/*") => {
-                code.push(' ');
-                2 + rest[2..].find("*/")? + 2
-            }
-            '"' | '\'' => {
-                let mut escaped = false;
-                let closing = |c: char| {
-                    let closes = c == first && !escaped;
-                    escaped = c == '\\' && !escaped;
-                    closes
-                };
-                let length = 1 + rest[1..].find(closing)? + 1;
-                code.push_str(&rest[..length]);
-                length
-            }
-            other => {
-                code.push(other);
-                other.len_utf8()
-            }
-        };
-        rest = &rest[length..];
+    let mut end = 0;
+    for comment in c_comments(text) {
+        let is_block = text.get(comment.clone())?.starts_with("/*");
+        if is_block && !text.get(comment.clone())?.ends_with("*/") {
+            return None;
+        }
+        code.push_str(text.get(end..comment.start)?);
+        // A comment separates two tokens.
+        code.push(' ');
+        end = comment.end;
     }
+    code.push_str(text.get(end..)?);
     let lines = code.lines().map(str::trim_end).filter(|line| !line.is_empty());
     Some(lines.flat_map(|line| [line, "\n"]).collect())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `make words`: checks the words and the widths of every file that git knows, in this checkout or
-//! in the one that the first argument names.
+//! in the one that the first argument names. Without git it reads every file except build results.
 
 use std::env;
 use std::fs;
@@ -31,7 +31,7 @@ fn check() -> Result<bool, String> {
     let entries = entries(&read(&here.join("words.tsv"))?)?;
     let allowed = allowed(&read(&here.join("allowed.tsv"))?)?;
     let mut report = Report::new(&entries, &allowed);
-    for name in tracked(&tree)? {
+    for name in files(&tree)? {
         let path = tree.join(&name);
         if path.is_symlink() || !path.is_file() {
             continue;
@@ -49,13 +49,33 @@ fn check() -> Result<bool, String> {
     Ok(report.findings.is_empty())
 }
 
-fn tracked(tree: &Path) -> Result<Vec<String>, String> {
+/// Returns the names of the files, relative to the tree.
+fn files(tree: &Path) -> Result<Vec<String>, String> {
     let output = Command::new("git").args(["ls-files", "-z"]).current_dir(tree).output();
-    let output = output.map_err(|error| format!("cannot run git: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("git ls-files failed: {}", String::from_utf8_lossy(&output.stderr)));
+    // An unpacked archive is no checkout.
+    let mut names = match output {
+        Ok(output) if output.status.success() => {
+            let names = String::from_utf8(output.stdout).map_err(|_| "a file name is not UTF-8")?;
+            names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    };
+    if names.is_empty() {
+        collect(tree, tree, &mut names)?;
     }
-    let names = String::from_utf8(output.stdout).map_err(|_| "a file name that is not UTF-8")?;
-    let names: Vec<_> = names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    if names.is_empty() { Err("git knows no file here".to_owned()) } else { Ok(names) }
+    if names.is_empty() { Err(format!("no file in {tree:?}")) } else { Ok(names) }
+}
+
+fn collect(tree: &Path, directory: &Path, names: &mut Vec<String>) -> Result<(), String> {
+    let failed = |error| format!("cannot read {directory:?}: {error}");
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let is_left_out = [".git", "target"].iter().any(|name| path.ends_with(name));
+        if path.is_dir() && !path.is_symlink() && !is_left_out {
+            collect(tree, &path, names)?;
+        } else if let Some(name) = path.strip_prefix(tree).ok().and_then(Path::to_str).filter(|_| path.is_file()) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(())
 }
