@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The pages of the book whose `rust` blocks are compiled: as documentation tests, and for nothing else. `examples/retrans/tests/book`
-//! checks that none is missing.
+//! The pages of the book that contain `rust` blocks, which are compiled as documentation tests.
+//! `examples/retrans/tests/book` checks that no page is missing.
 
 #[doc = include_str!("../../../docs/quick-start.md")]
 mod quick_start {}
+
+#[doc = include_str!("../../../docs/owners.md")]
+mod owners {}
 
 #[doc = include_str!("../../../docs/filters.md")]
 mod filters {}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `sh` blocks: each program is known, and what is of this project is there. What takes no privilege and changes nothing is run.
+//! Checks that each program in an `sh` block is known, and that what belongs to this project
+//! exists. Runs the commands that require no privilege and change nothing.
 
 use std::env;
 use std::fs;
@@ -9,28 +10,32 @@ use std::process::{Command, Stdio};
 use crate::page::{Page, pages, root};
 use crate::words::{Simple, lines, programs};
 
-/// These take no privilege and change nothing, as the book has them.
+/// Programs that require no privilege and change nothing, with the arguments in the book.
 const RUN: [&str; 10] = ["cat", "cut", "ip", "ls", "lsns", "nstat", "ss", "sysctl", "tc", "uname"];
 
-/// Others, and the Debian package of each. They take privileges, or what is not at hand here.
-const NAMED: [(&str, &str); 10] = [
+/// Other programs, and the Debian package of each. They require privileges, or what this machine
+/// does not have.
+const NAMED: [(&str, &str); 13] = [
+    ("apt-get", "apt"),
     ("bpftool", "bpftool"),
     ("conntrack", "conntrack"),
     ("install", "coreutils"),
     ("iptables-save", "iptables"),
     ("journalctl", "systemd"),
+    ("mkdir", "coreutils"),
     ("nft", "nftables"),
     ("perf", "linux-perf"),
+    ("rustup", "rustup"),
     ("setcap", "libcap2-bin"),
     ("setpriv", "util-linux"),
     ("systemctl", "systemd"),
 ];
 
-/// What a reader takes out of an event.
+/// The variables that the book uses for the values of an event.
 const VALUES: [(&str, &str); 6] =
     [("saddr", "127.0.0.1"), ("sport", "1"), ("daddr", "127.0.0.1"), ("dport", "443"), ("dev", "lo"), ("mark", "0")];
 
-/// Every line of every `sh` block, with where it stands.
+/// Returns every command of every `sh` block, with its location.
 fn each_line(page: &Page) -> Vec<(String, String)> {
     let blocks = page.blocks_that(|info| info == "sh");
     blocks.flat_map(|block| lines(block.text).into_iter().map(move |line| (page.at(&block), line))).collect()
@@ -52,39 +57,58 @@ fn each_command_is_known() {
     assert!(count > 50, "{count}");
 }
 
-fn is_known(page: &Page, program: &Simple) -> Result<(), String> {
+pub(crate) fn is_known(page: &Page, program: &Simple) -> Result<(), String> {
     let words = &program.words;
-    // Behind whatever runs it.
+    // Possibly after a program that runs it.
     if let Some(at) = words.iter().position(|word| word.starts_with("target/")) {
         let runner = &words[0];
         if at > 0 && !is_named(runner) {
             return Err(format!("{runner} is unknown"));
         }
-        // Files that others make something of.
+        // These two only use the file.
         if at > 0 && matches!(&**runner, "install" | "setcap") {
-            return is_built(page, &words[at]).then_some(()).ok_or_else(|| format!("who builds {}?", words[at]));
+            return is_built(page, &words[at]).then_some(()).ok_or_else(|| format!("nothing builds {}", words[at]));
         }
         let name = words[at].rsplit('/').next().unwrap_or_default();
         if is_new(page, name) {
             return Ok(());
         }
-        return crate::programs::takes(name, &words[at + 1..]);
+        return crate::programs::accepts(name, &words[at + 1..]);
     }
     match &*words[0] {
         "make" => make(&words[1..]),
         "cargo" => cargo(&words[1..]),
         "cd" if words.len() == 2 && is_new(page, &words[1]) => Ok(()),
         "nsenter" => is_known(page, &Simple { is_root: true, words: words[4..].to_vec() }),
+        "env" => {
+            let words = words[1..].iter().skip_while(|word| word.contains('=')).cloned().collect();
+            is_known(page, &Simple { is_root: program.is_root, words })
+        }
+        "docker" | "kubectl" => in_container(words),
         name if RUN.contains(&name) || is_named(name) => Ok(()),
         name => Err(format!("{name} is unknown")),
     }
+}
+
+/// Checks the files that `docker` or `kubectl` reads, and what it runs in the container.
+fn in_container(words: &[String]) -> Result<(), String> {
+    if let Some(file) = words.iter().find(|word| word.starts_with("docs/") && !root().join(word).exists()) {
+        return Err(format!("no file {file}"));
+    }
+    let is_run = words.get(1).is_some_and(|word| word == "run");
+    let after = |is: fn(&str) -> bool| words.iter().skip_while(|word| !is(word)).skip(1).cloned().collect::<Vec<_>>();
+    let arguments = match &*words[0] {
+        "docker" if is_run => after(|word| word.starts_with("retrans:")),
+        _ => after(|word| word == "--").into_iter().skip_while(|word| word == "retrans").collect(),
+    };
+    if arguments.is_empty() { Ok(()) } else { crate::programs::accepts("retrans", &arguments) }
 }
 
 fn is_named(name: &str) -> bool {
     NAMED.iter().any(|(known, _)| *known == name)
 }
 
-/// Whether the page has made a crate of that name.
+/// Returns whether the page has created a crate of that name.
 fn is_new(page: &Page, name: &str) -> bool {
     page.text.contains(&format!("cargo new {name}\n"))
 }
@@ -98,7 +122,9 @@ fn make(arguments: &[String]) -> Result<(), String> {
     let makefile = fs::read_to_string(root().join("Makefile")).expect("the Makefile");
     for argument in arguments {
         let is_there = match argument.split_once('=') {
-            Some((variable, _)) => makefile.lines().any(|line| line.starts_with(&format!("{variable} ?="))),
+            Some((variable, _)) => ["?=", ":="]
+                .iter()
+                .any(|sign| makefile.lines().any(|line| line.starts_with(&format!("{variable} {sign}")))),
             None => makefile.lines().any(|line| line.starts_with(&format!("{argument}:"))),
         };
         if !is_there {
@@ -112,7 +138,13 @@ fn cargo(arguments: &[String]) -> Result<(), String> {
     let subcommand = arguments.first().map(String::as_str).unwrap_or_default();
     let after = |option: &str| arguments.iter().skip_while(|word| *word != option).nth(1);
     match subcommand {
-        "new" | "build" | "run" => {}
+        "build" | "doc" | "fetch" | "new" | "run" | "test" | "vendor" => {}
+        "install" => {
+            let path = after("--path").ok_or("cargo install: no --path")?;
+            if !root().join(path).join("Cargo.toml").exists() {
+                return Err(format!("no package in {path}"));
+            }
+        }
         "add" => return crate::manifests::adds(&arguments[1..]),
         _ => return Err(format!("cargo {subcommand} is unknown here")),
     }
@@ -128,7 +160,7 @@ fn cargo(arguments: &[String]) -> Result<(), String> {
 }
 
 #[test]
-fn what_takes_no_privilege_is_run() {
+fn commands_that_require_no_privilege_are_run() {
     let mut count = 0;
     for page in pages() {
         for (at, line) in each_line(&page) {
@@ -137,7 +169,7 @@ fn what_takes_no_privilege_is_run() {
                 continue;
             }
             let words = || programs.iter().flat_map(|program| &program.words);
-            // What a kernel was built without is not there to be shown.
+            // A kernel may lack the files that a command prints.
             let is_shown = |word: &&String| ["/proc/", "/sys/"].iter().any(|place| word.starts_with(place));
             if words().filter(is_shown).any(|path| !Path::new(path).exists()) || !programs.iter().all(is_installed) {
                 eprintln!("{at}: not run here: {line}");
@@ -150,11 +182,11 @@ fn what_takes_no_privilege_is_run() {
             count += 1;
         }
     }
-    // Without iproute2 there are these still.
+    // This many do not require iproute2.
     assert!(count > 5, "{count}");
 }
 
-/// With where the administrator's programs are, in which not every user looks.
+/// Returns PATH with the directories of the administrator's programs, which a user's PATH may lack.
 fn path() -> String {
     format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default())
 }

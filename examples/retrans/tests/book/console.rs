@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `console` blocks are run, and print what the book says.
+//! Runs the commands of `console` blocks and compares what they print with the book.
 
 use std::process::{Command, Stdio};
 
 use crate::page::{pages, root};
 use crate::programs::built;
 
-/// Each command with what it is said to print.
-fn sessions(block: &str) -> Vec<(&str, String)> {
+/// Returns each command of a block, with the output in the book.
+pub(crate) fn sessions(block: &str) -> Vec<(&str, String)> {
     let mut sessions: Vec<(&str, String)> = Vec::new();
     for line in block.lines() {
         match (line.strip_prefix("$ "), sessions.last_mut()) {
             (Some(command), _) => sessions.push((command, String::new())),
             (None, Some((_, printed))) => printed.extend([line, "\n"]),
-            (None, None) => panic!("output of no command: {line}"),
+            (None, None) => panic!("output before the first command: {line}"),
         }
     }
     sessions
 }
 
 #[test]
-fn a_session_is_as_it_is_printed() {
+fn each_command_prints_what_the_book_shows() {
     let mut count = 0;
     for page in pages() {
         for block in page.blocks_that(|info| info == "console") {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every block says of what sort it is, and there is a test for each sort.
+//! Checks that every block states its kind, and that each kind has a test.
 
 use std::fs;
 
 use crate::page::{pages, root};
 
-/// Each sort, and the file here that sees to it.
-const KNOWN: [(&str, &str); 11] = [
+/// Each kind, and the file that checks it, relative to this directory.
+const KNOWN: [(&str, &str); 13] = [
     ("rust,no_run", "rust_blocks"),
     ("rust", "rust_blocks"),
     ("text", "lab_lines"),
+    ("text,demo", "../demo/replayed"),
     ("json", "lab_lines"),
     ("filter", "filters"),
     ("filter,live_only", "filters"),
@@ -17,15 +18,16 @@ const KNOWN: [(&str, &str); 11] = [
     ("filter,refused", "filters"),
     ("sh", "commands"),
     ("console", "console"),
+    ("console,live", "live_sessions"),
     ("toml", "manifests"),
 ];
 
 #[test]
-fn no_block_is_of_a_sort_that_nobody_checks() {
+fn each_block_is_of_a_kind_that_is_checked() {
     for page in pages() {
         for block in page.blocks() {
             let at = page.at(&block);
-            assert!(KNOWN.iter().any(|(info, _)| *info == block.info), "{at}: `{}` is checked by nothing", block.info);
+            assert!(KNOWN.iter().any(|(info, _)| *info == block.info), "{at}: no test checks `{}`", block.info);
             assert!(!block.text.trim().is_empty(), "{at}: an empty block");
         }
     }
@@ -36,7 +38,7 @@ fn no_block_is_of_a_sort_that_nobody_checks() {
 }
 
 #[test]
-fn every_page_says_how_it_may_be_used() {
+fn each_page_states_its_license() {
     for page in pages() {
         let (first, _) = page.text.split_once('\n').unwrap_or_default();
         assert_eq!(first, "<!-- SPDX-License-Identifier: MIT OR Apache-2.0 -->", "{}", page.name);

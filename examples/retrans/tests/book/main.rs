@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The book (`docs/`): nothing in it is left unchecked. `rust` blocks are documentation tests of
-//! `examples/basics` (`src/book.rs`); what every other sort of block must be is here, a file each.
+//! Checks everything in the book (`docs/`). `rust` blocks are documentation tests of
+//! `examples/basics` (`src/book.rs`). Every other kind of block has a file here.
 
 mod commands;
 mod console;
@@ -10,10 +10,12 @@ mod keys;
 mod lab_lines;
 mod languages;
 mod links;
+mod live_sessions;
 mod manifests;
 mod matrix;
 mod page;
 mod programs;
+mod readme;
 mod results;
 mod rust_blocks;
 mod words;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The recording in the repository: what is replayed without the privilege, and whether it is still what is seen live.
+//! The recording in the repository, which `demo` replays without privileges: its contents, its
+//! replay, the table of it in the book, and a comparison with a live run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,12 +14,12 @@ use crate::{assert_a_row_each, demo, outcomes, rows};
 
 const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.kv");
 
-/// The events of each act, in order.
+/// Returns the events of each act, in order.
 fn by_act(recording: &str) -> BTreeMap<String, Vec<Event>> {
     let mut acts: BTreeMap<String, Vec<Event>> = BTreeMap::new();
     for text in recording.lines() {
         let line: Line = text.parse().unwrap_or_else(|error| panic!("{error}: {text}"));
-        assert_eq!(line.to_string(), text, "it does not print as it was");
+        assert_eq!(line.to_string(), text, "it does not print as it was recorded");
         let [(key, act)] = &line.unknown[..] else { panic!("other keys than `act` are unknown: {text}") };
         assert_eq!(key, "act");
         acts.entry(act.clone()).or_default().push(line.event);
@@ -27,7 +28,7 @@ fn by_act(recording: &str) -> BTreeMap<String, Vec<Event>> {
 }
 
 #[test]
-fn the_recording_is_of_every_outcome_as_expected() {
+fn the_recording_has_every_outcome_as_expected() {
     let acts = by_act(&fs::read_to_string(RECORDING).expect("the recording"));
     assert_eq!(acts.len(), outcomes().len());
     for outcome in outcomes() {
@@ -36,16 +37,16 @@ fn the_recording_is_of_every_outcome_as_expected() {
         for (index, event) in events.iter().enumerate() {
             let expected = outcome.expected(index);
             assert!(event.result == expected.result || event.result == RetransResult::Nomem, "{event}");
-            let told = (event.class(), event.kind, event.err, event.state, event.sk_err_soft);
+            let recorded = (event.class(), event.kind, event.err, event.state, event.sk_err_soft);
             let due =
                 (expected.result.class(), expected.kind, Some(expected.err), expected.state, expected.sk_err_soft);
-            assert_eq!(told, due, "{event}");
+            assert_eq!(recorded, due, "{event}");
         }
     }
 }
 
 #[test]
-fn is_a_table_and_says_that_it_is_a_replay() {
+fn prints_a_table_and_states_that_it_is_a_replay() {
     let output = demo().args(["--replay", RECORDING]).output().expect("demo is built");
     let stdout = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{stdout}");
@@ -54,25 +55,24 @@ fn is_a_table_and_says_that_it_is_a_replay() {
             && stdout.trim_end().lines().last().is_some_and(|line| line.starts_with("REPLAY"))
     );
     assert_a_row_each(&stdout);
-    assert!(rows(&stdout).iter().all(|row| row.ends_with(" -")), "no witness can be asked: {stdout}");
+    assert!(rows(&stdout).iter().all(|row| row.ends_with(" -")), "a replay has no cross-check: {stdout}");
 }
 
-/// The README shows a table that was live, with witnesses; for the rest it is what the recording gives.
+/// The page shows the table of a live run, in which the last column is `yes`. A replay of the
+/// recording must print the other columns.
 #[test]
-fn the_table_in_the_readme_is_the_recordings() {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).expect("the README");
-    let recording = fs::read_to_string(RECORDING).expect("the recording");
+fn the_table_in_the_book_is_the_recordings() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/command.md");
+    let page = fs::read_to_string(path).expect("the page");
+    let blocks: Vec<_> = page.split("```text,demo\n").skip(1).collect();
+    let [block] = &blocks[..] else { panic!("{} tables", blocks.len()) };
+    let (block, _) = block.split_once("```").expect("its end");
     let output = demo().args(["--replay", RECORDING]).output().expect("demo is built");
     let replayed = String::from_utf8(output.stdout).expect("text");
-    let without_witnesses = |row: &&str| row.rsplit_once(' ').expect("columns").0.trim_end().to_owned();
-    let shown: Vec<_> = rows(&readme).iter().take_while(|row| **row != "```").map(without_witnesses).collect();
-    let events: Vec<_> =
-        readme.lines().filter(|line| line.starts_with("ts=") && line.contains(" sk_err_soft=")).collect();
-    assert!(
-        !events.is_empty() && events.iter().all(|event| recording.contains(event)),
-        "its events are the recording's"
-    );
-    assert_eq!(shown, rows(&replayed).iter().map(without_witnesses).collect::<Vec<_>>());
+    let without_cross_check = |row: &&str| row.rsplit_once(' ').expect("columns").0.trim_end().to_owned();
+    let shown: Vec<_> = rows(block).iter().map(without_cross_check).collect();
+    assert_eq!(shown, rows(&replayed).iter().map(without_cross_check).collect::<Vec<_>>());
+    assert!(rows(block).iter().all(|row| row.ends_with(" yes")), "{block}");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_missing_row_is_a_failure() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_reader_that_closes_the_pipe_is_not_a_failure() {
     let mut child = demo().args(["--replay", RECORDING]).stdout(Stdio::piped()).spawn().expect("demo is built");
     drop(child.stdout.take());
     assert!(child.wait().expect("it ends").success());
@@ -106,7 +106,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
-fn what_it_cannot_start_with() {
+fn usage_errors_exit_with_2() {
     for arguments in [&["--replay", "/nonexistent"][..], &["--replay", "a", "--record", "b"], &["what"]] {
         let output = demo().args(arguments).output().expect("demo is built");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -117,45 +117,46 @@ fn what_it_cannot_start_with() {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn without_the_privilege_it_is_a_replay() {
+fn without_privileges_it_replays() {
     let output = Command::new("setpriv")
         .args(["--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs", env!("CARGO_BIN_EXE_retrans"), "demo"])
         .stdin(Stdio::null())
         .output()
-        .expect("setpriv, of util-linux");
+        .expect("setpriv, from util-linux");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");
     assert!(stdout.starts_with("REPLAY: this is a recording"), "{stdout}");
-    assert!(stdout.contains("CAP_BPF"), "it says what is missing: {stdout}");
+    assert!(stdout.contains("CAP_BPF"), "it names what is missing: {stdout}");
     assert_a_row_each(&stdout);
 }
 
-/// The recording is as good as what is seen now: if a field is added, or a value changes, it has to be made anew.
+/// The recording must match a live run: after a field is added, or a value changes, it must be
+/// recorded again.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_is_seen_live_is_what_was_recorded() {
+fn a_live_run_matches_the_recording() {
     let scratch = tempfile::tempdir().expect("a directory");
     let path = scratch.path().join("live.kv");
     let output = demo().arg("--record").arg(&path).output().expect("demo is built");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");
     assert_a_row_each(&stdout);
-    assert!(rows(&stdout).iter().all(|row| row.ends_with(" yes")), "both witnesses agree: {stdout}");
+    assert!(rows(&stdout).iter().all(|row| row.ends_with(" yes")), "both cross-checks match: {stdout}");
     assert!(stderr.contains("29/29 connections made"), "{stderr}");
 
     let live = by_act(&fs::read_to_string(&path).expect("the recording"));
     let recorded = by_act(&fs::read_to_string(RECORDING).expect("the recording"));
     assert!(live.keys().eq(recorded.keys()), "the acts differ: run `make recording`");
     for (act, live) in &live {
-        // As many as both have: a busy machine may have had time for one more.
+        // Compares the events that both have: a busy machine may have had time for one more.
         for (live, recorded) in live.iter().zip(&recorded[act]) {
             assert_eq!(shape(live), shape(recorded), "{act}: run `make recording`\n{live}\n{recorded}");
         }
     }
 }
 
-/// The keys of a line, and the values of those that are the outcome rather than the socket; but for the result, which may be
-/// a coarser one where less can be seen.
+/// Returns the keys of a line, with the values of those that describe the outcome and not the
+/// socket. Excludes the value of the result, which may be a coarser one if less is observable.
 fn shape(event: &Event) -> Vec<String> {
     const VALUES: [&str; 8] = ["class", "kind", "err", "family", "mapped", "state", "ca_state", "sk_err_soft"];
     let line = event.to_string();
