@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The table at the head of a result's page.
+//! Checks the table at the beginning of a result's page.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use retrans_sdk::event::Transmit;
 
 use crate::page::{Page, pages};
 
-/// What the rows say, by what they are about.
+/// The second cell of each row, by the first.
 pub(crate) struct Facts<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Facts<'a> {
@@ -21,17 +21,17 @@ impl<'a> Facts<'a> {
         Self(head.map(|row| (row[0], row[1])).collect())
     }
 
-    pub(crate) fn get(&self, about: &str) -> &'a str {
-        self.0.get(about).copied().unwrap_or_else(|| panic!("no row `{about}` in {:?}", self.0))
+    pub(crate) fn get(&self, name: &str) -> &'a str {
+        self.0.get(name).copied().unwrap_or_else(|| panic!("no row `{name}` in {:?}", self.0))
     }
 
-    /// The sources that tell the result.
-    pub(crate) fn told_by(&self) -> Vec<AttachMethod> {
+    /// Returns the attach methods that report the result.
+    pub(crate) fn reported_by(&self) -> Vec<AttachMethod> {
         let names = self.get("reported by").split(", ").map(|name| name.trim_matches('`'));
-        names.map(|name| name.parse().unwrap_or_else(|_| panic!("no source {name}"))).collect()
+        names.map(|name| name.parse().unwrap_or_else(|_| panic!("no attach method {name}"))).collect()
     }
 
-    /// The integer, if the result has one.
+    /// Returns `err`, if the result has only one.
     pub(crate) fn err(&self) -> Option<i32> {
         self.get("err").split(' ').next().and_then(|number| number.parse().ok())
     }
@@ -42,14 +42,14 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The page of a result.
+/// Returns the page of a result.
 pub(crate) fn page_of(result: RetransResult) -> Page {
     let name = format!("results/{result}.md");
     pages().into_iter().find(|page| page.name == name).unwrap_or_else(|| panic!("{result} has no page"))
 }
 
 #[test]
-fn they_are_those_of_the_table() {
+fn each_page_has_the_values_of_the_table() {
     for entry in RetransResult::ALL {
         let page = page_of(entry.variant);
         let facts = Facts::of(&page);
@@ -61,18 +61,18 @@ fn they_are_those_of_the_table() {
 }
 
 #[test]
-fn err_has_its_name_and_is_what_the_lab_expects() {
+fn err_has_its_name_and_is_the_one_that_the_lab_expects() {
     let lab = || Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Canceled);
     for entry in RetransResult::ALL {
         let page = page_of(entry.variant);
         let facts = Facts::of(&page);
-        let said = match facts.err() {
+        let expected = match facts.err() {
             None => "any other".to_owned(),
             Some(0) => "0".to_owned(),
             Some(1) => "1 NET_XMIT_DROP".to_owned(),
             Some(err) => format!("{err} {:?}", Errno::from_raw(-err)),
         };
-        assert_eq!(facts.get("err"), said, "{}", page.name);
+        assert_eq!(facts.get("err"), expected, "{}", page.name);
         for outcome in lab() {
             let expected = outcome.expected(outcome.defining_attempt());
             if expected.result == entry.variant {
@@ -99,19 +99,19 @@ fn counters_follow_from_the_transmit_step() {
 }
 
 #[test]
-fn only_successes_are_told_by_every_source() {
+fn only_success_is_reported_by_every_attach_method() {
     for entry in RetransResult::ALL {
         let page = page_of(entry.variant);
-        let told_by = Facts::of(&page).told_by();
+        let reported_by = Facts::of(&page).reported_by();
         let is_success = entry.variant == RetransResult::Success;
-        assert_eq!(told_by.contains(&AttachMethod::TpSuccess), is_success, "{}", page.name);
-        assert!(told_by.contains(&AttachMethod::TpEnum), "{}", page.name);
+        assert_eq!(reported_by.contains(&AttachMethod::TpSuccess), is_success, "{}", page.name);
+        assert!(reported_by.contains(&AttachMethod::TpEnum), "{}", page.name);
     }
 }
 
-/// The table of `kernels.md` has them in these columns, behind the result.
+/// The table of `kernels.md` has a column for each of these after the result.
 #[test]
-fn the_page_of_kernels_says_the_same_of_sources() {
+fn the_page_of_kernels_lists_the_same_attach_methods() {
     use AttachMethod::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
     const COLUMNS: [AttachMethod; 7] = [TpEnum, TpEnum, TpErr, TpErr, Fexit, Kretprobe, TpSuccess];
     let kernels = pages().into_iter().find(|page| page.name == "kernels.md").expect("the page");
@@ -120,20 +120,20 @@ fn the_page_of_kernels_says_the_same_of_sources() {
         let name = row[0].split('`').nth(1).expect("a name");
         let result: RetransResult = name.parse().expect("a result");
         let page = page_of(result);
-        let told_by = Facts::of(&page).told_by();
-        for source in [TpEnum, TpErr, Fexit, Kretprobe, TpSuccess] {
-            let cells = COLUMNS.iter().zip(&row[1..]).filter(|(column, _)| **column == source);
-            let is_told = cells.into_iter().any(|(_, cell)| *cell == "yes");
-            assert_eq!(is_told, told_by.contains(&source), "{name}: {source}");
+        let reported_by = Facts::of(&page).reported_by();
+        for method in [TpEnum, TpErr, Fexit, Kretprobe, TpSuccess] {
+            let cells = COLUMNS.iter().zip(&row[1..]).filter(|(column, _)| **column == method);
+            let is_reported = cells.into_iter().any(|(_, cell)| *cell == "yes");
+            assert_eq!(is_reported, reported_by.contains(&method), "{name}: {method}");
         }
         seen += 1;
     }
-    // Of these two a source tells what is none of the others.
+    // `err_default` and `nomem` have no row: they stand for results that were not distinguished.
     assert_eq!(seen, RetransResult::ALL.len() - 2);
 }
 
 #[test]
-fn the_counters_that_are_named_exist() {
+fn each_named_counter_exists() {
     let counted =
         ["/proc/net/snmp", "/proc/net/netstat"].map(|path| fs::read_to_string(path).expect("counters")).concat();
     let counters: Vec<_> = counted.split_ascii_whitespace().collect();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `text` blocks are lines of the lab's recording, to the byte, and `json` blocks what such a line is in JSON.
+//! Checks that the lines of `text` blocks are in the lab's recording, byte for byte, and that
+//! `json` blocks are such lines as JSON.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,14 +9,14 @@ use retrans_sdk::format::Line;
 
 use crate::page::{pages, root};
 
-/// The recording's lines.
+/// Returns the lines of the recording.
 pub(crate) fn recorded() -> BTreeSet<String> {
     let recording = root().join("examples/retrans/recordings/lab.kv");
     fs::read_to_string(recording).expect("the recording").lines().map(str::to_owned).collect()
 }
 
 #[test]
-fn a_text_is_what_was_recorded() {
+fn each_line_of_text_is_in_the_recording() {
     let recorded = recorded();
     let mut count = 0;
     for page in pages() {
@@ -32,7 +33,7 @@ fn a_text_is_what_was_recorded() {
 }
 
 #[test]
-fn json_is_of_what_was_recorded() {
+fn each_json_object_is_in_the_recording() {
     let events = recorded().into_iter().map(|line| line.parse::<Line>().expect("a line").event);
     let objects: BTreeSet<_> = events.map(|event| serde_json::to_string(&event).expect("JSON")).collect();
     let pages = pages();
@@ -42,6 +43,6 @@ fn json_is_of_what_was_recorded() {
     let lines: Vec<_> = blocks.flat_map(|(at, text)| text.lines().map(move |line| (at.clone(), line))).collect();
     assert!(!lines.is_empty());
     for (at, line) in lines {
-        assert!(objects.contains(line), "{at}: of no recorded event");
+        assert!(objects.contains(line), "{at}: the recording has no such event");
     }
 }

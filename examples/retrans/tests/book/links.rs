@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Each link within the project leads to a file, and to a heading of it; each page can be reached from the table of contents.
+//! Checks that each link inside the project leads to a file and to a heading of it, and that the
+//! table of contents links each page.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,26 +8,26 @@ use std::path::{Path, PathBuf};
 
 use crate::page::{pages, root};
 
-/// Where the links of a text lead, but for what is in code.
+/// Returns the targets of the links in a text.
 fn targets(text: &str) -> Vec<&str> {
     let mut targets = Vec::new();
     let mut rest = text;
-    while let Some((_, behind)) = rest.split_once("](") {
-        let Some((target, left)) = behind.split_once(')') else { break };
+    while let Some((_, after)) = rest.split_once("](") {
+        let Some((target, left)) = after.split_once(')') else { break };
         targets.push(target);
         rest = left;
     }
     targets
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// Returns the anchors of a page's headings, as GitHub forms them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
     headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
 }
 
-/// The path without `..`, for comparisons.
+/// Returns the path without `..`, for comparisons.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -76,6 +77,6 @@ fn each_page_is_in_the_table_of_contents() {
 }
 
 #[test]
-fn anchors_are_made_as_github_does() {
+fn anchors_are_formed_as_github_forms_them() {
     assert!(anchors("# A\n## What it needs, and `x_y`!\n").contains("what-it-needs-and-x_y"));
 }

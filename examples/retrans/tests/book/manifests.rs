@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `toml` blocks are manifests: they parse, and what they name of this project is there.
+//! Checks that `toml` blocks are manifests: they parse, and the packages and features of this
+//! project that they name exist.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,10 +10,10 @@ use toml::{Table, Value};
 
 use crate::page::{pages, root};
 
-/// Where the book has the checkout, seen from the reader's crate.
+/// The path of the checkout, relative to the reader's crate.
 const CHECKOUT: &str = "../retrans/";
 
-/// The workspace's package of that name: its folder and its manifest.
+/// Returns the folder and the manifest of a package of the workspace.
 pub(crate) fn package(name: &str) -> Option<(PathBuf, Table)> {
     let read = |path: PathBuf| fs::read_to_string(path).expect("a manifest").parse::<Table>().expect("TOML");
     let workspace = read(root().join("Cargo.toml"));
@@ -22,7 +23,7 @@ pub(crate) fn package(name: &str) -> Option<(PathBuf, Table)> {
     packages.find(|(_, manifest)| manifest["package"]["name"].as_str() == Some(name))
 }
 
-/// Whether `cargo add` does with these arguments, in a crate that was just made.
+/// Runs `cargo add` with these arguments in a new crate, without changing it.
 pub(crate) fn adds(arguments: &[String]) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder");
     let cargo = |arguments: &[&str]| {
@@ -37,7 +38,7 @@ pub(crate) fn adds(arguments: &[String]) -> Result<(), String> {
 }
 
 #[test]
-fn a_manifest_names_what_is_there() {
+fn each_manifest_names_existing_packages_and_features() {
     let mut count = 0;
     for page in pages() {
         for block in page.blocks_that(|info| info == "toml") {

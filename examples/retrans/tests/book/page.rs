@@ -1,32 +1,32 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The pages of the book, and what is on them.
+//! The pages of the book, and their blocks, prose and tables.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A page.
 pub(crate) struct Page {
-    /// From `docs/`, such as `results/denied.md`.
+    /// The path relative to `docs/`, such as `results/denied.md`.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) text: String,
 }
 
-/// What stands between two fences.
+/// The text between two fences.
 pub(crate) struct Block<'a> {
-    /// What the first fence says.
+    /// The info string of the first fence.
     pub(crate) info: &'a str,
     pub(crate) text: &'a str,
-    /// Of the first fence, for whoever is to look at it.
+    /// The line number of the first fence, for error messages.
     pub(crate) line: usize,
 }
 
-/// Where everything is.
+/// Returns the root of the workspace.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("a workspace").to_owned()
 }
 
-/// All pages, in the order of their names.
+/// Returns all pages, in the order of their names.
 pub(crate) fn pages() -> Vec<Page> {
     let docs = root().join("docs");
     let mut pages = Vec::new();
@@ -42,7 +42,7 @@ fn collect(docs: &Path, folder: &Path, pages: &mut Vec<Page>) {
         if path.is_dir() {
             collect(docs, &path, pages);
         } else if path.extension().is_some_and(|extension| extension == "md") {
-            let name = path.strip_prefix(docs).expect("within").to_str().expect("text").to_owned();
+            let name = path.strip_prefix(docs).expect("in docs/").to_str().expect("text").to_owned();
             let text = fs::read_to_string(&path).expect("a page");
             pages.push(Page { name, path, text });
         }
@@ -50,7 +50,7 @@ fn collect(docs: &Path, folder: &Path, pages: &mut Vec<Page>) {
 }
 
 impl Page {
-    /// Every block.
+    /// Returns every block.
     pub(crate) fn blocks(&self) -> Vec<Block<'_>> {
         let mut blocks = Vec::new();
         let mut open: Option<(&str, usize, usize)> = None;
@@ -63,7 +63,7 @@ impl Page {
                     blocks.push(Block { info, text: &self.text[start..offset], line });
                     open = None;
                 }
-                (Some(_), Some(_)) => panic!("{at}: a fence within a block"),
+                (Some(_), Some(_)) => panic!("{at}: a fence inside a block"),
                 (None, _) => {
                     assert!(open.is_some() || !line.trim_start().starts_with("```"), "{at}: an indented fence")
                 }
@@ -74,22 +74,22 @@ impl Page {
         blocks
     }
 
-    /// The blocks of which `is` says that they are of a sort.
+    /// Returns the blocks whose info string `is` accepts.
     pub(crate) fn blocks_that<'a>(&'a self, is: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = Block<'a>> {
         self.blocks().into_iter().filter(move |block| is(block.info))
     }
 
-    /// What stands outside of blocks, line by line.
+    /// Returns the lines outside of blocks.
     pub(crate) fn prose(&self) -> impl Iterator<Item = &str> {
-        let mut within = false;
+        let mut in_block = false;
         self.text.lines().filter(move |line| {
             let is_fence = line.starts_with("```");
-            within ^= is_fence;
-            !within && !is_fence
+            in_block ^= is_fence;
+            !in_block && !is_fence
         })
     }
 
-    /// The rows of the tables, as their cells.
+    /// Returns the cells of each row of the tables.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
         self.prose().filter_map(|line| {
             let row = line.strip_prefix('|')?.strip_suffix('|')?;
@@ -97,7 +97,7 @@ impl Page {
         })
     }
 
-    /// Where a block is, for whoever is to look at it.
+    /// Returns the location of a block, for error messages.
     pub(crate) fn at(&self, block: &Block<'_>) -> String {
         format!("docs/{}:{}", self.name, block.line)
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Each result has a page, and each page a line of the result, or says that there is none and where the outcome is shown.
+//! Checks that each result has a page, and that each page shows a line of the result, or states
+//! that the recording has none and names the runs that have one.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +13,14 @@ use crate::page::{Page, pages};
 
 const SECTIONS: [&str; 3] = ["## What the kernel did", "## A line from the lab", "## What to look at next"];
 
-/// The lines that a page shows.
+/// Returns the lines that a page shows.
 fn shown(page: &Page) -> Vec<Line> {
     let blocks = page.blocks_that(|info| info == "text");
     blocks.flat_map(|block| block.text.lines().map(|line| line.parse().expect("a line"))).collect()
 }
 
 #[test]
-fn there_is_a_page_for_each_and_no_other() {
+fn each_result_has_a_page_and_there_is_no_other() {
     let pages: BTreeSet<_> =
         pages().into_iter().map(|page| page.name).filter(|name| name.starts_with("results/")).collect();
     let of_results = RetransResult::ALL.iter().map(|entry| format!("results/{}.md", entry.value));
@@ -34,7 +35,7 @@ fn each_page_has_the_same_parts() {
         assert_eq!(headings[0], format!("# `{}`", entry.value));
         assert_eq!(headings[1..], SECTIONS, "{}", page.name);
         let (_, next) = page.text.split_once(SECTIONS[2]).expect("it has");
-        assert!(next.contains("```sh\n"), "{} has nothing to look at", page.name);
+        assert!(next.contains("```sh\n"), "{} has no command to run next", page.name);
     }
 }
 
@@ -53,7 +54,7 @@ fn the_lines_are_of_the_result() {
 }
 
 #[test]
-fn a_page_without_a_line_says_so() {
+fn a_page_without_a_line_states_it() {
     let recorded: BTreeSet<_> =
         recorded().iter().map(|line| line.parse::<Line>().expect("a line").event.result).collect();
     for entry in RetransResult::ALL {

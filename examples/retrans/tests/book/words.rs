@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What stands on a command line, as far as a shell takes it apart.
+//! Splits a command line into programs and words, as far as a shell does.
 
 /// One program and its arguments.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -8,13 +8,14 @@ pub(crate) struct Simple {
     pub(crate) words: Vec<String>,
 }
 
-/// The lines of a block that are commands, those that go on behind a backslash as one.
+/// Returns the commands of a block. Lines that a backslash continues are one command.
 pub(crate) fn lines(block: &str) -> Vec<String> {
     let joined = block.replace("\\\n", " ");
     joined.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
 
-/// The programs of a line: of a pipeline, or one after the other. Files that are written to are left out.
+/// Returns the programs of a line: those of a pipeline, or of a sequence. Files that output is
+/// redirected to are left out.
 pub(crate) fn programs(line: &str) -> Vec<Simple> {
     let mut programs = vec![Vec::new()];
     let mut is_redirected = false;
@@ -38,7 +39,7 @@ fn simple(mut words: Vec<String>) -> Simple {
     Simple { is_root, words }
 }
 
-/// Quotes are taken off, and nothing is expanded.
+/// Removes quotes, and expands nothing.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -60,7 +61,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_line_is_taken_apart() {
+fn a_line_is_split_into_programs_and_words() {
     let simple =
         |is_root, words: &[&str]| Simple { is_root, words: words.iter().map(|&word| word.to_owned()).collect() };
     let taken = programs("sudo a -b 'c | d' > e && f \"$g\" | h");
