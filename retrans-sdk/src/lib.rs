@@ -1,44 +1,33 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Typed TCP retransmission events from the Linux kernel.
+//! Reports the result of every TCP retransmission attempt of a Linux host as a typed event.
 //!
-//! A [`Stream`] reports the result of every TCP retransmission attempt of the host as a typed
-//! [`Event`]: when, why, on which connection, and whether the segment was sent, or the reason that
-//! it was not. BPF programs record the attempts in the kernel; this crate contains them, loads and
-//! attaches them.
+//! An [`Event`] is one attempt to retransmit a segment. It contains the time, the connection, the
+//! [kind](RetransKind) of the attempt, and its [result](RetransResult): the segment was passed to
+//! the IP layer, or the reason that it was not. BPF programs record the attempts in the kernel.
+//! This crate contains the programs, loads and attaches them, and reads their records.
 //!
 //! ```no_run
-//! use retrans_sdk::{RetransResult, Stream};
-//!
 //! fn main() -> Result<(), retrans_sdk::Error> {
-//!     let mut stream = Stream::builder().open()?;
+//!     let mut stream = retrans_sdk::Stream::open()?;
 //!     for event in stream.iter() {
-//!         let event = event?;
-//!         match event.result {
-//!             RetransResult::Success => {}
-//!             // Prints ts=… result=… err=… kind=… saddr=… sport=… daddr=… dport=… and further keys.
-//!             _ => println!("{event}"),
-//!         }
+//!         println!("{}", event?);
 //!     }
 //!     Ok(())
 //! }
 //! ```
 //!
-//! # Requirements
+//! The program prints one key=value line for each attempt:
 //!
-//! | when | what |
-//! |---|---|
-//! | at build time | Rust 1.88, clang 14 or newer with the BPF target (`CLANG` selects one), and the headers of libelf and zlib |
-//! | at run time | Linux 5.10 or newer on x86-64 or arm64, with BTF (`CONFIG_DEBUG_INFO_BTF`), and libelf and zlib |
-//! | to open a stream | CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN; not to read it, nor for recordings and mocks |
-//!
-//! Kernels differ in what they show. [`Live::attachment`](stream::Live::attachment) reports what a
-//! stream observes and why, and [`Diagnosis`](attach::Diagnosis) reports it without a stream. What
-//! is not observed is never reported as zero: see [`Unobservable`](attach::Unobservable).
+//! ```text
+//! ts=1795455390.141776186 result=route_fail err=-113 kind=rto family=inet saddr=10.9.136.1 sport=39919 …
+//! ```
 //!
 //! # Next steps
 //!
-//! **Filter in the kernel.** A [`Filter`] is parsed from text or built from the functions of
-//! [`filter::key`]. Attempts that it excludes cost no record.
+//! ## Filter in the kernel
+//!
+//! A [`Filter`] is parsed from text, or built from the functions of [`filter::key`]. The BPF
+//! programs evaluate it, so an attempt that it excludes costs no record.
 //!
 //! ```no_run
 //! use retrans_sdk::filter::key;
@@ -52,8 +41,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! **Read counters.** Every attempt is counted in the kernel by result and kind, also if it is
-//! filtered or lost. [`StreamBuilder::open_counters`] opens the counters without events.
+//! ## Read counters
+//!
+//! The BPF programs count every attempt by result and kind, including attempts that are filtered or
+//! lost. [`Stream::stats`] returns the counters of a stream.
+//! [`StreamBuilder::open_counters`] opens the counters without events.
 //!
 //! ```no_run
 //! use retrans_sdk::Stream;
@@ -65,8 +57,10 @@
 //! # Ok::<(), retrans_sdk::Error>(())
 //! ```
 //!
-//! **Read asynchronously.** With the feature `tokio`, `Stream::into_async` returns an async stream
-//! of batches. Without a runtime, [`Stream::into_queue`] reads on a thread of its own.
+//! ## Read asynchronously
+//!
+//! With the feature `tokio`, `Stream::into_async` returns an async stream of batches. Without a
+//! runtime, [`Stream::into_queue`] reads on a thread of its own.
 //!
 #![cfg_attr(feature = "tokio", doc = "```no_run")]
 #![cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -81,8 +75,10 @@
 //! # }
 //! ```
 //!
-//! **Replay recordings.** Events print as key=value lines, and a [`Recording`](offline::Recording)
-//! reads them again, as well as JSON and the kernel's own trace text.
+//! ## Replay recordings
+//!
+//! A file of key=value lines is a recording. A [`Recording`](offline::Recording) reads it as a
+//! stream. It also reads JSON lines and the text of the kernel's own tracing.
 //!
 //! ```no_run
 //! use retrans_sdk::offline::Recording;
@@ -94,8 +90,9 @@
 //! # Ok::<(), retrans_sdk::Error>(())
 //! ```
 //!
-//! **Test your application.** A mock pushes synthetic events, without a kernel and without
-//! privileges.
+//! ## Test your application
+//!
+//! A mock is a stream of synthetic events. It requires no kernel support and no privileges.
 //!
 //! ```
 //! use retrans_sdk::{RetransResult, Stream};
@@ -109,18 +106,42 @@
 //!
 //! # Features
 //!
-//! None is enabled by default.
+//! No feature is enabled by default.
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `check` | the module `check`: compares tables of names with kernel headers and BTF |
-//! | `json` | `Recording` reads JSON lines; enables `serde` |
-//! | `log` | `format::emit::log`: an event as a record of the `log` crate |
+//! | `check` | the module `check`, which compares tables of names with kernel headers and BTF |
+//! | `json` | JSON lines as input of a `Recording`; enables `serde` |
+//! | `log` | `format::emit::log`, which logs an event as a record of the `log` crate |
 //! | `serde` | `Serialize` and `Deserialize` for [`Event`], with the keys of the key=value line |
 //! | `tokio` | `Stream::into_async` |
-//! | `tracing` | `format::emit::tracing`: an event of the `tracing` crate |
-//! | `zstd` | `Recording` reads files compressed with zstd |
+//! | `tracing` | `format::emit::tracing`, which emits an event of the `tracing` crate |
+//! | `zstd` | files compressed with zstd as input of a `Recording` |
 //! | `full` | all of these |
+//!
+//! # Requirements
+//!
+//! | for | required |
+//! |---|---|
+//! | the build | Rust 1.88; clang 14 or newer with the BPF target, found as `clang` or by the variable `CLANG`; a C compiler, make and pkg-config for libbpf; the headers of libelf and zlib |
+//! | running a program | the shared libraries of libelf and zlib |
+//! | opening a stream | Linux 5.10 or newer on x86-64 or arm64, with BTF (`CONFIG_DEBUG_INFO_BTF`); CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN |
+//! | reading an open stream, recordings, mocks | no privileges |
+//!
+//! The feature `vendored` of `libbpf-rs` links libelf and zlib statically. Add
+//! `libbpf-rs = { version = "0.27", features = ["vendored"] }` to your own dependencies. The build
+//! then requires autoconf, automake, autopoint, flex, bison and gawk instead of the headers.
+//!
+//! Before Linux 5.11 the BPF maps count against RLIMIT_MEMLOCK, whose default of 64 KiB is too low.
+//!
+//! rustfmt is not required. `DOCS_RS=1` in the environment builds the documentation without clang.
+//!
+//! # Limits
+//!
+//! Kernels differ in what they report. [`Live::attachment`](stream::Live::attachment) lists what an
+//! open stream observes and the reasons, and [`Diagnosis`](attach::Diagnosis) determines the same
+//! without a stream. An outcome that cannot be observed is reported as
+//! [unobservable](attach::Unobservable), never as zero.
 //!
 //! # Modules
 //!
@@ -130,11 +151,13 @@
 //! | [`event`] | [`Event`] and the types of its fields |
 //! | [`filter`] | [`Filter`], from text or built in Rust |
 //! | [`stats`] | [`Stats`], and the reconciliation with the kernel's own counters |
-//! | [`attach`] | what a stream is attached to and can observe; [`Diagnosis`](attach::Diagnosis) |
+//! | [`attach`] | the attach methods, and [`Diagnosis`](attach::Diagnosis) |
 //! | [`offline`] | recordings and mocks |
 //! | [`mod@format`] | key=value lines, JSON, records for `tracing` and `log` |
-//! | [`mod@reason_table`] | the trait behind tables of named numbers, such as [`RetransResult`]; the [macro](macro@reason_table) defines your own |
-// Code that is embedded in an application must neither abort it nor print.
+//! | [`mod@reason_table`] | the trait of tables of named numbers, such as [`RetransResult`] |
+//!
+//! The macro [`reason_table`](macro@reason_table) defines a table of your own.
+// Code in an application's process must neither abort it nor print.
 #![cfg_attr(
     not(test),
     deny(
@@ -183,7 +206,7 @@ pub use self::stream::Stream;
 pub use self::stream::builder::StreamBuilder;
 pub use self::text::reason_table;
 
-/// How a stream attaches to the kernel, and what it can observe from there.
+/// The attach methods, what each can observe, and the diagnosis of this kernel.
 pub mod attach {
     pub use crate::kernel::attach_method::AttachMethod;
     pub use crate::kernel::attachment::{Attachment, Candidate, CandidateOutcome, Timing, Unobservable};
