@@ -6,10 +6,21 @@ use std::fmt;
 use std::io;
 
 /// The kind of an [`Error`], for programs. The error's text is for people.
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::{ErrorKind, Stream};
+///
+/// // The size of the ring buffer must be a power-of-two number of pages.
+/// let error = Stream::builder().ring_size(5).mock().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::RingSize);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A capability is missing (or a security module refused what it would allow).
+    /// A capability is missing, or a security module refused an operation that the capability
+    /// allows.
     MissingCapability,
     /// The kernel provides no BTF.
     NoBtf,
@@ -22,8 +33,10 @@ pub enum ErrorKind {
     /// A setting does not apply to this kind of stream. The text names the setting and what to use
     /// instead.
     Setting,
-    /// The filter contains a term that cannot be evaluated: by the BPF programs, one that requires
-    /// the event; in a recording, one that requires more than the event.
+    /// The filter contains a term that cannot be evaluated. The BPF programs cannot evaluate a term
+    /// that requires the event ([`Filter::event_only`](crate::Filter::event_only)). A recording
+    /// cannot be filtered by a term that requires more than the event
+    /// ([`Filter::live_only`](crate::Filter::live_only)).
     Filter,
     /// A recording cannot be read further. The text names the line and the mistake.
     Recording,
@@ -35,17 +48,31 @@ pub enum ErrorKind {
     System,
 }
 
-/// An error from opening or reading a stream: the causes and what to do about them.
+/// The error of opening or reading a stream.
 ///
-/// The text contains all causes. Programs use [`kind`](Self::kind),
-/// [`raw_os_error`](Self::raw_os_error), and [`source`](StdError::source) for the cause itself.
+/// The text contains the operation, all causes, and a remedy where one is known. Programs use
+/// [`kind`](Self::kind), [`raw_os_error`](Self::raw_os_error), and [`source`](StdError::source) for
+/// the cause itself.
+///
+/// # Examples
+///
+/// ```no_run
+/// use retrans_sdk::{ErrorKind, Stream};
+///
+/// match Stream::open() {
+///     Ok(mut stream) => println!("{} attempts", stream.iter().count()),
+///     // The text names the capability and how to grant it.
+///     Err(error) if error.kind() == ErrorKind::MissingCapability => eprintln!("{error}"),
+///     Err(error) => panic!("{error}"),
+/// }
+/// ```
 pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    /// The error number, if the cause does not expose it.
+    /// The error number of a cause that does not expose it.
     errno: Option<i32>,
-    /// What follows the causes: a remedy, the verifier's log.
+    /// The text after the causes: a remedy, the verifier's log.
     detail: String,
 }
 
@@ -80,13 +107,13 @@ impl Error {
         self
     }
 
-    /// Takes the error number and the detail of an error whose text is in this one already.
+    /// Copies the error number and the detail of an error whose text this one already contains.
     pub(crate) fn with_detail_of(mut self, other: Self) -> Self {
         self.errno = other.raw_os_error();
         self.with_detail(other.detail)
     }
 
-    /// Returns whether this process or the machine has run out of memory or descriptors.
+    /// Returns true if this process or the machine has run out of memory or descriptors.
     pub(crate) fn is_exhaustion(&self) -> bool {
         const ENOMEM: i32 = 12;
         const ENFILE: i32 = 23;
@@ -110,7 +137,8 @@ impl Error {
         self.kind
     }
 
-    /// Returns the error number of the operating system, a positive errno, if that is the cause.
+    /// Returns the error number of the operating system, a positive errno; `None` if the cause is
+    /// not an error of the operating system.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         let mut cause = self.source();
@@ -175,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_contains_an_errno_is_not_one() {
+    fn an_errno_in_the_text_is_not_the_errno_of_the_error() {
         let error = Error::new(ErrorKind::Load, "the last one had (os error 12)").with_detail("; (os error 24)");
         assert_eq!(error.raw_os_error(), None);
         assert!(!error.is_exhaustion());

@@ -5,21 +5,40 @@ const NANOS: u64 = 1_000_000_000;
 
 /// A rate limit for each result: a token bucket in the kernel.
 ///
-/// [`StreamBuilder::rate_limit`](crate::StreamBuilder::rate_limit) sets it.
+/// [`StreamBuilder::rate_limit`](crate::StreamBuilder::rate_limit) sets it. Attempts in excess of
+/// the limit are counted as [`limited`](crate::Stats::limited).
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::stream::RateLimit;
+/// use retrans_sdk::{RetransResult, Stream};
+///
+/// let limit = RateLimit { per_second: 10, burst: 2 };
+/// let (source, mut stream) = Stream::builder().rate_limit(limit).mock()?;
+/// // Three attempts at the same time.
+/// for _ in 0..3 {
+///     source.push_result(RetransResult::Denied);
+/// }
+/// source.finish();
+/// assert_eq!((stream.iter().count(), stream.stats().limited), (2, 1));
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// The long-term rate of one result, in events per second. Clamped to 1..=1,000,000,000.
+    /// The long-term rate of one result, in events per second. Clamped to the range from 1 to
+    /// 1,000,000,000.
     pub per_second: u32,
     /// The number of events of one result that may pass at once. Clamped to at least 1.
     pub burst: u32,
 }
 
-/// The same limit as the BPF programs have it, in nanoseconds.
+/// The same limit in the form that the BPF programs use, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TokenBucket {
-    /// The time that one token takes to accrue.
+    /// The time in which one token accrues.
     pub(crate) interval: u64,
-    /// The time that an empty bucket takes to fill.
+    /// The time in which an empty bucket fills.
     pub(crate) burst: u64,
 }
 
@@ -31,10 +50,11 @@ impl From<RateLimit> for TokenBucket {
 }
 
 impl TokenBucket {
-    /// Takes a token at `now` from a bucket that will be full at `full_at`; false if the bucket is
-    /// empty. Same algorithm as `bpf/output.bpf.h`.
+    /// Removes a token at `now` from a bucket that will be full at `full_at`. Returns false if the
+    /// bucket is empty. `bpf/output.bpf.h` uses the same algorithm.
     pub(crate) fn take(self, now: u64, full_at: &mut u64) -> bool {
-        // A bucket cannot be emptier than empty: time went back, as in concatenated recordings.
+        // A fill time that is more than `burst` ahead means that time went back, as in concatenated
+        // recordings.
         if *full_at > now.saturating_add(self.burst) {
             *full_at = now;
         }
@@ -52,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_is_kept_as_durations() {
+    fn a_limit_converts_to_durations() {
         let limit = |per_second, burst| {
             let TokenBucket { interval, burst } = RateLimit { per_second, burst }.into();
             (interval, burst)

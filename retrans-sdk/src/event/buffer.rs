@@ -4,7 +4,7 @@
 //!
 //! # Design
 //!
-//! An event that is built elsewhere and then copied takes three times as long.
+//! Building an event elsewhere and copying it needs three times as long.
 
 use crate::event::Event;
 
@@ -28,7 +28,7 @@ impl EventBuffer {
         self.used = 0;
     }
 
-    /// Adds the event that `fill` writes in place; adds none if `fill` fails.
+    /// Adds the event that `fill` writes in place. Adds no event if `fill` fails.
     #[inline(always)]
     pub(crate) fn push_with<E>(&mut self, fill: impl FnOnce(&mut Event) -> Result<(), E>) -> Result<(), E> {
         if self.used == self.all.len() {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_filled_is_not_there() {
+    fn an_event_whose_fill_failed_is_not_added() {
         let mut events = EventBuffer::with_capacity(1);
         let put = |segs| {
             move |event: &mut Event| {

@@ -8,18 +8,20 @@ use std::str::FromStr;
 use crate::event::Event;
 use crate::event::record::{self, OPTIONAL};
 
-/// A set of optional fields. [`StreamBuilder::fields`](crate::StreamBuilder::fields) sets those
-/// that events contain; all unless set.
+/// A set of optional fields.
 ///
-/// The BPF programs do not read the other fields, and a record ends after the last field in the set
-/// (except with [`resolve_owners`](crate::StreamBuilder::resolve_owners), where records have their
-/// full length).
+/// [`StreamBuilder::fields`](crate::StreamBuilder::fields) sets the fields that events contain. The
+/// default is all fields. The BPF programs do not read the other fields, and a record ends after
+/// the last field in the set. With
+/// [`resolve_owners`](crate::StreamBuilder::resolve_owners) records have their full length.
 ///
-/// It is parsed from keys separated by commas. The first eleven keys of the key=value line,
-/// `class`, `mapped` and `transmit` are always present, and `owner`, `pid` and `comm` depend on
-/// `resolve_owners`. A stream's filter is not affected, since it is evaluated on the attempt
-/// itself. For a predicate and [`Filter::matches`](crate::Filter::matches) a field that is not in
-/// the set is absent.
+/// A set is parsed from keys separated by commas. The first eleven keys of the key=value line,
+/// `class`, `mapped` and `transmit` are always present, so they are not in a set. `owner`, `pid`
+/// and `comm` depend on `resolve_owners`. The set does not affect the filter of a stream, which is
+/// evaluated on the attempt itself. For a predicate and for
+/// [`Filter::matches`](crate::Filter::matches) a field that is not in the set is absent.
+///
+/// # Examples
 ///
 /// ```
 /// use retrans_sdk::FieldSet;
@@ -53,7 +55,7 @@ impl FieldSet {
         Self(bits)
     }
 
-    /// Returns whether the set contains the field with this key.
+    /// Returns true if the set contains the field with this key.
     #[must_use]
     pub fn contains(self, key: &str) -> bool {
         self.keys().any(|of| of == key)
@@ -64,8 +66,8 @@ impl FieldSet {
         OPTIONAL.iter().filter(move |field| self.0 & 1 << field.bit != 0).map(|field| field.key)
     }
 
-    /// Returns the length of a record with these fields, in bytes, without the header of the ring
-    /// buffer.
+    /// Returns the length of a record with these fields in bytes, without the ring buffer's header
+    /// of 8 bytes.
     #[must_use]
     pub const fn record_length(self) -> usize {
         record::length_of(self.0)
@@ -102,6 +104,11 @@ impl BitOr for FieldSet {
     }
 }
 
+/// Parses keys separated by commas. The empty text is the empty set.
+///
+/// # Errors
+///
+/// Returns [`ParseFieldSetError`] with the first key that is not an optional field.
 impl FromStr for FieldSet {
     type Err = ParseFieldSetError;
 
@@ -155,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_reads_back() {
+    fn a_set_parses_from_its_printed_form() {
         for fields in [FieldSet::none(), FieldSet::all(), "uid".parse().expect("a field")] {
             assert_eq!(fields.to_string().parse(), Ok(fields));
         }
@@ -168,7 +175,7 @@ mod tests {
 
     /// Every optional field of an event has a bit, except those that are decoded separately.
     #[test]
-    fn every_optional_key_of_the_line_is_one() {
+    fn every_optional_key_of_the_line_is_in_the_full_set() {
         let elsewhere = ["class", "mapped", "transmit", "owner", "pid", "comm"];
         let mut keys: Vec<_> = crate::event::schema::keys().skip(11).filter(|key| !elsewhere.contains(key)).collect();
         let mut all: Vec<_> = FieldSet::all().keys().collect();

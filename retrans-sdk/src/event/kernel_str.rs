@@ -12,8 +12,8 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 /// encoded.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'=').add(b'%').add(b',').add(b'"');
 
-/// Returns whether no byte needs encoding. Without early exit, so it is as fast for sixteen bytes
-/// as for one.
+/// Returns true if no byte needs encoding. It has no early exit, so sixteen bytes are as fast as
+/// one.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_graphic() & !matches!(byte, b'=' | b'%' | b',' | b'"');
@@ -33,8 +33,19 @@ const KEPT: [u128; 32] = {
 
 /// A string of up to 16 bytes (`TCP_CA_NAME_MAX`) of any value, stored inline.
 ///
-/// It prints percent-encoded: every byte outside printable ASCII, and space, `=`, `%`, `,` and `"`.
-/// A lone `-`, which denotes an absent value elsewhere, prints as `%2D`.
+/// It prints percent-encoded: every byte outside printable ASCII is encoded, and so are space, `=`,
+/// `%`, `,` and `"`. The string `-` prints as `%2D`, because `-` denotes an absent value.
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::event::KernelStr;
+///
+/// let comm: KernelStr = "my%20app".parse()?;
+/// assert_eq!(comm.as_bytes(), b"my app");
+/// assert_eq!(comm.to_string(), "my%20app");
+/// # Ok::<(), retrans_sdk::event::ParseKernelStrError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KernelStr {
     bytes: [u8; Self::CAPACITY],
@@ -96,8 +107,10 @@ impl fmt::Display for KernelStr {
     }
 }
 
-/// A byte string that prints percent-encoded, as [`KernelStr`] does: any bytes as a value of
-/// `key=value`.
+/// A byte string of any length that prints percent-encoded, as [`KernelStr`] does. It is a valid
+/// value of `key=value`.
+///
+/// # Examples
 ///
 /// ```
 /// use retrans_sdk::event::PercentEncoded;
@@ -123,7 +136,7 @@ impl fmt::Debug for KernelStr {
     }
 }
 
-/// The error of a text that is not percent-encoded, or too long.
+/// The error of a text that is not percent-encoded or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseKernelStrError;
 
@@ -135,6 +148,12 @@ impl fmt::Display for ParseKernelStrError {
 
 impl std::error::Error for ParseKernelStrError {}
 
+/// Parses percent-encoded text.
+///
+/// # Errors
+///
+/// Returns [`ParseKernelStrError`] for `-`, for a byte that must be encoded, and for more than
+/// [`KernelStr::CAPACITY`] bytes.
 impl FromStr for KernelStr {
     type Err = ParseKernelStrError;
 

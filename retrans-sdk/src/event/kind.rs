@@ -3,12 +3,26 @@
 
 use retrans_macros::reason_table;
 
-/// The kind of an attempt: the reason that the kernel retransmits, where the state of the socket
-/// proves it.
+/// The kind of an attempt: the reason for which the kernel retransmits.
+///
+/// A kind other than [`Unknown`](Self::Unknown) is reported only if the state of the socket proves
+/// it. Two causes that leave the same state are reported as unknown.
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::RetransKind;
+///
+/// assert_eq!(RetransKind::Tlp.to_string(), "tlp");
+/// assert_eq!("fast".parse(), Ok(RetransKind::Fast));
+/// for entry in RetransKind::ALL {
+///     println!("{}: {}", entry.value, entry.description);
+/// }
+/// ```
 #[reason_table(key = "kind")]
 #[non_exhaustive]
 pub enum RetransKind {
-    /// Not proven by the socket's state. Not the same as [`Unlisted`](Self::Unlisted), a number
+    /// The socket's state does not prove a kind. This is not [`Unlisted`](Self::Unlisted), a number
     /// that no variant declares.
     #[reason(value = "unknown", c_name = "RETRANS_KIND_UNKNOWN")]
     Unknown = 0,
@@ -28,20 +42,20 @@ pub enum RetransKind {
     /// The SYN-ACK of a passive open. Its failures are not observable on any kernel.
     #[reason(value = "synack", c_name = "RETRANS_KIND_SYNACK")]
     Synack = 5,
-    /// The retransmission timeout expired while the receiver's window is closed: the first segment
-    /// probes it (RFC 9293, 3.8.6.1). Without unacknowledged data the kernel probes differently,
-    /// which is not a retransmission.
+    /// The retransmission timeout expired while the receiver's window is closed. The first segment
+    /// probes the window (RFC 9293, 3.8.6.1). Without unacknowledged data the kernel sends another
+    /// kind of probe, which is not a retransmission.
     #[reason(value = "zero_window_probe", c_name = "RETRANS_KIND_ZERO_WINDOW_PROBE")]
     ZeroWindowProbe = 6,
-    /// Slow start after a timeout: segments sent before the timeout are sent again as
+    /// Slow start after a timeout: segments that were sent before the timeout are sent again as
     /// acknowledgements arrive.
     #[reason(value = "slow_start", c_name = "RETRANS_KIND_SLOW_START")]
     SlowStart = 7,
     /// The path MTU was reduced: segments that are now too large are sent again in smaller pieces.
     #[reason(value = "mtu", c_name = "RETRANS_KIND_MTU")]
     Mtu = 8,
-    /// After a timeout at which the first copy was still in a queue of this host: the queue has
-    /// drained, and nothing has been received from the peer since. Since Linux 5.13.
+    /// A queue of this host has drained. At the timeout before, the first copy was still in that
+    /// queue, and nothing has been received from the peer since. Reported since Linux 5.13.
     #[reason(value = "resume", c_name = "RETRANS_KIND_RESUME")]
     Resume = 9,
 }

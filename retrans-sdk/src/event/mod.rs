@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Events: one attempt to retransmit each, with typed fields.
+//! The event type and the types of its fields. An event is one attempt to retransmit.
 
 pub(crate) mod buffer;
 pub(crate) mod field_set;
@@ -34,47 +34,67 @@ macro_rules! event {
     ($( $(#[$doc:meta])* $name:ident: $type:ty => $place:tt, )*) => {
         /// One attempt to retransmit a TCP segment, with its result.
         ///
-        /// The fields down to `segs` are always present. Each of the others is `None` where it is
-        /// not available: on an older kernel, for a SYN-ACK (which has no segment and no full
-        /// socket), in a recording without the key, and if
-        /// [`StreamBuilder::fields`](crate::StreamBuilder::fields) excludes it.
+        /// The fields down to `mapped` are always present. Each of the others is `None` where it is
+        /// not available:
         ///
-        /// Field names are the keys of the key=value line. The BPF programs read all values at the
-        /// end of the attempt, under the socket's lock, except for the owner of the socket, which
-        /// is resolved before or after it.
+        /// - on a kernel that is older than the version in the field's description
+        /// - for a SYN-ACK, which has no segment and no full socket
+        /// - in a recording without the key
+        /// - if [`StreamBuilder::fields`](crate::StreamBuilder::fields) excludes it
+        ///
+        /// The names of the fields are the keys of the key=value line. The BPF programs read the
+        /// values at the end of the attempt, under the socket's lock. The owner of the socket is
+        /// resolved before or after the attempt.
+        ///
+        /// # Examples
+        ///
+        /// An event prints as a key=value line, which parses to the same event:
+        ///
+        /// ```
+        /// use retrans_sdk::{Event, ResultClass, RetransResult};
+        ///
+        /// let line = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 \
+        ///     sport=4000 daddr=10.0.0.2 dport=443 state=established segs=1 class=drop";
+        /// let event: Event = line.parse()?;
+        /// assert_eq!(event.result, RetransResult::Denied);
+        /// assert_eq!(event.class(), ResultClass::Drop);
+        /// assert_eq!((event.dport, event.err, event.cookie), (443, Some(-1), None));
+        /// assert_eq!(event.to_string(), line);
+        /// # Ok::<(), retrans_sdk::format::ParseLineError>(())
+        /// ```
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub struct Event {
-            /// The time of the attempt.
+            /// The time of the attempt, in nanoseconds since the Unix epoch.
             pub ts: Timestamp,
-            /// The result.
+            /// The result of the attempt.
             pub result: RetransResult,
-            /// The return value of the kernel's function: a negative errno, or +1
-            /// (`NET_XMIT_DROP`); 0 for every success. `None` where the attach method does not
-            /// observe it.
+            /// The return value of the kernel's function: 0 for every success, a negative errno,
+            /// or +1 (`NET_XMIT_DROP`). `None` if the attach method does not observe it. The
+            /// key=value line then contains `err=-`.
             pub err: Option<i32>,
-            /// The reason that the kernel retransmits.
+            /// The reason for which the kernel retransmits.
             pub kind: RetransKind,
-            /// The local address; for an IPv4-mapped connection the IPv4 address.
+            /// The local address. For an IPv4-mapped connection it is the IPv4 address.
             pub saddr: IpAddr,
             /// The local port.
             pub sport: u16,
-            /// The peer's address.
+            /// The peer's address. For an IPv4-mapped connection it is the IPv4 address.
             pub daddr: IpAddr,
             /// The peer's port.
             pub dport: u16,
             /// The state of the connection.
             pub state: TcpState,
-            /// The number of segments of the attempt: the increment of RetransSegs when it reaches
-            /// the transmit step.
+            /// The number of segments of the attempt. RetransSegs is incremented by it if the
+            /// attempt reaches the transmit step.
             pub segs: u32,
-            /// Whether the connection is IPv4 on an IPv6 socket.
+            /// True if the connection is IPv4 on an IPv6 socket (IPv4-mapped).
             pub mapped: bool,
             $( $(#[$doc])* pub $name: Option<$type>, )*
         }
 
         impl Event {
-            /// Returns an event to be filled in, without optional fields.
+            /// Returns an event without optional fields, to fill in.
             pub(crate) const fn blank() -> Self {
                 Self {
                     ts: Timestamp::from_nanos(0),
@@ -103,7 +123,7 @@ impl Event {
         self.result.class()
     }
 
-    /// Returns the family of the addresses: `inet` for an IPv4-mapped connection.
+    /// Returns the family of the addresses. It is `inet` for an IPv4-mapped connection.
     #[must_use]
     pub const fn family(&self) -> Family {
         match self.saddr {

@@ -5,20 +5,24 @@ use crate::event::Event;
 use crate::event::kernel_str::KernelStr;
 use retrans_macros::reason_table;
 
-/// How the owner of a socket was resolved, and what [`Event::pid`] therefore means.
+/// The way in which the owner of a socket was resolved, which defines the meaning of
+/// [`Event::pid`].
+///
+/// [`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners) enables it. Requires
+/// Linux 5.12.
 #[reason_table(key = "owner")]
 #[non_exhaustive]
 pub enum OwnerSource {
-    /// The process connected the socket. It may since have passed the socket to others, by fork()
-    /// or as a descriptor, or exited.
+    /// The process connected the socket. It may have passed the socket to other processes since,
+    /// by fork() or as a descriptor, or it may have exited.
     #[reason(value = "connect")]
     Connect = 1,
-    /// The process accepted the connection. It may since have passed the socket to others, or
-    /// exited.
+    /// The process accepted the connection. It may have passed the socket to other processes
+    /// since, or it may have exited.
     #[reason(value = "accept")]
     Accept = 2,
-    /// The process was the only one with a file descriptor of the socket, at some time since the
-    /// stream was opened.
+    /// The process was the only one that held the socket when the kernel scanned the file
+    /// descriptors of all processes. That scan ran when the stream was opened or later.
     #[reason(value = "holder")]
     Holder = 3,
 }

@@ -64,7 +64,7 @@ pub(crate) use core_layout;
 pub(crate) const SADDR: usize = 44;
 pub(crate) const DADDR: usize = 60;
 
-/// The presence bits without a place of their own.
+/// The presence bits of fields that are not in the list of optional fields.
 pub(crate) const ERR: u32 = 0;
 pub(crate) const OWNER: u32 = 8;
 
@@ -79,7 +79,7 @@ pub(crate) struct Optional {
     #[cfg_attr(not(feature = "test-util"), allow(dead_code, reason = "for the harness"))]
     start: usize,
     end: usize,
-    /// Removes it from an event.
+    /// Removes the field from an event.
     pub(crate) clear: fn(&mut Event),
 }
 
@@ -118,7 +118,7 @@ pub(crate) const fn wire_size<T: WireValue>() -> usize {
 
 #[cfg(feature = "test-util")]
 impl Optional {
-    /// Returns the bytes of a record that contain it.
+    /// Returns the bytes of a record that contain the field.
     pub(crate) const fn place(&self) -> Range<usize> {
         self.start..self.end
     }
@@ -156,8 +156,8 @@ macro_rules! optionals {
         /// All optional fields; `None` for those that are decoded separately.
         const PLACED: &[Option<Optional>] = &[$( placed!($name: $type => $place), )*];
 
-        /// Decodes all optional fields in one function: a call per field would take longer than the
-        /// field.
+        /// Decodes all optional fields in one function, since a call for each field would need more
+        /// time than the field.
         #[inline(always)]
         fn decode_optionals(event: &mut Event, record: &Record<'_>) {
             $( decode_optional!(event, record, $name: $type => $place); )*
@@ -166,7 +166,7 @@ macro_rules! optionals {
 }
 optional_fields!(optionals);
 
-/// All optional fields with a place of their own.
+/// All optional fields that have a place in the record.
 pub(crate) const OPTIONAL: &[Optional] = &{
     let mut all = [Optional { key: "", bit: 0, start: 0, end: 0, clear: |_| {} }; {
         let (mut count, mut i) = (0, 0);
@@ -306,7 +306,7 @@ impl<'a> Record<'a> {
                 let (saddr, daddr) = (self.bytes::<SADDR, 16>(), self.bytes::<DADDR, 16>());
                 event.mapped = is_mapped(daddr);
                 if event.mapped {
-                    // A socket not yet bound to an address has :: here, which is 0.0.0.0.
+                    // The address of an unbound socket is ::, which is 0.0.0.0.
                     let [.., a, b, c, d] = if is_mapped(saddr) { saddr } else { [0; 16] };
                     event.saddr = v4([a, b, c, d]);
                     let [.., a, b, c, d] = daddr;
@@ -352,8 +352,7 @@ impl fmt::Display for WireError {
 /// Decodes a record into an event. `epoch_offset` converts `CLOCK_BOOTTIME` to the Unix epoch, in
 /// nanoseconds.
 ///
-/// It decodes in place, field by field, since a returned value would be assembled elsewhere and
-/// copied.
+/// It decodes in place, field by field. A returned value would be assembled elsewhere and copied.
 #[inline]
 pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch_offset: u64) -> Result<(), WireError> {
     match bytes.first_chunk::<RECORD_LEN>() {
@@ -473,7 +472,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn whatever_the_kernel_hands_over_survives_the_line(record in any_record(), epoch_offset in any::<u64>()) {
+        fn any_record_survives_the_line(record in any_record(), epoch_offset in any::<u64>()) {
             let event = decode(&record, epoch_offset).expect("a good header");
             let text = event.to_string();
             prop_assert!(text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{text}");
@@ -487,25 +486,25 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            // The result does not matter; it must not panic.
+        fn decoding_arbitrary_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            // Only the absence of a panic is tested.
             let _ = decode(&bytes, 0);
         }
 
         #[test]
-        fn a_wrong_length_is_refused(record in any_record(), at in 0..RECORD_LEN) {
+        fn a_wrong_length_is_rejected(record in any_record(), at in 0..RECORD_LEN) {
             let is_length = at >= CORE_LEN && at.is_multiple_of(WORD);
             prop_assert_eq!(decode(&record[..at], 0), Err(WireError::Length(if is_length { RECORD_LEN } else { at })));
             let mut longer = record.to_vec();
             longer.push(0);
             prop_assert_eq!(decode(&longer, 0), Err(WireError::Length(RECORD_LEN + 1)));
-            // A valid length, but not that in the header.
+            // A valid length that differs from the one in the header.
             longer.resize(RECORD_LEN + OWNER_LEN, 0);
             prop_assert_eq!(decode(&longer, 0), Err(WireError::Length(RECORD_LEN)));
         }
 
         #[test]
-        fn a_shorter_record_has_what_it_has_room_for(record in any_record(), words in CORE_LEN / WORD..RECORD_LEN / WORD) {
+        fn a_shorter_record_contains_the_fields_that_fit(record in any_record(), words in CORE_LEN / WORD..RECORD_LEN / WORD) {
             let mut shorter = record[..words * WORD].to_vec();
             shorter[0..2].copy_from_slice(&((words * WORD) as u16).to_ne_bytes());
             let mut with_less = record;
@@ -518,7 +517,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_record_ends_behind_the_last_field_that_is_asked_for() {
+    fn a_record_ends_after_the_last_requested_field() {
         assert_eq!((length_of(0), length_of(!0)), (CORE_LEN, RECORD_LEN));
         for field in OPTIONAL {
             let length = length_of(1 << field.bit);
@@ -528,7 +527,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn other_versions_and_families_are_refused() {
+    fn other_versions_and_families_are_rejected() {
         let mut record = [0; RECORD_LEN];
         record[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
         assert_eq!(decode(&record, 0), Err(WireError::Version(0)));

@@ -1,14 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The result of an attempt.
+//! The result of an attempt, its class, and the slots in which results are counted.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use retrans_macros::reason_table;
 
 /// The class of a result, for counting and alerting. [`RetransResult`] is the exact result.
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::{ResultClass, RetransResult};
+///
+/// let is_drop = |result: RetransResult| result.class() == ResultClass::Drop;
+/// let all = RetransResult::ALL.iter().filter(|entry| is_drop(entry.variant));
+/// assert_eq!(all.map(|entry| entry.value).collect::<Vec<_>>(), ["denied", "xmit_drop"]);
+/// ```
 #[reason_table(key = "class")]
 pub enum ResultClass {
-    /// A failure of no other class; see `err`.
+    /// Any failure that is not in another class; `err` contains the error number.
     #[reason(value = "other")]
     Other = 0,
     /// The segment was passed to the IP layer.
@@ -36,55 +46,74 @@ pub enum ResultClass {
 
 /// The result of one attempt to retransmit.
 ///
-/// The first ten results and their numbers are those of a kernel patch proposed in July 2025 for
-/// the `tcp_retransmit_skb` tracepoint. The results from 128 are defined by this crate, for
-/// outcomes that the proposal reports as `err_default` or that `err` alone does not distinguish. A
-/// precise result is reported only where the state of the socket proves it.
+/// A kernel patch proposed in July 2025 for the `tcp_retransmit_skb` tracepoint defines the first
+/// ten results and their numbers. This crate defines the results from 128, for outcomes that the
+/// patch reports as `err_default` or that `err` alone does not distinguish. A precise result is
+/// reported only if the state of the socket proves it.
+///
+/// A kernel with that patch may report a result that this table does not contain. It is then
+/// [`Unlisted`](Self::Unlisted) and prints as `k` and its number.
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::{ResultClass, RetransResult};
+///
+/// let result: RetransResult = "route_fail".parse()?;
+/// assert_eq!(result, RetransResult::RouteFail);
+/// assert_eq!(result.class(), ResultClass::Route);
+/// assert_eq!(result.key_val().to_string(), "result=route_fail");
+///
+/// assert_eq!(RetransResult::from_raw(10).to_string(), "k10");
+/// # Ok::<(), retrans_sdk::reason_table::ParseReasonError>(())
+/// ```
 #[reason_table(key = "result", class = ResultClass, unlisted = Other)]
 #[non_exhaustive]
 pub enum RetransResult {
-    /// It failed for a reason without a name of its own: `err` is what there is to know.
+    /// The attempt failed for a reason that has no result of its own; `err` contains the error
+    /// number.
     #[reason(value = "err_default", c_name = "TCP_RETRANS_ERR_DEFAULT", class = Other)]
     ErrDefault = 0,
-    /// The segment was handed down to the IP layer, which does not yet mean that it left the host.
+    /// The segment was passed to the IP layer, which does not yet mean that it left the host.
     #[reason(value = "success", c_name = "TCP_RETRANS_SUCCESS", class = Ok)]
     Success = 1,
-    /// An earlier copy still sits in a queue of this host (-EBUSY).
+    /// An earlier copy of the segment is still in a queue of this host (-EBUSY).
     #[reason(value = "in_host_queue", c_name = "TCP_RETRANS_IN_HOST_QUEUE", class = Busy)]
     InHostQueue = 2,
-    /// The segment ends before what the peer has acknowledged (-EINVAL, with a kernel warning).
+    /// The peer has acknowledged all of the segment and data after it (-EINVAL, with a kernel
+    /// warning).
     #[reason(value = "end_seq_error", c_name = "TCP_RETRANS_END_SEQ_ERROR", class = Invalid)]
     EndSeqError = 3,
-    /// No memory to trim the part of the segment that was acknowledged (-ENOMEM).
+    /// No memory to trim the acknowledged part of the segment (-ENOMEM).
     #[reason(value = "trim_head_nomem", c_name = "TCP_RETRANS_TRIM_HEAD_NOMEM", class = Nomem)]
     TrimHeadNomem = 4,
-    /// No memory to make the segment's buffer private (-ENOMEM): where fexit is attached, or the
-    /// kernel says so itself.
+    /// No memory to make the segment's buffer private (-ENOMEM). Requires that fexit is attached or
+    /// that the kernel itself reports this result.
     #[reason(value = "unclone_nomem", c_name = "TCP_RETRANS_UNCLONE_NOMEM", class = Nomem)]
     UncloneNomem = 5,
-    /// No memory to split the segment, or too much queued already to allow it (-ENOMEM): where
-    /// fexit is attached, or the kernel says so itself.
+    /// No memory to split the segment, or too much data is queued to allow the split (-ENOMEM).
+    /// Requires that fexit is attached or that the kernel itself reports this result.
     #[reason(value = "frag_nomem", c_name = "TCP_RETRANS_FRAG_NOMEM", class = Nomem)]
     FragNomem = 6,
-    /// No route to the peer, or the local address is gone (-EHOSTUNREACH); `sk_err_soft` has the
-    /// cause.
+    /// No route to the peer, or the local address was removed (-EHOSTUNREACH); `sk_err_soft`
+    /// contains the cause.
     #[reason(value = "route_fail", c_name = "TCP_RETRANS_ROUTE_FAIL", class = Route)]
     RouteFail = 7,
-    /// The receiver's window is closed for this segment, and it is not the first one unacknowledged
+    /// The receiver's window is closed for this segment, which is not the first unacknowledged one
     /// (-EAGAIN).
     #[reason(value = "rcv_zero_window", c_name = "TCP_RETRANS_RCV_ZERO_WINDOW", class = Window)]
     RcvZeroWindow = 8,
-    /// No memory for the copy that a segment with an unusual headroom needs (-ENOBUFS): only where
-    /// the kernel says so itself.
+    /// No memory for the copy that a segment with an unusual headroom requires (-ENOBUFS). Requires
+    /// that the kernel itself reports this result.
     #[reason(value = "pskb_copy_nobufs", c_name = "TCP_RETRANS_PSKB_COPY_NOBUFS", class = Nomem)]
     PskbCopyNobufs = 9,
-    /// No memory (-ENOMEM), and nothing proves at which site.
+    /// No memory (-ENOMEM), and nothing proves the allocation site.
     #[reason(value = "nomem", c_name = "RETRANS_OWN_NOMEM", class = Nomem)]
     Nomem = 128,
-    /// A copy, a clone or a buffer could not be had on the way down (-ENOBUFS).
+    /// No memory for a copy, a clone or a buffer in the transmit path (-ENOBUFS).
     #[reason(value = "nobufs", c_name = "RETRANS_OWN_NOBUFS", class = Nomem)]
     Nobufs = 129,
-    /// A firewall's OUTPUT or POSTROUTING rule, or a cgroup program, refused the segment (-EPERM).
+    /// A firewall rule in OUTPUT or POSTROUTING, or a cgroup program, refused the segment (-EPERM).
     #[reason(value = "denied", c_name = "RETRANS_OWN_DENIED", class = Drop)]
     Denied = 130,
     /// A qdisc, a device or a cgroup program dropped the segment (+1, `NET_XMIT_DROP`).
@@ -93,7 +122,7 @@ pub enum RetransResult {
 }
 
 impl RetransResult {
-    /// Whether the value is this crate's own, and not one of the proposal's.
+    /// Returns true if this crate defines the result. The others are defined by the kernel patch.
     #[must_use]
     pub const fn is_own(self) -> bool {
         matches!(self, Self::Nomem | Self::Nobufs | Self::Denied | Self::XmitDrop)
@@ -116,8 +145,8 @@ const fn slot(raw: u32) -> usize {
 }
 
 /// The slots in which results are counted. Slots without a result of the table are assigned to
-/// results that the table lacks: those of the kernel when a stream is opened, those of recorded and
-/// mock events when they occur.
+/// results that the table lacks. Results of the kernel get a slot when a stream is opened, results
+/// of recorded and mock events when they occur.
 pub(crate) struct ResultSlots {
     /// The results that the table lacks, by slot; 0 for none.
     unlisted: [AtomicU32; RESULT_SLOTS],
@@ -167,7 +196,7 @@ pub(crate) mod tests {
     use super::*;
 
     #[test]
-    fn every_result_has_a_slot_of_its_own() {
+    fn every_result_has_its_own_slot() {
         for entry in RetransResult::ALL {
             assert_ne!(slot(entry.number), SLOT_UNKNOWN, "{}", entry.value);
             assert_eq!(ResultSlots::new().result_of(slot(entry.number)), Some(entry.variant));
@@ -176,7 +205,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn unlisted_results_take_free_slots_until_none_is_left() {
+    fn unlisted_results_use_free_slots_until_none_is_left() {
         let slots = ResultSlots::new();
         let unlisted = |number: u32| RetransResult::from_raw(0x1_0000 | number);
         let free = SLOT_UNKNOWN - RetransResult::ALL.len();

@@ -31,40 +31,42 @@ macro_rules! optional_fields {
     ($then:ident $($first:tt)*) => {
         $then! {
             $($first)*
-            /// Whether the attempt reached the transmit step: `unknown` where nothing proves
-            /// either. Absent from recordings made by versions without this key.
+            /// The proof that the attempt reached the transmit step, or did not: `unknown` where
+            /// nothing proves either. Absent from recordings made by versions without this key.
             transmit: Transmit => [],
-            /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. For a SYN-ACK:
-            /// that of the future accepted socket. Before Linux 5.12 only for sockets whose cookie
-            /// has been read before.
+            /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. For a SYN-ACK it
+            /// is the cookie of the future accepted socket. Before Linux 5.12 it is present only
+            /// for sockets whose cookie has been read before.
             cookie: u64 => [80, RETRANS_FIELD_COOKIE = 1],
             /// The inode number of the socket's network namespace (`/proc/PID/ns/net`).
             netns: u32 => [76, RETRANS_FIELD_NETNS = 2],
-            /// The id of the socket's cgroup in the unified hierarchy: the inode number of its
-            /// directory. Since Linux 5.15.
+            /// The id of the socket's cgroup in the unified hierarchy, which is the inode number
+            /// of its directory. Requires Linux 5.15.
             cgroup: u64 => [88, RETRANS_FIELD_CGROUP = 3],
-            /// The user id of the socket's owner in the initial user namespace; for a SYN-ACK that
-            /// of the listener.
+            /// The user id of the socket's owner in the initial user namespace. For a SYN-ACK it is
+            /// the user id of the listener's owner.
             uid: u32 => [104, RETRANS_FIELD_UID = 4],
             /// The cookie of the socket's network namespace (`SO_NETNS_COOKIE`). Unlike the inode
-            /// number it is unique until the host reboots. Before Linux 5.12 only for namespaces
-            /// whose cookie has been read before.
+            /// number it is unique until the host reboots. Before Linux 5.12 it is present only for
+            /// namespaces whose cookie has been read before.
             netns_cookie: u64 => [96, RETRANS_FIELD_NETNS_COOKIE = 7],
-            /// The socket's mark (`SO_MARK`), 0 unless set. For a SYN-ACK: that of the future
-            /// accepted socket.
+            /// The socket's mark (`SO_MARK`), 0 unless set. For a SYN-ACK it is the mark of the
+            /// future accepted socket.
             mark: u32 => [108, RETRANS_FIELD_MARK = 5],
             /// The index of the interface that the socket is bound to (`SO_BINDTODEVICE`), in its
-            /// network namespace. For a SYN-ACK: that of the future accepted socket. Absent if the
-            /// socket is not bound.
+            /// network namespace. For a SYN-ACK it is the interface of the future accepted socket.
+            /// Absent if the socket is not bound.
             bound_dev_if: u32 => [112, RETRANS_FIELD_BOUND_DEV_IF = 6],
-            /// How the owner of the socket was resolved
-            /// ([`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners)). `owner`,
-            /// `pid` and `comm` are either all present or all absent.
+            /// The way in which the owner of the socket was resolved
+            /// ([`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners), Linux
+            /// 5.12). `owner`, `pid` and `comm` are either all present or all absent.
             owner: OwnerSource => [],
             /// The process id of the socket owner, in the PID namespace of the process that opened
-            /// the stream. `owner` defines its meaning. The process may have exited since.
+            /// the stream. `owner` defines its meaning. The process may have exited since. Requires
+            /// Linux 5.12.
             pid: u32 => [],
-            /// The name of that process (`/proc/PID/comm`) when the owner was resolved.
+            /// The name of that process (`/proc/PID/comm`) when the owner was resolved, at most 15
+            /// bytes. Requires Linux 5.12.
             comm: KernelStr => [],
             /// The first sequence number of the segment.
             seq: u32 => [116, RETRANS_FIELD_SEQ = 9],
@@ -72,7 +74,7 @@ macro_rules! optional_fields {
             end_seq: u32 => [120, RETRANS_FIELD_END_SEQ = 10],
             /// The segment's length in bytes.
             len: u32 => [124, RETRANS_FIELD_LEN = 11],
-            /// The segment's TCP flags.
+            /// The TCP flags of the segment.
             tcp_flags: TcpFlags => [128, RETRANS_FIELD_TCP_FLAGS = 12],
             /// The oldest unacknowledged sequence number.
             snd_una: u32 => [136, RETRANS_FIELD_SND_UNA = 13],
@@ -82,7 +84,7 @@ macro_rules! optional_fields {
             snd_wnd: u32 => [144, RETRANS_FIELD_SND_WND = 15],
             /// The congestion window, in segments.
             snd_cwnd: u32 => [148, RETRANS_FIELD_SND_CWND = 16],
-            /// The slow start threshold, in segments; 2147483647 if none is set yet.
+            /// The slow start threshold, in segments; 2147483647 until one is set.
             ssthresh: u32 => [152, RETRANS_FIELD_SSTHRESH = 17],
             /// The smoothed round-trip time, in microseconds; 0 before the first sample.
             srtt_us: u32 => [156, RETRANS_FIELD_SRTT_US = 18],
@@ -90,26 +92,27 @@ macro_rules! optional_fields {
             rto_us: u32 => [160, RETRANS_FIELD_RTO_US = 19],
             /// The maximum segment size in use, in bytes.
             mss: u32 => [164, RETRANS_FIELD_MSS = 20],
-            /// Segments that were retransmitted and not yet acknowledged, excluding this one.
+            /// The number of segments that were retransmitted and are not yet acknowledged,
+            /// excluding this one.
             retrans_out: u32 => [168, RETRANS_FIELD_RETRANS_OUT = 21],
-            /// Segments that the connection has retransmitted in total, including this attempt if
-            /// it reached the transmit step.
+            /// The number of segments that the connection has retransmitted in total, including
+            /// this attempt if it reached the transmit step.
             total_retrans: u32 => [172, RETRANS_FIELD_TOTAL_RETRANS = 22],
-            /// Bytes of memory in the send queue.
+            /// The memory of the send queue, in bytes.
             wmem_queued: u32 => [176, RETRANS_FIELD_WMEM_QUEUED = 23],
             /// The congestion avoidance state.
             ca_state: CaState => [130, RETRANS_FIELD_CA_STATE = 24],
-            /// Consecutive timeouts (`icsk_retransmits`), including the one that caused this
-            /// attempt.
+            /// The number of consecutive timeouts (`icsk_retransmits`), including the one that
+            /// caused this attempt.
             retransmits: u8 => [131, RETRANS_FIELD_RETRANSMITS = 25],
-            /// The exponent of the timeout's back-off.
+            /// The exponent of the timeout's back-off (`icsk_backoff`).
             backoff: u8 => [132, RETRANS_FIELD_BACKOFF = 26],
-            /// The purpose of the armed timer (`icsk_pending`): 0 none, 1 RTO, 5 loss probe, 6
-            /// reordering.
+            /// The purpose of the armed timer (`icsk_pending`): 0 for no timer, 1 RTO, 5 loss
+            /// probe, 6 reordering.
             pending: u8 => [133, RETRANS_FIELD_PENDING = 27],
             /// The name of the congestion control algorithm.
             ca_name: KernelStr => [184, RETRANS_FIELD_CA_NAME = 28],
-            /// The last soft error of the socket, a positive errno; 0 if none.
+            /// The last soft error of the socket, a positive errno; 0 without an error.
             sk_err_soft: i32 => [180, RETRANS_FIELD_SK_ERR_SOFT = 29],
         }
     };
@@ -144,7 +147,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// The type of a field, which determines how the filter parses its operands.
+/// The type of a field. It determines the operands that the filter accepts.
 #[derive(Clone, Copy)]
 pub(crate) enum FieldType {
     Time,
@@ -200,8 +203,8 @@ impl FieldType {
 /// The maximum width of any value.
 const WIDEST: usize = 48;
 
-/// Returns whether a text is the canonical form of a value, so that a line is printed as it was
-/// read.
+/// Returns true if a text is the canonical form of a value. A line that parses therefore prints
+/// unchanged.
 fn is_spelt<T: FieldValue>(value: T, text: &str) -> bool {
     const { assert!(T::WIDTH <= WIDEST) };
     let mut buffer = [0; WIDEST + WRITE_PADDING];
@@ -347,7 +350,7 @@ fn names_of<T: ReasonTable>() -> String {
 /// An event while a line is being parsed.
 pub(crate) struct Draft {
     pub(crate) event: Event,
-    /// The values of keys that follow from other fields, to be validated.
+    /// The values of keys that derive from other fields, to be validated.
     pub(crate) family: Option<Family>,
     pub(crate) class: Option<ResultClass>,
 }
@@ -355,11 +358,11 @@ pub(crate) struct Draft {
 /// A field: one key of the key=value line.
 pub(crate) struct Field {
     pub(crate) key: &'static str,
-    /// Whether every line contains it; `-` stands for an absent value.
+    /// True if every line contains the field; `-` then stands for an absent value.
     pub(crate) always: bool,
     pub(crate) field_type: FieldType,
     pub(crate) get: fn(&Event) -> Option<Value>,
-    /// Returns its [`FieldValue::number`], faster than `get`.
+    /// Returns the [`FieldValue::number`] of the value. Faster than `get`.
     pub(crate) number: fn(&Event) -> Option<i64>,
     /// Returns the address, for fields that are addresses.
     pub(crate) address: Option<fn(&Event) -> IpAddr>,
@@ -374,7 +377,7 @@ macro_rules! prefix {
 }
 
 /// Defines a field by its sort: `core` (or `first`, or an `address`), `err` with its own form,
-/// `follows` for values that follow from other fields (`family`, `class`), `flag`, or `optional`.
+/// `follows` for values that derive from other fields (`family`, `class`), `flag`, or `optional`.
 macro_rules! field {
     (first $name:ident: $type:ty) => {
         field!(core $name: $type)
@@ -541,14 +544,14 @@ macro_rules! width {
 
 macro_rules! lists {
     ($( $sort:ident $(($always:literal))? $name:ident: $type:ty, )*) => {
-        /// Every field, in the order of the line.
+        /// All fields, in the order of the line.
         pub(crate) static FIELDS: &[Field] = &[$( field!($sort $(($always))? $name: $type), )*];
 
-        /// The most bytes of a line.
+        /// The maximum length of a line, in bytes.
         pub(crate) const MAX_LINE: usize = 0 $( + prefix!($name).len() + width!($type, $sort $(($always))?) )*;
 
-        /// Prints the line, in one function: a call for each field would take longer than the
-        /// field.
+        /// Prints the line in one function, since a call for each field would need more time than
+        /// the field.
         pub(crate) fn write_line(event: &Event, buffer: &mut [u8; MAX_LINE + WRITE_PADDING]) -> usize {
             let mut out = LineWriter::new(buffer);
             let out = &mut out;
@@ -557,7 +560,7 @@ macro_rules! lists {
         }
 
         /// Scans what [`write_line`] prints, and nothing else: `None` does not mean that the text
-        /// is invalid. Values that follow from other fields are not validated.
+        /// is invalid. Values that derive from other fields are not validated.
         pub(crate) fn scan_line(draft: &mut Draft, text: &str) -> Option<()> {
             let mut from = Scanner::new(text);
             let from = &mut from;
@@ -569,7 +572,7 @@ macro_rules! lists {
 
 macro_rules! fields {
     ($dollar:tt $( $(#[$doc:meta])* $name:ident: $type:ty => $place:tt, )*) => {
-        /// Hands every field, in the order of the key=value line, to the macro `$then`.
+        /// Passes all fields, in the order of the key=value line, to the macro `$then`.
         macro_rules! all_fields {
             ($dollar then:ident) => {
                 $dollar then! {
@@ -593,17 +596,25 @@ macro_rules! fields {
         pub(crate) use all_fields;
     };
 }
-// The dollar sign is what the macro that is defined in there takes its own parameters with.
+// The macro that is defined inside needs a dollar sign for its own parameters.
 optional_fields!(fields $);
 all_fields!(lists);
 
-/// Returns the field with this key. The search starts at `hint`, since lines contain keys in order.
+/// Returns the field with this key. The search starts at `hint`, since a line contains its keys in
+/// order.
 pub(crate) fn by_key(key: &str, hint: usize) -> Option<(usize, &'static Field)> {
     let all = FIELDS.iter().enumerate();
     all.clone().skip(hint).chain(all.take(hint)).find(|(_, field)| field.key == key)
 }
 
-/// Returns every key of the key=value line, in its order. The filter and JSON use the same keys.
+/// Returns all keys of the key=value line, in its order. The filter and JSON use the same keys.
+///
+/// # Examples
+///
+/// ```
+/// let always: Vec<_> = retrans_sdk::event::keys().take(3).collect();
+/// assert_eq!(always, ["ts", "result", "err"]);
+/// ```
 pub fn keys() -> impl Iterator<Item = &'static str> {
     FIELDS.iter().map(|field| field.key)
 }
@@ -613,14 +624,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_and_fields_agree_on_the_key() {
+    fn the_key_of_each_table_is_a_field() {
         for key in [RetransResult::KEY, RetransKind::KEY, Transmit::KEY, TcpState::KEY, CaState::KEY] {
             assert!(matches!(by_key(key, 0), Some((_, Field { field_type: FieldType::Table { .. }, .. }))), "{key}");
         }
     }
 
     #[test]
-    fn no_key_stands_twice() {
+    fn every_key_is_unique() {
         for (index, key) in keys().enumerate() {
             assert_eq!(by_key(key, 0).map(|(at, _)| at), Some(index), "{key}");
         }

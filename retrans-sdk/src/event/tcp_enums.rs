@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's enums in a record: TCP state, congestion avoidance state, address family.
+//! Enums of the kernel in a record: TCP state, congestion avoidance state, address family.
 
 use retrans_macros::reason_table;
 
@@ -13,14 +13,14 @@ pub enum TcpState {
     /// A SYN was sent.
     #[reason(value = "syn_sent", c_name = "TCP_SYN_SENT")]
     SynSent = 2,
-    /// A SYN was received and answered; of the passive opens only a Fast Open child is seen in this
-    /// state.
+    /// A SYN was received and answered. The only passive open with this state in an event is a Fast
+    /// Open child.
     #[reason(value = "syn_recv", c_name = "TCP_SYN_RECV")]
     SynRecv = 3,
-    /// Closed here, the FIN not yet acknowledged.
+    /// This host has closed the connection; its FIN is not yet acknowledged.
     #[reason(value = "fin_wait1", c_name = "TCP_FIN_WAIT1")]
     FinWait1 = 4,
-    /// Closed here, the FIN acknowledged.
+    /// This host has closed the connection; its FIN is acknowledged.
     #[reason(value = "fin_wait2", c_name = "TCP_FIN_WAIT2")]
     FinWait2 = 5,
     /// Waiting for old segments to leave the network.
@@ -29,19 +29,19 @@ pub enum TcpState {
     /// No connection.
     #[reason(value = "close", c_name = "TCP_CLOSE")]
     Close = 7,
-    /// Closed by the peer.
+    /// The peer has closed the connection.
     #[reason(value = "close_wait", c_name = "TCP_CLOSE_WAIT")]
     CloseWait = 8,
-    /// Closed by the peer and then here, the FIN not yet acknowledged.
+    /// The peer and then this host have closed the connection; the FIN is not yet acknowledged.
     #[reason(value = "last_ack", c_name = "TCP_LAST_ACK")]
     LastAck = 9,
     /// A listener.
     #[reason(value = "listen", c_name = "TCP_LISTEN")]
     Listen = 10,
-    /// Closed by both at once.
+    /// Both have closed the connection at the same time.
     #[reason(value = "closing", c_name = "TCP_CLOSING")]
     Closing = 11,
-    /// A passive open that is still a request: the state of a SYN-ACK's connection.
+    /// A passive open that is still a request. This is the state of a SYN-ACK's connection.
     #[reason(value = "new_syn_recv", c_name = "TCP_NEW_SYN_RECV")]
     NewSynRecv = 12,
 }
@@ -50,24 +50,24 @@ pub enum TcpState {
 #[reason_table(key = "ca_state")]
 #[non_exhaustive]
 pub enum CaState {
-    /// Nothing unusual.
+    /// The normal state.
     #[reason(value = "open", c_name = "TCP_CA_Open")]
     Open = 0,
     /// Duplicate acknowledgements or SACKs were seen.
     #[reason(value = "disorder", c_name = "TCP_CA_Disorder")]
     Disorder = 1,
-    /// The window was reduced for congestion that the network or this host reported.
+    /// The window was reduced because the network or this host reported congestion.
     #[reason(value = "cwr", c_name = "TCP_CA_CWR")]
     Cwr = 2,
     /// Fast recovery.
     #[reason(value = "recovery", c_name = "TCP_CA_Recovery")]
     Recovery = 3,
-    /// After a retransmission timeout.
+    /// Recovery after a retransmission timeout.
     #[reason(value = "loss", c_name = "TCP_CA_Loss")]
     Loss = 4,
 }
 
-/// The address family. An IPv4-mapped connection of an IPv6 socket is `inet`.
+/// The address family. It is `inet` for an IPv4-mapped connection of an IPv6 socket.
 #[reason_table(key = "family")]
 pub enum Family {
     /// IPv4.

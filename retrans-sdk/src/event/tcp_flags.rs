@@ -7,19 +7,29 @@ use std::str::FromStr;
 use crate::text::scanner::Scanner;
 use crate::text::writer::LineWriter;
 
-/// The TCP flags of a segment, bit for bit as in the header (RFC 9293, 3.1; AE: RFC 9768). Prints
-/// as `0x` and three hexadecimal digits.
+/// The TCP flags of a segment, bit for bit as in the header (RFC 9293, 3.1; AE: RFC 9768). They
+/// print as `0x` and three hexadecimal digits.
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::event::TcpFlags;
+///
+/// let flags: TcpFlags = "0x018".parse()?;
+/// assert!(flags.contains(TcpFlags::PSH) && flags.contains(TcpFlags::ACK));
+/// # Ok::<(), retrans_sdk::event::ParseTcpFlagsError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TcpFlags(pub u16);
 
 impl TcpFlags {
-    /// FIN.
+    /// FIN: the sender has no more data.
     pub const FIN: Self = Self(0x001);
-    /// SYN.
+    /// SYN: synchronizes sequence numbers.
     pub const SYN: Self = Self(0x002);
-    /// PSH.
+    /// PSH: pushes data to the application.
     pub const PSH: Self = Self(0x008);
-    /// ACK.
+    /// ACK: the acknowledgement number is valid.
     pub const ACK: Self = Self(0x010);
 
     #[inline(always)]
@@ -34,7 +44,7 @@ impl TcpFlags {
         from.flags().map(Self)
     }
 
-    /// Returns whether all flags of `other` are set.
+    /// Returns true if all flags of `other` are set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -59,6 +69,11 @@ impl fmt::Display for ParseTcpFlagsError {
 
 impl std::error::Error for ParseTcpFlagsError {}
 
+/// Parses `0x` and one to four hexadecimal digits.
+///
+/// # Errors
+///
+/// Returns [`ParseTcpFlagsError`] for any other text.
 impl FromStr for TcpFlags {
     type Err = ParseTcpFlagsError;
 

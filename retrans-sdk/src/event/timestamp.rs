@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Points in time, as the key=value line prints them.
+//! The timestamp of an event, and its form in the key=value line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,11 +8,23 @@ use std::time::{Duration, SystemTime};
 use crate::text::scanner::Scanner;
 use crate::text::writer::LineWriter;
 
-/// A point in time in nanoseconds since the Unix epoch. Prints as seconds with nine decimals.
+/// A point in time in nanoseconds since the Unix epoch, until the year 2554. It prints as seconds
+/// with nine decimals.
 ///
-/// The BPF programs read `CLOCK_BOOTTIME`; one constant offset per stream converts it to wall-clock
-/// time. Within a stream, order and intervals are therefore those of the monotonic clock, even if
-/// the wall clock is changed.
+/// The BPF programs read `CLOCK_BOOTTIME`. One constant offset per stream converts it to wall-clock
+/// time. Order and intervals in a stream are therefore monotonic, even if the wall clock is
+/// changed.
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::event::Timestamp;
+///
+/// let ts: Timestamp = "1.5".parse()?;
+/// assert_eq!(ts.as_nanos(), 1_500_000_000);
+/// assert_eq!(ts.to_string(), "1.500000000");
+/// # Ok::<(), retrans_sdk::event::ParseTimestampError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -71,6 +83,11 @@ impl fmt::Display for ParseTimestampError {
 
 impl std::error::Error for ParseTimestampError {}
 
+/// Parses seconds with at most nine decimals.
+///
+/// # Errors
+///
+/// Returns [`ParseTimestampError`] for any other text, and for a time after the year 2554.
 impl FromStr for Timestamp {
     type Err = ParseTimestampError;
 

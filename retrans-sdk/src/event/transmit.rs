@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether an attempt reached the transmit step.
+//! The progress of an attempt: up to the transmit step, or not.
 
 use retrans_macros::reason_table;
 
-/// Whether an attempt reached the transmit step, at which the kernel counts its segments in
-/// RetransSegs and `total_retrans` regardless of the step's result. An attempt that ends before is
+/// The proof that an attempt reached the transmit step, or did not.
+///
+/// At the transmit step the kernel counts the segments of the attempt in RetransSegs and
+/// `total_retrans`, regardless of the result of the step. An attempt that ends before the step is
 /// counted in neither.
 ///
-/// It is known where the entry of the attempt was observed
+/// The value is known if the entry of the attempt was observed
 /// ([`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit),
 /// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe), or either as the
 /// companion). Otherwise the result, the error number or the timestamps of segment and socket may
@@ -15,7 +17,7 @@ use retrans_macros::reason_table;
 #[reason_table(key = "transmit")]
 #[non_exhaustive]
 pub enum Transmit {
-    /// Nothing proves either. Not the same as [`Unlisted`](Self::Unlisted), a number that no
+    /// The outcome is not proven. This is not [`Unlisted`](Self::Unlisted), a number that no
     /// variant declares.
     #[reason(value = "unknown", c_name = "RETRANS_TRANSMIT_UNKNOWN")]
     Unknown = 0,
