@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compiles a filter to `struct retrans_filter`: a list of tests whether a number is in a range.
+//! Compiles a filter to `struct retrans_filter`, a list of range tests.
 //!
 //! # Design
 //!
-//! The whole filter runs in the kernel, as read-only data. Every test has the same form: whether a
-//! number is in a range. The verifier knows the data and removes the code of every key that is not
-//! tested. `Filter::matches` is the model of the C code: `tests/live/tests/filter_harness.rs`
-//! compares both on random records, and checks that each deliberate mistake of
-//! `tests/live/bpf/mutations.rs` is noticed.
+//! The whole filter runs in the kernel, as read-only data. Every test has the same form: it
+//! compares a number with a range. The verifier knows the data and removes the code of every key
+//! that is not tested. `Filter::matches` is the model of the C code.
+//! `tests/live/tests/filter_harness.rs` compares both on random records, and checks that it detects
+//! each deliberate mistake of `tests/live/bpf/mutations.rs`.
 //!
 //! `owner`, `pid` and `comm` are not available to the filter. On a host without fexit the owner of
-//! an accepted socket is only resolved after its first event, so a filter would silently miss such
-//! events. A stream refuses it instead.
+//! an accepted socket is resolved only after its first event, so a filter would miss such events
+//! without a report. A stream therefore rejects these keys.
 
 use ipnet::IpNet;
 
@@ -27,9 +27,8 @@ pub(crate) const MAX_TESTS: usize = 512;
 /// `RETRANS_MAX_SUBTREES`.
 pub(crate) const MAX_SUBTREES: usize = 16;
 
-/// The operands of `enum retrans_field` that are not optional fields, with the key of those that
-/// have one;
-/// `kernel/layout.rs` compares them with the built object.
+/// The operands of `enum retrans_field` that are not optional fields, each with its key, if it has
+/// one. `kernel/layout.rs` compares them with the built object.
 macro_rules! operands {
     ($then:ident) => {
         $then! {
@@ -63,7 +62,7 @@ macro_rules! numbers {
             $( pub(crate) const $c_name: u8 = $number; )*
         }
 
-        /// The operands by key; the first one of a key that has several.
+        /// The operands by key. A key with several operands is listed with the first one.
         const BY_KEY: &[(&str, u8)] = &[ $( ($key, operand::$c_name), )* ];
     };
 }
@@ -75,7 +74,7 @@ const _: () = assert!(operand::RETRANS_FIELD_DADDR_LOW == operand::RETRANS_FIELD
 
 #[allow(clippy::expect_used, reason = "a test checks that each key that is not event-only has an operand")]
 fn operand_of(key: &str) -> u8 {
-    // The class follows from the result.
+    // The class derives from the result.
     let key = if key == ResultClass::KEY { RetransResult::KEY } else { key };
     let optional = OPTIONAL.iter().find(|field| field.key == key).map(|field| field.bit as u8);
     let other = || BY_KEY.iter().find(|(known, _)| *known == key).map(|(_, number)| *number);
@@ -92,7 +91,7 @@ pub(crate) mod flag {
     pub(crate) const OR_ABSENT: u8 = 0x20;
 }
 
-/// Alternative whether an operand is in the inclusive range `low..=high`; `struct retrans_test`.
+/// A test of an operand against the inclusive range `low..=high`; `struct retrans_test`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RangeTest {
     pub(crate) low: u64,
@@ -101,7 +100,7 @@ pub(crate) struct RangeTest {
     pub(crate) flags: u8,
 }
 
-/// A compiled filter. Without tests everything passes.
+/// A compiled filter. Without tests every attempt passes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct KernelFilter {
     pub(crate) tests: Vec<RangeTest>,
@@ -133,7 +132,7 @@ impl KernelFilter {
         Self { tests, subtrees: compiler.subtrees }
     }
 
-    /// Returns whether an operand is tested.
+    /// Returns true if an operand is tested.
     pub(crate) fn uses(&self, field: u8) -> bool {
         self.tests.iter().any(|test| test.field == field)
     }
@@ -185,7 +184,7 @@ impl Compiler {
         tests
     }
 
-    /// Returns the alternatives of an operand; none if no value matches.
+    /// Returns the alternatives of an operand; an empty list if no value matches.
     fn operand(&mut self, term: &Term, operand: &Operand) -> Vec<Alternative> {
         let field = operand_of(term.field.key);
         match (operand, term.field.field_type) {
@@ -215,7 +214,7 @@ impl Compiler {
             (Operand::Range { low, high }, FieldType::Int { low: least, .. }) if least < 0 => {
                 vec![vec![(field, ordered(*low), ordered(*high))]]
             }
-            // In range, as the parser has checked.
+            // The parser has checked the range.
             (Operand::Range { low, high }, _) => vec![vec![(field, *low as u64, *high as u64)]],
         }
     }
@@ -225,12 +224,12 @@ impl Compiler {
             self.subtrees.push(id);
             self.subtrees.len() - 1
         });
-        // Within the limit, as the parser has checked.
+        // The parser has checked the limit.
         index as u8
     }
 }
 
-/// Returns a range that nothing matches.
+/// Returns a range that no number matches.
 const fn never(field: u8) -> (u8, u64, u64) {
     (field, 1, 0)
 }
@@ -240,8 +239,8 @@ const fn ordered(number: i128) -> u64 {
     number as i64 as u64 ^ 1 << 63
 }
 
-/// Returns the results of the classes, and whether the other results are meant: an unlisted result
-/// is of the class `other`.
+/// Returns the results of the classes, and true if all other results are meant. The class of an
+/// unlisted result is `other`, so that class is compiled as the negation of the other classes.
 fn of_classes(term: &Term) -> (Vec<Alternative>, bool) {
     let listed = |class: ResultClass| term.operands.contains(&Operand::exactly(class.raw().into()));
     let other = listed(ResultClass::Other);
@@ -252,8 +251,8 @@ fn of_classes(term: &Term) -> (Vec<Alternative>, bool) {
     )
 }
 
-/// Returns the ranges of a prefix. `high` is the operand of the high half of the address; that of
-/// the low half follows it.
+/// Returns the ranges of a prefix. `high` is the operand of the high half of the address, and the
+/// next operand is the low half.
 fn of_prefix(high: u8, net: &IpNet) -> Alternative {
     match net {
         IpNet::V4(net) => {
@@ -296,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_decided_in_the_kernel_or_is_event_only() {
+    fn every_key_has_an_operand_or_is_event_only() {
         for key in crate::event::schema::keys() {
             let text = format!("{key}=-");
             if text.parse::<Filter>().expect(key).event_only().next().is_some() {
@@ -308,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_becomes_tests() {
+    fn a_filter_compiles_to_tests() {
         use flag::{ENDS_CLAUSE, ENDS_OPERAND, ENDS_TERM, FETCH, NEGATED, OR_ABSENT};
         const TERM: u8 = ENDS_OPERAND | ENDS_TERM;
         const CLAUSE: u8 = TERM | ENDS_CLAUSE;

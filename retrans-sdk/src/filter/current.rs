@@ -3,9 +3,9 @@
 //!
 //! # Design
 //!
-//! An event contains neither the parents of its cgroup nor whether its socket is in the
-//! application's set. An event alone neither matches nor excludes such terms (`Filter::live_only`),
-//! as with an absent value.
+//! An event does not contain the parents of its cgroup, and it does not show that its socket is in
+//! the application's set. Such a term (`Filter::live_only`) therefore behaves on an event alone as
+//! on an absent value: neither the term nor its negation matches.
 
 use std::ffi::OsString;
 use std::fs;
@@ -19,26 +19,29 @@ use crate::error::{Error, ErrorKind};
 use crate::sys::mountinfo::{Mount, cgroup2_mounts};
 
 impl Filter {
-    /// Matches sockets of the calling thread's network namespace: `netns=NUMBER`. It keeps that
-    /// namespace if the thread moves to another.
+    /// Matches sockets of the calling thread's network namespace: `netns=NUMBER`. The filter does
+    /// not change if the thread moves to another namespace.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if /proc cannot be read.
+    /// Returns [`ErrorKind::System`] if /proc cannot be read.
     pub fn current_netns() -> Result<Self, Error> {
         let path = "/proc/thread-self/ns/net";
         let namespace = fs::metadata(path).map_err(|error| cannot_read(path.as_ref(), error))?;
         Ok(of_one_term(&format!("netns={}", namespace.ino())))
     }
 
-    /// Matches sockets of this process's cgroup in the unified hierarchy, and of all below it:
-    /// `cgroup=NUMBER/`. A socket stays in the cgroup in which it was created, or that of the
-    /// listener that accepted it, wherever its process moves later. Before Linux 5.15 no socket's
-    /// cgroup is known, and nothing matches.
+    /// Matches sockets of this process's cgroup in the unified hierarchy and of all cgroups below
+    /// it: `cgroup=NUMBER/`. Requires Linux 5.15. Before that no socket's cgroup is known, and
+    /// nothing matches.
+    ///
+    /// A socket stays in the cgroup in which it was created, or in the cgroup of the listener that
+    /// accepted it, even if its process moves later.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if no mount of the unified hierarchy contains the process's cgroup.
+    /// Returns [`ErrorKind::System`] if no mount of the unified hierarchy contains the process's
+    /// cgroup.
     pub fn current_cgroup() -> Result<Self, Error> {
         let read = |path: &str| fs::read(path).map_err(|error| cannot_read(path.as_ref(), error));
         let (own, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);
@@ -50,17 +53,21 @@ impl Filter {
         Ok(of_one_term(&format!("cgroup={id}/")))
     }
 
-    /// Matches sockets of this process: `cookie=mine`. The kernel does not report which process a
-    /// socket belongs to, so the stream keeps a set: the TCP sockets that the process has a
-    /// descriptor of when the stream is opened, and those that the process adds to the stream's
+    /// Matches sockets of this process: `cookie=mine`.
+    ///
+    /// The kernel does not report which process a socket belongs to, so the stream keeps a set. The
+    /// set contains the TCP sockets of which the process has a descriptor when the stream is
+    /// opened, and the sockets that the process adds to the stream's
     /// [`SocketSet`](crate::attach::SocketSet).
     #[must_use]
     pub fn own_sockets() -> Self {
         of_one_term("cookie=mine")
     }
 
-    /// Returns the filter that passes what both pass: every clause of this one with every clause of
-    /// the other.
+    /// Returns the intersection of two filters: every clause of this one with every clause of the
+    /// other.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use retrans_sdk::Filter;
@@ -73,8 +80,8 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// If a clause then contains a key twice, or there are too many clauses or values; the column
-    /// is that of the combined filter.
+    /// Returns [`FilterError`] if a clause of the result contains a key twice, or if the result has
+    /// too many clauses or values. The column refers to the combined filter.
     pub fn and(&self, other: &Self) -> Result<Self, FilterError> {
         let (ours, theirs) = (self.clause_texts(), other.clause_texts());
         if ours.is_empty() || theirs.is_empty() {
@@ -84,8 +91,10 @@ impl Filter {
         ours.iter().flat_map(both).collect::<Vec<_>>().join(" --or ").parse()
     }
 
-    /// Returns the filter that passes what either passes: the clauses of both. An empty filter
-    /// passes everything, and so does its union with any other.
+    /// Returns the union of two filters: the clauses of both. An empty filter passes every attempt,
+    /// and so does its union with any other.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use retrans_sdk::Filter;
@@ -98,7 +107,8 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// If there are too many clauses or values; the column is that of the combined filter.
+    /// Returns [`FilterError`] if the result has too many clauses or values. The column refers to
+    /// the combined filter.
     pub fn or(&self, other: &Self) -> Result<Self, FilterError> {
         let (mut clauses, mut theirs) = (self.clause_texts(), other.clause_texts());
         if clauses.is_empty() || theirs.is_empty() {
@@ -154,12 +164,12 @@ mod tests {
         let part = seen_at(Path::new("/user.slice/a"), mounts);
         assert_eq!(part.expect("the one of a part"), Path::new("/other/a"));
         assert_eq!(seen_at(&own, b"30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
-        // The cgroup of a process outside of this cgroup namespace.
+        // The cgroup of a process outside this cgroup namespace.
         assert_eq!(seen_at(&own, b"31 24 0:27 /../.. /x rw - cgroup2 cgroup2 rw\n"), None);
     }
 
     #[test]
-    fn both_is_each_with_each() {
+    fn an_intersection_combines_every_pair_of_clauses() {
         let filter = |text: &str| text.parse::<Filter>().expect(text);
         let and = |one: &str, other: &str| filter(one).and(&filter(other)).map(|both| both.to_string());
         assert_eq!(and("", "sport=1"), Ok("sport=1".to_owned()));
@@ -176,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn either_is_the_clauses_of_both() {
+    fn a_union_contains_the_clauses_of_both() {
         let filter = |text: &str| text.parse::<Filter>().expect(text);
         let or = |one: &str, other: &str| filter(one).or(&filter(other)).map(|either| either.to_string());
         assert_eq!(or("sport=1", "sport=2"), Ok("sport=1 --or sport=2".to_owned()));
@@ -197,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_terms_of_the_grammar() {
+    fn filters_for_own_sockets_print_as_terms() {
         let inode = fs::metadata("/proc/self/ns/net").expect("it is there").ino();
         assert_eq!(Filter::current_netns().expect("a namespace").to_string(), format!("netns={inode}"));
         assert_eq!(Filter::own_sockets().to_string(), "cookie=mine");

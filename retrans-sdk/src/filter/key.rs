@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The keys of events, each a function that returns the [`Key`] to build a
-//! [`Filter`](crate::Filter) with.
+//! Functions that return the keys of events, one [`Key`] each, to build a
+//! [`Filter`](crate::Filter).
+//!
+//! # Examples
+//!
+//! ```
+//! use retrans_sdk::filter::key;
+//! use retrans_sdk::{Event, ResultClass, RetransResult};
+//!
+//! let filter = key::class().eq(ResultClass::Drop).and(key::dport().eq(1..=1023)).build()?;
+//! assert_eq!(filter.to_string(), "class=drop dport=1..1023");
+//! assert!(filter.matches(&Event::sample(RetransResult::Denied)));
+//! # Ok::<(), retrans_sdk::filter::FilterError>(())
+//! ```
 
 use std::net::IpAddr;
 
@@ -15,7 +27,7 @@ use crate::event::tcp_flags::TcpFlags;
 use crate::event::timestamp::Timestamp;
 use crate::event::transmit::Transmit;
 
-/// The type of a key's values: the field's, except for two whose values are more than a number.
+/// Selects the type of a key's values: the type of the field, except for `cgroup` and `cookie`.
 macro_rules! key_type {
     (cgroup $type:ty) => {
         CgroupId

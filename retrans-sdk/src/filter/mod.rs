@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Filters: which attempts a stream reports.
+//! Filters, which select the attempts that a stream reports.
 //!
 //! A [`Filter`] is parsed from text, or built in Rust from the functions of [`key`].
 
@@ -21,16 +21,16 @@ use crate::event::Event;
 use crate::event::kernel_str::KernelStr;
 use crate::event::schema::{Field, Value};
 
-/// Selects the attempts that a stream reports.
+/// A filter, which selects the attempts that a stream reports.
 ///
-/// Parsed from a text: terms separated by white space, all of which must match; `--or` starts
-/// another clause, a set of terms, and one clause that matches is enough. A filter without terms
-/// passes everything.
+/// A filter is parsed from text. It consists of clauses separated by `--or`, and a clause consists
+/// of terms separated by white space. An attempt passes if all terms of one clause match. Every
+/// attempt passes a filter without terms.
 ///
 /// | term | matches if |
 /// |---|---|
 /// | `key=a,b` | the value is any of these |
-/// | `key!=a,b` | there is a value and it is none of these |
+/// | `key!=a,b` | there is a value, and it is different from each of these |
 /// | `sport=32768..60999` | the number is in the range, both ends included |
 /// | `daddr=10.0.0.0/8` | the address is in the prefix; IPv4 prefixes match IPv4-mapped connections too |
 /// | `cookie=-` | there is no value; `cookie!=-`: there is one |
@@ -38,13 +38,15 @@ use crate::event::schema::{Field, Value};
 /// | `cookie=mine` | the socket is one of the application's own ([`own_sockets`](Self::own_sockets)) |
 ///
 /// Keys and values are spelt as in the key=value line ([`keys`](crate::event::keys)). A clause
-/// contains a key at most once. The limits are 16 clauses, 512 values, of which an address counts
-/// as two or three, and 16 different `cgroup=ID/`.
+/// contains a key at most once. A filter has at most 16 clauses, 512 values, and 16 different
+/// `cgroup=ID/`. An address counts as two or three values.
 ///
-/// The BPF programs evaluate the whole filter. A stream rejects `owner`, `pid` and `comm`
-/// ([`event_only`](Self::event_only)), which the programs cannot evaluate. The last two rows of the
-/// table, and their negations, cannot be evaluated from an event alone
-/// ([`live_only`](Self::live_only)).
+/// The BPF programs evaluate the whole filter. They cannot evaluate `owner`, `pid` and `comm`
+/// ([`event_only`](Self::event_only)). A stream rejects these keys in its filter; use a
+/// [`predicate`](crate::StreamBuilder::predicate). The last two rows of the table, and their
+/// negations, cannot be evaluated from an event alone ([`live_only`](Self::live_only)).
+///
+/// # Examples
 ///
 /// ```
 /// use retrans_sdk::Filter;
@@ -55,7 +57,7 @@ use crate::event::schema::{Field, Value};
 /// # Ok::<(), retrans_sdk::filter::FilterError>(())
 /// ```
 ///
-/// Built in Rust, the types of values are checked at compile time ([`Condition`]):
+/// If a filter is built in Rust, the compiler checks the types of the values ([`Condition`]):
 ///
 /// ```
 /// use retrans_sdk::RetransResult;
@@ -71,17 +73,19 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Returns whether an event passes. The result is the same as in the kernel, except for terms
-    /// that need more than the event ([`live_only`](Self::live_only)), or a field that the stream
-    /// does not record ([`FieldSet`](crate::FieldSet)): like an absent value, that matches nothing.
+    /// Returns true if an event passes.
+    ///
+    /// The result is the same as in the kernel, with two exceptions: terms that require more than
+    /// the event ([`live_only`](Self::live_only)), and terms of a field that the stream does not
+    /// record ([`FieldSet`](crate::FieldSet)). These do not match, like an absent value.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_with(event, &KernelContext::default())
     }
 
-    /// Returns the terms that cannot always be evaluated from an event alone, as they were written:
-    /// an event contains neither the parents of its cgroup nor whether the socket is the
-    /// application's own.
+    /// Returns the terms that cannot always be evaluated from an event alone, as they were written.
+    /// An event does not contain the parents of its cgroup, and it does not show that the socket is
+    /// the application's own.
     pub fn live_only(&self) -> impl Iterator<Item = &str> {
         let is_live_only = |term: &&Term| {
             term.operands.iter().any(|operand| matches!(operand, Operand::Subtree(_) | Operand::OwnSocket))
@@ -89,8 +93,8 @@ impl Filter {
         self.clauses.iter().flatten().filter(is_live_only).map(|term| &*term.text)
     }
 
-    /// Returns the terms that the BPF programs cannot evaluate, as they were written: those with
-    /// the keys `owner`, `pid` and `comm`. A stream does not open with them.
+    /// Returns the terms that the BPF programs cannot evaluate, as they were written. These are the
+    /// terms with the keys `owner`, `pid` and `comm`. A stream does not open with them.
     pub fn event_only(&self) -> impl Iterator<Item = &str> {
         self.clauses.iter().flatten().filter(|term| is_event_only(term.field)).map(|term| &*term.text)
     }
@@ -107,17 +111,17 @@ impl Filter {
     }
 }
 
-/// Returns whether the BPF programs cannot evaluate terms of this field.
+/// Returns true if the BPF programs cannot evaluate terms of this field.
 fn is_event_only(field: &Field) -> bool {
     ["owner", "pid", "comm"].contains(&field.key)
 }
 
-/// What the BPF programs know about an attempt in addition to its event.
+/// Facts about an attempt that the BPF programs know in addition to its event.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct KernelContext<'a> {
     /// The ids of the cgroup and of its parents.
     pub(crate) cgroups: Option<&'a [u64]>,
-    /// Whether the socket is in the application's set.
+    /// True if the socket is in the application's set.
     pub(crate) in_socket_set: Option<bool>,
 }
 
@@ -153,7 +157,7 @@ impl fmt::Debug for Term {
 
 #[derive(Clone)]
 enum Compared {
-    /// One range of numbers, the common case, and the number to compare.
+    /// One range of numbers, which is the common case, and the number to compare.
     Number(Range, fn(&Event) -> Option<i64>),
     /// Ranges of numbers only.
     Numbers(Vec<Range>),
@@ -211,7 +215,7 @@ fn bits_of(address: IpAddr) -> u128 {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Operand {
     Absent,
-    /// A range of numbers, including those of named values; both ends inclusive.
+    /// A range of numbers, or of the numbers of named values; both ends inclusive.
     Range {
         low: i128,
         high: i128,
@@ -225,7 +229,7 @@ enum Operand {
 }
 
 impl Operand {
-    /// Returns the operand that this number alone satisfies.
+    /// Returns the operand that only this number satisfies.
     const fn exactly(number: i128) -> Self {
         Self::Range { low: number, high: number }
     }
@@ -259,7 +263,7 @@ impl Term {
         }
     }
 
-    /// Evaluates the other forms. Not inlined, which keeps `holds` short.
+    /// Evaluates the other forms. It is not inlined, which keeps `holds` short.
     #[inline(never)]
     fn holds_general(&self, event: &Event, context: &KernelContext<'_>) -> bool {
         match &self.compared {
@@ -289,13 +293,13 @@ impl Term {
                 None => all_known = false,
             }
         }
-        // If it is not known whether an operand matches, neither the term nor its negation matches.
+        // With an operand that cannot be evaluated, neither the term nor its negation matches.
         self.negated && all_known
     }
 }
 
 impl Operand {
-    /// Returns whether a value matches; `None` if that is not known.
+    /// Returns true if a value matches, and `None` if that is not known.
     fn holds(&self, value: &Value, context: &KernelContext<'_>) -> Option<bool> {
         match (self, value) {
             (Self::Range { low, high }, value) => Some(number(value).is_some_and(|n| (*low..=*high).contains(&n))),
@@ -309,7 +313,7 @@ impl Operand {
     }
 }
 
-/// Returns the number of a value by which ranges are compared.
+/// Returns the number of a value, which is compared with ranges.
 fn number(value: &Value) -> Option<i128> {
     match *value {
         Value::Time(ts) => Some(ts.as_nanos().into()),

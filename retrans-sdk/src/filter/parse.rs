@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Parses a filter, or reports the column of the mistake and what to write instead.
+//! Parses a filter. An error contains the column of the mistake and the text to write instead.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,11 +15,11 @@ use crate::event::tcp_flags::TcpFlags;
 use crate::event::timestamp::Timestamp;
 use crate::text::suggest::{did_you_mean, nearest};
 
-/// The most clauses of a filter.
+/// The maximum number of clauses in a filter.
 pub(super) const MAX_CLAUSES: usize = 16;
 
-/// The error of a text that is not a filter: the column of the mistake, what is wrong, and what to
-/// write instead.
+/// The error of a text that is not a filter. It contains the column of the mistake, the mistake,
+/// and the text to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterError {
     column: usize,
@@ -27,7 +27,7 @@ pub struct FilterError {
 }
 
 impl FilterError {
-    /// Returns the column where the mistake starts, in characters, from 1.
+    /// Returns the column of the mistake, in characters, from 1.
     #[must_use]
     pub const fn column(&self) -> usize {
         self.column
@@ -42,6 +42,12 @@ impl fmt::Display for FilterError {
 
 impl std::error::Error for FilterError {}
 
+/// Parses terms and `--or`.
+///
+/// # Errors
+///
+/// Returns [`FilterError`] for an unknown key, an invalid value, a duplicate key in one clause, an
+/// empty clause, and more clauses or values than a filter may have.
 impl FromStr for Filter {
     type Err = FilterError;
 
@@ -79,7 +85,7 @@ impl FromStr for Filter {
     }
 }
 
-/// The capacity of the BPF programs that is used.
+/// The part of the BPF programs' capacity that a filter uses.
 #[derive(Default)]
 struct Capacity {
     tests: usize,
@@ -117,7 +123,7 @@ fn empty_clause(column: usize) -> FilterError {
 /// Returns the words of a text, each with its column.
 fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.split_whitespace().map(move |word| {
-        // Sound: a word is a part of the text.
+        // The difference of the addresses is valid, since a word is a part of the text.
         let offset = word.as_ptr() as usize - text.as_ptr() as usize;
         (text[..offset].chars().count() + 1, word)
     })
@@ -141,7 +147,7 @@ fn term(word: &str, column: usize) -> Result<Term, FilterError> {
         return fail(column + left.chars().count(), comparison(field, operator));
     };
     let mut column = column + left.chars().count() + 1;
-    // A text may begin with `<` or `>`, as a kernel thread's name does; `=` is always encoded.
+    // A text may begin with `<` or `>`, as names of kernel threads do; `=` is always encoded.
     let is_text = matches!(field.field_type, FieldType::KernelStr);
     if values.starts_with('=') || (values.starts_with(['<', '>']) && !is_text) {
         let problem = match values.strip_prefix('=') {
@@ -161,8 +167,8 @@ fn term(word: &str, column: usize) -> Result<Term, FilterError> {
     Ok(Term::new(field, negated, operands, word.to_owned()))
 }
 
-/// Answers `>1024`, which the grammar lacks, with the range to write; `text` begins with the
-/// operator.
+/// Formats the error of a comparison such as `>1024`, which the grammar lacks, with the range to
+/// write instead. `text` begins with the operator.
 fn comparison(field: &Field, text: &str) -> String {
     let key = field.key;
     let (sign, rest) = text.split_at(1);
@@ -315,8 +321,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_mistake_has_its_column() {
-        for (text, column, says) in [
+    fn each_mistake_reports_its_column() {
+        for (text, column, expected) in [
             ("dport", 1, "`dport` is not key=value"),
             ("  dport", 3, "`dport` is not key=value"),
             ("é=1", 1, "no key `é`; the keys are ts result"),
@@ -381,36 +387,37 @@ mod tests {
         ] {
             let error = text.parse::<Filter>().expect_err(text);
             assert_eq!(error.column(), column, "{text}: {error}");
-            assert!(error.to_string().contains(says), "{text}: {error}");
+            assert!(error.to_string().contains(expected), "{text}: {error}");
         }
     }
 
     #[test]
-    fn what_finds_no_room_in_the_kernel_has_its_column() {
-        let says = |text: &str| text.parse::<Filter>().map(|_| ()).map_err(|error| (error.column(), error.to_string()));
+    fn exceeding_the_kernel_capacity_reports_the_column() {
+        let outcome =
+            |text: &str| text.parse::<Filter>().map(|_| ()).map_err(|error| (error.column(), error.to_string()));
         let clauses = |count| vec!["sport=1"; count].join(" --or ");
-        assert_eq!(says(&clauses(16)), Ok(()));
-        let (column, text) = says(&clauses(17)).expect_err("17");
+        assert_eq!(outcome(&clauses(16)), Ok(()));
+        let (column, text) = outcome(&clauses(17)).expect_err("17");
         assert!(column == clauses(16).len() + 2 && text.contains("more than 16 clauses"), "{text}");
 
         let list = |key: &str, count: u64, end: &str| {
             let values: Vec<_> = (1..=count).map(|value| format!("{value}{end}")).collect();
             format!("{key}={}", values.join(","))
         };
-        assert_eq!(says(&list("cookie", 512, "")), Ok(()));
-        assert_eq!(says(&format!("{} sport=1", list("cookie", 511, ""))), Ok(()));
+        assert_eq!(outcome(&list("cookie", 512, "")), Ok(()));
+        assert_eq!(outcome(&format!("{} sport=1", list("cookie", 511, ""))), Ok(()));
         let full = list("cookie", 512, "");
-        let (column, text) = says(&format!("{full} sport=1")).expect_err("513");
+        let (column, text) = outcome(&format!("{full} sport=1")).expect_err("513");
         assert!(column == full.len() + 2 && text.contains("room for 512"), "{text}");
 
-        assert_eq!(says(&list("cgroup", 16, "/")), Ok(()));
-        assert_eq!(says(&format!("{0} --or {0}", list("cgroup", 16, "/"))), Ok(()), "they are the same");
-        let (column, text) = says(&list("cgroup", 17, "/")).expect_err("17");
+        assert_eq!(outcome(&list("cgroup", 16, "/")), Ok(()));
+        assert_eq!(outcome(&format!("{0} --or {0}", list("cgroup", 16, "/"))), Ok(()), "they are the same");
+        let (column, text) = outcome(&list("cgroup", 17, "/")).expect_err("17");
         assert!(column == 1 && text.contains("more than 16 different cgroup subtrees"), "{text}");
     }
 
     #[test]
-    fn prints_as_it_was_read() {
+    fn a_filter_prints_as_it_was_parsed() {
         for text in [
             "",
             "dport=443,8443 result!=success",

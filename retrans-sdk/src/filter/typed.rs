@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Filters built in Rust: keys whose values have the type of the event's field.
+//! Filters built in Rust, from keys whose values have the type of the event's field.
 //!
 //! # Design
 //!
@@ -21,8 +21,8 @@ use crate::event::tcp_flags::TcpFlags;
 use crate::event::timestamp::Timestamp;
 use crate::text::reason_table::ReasonTable;
 
-/// A key of an event whose values are of type `T`. The functions of [`key`](super::key) return one
-/// for each.
+/// A key of an event whose values are of type `T`. The functions of [`key`](super::key) return the
+/// keys.
 pub struct Key<T> {
     name: &'static str,
     value: PhantomData<fn() -> T>,
@@ -46,7 +46,7 @@ impl<T> Key<T> {
         Self { name, value: PhantomData }
     }
 
-    /// Returns the key as it is printed.
+    /// Returns the name of the key, as it is printed.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.name
@@ -57,9 +57,9 @@ impl<T> Key<T> {
         self.condition("=", &values.into().text)
     }
 
-    /// Matches events that have a value, which is none of these: `key!=a,b`.
+    /// Matches events with a value that differs from each of these: `key!=a,b`.
     ///
-    /// For a flag, which is `yes` or absent, `ne(true)` is `eq(false)`.
+    /// A flag is `yes` or absent, so for a flag `ne(true)` is the same as `eq(false)`.
     pub fn ne(self, values: impl Into<Values<T>>) -> Condition
     where
         T: KeyValue,
@@ -86,7 +86,9 @@ impl<T> Key<T> {
     }
 }
 
-/// Terms and clauses that become a [`Filter`].
+/// A condition of terms and clauses, from which a [`Filter`] is built.
+///
+/// # Examples
 ///
 /// ```
 /// use retrans_sdk::filter::key;
@@ -100,7 +102,7 @@ impl<T> Key<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a condition does nothing until it is built into a filter"]
 pub struct Condition {
-    /// The clauses as text; none is empty.
+    /// The clauses as text. Each contains at least one term.
     clauses: Vec<String>,
 }
 
@@ -121,16 +123,16 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// If a clause contains a key twice, a list of values is empty, a range ends before it begins,
-    /// or there are more clauses or values than a filter may have. The column is that of the
-    /// filter's text.
+    /// Returns [`FilterError`] if a clause contains a key twice, a list of values is empty, a range
+    /// ends before it begins, or there are more clauses or values than a filter may have. The
+    /// column refers to the filter's text.
     pub fn build(self) -> Result<Filter, FilterError> {
         self.to_string().parse()
     }
 }
 
-/// One clause more than a filter may have: enough to be an error, and the products of `and` stay
-/// small.
+/// The number of clauses that are kept: one more than a filter may have. It causes the error and
+/// bounds the products of `and`.
 const TOO_MANY: usize = MAX_CLAUSES + 1;
 
 /// Prints the text of the filter.
@@ -151,14 +153,16 @@ impl TryFrom<Condition> for Filter {
     }
 }
 
-/// What a key is compared with: values, ranges, prefixes, or the absence of a value.
+/// The values that a key is compared with: values, ranges, prefixes, or the absence of a value.
 ///
-/// | made from | matches |
+/// | converted from | matches |
 /// |---|---|
 /// | a value, an array or a slice of values, an iterator (`collect`) | any of these |
 /// | `low..=high`, `low..`, `..=high` of numbers and times | the numbers in the range |
-/// | [`IpAddr`], [`IpNet`] and those of one family | the address, the addresses in the prefix |
+/// | [`IpAddr`], [`IpNet`] and the types of one family | the address, the addresses in the prefix |
 /// | [`Values::absent`] | the absence of a value |
+///
+/// # Examples
 ///
 /// ```
 /// use std::net::Ipv4Addr;
@@ -201,7 +205,7 @@ impl<T> Values<T> {
         Self::new('-')
     }
 
-    /// Adds more: any of these or those.
+    /// Adds alternatives: matches any of the previous values or of `more`.
     #[must_use]
     pub fn or(mut self, more: impl Into<Self>) -> Self {
         let more = more.into().text;
@@ -225,17 +229,17 @@ impl<T> fmt::Debug for Values<T> {
     }
 }
 
-/// A type of values that keys have. Implemented for the types of the event's fields only.
+/// A type of a key's values. Implemented only for the types of the event's fields.
 pub trait KeyValue: sealed::Sealed {}
 
 impl<T: sealed::Sealed> KeyValue for T {}
 
-/// A [`KeyValue`] that ranges are made of.
+/// A [`KeyValue`] that has an order, so that ranges of it are allowed.
 pub trait Ordered: KeyValue {}
 
 mod sealed {
     pub trait Sealed {
-        /// Whether the only value is `yes`, and false is its absence.
+        /// True for a flag: the only value is `yes`, and false is its absence.
         const IS_FLAG: bool = false;
         fn write(&self, out: &mut String);
     }
@@ -274,19 +278,19 @@ impl Sealed for bool {
     }
 }
 
-/// Writes the prefix without host bits, which a text must not contain.
+/// Writes the prefix without host bits, which the grammar does not allow.
 impl Sealed for IpNet {
     fn write(&self, out: &mut String) {
         let _ = write!(out, "{}", self.trunc());
     }
 }
 
-/// The cgroup of a socket: one, or one with all below it.
+/// A cgroup, or a cgroup and all cgroups below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CgroupId {
     /// The cgroup with this id.
     One(u64),
-    /// The cgroup with this id, and all below it: `cgroup=ID/`.
+    /// The cgroup with this id, and all cgroups below it: `cgroup=ID/`.
     Subtree(u64),
 }
 
@@ -320,7 +324,7 @@ impl fmt::Display for CookieId {
 fn list<'a, V: Sealed + 'a>(values: impl IntoIterator<Item = &'a V>) -> String {
     let mut text = String::new();
     for (index, value) in values.into_iter().enumerate() {
-        // By number, so that the parser sees, and refuses, a value that is empty.
+        // The separator depends on the index, so that the parser rejects an empty value.
         if index > 0 {
             text.push(',');
         }
@@ -366,7 +370,7 @@ impl<T: Ordered> From<RangeInclusive<T>> for Values<T> {
     }
 }
 
-/// The values of another type than the key's own.
+/// Conversions from types other than the key's own.
 macro_rules! values_from {
     ($($from:ty => $value:ty: $convert:expr;)*) => {$(
         impl From<$from> for Values<$value> {
@@ -397,7 +401,7 @@ values_from! {
     u64 => CookieId: |cookie| CookieId::One(cookie).into();
 }
 
-/// Ranges that are open at an end, which ends with the type.
+/// Conversions from ranges without one end, which is then the end of the type.
 macro_rules! open_ranges {
     ($($type:ty: $least:expr, $greatest:expr;)*) => {$(
         impl From<RangeFrom<$type>> for Values<$type> {

@@ -12,7 +12,19 @@ pub const TARGET: &str = "retrans";
 ///
 /// The message is the key=value line. The fields are the eleven keys of every line, and `class`,
 /// `cookie`, `netns`, `cgroup`, `uid`, `owner`, `pid` and `comm` if present. Ports and numbers are
-/// integers, the rest is text.
+/// integers. All other fields are text.
+///
+/// # Examples
+///
+/// ```no_run
+/// use retrans_sdk::Stream;
+/// use retrans_sdk::format::emit;
+///
+/// for event in Stream::open()?.iter() {
+///     emit::tracing(&event?);
+/// }
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
 #[cfg(feature = "tracing")]
 pub fn tracing(event: &Event) {
     use tracing::Level;
@@ -54,6 +66,18 @@ pub fn tracing(event: &Event) {
 
 /// Logs the key=value line of an event, with the target [`TARGET`]: at level Info if the attempt
 /// succeeded, else at Warn. Requires the feature `log`.
+///
+/// # Examples
+///
+/// ```no_run
+/// use retrans_sdk::Stream;
+/// use retrans_sdk::format::emit;
+///
+/// for event in Stream::open()?.iter() {
+///     emit::log(&event?);
+/// }
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
 #[cfg(feature = "log")]
 pub fn log(event: &Event) {
     let level = if event.result == RetransResult::Success { log::Level::Info } else { log::Level::Warn };

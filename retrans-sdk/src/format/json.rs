@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! JSON by serde, with the keys and the order of the key=value line. 64-bit ids and `ts` are
-//! strings, because many readers parse JSON numbers as doubles; `err` is null where it is not
-//! available. `event.schema.json` describes the same.
+//! strings, because many readers parse JSON numbers as doubles. `err` is null if it is not
+//! available. `event.schema.json` describes the format.
 
 use std::fmt;
 
@@ -12,9 +12,10 @@ use crate::event::Event;
 use crate::event::schema::{self, FIELDS, Field, FieldType, Value};
 use crate::format::kv::{draft, validated};
 
-/// The JSON Schema (2020-12) of an [`Event`]. Its `$id` ends with a version, which is incremented
-/// when readers of the previous one would not understand an event. Keys may be added without a new
-/// version. Requires the feature `serde`.
+/// The JSON Schema (2020-12) of an [`Event`]. Requires the feature `serde`.
+///
+/// Its `$id` ends with a version. The version is incremented when readers of the previous version
+/// could not read an event. Keys may be added without a new version.
 pub const JSON_SCHEMA: &str = include_str!("../../event.schema.json");
 
 impl Serialize for Event {
@@ -41,7 +42,7 @@ impl Serialize for Value {
     }
 }
 
-/// Accepts keys in any order, and ignores unknown keys.
+/// Accepts keys in any order and ignores unknown keys.
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(EventVisitor)
@@ -91,7 +92,7 @@ enum JsonValue {
 }
 
 impl JsonValue {
-    /// Returns the text of the value in a key=value line, if its JSON type is that of the field.
+    /// Returns the text of the value in a key=value line, if the field has this JSON type.
     fn of(self, field: &Field) -> Result<String, String> {
         let is_number = matches!(field.field_type, FieldType::Int { .. });
         let is_flag = matches!(field.field_type, FieldType::Flag);
@@ -184,9 +185,9 @@ mod tests {
         serde_json::to_string_pretty(&schema).expect("JSON") + "\n"
     }
 
-    /// With `RETRANS_WRITE_SCHEMA=1` it writes it.
+    /// Compares the schema file with the fields. `RETRANS_WRITE_SCHEMA=1` writes the file instead.
     #[test]
-    fn the_schema_is_that_of_the_fields() {
+    fn the_schema_file_matches_the_fields() {
         if env::var_os("RETRANS_WRITE_SCHEMA").is_some() {
             fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/event.schema.json"), schema()).expect("a file");
             return;
@@ -196,7 +197,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn an_event_comes_back(record in any_record()) {
+        fn an_event_survives_json(record in any_record()) {
             let event = decode(&record, 0).expect("a good header");
             let json = serde_json::to_string(&event).expect("JSON");
             proptest::prop_assert_eq!(serde_json::from_str::<Event>(&json).expect("an event"), event, "{}", json);
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn invalid_json_is_rejected() {
         let mut event = Event::sample(RetransResult::Denied);
         event.cookie = Some(u64::MAX);
         let good = serde_json::to_value(event).expect("JSON");

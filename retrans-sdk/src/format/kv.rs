@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The key=value line: an event as `key=value` pairs separated by single spaces, which parses back
-//! without loss.
+//! The key=value line: an event as `key=value` pairs separated by single spaces. A line parses to
+//! the same event.
 //!
 //! # Design
 //!
-//! A line has two parsers. `parse_canonical` reads exactly what this version writes, in one pass.
-//! Any other line goes to `parse_any_order`, which accepts keys in any order and reports what is
-//! wrong. Property tests hold both to the same result. Writing is done by hand as well, eight
-//! digits at a time: `fmt` takes five times as long. `make bench` measures both.
+//! A line has two parsers. `parse_canonical` reads exactly the form that this version writes, in
+//! one pass. `parse_any_order` reads any other line, accepts keys in any order, and reports the
+//! mistake. Property tests require the same result of both. The writer does not use `fmt`, which
+//! needs five times as long; it writes eight digits at a time. `make bench` measures both.
 //!
-//! `Line` keeps unknown keys, `Event` does not: an event owns no heap memory. The parser of `Event`
-//! refuses unknown keys rather than lose them.
+//! `Line` keeps unknown keys. `Event` does not, because an event owns no heap memory. The parser of
+//! `Event` rejects unknown keys rather than lose them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,14 +19,17 @@ use crate::event::Event;
 use crate::event::schema::{self, Draft, FIELDS, MAX_LINE, scan_line, write_line};
 use crate::text::writer::WRITE_PADDING;
 
+/// Prints the key=value line.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(str::from_utf8(LineBuffer::new().line(self)).unwrap_or_default())
     }
 }
 
-/// A reusable buffer for a line. Printing many lines with it needs no heap, and is faster than
-/// `Display`.
+/// A reusable buffer for a line. Printing many lines with it allocates no heap memory, and is
+/// faster than `Display`.
+///
+/// # Examples
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -57,8 +60,8 @@ impl LineBuffer {
         Self([0; MAX_LINE + WRITE_PADDING])
     }
 
-    /// Returns the key=value line of an event, as `Display` prints it, without a line end. It is
-    /// ASCII.
+    /// Returns the key=value line of an event, as `Display` prints it, in ASCII and without a line
+    /// end.
     pub fn line(&mut self, event: &Event) -> &[u8] {
         let len = write_line(event, &mut self.0);
         &self.0[..len]
@@ -85,7 +88,7 @@ pub struct ParseLineError {
 }
 
 impl ParseLineError {
-    /// Returns the column where the mistake starts, in bytes, from 1.
+    /// Returns the column of the mistake, in bytes, from 1.
     #[must_use]
     pub const fn column(&self) -> usize {
         self.column
@@ -105,8 +108,11 @@ impl fmt::Display for ParseLineError {
 
 impl std::error::Error for ParseLineError {}
 
-/// A recorded line: the event, and the keys that this version does not know, unchanged. An unknown
-/// value of a known key, such as a result of a newer version, is an error.
+/// A recorded line: the event, and the keys that this version does not know, unchanged.
+///
+/// An unknown value of a known key, such as a result of a newer version, is an error.
+///
+/// # Examples
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -133,6 +139,7 @@ pub struct Line {
     pub unknown: Vec<(String, String)>,
 }
 
+/// Prints the line with its unknown keys at the end.
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.event.fmt(f)?;
@@ -140,6 +147,12 @@ impl fmt::Display for Line {
     }
 }
 
+/// Parses a line with keys in any order.
+///
+/// # Errors
+///
+/// Returns [`ParseLineError`] for a text that is not a line, a missing or duplicate key, and an
+/// invalid value.
 impl FromStr for Line {
     type Err = ParseLineError;
 
@@ -164,7 +177,11 @@ pub(crate) fn keep_unknown(
     Ok(())
 }
 
-/// Fails on unknown keys, since an event cannot keep them; [`Line`] does.
+/// Parses a line with keys in any order.
+///
+/// # Errors
+///
+/// Returns [`ParseLineError`] as [`Line`] does, and for an unknown key, which an event cannot keep.
 impl FromStr for Event {
     type Err = ParseLineError;
 
@@ -186,7 +203,7 @@ pub(crate) fn parse(
     }
 }
 
-/// Parses a line in the form in which this version prints it, the common case.
+/// Parses a line in the form that this version prints, the common case.
 fn parse_canonical(text: &str) -> Option<Draft> {
     let mut draft = draft();
     scan_line(&mut draft, text).map(|()| draft)
@@ -234,7 +251,7 @@ pub(crate) fn draft() -> Draft {
     Draft { event: Event::blank(), family: None, class: None }
 }
 
-/// Checks the values that follow from other fields.
+/// Checks the values that derive from other fields.
 pub(crate) fn validated(draft: Draft) -> Result<Event, ParseLineError> {
     let fail = |problem: String| Err(ParseLineError { column: 1, problem });
     let Draft { event, family, class } = draft;
@@ -250,12 +267,12 @@ pub(crate) fn validated(draft: Draft) -> Result<Event, ParseLineError> {
     Ok(event)
 }
 
-/// Returns whether a text is a value of the grammar.
+/// Returns true if a text is a value of the grammar.
 pub(crate) fn is_value(value: &str) -> bool {
     value.bytes().all(|b| b.is_ascii_graphic() && !b"=,\"".contains(&b))
 }
 
-/// Returns whether a text is a key of the grammar, known or not.
+/// Returns true if a text is a key of the grammar, known or not.
 pub(crate) fn is_key(key: &str) -> bool {
     key.starts_with(|c: char| c.is_ascii_lowercase())
         && key.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
@@ -274,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_the_short_way() {
+    fn a_written_line_is_parsed_as_canonical() {
         let text = "ts=1795455390.000000176 result=denied err=-1 kind=rto family=inet6 saddr=fd00::1 sport=0 daddr=fd00::2 dport=1 \
             state=established segs=1 class=drop cookie=144552 uid=0 tcp_flags=0x018 ca_state=loss ca_name=reno sk_err_soft=-1";
         let event = parse_canonical(text).map(validated).expect("as it is written").expect("an event");
@@ -286,14 +303,14 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
         #[test]
-        fn both_ways_to_read_agree(record in any_record(), at in any::<prop::sample::Index>(), byte in b' '..=b'~') {
+        fn both_parsers_return_the_same_event(record in any_record(), at in any::<prop::sample::Index>(), byte in b' '..=b'~') {
             let event = decode(&record, 0).expect("a good header");
             let text = event.to_string();
             prop_assert_eq!(in_any_order(&text), Ok(event));
             if let Some(draft) = parse_canonical(&text) {
                 prop_assert_eq!(validated(draft), Ok(event));
             }
-            // And of what is nearly one.
+            // The same holds for a line with one changed byte.
             let mut text = text.into_bytes();
             let at = at.index(text.len());
             text[at] = byte;

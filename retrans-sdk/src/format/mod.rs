@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An event as text: the key=value line, JSON, and records for `tracing` and `log`.
+//! Text forms of an event: the key=value line, JSON, and records for `tracing` and `log`.
 
 #[cfg(any(feature = "tracing", feature = "log"))]
 pub mod emit;

@@ -28,7 +28,7 @@ pub(crate) const COUNTER_WORDS: usize = word::NETNS + NETNS_WORDS;
 /// The size of `struct retrans_passed` in words.
 pub(crate) const PASSED_WORDS: usize = RESULT_SLOTS * KIND_SLOTS * 2;
 
-/// The sums of the attempts in the namespace, `struct retrans_netns_stats`.
+/// The sums over the attempts of a network namespace, `struct retrans_netns_stats`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct NetnsStats {
     pub(crate) retrans_segs: u64,

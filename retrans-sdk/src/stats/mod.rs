@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Counters of attempts and events, with exact sums.
+//! Counters of attempts and events, and their comparison with the kernel's own counters.
 
 pub(crate) mod layout;
 pub(crate) mod netns;
@@ -17,22 +17,40 @@ use crate::event::result::RetransResult;
 use crate::event::transmit::Transmit;
 use crate::text::reason_table::KeyVal;
 
-/// The counters of a stream: what happened to every attempt since it was opened.
+/// The counters of a stream since it was opened. They account for every attempt.
 ///
-/// Once attempts in progress have completed, these equations are exact:
+/// These equations are exact when no attempt is in progress:
 ///
 /// - `seen = filtered +` the attempts in [`passed`](Self::passed)
-/// - the attempts in `passed = limited + lost + submitted`; [`Counters`](crate::stream::Counters)
-///   have no such parts
-/// - `submitted = rejected + dropped + delivered` after a drain; before it
-///   [`waiting`](Self::waiting) is the difference
+/// - the attempts in `passed = limited + lost + submitted`; this equation does not apply to
+///   [`Counters`](crate::stream::Counters), which have no events
+/// - `submitted = rejected + dropped + delivered` after a drain; before it the difference is
+///   [`waiting`](Self::waiting)
 ///
 /// All counters are monotonic.
 ///
-/// While attempts are in progress, a reading may include some that are seen and not yet assigned:
-/// `seen` and `submitted` are then the larger side. On CPUs that reorder stores, such as arm64,
-/// either side may differ by the attempts in progress. Events that remain in the ring buffer of a
-/// closed stream stay [`waiting`](Self::waiting).
+/// While attempts are in progress, a reading may include attempts that are seen and not yet
+/// assigned: `seen` and `submitted` are then the larger side. On CPUs that reorder stores, such as
+/// arm64, either side may differ by the attempts in progress. Events that remain in the ring buffer
+/// of a closed stream stay [`waiting`](Self::waiting).
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::stats::Failures;
+/// use retrans_sdk::{RetransResult, Stream};
+///
+/// let (source, mut stream) = Stream::builder().filter("result!=success".parse()?).mock()?;
+/// source.push_result(RetransResult::Success);
+/// source.push_result(RetransResult::Denied);
+/// source.finish();
+/// assert_eq!(stream.iter().count(), 1);
+///
+/// let stats = stream.stats();
+/// assert_eq!((stats.seen, stats.filtered, stats.delivered), (2, 1, 1));
+/// assert_eq!(stats.failures, Failures::Observed(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
@@ -50,34 +68,34 @@ pub struct Stats {
     pub submitted: u64,
     /// Events that the predicate rejected.
     pub rejected: u64,
-    /// Events that were read and not delivered: because a [`Queue`](crate::stream::Queue) was full,
-    /// because a stream was dropped with events in a batch, or because a record was invalid (which
-    /// only corruption causes).
+    /// Events that were read and not delivered: a [`Queue`](crate::stream::Queue) was full, a
+    /// stream was dropped with events in a batch, or a record was invalid, which only corruption
+    /// causes.
     pub dropped: u64,
     /// Events delivered to the application.
     pub delivered: u64,
     /// Attempts that were not observed because the kernel skipped a program that was already
-    /// running on that CPU. With [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit), where
-    /// several programs observe one attempt, an upper bound.
+    /// running on that CPU. With [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit)
+    /// several programs observe one attempt, so the number is an upper bound.
     ///
     /// `None` if the kernel does not count them: before Linux 5.12, and with kprobes. For a
-    /// [`Recording`](crate::offline::Recording) of kernel text: the number of lost trace events, of
-    /// any tracepoint; `None` unless the text reports how many.
+    /// [`Recording`](crate::offline::Recording) of kernel text it is the number of lost trace
+    /// events of any tracepoint, or `None` if the text does not report the number.
     pub missed: Option<u64>,
     /// Malformed lines of a [`Recording`](crate::offline::Recording) that were skipped
-    /// ([`BadLines::Skip`](crate::offline::BadLines::Skip)); `None` for other streams. They are in
-    /// no other counter.
+    /// ([`BadLines::Skip`](crate::offline::BadLines::Skip)); `None` for other streams. No other
+    /// counter includes them.
     pub skipped: Option<u64>,
     /// Failed attempts, before the filter. Failures of SYN-ACKs are not included, since they are
     /// unobservable on every kernel.
     pub failures: Failures,
-    /// All attempts by result and kind, before the filter: the sum of their attempts is `seen`.
-    /// They are counted in the kernel, and include lost attempts. Counts of zero have no entry.
+    /// All attempts by result and kind, before the filter. The sum of their attempts is `seen`. The
+    /// BPF programs count them, including lost attempts. Counts of zero have no entry.
     pub counts: Vec<Count>,
     /// The attempts that passed the filter, by result and kind, before the rate limit. Equal to
     /// `counts` without a filter. Counts of zero have no entry.
     pub passed: Vec<Count>,
-    /// All attempts by whether they reached the transmit step, before the filter.
+    /// All attempts by [`Transmit`], before the filter.
     pub transmits: Vec<TransmitCount>,
 }
 
@@ -87,9 +105,9 @@ pub struct Stats {
 pub enum Failures {
     /// The number of failed attempts.
     Observed(u64),
-    /// The attach method observes successes only
+    /// The attach method observes only successes
     /// ([`AttachMethod::TpSuccess`](crate::attach::AttachMethod::TpSuccess)), or a recording does
-    /// not contain evidence that failures were observed. This is not the same as zero.
+    /// not prove that failures were observed. This is not the same as zero.
     #[default]
     Unobservable,
 }
@@ -119,7 +137,7 @@ impl fmt::Display for Failures {
 #[non_exhaustive]
 pub struct Count {
     /// The result. Up to 17 unlisted results are counted under their own numbers. `None` counts all
-    /// others together, and unlisted results whose number in the kernel exceeds 31.
+    /// further unlisted results together, and those whose number in the kernel exceeds 31.
     pub result: Option<RetransResult>,
     /// The kind.
     pub kind: RetransKind,
@@ -129,11 +147,11 @@ pub struct Count {
     pub segs: u64,
 }
 
-/// The number of attempts that reached the transmit step, did not, or may have.
+/// The number of attempts with one value of [`Transmit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransmitCount {
-    /// Whether they reached the transmit step.
+    /// The progress of these attempts: up to the transmit step, or not.
     pub transmit: Transmit,
     /// The number of attempts.
     pub attempts: u64,
@@ -142,9 +160,10 @@ pub struct TransmitCount {
 }
 
 impl Stats {
-    /// Returns the failed attempts of one kind, before the filter. [`Failures::Unobservable`] for
-    /// [`Synack`](RetransKind::Synack) on every kernel, since its tracepoint fires for successes
-    /// only. Attempts that no program observed have no kind, and are not included.
+    /// Returns the failed attempts of one kind, before the filter. For
+    /// [`Synack`](RetransKind::Synack) it returns [`Failures::Unobservable`] on every kernel, since
+    /// its tracepoint fires only for successes. Attempts that no program observed have no kind and
+    /// are not included.
     #[must_use]
     pub fn failures_of(&self, kind: RetransKind) -> Failures {
         let observed = kind != RetransKind::Synack && self.failures != Failures::Unobservable;
@@ -152,8 +171,7 @@ impl Stats {
         Failures::of(&of_kind, observed)
     }
 
-    /// Returns the number of submitted events that are neither rejected nor dropped nor delivered
-    /// yet.
+    /// Returns the number of submitted events that are not yet rejected, dropped or delivered.
     #[must_use]
     pub const fn waiting(&self) -> u64 {
         self.submitted.saturating_sub(self.rejected + self.dropped + self.delivered)
@@ -177,8 +195,8 @@ impl Stats {
     }
 }
 
-/// Prints `key=value` pairs: the counters, with `-` for one that is not available, `failures`, and
-/// `skipped` for a recording.
+/// Prints `key=value` pairs: the counters, `failures`, and `skipped` for a recording. A counter
+/// that is not available prints as `-`.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -217,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_by_kind_where_they_can_be_seen() {
+    fn failures_are_reported_by_kind_if_observable() {
         let count = |result, kind, attempts| Count { result: Some(result), kind, attempts, segs: attempts };
         let counts = vec![
             count(RetransResult::Success, RetransKind::Rto, 5),

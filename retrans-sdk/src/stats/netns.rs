@@ -6,8 +6,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use crate::error::{Error, ErrorKind};
 
-/// A network namespace, identified by its counters in /proc. Reading them requires no capability,
-/// and works from any thread in any namespace. The namespace exists as long as this value.
+/// A network namespace and its counters in /proc.
+///
+/// Reading the counters requires no capability, and works from any thread in any namespace. The
+/// namespace exists as long as this value.
 #[derive(Debug)]
 pub struct Netns {
     inode: u32,
@@ -29,7 +31,7 @@ impl Netns {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if /proc cannot be read.
+    /// Returns [`ErrorKind::System`] if /proc cannot be read.
     pub fn current() -> Result<Self, Error> {
         Self::of_directory("/proc/thread-self")
     }
@@ -38,8 +40,9 @@ impl Netns {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if there is no such process, if it may not be inspected (the
-    /// permission is that of `ptrace`), or if it moves to another namespace meanwhile.
+    /// Returns [`ErrorKind::System`] if there is no such process, if this process lacks the
+    /// permission to inspect it (the same permission as for `ptrace`), or if it moves to another
+    /// namespace during the call.
     pub fn of_process(pid: u32) -> Result<Self, Error> {
         Self::of_directory(&format!("/proc/{pid}"))
     }
@@ -132,13 +135,13 @@ mod tests {
         TcpExt: 1 4 5 6\nIpExt: InOctets\nIpExt: 9\n";
 
     #[test]
-    fn takes_each_counter_from_its_column() {
+    fn each_counter_is_read_from_its_column() {
         let expected = Mib { retrans_segs: 17, retrans_fail: 4, syn_retrans: 6, spurious_rtx_host_queues: 5 };
         assert_eq!(Mib::parse(SNMP, NETSTAT).expect("all are there"), expected);
     }
 
     #[test]
-    fn names_what_is_missing() {
+    fn a_missing_counter_is_named() {
         let error = Mib::parse(SNMP, "TcpExt: TCPTimeouts\nTcpExt: 1\n").expect_err("none");
         assert_eq!(error.to_string(), "the network namespace has no counter TCPRetransFail");
         assert!(Mib::parse("Tcp: RetransSegs\nTcp: many\n", NETSTAT).is_err());
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn is_read_again_and_again() {
+    fn counters_can_be_read_repeatedly() {
         let netns = Netns::current().expect("/proc");
         let first = netns.read().expect("counters");
         let second = netns.read().expect("counters");

@@ -24,7 +24,7 @@ use crate::sys::mmap::Words;
 /// The counters of the BPF programs, one element for each CPU, mapped into this process.
 pub(crate) struct KernelCounters {
     words: Words,
-    /// The counts of attempts that passed the filter, if there is a filter.
+    /// The counts of attempts that passed the filter; `None` without a filter.
     passed: Option<Words>,
     cpus: usize,
 }
@@ -64,15 +64,15 @@ struct Shared {
 
 /// The counters of attempts.
 enum Attempts {
-    /// Of the BPF programs.
+    /// Counted by the BPF programs.
     InKernel {
         counters: KernelCounters,
         slots: ResultSlots,
-        /// For `missed`; `None` if what they miss is not counted.
+        /// The programs that `missed` reads; `None` if the kernel does not count skipped programs.
         programs: Option<Vec<OwnedFd>>,
         observes_failures: bool,
     },
-    /// Of an offline stream.
+    /// Counted in user space, for an offline stream.
     Offline(Arc<UserCounters>),
 }
 
@@ -99,8 +99,8 @@ impl Attempts {
         }
     }
 
-    /// Returns the counts by result and kind of a table whose words `load` returns; `None` if it
-    /// returns none.
+    /// Returns the counts by result and kind of a table whose words `load` returns. `None` if
+    /// `load` returns `None`.
     fn counts(&self, load: impl Fn(usize) -> Option<u64>) -> Option<Vec<Count>> {
         let mut counts = Vec::new();
         for slot in 0..RESULT_SLOTS {
@@ -121,8 +121,8 @@ impl Attempts {
     }
 }
 
-/// Reads the counters of a stream from any thread, while the stream is in use and after it is
-/// dropped.
+/// A handle that reads the counters of a stream from any thread, while the stream is in use and
+/// after it is dropped.
 ///
 /// It keeps the memory of the counters and the detached BPF programs alive until the last clone is
 /// dropped.
@@ -192,8 +192,8 @@ impl StatsReader {
         }
     }
 
-    /// Returns the current counters. For `missed` it reads one small file in /proc for each BPF
-    /// program.
+    /// Returns the current counters. It reads one small file in /proc for each BPF program, which
+    /// contains the number of missed attempts.
     #[must_use]
     pub fn read(&self) -> Stats {
         let Shared { attempts, user } = &*self.0;
@@ -205,7 +205,7 @@ impl StatsReader {
         let limited = attempts.sum(word::LIMITED);
         let filtered = attempts.sum(word::FILTERED);
 
-        // The attempts that passed are read before those that were seen.
+        // Passed attempts are read before seen attempts, for the same reason.
         let passed = attempts.counts(|at| attempts.passed(at));
         let counts = attempts.counts(|at| Some(attempts.sum(word::COUNTS + at))).unwrap_or_default();
         let transmits = Transmit::ALL.iter().map(|entry| {

@@ -3,10 +3,10 @@
 //!
 //! # Design
 //!
-//! The attempts of the namespace are added up in the kernel, before the filter (`bpf/stats.bpf.h`).
-//! So a stream with any filter can be reconciled, lost records do not matter, and other streams pay
-//! nothing. The kernel counts an attempt before the programs run. Both sides are therefore read
-//! twice, alternating, and belong together only if neither changed.
+//! The BPF programs add up the attempts of the namespace before the filter (`bpf/stats.bpf.h`).
+//! Therefore a stream with any filter can be reconciled, lost records do not matter, and other
+//! streams have no cost. The kernel counts an attempt before the programs run. Both sides are
+//! therefore read twice, alternating, and belong together only if neither changed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,15 +30,31 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 struct Reading {
     kernel: Mib,
     seen: NetnsStats,
-    /// Whether neither side changed while they were read.
+    /// True if neither side changed while they were read.
     at_rest: bool,
 }
 
-/// Compares the observed attempts of a network namespace with the namespace's own counters, since
-/// the stream was opened. It can be used from any thread, without capabilities, while the stream is
-/// in use. [`StreamBuilder::reconcile`](crate::StreamBuilder::reconcile) requests it.
+/// A handle that compares the observed attempts of a network namespace with the namespace's own
+/// counters, since the stream was opened.
 ///
-/// It includes every attempt in the namespace, regardless of filter, rate limit and lost events.
+/// [`StreamBuilder::reconcile`](crate::StreamBuilder::reconcile) requests it. It can be used from
+/// any thread, without capabilities, while the stream is in use. It includes every attempt in the
+/// namespace, regardless of filter, rate limit and lost events.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use retrans_sdk::Stream;
+/// use retrans_sdk::stats::Netns;
+///
+/// let stream = Stream::builder().reconcile(Netns::current()?).open()?;
+/// if let Some(reconciler) = stream.live().and_then(|live| live.reconciler()) {
+///     println!("{}", reconciler.reconcile(Duration::from_secs(1))?);
+/// }
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Reconciler(Arc<Shared>);
 
@@ -50,7 +66,7 @@ struct Shared {
 }
 
 impl Reconciler {
-    /// Takes the baseline. Requires that the programs are attached.
+    /// Reads the baseline. Requires that the programs are attached.
     pub(crate) fn new(stats: StatsReader, netns: Netns) -> Result<Self, Error> {
         let baseline = baseline(|| read(&netns, &stats))?;
         Ok(Self(Arc::new(Shared { stats, netns, baseline })))
@@ -62,15 +78,17 @@ impl Reconciler {
         self.0.netns.inode()
     }
 
-    /// Compares both sides. The kernel counts an attempt some microseconds before the BPF programs
-    /// run, so a difference may be temporary while attempts are made. This method reads again for
-    /// up to `patience` (at most one day) and returns the first exact result, else the last one. It
-    /// does not read again if no exact result is possible; see [`Reconciliation::is_exact`].
+    /// Compares both sides.
+    ///
+    /// The kernel counts an attempt some microseconds before the BPF programs run, so a difference
+    /// may be temporary while attempts are made. This method reads again for up to `patience` (at
+    /// most one day) and returns the first exact result, or the last result. It does not read again
+    /// if no exact result is possible; see [`Reconciliation::is_exact`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`](crate::ErrorKind::System) if the counters of the namespace cannot be
-    /// read.
+    /// Returns [`ErrorKind::System`](crate::ErrorKind::System) if the counters of the namespace
+    /// cannot be read.
     pub fn reconcile(&self, patience: Duration) -> Result<Reconciliation, Error> {
         let Shared { stats, netns, baseline } = &*self.0;
         let deadline = Instant::now() + patience.min(Duration::from_secs(86_400));
@@ -126,7 +144,8 @@ impl Sum {
         Self { kernel: now.0.wrapping_sub(baseline.0), seen: now.1.wrapping_sub(baseline.1) }
     }
 
-    /// Returns how much more the kernel counted than was observed; negative if less.
+    /// Returns the kernel's increase minus the expected increase. It is negative if the kernel
+    /// counted less.
     #[must_use]
     pub const fn difference(self) -> i64 {
         self.kernel.wrapping_sub(self.seen) as i64
@@ -136,8 +155,8 @@ impl Sum {
 /// The observed attempts of a network namespace, compared with the namespace's own counters since
 /// the stream was opened.
 ///
-/// Retransmitted SYN-ACKs are included on both sides. Their failures are on neither side, since
-/// nothing counts them.
+/// Retransmitted SYN-ACKs are included on both sides. Their failures are on neither side, since the
+/// kernel does not count them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reconciliation {
@@ -148,18 +167,18 @@ pub struct Reconciliation {
     /// `TCPSynRetrans`: SYNs and SYN-ACKs that reached the transmit step.
     pub syn_retrans: Sum,
     /// `TCPSpuriousRtxHostQueues`: attempts that found an earlier copy in a queue of this host. The
-    /// kernel also counts probes that it cancels before they become an attempt:
-    /// [`untraced_probes`](Self::untraced_probes).
+    /// kernel also counts probes that it cancels before they become an attempt
+    /// ([`untraced_probes`](Self::untraced_probes)).
     pub spurious_rtx_host_queues: Sum,
-    /// Attempts for which nothing proves whether they reached the transmit step. They are in none
-    /// of the sums.
+    /// Attempts for which nothing proves that they reached the transmit step, or did not. The sums
+    /// do not include them.
     pub unknown: TransmitCount,
-    /// Whether failed attempts are observed.
+    /// True if failed attempts are observed.
     pub observes_failures: bool,
     /// [`Stats::missed`](crate::Stats::missed): attempts of the whole host for which the kernel
     /// skipped a program.
     pub missed: Option<u64>,
-    /// Whether no attempt was in progress at the baseline and now. If false, a difference may be
+    /// True if no attempt was in progress at the baseline and now. If false, a difference may be
     /// temporary.
     pub settled: bool,
 }
@@ -187,14 +206,14 @@ impl Reconciliation {
 
     /// Returns the number of probes that the kernel cancelled before they became an attempt,
     /// because an earlier copy was still in a queue of this host. `TCPSpuriousRtxHostQueues`
-    /// includes them, and no tracepoint or function shows them.
+    /// includes them. No tracepoint or function reports them.
     #[must_use]
     pub const fn untraced_probes(&self) -> u64 {
         self.spurious_rtx_host_queues.kernel.saturating_sub(self.spurious_rtx_host_queues.seen)
     }
 
-    /// Returns whether both sides match: no difference, nothing unknown, nothing in progress, and
-    /// failures are observed.
+    /// Returns true if both sides match: there is no difference, no unknown attempt and no attempt
+    /// in progress, and failures are observed.
     #[must_use]
     pub const fn is_exact(&self) -> bool {
         self.settled
@@ -254,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rose_by_the_same_is_exact() {
+    fn equal_increases_are_exact() {
         let exact = compared([120, 14, 6, 12], [21, 4, 2, 3, 0, 0]);
         assert!(exact.is_exact(), "{exact}");
         assert_eq!(exact.untraced_probes(), 2);
@@ -270,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn each_difference_is_one() {
+    fn any_difference_is_not_exact() {
         let good = ([120, 14, 6, 12], [21, 4, 2, 3, 0, 0]);
         for index in 0..4 {
             let mut kernel = good.0;
@@ -288,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_or_unseen_is_never_exact() {
+    fn unsettled_or_unobservable_is_never_exact() {
         let (baseline, now) = (reading([0; 4], [0; 6]), reading([0; 4], [0; 6]));
         assert!(Reconciliation::of(&baseline, &now, true, None).is_exact());
         assert!(!Reconciliation::of(&baseline, &now, false, None).is_exact());
@@ -298,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_is_where_nothing_moves() {
+    fn the_baseline_is_the_first_stable_reading() {
         let mut readings = [[1, 0, 0, 0], [2, 0, 0, 0], [2, 0, 0, 0]].into_iter().map(|kernel| reading(kernel, [0; 6]));
         let found = baseline(|| Ok(readings.next().expect("two were the same"))).expect("no error");
         assert_eq!(found, reading([2, 0, 0, 0], [0; 6]));

@@ -21,7 +21,7 @@ pub(crate) fn add_one(counter: &AtomicU64) {
     add(counter, 1);
 }
 
-/// What happened to an attempt.
+/// The counter to which an attempt is assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disposition {
     Filtered,
@@ -36,14 +36,14 @@ pub(crate) struct UserCounters {
     /// The attempts that passed the filter, as in `struct retrans_passed`.
     passed: [AtomicU64; PASSED_WORDS],
     slots: ResultSlots,
-    /// Whether failures would be contained, as far as is known.
+    /// True if the stream is known to contain failures, if there were any.
     observes_failures: AtomicBool,
     /// The number of events that a kernel text reports as lost.
     missed: AtomicU64,
     counts_missed: AtomicBool,
-    /// Whether it reports lost events without their number.
+    /// True if the kernel text reports lost events without their number.
     missed_more: AtomicBool,
-    /// The malformed lines, if the stream has lines.
+    /// The number of malformed lines; `None` if the stream does not consist of lines.
     skipped: Option<AtomicU64>,
 }
 
@@ -77,7 +77,7 @@ impl UserCounters {
         add_at(&self.words, word, count);
     }
 
-    /// Counts an attempt, in the order of the BPF programs: totals before their parts.
+    /// Counts an attempt in the order of the BPF programs, totals before their parts.
     pub(crate) fn count(&self, event: &Event, disposition: Disposition) {
         let segs = event.segs.into();
         self.add(word::SEEN, 1);
@@ -112,7 +112,7 @@ impl UserCounters {
         self.add(disposition, 1);
     }
 
-    /// Records that failures would be contained.
+    /// Records that the stream contains failures, if there are any.
     pub(crate) fn set_observes_failures(&self) {
         self.observes_failures.store(true, Ordering::Release);
     }

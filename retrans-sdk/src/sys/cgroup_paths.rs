@@ -19,7 +19,9 @@ use crate::sys::throttle::Throttle;
 /// An id is the inode number of the cgroup's directory. An unknown id causes a scan of the mounted
 /// hierarchy, with one stat for each cgroup. Paths are cached, so the path of a cgroup that is
 /// removed later stays known. The kernel does not reuse ids. Scans use at most 2% of the calling
-/// thread's time; an id that is requested in between is unknown until the next scan.
+/// thread's time. An id that is requested between two scans is unknown until the next scan.
+///
+/// # Examples
 ///
 /// ```no_run
 /// use retrans_sdk::reason_table::KeyVal;
@@ -80,8 +82,8 @@ impl CgroupPaths {
     /// Returns the path of the cgroup with this id, from the root of the hierarchy as in
     /// /proc/PID/cgroup: `/` for the root.
     ///
-    /// `None` if the cgroup was removed before the first scan, or is not visible in this process's
-    /// cgroup namespace. The path may contain any bytes except NUL and newline;
+    /// Returns `None` if the cgroup was removed before the first scan, or is not visible in this
+    /// process's cgroup namespace. The path may contain any bytes except NUL and newline.
     /// [`PercentEncoded`](crate::event::PercentEncoded) prints them as a value of a key=value line.
     pub fn path(&mut self, id: u64) -> Option<&Path> {
         if !self.known.contains_key(&id) && !self.absent.contains(&id) {
@@ -99,7 +101,7 @@ impl CgroupPaths {
         self.known.get(&id).map(PathBuf::as_path)
     }
 
-    /// Replaces the cache by the scanned paths, and keeps older ones as far as there is room.
+    /// Replaces the cache by the scanned paths, and keeps older paths up to the capacity.
     fn remember(&mut self, scanned: HashMap<u64, PathBuf>) {
         let before = std::mem::replace(&mut self.known, scanned);
         for (id, path) in before {
@@ -111,14 +113,14 @@ impl CgroupPaths {
     }
 }
 
-/// Returns whether cgroup2 is visible at a path; another mount may cover it.
+/// Returns true if cgroup2 is visible at a path. Another mount may cover it.
 fn is_cgroup2(place: &Path) -> bool {
     // CGROUP2_SUPER_MAGIC, from linux/magic.h.
     const MAGIC: u64 = 0x6367_7270;
     statfs(place).is_ok_and(|stat| stat.f_type as u64 == MAGIC)
 }
 
-/// Returns the directories below the mounts, up to `limit`, and whether these are all.
+/// Returns the directories below the mounts, up to `limit`, and true if these are all.
 fn scan_mounts(mounts: &[Mount], limit: usize) -> (HashMap<u64, PathBuf>, bool) {
     let (mut found, mut complete) = (HashMap::new(), true);
     for Mount { root, place } in mounts {
@@ -145,8 +147,8 @@ fn scan_mounts(mounts: &[Mount], limit: usize) -> (HashMap<u64, PathBuf>, bool) 
     (found, complete)
 }
 
-/// Ignores entries that were removed meanwhile or that this process may not access. After any other
-/// error the scan is incomplete.
+/// Ignores entries that were removed during the scan or that this process may not access. After any
+/// other error the scan is incomplete.
 fn ignore_absent<T>(what: io::Result<T>, complete: &mut bool) -> Option<T> {
     let passing =
         |error: &io::Error| !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_found_by_its_number_and_stays() {
+    fn a_path_is_found_by_its_id_and_stays_cached() {
         let tree = Tree::new("paths");
         let (odd, deep) = (tree.make(b"a b=\xff"), tree.make(b"c/d/e"));
         fs::write(tree.0.join("c/file"), "").expect("a file");
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_than_fit() {
+    fn a_scan_ends_at_the_limit() {
         let tree = Tree::new("fit");
         for number in 0..9 {
             tree.make(number.to_string().as_bytes());

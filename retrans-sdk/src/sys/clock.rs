@@ -11,8 +11,8 @@ pub(crate) fn boottime_to_epoch() -> u64 {
         let now = clock_gettime(clock);
         now.tv_sec as u64 * NANOS + now.tv_nsec as u64
     };
-    // Use the pair that was read in the shortest time: the thread may be preempted between the
-    // clocks.
+    // The thread may be preempted between the clocks, so the pair that was read in the shortest
+    // time is used.
     let pairs = (0..8).map(|_| {
         let before = nanos(ClockId::Boottime);
         let real = nanos(ClockId::Realtime);
@@ -20,8 +20,8 @@ pub(crate) fn boottime_to_epoch() -> u64 {
         (after - before, real.wrapping_sub(before + (after - before) / 2))
     });
     let offset = pairs.min().map_or(0, |(_, offset)| offset);
-    // The BPF programs use the host's clock. This process reads that of its time namespace, which
-    // adds an offset.
+    // The BPF programs use the host's clock. This process reads the clock of its time namespace,
+    // which adds an offset.
     offset
         .wrapping_add_signed(boottime_offset(&std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default()))
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! BPF maps in the memory of this process, which are read and written without system calls and
-//! capabilities.
+//! BPF maps in the memory of this process. Access requires neither system calls nor capabilities.
 
 use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
@@ -35,7 +34,7 @@ impl Words {
     /// Maps the first `len` words.
     #[allow(unsafe_code)]
     fn map_as(fd: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> Result<Self, Error> {
-        // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: the kernel chooses a free address, so the mapping does not replace other memory.
         let mapping = unsafe { mmap(ptr::null_mut(), len * WORD, protection, MapFlags::SHARED, fd, 0) };
         match mapping {
             Ok(at) => Ok(Self { at, len }),
@@ -46,7 +45,7 @@ impl Words {
     #[allow(unsafe_code)]
     fn word(&self, index: usize) -> &AtomicU64 {
         assert!(index < self.len);
-        // SAFETY: the word is within the mapping, which is page-aligned and outlives the reference.
+        // SAFETY: the word is in the mapping, which is page-aligned and outlives the reference.
         // The kernel accesses it by whole aligned words only.
         unsafe { AtomicU64::from_ptr(self.at.cast::<u64>().add(index)) }
     }
@@ -59,7 +58,7 @@ impl Words {
 impl Drop for Words {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
-        // SAFETY: it is the mapping that `map_as` made, and nothing borrows from it.
+        // SAFETY: `map_as` created the mapping, and nothing borrows from it.
         let unmapped = unsafe { munmap(self.at, self.len * WORD) };
         debug_assert!(unmapped.is_ok());
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads from the host: cgroup paths, mounts, clocks, mapped memory.
+//! Access to the host: cgroup paths, mounts, clocks, mapped memory, privileges.
 
 pub(crate) mod cgroup_paths;
 pub(crate) mod clock;

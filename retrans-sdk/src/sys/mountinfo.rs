@@ -14,8 +14,8 @@ pub(crate) struct Mount {
     pub(crate) place: PathBuf,
 }
 
-/// Returns the mounts of cgroup2 in the order of the file. Of several at one mount point the last
-/// one covers the others.
+/// Returns the mounts of cgroup2 in the order of the file. The last one at a mount point covers the
+/// others.
 pub(crate) fn cgroup2_mounts(mountinfo: &[u8]) -> Vec<Mount> {
     let of_line = |line: &[u8]| {
         // number, parent, device, root, place, …, `-`, type, …
@@ -33,21 +33,21 @@ pub(crate) fn cgroup2_mounts(mountinfo: &[u8]) -> Vec<Mount> {
     mounts
 }
 
-/// Decodes a path of mountinfo, in which white space and backslashes are escaped as octal numbers.
+/// Decodes a path of mountinfo, which escapes white space and backslashes as octal numbers.
 fn unescaped(path: &[u8]) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = path;
-    while let Some((first, behind)) = rest.split_first() {
+    while let Some((first, after)) = rest.split_first() {
         let octal =
-            behind.first_chunk::<3>().and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
+            after.first_chunk::<3>().and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
         match octal {
             Some(byte) if *first == b'\\' => {
                 bytes.push(byte);
-                rest = &behind[3..];
+                rest = &after[3..];
             }
             _ => {
                 bytes.push(*first);
-                rest = behind;
+                rest = after;
             }
         }
     }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_are_told_by_their_type() {
+    fn mounts_are_selected_by_their_type() {
         let mounts = b"30 24 0:26 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu\n\
             31 24 0:27 /user.slice /other rw - cgroup2 cgroup2 rw\n\
             32 24 0:27 / /sys/fs/c\\040group rw,relatime shared:4 - cgroup2 cgroup2 rw\n\

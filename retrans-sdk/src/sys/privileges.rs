@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Giving up privileges that only opening a stream requires.
+//! Drops the privileges that only opening a stream requires.
 
 use std::fs;
 
@@ -11,14 +11,18 @@ use rustix::thread::{
 
 use crate::error::{Error, ErrorKind};
 
-/// Gives up the user and all capabilities of this process, for good: supplementary groups, group, user
-/// and capabilities, in the one order that the kernel accepts, with `no_new_privs` set before. An open
-/// stream, its counters and its reconciler go on.
+/// Drops the root user and all capabilities of this process permanently. An open stream, its
+/// counters and its reconciler continue to work.
 ///
-/// `uid` and `gid` (65534 is nobody on most systems) are taken if the real, effective or saved user is
-/// root, which requires CAP_SETUID and CAP_SETGID; any other user stays the same. Call it after
-/// [`open`](crate::StreamBuilder::open) and before starting threads, since the kernel keeps user and
-/// capabilities for each thread.
+/// The function sets `no_new_privs`. It then drops supplementary groups, group, user and
+/// capabilities, in the one order that the kernel accepts.
+///
+/// If the real, effective or saved user is root, the process changes to `uid` and `gid`, which
+/// requires CAP_SETUID and CAP_SETGID. On most systems 65534 is the unprivileged user and group.
+/// Any other user stays the same. Call the function after [`open`](crate::StreamBuilder::open) and
+/// before starting threads, since the kernel keeps user and capabilities for each thread.
+///
+/// # Examples
 ///
 /// ```no_run
 /// use retrans_sdk::Stream;
@@ -36,9 +40,14 @@ use crate::error::{Error, ErrorKind};
 ///
 /// # Errors
 ///
-/// [`ErrorKind::System`] if the process has other threads, if `uid` is root or an id is `u32::MAX` (which
-/// the kernel takes for "unchanged"), or if root lacks the two capabilities: nothing is given up then.
-/// [`ErrorKind::System`] also if the kernel refuses a step, or if root or capabilities are left after it.
+/// Returns [`ErrorKind::System`]
+///
+/// - if the process has other threads
+/// - if `uid` is root, or an id is `u32::MAX`, which means "unchanged" to the kernel
+/// - if root lacks the two capabilities
+/// - if the kernel refuses a step, or if root or capabilities are left after the last step
+///
+/// In the first three cases no privileges are dropped.
 pub fn drop_privileges(uid: u32, gid: u32) -> Result<(), Error> {
     let refused = |what: &'static str| move |errno| Error::system(what, errno);
     let failed = |why: String| Err(Error::new(ErrorKind::System, format!("cannot drop privileges: {why}")));
@@ -50,8 +59,8 @@ pub fn drop_privileges(uid: u32, gid: u32) -> Result<(), Error> {
         .map_err(|error| Error::new(ErrorKind::System, "cannot count the threads of this process").caused_by(error))?;
     if threads > 1 {
         return failed(format!(
-            "this process has {threads} threads, and each would keep its own; call drop_privileges before starting \
-             threads"
+            "this process has {threads} threads, and each would keep its privileges; call drop_privileges before \
+             starting threads"
         ));
     }
     let is_root = has_root_user()?;
@@ -77,7 +86,7 @@ pub fn drop_privileges(uid: u32, gid: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns whether the real, effective, saved or file system user of this thread is root.
+/// Returns true if the real, effective, saved or file system user of this thread is root.
 fn has_root_user() -> Result<bool, Error> {
     let path = "/proc/thread-self/status";
     let status = fs::read_to_string(path)
@@ -92,8 +101,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_given_up_while_there_are_other_threads() {
-        // The test harness runs this in a thread of its own.
+    fn privileges_are_kept_while_there_are_other_threads() {
+        // The test harness runs each test in its own thread.
         let before = capabilities(None).expect("capabilities");
         let error = drop_privileges(65534, 65534).expect_err("threads");
         assert!(error.to_string().contains("threads"), "{error}");

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Limits how often expensive work is done on a thread that reads events.
+//! Limits the frequency of expensive work on a thread that reads events.
 
 use std::time::{Duration, Instant};
 
-/// The minimum interval, however cheap the work is.
+/// The minimum interval, even if the work is cheap.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
-/// The interval in multiples of the time that the work takes: at most 2% of the time is spent on
-/// it.
+/// The interval in multiples of the duration of the work, which limits the work to 2% of the time.
 const COST_FACTOR: u32 = 50;
 
-/// Limits how often work is done, by the time that it takes.
+/// Limits the frequency of work by the duration of the work.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     next: Option<Instant>,
@@ -29,8 +28,8 @@ impl Throttle {
     }
 }
 
-fn pause_after(took: Duration) -> Duration {
-    took.saturating_mul(COST_FACTOR).max(MIN_INTERVAL)
+fn pause_after(duration: Duration) -> Duration {
+    duration.saturating_mul(COST_FACTOR).max(MIN_INTERVAL)
 }
 
 #[cfg(test)]
@@ -38,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dear_work_is_done_less_often() {
+    fn expensive_work_is_done_less_often() {
         assert_eq!(pause_after(Duration::ZERO), MIN_INTERVAL);
         assert_eq!(pause_after(Duration::from_millis(40)), Duration::from_secs(2));
         assert_eq!(pause_after(Duration::MAX), Duration::MAX);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Writes and scans the values of a key=value line, and defines tables of named values. Independent
+//! Writers and scanners for the values of a key=value line, and tables of named values. Independent
 //! of events.
 
 pub mod reason_table;

@@ -1,5 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The trait and types behind every table that [`reason_table`](macro@crate::reason_table) makes.
+//! The trait and types of the tables that the macro [`reason_table`](macro@crate::reason_table)
+//! defines.
+//!
+//! # Examples
+//!
+//! ```
+//! use retrans_sdk::RetransKind;
+//! use retrans_sdk::reason_table::ReasonTable;
+//!
+//! fn names<T: ReasonTable>() -> Vec<&'static str> {
+//!     T::ALL.iter().map(|entry| entry.value).collect()
+//! }
+//!
+//! assert!(names::<RetransKind>().contains(&"rto"));
+//! ```
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -9,12 +23,13 @@ use std::str::FromStr;
 use crate::text::suggest::nearest;
 use crate::text::writer::LineWriter;
 
-/// The first number that no variant can declare. `UNLISTED_BASE | number` carries a kernel
-/// enumerator whose name no variant has, so that it cannot be taken for a variant with the same
-/// number.
+/// The first number that no variant can declare.
+///
+/// `UNLISTED_BASE | number` denotes a kernel enumerator whose name no variant has. It is therefore
+/// distinct from a variant with the same number.
 pub const UNLISTED_BASE: u32 = 0x1_0000;
 
-/// The longest value a table may declare, in bytes.
+/// The maximum length of a value that a table may declare, in bytes.
 pub const MAX_VALUE_LEN: usize = 32;
 
 /// One row of a table: everything that is declared for one variant.
@@ -29,7 +44,7 @@ pub struct Entry<T> {
     pub c_name: Option<&'static str>,
     /// The number, below [`UNLISTED_BASE`].
     pub number: u32,
-    /// The value of the class, if the table has one.
+    /// The value of the class; `None` if the table has no class.
     pub class: Option<&'static str>,
     /// The variant's doc comment.
     pub description: &'static str,
@@ -57,14 +72,13 @@ pub trait ReasonTable:
     /// The key in `key=value`, in filters and in JSON.
     const KEY: &'static str;
 
-    /// Every declared variant, in the order of the declaration; never the unlisted one.
+    /// All declared variants, in the order of the declaration, without the unlisted one.
     const ALL: &'static [Entry<Self>];
 
     /// Returns the row of a declared variant; `None` for an unlisted number.
     fn entry(self) -> Option<&'static Entry<Self>>;
 
-    /// Returns the number of a declared variant; for an unlisted one what [`Unlisted::raw`]
-    /// returns.
+    /// Returns the number of a declared variant, or [`Unlisted::raw`] of an unlisted number.
     fn raw(self) -> u32;
 
     /// Returns the variant with this number, if one is declared.
@@ -75,10 +89,11 @@ pub trait ReasonTable:
     #[doc(hidden)]
     fn __unlisted(unlisted: Unlisted<Self>) -> Self;
 
-    /// Returns the variant with this number, else the unlisted one that carries it. Never fails.
+    /// Returns the variant with this number, or the unlisted variant that contains the number. It
+    /// never fails.
     ///
-    /// A number below [`UNLISTED_BASE`] that no variant has, and that number with [`UNLISTED_BASE`]
-    /// set, are the same unlisted enumerator.
+    /// A number below [`UNLISTED_BASE`] that no variant has, and the same number with
+    /// [`UNLISTED_BASE`] set, are the same unlisted enumerator.
     fn from_raw(raw: u32) -> Self {
         Self::__known(raw).unwrap_or_else(|| {
             Self::__unlisted(Unlisted {
@@ -88,7 +103,8 @@ pub trait ReasonTable:
         })
     }
 
-    /// Returns the printed form of this value, in the key=value line, in filters and in JSON alike.
+    /// Returns the printed form of this value. The key=value line, filters and JSON use the same
+    /// form.
     fn name(self) -> Name {
         match self.entry() {
             Some(entry) => Name(Named::Value(entry.value)),
@@ -96,7 +112,7 @@ pub trait ReasonTable:
         }
     }
 
-    /// Returns what prints as `key=value`, the form of the key=value line.
+    /// Returns a pair that prints as `key=value`, the form of the key=value line.
     fn key_val(self) -> KeyVal<Name> {
         KeyVal { key: Self::KEY, value: self.name() }
     }
@@ -129,22 +145,23 @@ fn parse_unlisted(text: &str) -> Option<u32> {
     (kernel_number(raw) == number).then_some(raw)
 }
 
-/// A number that no variant of table `T` declares. Prints as `k` (for kernel) and the number. Only
-/// [`ReasonTable::from_raw`] constructs one, and only where no variant has the number, so no
-/// variant has the same meaning.
+/// A number that no variant of table `T` declares. It prints as `k` (for kernel) and the number.
+///
+/// Only [`ReasonTable::from_raw`] constructs one, and only if no variant has the number. Therefore
+/// no variant has the same meaning.
 pub struct Unlisted<T> {
     raw: u32,
     table: PhantomData<fn() -> T>,
 }
 
 impl<T> Unlisted<T> {
-    /// Returns the number as the kernel has it.
+    /// Returns the number that the kernel uses.
     #[must_use]
     pub const fn number(self) -> u32 {
         kernel_number(self.raw)
     }
 
-    /// Returns the number as records carry it: [`UNLISTED_BASE`]` | number`.
+    /// Returns the number that records contain: [`UNLISTED_BASE`]` | number`.
     #[must_use]
     pub const fn raw(self) -> u32 {
         self.raw
@@ -212,13 +229,13 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Named::Value(value) => f.pad(value),
-            // Rare, so that the allocation does not matter.
+            // The case is rare, so the allocation does not matter.
             Named::Number(number) => f.pad(&format!("k{number}")),
         }
     }
 }
 
-/// Prints as `key=value`.
+/// A pair that prints as `key=value`.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyVal<V> {
     /// The key.
@@ -235,6 +252,8 @@ impl<V: fmt::Display> fmt::Display for KeyVal<V> {
 
 /// The error of a text that is neither a value of the table nor `k` and a number.
 ///
+/// # Examples
+///
 /// ```
 /// use retrans_sdk::RetransResult;
 ///
@@ -248,7 +267,7 @@ pub struct ParseReasonError {
     key: &'static str,
     text: Box<str>,
     is_truncated: bool,
-    /// Creates the error of a text.
+    /// Returns the value of the table that is nearest to a text.
     suggest: fn(&str) -> Option<&'static str>,
 }
 
@@ -274,14 +293,14 @@ impl ParseReasonError {
         &self.text
     }
 
-    /// Returns the value of the table that the text is a misspelling of, if there is one.
+    /// Returns the value of the table that the text probably means, if one is near.
     #[must_use]
     pub fn suggestion(&self) -> Option<&'static str> {
         if self.is_truncated { None } else { (self.suggest)(&self.text) }
     }
 }
 
-/// Compares key and text.
+/// Compares key and text, and not the function that finds suggestions.
 impl PartialEq for ParseReasonError {
     fn eq(&self, other: &Self) -> bool {
         (self.key, &self.text, self.is_truncated) == (other.key, &other.text, other.is_truncated)
@@ -340,25 +359,25 @@ mod tests {
     use crate::kernel::attach_method::AttachMethod;
     use crate::kernel::attachment::Unobservable;
 
-    /// Names a value by its variant: one word for one thing, in code and in print.
-    fn is_named_as_it_prints<T: ReasonTable>() {
+    /// Asserts that the name of each variant is the name of its value.
+    fn assert_names_match<T: ReasonTable>() {
         for entry in T::ALL {
             assert_eq!(snake_case(&format!("{:?}", entry.variant)), entry.value, "a variant of `{}`", T::KEY);
         }
     }
 
     #[test]
-    fn a_variant_and_its_value_are_one_word() {
-        is_named_as_it_prints::<AttachMethod>();
-        is_named_as_it_prints::<CaState>();
-        is_named_as_it_prints::<Family>();
-        is_named_as_it_prints::<OwnerSource>();
-        is_named_as_it_prints::<ResultClass>();
-        is_named_as_it_prints::<RetransKind>();
-        is_named_as_it_prints::<RetransResult>();
-        is_named_as_it_prints::<TcpState>();
-        is_named_as_it_prints::<Transmit>();
-        is_named_as_it_prints::<Unobservable>();
+    fn variants_are_named_like_their_values() {
+        assert_names_match::<AttachMethod>();
+        assert_names_match::<CaState>();
+        assert_names_match::<Family>();
+        assert_names_match::<OwnerSource>();
+        assert_names_match::<ResultClass>();
+        assert_names_match::<RetransKind>();
+        assert_names_match::<RetransResult>();
+        assert_names_match::<TcpState>();
+        assert_names_match::<Transmit>();
+        assert_names_match::<Unobservable>();
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl<'a> Scanner<'a> {
         &rest[..len]
     }
 
-    /// Reads digits: without zeros before the number, and at most 19, which cannot overflow.
+    /// Scans a number of at most 19 digits, which cannot overflow, without leading zeros.
     #[inline(always)]
     pub(crate) fn unsigned(&mut self) -> Option<u64> {
         let rest = self.rest();
@@ -55,7 +55,7 @@ impl<'a> Scanner<'a> {
         (len == 1 || (len > 1 && len <= 19 && rest[0] != b'0')).then_some(value)
     }
 
-    /// Scans a number with an optional minus sign; not `-0`.
+    /// Scans a number with an optional minus sign. It rejects `-0`.
     #[inline(always)]
     pub(crate) fn signed(&mut self) -> Option<i64> {
         if self.constant(b"-").is_none() {
@@ -65,7 +65,7 @@ impl<'a> Scanner<'a> {
         (value != 0).then_some(-value)
     }
 
-    /// Reads exactly nine digits.
+    /// Scans exactly nine digits.
     #[inline(always)]
     pub(crate) fn nine_digits(&mut self) -> Option<u32> {
         let digits = self.rest().first_chunk::<9>()?;
@@ -73,7 +73,7 @@ impl<'a> Scanner<'a> {
         digits.iter().try_fold(0u32, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0')))
     }
 
-    /// Reads three lower-case hexadecimal digits or, if there is a need for it, four.
+    /// Scans three lower-case hexadecimal digits, or four if the first is not zero.
     #[inline(always)]
     pub(crate) fn flags(&mut self) -> Option<u16> {
         let digits = self.value();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Finds what a misspelt word was probably meant to be.
+//! Finds the intended word of a misspelt one.
 
-/// A longer word is not compared: the work is bounded, whatever a text contains.
+/// The maximum length of a word that is compared, in bytes. It bounds the work for any input.
 const LONGEST: usize = 64;
 
-/// Returns the candidate that is nearest to a word, if it is near: one edit, or one edit in three
-/// letters, at most three. The case of letters does not count.
+/// Returns the candidate that is nearest to a word. `None` if more edits are needed than one for
+/// each three letters, at least one and at most three. The case of letters is ignored.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.is_empty() || word.len() > LONGEST {
         return None;
@@ -20,7 +20,7 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     near.min_by_key(|(edits, _)| *edits).map(|(_, candidate)| candidate)
 }
 
-/// Formats a suggestion for the end of a message; empty if there is none.
+/// Formats a suggestion for the end of a message; empty if no candidate is near.
 pub(crate) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, candidates).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_edits() {
+    fn edits_are_counted() {
         for (from, to, edits) in [
             ("", "", 0),
             ("", "abc", 3),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_near_is_suggested_and_nothing_else() {
+    fn only_a_near_word_is_suggested() {
         let words = ["result", "rto", "syn", "dport", "sport", "ts"];
         for (word, near) in [
             ("restul", Some("result")),

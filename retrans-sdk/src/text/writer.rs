@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Writes the values of a key=value line into a buffer. It is four times as fast as `fmt` for a
-//! line, which matters at millions of lines a second.
+//! Writes the values of a key=value line into a buffer. For a line it is four times as fast as
+//! `fmt`, which matters at millions of lines a second.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The number of bytes after the written ones that a write may touch: wide writes are faster than
-/// single bytes.
+/// The number of bytes after the written ones that a write may overwrite, since wide writes are
+/// faster than single bytes.
 pub(crate) const WRITE_PADDING: usize = 8;
 
-/// Writes into a buffer. Methods are inlined, or pass the position by value, so that the position
-/// stays in a register. In memory each write would wait for the previous one.
+/// A writer into a buffer. Methods are inlined or pass the position by value, so that the position
+/// stays in a register. If it were in memory, each write would wait for the previous one.
 ///
 /// The buffer must have room for everything that is written and [`WRITE_PADDING`]; writing past its
 /// end panics.
@@ -23,7 +23,7 @@ impl<'a> LineWriter<'a> {
         Self { buffer, at: 0 }
     }
 
-    /// Returns what was written.
+    /// Returns the bytes that were written.
     pub(crate) fn written(&self) -> &[u8] {
         &self.buffer[..self.at]
     }
@@ -160,7 +160,7 @@ impl<'a> LineWriter<'a> {
             self.buffer[self.at..][..4].copy_from_slice(&text);
             self.at += len + 1;
         }
-        // Drop the last point.
+        // Removes the last point.
         self.at -= 1;
     }
 
@@ -212,10 +212,10 @@ fn ascii(digits: u64) -> u64 {
     digits | 0x3030_3030_3030_3030
 }
 
-/// 10^8: the numbers below it have eight digits.
+/// 10^8. Numbers below it have at most eight digits.
 const UNIT: u64 = 100_000_000;
 
-/// Each number of eight bits, followed by a point.
+/// The text of each number of eight bits, followed by a point.
 static OCTETS: [[u8; 4]; 256] = {
     let mut all = [*b"...."; 256];
     let mut octet = 0;
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_around_every_power_of_ten() {
+    fn integers_near_powers_of_ten_print_correctly() {
         for exponent in 0..20 {
             let power = 10u64.pow(exponent);
             for value in [power - 1, power, power + 1, power.saturating_mul(9).saturating_add(9)] {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn every_octet() {
+    fn every_octet_prints_correctly() {
         for octet in 0..=255 {
             let address = Ipv4Addr::new(octet, 0, 255 - octet, octet);
             assert_eq!(put(|out| out.address(address.into())), address.to_string());
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_every_length() {
+    fn bytes_of_every_length_are_copied() {
         for len in 0..=40u8 {
             let bytes: Vec<u8> = (0..len).map(|i| b'0' + i).collect();
             assert_eq!(put(|out| out.bytes(&bytes)).as_bytes(), bytes);
@@ -279,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_integer_is_as_the_standard_library_has_it(value: u64, small in 0..100_000_000u64, nanos in 0..1_000_000_000u32) {
+        fn integers_print_as_by_the_standard_library(value: u64, small in 0..100_000_000u64, nanos in 0..1_000_000_000u32) {
             prop_assert_eq!(put(|out| out.unsigned(value)), value.to_string());
             prop_assert_eq!(put(|out| out.unsigned(small)), small.to_string());
             prop_assert_eq!(put(|out| out.signed(value as i64)), (value as i64).to_string());
@@ -287,7 +287,7 @@ mod tests {
         }
 
         #[test]
-        fn an_address_is_as_the_standard_library_has_it(
+        fn addresses_print_as_by_the_standard_library(
             segments in prop::array::uniform8(prop_oneof![Just(0u16), Just(0xffff), any::<u16>()]),
             bits in any::<u32>(),
         ) {
@@ -297,7 +297,7 @@ mod tests {
         }
 
         #[test]
-        fn a_hexadecimal_number_is_as_the_standard_library_has_it(value: u16) {
+        fn hexadecimal_numbers_print_as_by_the_standard_library(value: u16) {
             prop_assert_eq!(put(|out| out.hex(value, 3)), format!("{value:03x}"));
             prop_assert_eq!(put(|out| out.hex(value, 1)), format!("{value:x}"));
         }
