@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is done for each event takes nothing from the heap: to decode, to filter, to print and to
-//! read back.
+//! Decoding, filtering, printing and parsing an event allocate no heap memory.
 #![cfg(feature = "test-util")]
 
 use std::hint::black_box;
@@ -10,45 +9,45 @@ use retrans_sdk::format::LineBuffer;
 use retrans_sdk::harness::{empty_record, event_of, place_of, read_into};
 use retrans_sdk::{Event, FieldSet, Filter};
 
-/// With an address of each kind, and texts that are encoded.
+/// Lines with addresses of each family, and with encoded texts.
 const LINES: [&str; 3] = [
     "ts=1795455390.141776186 result=route_fail err=-113 kind=rto family=inet saddr=10.9.136.1 sport=39919 daddr=10.9.136.2 \
      dport=34959 state=established segs=1 class=route mapped=yes cookie=18446744073709551615 seq=4294967295 tcp_flags=0x018 \
      ca_state=loss ca_name=reno",
     "ts=0.000000001 result=k17 err=- kind=unknown family=inet6 saddr=fd00::1 sport=0 daddr=2001:db8:0:1::2 dport=65535 \
      state=k99 segs=4294967295 class=other comm=a%20b%FF sk_err_soft=-1",
-    // With keys in another order.
+    // Keys in another order.
     "result=success ts=1.000000000 err=0 kind=tlp family=inet saddr=0.0.0.0 sport=1 daddr=255.255.255.255 dport=2 segs=0 \
      state=close",
 ];
 
-fn nothing(what: &str, work: impl FnMut()) {
+fn assert_no_allocation(what: &str, work: impl FnMut()) {
     let mut work = work;
-    // Once before, to exclude one-time initialization.
+    // A first call excludes one-time initialization.
     work();
-    let taken = measure(work);
-    assert_eq!((taken.count_total, taken.bytes_total), (0, 0), "{what}");
+    let allocated = measure(work);
+    assert_eq!((allocated.count_total, allocated.bytes_total), (0, 0), "{what}");
 }
 
 #[test]
-fn the_counter_counts() {
+fn the_allocation_counter_counts() {
     assert_eq!(measure(|| drop(black_box(vec![1u8; 100]))).bytes_total, 100);
 }
 
 #[test]
-fn of_lines() {
+fn lines_do_not_allocate() {
     let mut buffer = LineBuffer::new();
     for line in LINES {
         let event: Event = line.parse().unwrap();
-        nothing(line, || drop(black_box(black_box(line).parse::<Event>())));
-        nothing(line, || {
+        assert_no_allocation(line, || drop(black_box(black_box(line).parse::<Event>())));
+        assert_no_allocation(line, || {
             black_box(buffer.line(black_box(&event)));
         });
     }
 }
 
 #[test]
-fn of_filters() {
+fn filters_do_not_allocate() {
     let events = LINES.map(|line| line.parse::<Event>().unwrap());
     for text in [
         "result!=success dport=443,34959 sport=32768..60999 --or class=drop",
@@ -56,7 +55,7 @@ fn of_filters() {
         "cgroup=34/ --or cookie=mine --or ts=1..2",
     ] {
         let filter: Filter = text.parse().unwrap();
-        nothing(text, || {
+        assert_no_allocation(text, || {
             for event in &events {
                 black_box(filter.matches(black_box(event)));
             }
@@ -65,18 +64,18 @@ fn of_filters() {
 }
 
 #[test]
-fn of_records() {
+fn records_do_not_allocate() {
     let mut record = empty_record();
     record[place_of("present")].copy_from_slice(&u64::MAX.to_ne_bytes());
     record[place_of("family")].copy_from_slice(&[10]);
-    nothing("a record", || {
+    assert_no_allocation("a record", || {
         black_box(event_of(black_box(&record)));
     });
-    // Decoded in place, as in a stream, with any length.
+    // A stream decodes records of any length in place.
     let mut event = event_of(&record);
     for fields in [FieldSet::none(), "cookie,seq".parse().unwrap(), FieldSet::all()] {
         let mut record = record[..fields.record_length()].to_vec();
         record[..2].copy_from_slice(&(fields.record_length() as u16).to_ne_bytes());
-        nothing("a record in place", || read_into(black_box(&mut event), black_box(&record)));
+        assert_no_allocation("a record in place", || read_into(black_box(&mut event), black_box(&record)));
     }
 }

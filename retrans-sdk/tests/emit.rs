@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an application's own log gets of an event.
+//! The events and records that `emit::tracing` and `emit::log` pass to the application's own log.
 #![cfg(all(feature = "log", feature = "tracing"))]
 
 use std::collections::BTreeMap;
@@ -12,8 +12,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Level, Metadata, Subscriber};
 
-/// An event with every key that is emitted as a field, and one without those that need not be
-/// there.
+/// Returns an event with every key that is emitted as a field, and one without the optional ones.
 fn events() -> [Event; 2] {
     let bare = Event::sample(RetransResult::Success);
     let mut full = Event::sample(RetransResult::Denied);
@@ -70,7 +69,7 @@ impl Subscriber for Collector {
 }
 
 #[test]
-fn tracing_gets_the_keys_as_fields() {
+fn tracing_receives_the_keys_as_fields() {
     let emitted = Emitted::default();
     tracing::subscriber::with_default(Collector(Arc::clone(&emitted)), || events().iter().for_each(emit::tracing));
     let emitted = emitted.lock().expect("no panic");
@@ -109,7 +108,7 @@ impl log::Log for Logger {
 }
 
 #[test]
-fn log_gets_the_line() {
+fn log_receives_the_line() {
     static LOGGER: Logger = Logger(Mutex::new(Vec::new()));
     log::set_logger(&LOGGER).expect("the only one");
     log::set_max_level(log::LevelFilter::Trace);

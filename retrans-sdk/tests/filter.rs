@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a filter matches.
+//! Filters match the right events.
 
 use retrans_sdk::{Event, Filter, RetransResult};
 
@@ -7,7 +7,7 @@ const EVENT: &str = "ts=100.500000000 result=denied err=-1 kind=rto family=inet 
     state=established segs=2 mapped=yes cookie=18446744073709551615 cgroup=34 uid=1000 tcp_flags=0x018 snd_cwnd=10 ca_state=loss ca_name=cubic";
 
 #[test]
-fn terms_hold_or_do_not() {
+fn each_term_matches_the_right_values() {
     let event: Event = EVENT.parse().expect("a line");
     for (filter, holds) in [
         ("", true),
@@ -41,7 +41,7 @@ fn terms_hold_or_do_not() {
         // The widest prefix does not match the other family.
         ("saddr=::/0", false),
         ("saddr!=::/0", true),
-        // What IPv6 calls an IPv4-mapped address is the IPv4 address that the line prints.
+        // An IPv4-mapped IPv6 address matches the IPv4 address that the line prints.
         ("saddr=::ffff:10.1.2.3", true),
         ("saddr=::ffff:10.0.0.0/104", true),
         ("saddr=::ffff:11.0.0.0/104", false),
@@ -81,13 +81,13 @@ fn terms_hold_or_do_not() {
     ] {
         let parsed: Filter = filter.parse().expect(filter);
         assert_eq!(parsed.matches(&event), holds, "{filter}");
-        // And as it is printed.
+        // The printed filter has the same result.
         assert_eq!(parsed.to_string().parse::<Filter>().expect(filter).matches(&event), holds, "{filter}");
     }
 }
 
 #[test]
-fn what_an_event_alone_does_not_tell_is_listed() {
+fn terms_that_require_more_than_the_event_are_listed() {
     let filter: Filter = "cgroup!=34/,7 dport=1 --or cookie=5,mine cgroup=7 --or sport=1".parse().expect("a filter");
     assert_eq!(filter.live_only().collect::<Vec<_>>(), ["cgroup!=34/,7", "cookie=5,mine"]);
     assert_eq!(Filter::default().live_only().count(), 0);

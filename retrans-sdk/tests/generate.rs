@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A generated table compiles, and passes the check against the enum that it is generated from.
+//! A generated table compiles, and passes the check against the enum from which it is generated.
 //!
-//! `UPDATE=1` writes the generated file anew.
+//! `UPDATE=1` regenerates the file.
 
 #![cfg(feature = "check")]
 
@@ -26,8 +26,8 @@ fn folder() -> PathBuf {
 }
 
 #[test]
-fn the_file_is_what_is_generated() {
-    // From an object, as that source has no path.
+fn the_file_is_up_to_date() {
+    // The source is an object, which has no path, so the file is the same on every machine.
     let object = object(&folder().join("drop_reason.h"));
     let source = check::generate_table(EnumSource::Object(&object), ENUM, None).expect("a table");
     let file = folder().join("drop_reason.rs");
@@ -38,7 +38,7 @@ fn the_file_is_what_is_generated() {
 }
 
 #[test]
-fn it_passes_against_the_header_and_the_same_btf() {
+fn the_table_passes_the_check_against_header_and_btf() {
     let header = folder().join("drop_reason.h");
     let reports = [
         check::table_in_header::<DropReason>(&header, ENUM, PREFIX),
@@ -55,9 +55,8 @@ fn it_passes_against_the_header_and_the_same_btf() {
     }
 }
 
-/// From BTF comes the same table as from the header.
 #[test]
-fn btf_and_header_give_the_same_table() {
+fn btf_and_header_generate_the_same_table() {
     let header = folder().join("drop_reason.h");
     let from = |source| {
         let source = check::generate_table(source, ENUM, Some(PREFIX)).expect("a table");
@@ -66,7 +65,6 @@ fn btf_and_header_give_the_same_table() {
     assert_eq!(from(EnumSource::Object(&object(&header))), from(EnumSource::Header(&header)));
 }
 
-/// Each enumerator that a table can have is in it, under its own number.
 #[test]
 fn values_are_the_enumerators_in_lower_case() {
     let row = |c_name: &str| DropReason::ALL.iter().find(|row| row.c_name == Some(c_name)).expect(c_name);
@@ -87,9 +85,9 @@ fn values_are_the_enumerators_in_lower_case() {
     }
 }
 
-/// The bytes of an object whose source uses the enum.
+/// Returns the bytes of an object whose source uses the enum.
 fn object(header: &Path) -> Vec<u8> {
-    // Apart from other runs, and from other tests of this one.
+    // Each run and each test uses its own folder.
     let folder =
         env::temp_dir().join(format!("retrans-generate-{}-{:?}", std::process::id(), std::thread::current().id()));
     fs::create_dir_all(&folder).expect("a folder in the temporary directory");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Modules import downward only: what decodes, formats and filters compiles without the module that
-//! knows libbpf.
+//! Modules import downward only. The code that decodes, formats and filters compiles without the
+//! module that uses libbpf.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn module_of(file: &Path) -> String {
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// The code of a file: without comments, and without its test modules, which stand last in a file.
+/// Returns the code of a file, without comments and without the test modules at its end.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
     let code = lines.take_while(|(_, line)| !line.ends_with("mod tests {"));
@@ -58,7 +58,7 @@ fn imported(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The imports of `text`, a file of `module`, that point upward or to the crate root.
+/// Returns the imports of `text`, a file of `module`, that point upward or to the crate root.
 fn violations(module: &str, text: &str) -> Vec<String> {
     let own = level_of(module).unwrap_or_else(|| panic!("{module} is in no level of LEVELS"));
     let mut found = Vec::new();
@@ -91,7 +91,7 @@ fn modules_import_downward_only() {
     assert!(found.is_empty(), "{}", found.join("\n"));
     let missing: Vec<_> =
         LEVELS.concat().into_iter().filter(|module| !modules.contains(&(*module).to_owned())).collect();
-    assert!(missing.is_empty(), "LEVELS names what does not exist: {missing:?}");
+    assert!(missing.is_empty(), "LEVELS names modules that do not exist: {missing:?}");
 }
 
 #[test]
@@ -104,13 +104,13 @@ fn an_upward_import_is_found() {
 }
 
 #[test]
-fn only_the_kernel_module_knows_libbpf() {
+fn only_the_kernel_module_uses_libbpf() {
     let mut files = Vec::new();
     rust_files(&source_root(), &mut files);
-    let knomodule = files.iter().filter(|file| {
+    let users = files.iter().filter(|file| {
         let text = fs::read_to_string(file).expect("a source file");
         code(&text).any(|(_, line)| line.contains("libbpf_rs"))
     });
-    let elsewhere: Vec<_> = knomodule.filter(|file| module_of(file) != "kernel").collect();
+    let elsewhere: Vec<_> = users.filter(|file| module_of(file) != "kernel").collect();
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The line: what it looks like, what comes back from it, and what is refused.
+//! The form of the key=value line, parsing it, and the errors.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -22,7 +22,7 @@ const FULL: &str = "ts=1795431082.089717798 result=denied err=-1 kind=rto family
     retransmits=1 backoff=0 pending=0 ca_name=%2D sk_err_soft=13";
 
 #[test]
-fn a_line_is_an_event() {
+fn a_line_parses_to_an_event() {
     let event: Event = CORE.parse().expect("a line");
     assert_eq!(event.ts.as_nanos(), 1_795_431_082_089_717_798);
     assert_eq!(event.ts.as_system_time(), SystemTime::UNIX_EPOCH + Duration::new(1_795_431_082, 89_717_798));
@@ -37,7 +37,7 @@ fn a_line_is_an_event() {
 }
 
 #[test]
-fn every_field_comes_back() {
+fn every_field_survives_the_line() {
     let event: Event = FULL.parse().expect("a line");
     assert_eq!((event.cookie, event.cgroup), (Some(u64::MAX), Some((1 << 53) + 1)));
     assert_eq!(event.ca_state, Some(CaState::Loss));
@@ -46,7 +46,7 @@ fn every_field_comes_back() {
     assert!(flags.contains(TcpFlags::PSH) && flags.contains(TcpFlags::ACK));
     assert!(!flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::FIN));
     assert_eq!(event.to_string(), FULL);
-    // Every key but none twice, in the order of `keys`.
+    // Every key is printed once, in the order of `keys`.
     let printed: Vec<_> = FULL.split(' ').map(|pair| pair.split_once('=').expect("key=val").0).collect();
     assert_eq!(printed, keys().collect::<Vec<_>>());
 }
@@ -60,12 +60,12 @@ fn an_absent_error_is_a_dash() {
 }
 
 #[test]
-fn numbers_without_a_name_come_back() {
+fn numbers_without_a_name_survive_the_line() {
     let line = CORE.replace("result=route_fail", "result=k17").replace("class=route", "class=other");
     let line = line.replace("established", "k99").replace("kind=rto", "kind=k1");
     let event: Event = line.parse().expect("a line");
     assert_eq!(event.result, RetransResult::from_raw(UNLISTED_BASE | 17));
-    // The enumerator that the kernel numbers 1 is not the variant that is numbered 1 here.
+    // The kernel's enumerator 1 is not the variant with the number 1.
     assert_ne!(event.kind, RetransKind::Rto);
     assert_eq!(event.kind.raw(), UNLISTED_BASE | 1);
     assert_eq!(event.to_string(), line);
@@ -86,8 +86,8 @@ fn keys_of_other_versions_are_kept() {
 }
 
 #[test]
-fn what_is_no_line_is_refused() {
-    for (from, to, says) in [
+fn invalid_lines_are_rejected() {
+    for (from, to, expected) in [
         (" segs=2", "", "missing key `segs`"),
         (" segs=2", " segs=2 segs=2", "duplicate key `segs`"),
         (" segs=2", "  segs=2", "`` is not key=value"),
@@ -112,13 +112,13 @@ fn what_is_no_line_is_refused() {
     ] {
         let line = CORE.replacen(from, to, 1);
         let error = line.parse::<Line>().expect_err(&line);
-        assert!(error.to_string().contains(says), "{line}\n{error}");
+        assert!(error.to_string().contains(expected), "{line}\n{error}");
     }
     assert!("".parse::<Event>().is_err());
 }
 
 #[test]
-fn every_declared_value_keeps_the_rules() {
+fn every_declared_value_obeys_the_rules() {
     fn check<T: ReasonTable>() {
         for entry in T::ALL {
             assert!(entry.value.len() <= MAX_VALUE_LEN && entry.number < UNLISTED_BASE);
@@ -138,7 +138,7 @@ fn every_declared_value_keeps_the_rules() {
     check::<AttachMethod>();
 }
 
-/// Bytes that a careless format would trip over, and any others.
+/// Generates bytes that a format must encode, and any others.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![prop::sample::select(b" =%,\"-\\\n\t\0\x7f\xff%20k".to_vec()), any::<u8>()];
     prop::collection::vec(byte, 0..=KernelStr::CAPACITY)
@@ -148,7 +148,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
-    fn any_bytes_survive_in_a_text(bytes in hostile()) {
+    fn any_bytes_survive_in_a_kernel_string(bytes in hostile()) {
         let text = KernelStr::new(&bytes).expect("not too long");
         let mut event: Event = FULL.parse().expect("a line");
         event.ca_name = Some(text);
@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_a_parser_panic(text in "\\PC{0,60}", at in 0..FULL.len(), cut in any::<bool>()) {
+    fn parsing_arbitrary_text_does_not_panic(text in "\\PC{0,60}", at in 0..FULL.len(), cut in any::<bool>()) {
         let _ = text.parse::<Event>();
         let _ = text.parse::<Filter>();
         let mut broken = FULL.to_owned();
@@ -178,18 +178,18 @@ proptest! {
 }
 
 #[test]
-fn a_text_has_a_limit() {
+fn a_kernel_string_has_a_maximum_length() {
     assert!(KernelStr::new(&[b'x'; KernelStr::CAPACITY + 1]).is_none());
     assert!("12345678901234567".parse::<KernelStr>().is_err());
     assert_eq!(Timestamp::from_nanos(1).to_string(), "0.000000001");
 }
 
 #[test]
-fn an_event_is_a_value() {
-    fn is_a_value<T: Copy + Send + Sync + 'static>() -> usize {
+fn an_event_is_a_small_copy_type() {
+    fn size_of_copy_type<T: Copy + Send + Sync + 'static>() -> usize {
         size_of::<T>()
     }
-    // As in the README.
-    let size = is_a_value::<Event>();
+    // The README states the size.
+    let size = size_of_copy_type::<Event>();
     assert!((200..=400).contains(&size), "{size} bytes");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A mock stream behaves like a live one, as far as an application can observe.
+//! A mock stream behaves like a live stream.
 
 use std::thread;
 use std::time::Duration;
@@ -59,11 +59,11 @@ fn results_without_a_name_are_counted_by_number() {
 }
 
 #[test]
-fn it_can_be_waited_for() {
+fn a_mock_can_be_waited_for() {
     let (source, mut stream) = stream();
     assert_eq!(stream.recv_batch_timeout(Duration::from_millis(10)).expect("nothing yet").count(), 0);
     assert!(!stream.is_finished());
-    let teller = thread::spawn(move || {
+    let sender = thread::spawn(move || {
         for result in [RetransResult::Denied, RetransResult::Success] {
             thread::sleep(Duration::from_millis(50));
             source.push_result(result);
@@ -72,11 +72,11 @@ fn it_can_be_waited_for() {
     });
     let events = stream.iter().map(|event| event.expect("an event"));
     assert_eq!(results(events), [RetransResult::Denied, RetransResult::Success]);
-    teller.join().expect("no panic");
+    sender.join().expect("no panic");
 }
 
 #[test]
-fn what_finds_no_room_is_lost() {
+fn events_in_excess_of_the_capacity_are_lost() {
     let page = rustix::param::page_size() as u32;
     let (source, mut stream) =
         Stream::builder().filter("result!=denied".parse().expect("a filter")).ring_size(page).mock().expect("a stream");
@@ -89,7 +89,7 @@ fn what_finds_no_room_is_lost() {
     source.push_result(RetransResult::XmitDrop);
     assert_eq!(stream.try_iter().count(), 1);
     let stats = stream.stats();
-    // Before and after the filter.
+    // The counts before and after the filter.
     let counts = |counts: &[retrans_sdk::stats::Count]| -> Vec<_> {
         counts.iter().map(|count| (count.result, count.attempts)).collect()
     };
@@ -116,8 +116,8 @@ fn an_error_arrives_after_the_events_before_it() {
     assert!(stream.is_finished());
 }
 
-/// A queue of `capacity` into which `pushed` events went, numbered by their ports, before one was
-/// taken.
+/// Pushes `pushed` events, numbered by their ports, into a queue of `capacity` before the first
+/// event is received. Returns the ports of the received events and the counters.
 fn overrun(overflow: Overflow, capacity: usize, pushed: u16) -> (Vec<u16>, Stats) {
     let (source, stream) = stream();
     let reader = stream.stats_reader();
@@ -128,7 +128,7 @@ fn overrun(overflow: Overflow, capacity: usize, pushed: u16) -> (Vec<u16>, Stats
         source.push(event);
     }
     drop(source);
-    // Until the thread has read all, or waits for room.
+    // Wait until the thread has read all events, or waits for room.
     while reader.read().dropped == 0 && overflow != Overflow::Block {
         thread::sleep(Duration::from_millis(1));
     }
@@ -141,7 +141,7 @@ fn overrun(overflow: Overflow, capacity: usize, pushed: u16) -> (Vec<u16>, Stats
 }
 
 #[test]
-fn a_queue_that_is_full_keeps_what_was_chosen() {
+fn a_full_queue_keeps_the_events_that_overflow_selects() {
     let (ports, stats) = overrun(Overflow::Block, 3, 20);
     assert_eq!(ports, (1..=20).collect::<Vec<_>>());
     assert_eq!((stats.dropped, stats.delivered), (0, 20));
@@ -157,14 +157,14 @@ fn a_queue_that_is_full_keeps_what_was_chosen() {
 }
 
 #[test]
-fn a_queue_whose_thread_waits_for_room_ends() {
+fn dropping_a_queue_ends_a_thread_that_waits_for_room() {
     let (source, stream) = stream();
     let reader = stream.stats_reader();
     for _ in 0..10 {
         source.push_result(RetransResult::Success);
     }
-    // All that is there is one batch to the thread: with the first of it here it has the others in
-    // hand, and room for one.
+    // The thread reads all events in one batch. Once the first one is received here, the thread
+    // holds the others and waits, since the queue has room for one.
     let mut queue = stream.into_queue(1, Overflow::Block).expect("a queue");
     assert!(queue.recv_timeout(Duration::from_secs(10)).expect("no error").is_some());
     drop(queue);
@@ -206,12 +206,12 @@ fn events_after_the_end_or_without_a_stream_are_ignored() {
 #[test]
 fn a_mock_rejects_the_settings_that_a_live_stream_rejects() {
     let builder = Stream::builder().filter("comm=x".parse().expect("a filter"));
-    assert_eq!(builder.mock().expect_err("only behind the filter").kind(), ErrorKind::Filter);
+    assert_eq!(builder.mock().expect_err("only after the filter").kind(), ErrorKind::Filter);
     assert_eq!(Stream::builder().ring_size(5).mock().expect_err("no page").kind(), ErrorKind::RingSize);
 }
 
 #[test]
-fn what_is_lost_is_counted() {
+fn lost_events_are_counted() {
     let (source, mut stream) = stream();
     source.push_lost(Event::sample(RetransResult::Denied));
     source.finish();
@@ -221,11 +221,11 @@ fn what_is_lost_is_counted() {
 }
 
 #[test]
-fn after_detach_what_was_sent_is_read_and_no_more() {
+fn after_detach_only_earlier_events_are_read() {
     let (source, mut stream) = stream();
     source.push_result(RetransResult::Denied);
     source.push_result(RetransResult::Success);
-    // As an agent on a signal: after a stop nothing is read until the stream is detached.
+    // An agent does this on a signal. After a stop nothing is read until the stream is detached.
     stream.stop_handle().stop();
     assert_eq!(stream.iter().count(), 0);
     stream.detach();
@@ -239,21 +239,21 @@ fn after_detach_what_was_sent_is_read_and_no_more() {
 }
 
 #[test]
-fn a_queue_hands_over_what_was_sent_before_its_stop() {
+fn a_queue_delivers_events_sent_before_its_stop() {
     let (source, stream) = stream();
     let mut queue = stream.into_queue(1, Overflow::Block).expect("a queue");
     for _ in 0..3 {
         source.push_result(RetransResult::Denied);
     }
     queue.stop_handle().stop();
-    let mut taken = 0;
+    let mut received = 0;
     while !queue.is_finished() {
-        taken += usize::from(queue.recv_timeout(Duration::from_secs(10)).expect("no error").is_some());
+        received += usize::from(queue.recv_timeout(Duration::from_secs(10)).expect("no error").is_some());
     }
-    assert_eq!(taken, 3);
+    assert_eq!(received, 3);
 }
 
-/// What goes to other threads, and what is used from several at once.
+/// Checks at compile time which types are `Send`, and which are `Sync` as well.
 #[test]
 fn handles_move_between_threads() {
     const fn moves<T: Send + 'static>() {}

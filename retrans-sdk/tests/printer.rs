@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An application may use libbpf itself, on other threads, with a printer of its own.
+//! An application may use libbpf itself, on other threads, with its own printer.
 #![cfg(feature = "check")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,12 +13,12 @@ use libbpf_rs::{PrintLevel, get_print, set_print};
 static HEARD: AtomicU32 = AtomicU32::new(0);
 
 fn hear(_: PrintLevel, message: String) {
-    assert!(message.contains("theirs"), "what the SDK asks libbpf is not for the application: {message}");
+    assert!(message.contains("theirs"), "the application's printer received a message of the SDK: {message}");
     HEARD.fetch_add(1, Ordering::Relaxed);
 }
 
 #[test]
-fn the_applications_printer_is_left_in_peace() {
+fn the_printer_of_the_application_is_not_affected() {
     const ROUNDS: u32 = 2000;
     set_print(Some((PrintLevel::Info, hear)));
     let (done, ended) = channel();
@@ -36,12 +36,12 @@ fn the_applications_printer_is_left_in_peace() {
         done.send(()).expect("the test");
     });
     for _ in 0..2 {
-        ended.recv_timeout(Duration::from_secs(60)).expect("neither waits for the other for ever");
+        ended.recv_timeout(Duration::from_secs(60)).expect("both threads end");
     }
-    // libbpf may be between two printers for a moment, but not more.
+    // A message may be lost while the SDK replaces the printer.
     assert!(HEARD.load(Ordering::Relaxed) >= ROUNDS / 2, "{HEARD:?}");
     assert!(get_print().is_some_and(|(level, _)| level == PrintLevel::Info));
     let before = HEARD.load(Ordering::Relaxed);
     assert!(Btf::from_raw("theirs", b"no object").is_err());
-    assert!(HEARD.load(Ordering::Relaxed) > before, "it is theirs again");
+    assert!(HEARD.load(Ordering::Relaxed) > before, "the application's printer is set again");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The async stream yields every event, whenever it occurs.
+//! The async stream yields every event, regardless of the time at which it occurs.
 #![cfg(feature = "tokio")]
 
 use std::pin::pin;
@@ -12,19 +12,20 @@ use retrans_sdk::stream::AsyncStream;
 use retrans_sdk::{ErrorKind, Event, RetransResult, Stream};
 use tokio::time::timeout;
 
-/// Well below the time after which the stream would look by itself.
+/// The time after which a wake-up is considered lost: well below the interval in which the stream
+/// polls.
 const LOST: Duration = Duration::from_secs(5);
 
-/// A reader that spins keeps tokio's timers from their turn, and so its time-outs: this program
-/// ends all the same.
+/// Ends the program after a time limit. A reader that spins would prevent tokio's timers, and so
+/// its time-outs, from running.
 fn within_limits() {
-    /// Of all tests of it, which take a few seconds.
+    /// The limit for all tests of this file, which need a few seconds.
     const LIMIT: Duration = Duration::from_secs(300);
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         thread::spawn(|| {
             thread::sleep(LIMIT);
-            eprintln!("not over within {LIMIT:?}: a wake-up is lost, or never taken back");
+            eprintln!("not finished in {LIMIT:?}: a wake-up was lost, or was never reset");
             std::process::exit(101);
         });
     });
@@ -47,14 +48,14 @@ async fn next(stream: &mut AsyncStream) -> Option<Vec<u16>> {
     Some(batch.expect("no error").iter().map(|event| event.sport).collect())
 }
 
-/// Each event is pushed once the previous one was read: by a thread that may be anywhere when the
-/// reader goes to sleep. It would hang at the first wake-up that is lost.
+/// Pushes each event after the previous one was read, from a thread that may be at any point when
+/// the reader starts to wait. The test would hang at the first lost wake-up.
 async fn ping_pong(rounds: u32) {
     let (source, mut stream) = stream();
     let (ask, asked) = std::sync::mpsc::channel();
-    let teller = thread::spawn(move || {
+    let sender = thread::spawn(move || {
         for (round, ()) in asked.iter().enumerate() {
-            // So that it occurs before, during and after the wait.
+            // The event occurs before, during or after the wait.
             (0..round % 64).for_each(|_| std::hint::spin_loop());
             source.push(numbered(round as u16));
         }
@@ -64,26 +65,26 @@ async fn ping_pong(rounds: u32) {
         assert_eq!(next(&mut stream).await, Some(vec![round as u16]));
     }
     drop(ask);
-    teller.join().expect("no panic");
+    sender.join().expect("no panic");
     assert_eq!(next(&mut stream).await, None);
     assert_eq!(stream.stats().delivered, u64::from(rounds));
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn no_wake_up_is_lost() {
+async fn no_wake_up_is_lost_on_one_thread() {
     ping_pong(10_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nor_with_several_threads() {
+async fn no_wake_up_is_lost_on_several_threads() {
     tokio::spawn(ping_pong(10_000)).await.expect("no panic");
 }
 
 #[tokio::test]
-async fn a_future_that_is_dropped_takes_nothing_with_it() {
+async fn dropping_a_future_loses_no_event() {
     let (source, mut stream) = stream();
     for port in 0..100 {
-        // Before and after there is an event.
+        // The future is dropped before there is an event, and polled once after it.
         assert!(timeout(Duration::from_micros(1), stream.recv_batch()).await.is_err());
         source.push(numbered(port));
         let polled_once = {
@@ -101,7 +102,7 @@ async fn a_future_that_is_dropped_takes_nothing_with_it() {
 }
 
 #[tokio::test]
-async fn as_a_stream_it_ends_when_stopped() {
+async fn the_futures_stream_ends_when_stopped() {
     use futures_core::Stream as _;
     let (source, stream) = stream();
     let stop = stream.stop_handle();
@@ -117,7 +118,7 @@ async fn as_a_stream_it_ends_when_stopped() {
         ports.extend(batch.iter().map(|event| event.sport));
         if ports.len() == 600 {
             let stop = stop.clone();
-            // While the stream waits.
+            // Stop while the stream waits.
             thread::spawn(move || {
                 thread::sleep(Duration::from_millis(50));
                 stop.stop();
@@ -126,7 +127,7 @@ async fn as_a_stream_it_ends_when_stopped() {
     }
     assert_eq!(ports, (0..600).collect::<Vec<_>>());
     source.push(numbered(7));
-    assert!(stream.as_mut().recv_batch().await.is_none(), "now and ever after");
+    assert!(stream.as_mut().recv_batch().await.is_none(), "a stopped stream stays at its end");
 }
 
 #[tokio::test]
@@ -141,7 +142,7 @@ async fn an_error_is_the_last_item() {
 }
 
 #[tokio::test]
-async fn what_is_refused_does_not_keep_others_from_running() {
+async fn rejected_events_do_not_block_other_tasks() {
     let builder = Stream::builder().ring_size(1 << 22).predicate(|event| event.sport == 20_000);
     let (source, stream) = builder.mock().expect("a stream");
     let mut stream = stream.into_async().expect("tokio");
@@ -152,7 +153,7 @@ async fn what_is_refused_does_not_keep_others_from_running() {
     assert_eq!((stream.stats().rejected, stream.get_ref().is_finished()), (19_999, false));
 }
 
-/// A recording that goes on and on, as fast as it is read.
+/// Returns the stream of an endless recording.
 fn flood() -> AsyncStream {
     within_limits();
     struct Endless(usize);
@@ -169,7 +170,7 @@ fn flood() -> AsyncStream {
 }
 
 #[tokio::test]
-async fn a_flood_does_not_keep_a_timer_from_its_turn() {
+async fn a_flood_does_not_delay_a_timer() {
     let (mut stream, began) = (flood(), std::time::Instant::now());
     let timer = tokio::time::sleep(Duration::from_millis(50));
     let mut timer = pin!(timer);
@@ -179,13 +180,13 @@ async fn a_flood_does_not_keep_a_timer_from_its_turn() {
             batch = stream.recv_batch() => drop(batch.expect("no end").expect("no error")),
             () = &mut timer => break,
         }
-        assert!(began.elapsed() < LOST, "the timer has no turn");
+        assert!(began.elapsed() < LOST, "the timer does not run");
     }
     assert!(stream.stats().delivered > 0);
 }
 
 #[tokio::test]
-async fn a_flood_does_not_keep_others_from_stopping_it() {
+async fn a_flood_can_be_stopped_by_another_task() {
     let (mut stream, began) = (flood(), std::time::Instant::now());
     let stop = stream.stop_handle();
     tokio::spawn(async move {
@@ -194,18 +195,18 @@ async fn a_flood_does_not_keep_others_from_stopping_it() {
     });
     while let Some(batch) = stream.recv_batch().await {
         batch.expect("no error");
-        assert!(began.elapsed() < LOST, "nobody stops it");
+        assert!(began.elapsed() < LOST, "the stream was not stopped");
     }
     // The remaining events can still be read.
     let mut stream = stream.into_inner();
     while stream.try_iter().next().is_none() {
-        assert!(began.elapsed() < 2 * LOST, "nothing is left");
+        assert!(began.elapsed() < 2 * LOST, "no event remains");
     }
 }
 
-/// An error behind events that the predicate refuses is returned at once, whenever it occurs.
+/// An error after events that the predicate rejects is returned at once, regardless of its time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_behind_what_is_refused_wakes() {
+async fn an_error_after_rejected_events_wakes_the_reader() {
     within_limits();
     for round in 0..2_000 {
         let (source, stream) = Stream::builder().predicate(|_| false).mock().expect("a stream");
@@ -213,14 +214,14 @@ async fn an_error_behind_what_is_refused_wakes() {
         let reader = tokio::spawn(async move {
             timeout(LOST, stream.recv_batch()).await.map(|batch| batch.map(|batch| batch.is_err()))
         });
-        let teller = thread::spawn(move || {
+        let sender = thread::spawn(move || {
             source.push(numbered(1));
             (0..round % 200 * 50).for_each(|_| std::hint::spin_loop());
             source.push(numbered(2));
             source.fail(ErrorKind::System, "no more");
         });
         assert_eq!(reader.await.expect("no panic"), Ok(Some(true)), "round {round}");
-        teller.join().expect("no panic");
+        sender.join().expect("no panic");
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Filters built in Rust are those of the text.
+//! Filters built in Rust are the same as filters parsed from text.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,7 +15,7 @@ fn text(condition: Condition) -> String {
 }
 
 #[test]
-fn each_type_of_value_prints_as_in_the_text() {
+fn each_type_of_value_prints_in_the_grammar() {
     let private: IpNet = "10.1.2.3/8".parse().expect("a prefix");
     for (condition, expected) in [
         (key::ts().eq(Timestamp::from_nanos(1_500_000_000)), "ts=1.500000000"),
@@ -63,7 +63,7 @@ fn each_type_of_value_prints_as_in_the_text() {
 }
 
 #[test]
-fn keys_are_named_as_they_print() {
+fn keys_have_the_printed_names() {
     assert_eq!((key::dport().name(), key::netns_cookie().name()), ("dport", "netns_cookie"));
 }
 
@@ -86,9 +86,9 @@ fn conditions_combine() {
     assert!(key::netns().eq((0..513).collect::<Values<u32>>()).build().is_err(), "too many values");
 }
 
-/// The products of `and` double with each step; none of them is kept once it is an error.
+/// The number of clauses doubles with each `and`. Clauses in excess of the limit are not kept.
 #[test]
-fn too_many_clauses_are_an_error_and_no_flood() {
+fn too_many_clauses_are_an_error_with_bounded_memory() {
     let two = || key::sport().eq(1).or(key::sport().eq(2));
     let four = two().and(key::dport().eq(1).or(key::dport().eq(2)));
     let sixteen = (3..6).fold(key::segs().eq(1), |all, n| all.or(key::segs().eq(n))).and(four);
@@ -121,7 +121,7 @@ where
     })
 }
 
-/// One term with a key from a certain part of the list.
+/// Generates terms, each with its own key.
 fn terms() -> [BoxedStrategy<Condition>; 8] {
     let port = |(low, high): (u16, u16)| low.min(high)..=low.max(high);
     let signed = |(low, high): (i32, i32)| low.min(high)..=low.max(high);
