@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compiles `bpf/retrans.bpf.c`, generating its skeleton, and `bpf/owners.bpf.c`, into `OUT_DIR`, and lists the
-//! kernel's types that they touch.
+//! Compiles `bpf/retrans.bpf.c` and `bpf/owners.bpf.c` into `OUT_DIR`. It also generates the
+//! skeleton of the former and the list of the kernel types that they use.
 
 #[path = "build/clang.rs"]
 mod clang;
@@ -21,10 +21,11 @@ fn main() {
     println!("cargo:rerun-if-env-changed=DOCS_RS");
     println!("cargo:rerun-if-env-changed=CLANG");
     println!("cargo:rerun-if-changed=build");
-    // Cargo looks at a directory's files, and through the symlink that a checkout has here.
+    // Cargo checks the files of a directory, and follows the symlink that a checkout contains here.
     println!("cargo:rerun-if-changed=bpf");
 
-    // Documentation is built where there is no clang: without the object, and so without the part that loads it.
+    // docs.rs has no clang. The documentation is built without the object and the code that loads
+    // it.
     if env::var_os("DOCS_RS").is_some() {
         println!("cargo:rustc-cfg=retrans_docs_only");
         return;
@@ -32,7 +33,7 @@ fn main() {
 
     let clang = match clang::find() {
         Ok(clang) => clang,
-        // Cargo shows this alone; of a panic it shows all that was printed before, too.
+        // Cargo prints only this line. After a panic it would print the whole output.
         Err(why) => return println!("cargo::error={why}"),
     };
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
@@ -46,7 +47,8 @@ fn main() {
     fs::write(out.join("types.rs"), format!("&{types:?}")).expect("OUT_DIR can be written");
 }
 
-/// The structures and unions that an object names, those of the kernel among them: of `net___lazy`, `net`.
+/// Returns the names of the structures and unions in an object, including those of the kernel. A
+/// suffix after `___` is removed: `net___lazy` is listed as `net`.
 fn types_of(object: &Path) -> Vec<String> {
     let btf = Btf::from_path(object).expect("an object just built has BTF");
     let essential = |name: &OsStr| Some(name.to_str()?.split("___").next()?.to_owned());
@@ -54,7 +56,7 @@ fn types_of(object: &Path) -> Vec<String> {
 }
 
 fn compiler(clang: &OsStr, root: &Path, out: &Path, name: &str) -> SkeletonBuilder {
-    // Reproducible: without it the object would name this machine's paths.
+    // For a reproducible build: the object must not contain the paths of this machine.
     let mut prefix_map = OsString::from("-ffile-prefix-map=");
     prefix_map.push(root);
     prefix_map.push("=.");
@@ -69,7 +71,8 @@ fn compiler(clang: &OsStr, root: &Path, out: &Path, name: &str) -> SkeletonBuild
             "-Wextra".into(),
             "-Werror".into(),
             "-Wno-unused-parameter".into(),
-            // The same instructions from every clang: newer ones default to v3, whose atomics take Linux 5.12.
+            // Every clang must emit the same instructions. Newer versions default to v3, whose
+            // atomics require Linux 5.12.
             "-mcpu=v2".into(),
             prefix_map,
         ]);

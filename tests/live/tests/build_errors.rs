@@ -72,7 +72,7 @@ fn complaint(clang: Option<&Path>, path: &OsStr) -> String {
 fn complains(clang: &Path, what: &str) {
     let said = complaint(Some(clang), &env::var_os("PATH").expect("PATH is set"));
     let (before, after) =
-        said.split_once(": the BPF programs take clang 14 or newer with the BPF target. ").expect(&said);
+        said.split_once(": the BPF programs require clang 14 or newer with the BPF target. ").expect(&said);
     assert_eq!(before, what);
     assert!(
         after.starts_with("Debian, Ubuntu: apt-get install clang. Fedora: dnf install clang. Or CLANG="),
@@ -83,7 +83,7 @@ fn complains(clang: &Path, what: &str) {
 #[test]
 fn clang_is_missing() {
     let said = complaint(None, folder("empty").as_os_str());
-    assert!(said.starts_with("there is no clang on PATH: the BPF programs take clang 14 or newer"), "{said}");
+    assert!(said.starts_with("there is no clang on PATH: the BPF programs require clang 14 or newer"), "{said}");
     complains(Path::new("/nonexistent/clang"), "there is no CLANG=/nonexistent/clang");
 }
 
@@ -103,10 +103,10 @@ fn clang_is_too_old() {
 #[test]
 fn program_is_not_clang() {
     let gcc = clang("gcc", "echo 'gcc (Debian 12.2.0-14) 12.2.0'");
-    let what = "is no clang, to --version it says \"gcc (Debian 12.2.0-14) 12.2.0\"";
+    let what = "is not clang; --version prints \"gcc (Debian 12.2.0-14) 12.2.0\"";
     complains(&gcc, &format!("CLANG={} {what}", gcc.display()));
     let mute = clang("mute", "exit 1");
-    complains(&mute, &format!("CLANG={} is no clang, to --version it says \"nothing\"", mute.display()));
+    complains(&mute, &format!("CLANG={} is not clang; --version prints \"nothing\"", mute.display()));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn clang_lacks_the_bpf_target() {
         "[ \"$1\" != --version ] || { echo 'clang version 19.1.7'; exit; }
         echo \"error: unable to create target: 'No available targets are compatible with triple \\\"bpf\\\"'\" >&2; exit 1",
     );
-    let what = "does not compile for BPF, it says \"error: unable to create target: 'No available targets are compatible \
+    let what = "cannot compile for BPF: \"error: unable to create target: 'No available targets are compatible \
         with triple \\\"bpf\\\"'\"";
     complains(&only_x86, &format!("CLANG={} {what}", only_x86.display()));
 }
