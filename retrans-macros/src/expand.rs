@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A [`Checked`] table to code, or a wrong one to its errors and stubs.
+//! Expands a [`Checked`] table to code, and a wrong table to its errors and stubs.
 //!
-//! Both go through [`items`], so that a stub cannot have another signature than what it stands for.
+//! # Design
 //!
-//! Paths are absolute, down to `::core::primitive::str`: the user's names cannot collide with them. Local names start
-//! with `__`, as a constant of the user's would turn a binding into a pattern; `raw` alone does not, as documentation
-//! shows it.
+//! Both use [`items`], so that a stub has the same signature as the item that it replaces.
+//!
+//! All paths are absolute, including `::core::primitive::str`, so the user's names cannot collide
+//! with them. Local names start with `__`, because a constant of the same name would turn a binding
+//! into a pattern. The only exception is `raw`, which the documentation shows.
 
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
@@ -32,14 +34,14 @@ fn expand(table: &Table, checked: &Checked<'_>) -> TokenStream {
     let variants = checked.rows.iter().map(|row| {
         let Variant { attrs, ident, .. } = row.variant;
         let summary = summary(row);
-        // The empty line makes it a paragraph of its own.
+        // The empty line starts a new paragraph.
         quote!(#(#attrs)* #[doc = ""] #[doc = #summary] #ident)
     });
     let bodies = bodies(table, checked);
     items(table, &variants.collect::<Vec<_>>(), true, &bodies)
 }
 
-/// One line for the documentation of a variant, so that it cannot differ from the table.
+/// Returns a line for the documentation of a variant, which therefore cannot differ from the table.
 fn summary(row: &Row<'_>) -> String {
     let mut line = format!("`{}`, {}", row.value, row.number);
     if let Some(c_name) = &row.c_name {
@@ -48,7 +50,7 @@ fn summary(row: &Row<'_>) -> String {
     line
 }
 
-/// What differs between a table and its stub.
+/// The parts in which a table and its stub differ.
 struct Bodies {
     key: String,
     all: TokenStream,
@@ -78,7 +80,8 @@ fn bodies(table: &Table, checked: &Checked<'_>) -> Bodies {
     let c_names: Vec<_> = rows.iter().map(|row| option(row.c_name.as_ref())).collect();
     let descriptions: Vec<_> = rows.iter().map(|row| &row.variant.description).collect();
 
-    // In one place, so that a class that is no table is reported once, where it is named.
+    // One function uses the class as a table, so that a class that is not a table is reported once,
+    // at its name.
     let class_value = checked.class.as_ref().map(|class| {
         let ty = class.table;
         let span = ty.segments.last().map_or_else(Span::call_site, |segment| segment.ident.span());
@@ -99,8 +102,8 @@ fn bodies(table: &Table, checked: &Checked<'_>) -> Bodies {
         ClassBody {
             ty: quote!(#ty),
             doc: format!("Returns the class; `{unlisted}` for an unlisted number."),
-            // With `<>`, as a type that does not exist is then called that here as well as in the signature, and
-            // reported once.
+            // With `<>` the compiler reports a missing type in the same words as in the signature,
+            // and therefore only once.
             body: quote! {
                 match self {
                     #(Self::#idents => <#ty>::#classes,)*
@@ -167,14 +170,16 @@ fn option(value: Option<impl ToTokens>) -> TokenStream {
     }
 }
 
-/// The errors, and everything that a right table would have, so that the code which uses it gets no errors of its own.
+/// Returns the errors, and stubs of all items of a table, so that code that uses the table causes
+/// no further errors.
 fn fallback(table: &Table, errors: Errors) -> TokenStream {
     let Some((first, rest)) = errors.split() else { return TokenStream::new() };
     let first = first.into_compile_error();
     let rest = rest.map(syn::Error::into_compile_error);
 
-    // The compiler accepts a type with an error in it as any other type, without another error. It stands where the
-    // user's type is unclear, and in bodies, which are thus not evaluated in constants either.
+    // The compiler accepts a type that contains an error as any other type, without another error.
+    // It replaces a type of the user's that is unclear. It is also in the bodies, so that the
+    // compiler does not evaluate them in constants.
     let wrong = format_ident!("__WrongTable{}", table.ident);
     let wrong_type = quote! {
         #[doc(hidden)]
@@ -234,12 +239,12 @@ fn fallback(table: &Table, errors: Errors) -> TokenStream {
     quote!(#wrong_type #rest #items)
 }
 
-/// The enum with all its items. `unlisted`: whether to add that variant.
+/// Returns the enum with all its items. Adds the variant `Unlisted` if `unlisted` is true.
 fn items(table: &Table, variants: &[TokenStream], unlisted: bool, bodies: &Bodies) -> TokenStream {
     let Table { attrs, vis, enum_token, ident, .. } = table;
     let krate = krate(table);
     let derives = derives(attrs);
-    // An empty one causes a warning.
+    // An empty derive causes a warning.
     let derive = (!derives.is_empty()).then(|| quote!(#[derive(#(#derives),*)]));
     let unlisted = unlisted.then(|| {
         quote! {
@@ -247,7 +252,7 @@ fn items(table: &Table, variants: &[TokenStream], unlisted: bool, bodies: &Bodie
             Unlisted(#krate::reason_table::Unlisted<Self>),
         }
     });
-    // With the user's tokens, as messages that point at the enum then point at these.
+    // Built from the user's tokens, so that messages about the enum point at them.
     let mut body = TokenStream::new();
     table.braces.surround(&mut body, |body| body.extend(quote!(#(#variants,)* #unlisted)));
     let inherent = inherent(vis, &krate, bodies);
@@ -258,8 +263,8 @@ fn items(table: &Table, variants: &[TokenStream], unlisted: bool, bodies: &Bodie
         #derive
         #vis #enum_token #ident #body
 
-        // Unused functions are not the user's, and a deprecated variant is still one. What the other lints could
-        // say of `vis` and of the long paths is true of the enum alone.
+        // The user cannot avoid unused functions, uses of deprecated variants, and long paths. A
+        // `vis` that is too wide is reported at the enum.
         #[automatically_derived]
         #[allow(dead_code, deprecated, unreachable_pub, unused_qualifications)]
         impl #ident {
@@ -278,7 +283,7 @@ fn items(table: &Table, variants: &[TokenStream], unlisted: bool, bodies: &Bodie
             }
 
             fn raw(self) -> ::core::primitive::u32 {
-                // The inherent one comes first.
+                // The inherent function has precedence.
                 self.raw()
             }
 
@@ -304,7 +309,7 @@ fn items(table: &Table, variants: &[TokenStream], unlisted: bool, bodies: &Bodie
         impl ::core::str::FromStr for #ident {
             type Err = #krate::reason_table::ParseReasonError;
 
-            // Not `Self::Err`, which may be a variant.
+            // `Self::Err` may be a variant.
             fn from_str(
                 __text: &::core::primitive::str,
             ) -> ::core::result::Result<Self, #krate::reason_table::ParseReasonError> {
@@ -330,7 +335,7 @@ fn inherent(vis: &syn::Visibility, krate: &Path, bodies: &Bodies) -> TokenStream
         #[doc = #key_doc]
         #vis const KEY: &'static ::core::primitive::str = #key;
 
-        /// Every declared variant, in the order of the declaration; never the unlisted one.
+        /// All declared variants, in the order of the declaration, without the unlisted one.
         #vis const ALL: &'static [#krate::reason_table::Entry<Self>] = <Self as #krate::reason_table::ReasonTable>::ALL;
 
         /// Returns the text that is printed and parsed; `None` for an unlisted number.
@@ -339,31 +344,34 @@ fn inherent(vis: &syn::Visibility, krate: &Path, bodies: &Bodies) -> TokenStream
             #as_str
         }
 
-        /// Returns the enumerator in a C header; `None` if the variant has none, and for an unlisted number.
+        /// Returns the enumerator in a C header; `None` if the variant has no C name, and for an
+        /// unlisted number.
         #[must_use]
         #vis const fn c_name(self) -> ::core::option::Option<&'static ::core::primitive::str> {
             #c_name
         }
 
-        /// Returns what this means, in a sentence: the doc comment of the variant.
+        /// Returns the doc comment of the variant, in one line: its meaning.
         #[must_use]
         #vis const fn description(self) -> &'static ::core::primitive::str {
             #description
         }
 
-        /// Returns the number; for an unlisted one as records carry it, with `0x10000` set.
+        /// Returns the number. An unlisted number is returned as records contain it, with `0x10000`
+        /// set.
         #[must_use]
         #vis const fn raw(self) -> ::core::primitive::u32 {
             #raw
         }
 
-        /// Returns the variant with this number, else the unlisted one that carries it. Never fails.
+        /// Returns the variant with this number, or the unlisted variant that contains the number.
+        /// It never fails.
         #[must_use]
         #vis fn from_raw(raw: ::core::primitive::u32) -> Self {
             <Self as #krate::reason_table::ReasonTable>::from_raw(raw)
         }
 
-        /// Returns what prints as `key=value`.
+        /// Returns a pair that prints as `key=value`.
         #[must_use]
         #vis fn key_val(self) -> #krate::reason_table::KeyVal<#krate::reason_table::Name> {
             <Self as #krate::reason_table::ReasonTable>::key_val(self)
@@ -371,8 +379,9 @@ fn inherent(vis: &syn::Visibility, krate: &Path, bodies: &Bodies) -> TokenStream
 
         #class
 
-        // For a table whose class this is. Under a name that nothing else has, so that the message about a class which
-        // is no table hints at that, and is the same whatever traits there are.
+        // Called by a table that uses this one as its class. The name is unique, so that the
+        // message about a class that is not a table names it, and does not depend on the traits in
+        // scope.
         #[doc(hidden)]
         #[must_use]
         #vis const fn __reason_table_value(self) -> ::core::option::Option<&'static ::core::primitive::str> {
@@ -385,7 +394,7 @@ fn krate(table: &Table) -> Path {
     table.args.krate.get().cloned().unwrap_or_else(|| parse_quote!(::retrans_sdk))
 }
 
-/// The traits that a table always derives, less those that the user derives already.
+/// Returns the traits that every table derives, without the ones that the user derives.
 fn derives(attrs: &[Attribute]) -> Vec<Path> {
     let all: [Path; 8] = [
         parse_quote!(::core::fmt::Debug),
@@ -397,12 +406,12 @@ fn derives(attrs: &[Attribute]) -> Vec<Path> {
         parse_quote!(::core::cmp::Ord),
         parse_quote!(::core::hash::Hash),
     ];
-    let theirs: Vec<Path> = attrs
+    let derived: Vec<Path> = attrs
         .iter()
         .filter(|attr| attr.path().is_ident("derive"))
         .filter_map(|attr| attr.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated).ok())
         .flatten()
         .collect();
     let last = |path: &Path| path.segments.last().map(|segment| segment.ident.clone());
-    all.into_iter().filter(|ours| !theirs.iter().any(|their| last(their) == last(ours))).collect()
+    all.into_iter().filter(|path| !derived.iter().any(|other| last(other) == last(path))).collect()
 }

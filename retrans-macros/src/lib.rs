@@ -7,7 +7,9 @@ mod validate;
 
 use proc_macro::TokenStream;
 
-/// Turns an enum into a table of named numbers: its strings, its numbers, its formatter and its parser.
+/// Defines a table of named numbers from an enum: its strings, numbers, formatter and parser.
+///
+/// # Examples
 ///
 /// ```
 /// use retrans_sdk::reason_table;
@@ -32,7 +34,7 @@ use proc_macro::TokenStream;
 /// assert_eq!(DropReason::ReceiveBuffer.key_val().to_string(), "drop=rcvbuf");
 /// assert_eq!("not_specified".parse(), Ok(DropReason::NotSpecified));
 ///
-/// // A number that no variant declares survives, in print and in parse.
+/// // A number that no variant declares is kept when it is printed and parsed.
 /// let newer = DropReason::from_raw(99);
 /// assert_eq!(newer.to_string(), "k99");
 /// assert_eq!("k99".parse(), Ok(newer));
@@ -50,7 +52,7 @@ use proc_macro::TokenStream;
 ///     Ok = 0,
 ///     /// An allocation failed.
 ///     Nomem = 1,
-///     /// None of the others.
+///     /// Any other result.
 ///     Other = 2,
 /// }
 ///
@@ -58,7 +60,7 @@ use proc_macro::TokenStream;
 /// #[reason_table(key = "result", c_prefix = "TCP_RETRANS_", class = ResultClass, unlisted = Other)]
 /// #[non_exhaustive]
 /// pub enum RetransResult {
-///     /// Handed down to the IP layer.
+///     /// Passed to the IP layer.
 ///     #[reason(class = Ok)]
 ///     Success = 1,
 ///     /// No memory
@@ -79,7 +81,7 @@ use proc_macro::TokenStream;
 /// | argument | | |
 /// |---|---|---|
 /// | `key = "result"` | optional | The key in `key=value`, in filters and in JSON. By default the enum's name in snake case. |
-/// | `c_prefix = "TCP_RETRANS_"` | optional | What the enumerators in the C header begin with. Every variant then has a C name. |
+/// | `c_prefix = "TCP_RETRANS_"` | optional | The common prefix of the enumerators in the C header. Every variant then has a C name. |
 /// | `class = ResultClass` | optional | The path of another, coarser table. Every variant then names a variant of that table. |
 /// | `unlisted = Other` | if there is a `class` | The class of a number that no variant declares. |
 /// | `crate = path::to::retrans_sdk` | optional | The path of the SDK, if it is not `::retrans_sdk`. |
@@ -89,17 +91,18 @@ use proc_macro::TokenStream;
 /// | argument | | |
 /// |---|---|---|
 /// | `value = "success"` | optional | The text that is printed and parsed. By default the variant's name in snake case. |
-/// | `c_name = "TCP_RETRANS_SUCCESS"` | optional | The enumerator in a C header. By default the `c_prefix` and the variant's name in upper case; none without a `c_prefix`. |
+/// | `c_name = "TCP_RETRANS_SUCCESS"` | optional | The enumerator in a C header. By default the `c_prefix` and the variant's name in upper case. Without a `c_prefix` there is no C name by default. |
 /// | `class = Ok` | if the table has a `class` | The variant of the class, by its name alone. |
 ///
-/// The number of a variant is its discriminant, and its description is its doc comment: the lines are trimmed and
-/// joined with a space.
+/// The number of a variant is its discriminant. Its description is its doc comment, with the lines
+/// trimmed and joined with a space.
 ///
 /// # Derived names
 ///
-/// A name becomes snake case by one rule: a `_` is inserted before an upper-case letter that follows a lower-case letter
-/// or a digit, and before the last upper-case letter of a run that a lower-case letter follows. A digit belongs to the word
-/// before it. The C name is the same words in upper case.
+/// A name is converted to snake case by one rule: a `_` is inserted before an upper-case letter
+/// that follows a lower-case letter or a digit, and before the last upper-case letter of a run that
+/// a lower-case letter follows. A digit belongs to the word before it. The C name consists of the
+/// same words in upper case.
 ///
 /// | variant | value | C name, with `c_prefix = "X_"` |
 /// |---|---|---|
@@ -109,41 +112,45 @@ use proc_macro::TokenStream;
 /// | `Ipv6Ndisc` | `ipv6_ndisc` | `X_IPV6_NDISC` |
 /// | `TCPFlags` | `tcp_flags` | `X_TCP_FLAGS` |
 ///
-/// Where the header splits the words otherwise (`X_TCP_3WAY`), set the `c_name`. A `value` that is set does not change the
-/// C name, which derives from the variant.
+/// Set the `c_name` if the header splits the words otherwise (`X_TCP_3WAY`). An explicit `value`
+/// does not change the C name, which derives from the variant.
 ///
-/// Other attributes of the enum and of its variants are kept. Write `#[reason_table]` above the derives: a derive that is
-/// above it sees the enum as written, without the variant `Unlisted`.
+/// Other attributes of the enum and of its variants are kept. Write `#[reason_table]` above the
+/// derives: a derive above it sees the enum as written, without the variant `Unlisted`.
 ///
 /// # Rules
 ///
-/// Anything else does not compile. Every mistake in a table is reported in one go, at the token that is wrong, and a
-/// wrong table causes no errors where it is used. The rules hold for derived keys, values and C names too; such a mistake is
-/// reported at the name that they derive from.
+/// A table that violates a rule does not compile. All mistakes in a table are reported in one
+/// compilation, each at the wrong token. A wrong table causes no errors where it is used. The rules
+/// also apply to derived keys, values and C names. Such a mistake is reported at the name from
+/// which they derive.
 ///
-/// - The item is an enum without generics and with at least one variant. Variants have no fields, no `#[cfg]` (every build
-///   must parse what another build prints), names of their own, and none is called `Unlisted`.
-/// - A key and a value are `[a-z][a-z0-9_]*`, at most 32 characters, so that they need no quotes anywhere.
-/// - A value is not of the form `k[0-9]+`, which is how a number without a variant prints. No two variants have the same.
-/// - A number is written as an integer literal without a suffix, from 0 to `0xffff`: those from `0x10000` up stand for
-///   numbers without a variant. No two variants have the same.
-/// - A C name is a C identifier. No two variants have the same.
-/// - Every variant has a doc comment, and a `class` if, and only if, the table has one.
+/// - The item is an enum without generics and with at least one variant.
+/// - Variants have unique names and no fields. The name `Unlisted` is reserved. `#[cfg]` is not
+///   allowed on a variant, since every build must parse the output of every other build.
+/// - A key and a value are `[a-z][a-z0-9_]*`, at most 32 characters, so that they never need
+///   quotes.
+/// - A value is unique, and not of the form `k[0-9]+`, in which a number without a variant prints.
+/// - A number is unique, and written as an integer literal without a suffix, from 0 to `0xffff`.
+///   Numbers from `0x10000` are reserved for numbers without a variant.
+/// - A C name is a C identifier, and unique.
+/// - Every variant has a doc comment, and a `class` if, and only if, the table has a `class`.
 /// - Every argument is given once, with the kind of value shown above.
 ///
-/// The compiler reports a class, or a variant of it, that does not exist, at that name.
+/// If a class or a variant of it does not exist, the compiler reports the error at that name.
 ///
 /// # What is generated
 ///
-/// The enum with one more variant, and without its discriminants, as that variant carries a number. The documentation
-/// of each variant ends with its value, number and C name. For `RetransResult` in the example above:
+/// The macro generates the enum with the additional variant `Unlisted`, which contains a number.
+/// The enum therefore has no discriminants. The documentation of each variant ends with its value,
+/// number and C name. For `RetransResult` in the example above the macro generates:
 ///
 /// ```text
 /// /// The result of a retransmission.
 /// #[non_exhaustive]
-/// #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]  // less what the user derives already
+/// #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]  // unless the user derives them
 /// pub enum RetransResult {
-///     /// Handed down to the IP layer.
+///     /// Passed to the IP layer.
 ///     ///
 ///     /// `success`, 1, `TCP_RETRANS_SUCCESS`
 ///     Success,
@@ -158,7 +165,7 @@ use proc_macro::TokenStream;
 ///
 /// impl RetransResult {                                   // as visible as the enum
 ///     pub const KEY: &'static str = "result";
-///     pub const ALL: &'static [Entry<Self>];             // a row for each variant but `Unlisted`
+///     pub const ALL: &'static [Entry<Self>];             // a row for each variant except `Unlisted`
 ///     pub const fn as_str(self) -> Option<&'static str>;
 ///     pub const fn c_name(self) -> Option<&'static str>;
 ///     pub const fn description(self) -> &'static str;
@@ -173,9 +180,10 @@ use proc_macro::TokenStream;
 /// impl std::str::FromStr for RetransResult;              // Err = retrans_sdk::reason_table::ParseReasonError
 /// ```
 ///
-/// For an unlisted number `as_str` and `c_name` are `None`, `description` is "no variant has this number", and `raw` is the
-/// number with `0x10000` set, unless it is larger anyway. Variants compare in the order of their declaration, the unlisted
-/// ones after them.
+/// For an unlisted number `as_str` and `c_name` return `None`, and `description` returns "no
+/// variant has this number". `raw` returns the number with `0x10000` set; a larger number is
+/// returned unchanged. Variants compare in the order of their declaration, and unlisted ones
+/// compare greater.
 #[proc_macro_attribute]
 pub fn reason_table(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::reason_table(args.into(), item.into()).into()

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tokens to a [`Table`]. What cannot be read is reported and left out, and reading goes on.
+//! Parses tokens into a [`Table`]. A part that cannot be parsed is reported and left out, and
+//! parsing continues.
 
 use std::fmt::Display;
 
@@ -11,7 +12,7 @@ use syn::{
     Attribute, Expr, ExprLit, Fields, Generics, Ident, ItemEnum, Lit, LitStr, Meta, Path, Token, Visibility, token,
 };
 
-/// Every mistake found so far, so that one compile shows them all.
+/// All mistakes found so far, so that one compilation reports all of them.
 #[derive(Default)]
 pub(crate) struct Errors(Vec<syn::Error>);
 
@@ -32,7 +33,8 @@ impl Errors {
         self.0.is_empty()
     }
 
-    /// The first apart from the rest: the fallback has a special place for one.
+    /// Returns the first error and the rest separately, since the fallback uses one error as a
+    /// type.
     pub(crate) fn split(self) -> Option<(syn::Error, Option<syn::Error>)> {
         let mut errors = self.0.into_iter();
         let first = errors.next()?;
@@ -44,8 +46,8 @@ impl Errors {
     }
 }
 
-/// An argument. `Broken` was given but cannot be read: that has been reported, so it must not be reported as missing
-/// as well.
+/// An argument. `Broken` is an argument that was given and cannot be parsed. This has been
+/// reported, so the argument must not be reported as missing.
 pub(crate) enum Slot<T> {
     Absent,
     Broken,
@@ -64,7 +66,8 @@ impl<T> Slot<T> {
         matches!(self, Slot::Absent)
     }
 
-    /// This is what a mistake elsewhere in the list was probably meant to be.
+    /// Marks the argument as broken, since a mistake elsewhere in the list was probably meant to be
+    /// this argument.
     fn attempted(&mut self) {
         if self.is_absent() {
             *self = Slot::Broken;
@@ -85,7 +88,7 @@ impl<T> Slot<T> {
     }
 }
 
-/// The enum and its attribute as written, not yet checked.
+/// The enum and its attribute as written, before validation.
 pub(crate) struct Table {
     pub(crate) args: TableArgs,
     pub(crate) attrs: Vec<Attribute>,
@@ -107,7 +110,7 @@ pub(crate) struct TableArgs {
 }
 
 pub(crate) struct Variant {
-    /// Without `#[reason]`.
+    /// The attributes other than `#[reason]`.
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) ident: Ident,
     pub(crate) fields: Fields,
@@ -125,7 +128,7 @@ pub(crate) struct Reason {
     pub(crate) class: Slot<Ident>,
 }
 
-/// `None` if there is no enum to work on.
+/// Parses the attribute and the enum. Returns `None` if the item is not an enum.
 pub(crate) fn parse(args: TokenStream, item: TokenStream, errors: &mut Errors) -> Option<Table> {
     let item = match an_enum.parse2(item) {
         Ok(item) => item,
@@ -253,7 +256,7 @@ fn reason(attr: Attribute, errors: &mut Errors) -> Reason {
     reason
 }
 
-/// Reports an argument that does not exist, and returns the one that was probably meant.
+/// Reports an argument that does not exist, and returns the argument that was probably meant.
 fn unknown_argument(
     name: &Ident,
     attribute: &str,
@@ -281,7 +284,8 @@ fn unknown_argument(
     meant
 }
 
-/// The edit distance: how many letters to insert, remove or replace. The SDK's `suggest` has the same.
+/// Returns the edit distance: the number of letters to insert, remove or replace. The SDK's
+/// `suggest` counts swaps of neighbours as well.
 fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.bytes().enumerate() {
@@ -296,14 +300,14 @@ fn distance(from: &str, to: &str) -> usize {
     row[to.len()]
 }
 
-/// `name = value`. The value is not yet read: its kind depends on the name.
+/// An argument `name = value`. The value is not yet parsed, since its kind depends on the name.
 struct Arg {
     name: Ident,
     value: TokenStream,
 }
 
-/// Returns the arguments, and whether anything else is among them. Split by hand, as a parser of `name = value` pairs
-/// would stop at the first mistake.
+/// Returns the arguments, and true if there is anything else among them. A parser of `name = value`
+/// pairs would stop at the first mistake, so the tokens are split by hand.
 fn args(tokens: TokenStream, example: &str, errors: &mut Errors) -> (Vec<Arg>, bool) {
     let mut args = Vec::new();
     let mut unreadable = false;
@@ -319,7 +323,7 @@ fn args(tokens: TokenStream, example: &str, errors: &mut Errors) -> (Vec<Arg>, b
                 break;
             }
             chunk.push(token);
-            // `name = value` and then `name =` once more: go on as if the comma were there.
+            // After `name = value` another `name =` follows: continue as if there were a comma.
             if let (Some(next @ TokenTree::Ident(_)), true) = (tokens.peek(), chunk.len() >= 3) {
                 let next = next.clone();
                 let mut ahead = tokens.clone().skip(1);
@@ -397,11 +401,11 @@ impl Arg {
     }
 }
 
-/// The lines of the doc comment, joined with spaces; empty if there is none.
+/// Returns the lines of the doc comment, joined with spaces; empty without a doc comment.
 fn description(attrs: &[Attribute]) -> String {
     let mut words: Vec<String> = Vec::new();
     for text in attrs.iter().filter_map(doc_text) {
-        // Only `/** */` yields more than one line, and each may start with a star.
+        // Only a `/** */` comment contains several lines, and each may start with a star.
         let block = text.contains('\n');
         for line in text.lines().map(str::trim) {
             let line = if block { line.strip_prefix('*').unwrap_or(line).trim() } else { line };
@@ -421,7 +425,7 @@ fn doc_text(attr: &Attribute) -> Option<String> {
     }
 }
 
-/// A fragment such as `$number:expr` of a `macro_rules!` arrives in an invisible group.
+/// Removes the invisible groups around a fragment such as `$number:expr` of a `macro_rules!`.
 pub(crate) fn ungrouped(mut expr: &Expr) -> &Expr {
     while let Expr::Group(group) = expr {
         expr = &group.expr;
@@ -429,7 +433,7 @@ pub(crate) fn ungrouped(mut expr: &Expr) -> &Expr {
     expr
 }
 
-/// The item as it was, but without `#[reason]`, which nothing but the macro understands.
+/// Returns the item without `#[reason]`, which only this macro understands.
 pub(crate) fn without_reason(tokens: TokenStream) -> TokenStream {
     let mut kept: Vec<TokenTree> = Vec::new();
     for token in tokens {

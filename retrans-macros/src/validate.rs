@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A [`Table`] to a [`Checked`] one, from which the expansion cannot fail.
+//! Validates a [`Table`]. The expansion of the resulting [`Checked`] table cannot fail.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,7 +10,7 @@ use syn::{Expr, ExprLit, Fields, Ident, Lit, LitStr, Path};
 
 use crate::parse::{Errors, Reason, Slot, Table, Variant, ungrouped};
 
-/// The SDK's `MAX_VALUE_LEN`; a macro cannot depend on the crate it expands to.
+/// The SDK's `MAX_VALUE_LEN`. A macro crate cannot depend on the crate that its expansion uses.
 const MAX_LEN: usize = 32;
 
 /// The largest number below the SDK's `UNLISTED_BASE`.
@@ -33,11 +33,11 @@ pub(crate) struct Row<'a> {
     pub(crate) value: String,
     pub(crate) c_name: Option<String>,
     pub(crate) number: u32,
-    /// `Some` in every row iff the table has a class.
+    /// The variant of the class. `Some` in every row if the table has a class, else `None`.
     pub(crate) class: Option<&'a Ident>,
 }
 
-/// `None` iff `errors` holds something afterwards.
+/// Validates a table. Returns `None` if, and only if, `errors` is not empty afterwards.
 pub(crate) fn validate<'a>(table: &'a Table, errors: &mut Errors) -> Option<Checked<'a>> {
     let key = key(table, errors);
     let c_prefix = c_prefix(table, errors);
@@ -61,7 +61,7 @@ pub(crate) fn validate<'a>(table: &'a Table, errors: &mut Errors) -> Option<Chec
     Some(Checked { key: key?, class, rows })
 }
 
-/// The key as written, else the enum's name in snake case.
+/// Returns the key as written, or the enum's name in snake case.
 fn key(table: &Table, errors: &mut Errors) -> Option<String> {
     match &table.args.key {
         Slot::Absent => derived_word("key", &table.ident, "#[reason_table(key = \"...\")]", errors),
@@ -70,11 +70,11 @@ fn key(table: &Table, errors: &mut Errors) -> Option<String> {
     }
 }
 
-/// `None` if the table's C names are not derived.
+/// Returns the prefix of the C names; `None` if they are not derived.
 fn c_prefix(table: &Table, errors: &mut Errors) -> Option<String> {
     let literal = table.args.c_prefix.get()?;
     let prefix = literal.value();
-    // Empty is right: the enumerators then have nothing in common.
+    // An empty prefix is valid: the enumerators then have no common prefix.
     if !prefix.is_empty() && !is_c_identifier(&prefix) {
         errors.at(
             literal,
@@ -99,9 +99,9 @@ fn shape(table: &Table, errors: &mut Errors) {
 
 enum TableClass<'a> {
     None,
-    /// The table's class, and that of an unlisted number if it is given.
+    /// The table's class, and the class of an unlisted number if it is given.
     Of(&'a Path, Option<&'a Ident>),
-    /// A class was meant, but it cannot be read: that has been reported, and the variants may be right.
+    /// A class that cannot be parsed. This has been reported, and the variants may be correct.
     Unclear,
 }
 
@@ -133,7 +133,7 @@ struct Seen<'a> {
     c_names: Firsts<'a, String>,
 }
 
-/// Where each thing is used first, and whether that has been pointed out.
+/// The first use of each key, and true if that use has been reported.
 struct Firsts<'a, K>(HashMap<K, (&'a dyn ToTokens, bool)>);
 
 impl<K> Default for Firsts<'_, K> {
@@ -212,7 +212,7 @@ fn number<'a>(variant: &'a Variant, seen: &mut Seen<'a>, errors: &mut Errors) ->
         errors.at(expr, format_args!("a number cannot have a suffix: write `{}`", literal.base10_digits()));
         return None;
     }
-    // A number that overflows is too large as well.
+    // A number that overflows is reported as too large.
     let Some(number) = literal.base10_parse().ok().filter(|number| *number <= MAX_NUMBER) else {
         errors.at(
             expr,
@@ -226,7 +226,7 @@ fn number<'a>(variant: &'a Variant, seen: &mut Seen<'a>, errors: &mut Errors) ->
     Some(number)
 }
 
-/// The value as written, else the variant's name in snake case.
+/// Returns the value as written, or the variant's name in snake case.
 fn value<'a>(variant: &'a Variant, seen: &mut Seen<'a>, errors: &mut Errors) -> Option<String> {
     const REMEDY: &str = "#[reason(value = \"...\")]";
     let ident = &variant.ident;
@@ -249,7 +249,7 @@ fn value<'a>(variant: &'a Variant, seen: &mut Seen<'a>, errors: &mut Errors) -> 
     Some(value)
 }
 
-/// The C name as written, else what the prefix and the variant's name give.
+/// Returns the C name as written, or the prefix followed by the variant's name in upper case.
 fn c_name<'a>(
     variant: &'a Variant,
     c_prefix: Option<&str>,
@@ -260,7 +260,7 @@ fn c_name<'a>(
         Some(Slot::Given { value, .. }) => (value.value(), value),
         Some(Slot::Broken) => return None,
         None | Some(Slot::Absent) => {
-            // A name that is not ASCII has no derived value either, which is reported there.
+            // A name that is not ASCII has no derived value. `value` reports that.
             let upper = snake_case(&variant.ident)?.to_ascii_uppercase();
             (format!("{}{upper}", c_prefix?), &variant.ident)
         }
@@ -306,7 +306,7 @@ fn last_name(path: &Path) -> String {
     path.segments.last().map_or_else(String::new, |segment| segment.ident.to_string())
 }
 
-/// A key or a value that is derived from a name.
+/// Derives a key or a value from a name.
 fn derived_word(what: &str, ident: &Ident, remedy: &str, errors: &mut Errors) -> Option<String> {
     let Some(derived) = snake_case(ident) else {
         errors.at(
@@ -325,7 +325,7 @@ fn derived_word(what: &str, ident: &Ident, remedy: &str, errors: &mut Errors) ->
     Some(derived)
 }
 
-/// Checks what a key and a value have in common.
+/// Checks the rules that keys and values share.
 fn word(what: &str, literal: &LitStr, errors: &mut Errors) -> Option<String> {
     let text = literal.value();
     if let Some(mistake) = mistake(what, &text) {
@@ -352,7 +352,7 @@ fn mistake(what: &str, text: &str) -> Option<String> {
     }
 }
 
-/// The nearest text that is allowed, if there is one.
+/// Returns the nearest text that is allowed; `None` if there is no such text.
 fn suggestion(text: &str) -> Option<String> {
     let words: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let snake = snake(&words);
@@ -360,17 +360,19 @@ fn suggestion(text: &str) -> Option<String> {
     (text.is_ascii() && mistake("", snake).is_none()).then(|| snake.to_owned())
 }
 
-/// A name in snake case, as it is printed: `NotSpecified` is `not_specified`. `None` if it is not ASCII.
+/// Returns a name in snake case, as it is printed: `not_specified` for `NotSpecified`. `None` if
+/// the name is not ASCII.
 ///
-/// The SDK's generator of tables follows the same rule.
+/// The SDK's generator of tables uses the same rule.
 pub(crate) fn snake_case(ident: &Ident) -> Option<String> {
     let name = ident.unraw().to_string();
     name.is_ascii().then(|| snake(&name))
 }
 
-/// A `_` goes before an upper-case letter that follows a lower-case letter or a digit, and before the last one of several
-/// that a lower-case letter follows. So a digit belongs to what is before it: `Tcp3Way` is `tcp3_way`, `FinWait1` is
-/// `fin_wait1`, and `TCPFlags` is `tcp_flags`.
+/// Inserts a `_` before an upper-case letter that follows a lower-case letter or a digit, and
+/// before the last upper-case letter of a run that a lower-case letter follows. Therefore a digit
+/// belongs to the word before it: `Tcp3Way` is `tcp3_way`, `FinWait1` is `fin_wait1`, and
+/// `TCPFlags` is `tcp_flags`.
 fn snake(name: &str) -> String {
     let letters = name.as_bytes();
     let mut snake = String::with_capacity(name.len() + 8);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Mistakes that the compiler itself reports, not the macro: one error, with this code, at this token. Its words differ
-//! between compilers, so that there are no `.stderr` files for them.
+//! Mistakes that the compiler reports, not the macro: one error, with this code, at this token. The
+//! messages differ between compilers, so there are no `.stderr` files for them.
 
 use std::env;
 use std::fs;
@@ -9,7 +9,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// A file of `tests/rustc/`, the error's code, the line, and the tokens that it points at.
+/// The name of a file in `tests/rustc/`, the error's code, the start of the line, and the tokens
+/// that the error points at.
 const EXPECTED: [(&str, &str, &str, &[&str]); 5] = [
     ("class_not_a_table", "E0599", "#[reason_table(", &["Class"]),
     ("class_not_found", "E0425", "#[reason_table(", &["Class"]),
@@ -19,7 +20,7 @@ const EXPECTED: [(&str, &str, &str, &[&str]); 5] = [
 ];
 
 #[test]
-fn the_compiler_says_it_once_at_the_token() {
+fn the_compiler_reports_one_error_at_the_token() {
     let macros = Path::new(env!("CARGO_MANIFEST_DIR"));
     let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rustc");
     fs::create_dir_all(package.join("src/bin")).expect("a folder");
@@ -48,7 +49,7 @@ fn the_compiler_says_it_once_at_the_token() {
             .iter()
             .filter(|message| message["target"]["name"] == case)
             .map(|message| &message["message"])
-            // "aborting due to …" has no span.
+            // The message "aborting due to …" has no span.
             .filter(|error| error["level"] == "error" && error["spans"] != Value::Array(Vec::new()))
             .collect();
         assert_eq!(errors.len(), 1, "{case}: {errors:#?}\n{}", String::from_utf8_lossy(&output.stderr));

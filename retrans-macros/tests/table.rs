@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a table does at run time.
+//! The behaviour of a table at run time.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use retrans_sdk::reason_table::{
     Entry, KeyVal, MAX_VALUE_LEN, Name, ParseReasonError, ReasonTable, UNLISTED_BASE, Unlisted,
 };
 
-/// The coarse one.
+/// The coarse table.
 #[reason_table(key = "class")]
 enum Class {
     /// Sent.
@@ -17,12 +17,12 @@ enum Class {
     /// No memory.
     #[reason(value = "nomem")]
     Nomem = 1,
-    /// Nothing better is known.
+    /// Any other result.
     #[reason(value = "other")]
     Other = 2,
 }
 
-/// The fine one.
+/// The fine table.
 #[reason_table(key = "result", class = Class, unlisted = Other)]
 #[derive(Default)]
 enum Outcome {
@@ -77,7 +77,7 @@ fn all_is_in_the_order_of_the_declaration() {
 }
 
 #[test]
-fn rows_say_what_the_functions_say() {
+fn rows_and_functions_return_the_same() {
     for entry in Outcome::ALL {
         let variant = entry.variant;
         assert_eq!(variant.as_str(), Some(entry.value));
@@ -90,7 +90,7 @@ fn rows_say_what_the_functions_say() {
 }
 
 #[test]
-fn the_row_is_what_was_declared() {
+fn a_row_contains_the_declared_values() {
     let entry = Outcome::CloneNomem.entry().unwrap();
     assert_eq!(entry.variant, Outcome::CloneNomem);
     assert_eq!(entry.value, "clone_nomem");
@@ -101,20 +101,20 @@ fn the_row_is_what_was_declared() {
 }
 
 #[test]
-fn classes() {
+fn each_variant_has_its_class() {
     assert_eq!(ALL.map(Outcome::class), [Class::Ok, Class::Nomem, Class::Nomem, Class::Other]);
     assert_eq!(Outcome::from_raw(17).class(), Class::Other);
 }
 
 #[test]
-fn descriptions_are_one_line() {
+fn a_description_is_one_line() {
     assert_eq!(Outcome::Success.description(), "Left the   host, as far as TCP knows. A second paragraph.");
     assert_eq!(Outcome::CloneNomem.description(), "In a block, with stars.");
     assert_eq!(Outcome::from_raw(17).description(), "no variant has this number");
 }
 
 #[test]
-fn keys() {
+fn values_print_with_their_key() {
     assert_eq!(Outcome::KEY, "result");
     assert_eq!(Outcome::Success.key_val().to_string(), "result=success");
     assert_eq!(Outcome::Success.class().key_val().to_string(), "class=ok");
@@ -140,7 +140,7 @@ fn an_unlisted_number_survives() {
 
 #[test]
 fn an_unlisted_enumerator_is_never_a_variant() {
-    // 1 is `Success`; 0x10001 is an enumerator of the kernel with that number and a name that nobody knows.
+    // 1 is `Success`; 0x10001 is an unknown enumerator of the kernel with the same number.
     let kernel = Outcome::from_raw(UNLISTED_BASE | 1);
     assert_ne!(kernel, Outcome::Success);
     assert_eq!(kernel.to_string(), "k1");
@@ -180,13 +180,13 @@ fn only_the_printed_form_parses() {
 }
 
 #[test]
-fn limits_are_those_of_the_sdk() {
+fn the_macro_and_the_sdk_have_the_same_limits() {
     assert_eq!(Outcome::Longest.as_str().map(str::len), Some(MAX_VALUE_LEN));
     assert_eq!(Outcome::Longest.raw(), UNLISTED_BASE - 1);
 }
 
 #[test]
-fn variants_sort_in_the_order_of_the_declaration_and_unlisted_ones_last() {
+fn variants_sort_by_declaration_and_unlisted_ones_last() {
     let mut all = [Outcome::from_raw(18), Outcome::AlmostUnknown, Outcome::from_raw(17), Outcome::Success];
     all.sort();
     assert_eq!(all, [Outcome::Success, Outcome::AlmostUnknown, Outcome::from_raw(17), Outcome::from_raw(18)]);
@@ -198,16 +198,15 @@ fn the_users_derives_are_kept() {
 }
 
 #[test]
-fn constants() {
+fn functions_are_const() {
     const NAME: Option<&str> = Outcome::Success.as_str();
     const CLASS: Class = Outcome::Success.class();
     const NUMBER: u32 = Outcome::Longest.raw();
     assert_eq!((NAME, CLASS, NUMBER), (Some("success"), Class::Ok, 0xffff));
 }
 
-/// As the documentation of the macro lists them.
 #[test]
-fn signatures() {
+fn signatures_are_as_documented() {
     let _: &'static str = Outcome::KEY;
     let _: &'static [Entry<Outcome>] = Outcome::ALL;
     let _: fn(Outcome) -> Option<&'static str> = Outcome::as_str;
@@ -222,11 +221,11 @@ fn signatures() {
 }
 
 #[test]
-fn padding() {
+fn display_honours_width_and_alignment() {
     assert_eq!(format!("[{:>9}|{:<5}]", Outcome::Success, Outcome::from_raw(17)), "[  success|k17  ]");
 }
 
-/// A fragment of a `macro_rules!` comes wrapped in an invisible group.
+/// A fragment of a `macro_rules!` arrives in an invisible group.
 #[test]
 fn a_table_from_macro_rules() {
     macro_rules! table {

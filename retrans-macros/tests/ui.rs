@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What compiles, and what does not: where the error points and what it says.
+//! Tables that compile, and tables that do not, with the position and the message of each error.
 //!
-//! `TRYBUILD=overwrite` writes the `.stderr` files anew; read what it wrote.
+//! `TRYBUILD=overwrite` regenerates the `.stderr` files. Review them afterwards.
 
-/// Apart from the failing ones, which are then checked in one run of cargo.
+/// Separate from the failing tables, so that those are checked in one run of cargo.
 #[test]
-fn pass() {
+fn valid_tables_compile() {
     trybuild::TestCases::new().pass("tests/ui/pass/*.rs");
 }
 
 #[test]
-fn fail() {
+fn invalid_tables_report_their_mistakes() {
     trybuild::TestCases::new().compile_fail("tests/ui/fail/*.rs");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every mistake is reported, and nothing else is, however much the wrong tables are used.
+//! Every mistake is reported, and the uses of the wrong tables cause no further errors.
 use retrans_sdk::reason_table;
 use retrans_sdk::reason_table::ReasonTable;
 
@@ -16,7 +16,7 @@ enum Class {
     Other,
 }
 
-/// Right, but with a wrong class.
+/// A correct table with a wrong class.
 #[reason_table(key = "right", class = Class, unlisted = Other)]
 enum Right {
     /// One.
@@ -24,7 +24,7 @@ enum Right {
     One = 1,
 }
 
-/// Wrong all over.
+/// A table with many mistakes.
 #[reason_table(key = "wrong", class = Class, colour = "red")]
 enum Wrong {
     /// One.
@@ -42,7 +42,7 @@ enum Wrong {
     Five,
 }
 
-/// A class, but of which table?
+/// A table that does not name its class.
 #[reason_table(key = "vague")]
 pub enum Vague {
     /// One.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the user puts on the enum and its variants stays there.
+//! Attributes of the enum and of its variants are kept.
 #![deny(warnings)]
 
-/// Derives what a table has anyway, and more.
+/// Derives some traits of a table, and others.
 #[retrans_sdk::reason_table(key = "kept")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, std::hash::Hash)]
 #[must_use]
@@ -19,7 +19,7 @@ enum Kept {
     two = 0x2,
 }
 
-/// Derives all that a table has.
+/// Derives all traits of a table.
 #[retrans_sdk::reason_table(key = "all")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum All {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Keys, values and C names that derive from names, and those that are set.
+//! Keys, values and C names that derive from names, and explicit ones.
 #![deny(warnings)]
 
 use retrans_sdk::reason_table;
 
-/// Everything derives.
+/// A table of which everything is derived.
 #[reason_table]
 pub enum Whole {
-    /// A variant may be called so, as its value is.
+    /// `Unknown` is an allowed name.
     Unknown = 0,
     /// Two words.
     TwoWords = 1,
 }
 
-/// C names derive too, and what is set is used.
+/// A table with derived and explicit C names.
 #[reason_table(key = "drop", c_prefix = "X_")]
 #[allow(clippy::upper_case_acronyms)]
 pub enum Dropped {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Nothing that is in scope, and no name of a variant, gets into the expansion's way.
+//! The expansion compiles with any names in scope, and with any names of variants.
 #![deny(warnings)]
 #![allow(dead_code, non_camel_case_types, non_upper_case_globals)]
 

@@ -3,7 +3,7 @@
 #![deny(warnings, dead_code, missing_docs)]
 
 fn main() {
-    /// The table, before its class.
+    /// The table, declared before its class.
     #[retrans_sdk::reason_table(key = "way", class = Speed, unlisted = Slow)]
     enum Way {
         /// By train.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The SDK by another path.
+//! The SDK is used by another path.
 #![deny(warnings)]
 
 mod vendored {
@@ -10,7 +10,7 @@ mod vendored {
 extern crate retrans_sdk as other;
 
 mod tables {
-    /// By a path from the root.
+    /// A table with a path from the root.
     #[retrans_sdk::reason_table(key = "one", crate = crate::vendored::deep::sdk)]
     pub enum One {
         /// One.
@@ -18,7 +18,7 @@ mod tables {
         One = 1,
     }
 
-    /// By another name, and with a class.
+    /// A table with another name of the crate, and with a class.
     #[retrans_sdk::reason_table(crate = ::other, key = "two", unlisted = One, class = self::One)]
     pub enum Two {
         /// Two.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tables of any visibility, hardly used, without a warning; the items are as visible as the enum.
+//! Tables of any visibility cause no warning, even if hardly used. The items are as visible as the
+//! enum.
 #![deny(warnings, dead_code, missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic)]
 
 /// A module.
@@ -13,7 +14,7 @@ pub mod outer {
         One = 1,
     }
 
-    /// As far as the crate.
+    /// Visible in the crate.
     #[retrans_sdk::reason_table(key = "crate", class = Public, unlisted = One)]
     pub(crate) enum Crate {
         /// One.
@@ -25,7 +26,7 @@ pub mod outer {
     }
 
     mod inner {
-        /// As far as the module above.
+        /// Visible in the parent module.
         #[retrans_sdk::reason_table(key = "super")]
         pub(super) enum Super {
             /// One.
@@ -38,7 +39,7 @@ pub mod outer {
         }
     }
 
-    /// Uses the one below.
+    /// Returns a number of the table above.
     #[must_use]
     pub fn one() -> u32 {
         inner::Super::One.raw()
