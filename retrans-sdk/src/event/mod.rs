@@ -65,7 +65,7 @@ macro_rules! event {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub struct Event {
-            /// The time of the attempt, in nanoseconds since the Unix epoch.
+            /// The wall-clock time at the end of the attempt, in nanoseconds since the Unix epoch.
             pub ts: Timestamp,
             /// The result of the attempt.
             pub result: RetransResult,
@@ -83,10 +83,10 @@ macro_rules! event {
             pub daddr: IpAddr,
             /// The peer's port.
             pub dport: u16,
-            /// The state of the connection.
+            /// The state of the connection (`skc_state`).
             pub state: TcpState,
-            /// The number of segments of the attempt. RetransSegs is incremented by it if the
-            /// attempt reaches the transmit step.
+            /// The number of segments of the attempt (`tcp_gso_segs`; 1 for a SYN-ACK). RetransSegs
+            /// is incremented by it if the attempt reaches the transmit step.
             pub segs: u32,
             /// True if the connection is IPv4 on an IPv6 socket (IPv4-mapped).
             pub mapped: bool,

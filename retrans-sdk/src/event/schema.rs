@@ -43,8 +43,8 @@ macro_rules! optional_fields {
             /// The id of the socket's cgroup in the unified hierarchy, which is the inode number
             /// of its directory. Requires Linux 5.15.
             cgroup: u64 => [88, RETRANS_FIELD_CGROUP = 3],
-            /// The user id of the socket's owner in the initial user namespace. For a SYN-ACK it is
-            /// the user id of the listener's owner.
+            /// The user id of the socket's owner (`sk_uid`), in the initial user namespace. For a
+            /// SYN-ACK it is the user id of the listener's owner.
             uid: u32 => [104, RETRANS_FIELD_UID = 4],
             /// The cookie of the socket's network namespace (`SO_NETNS_COOKIE`). Unlike the inode
             /// number it is unique until the host reboots. Before Linux 5.12 it is present only for
@@ -68,39 +68,42 @@ macro_rules! optional_fields {
             /// The name of that process (`/proc/PID/comm`) when the owner was resolved, at most 15
             /// bytes. Requires Linux 5.12.
             comm: KernelStr => [],
-            /// The first sequence number of the segment.
+            /// The first sequence number of the segment (`TCP_SKB_CB(skb)->seq`).
             seq: u32 => [116, RETRANS_FIELD_SEQ = 9],
-            /// The sequence number after the end of the segment.
+            /// The sequence number after the end of the segment (`TCP_SKB_CB(skb)->end_seq`).
             end_seq: u32 => [120, RETRANS_FIELD_END_SEQ = 10],
-            /// The segment's length in bytes.
+            /// The length of the segment (`skb->len`), in bytes.
             len: u32 => [124, RETRANS_FIELD_LEN = 11],
-            /// The TCP flags of the segment.
+            /// The TCP flags of the segment (`TCP_SKB_CB(skb)->tcp_flags`).
             tcp_flags: TcpFlags => [128, RETRANS_FIELD_TCP_FLAGS = 12],
-            /// The oldest unacknowledged sequence number.
+            /// The oldest unacknowledged sequence number (`tp->snd_una`).
             snd_una: u32 => [136, RETRANS_FIELD_SND_UNA = 13],
-            /// The next sequence number to send.
+            /// The next sequence number to send (`tp->snd_nxt`).
             snd_nxt: u32 => [140, RETRANS_FIELD_SND_NXT = 14],
-            /// The receiver's advertised window, in bytes.
+            /// The receiver's advertised window (`tp->snd_wnd`), in bytes.
             snd_wnd: u32 => [144, RETRANS_FIELD_SND_WND = 15],
-            /// The congestion window, in segments.
+            /// The congestion window (`tp->snd_cwnd`), in segments.
             snd_cwnd: u32 => [148, RETRANS_FIELD_SND_CWND = 16],
-            /// The slow start threshold, in segments; 2147483647 until one is set.
+            /// The slow start threshold (`tp->snd_ssthresh`), in segments; 2147483647 until one is
+            /// set.
             ssthresh: u32 => [152, RETRANS_FIELD_SSTHRESH = 17],
-            /// The smoothed round-trip time, in microseconds; 0 before the first sample.
+            /// The smoothed round-trip time (`tp->srtt_us` / 8), in microseconds; 0 before the
+            /// first sample.
             srtt_us: u32 => [156, RETRANS_FIELD_SRTT_US = 18],
-            /// The retransmission timeout (RTO) including back-off, in microseconds.
+            /// The retransmission timeout (RTO) including back-off (`icsk_rto`), in microseconds.
+            /// The resolution is one jiffy.
             rto_us: u32 => [160, RETRANS_FIELD_RTO_US = 19],
-            /// The maximum segment size in use, in bytes.
+            /// The maximum segment size in use (`tp->mss_cache`), in bytes.
             mss: u32 => [164, RETRANS_FIELD_MSS = 20],
-            /// The number of segments that were retransmitted and are not yet acknowledged,
-            /// excluding this one.
+            /// The number of segments that were retransmitted and are not yet acknowledged
+            /// (`tp->retrans_out`), excluding this one.
             retrans_out: u32 => [168, RETRANS_FIELD_RETRANS_OUT = 21],
-            /// The number of segments that the connection has retransmitted in total, including
-            /// this attempt if it reached the transmit step.
+            /// The number of segments that the connection has retransmitted in total
+            /// (`tp->total_retrans`), including this attempt if it reached the transmit step.
             total_retrans: u32 => [172, RETRANS_FIELD_TOTAL_RETRANS = 22],
-            /// The memory of the send queue, in bytes.
+            /// The memory of the send queue (`sk_wmem_queued`), in bytes.
             wmem_queued: u32 => [176, RETRANS_FIELD_WMEM_QUEUED = 23],
-            /// The congestion avoidance state.
+            /// The congestion avoidance state (`icsk_ca_state`).
             ca_state: CaState => [130, RETRANS_FIELD_CA_STATE = 24],
             /// The number of consecutive timeouts (`icsk_retransmits`), including the one that
             /// caused this attempt.
@@ -110,9 +113,10 @@ macro_rules! optional_fields {
             /// The purpose of the armed timer (`icsk_pending`): 0 for no timer, 1 RTO, 5 loss
             /// probe, 6 reordering.
             pending: u8 => [133, RETRANS_FIELD_PENDING = 27],
-            /// The name of the congestion control algorithm.
+            /// The name of the congestion control algorithm (`icsk_ca_ops->name`).
             ca_name: KernelStr => [184, RETRANS_FIELD_CA_NAME = 28],
-            /// The last soft error of the socket, a positive errno; 0 without an error.
+            /// The last soft error of the socket (`sk_err_soft`), a positive errno; 0 without an
+            /// error.
             sk_err_soft: i32 => [180, RETRANS_FIELD_SK_ERR_SOFT = 29],
         }
     };
