@@ -6,7 +6,7 @@
 //! Recordings and mocks feed the same `Stream`, not a type or trait of their own: the code that an
 //! application tests is the code that runs in production. Their events pass the model of the filter
 //! and are counted like those of the BPF programs (`offline/pipeline.rs`), so `StatsReader` does
-//! not know the difference. A recording does not say whether failures were observable. They are
+//! not distinguish them. A recording does not state whether failures were observable. They are
 //! unobservable until it contains one, or until the kernel's text contains `err`.
 
 use std::os::fd::BorrowedFd;
@@ -39,8 +39,8 @@ impl Backend {
         }
     }
 
-    /// Returns whether no further event can come. False for a live stream: whether it is detached
-    /// and its ring buffer empty is known to the caller.
+    /// Returns whether no further event can come. Always false for a live stream: the caller knows
+    /// whether it is detached and whether its ring buffer is empty.
     pub(crate) fn is_over(&self) -> bool {
         match self {
             Self::Live(..) => false,

@@ -70,6 +70,30 @@ pub(crate) type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
 ///
 /// [`Stream::builder`] returns one. Every setting has a default, so `Stream::builder().open()`
 /// reports every attempt of the host.
+///
+/// | method | opens | requires |
+/// |---|---|---|
+/// | [`open`](Self::open) | a stream of the running kernel | Linux 5.10, and CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN |
+/// | [`open_counters`](Self::open_counters) | counters without events | the same |
+/// | [`replay`](Self::replay) | a stream of a recording | nothing |
+/// | [`mock`](Self::mock) | a stream of synthetic events | nothing |
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use retrans_sdk::Stream;
+/// use retrans_sdk::stream::RateLimit;
+///
+/// let stream = Stream::builder()
+///     .filter("result!=success dport=443".parse()?)
+///     .fields("cookie,netns,srtt_us".parse()?)
+///     .rate_limit(RateLimit { per_second: 1_000, burst: 2_000 })
+///     .max_delay(Duration::from_millis(100))
+///     .open()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a builder does nothing until `open`"]
 pub struct StreamBuilder {
     filter: Filter,
@@ -122,46 +146,69 @@ impl fmt::Debug for StreamBuilder {
 }
 
 impl StreamBuilder {
-    /// Sets the filter; every attempt passes unless set. The BPF programs evaluate the whole
-    /// filter, so an attempt that it excludes costs no record. It is counted as
-    /// [`filtered`](crate::Stats::filtered).
+    /// Sets the filter. By default every attempt passes.
+    ///
+    /// The BPF programs evaluate the whole filter, so an attempt that it excludes costs no record.
+    /// It is counted as [`filtered`](crate::Stats::filtered). [`open`](Self::open) rejects a filter
+    /// that the programs cannot evaluate ([`Filter::event_only`]): use a
+    /// [`predicate`](Self::predicate) for such terms.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
     }
 
-    /// Sets a function that selects events in user space, after the filter, on the thread that
-    /// reads the stream. Events for which it returns false are counted as
-    /// [`rejected`](crate::Stats::rejected).
+    /// Sets a function that selects events in user space. By default every event passes.
+    ///
+    /// It runs after the filter, on the thread that reads the stream. Events for which it returns
+    /// false are counted as [`rejected`](crate::Stats::rejected), and so is an event for which it
+    /// panics.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use retrans_sdk::{RetransResult, Stream};
+    ///
+    /// let (source, mut stream) = Stream::builder().predicate(|event| event.dport == 22).mock()?;
+    /// source.push_result(RetransResult::Denied); // a sample event, with dport=443
+    /// source.finish();
+    /// assert_eq!(stream.iter().count(), 0);
+    /// assert_eq!(stream.stats().rejected, 1);
+    /// # Ok::<(), retrans_sdk::Error>(())
+    /// ```
     pub fn predicate(mut self, predicate: impl FnMut(&Event) -> bool + Send + 'static) -> Self {
         self.predicate = Some(Box::new(predicate));
         self.explicit.insert("predicate");
         self
     }
 
-    /// Sets the size of the ring buffer in bytes, a power-of-two number of pages;
-    /// [`DEFAULT_RING_SIZE`] unless set. A record occupies [`FieldSet::record_length`] bytes and a
-    /// header of 8: 208 bytes with all fields, 88 with no optional field. Attempts that find the
-    /// ring buffer full are counted as [`lost`](crate::Stats::lost).
+    /// Sets the size of the ring buffer in bytes, a power-of-two number of pages. The default is
+    /// [`DEFAULT_RING_SIZE`], 1 MiB.
+    ///
+    /// A record occupies [`FieldSet::record_length`] bytes and a header of 8: 208 bytes with all
+    /// fields, 88 with no optional field. Attempts that find the ring buffer full are counted as
+    /// [`lost`](crate::Stats::lost).
     pub fn ring_size(mut self, bytes: u32) -> Self {
         self.ring.size = bytes;
         self.explicit.insert("ring_size");
         self
     }
 
-    /// Sets the optional fields of events; [all](FieldSet::all) unless set. The BPF programs do not
-    /// read the other fields, and a record ends after the last field in the set.
+    /// Sets the optional fields of events. By default events contain [all](FieldSet::all).
+    ///
+    /// The BPF programs do not read the other fields, and a record ends after the last field in the
+    /// set.
     pub fn fields(mut self, fields: FieldSet) -> Self {
         self.ring.fields = fields;
         self.explicit.insert("fields");
         self
     }
 
-    /// Sets the maximum delivery delay; [`DEFAULT_MAX_DELAY`] unless set, capped at one hour.
+    /// Sets the maximum delivery delay, capped at one hour. The default is [`DEFAULT_MAX_DELAY`],
+    /// 10 ms.
     ///
-    /// Waking the reader costs the kernel ten times as much as the rest of an event. Therefore the
-    /// first event after a pause wakes the reader, and the following ones do not: the reader polls
-    /// the ring buffer after this delay. No event is lost because of the delay, since
+    /// A wake-up of the reader costs the kernel ten times as much as the rest of an event.
+    /// Therefore the first event after a pause wakes the reader, and the following ones do not: the
+    /// reader polls the ring buffer after this delay. No event is lost because of the delay, since
     /// [`wakeup_bytes`](Self::wakeup_bytes) wakes the reader before the ring buffer is full. An
     /// idle stream causes no wake-ups.
     ///
@@ -173,22 +220,27 @@ impl StreamBuilder {
     }
 
     /// Sets the number of bytes in the ring buffer that wake the reader before
-    /// [`max_delay`](Self::max_delay) has elapsed; [`DEFAULT_WAKEUP_BYTES`] unless set, clamped to
-    /// the range from 1 to half of the ring buffer. A smaller number causes more wake-ups; a larger
-    /// one leaves less room for events that arrive until the reader runs.
+    /// [`max_delay`](Self::max_delay) has elapsed. The default is [`DEFAULT_WAKEUP_BYTES`], 64 KiB.
+    ///
+    /// The number is clamped to the range from 1 to half of the ring buffer. A smaller number
+    /// causes more wake-ups. A larger one leaves less room for events that arrive before the reader
+    /// runs.
     pub fn wakeup_bytes(mut self, bytes: u32) -> Self {
         self.ring.wakeup_bytes = bytes;
         self.explicit.insert("wakeup_bytes");
         self
     }
 
-    /// Sets a rate limit for each result, a token bucket in the kernel; no limit unless set. Both
-    /// numbers of a [`RateLimit`] are clamped to at least 1.
+    /// Sets a rate limit for each result, a token bucket in the kernel. By default there is no
+    /// limit.
     ///
-    /// The limit applies after the filter. An attempt in excess of it costs no record, and is
-    /// counted as [`limited`](crate::Stats::limited). Results that share a slot of the counters
-    /// ([`Count::result`](crate::stats::Count::result)) share one bucket. Attempts of one result
-    /// that occur on several CPUs at the same moment may consume a single token.
+    /// Both numbers of a [`RateLimit`] are clamped to at least 1. The limit applies after the
+    /// filter. An attempt in excess of it costs no record, and is counted as
+    /// [`limited`](crate::Stats::limited).
+    ///
+    /// Results that share a slot of the counters ([`Count::result`](crate::stats::Count::result))
+    /// share one bucket. Attempts of one result that occur on several CPUs at the same moment may
+    /// consume a single token.
     ///
     /// In a recording and a mock the limit uses the timestamps of the events, not the clock.
     pub fn rate_limit(mut self, limit: RateLimit) -> Self {
@@ -197,18 +249,21 @@ impl StreamBuilder {
         self
     }
 
-    /// Counts the attempts of a network namespace separately, for [`Live::reconciler`]: all of
-    /// them, regardless of the filter and the rate limit. The comparison starts when the stream is
-    /// opened. While retransmissions are in progress in the namespace, opening takes up to one
-    /// second longer.
+    /// Counts all attempts of a network namespace separately, for [`Live::reconciler`].
+    ///
+    /// The filter and the rate limit do not affect these counts. The comparison starts when the
+    /// stream is opened. While retransmissions are in progress in the namespace, opening lasts up
+    /// to one second longer.
     pub fn reconcile(mut self, netns: Netns) -> Self {
         self.netns = Some(netns);
         self.explicit.insert("reconcile");
         self
     }
 
-    /// Forces an attach method; opening fails if the kernel does not support it. Intended for tests
-    /// and comparisons: unless set, the best method that the kernel supports is used.
+    /// Forces an attach method; opening fails if the kernel does not support it.
+    ///
+    /// Intended for tests and comparisons. By default the best method that the kernel supports is
+    /// used.
     pub fn attach_method(mut self, method: AttachMethod) -> Self {
         self.forced = Some(method);
         self.explicit.insert("attach_method");
@@ -227,7 +282,7 @@ impl StreamBuilder {
         self
     }
 
-    /// Sets the only companion that may be attached. For [`harness`](crate::harness).
+    /// Sets the only companion that may be attached, for [`harness`](crate::harness).
     #[cfg(feature = "test-util")]
     pub(crate) fn only_companion(mut self, companion: AttachMethod) -> Self {
         self.companions = Companions::Only(companion);
@@ -235,8 +290,10 @@ impl StreamBuilder {
     }
 
     /// Resolves the process that a socket belongs to: [`Event::owner`], [`Event::pid`] and
-    /// [`Event::comm`]. Without this setting events do not contain them, and no program runs for
-    /// it.
+    /// [`Event::comm`]. By default events do not contain them, and no program runs for them.
+    ///
+    /// Requires Linux 5.12. The owners of up to 16,384 sockets are kept, which uses about 2 MiB of
+    /// kernel memory, and a record occupies 232 bytes.
     ///
     /// The kernel does not record which process a socket belongs to, and the process that runs when
     /// a socket retransmits is unrelated. The owner is therefore learned from two sources:
@@ -253,17 +310,31 @@ impl StreamBuilder {
     /// processes hold the socket, the socket is the kernel's own, or the event is a SYN-ACK, whose
     /// connection no process has accepted yet (except with TCP Fast Open).
     ///
-    /// Requires Linux 5.12. The owners of up to 16,384 sockets are kept, which uses about 2 MiB of
-    /// kernel memory, and a record occupies 232 bytes.
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use retrans_sdk::Stream;
+    ///
+    /// let mut stream = Stream::builder().resolve_owners().open()?;
+    /// for event in stream.iter() {
+    ///     let event = event?;
+    ///     match event.pid {
+    ///         Some(pid) => println!("{} in process {pid}", event.result),
+    ///         None => println!("{} of an unknown process", event.result),
+    ///     }
+    /// }
+    /// # Ok::<(), retrans_sdk::Error>(())
+    /// ```
     pub fn resolve_owners(mut self) -> Self {
         self.owners = true;
         self.explicit.insert("resolve_owners");
         self
     }
 
-    /// Loads and attaches the BPF programs. Requires Linux 5.10, and CAP_BPF and CAP_PERFMON, or
-    /// CAP_SYS_ADMIN. The stream and its counters can be read after the process has given up these
-    /// capabilities.
+    /// Loads and attaches the BPF programs, and opens a stream of the running kernel.
+    ///
+    /// Requires Linux 5.10, and CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN. The stream and its
+    /// counters can be read after the process has given up these capabilities.
     ///
     /// # Errors
     ///
@@ -280,7 +351,7 @@ impl StreamBuilder {
     /// - [`ErrorKind::Load`]: the kernel refused a program or a map
     /// - [`ErrorKind::System`]: any other error of the operating system
     ///
-    /// A stream that failed to open leaves no program, link or file descriptor behind.
+    /// After an error no program, link or file descriptor remains.
     pub fn open(self) -> Result<Stream, Error> {
         check_ring_size(self.ring.size)?;
         check_terms(&self.filter)?;
@@ -294,8 +365,22 @@ impl StreamBuilder {
         Ok(Stream::new(live, stats, stop, self.filter, self.predicate))
     }
 
-    /// Opens a stream of a recording. Filter, predicate, fields, rate limit, counters and all
-    /// methods to read work as with a live stream. Requires no privileges.
+    /// Opens a stream of a recording. Requires no privileges.
+    ///
+    /// Filter, predicate, fields, rate limit, counters and all methods to read work as with a live
+    /// stream.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use retrans_sdk::Stream;
+    /// use retrans_sdk::offline::Recording;
+    ///
+    /// let recording = Recording::open("attempts.kv")?;
+    /// let mut stream = Stream::builder().filter("class=drop".parse()?).replay(recording)?;
+    /// println!("{} dropped", stream.iter().count());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -304,7 +389,7 @@ impl StreamBuilder {
     ///   [`wakeup_bytes`](Self::wakeup_bytes), [`attach_method`](Self::attach_method),
     ///   [`without_companion`](Self::without_companion), [`resolve_owners`](Self::resolve_owners)
     ///   or [`reconcile`](Self::reconcile)
-    /// - [`ErrorKind::Filter`] if the filter needs more than a recording contains
+    /// - [`ErrorKind::Filter`] if the filter requires more than a recording contains
     ///   ([`Filter::live_only`])
     /// - [`ErrorKind::Recording`] if the input is not a recording, or its speed is invalid
     /// - [`ErrorKind::System`] if the input cannot be read, or the reader thread cannot be started
@@ -323,12 +408,27 @@ impl StreamBuilder {
         Ok(stream)
     }
 
-    /// Opens a stream of synthetic events, and returns the source that pushes them: for an
-    /// application's own tests. Filter, predicate, fields, rate limit and counters work as with a
-    /// live stream. Requires no privileges.
+    /// Opens a stream of synthetic events, and returns the source that pushes them. Requires no
+    /// privileges.
     ///
-    /// The capacity is that of the ring buffer; events in excess of it are counted as lost.
-    /// `cgroup=34/` matches only that cgroup, and `cookie=mine` matches no event.
+    /// Intended for an application's own tests. Filter, predicate, fields, rate limit and counters
+    /// work as with a live stream. The capacity is that of the ring buffer, and events in excess of
+    /// it are counted as lost. `cgroup=34/` matches only that cgroup, and `cookie=mine` matches no
+    /// event.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use retrans_sdk::{RetransResult, Stream};
+    ///
+    /// let (source, mut stream) = Stream::builder().filter("result!=success".parse()?).mock()?;
+    /// source.push_result(RetransResult::Success);
+    /// source.push_result(RetransResult::Denied);
+    /// source.finish();
+    /// assert_eq!(stream.iter().count(), 1);
+    /// assert_eq!(stream.stats().filtered, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -360,11 +460,15 @@ impl StreamBuilder {
 }
 
 impl StreamBuilder {
-    /// Loads and attaches the BPF programs to count attempts only. There is no ring buffer, so an
-    /// attempt costs least. Every attempt is counted in [`Stats::counts`](crate::Stats::counts).
-    /// The BPF programs evaluate the filter: attempts that it excludes are counted as `filtered`,
-    /// those that pass in [`Stats::passed`](crate::Stats::passed). Has the requirements of
+    /// Loads and attaches the BPF programs to count attempts only. Has the requirements of
     /// [`open`](Self::open).
+    ///
+    /// There is no ring buffer, so an attempt costs least. Every attempt is counted in
+    /// [`Stats::counts`](crate::Stats::counts). The BPF programs evaluate the filter: attempts that
+    /// it excludes are counted as `filtered`, those that pass in
+    /// [`Stats::passed`](crate::Stats::passed).
+    ///
+    /// # Examples
     ///
     /// ```no_run
     /// use retrans_sdk::Stream;
@@ -413,7 +517,7 @@ impl StreamBuilder {
     }
 }
 
-/// Defined here, since a recording does not depend on streams.
+// Defined here, because `offline::replay` does not depend on streams.
 impl Recording {
     /// Opens a stream of the whole recording, with default settings.
     ///
@@ -467,7 +571,7 @@ mod tests {
 
     type Set = fn(StreamBuilder) -> StreamBuilder;
 
-    /// Returns those of the named settings that a mode refuses.
+    /// Returns the settings out of `of` that a mode refuses.
     fn refused(of: &[&str], open: impl Fn(StreamBuilder) -> Result<(), Error>) -> BTreeSet<&'static str> {
         let settings: [(&str, Set); 10] = [
             ("predicate", |builder| builder.predicate(|_| true)),
@@ -499,7 +603,7 @@ mod tests {
         assert_eq!(mocked, BTreeSet::from(live));
         let replayed = refused(&all, |builder| builder.replay(Recording::from_reader(&b""[..])).map(|_| ()));
         assert_eq!(replayed, BTreeSet::from_iter(live.into_iter().chain(["ring_size"])));
-        // The other settings would open counters, given the privileges.
+        // With any other setting the counters would open, given the privileges.
         let counted = refused(&of_events, |builder| builder.open_counters().map(|_| ()));
         assert_eq!(counted, BTreeSet::from(of_events));
     }

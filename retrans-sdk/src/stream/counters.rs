@@ -13,12 +13,31 @@ use crate::stats::reader::StatsReader;
 use crate::stats::reconcile::Reconciler;
 
 /// Counts attempts without reporting events: there is no ring buffer, and only the counters can be
-/// read. [`StreamBuilder::open_counters`](crate::StreamBuilder::open_counters) opens it; dropping
-/// it detaches the programs.
+/// read.
 ///
-/// Reading requires no capability. [`Stats`] count every attempt as `seen`, those that the filter
-/// excludes as `filtered`, and by result and kind all of them (`counts`) and those that pass the
-/// filter (`passed`). `limited`, `lost` and `submitted` are 0.
+/// [`StreamBuilder::open_counters`](crate::StreamBuilder::open_counters) opens it. Dropping it
+/// detaches the programs. Reading requires no capability.
+///
+/// [`Stats`] counts every attempt as `seen`, and those that the filter excludes as `filtered`. It
+/// counts by result and kind all attempts (`counts`) and those that pass the filter (`passed`).
+/// `limited`, `lost` and `submitted` are 0.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::thread::sleep;
+/// use std::time::Duration;
+///
+/// use retrans_sdk::Stream;
+///
+/// let counters = Stream::builder().open_counters()?;
+/// for _ in 0..6 {
+///     sleep(Duration::from_secs(10));
+///     let stats = counters.stats();
+///     println!("{} attempts, failures: {}", stats.seen, stats.failures);
+/// }
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
 pub struct Counters {
     programs: Attached,
     attachment: Attachment,
@@ -37,7 +56,7 @@ impl Counters {
         Ok(Self { programs, attachment, reconciler })
     }
 
-    /// Returns what the counters are attached to.
+    /// Returns what the counters are attached to, and what they can observe from there.
     #[must_use]
     pub const fn attachment(&self) -> &Attachment {
         &self.attachment
@@ -56,14 +75,15 @@ impl Counters {
         self.programs.stats.clone()
     }
 
-    /// Returns the set of sockets that `cookie=mine` means; `None` unless the filter uses it.
+    /// Returns the set of sockets that `cookie=mine` refers to; `None` unless the filter contains
+    /// that term.
     #[must_use]
     pub const fn own_sockets(&self) -> Option<&SocketSet> {
         self.programs.own_sockets.as_ref()
     }
 
-    /// Returns the comparison of the attempts of a network namespace with its own counters; `None`
-    /// unless [requested](crate::StreamBuilder::reconcile).
+    /// Returns the comparison of the attempts of a network namespace with the namespace's own
+    /// counters; `None` unless [requested](crate::StreamBuilder::reconcile).
     #[must_use]
     pub fn reconciler(&self) -> Option<Reconciler> {
         self.reconciler.clone()

@@ -14,6 +14,21 @@ use crate::stats::reconcile::Reconciler;
 /// The part of a stream that recordings and mocks lack: how it is attached to the running kernel.
 ///
 /// [`Stream::live`](crate::Stream::live) returns it.
+///
+/// # Examples
+///
+/// ```no_run
+/// use retrans_sdk::Stream;
+///
+/// let stream = Stream::open()?;
+/// if let Some(live) = stream.live() {
+///     println!("{}", live.attachment()); // source=… companion=…
+///     for unobservable in live.attachment().unobservable() {
+///         println!("this stream cannot observe: {unobservable}");
+///     }
+/// }
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
 pub struct Live {
     pub(crate) source: Source,
     attachment: Attachment,
@@ -44,29 +59,32 @@ impl Live {
         self.attachment.method
     }
 
-    /// Returns the kernel's name of an unlisted result, one that prints as `k17`. Known only with
-    /// [`AttachMethod::TpEnum`], where the result is an enum in the tracepoint.
+    /// Returns the kernel's name of an unlisted result, which prints as `k17`.
+    ///
+    /// The name is known only with [`AttachMethod::TpEnum`], where the result is an enum in the
+    /// tracepoint.
     #[must_use]
     pub fn kernel_name(&self, result: RetransResult) -> Option<&str> {
         self.source.programs.kernel_name(result)
     }
 
-    /// Returns the set of sockets that `cookie=mine` means; `None` unless the filter uses it
-    /// ([`Filter::own_sockets`](crate::Filter::own_sockets)).
+    /// Returns the set of sockets that `cookie=mine` refers to
+    /// ([`Filter::own_sockets`](crate::Filter::own_sockets)); `None` unless the filter contains
+    /// that term.
     #[must_use]
     pub const fn own_sockets(&self) -> Option<&SocketSet> {
         self.source.programs.own_sockets.as_ref()
     }
 
-    /// Returns the hooks that socket owners are learned from; `None` unless
+    /// Returns the kernel hooks that socket owners are learned from; `None` unless
     /// [requested](crate::StreamBuilder::resolve_owners).
     #[must_use]
     pub fn owner_hooks(&self) -> Option<&OwnerHooks> {
         self.source.programs.owner_hooks()
     }
 
-    /// Returns the comparison of the attempts of a network namespace with its own counters; `None`
-    /// unless [requested](crate::StreamBuilder::reconcile).
+    /// Returns the comparison of the attempts of a network namespace with the namespace's own
+    /// counters; `None` unless [requested](crate::StreamBuilder::reconcile).
     #[must_use]
     pub fn reconciler(&self) -> Option<Reconciler> {
         self.reconciler.clone()

@@ -46,8 +46,9 @@ use crate::stream::backend::Backend;
 use crate::stream::builder::Predicate;
 
 /// A stream of retransmission attempts: of the running kernel ([`StreamBuilder::open`]), of a
-/// recording ([`StreamBuilder::replay`]) or of a mock ([`StreamBuilder::mock`]). It is owned,
-/// without a lifetime, and `Send`. Dropping it detaches the BPF programs.
+/// recording ([`StreamBuilder::replay`]) or of a mock ([`StreamBuilder::mock`]).
+///
+/// A stream is owned, without a lifetime, and `Send`. Dropping it detaches the BPF programs.
 ///
 /// | method | blocks | returns |
 /// |---|---|---|
@@ -55,10 +56,25 @@ use crate::stream::builder::Predicate;
 /// | [`try_iter`](Self::try_iter) | no | an iterator of the available events |
 /// | [`recv_batch`](Self::recv_batch) | yes | a batch of up to 256 events |
 /// | [`recv_batch_timeout`](Self::recv_batch_timeout) | up to a timeout | a batch of up to 256 events |
-/// | [`for_each_timeout`](Self::for_each_timeout) | up to a timeout | calls a function with each event |
+/// | [`for_each_timeout`](Self::for_each_timeout) | up to a timeout | the number of events that it passed to a function |
 ///
 /// For your own event loop wait on the file descriptor ([`AsFd`]): once it is readable, read
 /// [`try_iter`](Self::try_iter) to its end.
+///
+/// # Examples
+///
+/// ```no_run
+/// use retrans_sdk::{ResultClass, Stream};
+///
+/// let mut stream = Stream::open()?;
+/// for event in stream.iter() {
+///     let event = event?;
+///     if event.class() != ResultClass::Ok {
+///         println!("{event}"); // ts=… result=… err=… kind=… saddr=… sport=… and further keys
+///     }
+/// }
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
 pub struct Stream {
     backend: Backend,
     stats: StatsReader,
@@ -66,15 +82,15 @@ pub struct Stream {
     predicate: Option<Predicate>,
     /// The events that were read from the backend at once.
     batch: EventBuffer,
-    /// Those that passed the predicate and were not taken yet.
+    /// The events of the batch that passed the predicate and were not taken yet.
     passing: Range<usize>,
     /// The number of events that the predicate has evaluated.
     evaluated: usize,
-    /// Whether there may be more events in the ring buffer.
+    /// True if there may be more events in the ring buffer.
     more: bool,
-    /// Whether the programs were detached.
+    /// True once the programs were detached.
     detached: bool,
-    /// Whether it was detached and the ring buffer was empty afterwards.
+    /// True once it was detached and the ring buffer was empty afterwards.
     exhausted: bool,
     stop: StopHandle,
 }
@@ -86,8 +102,10 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// Opens a stream of every attempt of this host, with default settings. Requires what
-    /// [`StreamBuilder::open`] requires.
+    /// Opens a stream of every attempt of this host, with default settings.
+    ///
+    /// Requires what [`StreamBuilder::open`] requires: Linux 5.10, and CAP_BPF and CAP_PERFMON, or
+    /// CAP_SYS_ADMIN.
     ///
     /// # Errors
     ///
@@ -123,14 +141,16 @@ impl Stream {
         }
     }
 
-    /// Returns what only a stream of the running kernel has; `None` for a recording and a mock.
+    /// Returns how the stream is attached to the running kernel; `None` for a recording and a mock.
     #[must_use]
     pub const fn live(&self) -> Option<&Live> {
         self.backend.live()
     }
 
-    /// Returns true once no further event can come: a recording or a mock is at its end, or a live
-    /// stream was [detached](Self::detach), and all of it was read.
+    /// Returns true once no further event can come and all events were read.
+    ///
+    /// No further event comes after the end of a recording or a mock, and after a live stream was
+    /// [detached](Self::detach).
     #[must_use]
     pub fn is_finished(&self) -> bool {
         let is_taken = self.passing.is_empty() && self.evaluated == self.batch.events().len();
@@ -140,17 +160,18 @@ impl Stream {
     /// Detaches the BPF programs, so no further attempt is recorded. Requires no capability.
     ///
     /// Events in the ring buffer can still be read with every method, also after a
-    /// [stop](StopHandle::stop); then the stream [is finished](Self::is_finished). The number of
-    /// these events is bounded by the size of the ring buffer, so an application can end cleanly
-    /// however many attempts the host makes. Afterwards `submitted = rejected + dropped +
-    /// delivered`. A recording or a mock yields the events that were already read or pushed.
+    /// [stop](StopHandle::stop); then the stream [is finished](Self::is_finished). The size of the
+    /// ring buffer bounds their number, so an application can end cleanly however many attempts the
+    /// host makes. Afterwards `submitted = rejected + dropped + delivered`. A recording or a mock
+    /// yields the events that were already read or pushed.
     ///
     /// Blocks for 3 to 101 milliseconds, until programs that run on other CPUs at this moment have
     /// ended. Read a detached stream to its end without waiting for its descriptor, which does not
-    /// become readable for that.
+    /// become readable for these events.
+    ///
+    /// # Examples
     ///
     /// ```no_run
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let mut stream = retrans_sdk::Stream::builder().open()?;
     /// // A signal handler has called StopHandle::stop(), so this ends.
     /// for event in stream.iter() {
@@ -161,8 +182,7 @@ impl Stream {
     ///     println!("{}", event?);
     /// }
     /// assert!(stream.is_finished());
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), retrans_sdk::Error>(())
     /// ```
     pub fn detach(&mut self) {
         if self.detached {
@@ -175,8 +195,8 @@ impl Stream {
         }
     }
 
-    /// Waits for programs that were running on other CPUs when they were detached: for those that
-    /// had not counted their attempt, and those that had not submitted their record.
+    /// Waits for programs that were running on other CPUs when they were detached. Such a program
+    /// may not have counted its attempt yet, or not have submitted its record.
     fn settle(&self) {
         /// Much longer than a program runs.
         const LEAST: Duration = Duration::from_millis(2);
@@ -200,7 +220,7 @@ impl Stream {
         self.stats.read()
     }
 
-    /// Returns a reader of the counters for other threads, which remains valid after the stream is
+    /// Returns a reader of the counters for other threads. It remains valid after the stream is
     /// dropped.
     #[must_use]
     pub fn stats_reader(&self) -> StatsReader {
@@ -214,9 +234,25 @@ impl Stream {
         self.stop.clone()
     }
 
-    /// Waits up to `timeout` for events ([`Duration::MAX`]: without a limit) and calls `callback`
-    /// with each available event, at most a batch of 256. Returns the number of events: 0 after the
-    /// timeout, an interrupting signal, a stop, or the end of a recording or a mock.
+    /// Waits up to `timeout` for events and calls `callback` with each available event, at most a
+    /// batch of 256.
+    ///
+    /// Returns the number of events: 0 after the timeout, an interrupting signal, a stop, or the
+    /// end of a recording or a mock. [`Duration::MAX`] waits without a limit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use retrans_sdk::{RetransResult, Stream};
+    ///
+    /// let (source, mut stream) = Stream::builder().mock()?;
+    /// source.push_result(RetransResult::Success);
+    /// let count = stream.for_each_timeout(Duration::from_secs(1), |event| println!("{event}"))?;
+    /// assert_eq!(count, 1);
+    /// # Ok::<(), retrans_sdk::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -232,9 +268,10 @@ impl Stream {
         Ok(count)
     }
 
-    /// Waits up to `timeout` for events, as [`for_each_timeout`](Self::for_each_timeout) does, and
-    /// lends the available events as a batch of up to 256. Events that are not taken from it are in
-    /// the next batch.
+    /// Waits up to `timeout` for events, and lends the available events as a batch of up to 256.
+    ///
+    /// The batch is empty where [`for_each_timeout`](Self::for_each_timeout) returns 0. Events that
+    /// are not taken from it are in the next batch.
     ///
     /// # Errors
     ///
@@ -247,20 +284,22 @@ impl Stream {
         Ok(Batch { stream: self })
     }
 
-    /// Blocks until there are events and lends them as a batch of up to 256; `None` after a stop by
-    /// a [`StopHandle`] and at the end of a recording or a mock. The most efficient method for many
-    /// events, since work can be done once for each batch. Events in the ring buffer after a stop
-    /// can be read with [`try_iter`](Self::try_iter).
+    /// Blocks until there are events, and lends them as a batch of up to 256.
+    ///
+    /// Returns `None` after a stop by a [`StopHandle`] and at the end of a recording or a mock.
+    /// Events in the ring buffer after a stop can be read with [`try_iter`](Self::try_iter). This
+    /// is the most efficient method for many events, since work can be done once for each batch.
+    ///
+    /// # Examples
     ///
     /// ```no_run
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let mut stream = retrans_sdk::Stream::builder().open()?;
     /// while let Some(batch) = stream.recv_batch()? {
     ///     let events = batch.into_slice();
-    ///     println!("{} attempts, {} segments", events.len(), events.iter().map(|event| event.segs).sum::<u32>());
+    ///     let segments: u32 = events.iter().map(|event| event.segs).sum();
+    ///     println!("{} attempts, {segments} segments", events.len());
     /// }
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), retrans_sdk::Error>(())
     /// ```
     ///
     /// # Errors
@@ -270,20 +309,37 @@ impl Stream {
         Ok(self.wait_for_event()?.then_some(Batch { stream: self }))
     }
 
-    /// Returns an iterator over the available events that does not block. It continues as long as
+    /// Returns an iterator over the available events. It does not block, and continues as long as
     /// more events arrive.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use retrans_sdk::{RetransResult, Stream};
+    ///
+    /// let (source, mut stream) = Stream::builder().mock()?;
+    /// source.push_result(RetransResult::RouteFail);
+    /// for event in stream.try_iter() {
+    ///     assert_eq!(event?.result, RetransResult::RouteFail);
+    /// }
+    /// assert!(!stream.is_finished()); // the source exists, so more events may come
+    /// # Ok::<(), retrans_sdk::Error>(())
+    /// ```
     pub fn try_iter(&mut self) -> TryIter<'_> {
         TryIter { stream: self, failed: false }
     }
 
-    /// Returns an iterator that blocks for each event. It ends after a stop by a [`StopHandle`], at
-    /// the end of a recording or a mock, or after an error. Events in the ring buffer after a stop
-    /// can be read with [`try_iter`](Self::try_iter).
+    /// Returns an iterator that blocks for each event.
+    ///
+    /// It ends after a stop by a [`StopHandle`], at the end of a recording or a mock, or after an
+    /// error. Events in the ring buffer after a stop can be read with [`try_iter`](Self::try_iter).
     pub fn iter(&mut self) -> Iter<'_> {
         Iter { stream: self, failed: false }
     }
 
-    /// Makes the next event ready, and reads a batch if necessary; false if none is available.
+    /// Makes the next event ready, and reads a batch if necessary. Returns false if no event is
+    /// available.
+    ///
     /// Evaluates one batch at most, so events that the predicate rejects cannot delay the caller
     /// past a deadline.
     fn advance(&mut self) -> Result<bool, Error> {
@@ -298,7 +354,8 @@ impl Stream {
         Ok(self.evaluate())
     }
 
-    /// Evaluates the predicate on the events of the batch until one passes; false if none is left.
+    /// Evaluates the predicate on the events of the batch until one passes. Returns false if none
+    /// is left.
     #[inline]
     fn evaluate(&mut self) -> bool {
         while self.passing.is_empty() && self.evaluated < self.batch.events().len() {
@@ -307,8 +364,7 @@ impl Stream {
         !self.passing.is_empty()
     }
 
-    /// Evaluates the predicate on one event. Events that pass are kept adjacent. If the predicate
-    /// panics, the event is counted as rejected.
+    /// Evaluates the predicate on one event, and keeps events that pass adjacent.
     #[inline]
     fn evaluate_next(&mut self) {
         let Some(predicate) = &mut self.predicate else {
@@ -327,7 +383,7 @@ impl Stream {
         }
     }
 
-    /// Blocks until an event is ready; false once stopped.
+    /// Blocks until an event is ready. Returns false once stopped.
     pub(crate) fn wait_for_event(&mut self) -> Result<bool, Error> {
         loop {
             if self.evaluate() {
@@ -347,13 +403,12 @@ impl Stream {
         }
     }
 
-    /// Returns whether no further event can come, with none ready.
+    /// Returns whether no event is ready and no further event can come.
     fn is_at_end(&self) -> bool {
         self.exhausted || self.backend.is_over()
     }
 
-    /// Takes the events of the batch that are left and pass the predicate. They are not counted
-    /// yet.
+    /// Takes the remaining events of the batch that pass the predicate, without counting them.
     pub(crate) fn take(&mut self) -> &[Event] {
         while self.evaluated < self.batch.events().len() {
             self.evaluate_next();
@@ -374,7 +429,7 @@ impl Stream {
         Ok(events)
     }
 
-    /// Returns whether no further event will be available, with none ready.
+    /// Returns whether no event is ready and no further event will be available.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_over(&self) -> bool {
         self.is_at_end() || (self.stop.is_stopped() && !self.detached)
@@ -433,9 +488,9 @@ impl Drop for Stream {
 
 /// Returns a file descriptor that is readable when events are available.
 ///
-/// Read [`Stream::try_iter`] to its end whenever it is readable: only then does the kernel wake the
-/// reader again. The descriptor may be readable once or twice without an event. Events that a batch
-/// left behind do not make it readable.
+/// Whenever it is readable, read [`Stream::try_iter`] to its end: only then does the kernel wake
+/// the reader again. The descriptor may be readable once or twice without an event. Events that
+/// were left in a batch do not make it readable.
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.backend.fd()
@@ -454,8 +509,10 @@ impl Drop for CountOnDrop<'_> {
     }
 }
 
-/// Events lent by [`Stream::recv_batch`] and [`Stream::recv_batch_timeout`], as an iterator or [as
-/// a slice](Self::into_slice). Events that are not taken remain in the stream.
+/// A batch of events that [`Stream::recv_batch`] or [`Stream::recv_batch_timeout`] lends, as an
+/// iterator or [as a slice](Self::into_slice).
+///
+/// Events that are not taken remain in the stream.
 #[must_use = "events stay with the stream until they are taken"]
 pub struct Batch<'a> {
     stream: &'a mut Stream,

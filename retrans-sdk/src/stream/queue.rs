@@ -16,7 +16,7 @@ use crate::stats::user_counters::add;
 use crate::stream::Stream;
 use crate::stream::stop::StopHandle;
 
-/// What happens to an event when the queue is full.
+/// The policy for events that find a [`Queue`] full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -26,19 +26,21 @@ pub enum Overflow {
     /// Drops the oldest event in the queue; the queue keeps the newest events.
     DropOldest,
     /// Blocks the reader thread until there is room, and drops nothing. Events wait in the ring
-    /// buffer; once it is full they are `lost`.
+    /// buffer. Attempts that find the ring buffer full are counted as `lost`.
     Block,
 }
 
 /// A stream that a thread of its own reads into a bounded queue. [`Overflow`] selects what happens
 /// when the queue is full.
 ///
-/// It ends after a stop ([`stop_handle`](Self::stop_handle)), at the end of a recording or a mock,
-/// or with an error of the stream; events in the queue can still be received. Dropping it ends the
-/// thread, detaches the BPF programs, and counts the events in the queue as `dropped`.
+/// [`Stream::into_queue`] starts it. The queue ends after a stop
+/// ([`stop_handle`](Self::stop_handle)), at the end of a recording or a mock, or with an error of
+/// the stream; events in the queue can still be received. Dropping it ends the thread, detaches the
+/// BPF programs, and counts the events in the queue as `dropped`.
+///
+/// # Examples
 ///
 /// ```no_run
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
 ///
 /// use retrans_sdk::Stream;
@@ -51,8 +53,7 @@ pub enum Overflow {
 ///     }
 ///     eprintln!("{}", queue.stats());
 /// }
-/// # Ok(())
-/// # }
+/// # Ok::<(), retrans_sdk::Error>(())
 /// ```
 pub struct Queue {
     shared: Arc<Shared>,
@@ -81,9 +82,9 @@ struct Shared {
 
 struct QueueState {
     events: VecDeque<Event>,
-    /// Whether the reader thread has ended.
+    /// True once the reader thread has ended.
     ended: bool,
-    /// Whether the receiver was dropped.
+    /// True once the receiver was dropped.
     closed: bool,
 }
 
@@ -189,7 +190,7 @@ impl Stream {
     }
 }
 
-/// Reads the stream until it is stopped, and then what was submitted before.
+/// Reads the stream until it is stopped, and then the events that were submitted before.
 fn fill(mut stream: Stream, queue: &Shared) -> Result<(), Error> {
     let stats = stream.stats_reader();
     let read_all = |stream: &mut Stream| -> Result<(), Error> {
@@ -205,12 +206,14 @@ fn fill(mut stream: Stream, queue: &Shared) -> Result<(), Error> {
 }
 
 impl Queue {
-    /// Receives the next event, and waits up to `timeout` for it. Returns `None` after the timeout,
-    /// and immediately when the queue [is finished](Self::is_finished) and empty.
+    /// Receives the next event, and waits up to `timeout` for it.
+    ///
+    /// Returns `None` after the timeout, and immediately when the queue [is
+    /// finished](Self::is_finished) and empty.
     ///
     /// # Errors
     ///
-    /// Returns the error that ended the reader thread, once: that of the stream, or
+    /// The error that ended the reader thread, once: the error of the stream, or
     /// [`ErrorKind::System`] if the predicate panicked.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
         let mut state = self.shared.wait(timeout);
@@ -234,9 +237,11 @@ impl Queue {
         self.recv_timeout(Duration::ZERO)
     }
 
-    /// Replaces the contents of `events` with the available events, up to its capacity (256 if that
-    /// is 0), and waits up to `timeout` for the first. Returns their number: 0 where
-    /// [`recv_timeout`](Self::recv_timeout) returns `None`.
+    /// Replaces the contents of `events` with the available events, and waits up to `timeout` for
+    /// the first.
+    ///
+    /// Receives at most as many events as `events` has capacity for, or 256 if its capacity is 0.
+    /// Returns their number: 0 where [`recv_timeout`](Self::recv_timeout) returns `None`.
     ///
     /// # Errors
     ///
@@ -260,8 +265,9 @@ impl Queue {
         Ok(count)
     }
 
-    /// Returns true once the reader thread has ended and every event was received. It becomes true
-    /// when a receiving method has reached the end.
+    /// Returns true once the reader thread has ended and every event was received.
+    ///
+    /// It becomes true when a receiving method has reached the end.
     #[must_use]
     pub const fn is_finished(&self) -> bool {
         self.thread.is_none()
@@ -297,7 +303,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         self.stop.stop();
         self.shared.close();
-        // A panic of the predicate was printed by its thread.
+        // The thread has printed a panic of the predicate.
         let _ = self.thread.take().map(JoinHandle::join);
         let left = self.shared.lock().events.len();
         add(&self.stats.user().dropped, left as u64);

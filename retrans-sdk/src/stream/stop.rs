@@ -9,10 +9,32 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::error::Error;
 
-/// Ends the blocking reads of a stream, from any thread. Afterwards
-/// [`Stream::iter`](crate::Stream::iter) ends, and
+/// Ends the blocking reads of a stream, from any thread or signal handler.
+///
+/// Afterwards [`Stream::iter`](crate::Stream::iter) ends, and
 /// [`Stream::for_each_timeout`](crate::Stream::for_each_timeout) and
-/// [`Stream::recv_batch_timeout`](crate::Stream::recv_batch_timeout) return immediately.
+/// [`Stream::recv_batch_timeout`](crate::Stream::recv_batch_timeout) return immediately. Clones
+/// refer to the same stream.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::thread;
+/// use std::time::Duration;
+///
+/// use retrans_sdk::Stream;
+///
+/// let mut stream = Stream::open()?;
+/// let stop = stream.stop_handle();
+/// thread::spawn(move || {
+///     thread::sleep(Duration::from_secs(60));
+///     stop.stop();
+/// });
+/// for event in stream.iter() {
+///     println!("{}", event?);
+/// }
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct StopHandle(Arc<Stop>);
 

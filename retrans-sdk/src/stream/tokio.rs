@@ -4,9 +4,9 @@
 //! # Design
 //!
 //! tokio waits on the stream's own file descriptor, without a thread. Its reactor reports the
-//! moment at which the descriptor becomes readable. So readiness is cleared only after the ring
-//! buffer was read until it was empty, and then it is read once more. A timer reads every ten
-//! seconds in case readiness is ever missed; the tests would fail sooner than that.
+//! moment at which the descriptor becomes readable. Readiness is therefore cleared only after the
+//! ring buffer was read until it was empty, and the ring buffer is then read once more. A timer
+//! reads every ten seconds in case readiness is ever missed; the tests would fail sooner than that.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -38,13 +38,15 @@ const MAX_BATCHES_PER_POLL: u32 = 8;
 /// A [`Stream`] as an async stream of batches, driven by tokio's reactor without a thread of its
 /// own. Requires the feature `tokio`.
 ///
-/// A batch contains 1 to 256 events, in the order of the stream. The stream ends after a stop by a
-/// [`StopHandle`], at the end of a recording or a mock, or with an error. Its futures are
-/// cancel-safe: dropping one at an await loses no event. Dropping the stream detaches the BPF
-/// programs.
+/// [`Stream::into_async`] returns it. A batch contains 1 to 256 events, in the order of the stream.
+/// The stream ends after a stop by a [`StopHandle`], at the end of a recording or a mock, or with
+/// an error. Its futures are cancel-safe: dropping one at an await loses no event. Dropping the
+/// stream detaches the BPF programs.
+///
+/// # Examples
 ///
 /// ```no_run
-/// # async fn agent() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn agent() -> Result<(), retrans_sdk::Error> {
 /// let mut stream = retrans_sdk::Stream::builder().open()?.into_async()?;
 /// while let Some(batch) = stream.recv_batch().await {
 ///     for event in batch? {
@@ -83,7 +85,7 @@ impl Stream {
     ///
     /// # Panics
     ///
-    /// As [`AsyncFd`], outside a tokio runtime and in a runtime without its I/O driver.
+    /// Panics as [`AsyncFd`] does, outside a tokio runtime and in a runtime without its I/O driver.
     #[track_caller]
     pub fn into_async(self) -> Result<AsyncStream, Error> {
         let failed = |error| Error::system("cannot wait for the stream", error);
@@ -108,11 +110,11 @@ fn watch(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>, Error> {
 }
 
 impl AsyncStream {
-    /// Receives the next batch; `None` at the end.
+    /// Receives the next batch. Returns `None` at the end.
     ///
     /// # Errors
     ///
-    /// As [`Stream::for_each_timeout`]; an error is the last item.
+    /// As [`Stream::for_each_timeout`]. An error is the last item.
     pub async fn recv_batch(&mut self) -> Option<Result<Vec<Event>, Error>> {
         poll_fn(|context| self.poll_batch(context)).await
     }
@@ -123,14 +125,17 @@ impl AsyncStream {
         &self.stream
     }
 
-    /// Returns the stream, for example to read what is left in the ring buffer after a stop.
+    /// Converts it into the stream, for example to read what is left in the ring buffer after a
+    /// stop.
     #[must_use]
     pub fn into_inner(self) -> Stream {
         self.stream
     }
 
-    /// Detaches the programs, as [`Stream::detach`] does: what is left is read, and then the stream
-    /// ends. Blocks for some milliseconds.
+    /// Detaches the programs, as [`Stream::detach`] does. The events that are left are read, and
+    /// then the stream ends.
+    ///
+    /// Blocks for 3 to 101 milliseconds.
     pub fn detach(&mut self) {
         self.stream.detach();
     }
