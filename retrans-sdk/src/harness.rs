@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Helpers for the tests of this repository (`tests/live/bpf`). Not part of the API: no stability is
-//! promised.
+//! Helpers for the tests of this repository (`tests/live/bpf`). They are not part of the API, and
+//! no stability is promised.
 
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -46,7 +46,7 @@ pub fn with_companion(builder: StreamBuilder, companion: AttachMethod) -> Stream
     builder.only_companion(companion)
 }
 
-/// What is needed to submit records like the BPF programs of a stream.
+/// The maps and settings that are required to submit records like the BPF programs of a stream.
 #[derive(Debug)]
 pub struct RingOf<'a> {
     /// The ring buffer map.
@@ -68,7 +68,7 @@ pub fn ring_of(stream: &Stream) -> Option<RingOf<'_>> {
 ///
 /// # Panics
 ///
-/// If the record is invalid.
+/// Panics if the record is invalid.
 #[must_use]
 pub fn event_of(record: &[u8]) -> Event {
     let mut event = Event::blank();
@@ -80,7 +80,7 @@ pub fn event_of(record: &[u8]) -> Event {
 ///
 /// # Panics
 ///
-/// If the record is invalid.
+/// Panics if the record is invalid.
 pub fn read_into(event: &mut Event, record: &[u8]) {
     if let Err(error) = record::decode_into(event, record, 0) {
         panic!("{error}");
@@ -100,7 +100,7 @@ pub fn empty_record() -> Vec<u8> {
 ///
 /// # Panics
 ///
-/// If there is no such field.
+/// Panics if there is no such field.
 #[must_use]
 pub fn place_of(field: &str) -> Range<usize> {
     macro_rules! core {
@@ -125,7 +125,7 @@ pub fn place_of(field: &str) -> Range<usize> {
 ///
 /// # Panics
 ///
-/// If there is no such field.
+/// Panics if there is no such field.
 #[must_use]
 pub fn bit_of(field: &str) -> u64 {
     if field == "err" {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A channel of events for offline streams, with a descriptor that is readable like that of a ring
-//! buffer.
+//! A channel of events for offline streams. Its descriptor is readable like the descriptor of a
+//! ring buffer.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -25,14 +25,14 @@ struct Shared {
 
 struct State {
     events: VecDeque<Event>,
-    /// The end, once it is reached; the error until it was returned.
+    /// Present once the end is reached. An error is replaced by `Ok` when it was returned.
     end: Option<Result<(), Error>>,
-    /// Whether the receiver was closed.
+    /// True once the receiver was closed.
     is_closed: bool,
 }
 
 impl State {
-    /// Returns whether no event can be sent: after the end, and when the receiver was closed.
+    /// Returns whether no event can be sent: after the end, and after the receiver was closed.
     fn is_over(&self) -> bool {
         self.end.is_some() || self.is_closed
     }
@@ -70,13 +70,13 @@ pub(crate) struct EventSender {
 }
 
 impl EventSender {
-    /// Sends an event. Without room it is counted as lost.
+    /// Sends an event. It is counted as lost if there is no room.
     pub(crate) fn send(&mut self, event: Event) {
         let mut state = self.shared.lock();
         if state.is_over() {
             return;
         }
-        // Counted before it can be received.
+        // Count the event before it can be received.
         let has_room = state.events.len() < self.shared.capacity;
         if let Some(event) = self.pipeline.pass(event, has_room) {
             state.events.push_back(event);
@@ -94,7 +94,7 @@ impl EventSender {
         }
     }
 
-    /// Sends all events, and waits for room; false if the receiver was closed.
+    /// Sends all events, and waits for room. Returns false if the receiver was closed.
     pub(crate) fn send_all(&mut self, events: &mut Vec<Event>) -> bool {
         let mut state = self.shared.lock();
         for event in events.drain(..) {
@@ -114,7 +114,7 @@ impl EventSender {
         !state.is_closed
     }
 
-    /// Waits until a time; false, immediately, if the receiver was closed.
+    /// Waits until a point in time. Returns false immediately if the receiver was closed.
     pub(crate) fn wait_until(&self, then: Instant) -> bool {
         let mut state = self.shared.lock();
         while !state.is_closed {

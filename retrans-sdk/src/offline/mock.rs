@@ -14,19 +14,21 @@ use crate::event::timestamp::Timestamp;
 use crate::event::transmit::Transmit;
 use crate::offline::channel::EventSender;
 
-/// Pushes synthetic events to a stream ([`StreamBuilder::mock`](crate::StreamBuilder::mock)). With
-/// it an application tests its handling of any result, such as `rcv_zero_window`, without root and
-/// without a kernel that produces it.
+/// Pushes synthetic events to a stream, so that an application can test its handling of any result.
+///
+/// [`StreamBuilder::mock`](crate::StreamBuilder::mock) returns it. It requires neither root nor a
+/// kernel that produces the result, such as `rcv_zero_window`.
 ///
 /// Pushed events can be read at once. They can be pushed before the stream is read, or by another
 /// thread. A rate limit uses the `ts` of the events, not the clock. The stream ends when all clones
 /// of the source are dropped, or with [`finish`](Self::finish).
 ///
+/// # Examples
+///
 /// ```
 /// use retrans_sdk::{RetransResult, Stream};
-/// use retrans_sdk::offline::MockSource;
 ///
-/// /// What is to be tested: it gives up on a peer that keeps its window closed.
+/// /// The function under test: detects a peer that keeps its window closed.
 /// fn is_stalled(stream: &mut Stream) -> Result<bool, retrans_sdk::Error> {
 ///     let closed = stream.iter().take(3).filter(|event| {
 ///         event.as_ref().is_ok_and(|event| event.result == RetransResult::RcvZeroWindow)
@@ -34,7 +36,6 @@ use crate::offline::channel::EventSender;
 ///     Ok(closed.count() == 3)
 /// }
 ///
-/// # fn main() -> Result<(), retrans_sdk::Error> {
 /// let (source, mut stream) = Stream::builder().mock()?;
 /// for _ in 0..3 {
 ///     source.push_result(RetransResult::RcvZeroWindow);
@@ -43,8 +44,7 @@ use crate::offline::channel::EventSender;
 /// source.push_result(RetransResult::Success);
 /// source.finish();
 /// assert!(!is_stalled(&mut stream)?);
-/// # Ok(())
-/// # }
+/// # Ok::<(), retrans_sdk::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct MockSource(Arc<Mutex<EventSender>>);
@@ -64,40 +64,59 @@ impl MockSource {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Pushes an event with this result; the other fields are those of [`Event::sample`].
+    /// Pushes an event with this result. The other fields are equal to [`Event::sample`].
     pub fn push_result(&self, result: RetransResult) {
         self.push(Event::sample(result));
     }
 
-    /// Pushes an event. It is counted as a live attempt would be: filtered, limited, lost if the
-    /// stream holds as many events as the ring buffer has room for, or submitted.
+    /// Pushes an event. It is counted as a live attempt would be: filtered, limited, lost or
+    /// submitted.
+    ///
+    /// It is lost if the stream holds as many events as the ring buffer has room for.
     pub fn push(&self, event: Event) {
         self.sender().send(event);
     }
 
-    /// Pushes an event as if the ring buffer were full: it is lost if it passes the filter and the
+    /// Pushes an event as if the ring buffer were full. It is lost if it passes the filter and the
     /// rate limit.
     pub fn push_lost(&self, event: Event) {
         self.sender().send_lost(event);
     }
 
-    /// Makes the stream fail with an error of this kind and text, after the events that were pushed
-    /// before, and ends it.
+    /// Ends the stream with an error of this kind and text, after the events that were pushed
+    /// before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use retrans_sdk::{ErrorKind, Stream};
+    ///
+    /// let (source, mut stream) = Stream::builder().mock()?;
+    /// source.fail(ErrorKind::System, "cannot read the ring buffer");
+    /// let error = stream.iter().next().expect("an item").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::System);
+    /// # Ok::<(), retrans_sdk::Error>(())
+    /// ```
     pub fn fail(&self, kind: ErrorKind, why: &str) {
         self.sender().end(Err(Error::new(kind, why)));
     }
 
-    /// Ends the stream after the events that were pushed before. Events that are pushed after the
-    /// end, or after the stream was dropped, are neither delivered nor counted.
+    /// Ends the stream after the events that were pushed before.
+    ///
+    /// Events that are pushed after the end, or after the stream was dropped, are neither delivered
+    /// nor counted.
     pub fn finish(&self) {
         self.sender().end(Ok(()));
     }
 }
 
 impl Event {
-    /// Returns a sample event with this result, and matching `err` and `transmit`: a timeout of an
-    /// IPv4 connection at the Unix epoch, without other optional fields. All fields are public and
-    /// can be assigned.
+    /// Returns a sample event with this result, and matching `err` and `transmit`.
+    ///
+    /// The event is a timeout of an IPv4 connection at the Unix epoch, without other optional
+    /// fields. All fields are public and can be assigned.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use retrans_sdk::{Event, RetransResult};
@@ -105,7 +124,7 @@ impl Event {
     /// let mut event = Event::sample(RetransResult::Denied);
     /// event.dport = 5432;
     /// assert_eq!(event.err, Some(-1));
-    /// assert!(event.to_string().contains("result=denied err=-1 kind=rto family=inet saddr=192.0.2.1 sport=40000"));
+    /// assert!(event.to_string().contains("result=denied err=-1 kind=rto family=inet"));
     /// ```
     #[must_use]
     pub fn sample(result: RetransResult) -> Self {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the BPF programs do to an attempt before it becomes a record, for offline events: filter,
-//! rate limit, fields and counters.
+//! Does to offline events what the BPF programs do to an attempt before it becomes a record:
+//! filter, rate limit, fields and counters.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Parses what the kernel prints of its own tracepoints, in tracefs, by `perf script` and by
-//! `trace-cmd report`: every layout since Linux 5.10, and those of the proposed patch.
+//! `trace-cmd report`: every layout since Linux 5.10, and the layouts of the proposed patch.
 //!
 //! # Design
 //!
@@ -24,10 +24,10 @@ use crate::text::reason_table::UNLISTED_BASE;
 pub(super) enum TraceLine {
     Attempt {
         event: Box<Event>,
-        /// Whether lines of this form also report failures.
+        /// True if lines of this form also report failures.
         shows_failures: bool,
     },
-    /// A number of lost events, if the line reports it.
+    /// Lost events, with their number if the line reports it.
     Lost(Option<u64>),
     /// Nothing about an attempt.
     Nothing,
@@ -36,7 +36,7 @@ pub(super) enum TraceLine {
 const SKB: &str = "tcp_retransmit_skb";
 const SYNACK: &str = "tcp_retransmit_synack";
 
-/// Returns whether it is a line of a trace: of these tracepoints, a comment, or of another event.
+/// Returns whether it is a line of a trace: of these tracepoints, of another event, or a comment.
 pub(super) fn is_recognised(line: &str) -> bool {
     marked(line).is_some()
         || line.starts_with('#')
@@ -50,26 +50,27 @@ pub(super) fn is_recognised(line: &str) -> bool {
 
 /// Returns whether a line begins with a head: `name-123   [001] ..s1. 123.456789: event: …`.
 fn has_head(line: &str) -> bool {
-    let Some((_, behind)) = line.split_once(" [") else { return false };
-    let Some((cpu, behind)) = behind.split_once("] ") else { return false };
+    let Some((_, after)) = line.split_once(" [") else { return false };
+    let Some((cpu, after)) = after.split_once("] ") else { return false };
     cpu.parse::<u32>().is_ok()
-        && behind.split_whitespace().take(2).any(|word| word.strip_suffix(':').and_then(seconds).is_some())
+        && after.split_whitespace().take(2).any(|word| word.strip_suffix(':').and_then(seconds).is_some())
 }
 
-/// Returns the text before the last marker, the tracepoint, and the text after the marker. The task
-/// name comes first and may contain anything, and so may the text of other events, such as the path
-/// of a program; the text of these tracepoints contains no marker. Therefore a line is not of these
-/// tracepoints if a complete head precedes the marker, which is longer than a task name (15 bytes)
-/// can be.
+/// Returns the text before the last marker, the tracepoint, and the text after the marker.
+///
+/// The task name comes first and may contain anything, and so may the text of other events, such as
+/// the path of a program. The text of these tracepoints contains no marker. Therefore a line is not
+/// of these tracepoints if a complete head precedes the marker: a head is longer than a task name
+/// (15 bytes) can be.
 fn marked(line: &str) -> Option<(&str, &'static str, &str)> {
     let find = |name: &'static str| {
         let before = line.rmatch_indices(name).find_map(|(at, _)| {
-            let (head, behind) = (&line[..at], line[at + name.len()..].strip_prefix(':')?);
+            let (head, after) = (&line[..at], line[at + name.len()..].strip_prefix(':')?);
             // The marker may include the name of the system, and perf pads before it.
             let head = head.strip_suffix("tcp:").unwrap_or(head);
-            Some((head.trim_end().strip_suffix(':')?, behind))
+            Some((head.trim_end().strip_suffix(':')?, after))
         });
-        before.map(|(head, behind)| (head, name, behind))
+        before.map(|(head, after)| (head, name, after))
     };
     let found = [SKB, SYNACK].into_iter().filter_map(find).max_by_key(|(head, ..)| head.len());
     found.filter(|(head, ..)| !holds_head(head))
@@ -94,8 +95,8 @@ pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<TraceLine, Str
     let ts = head.split_whitespace().next_back().and_then(seconds).ok_or("no timestamp in seconds")?;
     let ts = ts.checked_add(clock_offset).and_then(|ts| u64::try_from(ts.as_nanos()).ok());
     let ts = Timestamp::from_nanos(ts.ok_or("timestamp later than the year 2554")?);
-    // The first drafts printed sentences as results. The result is last and extends to the end
-    // of the line.
+    // The first drafts print sentences as results. The result is last and extends to the end of the
+    // line.
     let (text, sentence) = match text.split_once(" quit_reason=") {
         Some((text, sentence)) => (text, Some(sentence.trim_end())),
         None => (text, None),
@@ -157,8 +158,8 @@ fn addresses(values: &Values<'_>) -> Result<(IpAddr, IpAddr, bool), String> {
             None => (v6[0].into(), v6[1].into(), false),
         }),
         Some(other) => Err(format!("unknown `family={other}`")),
-        // Before Linux 5.15: of an IPv4 socket too there are both, and nothing tells it from a
-        // mapped one.
+        // Before Linux 5.15: the text contains both for an IPv4 socket too, and nothing
+        // distinguishes it from a mapped one.
         None => of_v6().map(|v6| match mapped(v6) {
             Some((saddr, daddr)) => (saddr.into(), daddr.into(), false),
             None => (v6[0].into(), v6[1].into(), false),
@@ -178,7 +179,7 @@ fn hexadecimal(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-/// Returns the result that the error number proves by itself; the rest would require the state of
+/// Returns the result that the error number proves by itself. The rest would require the state of
 /// the socket (`bpf/classify.bpf.h`).
 fn proven_by(err: i32) -> RetransResult {
     match err {
@@ -192,8 +193,9 @@ fn proven_by(err: i32) -> RetransResult {
     }
 }
 
-/// Returns the result of the names and sentences in the versions of the proposal (netdev, July
-/// 2025), and in the patch in `tests/kernels/patches`, which uses this crate's own names.
+/// Returns the result of a name or sentence in the versions of the proposal (netdev, July 2025).
+///
+/// The patch in `tests/kernels/patches` uses this crate's own names.
 fn meaning(text: &str) -> Option<RetransResult> {
     use RetransResult::*;
     Some(match text {
@@ -213,8 +215,10 @@ fn meaning(text: &str) -> Option<RetransResult> {
     })
 }
 
-/// Returns the result of this crate's own name, or an unlisted one for a number: its version of the
-/// proposal is not known, and so neither is its meaning.
+/// Returns the result of this crate's own name, or an unlisted one for a number.
+///
+/// The number's version of the proposal is not known, and therefore its meaning is not known
+/// either.
 fn named(text: &str) -> Option<RetransResult> {
     let by_number = || {
         let number = hexadecimal(text)?;
@@ -227,13 +231,13 @@ fn named(text: &str) -> Option<RetransResult> {
 /// `None` if the number is not known.
 fn lost(line: &str) -> Option<Option<u64>> {
     let line = line.trim();
-    if let Some((_, behind)) = line.split_once("PERF_RECORD_LOST lost ") {
-        return behind.split_whitespace().next()?.parse().ok().map(Some);
+    if let Some((_, after)) = line.split_once("PERF_RECORD_LOST lost ") {
+        return after.split_whitespace().next()?.parse().ok().map(Some);
     }
     let (_, inner) = line.strip_prefix("CPU:")?.strip_suffix(']')?.split_once('[')?;
     let count = match inner {
         "LOST EVENTS" | "EVENTS DROPPED" => return Some(None),
-        _ => inner.strip_prefix("LOST ").and_then(|behind| behind.strip_suffix(" EVENTS")),
+        _ => inner.strip_prefix("LOST ").and_then(|after| after.strip_suffix(" EVENTS")),
     };
     count.or_else(|| inner.strip_suffix(" EVENTS DROPPED"))?.parse().ok().map(Some)
 }

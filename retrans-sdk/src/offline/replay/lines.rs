@@ -6,15 +6,15 @@ use std::io::{BufRead as _, BufReader, ErrorKind, Read};
 use super::unreadable;
 use crate::error::Error;
 
-/// The maximum length of a line, many times that of an event. Bounds the memory for input without
-/// line ends.
+/// The maximum length of a line, many times the length of an event. Bounds the memory for input
+/// without line ends.
 const MAX_LINE: u64 = 64 * 1024;
 
 pub(super) struct Lines {
     input: BufReader<Box<dyn Read + Send>>,
     line: Vec<u8>,
     number: u64,
-    /// Whether the input continues with the rest of a line that is too long.
+    /// True if the input continues with the rest of a line that is too long.
     skips_rest: bool,
 }
 
@@ -28,10 +28,11 @@ pub(super) enum Piece<'a> {
     Rest,
 }
 
-/// A line without its end, and whether it had one.
+/// A line without its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RawLine<'a> {
     pub(super) bytes: &'a [u8],
+    /// False for a last line without a line end.
     pub(super) has_end: bool,
 }
 
@@ -50,7 +51,7 @@ impl Lines {
         self.number
     }
 
-    /// Returns the next part of the input, at most a buffer; `None` at the end.
+    /// Returns the next part of the input, at most a buffer. Returns `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Piece<'_>>, Error> {
         if self.skips_rest {
             return Ok(self.skip_rest()?.then_some(Piece::Rest));
@@ -70,7 +71,7 @@ impl Lines {
         Ok(Some(if self.skips_rest { Piece::TooLong } else { Piece::Line(RawLine { bytes: &self.line, has_end }) }))
     }
 
-    /// Skips the part of the line that is in the buffer; false at the end of the input.
+    /// Skips the part of the line that is in the buffer. Returns false at the end of the input.
     fn skip_rest(&mut self) -> Result<bool, Error> {
         let buffer = loop {
             match self.input.fill_buf() {

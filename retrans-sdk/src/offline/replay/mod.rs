@@ -26,50 +26,52 @@ use crate::event::Event;
 use crate::event::buffer::BATCH;
 use crate::offline::channel::EventSender;
 
-/// A recording, which can be read as a [`Stream`](crate::Stream): key=value lines as events print,
-/// JSON lines (feature `json`), or the kernel's own text of its tracepoints. Lines end with LF or
-/// CRLF. The input may be compressed with zstd (feature `zstd`), except with `--ultra` or `--long`,
-/// which require more than 8 MiB of memory.
+/// A recording, which can be read as a [`Stream`](crate::Stream).
+///
+/// The formats are key=value lines as events print, JSON lines (feature `json`), and the kernel's
+/// own text of its tracepoints. Lines end with LF or CRLF, and contain at most 65,536 bytes with
+/// their end. The input may be compressed with zstd (feature `zstd`), except with `--ultra` or
+/// `--long`, which require more than 8 MiB of memory.
 ///
 /// A thread of its own reads the recording line by line, so memory use does not depend on its size,
 /// and the input may be a pipe. To set a filter, a predicate or fields, use
-/// [`StreamBuilder::replay`](crate::StreamBuilder::replay).
+/// [`StreamBuilder::replay`](crate::StreamBuilder::replay). Requires no privileges.
+///
+/// # Examples
 ///
 /// ```
 /// use retrans_sdk::Stream;
 /// use retrans_sdk::offline::Recording;
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let recording = "\
+/// let text = "\
 /// ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 state=established segs=1
 /// ts=1.700000000 result=success err=0 kind=tlp family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 state=established segs=1
 /// ";
-/// let recording = Recording::from_reader(recording.as_bytes());
+/// let recording = Recording::from_reader(text.as_bytes());
 /// let mut stream = Stream::builder().filter("result!=success".parse()?).replay(recording)?;
 /// for event in stream.iter() {
 ///     assert_eq!(event?.err, Some(-1));
 /// }
 /// let stats = stream.stats();
 /// assert_eq!((stats.seen, stats.filtered, stats.delivered, stats.skipped), (2, 1, 1, Some(0)));
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Kernel text
 ///
-/// The lines of `tcp_retransmit_skb` and `tcp_retransmit_synack` in `trace` and `trace_pipe` of
-/// tracefs, and as `perf script` and `trace-cmd report` print them, of every kernel since Linux
-/// 5.10 and of those with the patch proposed in July 2025. Other lines are skipped. The events
-/// contain less than those of a live stream:
+/// Kernel text consists of the lines of `tcp_retransmit_skb` and `tcp_retransmit_synack` in `trace`
+/// and `trace_pipe` of tracefs, and as `perf script` and `trace-cmd report` print them. The formats
+/// of every kernel since Linux 5.10 are supported, and of kernels with the patch proposed in July
+/// 2025. Other lines are skipped. The events contain less than the events of a live stream:
 ///
-/// - `kind` is `synack` or `unknown`; `segs` is 0 except for SYN-ACKs; of the optional fields only
-///   `transmit` is present, where the result proves it.
+/// - `kind` is `synack` or `unknown`. `segs` is 0 except for SYN-ACKs. The only optional field is
+///   `transmit`, where the result proves it.
 /// - Before Linux 6.17 the text contains successes only. Failures are then
 ///   [unobservable](crate::stats::Failures::Unobservable).
 /// - `err` is refined only into results that it proves by itself: -EAGAIN, -EINVAL and
 ///   -EHOSTUNREACH are `err_default`, -ENOMEM is `nomem`, -ENOBUFS is `nobufs`. The text of the
 ///   proposed patch has no `err`.
-/// - Timestamps are those of the trace clock plus [`clock_offset`](Self::clock_offset).
+/// - Timestamps are the timestamps of the trace clock plus [`clock_offset`](Self::clock_offset).
 /// - [`Stats::missed`](crate::Stats::missed) is the number of events that the text reports as lost,
 ///   of any tracepoint; `None` if the text does not report a number.
 pub struct Recording {
@@ -95,7 +97,7 @@ pub enum Format {
     KernelText,
 }
 
-/// How malformed lines are handled, and a last line without an end.
+/// The treatment of malformed lines, and of a last line without an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum BadLines {
     /// The stream fails with an error that names the line, after the events before it.
@@ -132,8 +134,10 @@ impl Recording {
         }
     }
 
-    /// Creates a recording from a reader: a pipe, standard input, bytes. If the stream is dropped
-    /// while the thread waits for input, the thread remains until input arrives.
+    /// Creates a recording from a reader, such as a pipe, standard input or bytes.
+    ///
+    /// If the stream is dropped while the thread waits for input, the thread remains until input
+    /// arrives.
     pub fn from_reader(input: impl Read + Send + 'static) -> Self {
         Self {
             input: Box::new(input),
@@ -145,24 +149,25 @@ impl Recording {
         }
     }
 
-    /// Sets the format; detected from the first line unless set.
+    /// Sets the format. By default the first line determines it.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.format = Some(format);
         self
     }
 
-    /// Sets how malformed lines are handled; [`BadLines::Fail`] unless set.
+    /// Sets the treatment of malformed lines. The default is [`BadLines::Fail`].
     #[must_use]
     pub fn bad_lines(mut self, bad_lines: BadLines) -> Self {
         self.bad_lines = bad_lines;
         self
     }
 
-    /// Sets the speed of the replay: 1 is the speed of the recording, 2 is twice as fast; as fast
-    /// as possible unless set. An event with an earlier `ts` than the one before it is delivered
-    /// immediately. A factor that is not finite and positive is an error of
-    /// [`StreamBuilder::replay`](crate::StreamBuilder::replay).
+    /// Sets the speed of the replay. By default the recording is replayed as fast as possible.
+    ///
+    /// 1 is the speed of the recording, and 2 is twice as fast. An event with an earlier `ts` than
+    /// the one before it is delivered immediately. A factor that is not finite and positive is an
+    /// error of [`StreamBuilder::replay`](crate::StreamBuilder::replay).
     #[must_use]
     pub fn speed(mut self, factor: f64) -> Self {
         self.speed = Some(factor);
@@ -170,27 +175,29 @@ impl Recording {
     }
 
     /// Sets the offset that is added to the timestamps of kernel text, whose clock starts when the
-    /// host boots; zero unless set.
+    /// host boots. The default is zero.
     #[must_use]
     pub fn clock_offset(mut self, offset: Duration) -> Self {
         self.clock_offset = offset;
         self
     }
 
-    /// Returns an iterator over the lines, which reads in the calling thread. Keys that this version
-    /// does not know are kept, so that a key=value line prints as it was recorded.
+    /// Returns an iterator over the lines, which reads in the calling thread.
+    ///
+    /// Keys that this version does not know are kept, so that a key=value line prints as it was
+    /// recorded.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use retrans_sdk::offline::Recording;
     ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let recording = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 \
-    ///     state=established segs=1 class=drop later=x\n";
-    /// for line in Recording::from_reader(recording.as_bytes()).lines()? {
-    ///     assert_eq!(format!("{}\n", line?), recording);
+    /// let text = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 \
+    ///     daddr=10.0.0.2 dport=443 state=established segs=1 class=drop later=x\n";
+    /// for line in Recording::from_reader(text.as_bytes()).lines()? {
+    ///     assert_eq!(format!("{}\n", line?), text);
     /// }
-    /// # Ok(())
-    /// # }
+    /// # Ok::<(), retrans_sdk::Error>(())
     /// ```
     ///
     /// # Errors

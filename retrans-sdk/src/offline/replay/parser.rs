@@ -18,7 +18,7 @@ pub(super) type Unknown = Vec<(String, String)>;
 /// The contents of a line.
 pub(super) enum Parsed {
     Event(Box<Event>),
-    /// A number of lost events, if the line reports it.
+    /// Lost events, with their number if the line reports it.
     Missed(Option<u64>),
     /// Nothing about an attempt.
     Nothing,
@@ -35,7 +35,7 @@ pub(super) struct Parser {
     format: Option<Format>,
     clock_offset: Duration,
     shows_failures: bool,
-    /// Whether any line was recognized as kernel text.
+    /// True once a line was recognized as kernel text.
     is_trace: bool,
 }
 
@@ -49,7 +49,8 @@ impl Parser {
         self.shows_failures
     }
 
-    /// Parses a line, and appends the keys that this version does not know to `unknown`, where there is one.
+    /// Parses a line, and appends the keys that this version does not know to `unknown` if it is
+    /// present.
     pub(super) fn parse(&mut self, line: RawLine<'_>, mut unknown: Option<&mut Unknown>) -> Result<Parsed, String> {
         let text = String::from_utf8_lossy(line.bytes);
         // A leading comment does not determine the format.
@@ -61,8 +62,8 @@ impl Parser {
         if matches!(text, Cow::Owned(_)) && format != Format::KernelText {
             return Err("not valid UTF-8".to_owned());
         }
-        // A truncated line may be valid with another meaning: `sk_err_soft=1` of 13. JSON has an
-        // end of its own.
+        // A truncated line may be valid with another meaning: `sk_err_soft=1` instead of 13. JSON
+        // has an end of its own.
         if !line.has_end && format != Format::Json {
             return Err("unterminated last line (truncated recording?)".to_owned());
         }
@@ -84,7 +85,7 @@ impl Parser {
         parsed
     }
 
-    /// Returns what is wrong with the whole recording, at its end.
+    /// Returns the problem of the whole recording, at its end.
     pub(super) fn problem(&self) -> Option<&'static str> {
         (self.format == Some(Format::KernelText) && !self.is_trace).then_some("no line is kernel trace text")
     }
@@ -119,7 +120,7 @@ fn json(text: &str, unknown: Option<&mut Unknown>) -> Result<Event, String> {
     let event = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if let Some(unknown) = unknown {
         let object: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        // A value that a line cannot hold is left out.
+        // Leave out a value that a line cannot contain.
         unknown.extend(object.into_iter().filter_map(|(key, value)| {
             let value = match value {
                 Value::String(text) => text,

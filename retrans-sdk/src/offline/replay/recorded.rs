@@ -10,7 +10,11 @@ use super::{BadLines, Recording, plain};
 use crate::error::{Error, ErrorKind};
 use crate::format::kv::Line;
 
-/// An iterator over the lines of a recording ([`Recording::lines`]). It ends after the first error.
+/// An iterator over the lines of a recording, which reads in the calling thread. It ends after the
+/// first error.
+///
+/// [`Recording::lines`] returns it. An item is an error if the input cannot be read
+/// ([`ErrorKind::System`]) or a line is malformed ([`ErrorKind::Recording`]).
 pub struct RecordedLines {
     input: Input,
     parser: Parser,
@@ -21,7 +25,7 @@ pub struct RecordedLines {
 }
 
 enum Input {
-    /// Nothing was read yet, not even whether it is compressed.
+    /// Nothing was read yet, so it is not known whether the input is compressed.
     Unread(Box<dyn Read + Send>),
     Open(Lines),
     Ended,
@@ -46,13 +50,15 @@ impl RecordedLines {
         self.skipped
     }
 
-    /// Returns how many events the text of a kernel reports as lost so far; `None` if it reports none, or not how many.
+    /// Returns the number of events that kernel text reports as lost so far; `None` if it does not
+    /// report a number.
     #[must_use]
     pub const fn missed(&self) -> Option<u64> {
         self.missed
     }
 
-    /// Returns whether the next line was read already, so that [`next`](Iterator::next) does not wait for the input.
+    /// Returns whether the next line was already read, so that [`next`](Iterator::next) does not
+    /// wait for the input.
     #[must_use]
     pub fn is_buffered(&self) -> bool {
         matches!(&self.input, Input::Open(lines) if lines.is_at_hand())
