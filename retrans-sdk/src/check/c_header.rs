@@ -3,9 +3,10 @@
 
 use crate::kernel::c_enum::CEnum;
 
-/// Returns every enum of a header. Values are numbers, or a sum or shift of numbers and earlier
-/// enumerators. An enumerator with any other value ends its enum, and is named: the values after it
-/// would be guesses.
+/// Returns every enum of a header.
+///
+/// Values are numbers, or a sum or shift of numbers and earlier enumerators. An enumerator with any
+/// other value ends its enum, and is named: the values after it would be guesses.
 pub(crate) fn enums(header: &str) -> Vec<CEnum> {
     let header = without_comments(header);
     let tokens = tokens(&header);
@@ -88,7 +89,7 @@ fn without_comments(header: &str) -> String {
     text + rest
 }
 
-/// Words and punctuation, without preprocessor lines.
+/// Returns words and punctuation, without preprocessor lines.
 fn tokens(header: &str) -> Vec<&str> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut tokens = Vec::new();
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_kernel_headers_write() {
+    fn comments_directives_and_expressions_of_kernel_headers_are_read() {
         let header = "
             #define enum { NOT = 1 \\
                 , EITHER }
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn an_unreadable_enumerator_is_named() {
         let read = |header| enums(header).remove(0);
         let big = read("enum { A = 0x7fffffffffffffff, B, C };");
         assert_eq!((big.values.len(), big.unread.as_deref()), (1, Some("B")));
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn does_not_guess() {
+    fn incomplete_enums_are_not_guessed() {
         assert_eq!(values("enum { A, B = sizeof(int), C };"), [("A".to_owned(), 0)]);
         assert_eq!(values("enum { A"), [("A".to_owned(), 0)]);
         assert_eq!(values("/* enum { A };"), []);

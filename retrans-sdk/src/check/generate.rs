@@ -11,13 +11,13 @@ use crate::kernel;
 use crate::text::reason_table::{MAX_VALUE_LEN, UNLISTED_BASE, snake_case};
 use crate::text::suggest::did_you_mean;
 
-/// The source of an enum.
+/// The source that [`generate_table`] reads an enum from.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum EnumSource<'a> {
     /// The BTF of the running kernel, without its modules.
     RunningKernel,
-    /// The BTF in a file: that of another kernel, or an object.
+    /// The BTF in a file: BTF of another kernel, or an object with BTF.
     Btf(&'a Path),
     /// The bytes of an object with BTF.
     Object(&'a [u8]),
@@ -45,21 +45,24 @@ impl EnumSource<'_> {
     }
 }
 
-/// Generates the Rust source of a table, an enum with [`reason_table`](macro@crate::reason_table),
-/// from an enum of the kernel.
+/// Generates the Rust source of a table from an enum of the kernel: an enum with
+/// [`reason_table`](macro@crate::reason_table).
 ///
 /// The source compiles as it is, and the table passes
 /// [`table_in_running_kernel`](super::table_in_running_kernel) against the same kernel. Every doc
 /// comment is a placeholder that names the enumerator: write the descriptions, and delete what the
 /// application does not use.
 ///
-/// `c_prefix` is what the wanted enumerators begin with; `None` derives it: the name of the enum in
-/// upper case if any enumerator begins with it, else what all enumerators have in common. A leading
-/// comment lists what is left out: end markers such as `…_MAX`, enumerators without the prefix, a
-/// second name of a number, and numbers that a table cannot contain.
+/// `name` is the name of the enum in C, such as `skb_drop_reason`. `c_prefix` is the prefix of the
+/// wanted enumerators. `None` derives it: the name of the enum in upper case if any enumerator
+/// begins with it, otherwise the longest common prefix of whole words. A leading comment lists what
+/// is left out: end markers such as `…_MAX`, enumerators without the prefix, a second name of a
+/// number, and numbers that a table cannot contain.
+///
+/// # Examples
 ///
 /// ```no_run
-/// use retrans_sdk::check::{EnumSource, self};
+/// use retrans_sdk::check::{self, EnumSource};
 ///
 /// println!("{}", check::generate_table(EnumSource::RunningKernel, "skb_drop_reason", None)?);
 /// # Ok::<(), retrans_sdk::Error>(())
@@ -67,12 +70,13 @@ impl EnumSource<'_> {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::NoBtf`] if there is no BTF, [`ErrorKind::System`] if the source cannot be read, has
-/// no such enum, or the enum has no enumerator with the prefix.
+/// - [`ErrorKind::NoBtf`] if there is no BTF
+/// - [`ErrorKind::System`] if the source cannot be read or has no such enum, or if no enumerator
+///   with the prefix can be in a table
 pub fn generate_table(source: EnumSource<'_>, name: &str, c_prefix: Option<&str>) -> Result<String, Error> {
     let enums = source.enums()?;
     let from = source.describe();
-    // BTF has an enum that was only declared as one without enumerators.
+    // In BTF a declared enum without a definition has no enumerators.
     let has_name = |found: &&CEnum| found.name.as_deref() == Some(name) && !found.values.is_empty();
     let Some(found) = enums.iter().find(has_name) else {
         let near = did_you_mean(name, enums.iter().filter_map(|found| found.name.as_deref()));
@@ -87,7 +91,7 @@ pub fn generate_table(source: EnumSource<'_>, name: &str, c_prefix: Option<&str>
     Ok(table.source(name, &prefix, &from))
 }
 
-/// Returns what the enumerators of an enum begin with.
+/// Returns the prefix that is derived from the enumerators of an enum.
 fn prefix_of(found: &CEnum, name: &str) -> String {
     let own = format!("{}_", name.to_ascii_uppercase());
     // Names such as `__BPF_FUNC_MAX_ID` mark an end.
@@ -100,12 +104,12 @@ fn prefix_of(found: &CEnum, name: &str) -> String {
         let length = common.bytes().zip(c_name.bytes()).take_while(|(a, b)| a == b).count();
         common.get(..length).unwrap_or_default()
     });
-    // Whole words. The enumerator itself is no prefix, so an enum of one has what is before its
-    // last word.
+    // Whole words. The enumerator itself is not a prefix, so an enum of one enumerator has the text
+    // before its last word.
     common.rfind('_').map_or_else(String::new, |end| common[..=end].to_owned())
 }
 
-/// A variant to be.
+/// A variant of the generated table.
 struct Row {
     variant: String,
     value: String,
@@ -123,7 +127,7 @@ struct Table {
 impl Table {
     fn of(found: &CEnum, prefix: &str) -> Self {
         let mut table = Self::default();
-        // An end marker is the last one that a table could contain: masks have larger numbers.
+        // An end marker has the largest number that a table could contain. Masks have larger ones.
         let fits = |(c_name, number): &&(String, i64)| {
             c_name.starts_with(prefix) && table_number(*number).is_some() && !is_mask(c_name)
         };
@@ -133,7 +137,7 @@ impl Table {
             match table.number(c_name, *number, prefix, greatest) {
                 Ok(number) => {
                     let mut row = row(c_name, prefix, number);
-                    // Names that differ in C by an underscore only.
+                    // In C such names differ by an underscore only.
                     if !variants.insert(row.variant.clone()) {
                         row.variant = format!("{}N{number}", row.variant);
                         variants.insert(row.variant.clone());
@@ -153,7 +157,8 @@ impl Table {
         table
     }
 
-    /// Returns the number of an enumerator that can be in the table, else why it cannot.
+    /// Returns the number of an enumerator if it can be in the table, and otherwise the reason that
+    /// it cannot.
     fn number(&self, c_name: &str, number: i64, prefix: &str, greatest: i64) -> Result<u32, String> {
         let Some(rest) = c_name.strip_prefix(prefix).filter(|rest| !rest.is_empty()) else {
             return Err(format!("does not begin with {prefix}"));
@@ -222,7 +227,7 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 fn row(c_name: &str, prefix: &str, number: u32) -> Row {
     let rest = c_name.strip_prefix(prefix).unwrap_or(c_name);
     let mut variant = camel_case(rest);
-    // A keyword that cannot be raw, and the variant that is generated.
+    // `Self` is a keyword that cannot be raw, and `Unlisted` is the generated variant.
     if ["Self", "Unlisted"].contains(&variant.as_str()) {
         variant.push_str("Reason");
     }
@@ -237,13 +242,13 @@ fn is_word(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase()) && text.len() <= MAX_VALUE_LEN
 }
 
-/// Returns as much of a word as a table accepts, else the other.
+/// Returns as much of a word as a table accepts, or `other` if it accepts nothing of it.
 fn shortened(word: &str, other: &str) -> String {
     let short = word.get(..MAX_VALUE_LEN).unwrap_or_default().trim_end_matches('_');
     if is_word(short) { short.to_owned() } else { other.to_owned() }
 }
 
-/// Returns a C name as the name of a type or variant: `NOT_SPECIFIED` becomes `NotSpecified`.
+/// Converts a C name to the name of a type or variant: `NOT_SPECIFIED` becomes `NotSpecified`.
 fn camel_case(c_name: &str) -> String {
     let mut camel = String::with_capacity(c_name.len());
     for word in c_name.split('_') {
@@ -287,7 +292,7 @@ pub enum RainReason {
     }
 
     #[test]
-    fn the_prefix_is_that_of_the_enum_or_what_is_common() {
+    fn the_prefix_is_the_name_of_the_enum_or_the_common_words() {
         let prefix = |values: &[&str]| {
             let values = values.iter().zip(0..).map(|(name, number)| ((*name).to_owned(), number)).collect();
             prefix_of(&CEnum { name: Some("skb_drop_reason".to_owned()), values, unread: None }, "skb_drop_reason")
@@ -302,16 +307,16 @@ pub enum RainReason {
     }
 
     #[test]
-    fn what_cannot_be_generated_is_an_error() {
+    fn an_unknown_enum_or_prefix_is_an_error() {
         let header = "enum rain_reason { RAIN_FRONT = 1, RAIN_STORM };";
-        for (name, prefix, says) in [
+        for (name, prefix, expected) in [
             ("rain_raeson", None, "no enum rain_raeson with enumerators in /tmp/"),
             ("rain_raeson", None, "; did you mean `rain_reason`?"),
             ("snow", None, "no enum snow with enumerators"),
             ("rain_reason", Some("SNOW_"), "begins with \"SNOW_\""),
         ] {
-            let error = generated(header, name, prefix).expect_err(says);
-            assert!(error.contains(says), "{error}");
+            let error = generated(header, name, prefix).expect_err(expected);
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

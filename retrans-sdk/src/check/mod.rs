@@ -1,22 +1,32 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compares tables with the kernel's enums: those of the built programs, of the running kernel, and
-//! of C headers.
+//! Compares tables with the kernel's enums: in the built BPF object, in the running kernel, and in
+//! C headers.
 //!
-//! Every function returns a [`Report`], which passes if it contains no [`Finding`]. The tables of
-//! this crate:
+//! Every function returns a [`Report`], which passes if it contains no [`Finding`]. Functions for
+//! the tables of this crate:
 //!
-//! - [`object`]: the enums of the built BPF object, in its BTF;
+//! - [`object`]: the enums in the BTF of the built BPF object;
 //! - [`running_kernel`]: the enums in the running kernel's BTF, the proposal's where it exists, and
-//!   the tracepoint's shape;
+//!   the tracepoint's third argument; [`kernel_btf`] reads another kernel's BTF from a file;
 //! - [`header`]: the enums in C headers, of a kernel tree or of `linux-libc-dev`.
 //!
-//! A table of the application's, with an enum of a given name:
+//! Functions for a table of the application, with an enum of a given name:
 //!
 //! - [`table_in_running_kernel`]: in the running kernel's BTF;
 //! - [`table_in_btf`], [`table_in_object`]: in the BTF of a file, of an object;
 //! - [`table_in_header`]: in a C header.
 //!
 //! [`generate_table`] generates the source of such a table from the kernel's enum.
+//!
+//! # Examples
+//!
+//! ```
+//! use retrans_sdk::check;
+//!
+//! let report = check::object()?;
+//! assert!(report.passed(), "{report}");
+//! # Ok::<(), retrans_sdk::Error>(())
+//! ```
 
 mod c_header;
 mod generate;
@@ -40,7 +50,7 @@ use crate::kernel::c_enum::CEnum;
 use crate::kernel::{self, ThirdArgument};
 use crate::text::reason_table::ReasonTable;
 
-/// A difference between a table and an enum of the kernel.
+/// A difference between a table and an enum of the kernel. Prints as one line of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
@@ -104,18 +114,33 @@ impl fmt::Display for Finding {
 ///
 /// Prints the findings first, then the notes, then at most ten of the enumerators that only the
 /// kernel has.
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::check;
+///
+/// let report = check::object()?;
+/// for finding in &report.findings {
+///     eprintln!("{}: {finding}", report.subject);
+/// }
+/// assert!(report.passed());
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// What was compared with the tables: an object, a kernel's BTF, a header.
+    /// The source that was compared with the tables: an object, a kernel's BTF, a header.
     pub subject: String,
-    /// What was compared and matches, and other facts.
+    /// Notes: each enum that matches, and other facts.
     pub notes: Vec<String>,
-    /// The differences; none if the check passed.
+    /// The differences; empty if the check passed.
     pub findings: Vec<Finding>,
-    /// The enumerators that only the kernel has, and not a table of the application's, by name and
-    /// number. They are not differences: the table carries such a number, and prints it as `k` and
-    /// the number. With the tables of this crate they are differences, and are among the findings.
+    /// Enumerators of the kernel that a table of the application lacks, by name and number.
+    ///
+    /// They are not differences: the table carries such a number, and prints it as `k` and the
+    /// number. With the tables of this crate such enumerators are differences, and are among the
+    /// findings.
     pub kernel_only: Vec<(String, i64)>,
 }
 
@@ -146,7 +171,7 @@ impl Report {
         self.notes.push(format!("enum {name}: {enumerators} enumerators match `{}`", T::KEY));
     }
 
-    /// As [`hold`](Self::hold), for the enum that has a certain enumerator.
+    /// As [`hold`](Self::hold), for the enum that contains one of these enumerators.
     fn hold_enum_with<T: ReasonTable>(&mut self, enums: &[CEnum], enumerators: [&str; 2], prefix: &str) {
         // Two names, so that the enum is found even if one of them is missing.
         match enums.iter().find(|e| enumerators.iter().any(|name| e.values.iter().any(|(n, _)| n == name))) {
@@ -155,7 +180,7 @@ impl Report {
         }
     }
 
-    /// Checks the states that every kernel has; `bpf` for their copy in uapi/linux/bpf.h.
+    /// Checks the TCP states, which every kernel has.
     fn hold_states(&mut self, enums: &[CEnum]) {
         self.hold_enum_with::<TcpState>(enums, ["TCP_ESTABLISHED", "TCP_SYN_SENT"], "TCP_");
     }
@@ -174,8 +199,8 @@ impl Report {
     }
 }
 
-/// The differences between a table and an enum, and how many enumerators of the table were
-/// compared.
+/// The differences between a table and an enum, and the number of enumerators of the table that
+/// were compared.
 struct Compared {
     enumerators: usize,
     findings: Vec<Finding>,
@@ -210,8 +235,8 @@ fn compare<T: ReasonTable>(found: &CEnum, prefix: &str) -> Compared {
     Compared { enumerators: ours.len(), findings }
 }
 
-/// The most enumerators that only the kernel has and that are printed: a kernel has more than a
-/// hundred drop reasons.
+/// The maximum number of enumerators that only the kernel has and that are printed. A kernel has
+/// more than a hundred drop reasons.
 const MAX_KERNEL_ONLY: usize = 10;
 
 impl fmt::Display for Report {
@@ -230,10 +255,10 @@ impl fmt::Display for Report {
     }
 }
 
-/// The proposal's enum, as v1 and v2, and as v3 and v4 called it.
+/// The names of the proposal's enum in v1 and v2, and in v3 and v4.
 const PROPOSAL: [&str; 2] = ["tcp_retransmit_quit_reason", "tcp_retransmit_result"];
 
-/// Enumerators of `TcpState`'s enum that are no state of a connection: the end marker, and a
+/// Enumerators of `TcpState`'s enum that are not states of a connection: the end marker, and a
 /// pseudo-state of inet_diag.
 const IGNORED: [&str; 2] = ["TCP_MAX_STATES", "TCP_BOUND_INACTIVE"];
 
@@ -241,16 +266,16 @@ const IGNORED: [&str; 2] = ["TCP_MAX_STATES", "TCP_BOUND_INACTIVE"];
 ///
 /// # Errors
 ///
-/// If the object's BTF cannot be read.
+/// [`ErrorKind::NoBtf`] if the object's BTF cannot be read.
 pub fn object() -> Result<Report, Error> {
     object_in(kernel::object_bytes())
 }
 
-/// Like [`object`], for the bytes of any object.
+/// Compares the tables as [`object`] does, with the bytes of any object.
 ///
 /// # Errors
 ///
-/// Like [`object`].
+/// As [`object`].
 pub fn object_in(object: &[u8]) -> Result<Report, Error> {
     let enums = kernel::enums_of_object(object)?;
     let mut report = Report::new("built object");
@@ -266,18 +291,28 @@ pub fn object_in(object: &[u8]) -> Result<Report, Error> {
 /// Compares the tables with the enums in the running kernel's BTF, and reports the tracepoint's
 /// third argument.
 ///
+/// Requires Linux 5.10 with BTF (`/sys/kernel/btf/vmlinux`), which every user may read.
+///
+/// # Examples
+///
+/// ```no_run
+/// println!("{}", retrans_sdk::check::running_kernel()?);
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
+///
 /// # Errors
 ///
-/// [`ErrorKind::NoBtf`], [`ErrorKind::NoTracepoint`].
+/// - [`ErrorKind::NoBtf`] if the kernel provides no BTF
+/// - [`ErrorKind::NoTracepoint`] if the BTF has no `tcp_retransmit_skb` tracepoint
 pub fn running_kernel() -> Result<Report, Error> {
     kernel_btf(Path::new(kernel::VMLINUX))
 }
 
-/// Like [`running_kernel`], for a kernel's BTF in a file.
+/// Compares the tables as [`running_kernel`] does, with a kernel's BTF in a file.
 ///
 /// # Errors
 ///
-/// Like [`running_kernel`].
+/// As [`running_kernel`].
 pub fn kernel_btf(path: &Path) -> Result<Report, Error> {
     let btf = kernel::read_btf(path)?;
     let enums = kernel::enums(&btf);
@@ -303,7 +338,7 @@ pub fn kernel_btf(path: &Path) -> Result<Report, Error> {
 ///
 /// # Errors
 ///
-/// If nothing can be read there.
+/// [`ErrorKind::System`] if nothing can be read there, or if a file contains no enum of any table.
 pub fn header(path: &Path) -> Result<Report, Error> {
     let mut report = Report::new(format!("headers in {}", path.display()));
     if path.is_dir() {
@@ -336,7 +371,7 @@ pub fn header(path: &Path) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Where a folder keeps the enums.
+/// The places of the enums in a folder.
 struct Folder {
     states: &'static str,
     ca_states: &'static str,
@@ -354,7 +389,7 @@ const FOLDERS: [Folder; 2] = [
     Folder { states: "linux/bpf.h", ca_states: "linux/tcp.h", proposal: None },
 ];
 
-/// Returns the enums of a header; those of bpf.h under the names that they copy.
+/// Returns the enums of a header. Copies of enumerators in bpf.h have the names of the originals.
 fn enums_in(path: &Path) -> Result<Vec<CEnum>, Error> {
     Ok(enums_as_written(path)?
         .into_iter()

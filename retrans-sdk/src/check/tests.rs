@@ -67,7 +67,7 @@ fn each_is_found(good: &str, wrongs: &[Wrong], check: impl Fn(&str) -> Report) {
     }
 }
 
-/// The header that the built object is made from, with each enum in use.
+/// Returns the header that the built object is made from, with each enum in use.
 fn our_header() -> String {
     // The types are defined here instead.
     let header = include_str!("../../bpf/retrans.h").replace("#include \"vmlinux.h\"", "");
@@ -112,7 +112,7 @@ fn an_object_without_the_enum_is_found() {
 }
 
 #[test]
-fn the_built_object_agrees() {
+fn the_built_object_matches() {
     let report = object().expect("the object of this build");
     assert!(report.passed(), "{report}");
     assert!(report.notes[0].contains("tcp_retransmit_quit_reason: 10 enumerators"), "{report}");
@@ -127,8 +127,8 @@ fn a_wrong_kernel_is_found() {
 }
 
 #[test]
-fn the_third_argument_is_told_by_its_type() {
-    for (third, says) in [
+fn the_type_of_the_third_argument_is_reported() {
+    for (third, expected) in [
         (None, "absent"),
         (Some("int"), "int err"),
         (Some("const int"), "int err"),
@@ -137,7 +137,7 @@ fn the_third_argument_is_told_by_its_type() {
     ] {
         let report = kernel_btf(Made::object(&kernel(third)).as_path()).expect("BTF with the tracepoint");
         let note = report.notes.last().expect("the last note is of the tracepoint");
-        assert!(note.contains(&format!("third argument of tcp_retransmit_skb: {says}")), "{third:?}: {note}");
+        assert!(note.contains(&format!("third argument of tcp_retransmit_skb: {expected}")), "{third:?}: {note}");
     }
     let without = kernel_btf(Made::object("volatile int one;").as_path()).expect_err("there is no tracepoint");
     assert_eq!(without.kind(), ErrorKind::NoTracepoint);
@@ -149,10 +149,10 @@ fn a_wrong_header_is_found() {
     each_is_found(STATES, &WRONG_STATES, check);
     each_is_found(CA_STATES, &WRONG_CA_STATES, check);
     each_is_found(PROPOSAL, &WRONG_PROPOSAL, check);
-    // What the reader cannot evaluate is a finding, not the end of the enum.
+    // A value that the reader cannot evaluate is a finding, not the end of the enum.
     let unread = check(&CA_STATES.replace("TCP_CA_Loss = 4", "TCP_CA_Loss = 4, TCP_CA_New = BIT(3), TCP_CA_Newer"));
     assert_eq!(unread.findings[0].to_string(), "the value of TCP_CA_New cannot be read");
-    // As uapi/linux/bpf.h has them.
+    // The names that uapi/linux/bpf.h uses.
     let copied = STATES.replace("TCP_", "BPF_TCP_");
     assert!(check(&copied).passed());
     assert_eq!(
@@ -162,7 +162,7 @@ fn a_wrong_header_is_found() {
 }
 
 #[test]
-fn a_header_without_anything_to_check_does_not_pass() {
+fn a_header_without_a_known_enum_is_an_error() {
     for text in ["", "enum other { A };"] {
         let error = header(Made::header(text).as_path()).expect_err("nothing was checked");
         assert!(error.to_string().contains("contains no enum"), "{error}");
