@@ -33,7 +33,7 @@ fn read(recording: Recording) -> (Vec<String>, Option<String>, Stats) {
     for event in stream.iter() {
         match event {
             Ok(event) => good.push(event.to_string()),
-            Err(error) => assert!(bad.replace(error.to_string()).is_none(), "it ends at the first"),
+            Err(error) => assert!(bad.replace(error.to_string()).is_none(), "the stream ends at the first error"),
         }
     }
     assert!(stream.is_finished());
@@ -44,7 +44,7 @@ fn read(recording: Recording) -> (Vec<String>, Option<String>, Stats) {
 }
 
 #[test]
-fn gives_the_events_back() {
+fn events_print_as_they_were_recorded() {
     let (good, bad, stats) = read(of(b""));
     assert_eq!((good, bad, stats.failures), (vec![], None, Failures::Unobservable));
     let (good, bad, stats) = read(of(format!("{LINE} later=x\n{LINE}\n").as_bytes()));
@@ -55,14 +55,14 @@ fn gives_the_events_back() {
 }
 
 #[test]
-fn says_which_line_is_none_or_counts_it() {
+fn a_malformed_line_is_named_or_counted() {
     let long = format!("{LINE} x={}", "x".repeat(1 << 20));
     let torn = &LINE[..LINE.len() - 40];
     for (text, good, problem) in [
         (format!("{LINE}\nhello\n{LINE}\n"), 1, "line 2: column 1: `hello` is not key=value"),
         (format!("{LINE}\n\n{LINE}\n"), 1, "line 2: column 1: `` is not key=value"),
         (format!("{LINE}\n{LINE}\n{torn}"), 2, "line 3: unterminated last line (truncated recording?)"),
-        // It would read well.
+        // Without its end the line would still be valid.
         (format!("{LINE}\n{LINE}\n{LINE}"), 2, "line 3: unterminated last line (truncated recording?)"),
         (format!("{LINE}\n{long}\n{LINE}\n"), 1, "line 2: longer than 65536 bytes"),
         (format!("hello\n{LINE}\n{LINE}\n"), 0, "line 1: neither key=value nor JSON nor kernel text"),
@@ -83,7 +83,7 @@ fn says_which_line_is_none_or_counts_it() {
 }
 
 #[test]
-fn lines_keep_what_is_unknown() {
+fn lines_keep_unknown_keys() {
     let known = "cgroup_path=/a%20b";
     let line: Line = format!("{LINE} later=x {known}").parse().expect("a line");
     let text = format!("{line}\n{LINE}\n");
@@ -119,10 +119,10 @@ fn lines_end_at_an_error_or_skip_it() {
 }
 
 #[test]
-fn lines_may_end_in_both() {
+fn lines_may_end_with_lf_or_crlf() {
     let (good, bad, _) = read(of(format!("{LINE}\r\n{LINE}\n{LINE}\r\n").as_bytes()));
     assert_eq!((good.len(), bad), (3, None));
-    // One of them alone is a part of the line, and ends none.
+    // A CR alone is part of the line, and does not end it.
     let (good, bad, _) = read(of(format!("{LINE}\r{LINE}\n").as_bytes()));
     assert!(good.is_empty() && bad.as_deref().is_some_and(|bad| bad.starts_with("line 1: ")), "{bad:?}");
 }
@@ -137,7 +137,7 @@ fn an_error_names_the_file() {
 }
 
 #[test]
-fn a_filter_a_predicate_fields_and_a_limit_are_as_those_of_a_live_stream() {
+fn filter_predicate_fields_and_limit_work_as_with_a_live_stream() {
     let with = LINE.replace("class=drop", "class=drop cookie=7 netns=3");
     let text = format!("{with}\n{}\n", with.replace("443", "80")).repeat(5);
     let stream = |builder: crate::stream::builder::StreamBuilder| builder.replay(of(text.as_bytes()));
@@ -156,7 +156,7 @@ fn a_filter_a_predicate_fields_and_a_limit_are_as_those_of_a_live_stream() {
     let Stats { seen, filtered, limited, lost, submitted, rejected, delivered, .. } = all.stats();
     assert_eq!((seen, filtered, limited, lost, submitted, rejected, delivered), (10, 5, 2, 0, 3, 1, 2));
     assert!(events.iter().all(|event| event.cookie.is_none() && event.netns == Some(3)), "{events:?}");
-    // Before the filter, and between filter and limit.
+    // `counts` is before the filter, `passed` between filter and limit.
     let attempts = |counts: &[crate::stats::Count]| counts.iter().map(|count| count.attempts).sum::<u64>();
     assert_eq!((attempts(&all.stats().counts), attempts(&all.stats().passed)), (10, 5));
 
@@ -164,13 +164,13 @@ fn a_filter_a_predicate_fields_and_a_limit_are_as_those_of_a_live_stream() {
         let error = stream(Stream::builder().filter(term.parse().expect("a filter"))).expect_err("not in a recording");
         assert_eq!(error.kind(), ErrorKind::Filter, "{error}");
     }
-    // Unlike a live stream's.
+    // A live stream would reject this filter.
     let owned = stream(Stream::builder().filter("comm=x".parse().expect("a filter"))).expect("a stream").iter().count();
     assert_eq!(owned, 0);
 }
 
 #[test]
-fn what_waits_for_its_writer_is_there_at_once() {
+fn an_event_is_delivered_as_soon_as_its_line_is_written() {
     let (reader, writer) = pipe().expect("a pipe");
     let mut writer = std::fs::File::from(writer);
     let mut stream = Recording::from_reader(std::fs::File::from(reader)).start().expect("a stream");
@@ -187,7 +187,7 @@ fn what_waits_for_its_writer_is_there_at_once() {
 }
 
 #[test]
-fn at_the_speed_at_which_it_was_recorded() {
+fn speed_delays_events_as_they_were_recorded() {
     let text = [0, 300, 100, 400].map(|ms| format!("{}\n", LINE.replace("1.500", &format!("1.{ms:03}")))).concat();
     let took = |speed: Option<f64>| {
         let recording = of(text.as_bytes());
@@ -199,14 +199,14 @@ fn at_the_speed_at_which_it_was_recorded() {
     assert!(took(Some(1.0)) >= Duration::from_millis(400));
     assert!((Duration::from_millis(200)..Duration::from_millis(400)).contains(&took(Some(2.0))));
     assert!(took(None) < Duration::from_millis(200));
-    // Takes years, unless it ends when the stream is dropped.
+    // Lasts years, unless it ends when the stream is dropped.
     let mut stream = of(text.as_bytes()).speed(1e-9).start().expect("a stream");
     assert_eq!(stream.recv_batch_timeout(Duration::from_secs(10)).expect("the first").count(), 1);
     let queue = stream.into_queue(8, crate::stream::queue::Overflow::Block).expect("a queue");
     drop(queue);
 }
 
-/// Of a size that does not fit what waits in between, and more than once.
+/// An input of `left` lines, whose size is not a multiple of the buffers in between.
 struct Endless {
     left: u64,
     rest: Vec<u8>,
@@ -226,7 +226,7 @@ impl Read for Endless {
 }
 
 #[test]
-fn nothing_is_lost_of_a_long_one_that_is_read_slowly() {
+fn a_slow_reader_loses_no_event_of_a_long_recording() {
     const LINES: u64 = 50_000;
     let mut stream = Recording::from_reader(Endless { left: LINES, rest: Vec::new() }).start().expect("a stream");
     let mut count = 0;
@@ -244,12 +244,12 @@ fn nothing_is_lost_of_a_long_one_that_is_read_slowly() {
 
 #[cfg(feature = "zstd")]
 #[test]
-fn what_is_compressed_is_read_too() {
+fn a_zstd_file_is_decompressed() {
     let text = format!("{LINE}\n{LINE}\n");
     let mut compressed = zstd::encode_all(text.as_bytes(), 3).expect("zstd");
     let (good, bad, _) = read(of(&compressed));
     assert_eq!((good, bad), (vec![LINE.to_owned(); 2], None));
-    // Appended to.
+    // A file that another one was appended to.
     compressed.extend(compressed.clone());
     assert_eq!(read(of(&compressed)).0.len(), 4);
     let (_, bad, _) = read(of(&compressed[..compressed.len() - 5]));
@@ -258,7 +258,7 @@ fn what_is_compressed_is_read_too() {
 
 #[cfg(feature = "json")]
 #[test]
-fn json_is_read_too() {
+fn json_lines_are_read() {
     let event: Event = LINE.parse().expect("an event");
     let json = serde_json::to_string(&event).expect("JSON");
     let (good, bad, _) = read(of(format!("{json}\n{json}").as_bytes()));
@@ -269,21 +269,21 @@ fn json_is_read_too() {
 
 proptest! {
     #[test]
-    fn whatever_is_read_it_ends(bytes in proptest::collection::vec(any::<u8>(), 0..400), skip: bool) {
+    fn arbitrary_bytes_end_without_events(bytes in proptest::collection::vec(any::<u8>(), 0..400), skip: bool) {
         let bad_lines = if skip { BadLines::Skip } else { BadLines::Fail };
         let (good, _, _) = read(of(&bytes).bad_lines(bad_lines));
         prop_assert_eq!(good.len(), 0);
     }
 
     #[test]
-    fn a_recording_is_what_was_recorded(records in proptest::collection::vec(any_record(), 0..20)) {
+    fn a_recording_yields_the_recorded_events(records in proptest::collection::vec(any_record(), 0..20)) {
         let events: Vec<_> = records.iter().map(|record| decode(record, 0).expect("a good header").to_string()).collect();
         let text: String = events.iter().map(|line| format!("{line}\n")).collect();
         prop_assert_eq!(read(of(text.as_bytes())).0, events);
     }
 
     #[test]
-    fn a_kernels_text_that_is_torn_does_not_panic(at in 0..400usize, byte: char) {
+    fn damaged_kernel_text_does_not_panic(at in 0..400usize, byte: char) {
         let mut text = SYMBOLS.to_owned();
         if let Some((at, _)) = text.char_indices().nth(at) {
             text.insert(at, byte);
@@ -297,20 +297,20 @@ const SYMBOLS: &str = "          <idle>-0       [001] ..s2. 1234.567890: tcp_ret
     skaddr=00000000deadbeef family=AF_INET sport=40000 dport=443 saddr=10.1.2.1 daddr=10.1.2.2 \
     saddrv6=::ffff:10.1.2.1 daddrv6=::ffff:10.1.2.2 state=TCP_ESTABLISHED err=-16";
 
-fn said(line: &str) -> Result<TraceLine, String> {
+fn parsed(line: &str) -> Result<TraceLine, String> {
     kernel_text::parse(line, Duration::ZERO)
 }
 
 fn event(line: &str) -> Event {
-    match said(line) {
+    match parsed(line) {
         Ok(TraceLine::Attempt { event, .. }) => *event,
         other => panic!("{line}: {other:?}"),
     }
 }
 
-/// What each of the kernels prints behind the head, the proposed ones included, and what it says.
+/// The text that each kernel prints after the head, including the proposed ones, and its meaning.
 #[test]
-fn every_layout_is_read() {
+fn every_layout_of_kernel_text_is_read() {
     let ports = "sport=40000 dport=443 saddr=10.1.2.1 daddr=10.1.2.2 saddrv6=::ffff:10.1.2.1 daddrv6=::ffff:10.1.2.2 state=TCP_CLOSE_WAIT";
     let since_515 = format!("family=AF_INET {ports}");
     let since_612 = format!("skbaddr=00000000d1 skaddr=(____ptrval____) {since_515}");
@@ -336,7 +336,7 @@ fn every_layout_is_read() {
         (format!("{since_612} result=skb_unclone_nomem"), UncloneNomem, None, true),
         (format!("{since_612} result=pskb_copy_nobufs"), PskbCopyNobufs, None, true),
         (format!("{since_612} result=retrans_nomem"), Nomem, None, true),
-        // What the kernel has no name for.
+        // A number for which the kernel has no name.
         (format!("{since_612} result=0xb"), RetransResult::from_raw(0x1000b), None, true),
     ] {
         for head in [
@@ -358,13 +358,13 @@ fn every_layout_is_read() {
             (expected.saddr, expected.daddr) = ([10, 1, 2, 1].into(), [10, 1, 2, 2].into());
             expected.state = TcpState::CloseWait;
             expected.transmit = Some(if result == Success { Transmit::Yes } else { Transmit::Unknown });
-            assert_eq!(said(&line), Ok(TraceLine::Attempt { event: Box::new(expected), shows_failures }), "{line}");
+            assert_eq!(parsed(&line), Ok(TraceLine::Attempt { event: Box::new(expected), shows_failures }), "{line}");
         }
     }
 }
 
 #[test]
-fn the_other_family_and_the_other_tracepoint_are_read() {
+fn ipv6_and_syn_ack_lines_are_read() {
     let mapped = event(&SYMBOLS.replace("AF_INET ", "AF_INET6 "));
     assert_eq!((mapped.mapped, mapped.saddr), (true, [10, 1, 2, 1].into()));
     let v6 = SYMBOLS.replace("AF_INET ", "AF_INET6 ").replace("::ffff:10.1.2.", "fd00:0:0:7::");
@@ -378,7 +378,7 @@ fn the_other_family_and_the_other_tracepoint_are_read() {
 }
 
 #[test]
-fn what_is_not_of_an_attempt_is_told_from_what_is_broken() {
+fn other_lines_are_skipped_or_counted_and_broken_lines_are_errors() {
     for (line, lost) in [
         ("CPU:1 [LOST 12 EVENTS]", Some(12)),
         ("CPU:0 [4711 EVENTS DROPPED]", Some(4711)),
@@ -389,11 +389,11 @@ fn what_is_not_of_an_attempt_is_told_from_what_is_broken() {
         ("  bash-1 [000] d.... 1.000000: sched_switch: prev_comm=a", None),
         ("", None),
     ] {
-        assert_eq!(said(line), Ok(lost.map_or(TraceLine::Nothing, |lost| TraceLine::Lost(Some(lost)))), "{line}");
+        assert_eq!(parsed(line), Ok(lost.map_or(TraceLine::Nothing, |lost| TraceLine::Lost(Some(lost)))), "{line}");
         assert!(line.is_empty() || kernel_text::is_recognised(line), "{line}");
     }
     for line in ["CPU:1 [LOST EVENTS]", "CPU:0 [EVENTS DROPPED]"] {
-        assert_eq!(said(line), Ok(TraceLine::Lost(None)));
+        assert_eq!(parsed(line), Ok(TraceLine::Lost(None)));
     }
     for (line, problem) in [
         (SYMBOLS.replace("1234.567890", "soon"), "no timestamp in seconds"),
@@ -404,9 +404,9 @@ fn what_is_not_of_an_attempt_is_told_from_what_is_broken() {
         (SYMBOLS.replace("err=-16", "err=EBUSY"), "`err=EBUSY` is not an integer"),
         (SYMBOLS.replace("err=-16", "result=odd"), "unknown result `odd`"),
     ] {
-        assert_eq!(said(&line), Err(problem.to_owned()));
+        assert_eq!(parsed(&line), Err(problem.to_owned()));
     }
-    // Where perf knows no names.
+    // perf prints numbers if it does not know the names.
     assert_eq!(event(&SYMBOLS.replace("TCP_ESTABLISHED", "0x1").replace("AF_INET ", "0x2 ")), event(SYMBOLS));
     let later = kernel_text::parse(SYMBOLS, Duration::from_secs(1_700_000_000)).expect("an attempt");
     assert!(matches!(later, TraceLine::Attempt { event, .. } if event.ts.to_string() == "1700001234.567890000"));
@@ -414,13 +414,13 @@ fn what_is_not_of_an_attempt_is_told_from_what_is_broken() {
 }
 
 #[test]
-fn a_trace_is_a_recording() {
+fn kernel_text_is_replayed() {
     let text =
         format!("# tracer: nop\n#\n{SYMBOLS}\nCPU:1 [LOST 12 EVENTS]\n  bash-1 [000] d.... 1.0: x: y\n{SYMBOLS}\n");
     let (good, bad, stats) = read(of(text.as_bytes()));
     assert_eq!((good.len(), bad), (2, None));
     assert_eq!((stats.missed, stats.failures, stats.skipped), (Some(12), Failures::Observed(2), Some(0)));
-    // Of an older kernel a failure would not be there.
+    // An older kernel does not print failures.
     let (good, _, stats) = read(of(text.replace(" err=-16", "").as_bytes()));
     assert_eq!((good.len(), stats.failures), (2, Failures::Unobservable));
     let (good, bad, _) = read(of(format!("{text}{SYMBOLS}").as_bytes()));
@@ -429,13 +429,13 @@ fn a_trace_is_a_recording() {
 
 /// Task names and paths that any user of the host can put into a trace.
 #[test]
-fn names_of_others_do_not_forge_or_break_anything() {
+fn task_names_and_paths_do_not_forge_or_break_an_attempt() {
     let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
     let exec = "    bash-1   [000] ..... 5.000000: sched_process_exec: filename=/tmp/a";
     for line in [format!("{exec} 1.000000: tcp_retransmit_skb: {text}"), format!("{exec}: tcp_retransmit_skb: pid=1")] {
-        assert_eq!(said(&line), Ok(TraceLine::Nothing), "{line}");
+        assert_eq!(parsed(&line), Ok(TraceLine::Nothing), "{line}");
     }
-    // A task's name has 15 bytes, and may be cut within a letter.
+    // A task name has 15 bytes, and may be truncated in the middle of a character.
     for name in [&b"[0] 0.000000: a"[..], b"caf\xc3\xa9caf\xc3\xa9caf\xc3", b": tcp: [1] 1.0:", b"\xff\xfe"] {
         let line =
             [b"  ", name, b"-77   [001] ..s2. 1234.567890: tcp_retransmit_skb: ", text.as_bytes(), b"\n"].concat();
@@ -445,8 +445,8 @@ fn names_of_others_do_not_forge_or_break_anything() {
 }
 
 #[test]
-fn what_was_lost_is_a_number_only_where_it_is_known() {
-    let missed = |said: &str| read(of(format!("{SYMBOLS}\n{said}{SYMBOLS}\n").as_bytes())).2.missed;
+fn lost_events_are_a_number_only_if_every_line_reports_one() {
+    let missed = |lines: &str| read(of(format!("{SYMBOLS}\n{lines}{SYMBOLS}\n").as_bytes())).2.missed;
     assert_eq!(missed(""), None);
     assert_eq!(missed("CPU:1 [LOST 3 EVENTS]\nCPU:0 [LOST 4 EVENTS]\n"), Some(7));
     assert_eq!(missed("CPU:1 [LOST 3 EVENTS]\nCPU:0 [LOST EVENTS]\n"), None);
@@ -455,7 +455,7 @@ fn what_was_lost_is_a_number_only_where_it_is_known() {
 }
 
 #[test]
-fn what_is_no_line_says_nothing_of_the_format() {
+fn an_unparsable_line_does_not_decide_the_format() {
     let (good, bad, _) = read(of(format!("version = 6\ncpus=2\n{SYMBOLS}\n").as_bytes()));
     assert_eq!((good.len(), bad), (1, None));
     let (good, _, stats) = read(of(format!("a=b\n{SYMBOLS}\n").as_bytes()).bad_lines(BadLines::Skip));
@@ -463,7 +463,7 @@ fn what_is_no_line_says_nothing_of_the_format() {
 }
 
 #[test]
-fn a_line_without_end_is_told_and_its_reader_ends() {
+fn an_endless_line_is_an_error_and_its_reader_thread_ends() {
     /// An endless input of zeros.
     struct Zeros {
         _used: std::sync::Arc<()>,
@@ -478,7 +478,7 @@ fn a_line_without_end_is_told_and_its_reader_ends() {
     let zeros = || Recording::from_reader(Zeros { _used: std::sync::Arc::clone(&used) });
     let error = zeros().start().expect("a stream").iter().next().expect("an item").expect_err("no line");
     assert_eq!(error.to_string(), "line 1: longer than 65536 bytes");
-    // It continues until the stream is dropped.
+    // The reader skips bytes until the stream is dropped.
     let skipping = zeros().bad_lines(BadLines::Skip).start().expect("a stream");
     let reader = skipping.stats_reader();
     while reader.read().skipped == Some(0) {
@@ -487,7 +487,7 @@ fn a_line_without_end_is_told_and_its_reader_ends() {
     drop(skipping);
     let began = Instant::now();
     while std::sync::Arc::strong_count(&used) > 1 {
-        assert!(began.elapsed() < Duration::from_secs(10), "its thread goes on");
+        assert!(began.elapsed() < Duration::from_secs(10), "the reader thread has not ended");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -496,7 +496,7 @@ struct Panics(bool);
 
 impl Read for Panics {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        assert!(!std::mem::replace(&mut self.0, true), "a test has it panic");
+        assert!(!std::mem::replace(&mut self.0, true), "this panic is part of the test");
         let line = format!("{LINE}\n");
         let len = line.len().min(out.len());
         out[..len].copy_from_slice(&line.as_bytes()[..len]);
@@ -505,14 +505,14 @@ impl Read for Panics {
 }
 
 #[test]
-fn what_is_cut_short_does_not_look_whole() {
+fn a_truncated_recording_does_not_look_complete() {
     let first = Cursor::new(format!("{LINE}\n"));
     let (good, bad, _) = read(Recording::from_reader(first.chain(Panics(true))));
     assert_eq!((good.len(), bad.as_deref()), (1, Some("the source of the stream's events panicked")));
 }
 
 #[test]
-fn every_number_is_in_the_counts() {
+fn unlisted_numbers_are_counted() {
     let unknown = LINE.replace("kind=rto", "kind=k99").replace("class=drop", "class=drop transmit=k9");
     let (_, _, stats) = read(of(format!("{LINE} transmit=yes\n{unknown}\n").as_bytes()));
     let of_all = |counts: &mut dyn Iterator<Item = u64>| counts.sum::<u64>();
@@ -521,7 +521,7 @@ fn every_number_is_in_the_counts() {
 }
 
 #[test]
-fn a_limit_recovers_when_time_goes_back() {
+fn the_rate_limit_recovers_when_timestamps_go_back() {
     let at = |ts: &str| format!("{}\n", LINE.replace("ts=1.5", &format!("ts={ts}.5")));
     let text = at("18446744072") + &at("1000") + &at("1001") + &at("1002");
     let builder = Stream::builder().rate_limit(RateLimit { per_second: 1, burst: 1 });
@@ -530,7 +530,7 @@ fn a_limit_recovers_when_time_goes_back() {
 
 #[cfg(feature = "zstd")]
 #[test]
-fn a_window_of_any_size_is_not_taken() {
+fn a_large_zstd_window_is_rejected() {
     let compressed = |log: u32| {
         let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("zstd");
         encoder.window_log(log).expect("a window");
@@ -541,13 +541,13 @@ fn a_window_of_any_size_is_not_taken() {
     assert_eq!(read(of(&compressed(23))).0.len(), 1);
     let (_, bad, _) = read(of(&compressed(27)));
     assert!(bad.as_deref().is_some_and(|bad| bad.contains("too much memory")), "{bad:?}");
-    // As pzstd begins.
+    // pzstd begins with a skippable frame.
     let skippable = [&[0x50, 0x2A, 0x4D, 0x18, 4, 0, 0, 0, 1, 2, 3, 4][..], &compressed(20)].concat();
     assert_eq!(read(of(&skippable)).0.len(), 1);
 }
 
 #[test]
-fn a_comment_before_all_else_is_of_no_format() {
+fn a_leading_comment_does_not_decide_the_format() {
     for line in [LINE.to_owned(), SYMBOLS.to_owned()] {
         let (good, bad, _) = read(of(format!("# a comment\n#\n{line}\n").as_bytes()));
         assert_eq!((good.len(), bad), (1, None), "{line}");
@@ -557,7 +557,7 @@ fn a_comment_before_all_else_is_of_no_format() {
 }
 
 #[test]
-fn what_is_no_trace_is_not_taken_for_an_empty_one() {
+fn input_without_kernel_text_is_not_an_empty_trace() {
     let (_, bad, _) = read(of(format!("{LINE}\n").as_bytes()).format(Format::KernelText));
     assert_eq!(bad.as_deref(), Some("no line is kernel trace text"));
     let (_, bad, _) = read(of(b"# tracer: nop\n").format(Format::KernelText));
