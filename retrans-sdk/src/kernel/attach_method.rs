@@ -3,11 +3,25 @@
 
 use retrans_macros::reason_table;
 
-/// The attach method: the hooks that a stream's events come from. The kernel's BTF and trying
-/// decide it, never the kernel's version.
+/// An attach method: the hooks that a stream's events come from.
+///
+/// The kernel's BTF and a trial decide which methods are available, never the kernel's version. A
+/// stream uses the best one, in the order [`TpEnum`](Self::TpEnum), [`TpErr`](Self::TpErr),
+/// [`Fexit`](Self::Fexit), [`Kretprobe`](Self::Kretprobe), [`TpSuccess`](Self::TpSuccess).
 ///
 /// Every method observes SYN-ACKs by the `tcp_retransmit_synack` tracepoint, which fires for
 /// successes only on every kernel. Failures of SYN-ACKs are therefore unobservable.
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::attach::AttachMethod;
+///
+/// let method: AttachMethod = "tp_success".parse()?;
+/// assert_eq!(method, AttachMethod::TpSuccess);
+/// assert!(!method.observes_failures());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[reason_table(key = "source")]
 #[non_exhaustive]
 pub enum AttachMethod {
@@ -33,8 +47,8 @@ pub enum AttachMethod {
 }
 
 impl AttachMethod {
-    /// Returns whether failed attempts are observed. If not, the absence of failures is not
-    /// evidence.
+    /// Returns whether failed attempts are observed. If they are not, the absence of failures is
+    /// not evidence.
     #[must_use]
     pub const fn observes_failures(self) -> bool {
         matches!(self, Self::TpEnum | Self::TpErr | Self::Fexit | Self::Kretprobe)

@@ -9,21 +9,41 @@ use retrans_macros::reason_table;
 use crate::kernel::attach_method::AttachMethod;
 use crate::text::reason_table::KeyVal;
 
-/// What a stream is attached to, what it can observe from there, and why it does not use a better
-/// method.
+/// The attachment of a stream to the kernel: the method in use, what the stream can observe with
+/// it, and the reasons that better methods are not in use.
+///
+/// [`Live::attachment`](crate::stream::Live::attachment) and
+/// [`Counters::attachment`](crate::stream::Counters::attachment) return it, and
+/// [`Diagnosis::attachment`](crate::attach::Diagnosis::attachment) contains it. Prints
+/// `source=METHOD`, followed by `companion=METHOD` if there is one.
+///
+/// # Examples
+///
+/// ```no_run
+/// use retrans_sdk::Stream;
+///
+/// let counters = Stream::builder().open_counters()?;
+/// let attachment = counters.attachment();
+/// println!("{attachment} opened in {:?}", attachment.timing.total);
+/// for candidate in attachment.unavailable() {
+///     println!("not available: {candidate}");
+/// }
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attachment {
     /// The attach method in use.
     pub method: AttachMethod,
-    /// The method that supplies what the first one lacks: the error number in addition to
-    /// [`AttachMethod::TpEnum`], and, with [`AttachMethod::Fexit`], the allocation site of -ENOMEM.
+    /// The method that supplies what [`method`](Self::method) lacks: the error number in addition
+    /// to [`AttachMethod::TpEnum`], and, with [`AttachMethod::Fexit`], the allocation site of
+    /// -ENOMEM.
     pub companion: Option<AttachMethod>,
-    /// Whether -ENOMEM is resolved into `trim_head_nomem`, `frag_nomem` and `unclone_nomem`.
+    /// True if -ENOMEM is resolved into `trim_head_nomem`, `frag_nomem` and `unclone_nomem`.
     /// Otherwise the result is `trim_head_nomem` where the socket proves it, and else `nomem`.
     pub locates_nomem: bool,
-    /// The candidates down to the one in use, best first: the last one is attached, the others were
-    /// not available.
+    /// The candidates down to the one in use, best first. The last one is in use, and the others
+    /// were not available.
     pub candidates: Vec<Candidate>,
     /// The time that opening took.
     pub timing: Timing,
@@ -40,20 +60,21 @@ pub struct Timing {
     pub btf: Duration,
 }
 
-/// An attach method, with its companion, that was considered.
+/// An attach method, with its companion, that was considered. Prints `method: attached`, or
+/// `method: reason`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Candidate {
     /// The method, and its companion after a `+` if it has one: `tp_err+fexit`.
     pub method: String,
-    /// Whether it is in use, or the reason that it is not.
+    /// The outcome: in use, or the reason that it is not.
     pub outcome: CandidateOutcome,
     /// The time until it was attached, or until the kernel refused it; zero if it was not tried.
     pub elapsed: Duration,
 }
 
 impl Candidate {
-    /// Returns the reason that it is not in use; `None` if it is attached.
+    /// Returns the reason that it is not in use; `None` if it is in use.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match &self.outcome {
@@ -69,9 +90,9 @@ impl Candidate {
 pub enum CandidateOutcome {
     /// The stream is attached with it.
     Attached,
-    /// Not supported according to the kernel's BTF, for this reason. It was not tried.
+    /// The kernel's BTF does not allow it, for this reason. It was not tried.
     Unsupported(String),
-    /// The kernel refused it for this reason when it was tried.
+    /// It was tried, and the kernel refused it for this reason.
     Refused(String),
 }
 
@@ -96,7 +117,7 @@ impl Attachment {
         self.method.observes_failures()
     }
 
-    /// Returns whether events contain the return value of the kernel's function. If not,
+    /// Returns whether events contain the return value of the kernel's function. If they do not,
     /// `err_default` is not refined into `denied`, `xmit_drop` and `nobufs`.
     #[must_use]
     pub const fn observes_err(&self) -> bool {
@@ -128,7 +149,8 @@ impl fmt::Display for Attachment {
     }
 }
 
-/// What a stream cannot observe with its attach method. The absence of such events is not evidence.
+/// A part of the attempts that a stream cannot observe with its attach method. The absence of such
+/// events is not evidence.
 #[reason_table(key = "unobservable")]
 #[non_exhaustive]
 pub enum Unobservable {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads a kernel's BTF, or that of a built object.
+//! Reads the BTF of a kernel or of a built object.
 
 use std::fmt;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub(crate) enum ThirdArgument {
     Enum {
         /// Its name.
         name: String,
-        /// Its enumerators, by name, with their numbers.
+        /// Its enumerators, with their numbers.
         members: Vec<(String, i64)>,
     },
     /// Something else.

@@ -5,7 +5,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::error::{Error, ErrorKind};
 
-/// How to grant the capabilities, as the continuation of a sentence.
+/// The instructions that grant the capabilities, as the continuation of a sentence.
 pub(super) const REMEDY: &str = "run as root, or once `sudo setcap cap_bpf,cap_perfmon=ep PROGRAM`, \
      or under systemd `AmbientCapabilities=CAP_BPF CAP_PERFMON`";
 

@@ -10,8 +10,8 @@ use crate::kernel::Companions;
 use crate::kernel::attach_method::AttachMethod;
 use crate::rate_limit::TokenBucket;
 
-/// The default size of the ring buffer in bytes: 1 MiB, room for about 5,000 records, or 4,500 with
-/// socket owners.
+/// The default size of the ring buffer in bytes: 1 MiB, which has room for about 5,000 records, or
+/// 4,500 with socket owners.
 pub const DEFAULT_RING_SIZE: u32 = 1 << 20;
 
 /// The default maximum delivery delay: 10 ms.
@@ -35,7 +35,7 @@ pub(crate) struct Config {
     pub(crate) forced: Option<AttachMethod>,
     /// The companions that may be attached.
     pub(crate) companions: Companions,
-    /// Whether socket owners are resolved.
+    /// True if socket owners are resolved.
     pub(crate) owners: bool,
 }
 
@@ -52,20 +52,19 @@ pub(crate) struct RingConfig {
     pub(crate) wakeup_bytes: u32,
 }
 
-/// When the BPF programs wake a reader that is awake.
+/// The condition under which the BPF programs wake a reader that is awake.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Wakeup {
-    /// The number of bytes in the ring buffer from which on they wake it; with 0 each record wakes
-    /// the reader.
+    /// The minimum number of bytes in the ring buffer; with 0 each record wakes the reader.
     pub(crate) bytes: u32,
-    /// They check it for every Nth record of a CPU: a power of two.
+    /// The programs check the condition for every Nth record of a CPU; N is a power of two.
     pub(crate) interval: u32,
 }
 
 impl RingConfig {
     /// Returns the wake-up settings on a host with this number of CPUs.
     pub(crate) fn wakeup(&self, cpus: u32) -> Wakeup {
-        /// A check takes as long as writing a quarter of a record.
+        /// A check lasts as long as writing a quarter of a record.
         const MAX_INTERVAL: u32 = 16;
         if self.max_delay.is_zero() {
             return Wakeup { bytes: 0, interval: 1 };

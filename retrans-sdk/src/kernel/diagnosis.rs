@@ -18,30 +18,49 @@ use crate::filter::Filter;
 use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::attachment::{Attachment, Unobservable};
 
-/// What this kernel and this process support, and what a stream opened now would observe.
+/// A diagnosis of what this kernel and this process support, and what a stream opened now would
+/// observe.
+///
 /// [`run`](Self::run) determines it.
+///
+/// # Examples
+///
+/// ```no_run
+/// use retrans_sdk::attach::{Diagnosis, Verdict};
+///
+/// let diagnosis = Diagnosis::run();
+/// match (diagnosis.verdict(), &diagnosis.attachment) {
+///     (Verdict::Full, _) => println!("everything is observable"),
+///     (_, Ok(attachment)) => {
+///         for what in attachment.unobservable() {
+///             println!("not observable: {what}");
+///         }
+///     }
+///     (_, Err(reason)) => println!("a stream cannot be opened: {reason}"),
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Diagnosis {
     /// The kernel release, as in `uname -r`. Informational: nothing depends on it.
     pub kernel: String,
-    /// Whether the kernel provides BTF.
+    /// Support for BTF (`/sys/kernel/btf/vmlinux`).
     pub btf: Support,
     /// The third argument of the `tcp_retransmit_skb` tracepoint in C, or `absent`. `None` without
     /// BTF or without the tracepoint.
     pub third_argument: Option<String>,
-    /// Whether programs can be attached to function exits (fexit).
+    /// Support for attaching programs to function exits (fexit).
     pub fexit: Support,
-    /// Whether kretprobes can be attached.
+    /// Support for attaching kretprobes.
     pub kretprobe: Support,
-    /// Whether the BPF ring buffer is available (Linux 5.8).
+    /// Support for the BPF ring buffer (Linux 5.8).
     pub ring_buffer: Support,
     /// The relevant capabilities, and whether this process holds them.
     pub capabilities: Vec<Capability>,
     /// The kernel lockdown mode: `none`, `integrity` or `confidentiality`; `None` if the kernel
     /// does not report it.
     pub lockdown: Option<String>,
-    /// What a stream is attached to, or why it cannot be opened.
+    /// The attachment of a stream, or the reason that it cannot be opened.
     pub attachment: Result<Attachment, String>,
 }
 
@@ -51,11 +70,11 @@ pub struct Diagnosis {
 pub struct Capability {
     /// The name, as in capabilities(7).
     pub name: &'static str,
-    /// Whether it is in the effective set.
+    /// True if it is in the effective set.
     pub held: bool,
 }
 
-/// How much a stream would observe.
+/// The extent of what a stream would observe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -68,8 +87,11 @@ pub enum Verdict {
 }
 
 impl Diagnosis {
-    /// Runs the diagnosis. It opens a stream for a moment with default settings, and once each with
-    /// the attach methods `fexit` and `kretprobe`.
+    /// Runs the diagnosis.
+    ///
+    /// It opens a stream for a moment with default settings, and once each with the attach methods
+    /// `fexit` and `kretprobe`. It requires no capability: what a missing capability prevents is
+    /// reported as not available.
     #[must_use]
     pub fn run() -> Self {
         let btf = read(Path::new(VMLINUX));
@@ -89,7 +111,7 @@ impl Diagnosis {
         }
     }
 
-    /// Returns how much a stream would observe.
+    /// Returns the extent of what a stream would observe.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let Ok(attachment) = &self.attachment else { return Verdict::Unable };

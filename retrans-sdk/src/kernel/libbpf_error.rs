@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The error number behind an error of libbpf-rs, which does not expose it.
+//! Reads the error number of an error of libbpf-rs, which does not expose it.
 
 use std::io;
 

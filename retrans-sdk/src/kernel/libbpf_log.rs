@@ -48,7 +48,7 @@ pub(super) fn capture_log<T>(work: impl FnOnce() -> T) -> (T, String) {
             CAPTURED.with_borrow_mut(|captured| std::mem::swap(captured, &mut self.0));
             let mut users = users();
             *users -= 1;
-            // Unless another printer was set since.
+            // Keep another printer that was set since.
             if *users == 0 && is_ours(get_print()) {
                 let before = *previous();
                 set_print(before);

@@ -138,8 +138,8 @@ impl Source {
         (self.programs.object.ring_maps(), self.programs.object.wakeup())
     }
 
-    /// Returns a descriptor that is readable when there are records, and occasionally when there
-    /// are none.
+    /// Returns a descriptor that is readable when there are records, and occasionally when there is
+    /// no record.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.wakeups.fd()
     }

@@ -54,7 +54,7 @@ pub(super) struct Object {
     programs: Vec<Program>,
     #[cfg_attr(not(feature = "test-util"), expect(dead_code, reason = "for the harness"))]
     wakeup: Wakeup,
-    /// Whether attempts that pass the filter are counted separately.
+    /// True if attempts that pass the filter are counted separately.
     counts_passed: bool,
     skeleton: Skeleton,
 }
@@ -121,7 +121,7 @@ impl Object {
                 rodata.cpus = cpus;
                 match ring {
                     Some(ring) => {
-                        // Owners are looked up by cookie, and follow a full record.
+                        // Owners are looked up by cookie, and are stored after a full record.
                         let fields = if *owners { ring.fields | FieldSet::COOKIE } else { ring.fields };
                         rodata.record_fields = fields.bits();
                         rodata.record_length = if *owners { RECORD_LEN } else { fields.record_length() } as u32;
@@ -238,7 +238,7 @@ impl Object {
     }
 
     /// Returns duplicates of the descriptors of the programs without which an attempt may not be
-    /// observed; `None` if the kernel does not count all skipped runs, as with kprobes.
+    /// observed. Returns `None` if the kernel does not count all skipped runs, as with kprobes.
     pub(super) fn essential(&self, plan: &Plan) -> Result<Option<Vec<OwnedFd>>, Error> {
         if plan.combination.by_exit() == Some(AttachMethod::Kretprobe) {
             return Ok(None);
@@ -279,7 +279,7 @@ fn fill_filter(to: &mut types::retrans_filter, filter: &KernelFilter) {
 /// Returns the error of a refused step, with the remedy if a privilege is missing.
 fn load_error(what: &str, error: LibbpfError, log: &str) -> Error {
     const EPERM: i32 = 1;
-    // Not the error kind of libbpf-rs, which is equal for the verifier's EACCES.
+    // The error kind of libbpf-rs does not distinguish EPERM from the verifier's EACCES.
     let (kind, hint) = if error.errno() == Some(EPERM) {
         // The capabilities are held, as `capabilities` has checked.
         (

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Replaces `object.rs` where documentation is built without clang, and there is no object to load.
-//! [`Object`] has no value, so nothing is reachable.
+//! [`Object`] has no value, so its methods are unreachable.
 //!
 //! # Design
 //!
 //! `DOCS_RS=1` builds the documentation without clang. This is the only file with a replacement,
-//! because only it needs the compiled object.
+//! because only `object.rs` requires the compiled object.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 

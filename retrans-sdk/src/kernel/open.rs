@@ -26,12 +26,12 @@ use crate::kernel::attachment::{Attachment, Candidate, CandidateOutcome, Timing}
 use crate::stats::reader::StatsReader;
 
 /// Loads and attaches the BPF programs by the best method that the kernel supports. After an error
-/// nothing remains.
+/// no program, link or map remains.
 pub(crate) fn open(config: &Config, ring: RingConfig) -> Result<(Source, Attachment), Error> {
     open_as(config, |plan, config| attach(plan, config, ring))
 }
 
-/// Does the same without a ring buffer.
+/// Loads and attaches the BPF programs as [`open`] does, without a ring buffer.
 pub(crate) fn open_counters(config: &Config) -> Result<(Attached, Attachment), Error> {
     open_as(config, |plan, config| attach_object(Object::load(&plan, config)?, plan, config))
 }
@@ -80,7 +80,8 @@ fn attach_best<T>(
                 return Ok((attached, attachment));
             }
             Ok(Err(error)) => {
-                // Another method would fail as well, or succeed with less and without reporting it.
+                // Another method would fail as well, or succeed with fewer features and without
+                // reporting it.
                 if error.is_exhaustion() {
                     return Err(error);
                 }

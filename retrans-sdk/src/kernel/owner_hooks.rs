@@ -7,8 +7,25 @@ use crate::kernel::support::Support;
 use crate::text::reason_table::KeyVal;
 
 /// The kernel hooks with which a stream resolves socket owners
-/// ([`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners)). Sockets that the
-/// first two hooks have not seen are resolved by a scan, when an event requires it.
+/// ([`StreamBuilder::resolve_owners`](crate::StreamBuilder::resolve_owners)).
+///
+/// Sockets that the first two hooks have not seen are resolved by a scan, when an event requires
+/// it. Prints `owners=connect,accept,scan` with the available hooks, or `owners=-`.
+///
+/// # Examples
+///
+/// ```no_run
+/// use retrans_sdk::Stream;
+///
+/// let stream = Stream::builder().resolve_owners().open()?;
+/// if let Some(hooks) = stream.live().and_then(|live| live.owner_hooks()) {
+///     println!("{hooks}");
+///     if !hooks.scan.is_available() {
+///         println!("sockets older than the stream have no owner");
+///     }
+/// }
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnerHooks {

@@ -27,12 +27,12 @@ use crate::text::reason_table::UNLISTED_BASE;
 #[derive(Debug)]
 pub(super) struct Kernel {
     pub(super) third: ThirdArgument,
-    /// Whether both functions exist with the expected number of parameters, which determines where
+    /// True if both functions exist with the expected number of parameters, which determines where
     /// their return value is found.
     functions: bool,
     /// The BTF id of the outer function.
     outer: Option<u32>,
-    /// Whether the function exists in which allocations fail.
+    /// True if the function exists in which allocations fail.
     fragment: bool,
     has_cookie_helper: bool,
     accept_parameters: Option<usize>,
@@ -121,7 +121,7 @@ impl Kernel {
         };
         match (method, &self.third) {
             (AttachMethod::TpEnum, ThirdArgument::Enum { name, .. }) => {
-                // Without it a success would be reported as a failure.
+                // Without this enumerator a success would be reported as a failure.
                 if !enumerators.results.contains(&RetransResult::Success.raw()) {
                     return Err(format!("the tracepoint's enum {name} has no enumerator TCP_RETRANS_SUCCESS"));
                 }
@@ -172,7 +172,7 @@ pub(crate) enum Companions {
 pub(super) struct Combination {
     pub(super) method: AttachMethod,
     pub(super) companion: Option<AttachMethod>,
-    /// Whether `tcp_fragment()` is attached to, which locates the allocation site of -ENOMEM.
+    /// True if `tcp_fragment()` is attached to, which locates the allocation site of -ENOMEM.
     pub(super) sites: bool,
 }
 
@@ -186,7 +186,7 @@ impl std::fmt::Display for Combination {
     }
 }
 
-/// How the BPF programs read the third argument of the tracepoint (`enum retrans_third_arg`).
+/// The tracepoint's third argument as the BPF programs read it (`enum retrans_third_arg`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ThirdArgMode {
     None,
@@ -231,7 +231,7 @@ pub(super) const MAX_ENUMERATORS: usize = 32;
 /// of the proposal.
 #[derive(Debug, Default)]
 pub(super) struct Enumerators {
-    /// By the kernel's number: the table's number, or `RETRANS_RESULT_UNKNOWN` and the kernel's.
+    /// The table's number, or `RETRANS_RESULT_UNKNOWN` and the kernel's, by the kernel's number.
     pub(super) results: [u32; MAX_ENUMERATORS],
     /// The kernel's names of unlisted results, by the number that their events contain.
     pub(super) unlisted: BTreeMap<u32, String>,
@@ -239,15 +239,15 @@ pub(super) struct Enumerators {
 
 /// Names of versions of the proposal for results that the table contains under another name.
 const OTHER_NAMES: [(&str, RetransResult); 2] = [
-    // v4: one for all sites.
+    // v4 has one name for all sites.
     ("TCP_RETRANS_NOMEM", RetransResult::Nomem),
-    // v1: "terminated unexpectedly", which later versions call the default.
+    // In v1 it means "terminated unexpectedly", which later versions call the default.
     ("TCP_RETRANS_QUIT_UNDEFINED", RetransResult::ErrDefault),
 ];
 
 impl Enumerators {
-    /// Returns the slots in which results are counted, with those of the kernel's enumerators that
-    /// the table lacks.
+    /// Returns the slots in which results are counted, including the slots of the kernel's
+    /// enumerators that the table lacks.
     pub(super) fn slots(&self) -> ResultSlots {
         let slots = ResultSlots::new();
         for raw in self.results.iter().filter(|raw| self.unlisted.contains_key(raw)) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Probes whether fexit is allowed, with the smallest possible program. Otherwise a whole object
-//! would be relocated and verified in vain.
+//! would be relocated and verified before the kernel refuses it.
 //!
 //! # Design
 //!
-//! Where the kernel refuses fexit, the refusal costs one system call: a program of two instructions
-//! is loaded first. A kernel that accepts it may still refuse the real programs, so these are tried
+//! A program of two instructions is loaded first. If the kernel refuses fexit, the refusal costs
+//! one system call. A kernel that accepts it may still refuse the real programs, so these are tried
 //! in full.
 
 use std::io;

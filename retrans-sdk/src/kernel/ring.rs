@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads the ring buffer.
 //!
-//! The callback runs within `consume`, and there is one [`RingReader`], so the lock is never
-//! contended. Without it, with unsafe code, a record takes no less time (`make bench`, pipeline).
+//! The callback runs during `consume`, and there is one [`RingReader`], so the lock is never
+//! contended. Unsafe code without the lock does not reduce the time of a record (`make bench`,
+//! pipeline).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -14,7 +14,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use super::libbpf_error::LibbpfError;
 use crate::error::{Error, ErrorKind};
 
-/// The application's own sockets: those that `cookie=mine` matches in the filter of a stream
+/// The application's own sockets: the sockets that `cookie=mine` matches in the filter of a stream
 /// ([`Filter::own_sockets`](crate::Filter::own_sockets)).
 ///
 /// When the stream is opened, the set contains the TCP sockets of which the process has a file
@@ -25,6 +25,25 @@ use crate::error::{Error, ErrorKind};
 /// need not be removed, and may still retransmit. A SYN-ACK has the cookie of the future accepted
 /// socket, which is not known yet: match the port of the listener instead, `… --or kind=synack
 /// sport=443`. The TCP subflows of an MPTCP socket belong to the kernel and are not in the set.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::net::TcpStream;
+///
+/// use retrans_sdk::{Filter, Stream};
+///
+/// let mut stream = Stream::builder().filter(Filter::own_sockets()).open()?;
+/// // A socket that is added before it connects also includes its handshake.
+/// let socket = TcpStream::connect("192.0.2.1:443")?;
+/// if let Some(set) = stream.live().and_then(|live| live.own_sockets()) {
+///     set.add(&socket)?;
+/// }
+/// for event in stream.iter() {
+///     println!("{}", event?);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct SocketSet(Arc<MapHandle>);
 

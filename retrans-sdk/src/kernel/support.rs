@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether the kernel supports a feature.
+//! The support of the kernel for a feature.
 
-/// Whether the kernel and this process support a feature; determined by trying it.
+/// The support of the kernel and this process for a feature, determined by trying it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Support {

@@ -11,10 +11,11 @@
 //!
 //! # Design
 //!
-//! A wake-up takes ten times as long as writing a record, so both sides decide about it. While the
-//! reader is awake, which it announces in a mapped word, the programs wake it only once
-//! `wakeup_bytes` are waiting. Every 16th record of a CPU checks that (more often with a small ring
-//! buffer), and the reader is not woken again before it has emptied the ring buffer.
+//! A wake-up lasts ten times as long as writing a record, so the reader and the programs both
+//! decide about it. While the reader is awake, which it announces in a mapped word, the programs
+//! wake it only once `wakeup_bytes` are waiting. Every 16th record of a CPU checks that (more often
+//! with a small ring buffer), and the reader is not woken again before it has emptied the ring
+//! buffer.
 //!
 //! The stream's file descriptor covers the ring buffer and the timer, so an event loop of the
 //! application behaves like the stream's own wait.
