@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The number of records per second from the kernel to an application over the real ring buffer,
-//! written by an injector without traffic: decoded, and printed, compared with libbpf's ring buffer
-//! and an empty callback.
+//! Measures the number of records per second from the kernel to an application over the real ring
+//! buffer. An injector writes the records without traffic. They are decoded, and printed, and
+//! compared with libbpf's ring buffer and an empty callback.
 
 use std::hint::{black_box, spin_loop};
 use std::os::fd::AsFd as _;
@@ -127,7 +127,8 @@ fn raw(cpus: usize) -> Result<Run> {
         ..Default::default()
     };
     let map =
-        // libbpf gives a map that reuses another its name, and the skeleton knows the map by this one.
+        // The name that the skeleton expects: libbpf renames a map that reuses another to the name
+        // of the other.
         MapHandle::create(MapType::RingBuf, Some("rt_events"), 0, 0, RING, &options).context("cannot make a ring")?;
     let mut builder = RingBufferBuilder::new();
     builder.add(&map, |bytes| i32::from(black_box(bytes).is_empty())).context("cannot read a ring")?;
@@ -191,7 +192,7 @@ fn measure(cpus: usize, bars: &mut Bars) -> Result<()> {
     let ratios = [("decode", decode / raw, 0.9), ("core_line", core_line / raw, 0.6), ("line", line / raw, 0.6)];
     for (name, ratio, limit) in ratios {
         // On one CPU the consumer's work adds to the injector's: a ratio of 0.9 leaves it less time
-        // than copying the record takes.
+        // than copying the record requires.
         match cpus {
             1 => println!("measured=pipeline_{name}_by_raw cpus=1 ratio={ratio:.2}"),
             _ => bars.at_least(&format!("pipeline_{name}_by_raw"), ratio, limit),
@@ -221,7 +222,7 @@ fn benches() -> Result<ExitCode> {
 
 fn main() -> Result<ExitCode> {
     if thread::available_parallelism().map_or(1, usize::from) < 2 {
-        return Err(Error::new("it takes two CPUs"));
+        return Err(Error::new("the bench requires two CPUs"));
     }
     benches()
 }

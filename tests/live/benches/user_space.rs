@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The cost of an event in user space: to decode, filter, print and parse it, compared with a plain
-//! `write!` of the same line and with JSON. Prints a line for each measurement and each bar, and
-//! fails if a bar is not met.
+//! Measures the cost of an event in user space: to decode, filter, print and parse it, compared
+//! with a plain `write!` of the same line and with JSON. Prints a line for each measurement and
+//! each bar, and fails if a bar is not met.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -33,7 +33,7 @@ fn median(what: &str, mut work: impl FnMut()) -> f64 {
     median
 }
 
-/// A plain `write!` of the same line, field by field.
+/// Writes the same line with plain `write!`, field by field.
 fn write_plainly(out: &mut Vec<u8>, event: &Event) -> std::io::Result<()> {
     let (class, family) = (event.class(), event.family());
     let Event { ts, result, kind, saddr, sport, daddr, dport, state, segs, .. } = event;

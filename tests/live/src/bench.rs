@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What all benches print: the machine, and whether each bar is met.
+//! Prints the machine and the bars of a bench. A bar is a limit that a measurement must meet.
 
 use std::fs;
 use std::process::ExitCode;
@@ -34,7 +34,7 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// Creates it, with no bar missed.
+    /// Creates bars of which none was missed.
     #[must_use]
     pub const fn new() -> Self {
         Self { missed: 0 }

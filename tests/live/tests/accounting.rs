@@ -20,9 +20,9 @@ use retrans_sdk::stats::{Count, StatsReader};
 use retrans_sdk::stream::Overflow;
 use retrans_sdk::{ErrorKind, Event, Stats, Stream};
 
-/// Returns the attempts of one socket, as [`what`] represents them.
+/// Returns the attempts of one socket, as [`without_ts`] returns them.
 fn of(events: &[Event], subject: &Subject) -> Vec<Event> {
-    events.iter().filter(|event| concerns(subject, event)).map(what).collect()
+    events.iter().filter(|event| concerns(subject, event)).map(without_ts).collect()
 }
 
 /// Returns the number of these attempts.
@@ -48,8 +48,8 @@ fn counts_by_result(counts: &[Count]) -> ByResult {
     counts.iter().map(|count| (key(count), (count.attempts, count.segs))).collect()
 }
 
-/// Everything except the timestamp, which each stream takes itself.
-fn what(event: &Event) -> Event {
+/// Returns the event without its timestamp, which differs between streams.
+fn without_ts(event: &Event) -> Event {
     let mut event = *event;
     event.ts = Timestamp::from_nanos(0);
     event
@@ -87,10 +87,10 @@ fn filtered_events_are_counted() -> Result<()> {
     ];
     let subjects: Vec<_> = scenarios.iter().map(Scenario::subject).collect();
     let [lost, synack] = [0, 4].map(|n: usize| subjects[n]);
-    let cookie = lost.cookie.expect("it has one");
+    let cookie = lost.cookie.expect("a cookie");
     let (address, netns) = (lost.local.ip(), synack.netns);
 
-    // Returns whether there are attempts of both kinds: those that pass and those that do not.
+    // Terms that some attempts pass and other attempts do not.
     let both = [
         "result=success",
         "result!=success",
@@ -174,7 +174,7 @@ fn filtered_events_are_counted() -> Result<()> {
     Ok(())
 }
 
-/// The kernel passed exactly these, and counted the rest.
+/// Verifies that the kernel passed exactly these events, and counted the others.
 fn has_exactly(mut stream: Stream, text: &str, passing: &[&Event]) -> Result<()> {
     let unread = stream.stats();
     assert_plausible(&unread);
@@ -182,8 +182,8 @@ fn has_exactly(mut stream: Stream, text: &str, passing: &[&Event]) -> Result<()>
     let mut read = Vec::new();
     let stats = settle(&mut stream, &mut read)?;
     assert_eq!(
-        read.iter().map(what).collect::<Vec<_>>(),
-        passing.iter().map(|e| what(e)).collect::<Vec<_>>(),
+        read.iter().map(without_ts).collect::<Vec<_>>(),
+        passing.iter().map(|e| without_ts(e)).collect::<Vec<_>>(),
         "{text}"
     );
     assert_eq!(counts_by_result(&stats.passed), events_by_result(passing.iter().copied()), "{text}: {stats}");
@@ -265,7 +265,7 @@ fn events_that_the_predicate_rejects_are_counted() -> Result<()> {
     assert_eq!((stats.submitted, stats.lost, stats.dropped), (made.len() as u64, 0, 0), "{stats}");
     let every_other: Vec<_> = made.iter().skip(1).step_by(2).copied().collect();
     assert_eq!(stats.rejected, (made.len() - every_other.len()) as u64, "{stats}");
-    assert_eq!(read.iter().map(what).collect::<Vec<_>>(), every_other);
+    assert_eq!(read.iter().map(without_ts).collect::<Vec<_>>(), every_other);
     Ok(())
 }
 
@@ -294,7 +294,7 @@ fn a_panic_in_the_predicate_loses_no_other_event() -> Result<()> {
     let mut made = of(&events, &subject);
     assert_eq!((stats.submitted, stats.rejected), (made.len() as u64, 1), "{stats}");
     made.remove(1);
-    assert_eq!(read.iter().map(what).collect::<Vec<_>>(), made);
+    assert_eq!(read.iter().map(without_ts).collect::<Vec<_>>(), made);
     Ok(())
 }
 
@@ -306,10 +306,10 @@ fn a_queue_reports_a_panic_in_its_predicate() -> Result<()> {
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let predicate = |_: &Event| panic!("this panic is part of the test");
     let stream = stream_of(&scenario.subject())?.predicate(predicate).open().context("cannot open a stream")?;
-    let mut queue = stream.into_queue(8, Overflow::DropNewest).context("no queue")?;
+    let mut queue = stream.into_queue(8, Overflow::DropNewest).context("cannot start a queue")?;
     run(&mut reference, vec![scenario], 1)?;
 
-    let error = queue.recv_timeout(PATIENCE).expect_err("its thread is gone");
+    let error = queue.recv_timeout(PATIENCE).expect_err("the reader thread panicked");
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::System, "the predicate panicked"));
     assert_eq!((queue.stats().rejected, queue.stats().delivered), (1, 0), "{}", queue.stats());
     Ok(())
@@ -324,7 +324,7 @@ fn events_are_dropped_when_the_queue_is_full() -> Result<()> {
     let scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let subject = scenario.subject();
     let stream = stream_of(&subject)?.open().context("cannot open a stream")?;
-    let mut queue = stream.into_queue(CAPACITY, Overflow::DropNewest).context("no queue")?;
+    let mut queue = stream.into_queue(CAPACITY, Overflow::DropNewest).context("cannot start a queue")?;
     let events = run(&mut reference, vec![scenario], CAPACITY as u64 + 1)?;
     let made = count(&events, &subject);
 
@@ -343,7 +343,7 @@ fn events_are_dropped_when_the_queue_is_full() -> Result<()> {
     let stats = settled(|| Ok(queue.stats()))?;
     assert_eq!((stats.submitted, stats.dropped, stats.delivered), (made, dropped, CAPACITY as u64), "{stats}");
     // It keeps the oldest events.
-    assert_eq!(taken.iter().map(what).collect::<Vec<_>>(), of(&events, &subject)[..CAPACITY]);
+    assert_eq!(taken.iter().map(without_ts).collect::<Vec<_>>(), of(&events, &subject)[..CAPACITY]);
 
     assert!(queue.recv_timeout(Duration::from_millis(20)).context("the queue has ended")?.is_none());
     Ok(())
@@ -364,7 +364,7 @@ fn unread_events_of_a_queue_count_as_dropped() -> Result<()> {
     };
     let stream = stream_of(&subject)?.predicate(count_it).open().context("cannot open a stream")?;
     let reader = stream.stats_reader();
-    let mut queue = stream.into_queue(16, Overflow::DropNewest).context("no queue")?;
+    let mut queue = stream.into_queue(16, Overflow::DropNewest).context("cannot start a queue")?;
     let made = count(&run(&mut reference, vec![scenario], 3)?, &subject);
 
     wait_for("the queue's thread to have read everything", PATIENCE, || {
@@ -403,15 +403,15 @@ fn unread_events_of_a_batch_count_as_dropped() -> Result<()> {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn a_stopped_queue_ends_without_an_error() -> Result<()> {
-    let mut queue = open()?.into_queue(16, Overflow::DropNewest).context("no queue")?;
+    let mut queue = open()?.into_queue(16, Overflow::DropNewest).context("cannot start a queue")?;
     assert!(!queue.is_finished());
     queue.stop_handle().stop();
     wait_for("the queue to end", PATIENCE, || {
-        while queue.recv_timeout(Duration::from_millis(100)).context("a stop is no error")?.is_some() {}
+        while queue.recv_timeout(Duration::from_millis(100)).context("a stop is not an error")?.is_some() {}
         Ok(queue.is_finished().then_some(()))
     })?;
-    assert!(queue.recv_timeout(PATIENCE).context("nor is what comes after it")?.is_none());
-    assert!(queue.try_recv().context("nor this")?.is_none());
+    assert!(queue.recv_timeout(PATIENCE).context("receiving after the end is not an error")?.is_none());
+    assert!(queue.try_recv().context("trying to receive after the end is not an error")?.is_none());
     Ok(())
 }
 
@@ -443,7 +443,7 @@ fn counters_are_readable_while_the_stream_is_in_use() -> Result<()> {
     let (all, last) = blocked.join().expect("no panic");
     assert_eq!(all.len() as u64, made);
     assert!(all.iter().all(|event| ends(event) == (subject.local, subject.remote)), "{all:?}");
-    // The stream is dropped. The counts stay, and no more are added.
+    // The stream is dropped. Its counters remain, and do not change any more.
     let closed = settled(|| Ok(reader.read()))?;
     assert_eq!((closed.submitted, closed.delivered), (last.submitted, last.delivered), "{closed}");
     let another = StatsReader::clone(&reader);

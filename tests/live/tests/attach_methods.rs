@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every attach method that can be forced here reports the same events, and every other reports why
-//! it is not supported.
+//! Every attach method that can be forced here reports the same events, and every other method
+//! reports the reason that it is not supported.
 
 use std::time::SystemTime;
 
@@ -36,24 +36,24 @@ const OUTCOMES: [Outcome; 12] = [
 fn each_method_reports_the_same_or_why_it_is_unsupported() -> Result<()> {
     privilege::check()?;
     let mut opened = 0;
-    for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
-        match Stream::builder().attach_method(source).open() {
+    for method in AttachMethod::ALL.iter().map(|entry| entry.variant) {
+        match Stream::builder().attach_method(method).open() {
             Ok(mut stream) => {
                 opened += 1;
-                assert_eq!(stream.live().map(Live::attach_method), Some(source));
+                assert_eq!(stream.live().map(Live::attach_method), Some(method));
                 run_all(&mut stream)?;
-                let observed = source.observes_failures();
-                assert_eq!(matches!(stream.stats().failures, Failures::Observed(1..)), observed, "{source}");
-                assert_eq!(stream.stats().failures == Failures::Unobservable, !observed, "{source}");
+                let observed = method.observes_failures();
+                assert_eq!(matches!(stream.stats().failures, Failures::Observed(1..)), observed, "{method}");
+                assert_eq!(stream.stats().failures == Failures::Unobservable, !observed, "{method}");
             }
             Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::MethodUnavailable, "{source}: {error}");
-                let begin = format!("attach method `{source}` is not available on this kernel: {source}");
+                assert_eq!(error.kind(), ErrorKind::MethodUnavailable, "{method}: {error}");
+                let begin = format!("attach method `{method}` is not available on this kernel: {method}");
                 assert!(error.to_string().starts_with(&begin), "{error}");
             }
         }
     }
-    assert!(opened > 0, "no source at all");
+    assert!(opened > 0, "no attach method is available");
     Ok(())
 }
 
@@ -66,8 +66,8 @@ fn run_all(stream: &mut Stream) -> Result<()> {
     Ok(())
 }
 
-/// One attempt, reported by every available method: equal in every field except the timestamp. With
-/// a single method nothing is compared: the guests of the kernel matrix have two or more.
+/// Every available method reports one attempt equally in every field except the timestamp. With a
+/// single method nothing is compared; the guests of the kernel matrix have two or more.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn concurrent_methods_report_the_same_in_every_field() -> Result<()> {
@@ -76,10 +76,10 @@ fn concurrent_methods_report_the_same_in_every_field() -> Result<()> {
     let possible = OUTCOMES.iter().enumerate().filter(|(_, outcome)| support.missing_for(**outcome).is_none());
     let all: Vec<_> = possible.map(|(at, outcome)| (*outcome, Family::ALL[at % 3])).collect();
     let mut streams = Vec::new();
-    for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
-        match Stream::builder().attach_method(source).open() {
+    for method in AttachMethod::ALL.iter().map(|entry| entry.variant) {
+        match Stream::builder().attach_method(method).open() {
             Err(error) if error.kind() == ErrorKind::MethodUnavailable => {}
-            opened => streams.push(opened.with_context(|| source.to_string())?),
+            opened => streams.push(opened.with_context(|| method.to_string())?),
         }
     }
     // A method that sees no failures would wait forever for an outcome that only fails.
@@ -98,7 +98,7 @@ fn concurrent_methods_report_the_same_in_every_field() -> Result<()> {
     for other in &mut streams {
         let (mut events, from) = (drain(other)?, attachment(other).clone());
         if other.stats().missed.is_some_and(|missed| missed > 0) {
-            eprintln!("{from} missed some: not compared");
+            eprintln!("{from} missed attempts: not compared");
             continue;
         }
         for run in &runs {
@@ -145,15 +145,12 @@ fn the_best_method_is_used_and_the_others_are_listed() -> Result<()> {
     assert_eq!(Some(attachment.method), stream.live().map(Live::attach_method));
     // A method that was not used fails when it is forced, unless it is the same one without a
     // companion.
-    for passed_over in attachment.unavailable() {
-        let (source, companion) =
-            passed_over.method.split_once('+').map_or((&*passed_over.method, None), |(s, c)| (s, Some(c)));
-        let source: AttachMethod = source.parse().context("not a source")?;
-        assert!(
-            passed_over.reason().is_some_and(|reason| !reason.is_empty() && !reason.contains('\n')),
-            "{passed_over}"
-        );
-        assert!(companion.is_some() || Stream::builder().attach_method(source).open().is_err(), "{passed_over}");
+    for candidate in attachment.unavailable() {
+        let (method, companion) =
+            candidate.method.split_once('+').map_or((&*candidate.method, None), |(s, c)| (s, Some(c)));
+        let method: AttachMethod = method.parse().context("not an attach method")?;
+        assert!(candidate.reason().is_some_and(|reason| !reason.is_empty() && !reason.contains('\n')), "{candidate}");
+        assert!(companion.is_some() || Stream::builder().attach_method(method).open().is_err(), "{candidate}");
     }
     let unobservable: Vec<_> = attachment.unobservable().collect();
     assert_eq!(unobservable.last(), Some(&Unobservable::SynackFailures));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The errors of the SDK's build script without a suitable clang. The script is run as cargo runs
-//! it, with fake compilers.
+//! The errors of the SDK's build script without a suitable clang. The tests run the script as cargo
+//! runs it, with fake compilers.
 
 use std::env;
 use std::ffi::OsStr;
@@ -68,7 +68,7 @@ fn complaint(clang: Option<&Path>, path: &OsStr) -> String {
     complaint.unwrap_or_else(|| panic!("no complaint: {said}")).to_owned()
 }
 
-/// Before the requirement, and how to install it.
+/// Verifies an error: the problem `what`, the requirement, and how to install clang.
 fn complains(clang: &Path, what: &str) {
     let said = complaint(Some(clang), &env::var_os("PATH").expect("PATH is set"));
     let (before, after) =

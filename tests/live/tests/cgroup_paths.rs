@@ -48,7 +48,7 @@ fn an_event_has_the_path_of_its_sockets_cgroup() -> Result<()> {
 
     let id = cgroup.id();
     drop(cgroup);
-    assert_eq!(paths.path(id), Some(&*path), "once seen it stays known");
-    assert_eq!(CgroupPaths::new().context("no paths")?.path(id), None, "not seen before");
+    assert_eq!(paths.path(id), Some(&*path), "a path that was read stays known");
+    assert_eq!(CgroupPaths::new().context("no paths")?.path(id), None, "the path was not read before");
     Ok(())
 }

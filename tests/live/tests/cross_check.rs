@@ -21,11 +21,11 @@ fn every_outcome_matches_the_kernel() -> Result<()> {
         let (seen, traced) = undisturbed(run)?;
         runs += 1;
         // The kernel skips and counts an attempt that is made while the program runs for another on
-        // the same CPU. Usually there is none, except on an emulated CPU.
+        // the same CPU. This happens rarely, except on an emulated CPU.
         match seen.missed {
             0 => break (seen, traced),
-            missed if runs < RUNS => eprintln!("once more, for the stream missed {missed}"),
-            missed => panic!("the stream missed {missed}, and some in each of {RUNS} runs"),
+            missed if runs < RUNS => eprintln!("running again: the stream missed {missed} attempts"),
+            missed => panic!("the stream missed {missed} attempts, and some in each of {RUNS} runs"),
         }
     };
     traced.retain(|event| {
@@ -47,10 +47,10 @@ struct Seen {
     subjects: Vec<Subject>,
     /// The events of the lab.
     events: Vec<Event>,
-    /// For each namespace.
+    /// The change of the counters of each namespace.
     counted: Vec<Counters>,
     failures: Failures,
-    /// By the kernel's counters.
+    /// The number of attempts that the stream missed, by the kernel's count.
     missed: u64,
 }
 
@@ -73,7 +73,7 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     lab.finish()?;
     let stats = settle(&mut stream, &mut events)?;
     assert_eq!(stats.lost, 0, "{stats}");
-    // Before Linux 5.12 only the comparison shows it.
+    // Before Linux 5.12 the kernel does not count them, and only the comparison shows them.
     let missed = stats.missed.unwrap_or(0);
     events.retain(|event| lab.namespaces().any(|ns| event.netns == Some(ns.inode())));
     let counted = lab.counters()?.into_iter().zip(before).map(|(after, before)| after - before).collect();

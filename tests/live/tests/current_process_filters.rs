@@ -2,7 +2,7 @@
 //! Filters for the current process: its network namespace, its cgroup with all descendants, its
 //! sockets.
 //!
-//! The whole process moves between cgroups, so the tests take turns.
+//! The whole process moves between cgroups, so the tests run one at a time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -138,7 +138,7 @@ fn filters_by_own_sockets() -> Result<()> {
         let cookie = scenarios[2].subject().cookie.expect("it has one");
         assert!(set.remove(cookie).context("cannot remove")?);
         assert!(!set.remove(cookie).context("cannot remove")?);
-        assert!(set.add(std::io::stderr()).is_err(), "no socket");
+        assert!(set.add(std::io::stderr()).is_err(), "stderr is not a socket");
     }
     let seen = seen_by([&mut mine, &mut others], scenarios)?;
     assert_eq!(seen, [[true, true, false, false], [false, false, true, true]]);

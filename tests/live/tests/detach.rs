@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stream that is detached ends, and everything that it had submitted is read.
+//! A detached stream ends, and every event that it had submitted is read.
 
 use retrans_lab::observe::{concerns, filter, open, ports_of, until};
 use retrans_lab::wait::{PATIENCE, wait_for};
@@ -9,13 +9,13 @@ use retrans_sdk::{Stream, StreamBuilder};
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_was_submitted_is_read_and_nothing_is_added() -> Result<()> {
+fn a_detached_stream_yields_submitted_events_and_records_no_more() -> Result<()> {
     let mut other = open()?;
     let pair = Pair::new()?;
     let mut scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
     let subject = scenario.subject();
     let mut stream = Stream::builder().filter(filter(&ports_of(&subject))?).open().context("cannot open a stream")?;
-    // As an agent on a signal: nothing more is read, and records collect in the ring buffer.
+    // An agent does this on a signal: nothing more is read, and records collect in the ring buffer.
     stream.stop_handle().stop();
     scenario.start()?;
     wait_for("a record", PATIENCE, || Ok((stream.stats().submitted > 0).then_some(())))?;
@@ -24,7 +24,7 @@ fn what_was_submitted_is_read_and_nothing_is_added() -> Result<()> {
     stream.detach();
     let submitted = stream.stats().submitted;
     let seen_before = until(&mut other, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)))?.len();
-    // It goes on to retransmit, which only the other stream reports.
+    // The socket continues to retransmit, which only the other stream reports.
     until(&mut other, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)))?;
     scenario.finish()?;
 
@@ -38,7 +38,7 @@ fn what_was_submitted_is_read_and_nothing_is_added() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn a_stopped_queue_ends_while_attempts_go_on() -> Result<()> {
+fn a_stopped_queue_ends_while_attempts_continue() -> Result<()> {
     let mut other = open()?;
     let pair = Pair::new()?;
     let mut scenario = Scenario::prepare(&pair, Family::V4, Outcome::Rto)?;
@@ -111,7 +111,7 @@ fn a_detached_stream_ends_asynchronously() -> Result<()> {
             }
             Ok::<_, retrans_lab::Error>(())
         };
-        tokio::time::timeout(PATIENCE, all).await.context("it does not end")??;
+        tokio::time::timeout(PATIENCE, all).await.context("the stream does not end")??;
         assert_eq!(read, submitted);
         Ok(())
     })

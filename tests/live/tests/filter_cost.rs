@@ -14,10 +14,10 @@ use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::stream::RateLimit;
 use retrans_sdk::{ErrorKind, FieldSet, Stream, StreamBuilder};
 
-/// The tests inspect what the process has attached, so they take turns.
+/// The tests inspect what the process has attached, so they run one at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// The size of an instruction.
+/// The size of an instruction in bytes.
 const INSTRUCTION: usize = 8;
 
 /// Returns the number of instructions of each loaded program of a stream. This process has no
@@ -122,18 +122,18 @@ fn demanding_filters_load_with_each_attach_method() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     privilege::check()?;
     let mut opened = 0;
-    for source in AttachMethod::ALL.iter().map(|entry| entry.variant) {
+    for method in AttachMethod::ALL.iter().map(|entry| entry.variant) {
         // Not supported here, as `attach_methods` tests.
-        if Stream::builder().attach_method(source).open().is_err_and(|e| e.kind() == ErrorKind::MethodUnavailable) {
+        if Stream::builder().attach_method(method).open().is_err_and(|e| e.kind() == ErrorKind::MethodUnavailable) {
             continue;
         }
         for text in demanding() {
             let stream = Stream::builder()
-                .attach_method(source)
+                .attach_method(method)
                 .filter(filter(&text)?)
                 .rate_limit(RateLimit { per_second: 10, burst: 10 })
                 .open();
-            stream.with_context(|| format!("{source} with {text}"))?;
+            stream.with_context(|| format!("{method} with {text}"))?;
             opened += 1;
         }
     }

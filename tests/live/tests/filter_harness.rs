@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel filter, compiled from the same C code, against the plain model [`Filter::matches`]:
-//! random filters on random records, with each kind of term true and false. Mutations of the C code
-//! must be detected.
+//! Compares the kernel filter, compiled from the same C code, with the plain model
+//! [`Filter::matches`]: random filters on random records, with each kind of term true and false.
+//! Mutations of the C code must be detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,7 +62,8 @@ fn judge(object: &[u8], filter: &Filter, subjects: &[Subject]) -> Result<Vec<boo
     let object = open.load().with_context(|| format!("cannot load the harness with {filter}"))?;
     let map = object.maps().find(|map| map.name() == "subjects").expect("the harness has this map");
     for (index, subject) in (0u32..).zip(subjects) {
-        map.update(&index.to_ne_bytes(), &subject.bytes(), MapFlags::ANY).context("cannot hand over a record")?;
+        map.update(&index.to_ne_bytes(), &subject.bytes(), MapFlags::ANY)
+            .context("cannot write a record to the map")?;
     }
     let program = object.progs_mut().next().expect("the harness has a program");
     let output = program.test_run(ProgramInput::default()).context("cannot run the harness")?;
@@ -71,12 +72,12 @@ fn judge(object: &[u8], filter: &Filter, subjects: &[Subject]) -> Result<Vec<boo
     (0u32..)
         .zip(subjects)
         .map(|(index, _)| {
-            let subject = map.lookup(&index.to_ne_bytes(), MapFlags::ANY).context("cannot read an answer")?;
+            let subject = map.lookup(&index.to_ne_bytes(), MapFlags::ANY).context("cannot read a result")?;
             let subject = subject.expect("an array has every index");
             match subject.last_chunk().map(|passed| u64::from_ne_bytes(*passed)) {
                 Some(0) => Ok(false),
                 Some(1) => Ok(true),
-                other => panic!("neither yes nor no: {other:?}"),
+                other => panic!("the result is neither 0 nor 1: {other:?}"),
             }
         })
         .collect()
@@ -265,8 +266,8 @@ fn operand(random: &mut Random, key: &str) -> (&'static str, String) {
     }
 }
 
-/// A kind of term: its key, whether it is negated, and the kind of its operand; with several
-/// operands it has none.
+/// A kind of term: its key, whether it is negated, and the kind of its operand. A term with several
+/// operands has no kind.
 type Kind = (String, bool, &'static str);
 
 fn term(random: &mut Random, key: &str) -> (Option<Kind>, String) {

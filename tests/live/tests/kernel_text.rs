@@ -21,7 +21,8 @@ fn read(mut stream: Stream) -> (Vec<Event>, Stream) {
     (stream.iter().map(|event| event.expect("an event")).collect(), stream)
 }
 
-/// From perf 6.1 on Linux 6.18, of the lab's scenarios. It prints states as numbers there.
+/// The recording is from perf 6.1 on Linux 6.18, of the lab's scenarios. There perf prints states
+/// as numbers.
 #[test]
 fn perf_script_output_is_replayed() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/retrans/recordings/perf-script.txt");
@@ -45,7 +46,7 @@ fn perf_script_output_is_replayed() {
 
 /// Replaces the sentences that the first two versions of the proposal print
 /// (`tests/kernels/patches/variants`) by the names of the results.
-fn told(line: &str) -> String {
+fn with_result_name(line: &str) -> String {
     let by_name = |(head, sentence)| Some(format!("{head} result={}", result_of_text(sentence)?));
     line.split_once(" quit_reason=").and_then(by_name).unwrap_or_else(|| line.to_owned())
 }
@@ -86,7 +87,7 @@ fn trace_pipe_output_is_replayed() -> Result<()> {
     })?;
     scenarios.into_iter().try_for_each(|(scenario, _pair)| scenario.finish())?;
 
-    let text: String = traced.iter().map(|event| told(&event.line) + "\n").collect();
+    let text: String = traced.iter().map(|event| with_result_name(&event.line) + "\n").collect();
     let stream = Recording::from_reader(Cursor::new(text)).start().context("a stream")?;
     let (events, stream) = read(stream);
     assert_eq!(events.len(), traced.len());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The lab leaves nothing behind, neither on drop nor when a test panics. The tests of `demo` show
-//! the same for Ctrl-C and SIGKILL.
+//! The lab leaves nothing on the host, neither after a drop nor after a panic in a test. The tests
+//! of `demo` show the same for Ctrl-C and SIGKILL.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;

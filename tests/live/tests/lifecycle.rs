@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stream leaves nothing behind, however it ends. Also tests what its handle permits while it is
-//! open.
+//! A stream leaves nothing behind, however it ends. The file also tests what the handle of an open
+//! stream permits.
 //!
-//! The tests inspect the descriptors of the whole process, so they take turns.
+//! The tests inspect the descriptors of the whole process, so they run one at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -22,7 +22,7 @@ use retrans_sdk::{ErrorKind, Event, Stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-/// No other test changes the descriptors of this process while this is held.
+/// Returns a lock. No other test changes the descriptors of this process while it is held.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     // A test that failed while holding the lock has reported it.
@@ -53,7 +53,7 @@ impl Held {
         Ok(Self { descriptors, mappings })
     }
 
-    /// Returns the kernel's ids of the objects behind the descriptors.
+    /// Returns the kernel's ids of the objects that the descriptors refer to.
     fn ids(&self, target: &str, key: &str) -> BTreeSet<u32> {
         let of = |number: &i32| {
             let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
@@ -91,7 +91,7 @@ fn a_closed_stream_leaves_nothing() -> Result<()> {
         let links = held.links();
         let programs = held.ids("anon_inode:bpf-prog", "prog_id");
         let maps = held.ids("anon_inode:bpf-map", "map_id");
-        // As many as the attach method needs, and at least the two tracepoints'.
+        // The attach method determines the number. The two tracepoints are the minimum.
         assert!(links.len() == programs.len() && links.len() >= 2, "{held:?}");
         assert!(!maps.is_empty() && held.mappings.len() > before.mappings.len(), "{held:?}");
         assert!(links.is_subset(&all_links()), "{held:?}");
@@ -130,7 +130,7 @@ fn a_stats_reader_keeps_the_counters_and_no_link() -> Result<()> {
 fn a_closed_queue_leaves_nothing() -> Result<()> {
     let _turn = turn();
     let before = Held::now()?;
-    let queue = open()?.into_queue(8, Overflow::DropNewest).context("no queue")?;
+    let queue = open()?.into_queue(8, Overflow::DropNewest).context("cannot start a queue")?;
     let links = Held::now()?.links();
     drop(queue);
     assert_eq!(Held::now()?, before);
@@ -138,7 +138,7 @@ fn a_closed_queue_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
-/// As in an application: it has no lifetime, and can move to another thread.
+/// An application's handle: it has no lifetime, and can move to another thread.
 struct Application {
     stream: Stream,
     seen: Vec<Event>,
@@ -208,11 +208,11 @@ fn an_invalid_ring_size_is_rejected_with_a_valid_one() -> Result<()> {
     Ok(())
 }
 
-/// The environment variable of a process that makes one attempt with a limit.
+/// The environment variable of a process that opens a stream with a resource limit.
 const LIMIT: &str = "RETRANS_TESTS_LIMIT";
 
-/// Runs one test of this file in a process of its own with `LIMIT` set: a limit applies to the
-/// whole process, which also caches what libbpf found out about the kernel.
+/// Runs one test of this file in a process of its own with `LIMIT` set. A limit applies to the
+/// whole process, which also caches what libbpf detected about the kernel.
 fn in_a_process(test: &str, limit: u64) -> Result<String> {
     let mut command = Command::new(env::current_exe().context("cannot find this program")?);
     command.args(["--ignored", "--exact", test, "--nocapture", "--test-threads=1"]).env(LIMIT, limit.to_string());
@@ -223,7 +223,7 @@ fn limit() -> Option<u64> {
     env::var(LIMIT).ok().map(|limit| limit.parse().expect("a number"))
 }
 
-/// Opens a stream with a soft limit in effect, and without.
+/// Opens a stream while a soft limit is in effect.
 fn open_within(resource: Resource, soft: u64, ring_size: u32) -> Result<Stream, retrans_sdk::Error> {
     let whole = getrlimit(resource);
     let set = |limit| setrlimit(resource, limit).expect("a soft limit may be set");
@@ -259,7 +259,7 @@ fn open_fails_cleanly_without_file_descriptors() -> Result<()> {
                 assert_eq!(error.raw_os_error(), Some(errno), "{when}, {limit}: {error:?}");
                 assert_eq!(Held::now().expect("what is held"), before, "{when}, {limit}");
             }
-            panic!("{when}: so many descriptors, and it was not opened")
+            panic!("{when}: a stream was not opened with 99 descriptors")
         });
         assert_eq!(enough[0], enough[1]);
         // The lack of descriptors has no lasting effect.
@@ -396,7 +396,7 @@ fn streams_with_different_filters_are_independent() -> Result<()> {
     };
     let (mut denied, sent, probes) = (open("result=denied")?, open("result=success")?, open("kind=syn")?);
     let counters = Stream::builder().open_counters().context("cannot open counters")?;
-    let mut queue = sent.into_queue(1000, Overflow::DropNewest).context("no queue")?;
+    let mut queue = sent.into_queue(1000, Overflow::DropNewest).context("cannot start a queue")?;
     let (stop, stopped) = (denied.stop_handle(), probes.stop_handle());
     let (denied, syns) = thread::scope(|scope| {
         let denied = scope.spawn(move || denied.iter().collect::<std::result::Result<Vec<_>, _>>());

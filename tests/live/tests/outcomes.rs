@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every outcome that traffic alone provokes, over every family: the stream's events, field by
-//! field.
+//! Every outcome that traffic alone provokes, over every family: verifies the stream's events field
+//! by field.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ macro_rules! outcomes {
         })*
 
         #[test]
-        fn none_is_left_out() {
+        fn every_common_outcome_is_listed() {
             // The others require an old kernel, or a patched one: the kernel matrix runs them.
             let all: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| outcome.is_common()).collect();
             assert_eq!([$($outcome),*], all[..]);
@@ -84,7 +84,7 @@ fn check(outcome: Outcome, family: Family) -> Result<()> {
     let ScenarioRun { subject, events, counted, began, ended, .. } = run;
     let counted = &counted[0].1;
     let failed = |result| events.iter().filter(|event| event.result.class() == result).count() as u64;
-    // The kernel's counters of the two checks.
+    // The kernel counts the attempts that these two checks end.
     assert_eq!(counted.wqueue_too_big, failed(ResultClass::Nomem), "{}", lines(&events));
     assert_eq!(counted.spurious_rtx_host_queues, failed(ResultClass::Busy), "{}", lines(&events));
     if outcome == Outcome::Fast {
@@ -133,7 +133,7 @@ fn lines(events: &[Event]) -> String {
     events.iter().map(|event| format!("{event}\n")).collect()
 }
 
-/// The fields of the segment.
+/// Verifies the fields of the segment.
 fn check_segment(outcome: Outcome, index: usize, event: &Event, at: &str) {
     const SYN: u16 = 0x02;
     const ACK: u16 = 0x10;
@@ -171,7 +171,7 @@ fn check_segment(outcome: Outcome, index: usize, event: &Event, at: &str) {
     assert!(end_seq.wrapping_sub(snd_una) <= outstanding, "{at}");
 }
 
-/// The fields of the socket, from the last of these events.
+/// Verifies the fields of the socket in the last of these events.
 fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
     let event = events.last().expect("an event");
     assert_eq!(event.ca_name.map(|name| name.to_string()).as_deref(), Some("reno"), "{at}");
@@ -185,7 +185,7 @@ fn check_socket(outcome: Outcome, events: &[Event], at: &str) {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Recovery), Some(0)), "{at}");
             assert!(matches!(event.pending, Some(1 | 6)), "{at}");
         }
-        // The first segment beyond a closed window is sent repeatedly, and does not count as a
+        // The first segment outside the closed window is sent repeatedly, and does not count as a
         // timeout.
         RetransKind::ZeroWindowProbe => {
             assert_eq!((event.ca_state, event.retransmits), (Some(CaState::Loss), Some(0)), "{at}");

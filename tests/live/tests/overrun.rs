@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A reader that does not keep up: records that find the ring buffer full are counted as lost, and
-//! in every other count like the rest.
+//! every other counter includes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -21,7 +21,7 @@ use retrans_sdk::{Event, RetransKind, RetransResult, Stats, Stream, StreamBuilde
 
 const CONNECTIONS: usize = 128;
 
-/// The trace has no room for the attempts of both.
+/// The trace has no room for the attempts of both tests.
 static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -30,7 +30,7 @@ fn records_lost_to_a_full_ring_are_still_counted() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (Seen { pair, stats, read, all, events, counted, failures }, traced) = undisturbed(run)?;
 
-    // The equations hold, or there would be no such readings.
+    // Settled readings imply that the equations hold.
     assert!(stats.lost >= (2 * CONNECTIONS - room()) as u64, "{stats}");
     assert_eq!((stats.delivered, stats.lost + stats.delivered), (read as u64, stats.seen), "{stats}");
     assert_eq!((all.lost, all.missed.unwrap_or(0), stats.missed.unwrap_or(0)), (0, 0, 0), "{all}\n{stats}");
@@ -132,8 +132,8 @@ fn run(trace: &mut TraceInstance) -> Result<Seen> {
     Ok(Seen { pair, stats, read, all, events, counted, failures: trace.prints_failures()? })
 }
 
-/// Opens a stream, and one with the smallest ring buffer, between whose openings no attempt
-/// happened on the whole machine: both see the same attempts.
+/// Opens a stream, and a stream with the smallest ring buffer. No attempt happened on the whole
+/// machine between the two openings, so both observe the same attempts.
 fn two_as_one(first: impl Fn() -> StreamBuilder, second: impl Fn() -> StreamBuilder) -> Result<(Stream, Stream)> {
     let page = rustix::param::page_size() as u32;
     wait_for("a quiet moment to open two streams in", PATIENCE, || {
@@ -145,8 +145,8 @@ fn two_as_one(first: impl Fn() -> StreamBuilder, second: impl Fn() -> StreamBuil
     })
 }
 
-/// Returns the counters of two streams at one moment, when both have settled: those of the first
-/// did not change while the second was read. Their events are appended.
+/// Returns the counters of two streams at one moment, when both have settled: the counters of the
+/// first did not change while the second was read. Appends their events.
 fn at_one_moment(
     (first, of_first): (&mut Stream, &mut Vec<Event>),
     (second, of_second): (&mut Stream, &mut Vec<Event>),
@@ -238,7 +238,7 @@ fn a_hundred_thousand_attempts_are_accounted_for() -> Result<()> {
         let began = Instant::now();
         traffic.run(|| {
             if began.elapsed() > LIMIT {
-                return Err(Error::new(format!("within {LIMIT:?} no more than {}", reader.read())));
+                return Err(Error::new(format!("only {} after {LIMIT:?}", reader.read())));
             }
             Ok(reader.read().seen >= ATTEMPTS)
         })?;
@@ -297,7 +297,8 @@ fn a_hundred_thousand_attempts_are_accounted_for() -> Result<()> {
     Ok(())
 }
 
-/// Attempts that a softirq made while the stream's programs ran for another on the same CPU.
+/// Returns the number of attempts that a softirq made while the stream's programs ran for another
+/// on the same CPU.
 fn missed(stats: &Stats) -> u64 {
     stats.missed.unwrap_or(0)
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The owner of a socket: the process that connected or accepted it, else the only one that holds
-//! it, else none; never one that merely runs at the time.
+//! The owner of a socket is the process that connected or accepted it, otherwise the only process
+//! that holds it, otherwise absent. It is never a process that merely runs at the time.
 //!
-//! The other processes are this program again, with commands on standard input. The tests take
-//! turns, since some of them keep the CPUs busy.
+//! The other processes are this program again, with commands on standard input. The tests run one
+//! at a time, since some of them keep the CPUs busy.
 
 use std::env;
 use std::fs;
@@ -30,7 +30,7 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Set in a process that executes commands.
+/// The environment variable of a process that executes commands.
 const ORDERS: &str = "RETRANS_TESTS_ORDERS";
 
 /// Another process in a namespace. It ends with its standard input.
@@ -54,7 +54,7 @@ impl Process {
 
     fn start_by(ns: &Netns, mut command: Command) -> Result<Self> {
         command
-            .args(["--ignored", "--exact", "no_other_process_is_reported", "--nocapture", "--test-threads=1"])
+            .args(["--ignored", "--exact", "owners_are_reported_only_if_requested", "--nocapture", "--test-threads=1"])
             .env(ORDERS, "1");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = ns.run(|| command.spawn()).context("cannot start another process")?;
@@ -68,7 +68,7 @@ impl Process {
         writeln!(orders, "{order}").context("cannot give an order")?;
         let mut line = String::new();
         while self.answers.read_line(&mut line).context("no answer")? > 0 {
-            // The rest of the line is the test harness's.
+            // The test harness printed the beginning of the line.
             if let Some((_, answer)) = line.split_once("answer:") {
                 return Ok(answer.trim().to_owned());
             }
@@ -153,7 +153,7 @@ fn obey() -> Result<()> {
                 stream = None;
                 String::new()
             }
-            // By the one who mounted /proc, and by this process itself.
+            // The PID in the PID namespace of /proc, and the PID in the process's own.
             "numbers" => {
                 let number = fs::read_link("/proc/self").context("no /proc")?;
                 format!("{} {}", number.display(), std::process::id())
@@ -179,7 +179,7 @@ fn obey() -> Result<()> {
                 println!("answer:");
                 std::process::exit(0);
             }
-            _ => return Err(Error::new(format!("what is `{order}`?"))),
+            _ => return Err(Error::new(format!("unknown command `{order}`"))),
         };
         println!("answer:{answer}");
     }
@@ -230,12 +230,13 @@ fn hooks(stream: &Stream) -> OwnerHooks {
     stream.live().and_then(Live::owner_hooks).expect("they are asked for").clone()
 }
 
-/// Returns the expected source of the owner: this hook, else the file-descriptor scan, else none.
+/// Returns the expected source of the owner: this hook, otherwise the file-descriptor scan,
+/// otherwise none.
 fn known_by(seen: &Support, source: OwnerSource, hooks: &OwnerHooks) -> Option<OwnerSource> {
-    if seen.is_available() { Some(source) } else { by_walk(hooks) }
+    if seen.is_available() { Some(source) } else { by_scan(hooks) }
 }
 
-fn by_walk(hooks: &OwnerHooks) -> Option<OwnerSource> {
+fn by_scan(hooks: &OwnerHooks) -> Option<OwnerSource> {
     hooks.scan.is_available().then_some(OwnerSource::Holder)
 }
 
@@ -244,7 +245,7 @@ fn owner(event: &Event) -> Option<(OwnerSource, u32, Vec<u8>)> {
     match (event.owner, event.pid, comm) {
         (Some(owner), Some(pid), Some(comm)) => Some((owner, pid, comm)),
         (None, None, None) => None,
-        _ => panic!("they stand together: {event}"),
+        _ => panic!("owner, pid and comm are not present together: {event}"),
     }
 }
 
@@ -317,7 +318,7 @@ fn the_accepting_process_is_the_owner() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let _bystanders = Bystanders::start()?;
-    // Whatever other fields are requested.
+    // The result does not depend on the other fields.
     for (family, fields) in [(Family::V4, FieldSet::all()), (Family::V6, FieldSet::none())] {
         let pair = Pair::new()?;
         let mut stream = open_with(&pair, fields)?;
@@ -344,7 +345,7 @@ fn the_accepting_process_is_the_owner() -> Result<()> {
     Ok(())
 }
 
-/// During the handshake: the process that sent a SYN is known; the socket of a SYN-ACK has no
+/// During the handshake the process that sent a SYN is known. The socket of a SYN-ACK has no
 /// process yet, except possibly with Fast Open.
 #[test]
 #[ignore = "live: needs root, run by make test"]
@@ -379,8 +380,8 @@ fn owners_during_a_handshake() -> Result<()> {
     Ok(())
 }
 
-/// Sockets that are older than the stream: one that a single process holds, one passed to another
-/// process, one that two hold, one that no process holds any more.
+/// Sockets that are older than the stream: a socket that a single process holds, one passed to
+/// another process, one that two processes hold, one that no process holds any more.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn an_existing_socket_belongs_to_its_only_holder() -> Result<()> {
@@ -411,15 +412,15 @@ fn an_existing_socket_belongs_to_its_only_holder() -> Result<()> {
     orphaned.0.order("close")?;
 
     let mut stream = open(&pair)?;
-    let by_walk = by_walk(&hooks(&stream));
+    let by_scan = by_scan(&hooks(&stream));
     let all = [&held, &shared, &handed, &orphaned].map(|(_, local)| *local);
     let events = until(&mut stream, PATIENCE, |events| {
         all.iter().all(|local| events.iter().filter(|event| ends(event).0 == *local).count() > 1)
     })?;
     for event in &events {
         let expected = match all.iter().position(|local| ends(event).0 == *local) {
-            Some(0) => by_walk.map(|source| (source, held.0.id(), b"older".to_vec())),
-            Some(2) => by_walk.map(|source| (source, heir, b"sleep".to_vec())),
+            Some(0) => by_scan.map(|source| (source, held.0.id(), b"older".to_vec())),
+            Some(2) => by_scan.map(|source| (source, heir, b"sleep".to_vec())),
             Some(_) => None,
             None => continue,
         };
@@ -428,7 +429,7 @@ fn an_existing_socket_belongs_to_its_only_holder() -> Result<()> {
     Ok(())
 }
 
-/// The owner learned at connect stays, although the process has passed the socket on and exited.
+/// The owner learned at connect remains, although the process has passed the socket on and exited.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn the_connecting_process_is_reported_after_its_exit() -> Result<()> {
@@ -456,7 +457,7 @@ fn the_connecting_process_is_reported_after_its_exit() -> Result<()> {
     let expected = if hooks.connect.is_available() {
         Some((OwnerSource::Connect, id, b"gone".to_vec()))
     } else {
-        by_walk(&hooks).map(|source| (source, heir, b"sleep".to_vec()))
+        by_scan(&hooks).map(|source| (source, heir, b"sleep".to_vec()))
     };
     let reported: Vec<_> = events.iter().map(owner).collect();
     drop(accepted);
@@ -466,8 +467,8 @@ fn the_connecting_process_is_reported_after_its_exit() -> Result<()> {
     Ok(())
 }
 
-/// Closed sockets free their entries: more connections than the table holds do not evict one that
-/// stays open.
+/// Closed sockets free their entries: more connections than the table has entries do not evict a
+/// connection that stays open.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn short_connections_do_not_evict_a_long_one() -> Result<()> {
@@ -504,11 +505,11 @@ fn short_connections_do_not_evict_a_long_one() -> Result<()> {
     fault.lift()
 }
 
-/// PIDs are those in the PID namespace of the process that opened the stream; a process without a
-/// PID there is not reported.
+/// PIDs belong to the PID namespace of the process that opened the stream. A process without a PID
+/// there is not reported.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn pids_are_those_of_the_streams_pid_namespace() -> Result<()> {
+fn pids_are_of_the_pid_namespace_that_opened_the_stream() -> Result<()> {
     let _turn = turn();
     privilege::check()?;
     let pair = Pair::new()?;
@@ -545,10 +546,11 @@ fn pids_are_those_of_the_streams_pid_namespace() -> Result<()> {
     Ok(())
 }
 
-/// Without owners requested, and in the kernel filter: never. Nothing is left behind.
+/// Owners are absent unless they are requested, and the kernel filter rejects their keys. Closed
+/// streams leave no descriptor. With `ORDERS` set this test is one of the other processes.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn no_other_process_is_reported() -> Result<()> {
+fn owners_are_reported_only_if_requested() -> Result<()> {
     if env::var_os(ORDERS).is_some() {
         return obey();
     }

@@ -20,8 +20,8 @@ use rustix::thread::{
 
 const NOBODY: u32 = 65534;
 
-/// Runs `work` as the user nobody on a thread of its own, with only these capabilities and no way
-/// to gain more.
+/// Runs `work` as an unprivileged user on a thread of its own, with only these capabilities and no
+/// way to gain more.
 fn as_nobody<T: Send>(held: CapabilitySet, work: impl FnOnce() -> T + Send) -> Result<T> {
     privilege::check()?;
     thread::scope(|scope| {
@@ -31,9 +31,9 @@ fn as_nobody<T: Send>(held: CapabilitySet, work: impl FnOnce() -> T + Send) -> R
             set_keep_capabilities(true).context("cannot keep the capabilities")?;
             set_thread_groups(&[]).context("cannot leave the groups")?;
             set_thread_res_gid(gid, gid, gid).context("cannot leave the group")?;
-            set_thread_res_uid(uid, uid, uid).context("cannot become the user nobody")?;
+            set_thread_res_uid(uid, uid, uid).context("cannot become the unprivileged user")?;
             let sets = CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
-            set_capabilities(None, sets).context("cannot give the other capabilities up")?;
+            set_capabilities(None, sets).context("cannot give up the other capabilities")?;
             assert_eq!(capabilities(None).context("cannot read the capabilities")?, sets);
             assert_eq!((geteuid(), getegid()), (uid, gid));
             Ok(work())
@@ -50,7 +50,7 @@ fn cap_bpf_and_cap_perfmon_suffice() -> Result<()> {
     let pair = Pair::new()?;
     let scenario = Scenario::run(&pair, Family::V4, Outcome::Denied(Refusal::Drop))?;
     let subject = scenario.subject();
-    // Read as nobody too, now without any capability.
+    // Read as the unprivileged user too, now without any capability.
     let (events, stats) = as_nobody(CapabilitySet::empty(), || {
         let events = until(&mut stream, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)));
         (events, stream.stats())
@@ -93,8 +93,8 @@ fn counters_are_readable_without_capabilities() -> Result<()> {
     Ok(())
 }
 
-/// They suffice for owners as well, which are then found without any capability (before Linux 5.19,
-/// if they were learned).
+/// The two capabilities suffice for owners as well. Owners are then found without any capability;
+/// before Linux 5.19 only owners that were already recorded.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn cap_bpf_and_cap_perfmon_suffice_for_owners() -> Result<()> {
@@ -120,7 +120,7 @@ fn cap_bpf_and_cap_perfmon_suffice_for_owners() -> Result<()> {
 }
 
 fn refused(held: CapabilitySet, missing: &str) -> Result<()> {
-    let error = as_nobody(held, || Stream::builder().open())?.expect_err("it is not enough");
+    let error = as_nobody(held, || Stream::builder().open())?.expect_err("these capabilities do not suffice");
     assert_eq!(error.kind(), ErrorKind::MissingCapability, "{error}");
     // The error ends with how to grant them.
     assert!(error.to_string().starts_with(&format!("missing {missing}: ")), "{error}");

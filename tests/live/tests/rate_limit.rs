@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A rate limit holds back the attempts above it, separately for each result, and counts them.
+//! A rate limit applies to each result separately. Attempts in excess of it are counted, and not
+//! reported.
 
 use std::io::Write;
 use std::thread;
@@ -31,7 +32,7 @@ fn attempts_above_the_limit_are_limited_by_result() -> Result<()> {
     };
     let (made, passed) = (of(&all, RetransResult::Success), of(&limited, RetransResult::Success));
     assert!(made.len() >= 3 * CONNECTIONS, "{}", made.len());
-    // A full bucket at once, and then the refill.
+    // A full bucket passes at once, and then the refill.
     let seconds = |events: &[Event]| (events[events.len() - 1].ts.as_nanos() - events[0].ts.as_nanos()) as f64 / 1e9;
     let most = |time: f64| f64::from(BURST) + f64::from(PER_SECOND) * time;
     // Two CPUs may use the same token at the same moment.
@@ -61,7 +62,7 @@ fn run() -> Result<(Vec<Event>, Vec<Event>, retrans_sdk::Stats)> {
     let mut denied = Scenario::prepare(&pair, Family::V6, Outcome::Denied(Refusal::Drop))?;
     let connections: Vec<_> = (0..CONNECTIONS).map(|_| Conn::open(&pair, Family::V4)).collect::<Result<_>>()?;
     let blackhole = Packets::input().drop_in(pair.server())?;
-    let mut witness = Stream::builder().filter(ours()?).open().context("cannot open a stream")?;
+    let mut reference = Stream::builder().filter(ours()?).open().context("cannot open a stream")?;
     let limit = Stream::builder().rate_limit(RateLimit { per_second: PER_SECOND, burst: BURST });
     let mut stream = limit.filter(ours()?).open().context("cannot open a stream with a limit")?;
 
@@ -70,7 +71,7 @@ fn run() -> Result<(Vec<Event>, Vec<Event>, retrans_sdk::Stats)> {
     }
     denied.start()?;
     let is_denied = |event: &&Event| event.result == RetransResult::Denied;
-    let mut all = until(&mut witness, PATIENCE, |seen| {
+    let mut all = until(&mut reference, PATIENCE, |seen| {
         let denied = seen.iter().filter(is_denied).count();
         denied >= 2 && seen.len() - denied >= 3 * CONNECTIONS
     })?;
@@ -78,8 +79,8 @@ fn run() -> Result<(Vec<Event>, Vec<Event>, retrans_sdk::Stats)> {
     drop(connections);
     blackhole.lift()?;
 
-    all.append(&mut drain(&mut witness)?);
-    let unlimited = settle(&mut witness, &mut all)?;
+    all.append(&mut drain(&mut reference)?);
+    let unlimited = settle(&mut reference, &mut all)?;
     assert_eq!(unlimited.limited, 0, "{unlimited}");
     let mut limited = Vec::new();
     let stats = settle(&mut stream, &mut limited)?;

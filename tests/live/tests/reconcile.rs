@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Sums of attempts against the kernel's own counters: of a million segments none is missing, and
-//! unproven attempts are reported.
+//! Compares sums of attempts with the kernel's own counters: no segment out of a million is
+//! missing, and unproven attempts are reported.
 
 use std::io::Write;
 use std::thread::sleep;
@@ -46,8 +46,8 @@ fn a_million_segments_add_up() -> Result<()> {
     Ok(())
 }
 
-/// Returns how many segments of one stream add up, and how many of these failed: until the wanted
-/// number, or until a disturbance, whose round is not included.
+/// Returns the number of segments of one stream that add up, and the number of these that failed.
+/// Ends at the wanted number, or at a disturbance, whose round is not included.
 fn add_up(pair: &Pair, trace: &mut TraceInstance, wanted: u64, deadline: Instant) -> Result<(u64, u64)> {
     // The smallest ring buffer, which is not read.
     let page = rustix::param::page_size() as u32;
@@ -62,7 +62,7 @@ fn add_up(pair: &Pair, trace: &mut TraceInstance, wanted: u64, deadline: Instant
         round(pair)?;
         let stats = stream.stats();
         if let Some(why) = disturbance(pair, trace, &stats)? {
-            eprintln!("once more, for {why}");
+            eprintln!("running again: {why}");
             break;
         }
         let reconciliation = compare(&reconciler)?;
@@ -71,7 +71,7 @@ fn add_up(pair: &Pair, trace: &mut TraceInstance, wanted: u64, deadline: Instant
         assert_eq!(reconciliation.unknown.attempts, 0, "{reconciliation}");
         assert_eq!(stats.seen, stats.filtered + stats.limited + stats.lost + stats.submitted, "{stats}");
         sums = (reconciliation.retrans_segs.seen, reconciliation.retrans_fail.seen);
-        // By another reader of the same counters.
+        // Another reader of the same counters returns the same.
         let counted = Counters::read(pair.client())? - before;
         assert_eq!(sums, (counted.retrans_segs, counted.retrans_fail));
     }
@@ -79,7 +79,7 @@ fn add_up(pair: &Pair, trace: &mut TraceInstance, wanted: u64, deadline: Instant
 }
 
 /// Returns the reason that the programs did not run for an attempt: process 1 ([`undisturbed`]),
-/// or, by the kernel's count, a softirq made it while they ran for another on the same CPU.
+/// or, by the kernel's count, a softirq that made it while they ran for another on the same CPU.
 fn disturbance(pair: &Pair, trace: &mut TraceInstance, stats: &Stats) -> Result<Option<String>> {
     let traced = trace.read()?;
     if trace.lost()? != 0 {
@@ -87,12 +87,13 @@ fn disturbance(pair: &Pair, trace: &mut TraceInstance, stats: &Stats) -> Result<
     }
     let ours = pair.client_addr(Family::V4);
     let mut of_process_1 = traced.iter().filter(|event| event.of_process_1 && event.local().ip() == ours);
-    let process_1 = of_process_1.next().map(|event| format!("process 1 was in the way: {}", event.line));
-    Ok(process_1.or_else(|| stats.missed.filter(|missed| *missed > 0).map(|missed| format!("{missed} were missed"))))
+    let process_1 = of_process_1.next().map(|event| format!("process 1 was the current process: {}", event.line));
+    Ok(process_1
+        .or_else(|| stats.missed.filter(|missed| *missed > 0).map(|missed| format!("{missed} attempts were missed"))))
 }
 
-/// The outstanding data of many connections is lost at once; some of the retransmissions are
-/// rejected and some dropped on this host.
+/// Loses the outstanding data of many connections at once. Some of the retransmissions are rejected
+/// and some dropped on this host.
 fn round(pair: &Pair) -> Result<()> {
     let large = |packets: Packets| packets.at_least(100);
     BulkTraffic::open(pair, Family::V4, 8, SMALL)?.run(|| {
@@ -156,7 +157,7 @@ fn netns_of(ns: &retrans_lab::Netns) -> Result<Netns> {
     ns.run(Netns::current).context("cannot open the namespace's counters")
 }
 
-/// Returns the sums once both are at rest.
+/// Returns the comparison once neither side changes any more.
 fn compare(reconciler: &Reconciler) -> Result<Reconciliation> {
     reconciler.reconcile(PATIENCE).context("cannot read the counters")
 }
@@ -258,8 +259,8 @@ fn unproven_attempts_are_reported_as_unknown() -> Result<()> {
         assert_eq!(reconciliation.retrans_segs.difference(), unknown as i64, "{reconciliation}");
         assert_eq!(reconciliation.retrans_fail.difference(), unknown as i64, "{reconciliation}");
         assert_eq!(reconciliation.is_exact(), sees_entries, "{reconciliation}");
-        let said = format!("transmit=unknown attempts={unknown} segs={unknown}\n");
-        assert!(reconciliation.to_string().contains(&said), "{reconciliation}");
+        let line = format!("transmit=unknown attempts={unknown} segs={unknown}\n");
+        assert!(reconciliation.to_string().contains(&line), "{reconciliation}");
         Ok(())
     })?;
     Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Fields that identify a socket's owner: its uid, its mark, the interface that it is bound to, the
-//! cookie of its network namespace.
+//! Fields that describe a socket: its uid, its mark, the interface that it is bound to, the cookie
+//! of its network namespace.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::fchown;
@@ -24,7 +24,7 @@ fn open(filter: Filter) -> Result<Stream> {
     Stream::builder().filter(filter).open().context("cannot open a stream")
 }
 
-/// The settings of a socket are in its events, and in the kernel filter.
+/// The settings of a socket are in its events, and the kernel filter matches them.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn uid_mark_interface_and_netns_are_the_sockets() -> Result<()> {
@@ -38,7 +38,7 @@ fn uid_mark_interface_and_netns_are_the_sockets() -> Result<()> {
         let socket = marked.conn().expect("a connection").client();
         SockRef::from(socket).set_mark(MARK).context("SO_MARK")?;
         SockRef::from(socket).bind_device(Some(LINK.as_bytes())).context("SO_BINDTODEVICE")?;
-        fchown(socket, Some(UID), None).context("cannot give the socket away")?;
+        fchown(socket, Some(UID), None).context("cannot change the uid of the socket")?;
         let cookie = netns_cookie(socket)?;
 
         let mut all = open(filter(&everything)?)?;
@@ -58,9 +58,9 @@ fn uid_mark_interface_and_netns_are_the_sockets() -> Result<()> {
         marked.finish()?;
         for event in &events {
             let expected = if concerns(&of_marked, event) { (MARK, UID, Some(index)) } else { (0, 0, None) };
-            let always = "it is always known";
-            let told = (event.mark.expect(always), event.uid.expect(always), event.bound_dev_if);
-            assert_eq!((told, event.netns_cookie), (expected, Some(cookie)), "{event}");
+            let always = "always present";
+            let reported = (event.mark.expect(always), event.uid.expect(always), event.bound_dev_if);
+            assert_eq!((reported, event.netns_cookie), (expected, Some(cookie)), "{event}");
             assert_eq!(event.to_string().parse::<Event>().expect("a line"), *event);
         }
         let all_of = |events: Vec<Event>, subject| {
@@ -113,8 +113,8 @@ fn synack_fields_are_the_accepted_sockets() -> Result<()> {
             let events = until(&mut stream, PATIENCE, |events| !events.is_empty())?;
             for event in events {
                 assert_eq!(event.kind, RetransKind::Synack, "{event}");
-                let told = (event.mark, event.netns_cookie, event.bound_dev_if);
-                assert_eq!(told, (Some(expected.0), Some(expected.1), Some(expected.2)), "{event}");
+                let reported = (event.mark, event.netns_cookie, event.bound_dev_if);
+                assert_eq!(reported, (Some(expected.0), Some(expected.1), Some(expected.2)), "{event}");
             }
         }
     }

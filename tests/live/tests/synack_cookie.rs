@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The cookie of a SYN-ACK's event is not the listener's, but that of the socket that `accept`
-//! returns later.
+//! An event of a SYN-ACK contains the cookie of the socket that `accept` returns later, not the
+//! listener's cookie.
 
 use retrans_lab::observe::{drain, ends, open, undisturbed};
 use retrans_lab::{Conn, Family, Packets, Pair, Result, has_symbol};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Wake-ups of a stream's reader: in time, rarely, and never lost. Records are injected without
+//! Wake-ups of a stream's reader are in time, rare, and never lost. Records are injected without
 //! traffic, at any rate.
 
 use std::fs;
@@ -18,13 +18,15 @@ use retrans_sdk::{Event, Stream, StreamBuilder};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The tests measure delays, so they take turns.
+/// The tests measure delays, so they run one at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// The delay of a machine that is busy with other tests. Without a wake-up a record is much later.
+/// The delay of a machine that is busy with other tests. Without a wake-up a record arrives much
+/// later.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Only injected records, whatever else retransmits on the host: no connection has this port.
+/// Selects injected records only, whatever else retransmits on the host: no connection has this
+/// port.
 fn builder() -> Result<StreamBuilder> {
     Ok(Stream::builder().filter("dport=0".parse().context("a filter")?))
 }
@@ -39,11 +41,11 @@ fn lateness(event: &Event) -> Duration {
     Duration::from_nanos(now().as_nanos().saturating_sub(event.ts.as_nanos()))
 }
 
-/// What a thread has read so far.
+/// The progress of a thread that reads.
 #[derive(Default)]
 struct Read {
     count: AtomicU64,
-    /// In nanoseconds.
+    /// The longest delay in nanoseconds.
     latest: AtomicU64,
     /// The id of the reader thread.
     thread: AtomicU64,
@@ -100,17 +102,17 @@ fn with_reader<T>(
     })
 }
 
-/// How a thread reads.
+/// A function that reads a stream until it is stopped.
 type ReadLoop = fn(&mut Stream, &Read);
 
-/// With the blocking iterator.
+/// Reads with the blocking iterator.
 fn iterate(stream: &mut Stream, seen: &Read) {
     for event in stream.iter() {
         seen.note(&event.expect("an event"));
     }
 }
 
-/// With an event loop that only knows the descriptor.
+/// Reads with an event loop that only knows the descriptor.
 fn by_descriptor(stream: &mut Stream, seen: &Read) {
     let fd = stream.as_fd().try_clone_to_owned().expect("a descriptor");
     while !seen.done.load(Ordering::Acquire) {
@@ -183,7 +185,7 @@ fn an_idle_stream_does_not_wake_and_the_first_record_wakes_at_once() -> Result<(
             let latest = seen.take_latest();
             println!("first={number} latest={latest:?}");
             assert!(latest <= DEFAULT_MAX_DELAY + SLACK, "{latest:?}");
-            // It wakes twice by itself, and finds nothing.
+            // The reader wakes twice by itself, and finds nothing.
             thread::sleep(4 * DEFAULT_MAX_DELAY + SLACK);
             let before = seen.wakeups()?;
             thread::sleep(IDLE);
@@ -231,7 +233,7 @@ fn a_high_rate_wakes_rarely() -> Result<()> {
 #[ignore = "live: needs root, run by make test"]
 fn many_waiting_bytes_wake_before_the_maximum_delay() -> Result<()> {
     const DELAY: Duration = Duration::from_secs(3600);
-    /// Of 208 bytes each.
+    /// Records of 208 bytes each.
     const MANY: u64 = 100;
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let stream = builder()?.max_delay(DELAY).wakeup_bytes(10_000).open().context("cannot open a stream")?;
@@ -248,7 +250,7 @@ fn many_waiting_bytes_wake_before_the_maximum_delay() -> Result<()> {
     })
 }
 
-/// Counts, in any order.
+/// Counts the records in any order.
 fn count(stream: &mut Stream, seen: &Read) {
     for event in stream.iter() {
         event.expect("an event");
@@ -278,10 +280,10 @@ fn many_waiting_bytes_wake_from_any_cpu() -> Result<()> {
         let lost = thread::scope(|scope| {
             let other = scope.spawn(|| produce(&others));
             let lost = produce(injector)?;
-            Ok(lost + other.join().map_err(|_| Error::new("a injector panicked"))??)
+            Ok(lost + other.join().map_err(|_| Error::new("an injector panicked"))??)
         })?;
         let read = seen.count.load(Ordering::Acquire);
-        println!("handed_in={} lost={lost} read={read}", 2 * EACH);
+        println!("injected={} lost={lost} read={read}", 2 * EACH);
         // At most what is written before a busy machine runs the reader is lost; without a wake-up
         // it would be nearly everything.
         assert!(lost <= EACH / 5, "{lost}");
@@ -330,7 +332,7 @@ fn awaited(delay: Duration, rounds: u64, pause: impl Fn(u64) -> Duration + Send)
 #[ignore = "live: needs root, run by make test"]
 fn no_wakeup_is_lost_to_an_async_reader() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Before, during and after it.
+    // Records are injected before, during and after that moment.
     awaited(Duration::ZERO, 10_000, |round| Duration::from_nanos(round % 64 * 500))?;
     // Around the moment when the reader falls asleep: after the second delay without a record.
     awaited(Duration::from_millis(1), 2_000, |round| Duration::from_micros(round % 50 * 60))?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Runs the scenarios like on a kernel without modules.
+//! Runs the scenarios as on a kernel without modules.
 
 use std::env;
 use std::fs;
@@ -68,7 +68,7 @@ fn is_at_least(major: u32, minor: u32) -> Result<bool> {
 /// Runs `outcomes` without `nft`, without tbf, and without /dev/net/tun.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn outcomes_without() -> Result {
+fn outcomes_without_nft_tbf_and_tun() -> Result {
     let bin = Bin::new()?;
     for program in OTHERS {
         symlink(in_path(program)?, bin.0.join(program))?;

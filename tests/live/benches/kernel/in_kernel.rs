@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The cost of an event in the kernel, for each subject under the same load: by the kernel's own
-//! statistics for BPF programs, and for all subjects by the time between two programs around them.
+//! Measures the cost of an event in the kernel, for each subject under the same load: for BPF
+//! programs by the kernel's own statistics, and for all subjects by the time between two programs
+//! around them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,7 +108,8 @@ fn once(subject: Subject) -> Result<Sample> {
     let per_second = spent.count as f64 / began.elapsed().as_secs_f64();
     drop((after, sandwich));
 
-    // Without the two programs, and those without statistics: measuring itself takes time.
+    // The two programs are detached, and they were measured without statistics: measuring itself
+    // costs time.
     let run_time_ns = if subject.is_bpf() {
         let _measuring = Measuring::begin()?;
         let earlier = watching.programs()?;

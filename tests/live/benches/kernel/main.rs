@@ -25,7 +25,7 @@ use retrans_tests::bench::{Bars, machine};
 /// The number of repetitions of each measurement, of which the median is printed.
 const REPETITIONS: usize = 5;
 
-/// Returns the part of the bench with this name.
+/// A part of the bench: its name and its function.
 type Part = (&'static str, fn(&mut Bars) -> Result<()>);
 
 const PARTS: [Part; 3] = [("in_kernel", in_kernel::measure), ("start", start::measure), ("scale", scale::measure)];
@@ -47,7 +47,7 @@ fn run(bars: &mut Bars) -> Result<()> {
     // Cargo adds `--bench`.
     let wanted: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if let Some(unknown) = wanted.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
-        return Err(Error::new(format!("there is no part `{unknown}`")));
+        return Err(Error::new(format!("unknown part `{unknown}`: use in_kernel, start or scale")));
     }
     PARTS
         .iter()

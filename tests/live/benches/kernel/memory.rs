@@ -62,8 +62,8 @@ fn value(text: &str, key: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.trim().strip_suffix(" kB")?.trim().parse().ok())
 }
 
-/// Returns the resident part of the ring buffer: of those mappings of BPF maps that are as large.
-/// The counters are smaller.
+/// Returns the resident size of the ring buffer: of the mappings of BPF maps that are at least as
+/// large. The counters are smaller.
 fn ring(smaps: &str) -> f64 {
     let ring = f64::from(DEFAULT_RING_SIZE) / 1024.0;
     let (mut is_map, mut is_ring, mut sum) = (false, false, 0.0);

@@ -19,11 +19,11 @@ pub(crate) struct Measuring {
 }
 
 impl Measuring {
-    /// Requires Linux 5.8 and CAP_SYS_ADMIN.
+    /// Enables the statistics. Requires Linux 5.8 and CAP_SYS_ADMIN.
     pub(crate) fn begin() -> Result<Self> {
         // libbpf-rs has no safe function for it.
         #[allow(unsafe_code)]
-        // SAFETY: it takes a number, and returns a new descriptor or a negative errno.
+        // SAFETY: the only argument is a number. Returns a new descriptor or a negative errno.
         let descriptor = unsafe {
             match bpf_enable_stats(BPF_STATS_RUN_TIME) {
                 fd if fd >= 0 => Ok(OwnedFd::from_raw_fd(fd)),
@@ -49,11 +49,11 @@ impl Sub for Runs {
     }
 }
 
-/// By program id.
+/// The runs of programs, by program id.
 pub(crate) type Programs = BTreeMap<u32, Runs>;
 
-/// Returns the fdinfo files of a process's program descriptors. To find them takes long in a
-/// process with many other descriptors.
+/// Returns the fdinfo files of a process's program descriptors. The search is slow in a process
+/// with many other descriptors.
 pub(crate) fn descriptors_of(process: u32) -> Result<BTreeSet<PathBuf>> {
     let directory = format!("/proc/{process}/fd");
     let entries = fs::read_dir(&directory).with_context(|| format!("cannot read {directory}"))?;
@@ -64,11 +64,11 @@ pub(crate) fn descriptors_of(process: u32) -> Result<BTreeSet<PathBuf>> {
     Ok(infos.collect())
 }
 
-/// Reads their current values. Several descriptors of one program have the same.
+/// Reads the current values. Several descriptors of one program have the same values.
 pub(crate) fn programs(descriptors: &BTreeSet<PathBuf>) -> Result<Programs> {
     let read = |path: &PathBuf| {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        parse(&text).ok_or_else(|| Error::new(format!("{} does not tell of a program's runs", path.display())))
+        parse(&text).ok_or_else(|| Error::new(format!("{} does not contain the runs of a program", path.display())))
     };
     descriptors.iter().map(read).collect()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The time between two programs at the tracepoint: the cost of everything attached in between,
-//! whether a BPF program, perf or a trace buffer.
+//! Measures the time between two programs at the tracepoint: the cost of everything attached in
+//! between, such as a BPF program, perf or a trace buffer.
 
 use libbpf_rs::{Link, MapCore, MapFlags, Object, ObjectBuilder, PrintLevel, set_print};
 use retrans_lab::{Context, Error, Result};
@@ -68,7 +68,7 @@ impl Sandwich {
         let map = self.object.maps().find(|map| map.name() == "spent");
         let map = map.ok_or_else(|| Error::new("the object has no map spent"))?;
         let value = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).context("cannot read the map spent")?;
-        parse(&value.unwrap_or_default()).ok_or_else(|| Error::new("the map spent is not as it should be"))
+        parse(&value.unwrap_or_default()).ok_or_else(|| Error::new("the map spent has an unexpected layout"))
     }
 }
 

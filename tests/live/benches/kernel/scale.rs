@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The cost of an event with all fields, at rising rates and with rising numbers of connections.
+//! Measures the cost of an event with all fields, at rising rates and with rising numbers of
+//! connections.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

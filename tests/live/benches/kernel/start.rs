@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The time from the start of a program until it is attached, and its memory then, compared with
-//! bpftrace.
+//! Measures the time from the start of a program until it is attached, and its memory then,
+//! compared with bpftrace.
 
 use std::env;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(crate) fn measure(bars: &mut Bars) -> Result<()> {
     Ok(())
 }
 
-/// In milliseconds.
+/// Returns the time to open a stream, in milliseconds.
 fn open() -> Result<f64> {
     let began = Instant::now();
     let stream = Stream::builder().open().context("cannot open a stream")?;
@@ -43,7 +43,7 @@ fn of(name: &str, ready: &str, start: impl Fn() -> Result<Tool>) -> Result<Memor
     for _ in 0..REPETITIONS {
         let tool = start()?;
         took.push(tool.until(ready)?.as_secs_f64() * 1e3);
-        // Until its first waits are over.
+        // Wait until its first waits are over.
         std::thread::sleep(Duration::from_millis(200));
         memory.push(Memory::of(tool.pid())?);
     }
@@ -63,12 +63,12 @@ fn say(name: &str, ms: &[f64]) -> f64 {
 
 /// Returns the path of `retrans`, built by cargo into the same directory.
 fn retrans() -> Result<String> {
-    let ours = env::current_exe().context("cannot tell what this program is")?;
+    let ours = env::current_exe().context("cannot find the path of this program")?;
     let target: PathBuf = ours.ancestors().skip(2).take(1).collect();
     let retrans = target.join("retrans");
     if !retrans.is_file() {
         let how = "cargo build --locked --release --package retrans-cli";
         return Err(Error::new(format!("there is no {retrans:?}: `{how}`")));
     }
-    retrans.into_os_string().into_string().map_err(|path| Error::new(format!("{path:?} is not a text")))
+    retrans.into_os_string().into_string().map_err(|path| Error::new(format!("{path:?} is not valid UTF-8")))
 }

@@ -107,10 +107,12 @@ impl Subject {
 enum How {
     Nothing,
     Program(#[expect(dead_code, reason = "it is attached for as long as this lives")] Attached),
-    Counters(#[expect(dead_code, reason = "likewise")] Box<Counters>),
+    Counters(#[expect(dead_code, reason = "it counts for as long as this lives")] Box<Counters>),
     Stream(Consumer),
     Tool(Tool),
-    Trace(#[expect(dead_code, reason = "likewise; what is not read is overwritten")] TraceInstance),
+    Trace(
+        #[expect(dead_code, reason = "it traces for as long as this lives; unread data is overwritten")] TraceInstance,
+    ),
 }
 
 /// An attached subject.

@@ -29,7 +29,7 @@ pub(crate) struct Tool {
     name: String,
 }
 
-/// The output in which it reports that it is ready.
+/// The output on which a tool reports that it is ready.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Says {
     Stdout,
@@ -87,7 +87,7 @@ impl Tool {
             }
             said = said + "; " + line.trim();
         }
-        Err(Error::new(format!("{} is not ready within {PATIENCE:?}{said}", self.name)))
+        Err(Error::new(format!("{} is not ready after {PATIENCE:?}{said}", self.name)))
     }
 
     /// Waits until it has an event open on every CPU: perf does not report when it is ready.

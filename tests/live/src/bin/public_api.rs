@@ -30,19 +30,19 @@ fn main() -> ExitCode {
 
 fn public(path: &Path) -> Result<String> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
-    let json: Json = serde_json::from_str(&text).with_context(|| format!("{path:?} is no JSON"))?;
+    let json: Json = serde_json::from_str(&text).with_context(|| format!("{path:?} is not JSON"))?;
     if json["format_version"] != FORMAT {
         let version = &json["format_version"];
         return Err(Error::new(format!(
             "{path:?} has version {version} of rustdoc's JSON, not {FORMAT}: the rustdoc of Rust 1.95 is required"
         )));
     }
-    // Blanket, auto trait and derived implementations would be two lines of three. Tests of the SDK
+    // Blanket, auto trait and derived implementations would be two of three lines. Tests of the SDK
     // check which types are `Send` and `Sync`.
     let api = Builder::from_rustdoc_json(path)
         .omit_blanket_impls(true)
         .omit_auto_trait_impls(true)
         .omit_auto_derived_impls(true)
         .build();
-    Ok(api.with_context(|| format!("cannot make anything of {path:?}"))?.to_string())
+    Ok(api.with_context(|| format!("cannot list the API in {path:?}"))?.to_string())
 }
