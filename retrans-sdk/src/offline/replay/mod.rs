@@ -205,7 +205,11 @@ impl Recording {
     /// [`ErrorKind::Recording`] if a [`speed`](Self::speed) was set: an iterator does not wait.
     pub fn lines(self) -> Result<RecordedLines, Error> {
         match self.speed {
-            Some(_) => Err(Error::new(ErrorKind::Recording, "lines of a recording have no speed")),
+            Some(_) => {
+                let message =
+                    "`Recording::speed` has no effect on `Recording::lines`: leave it out, or replay a stream";
+                Err(Error::new(ErrorKind::Recording, message))
+            }
             None => Ok(RecordedLines::new(self)),
         }
     }

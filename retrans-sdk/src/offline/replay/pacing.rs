@@ -20,7 +20,10 @@ impl Pacer {
         if factor.is_finite() && factor > 0.0 {
             return Ok(Self { factor, start: None });
         }
-        Err(Error::new(ErrorKind::Recording, format!("a recording cannot be replayed {factor} times as fast")))
+        Err(Error::new(
+            ErrorKind::Recording,
+            format!("invalid speed {factor}: the factor must be finite and greater than 0"),
+        ))
     }
 
     pub(super) fn due(&mut self, ts: Timestamp) -> Instant {

@@ -79,7 +79,7 @@ fn a_malformed_line_is_named_or_counted() {
     assert_eq!(error.kind(), ErrorKind::System);
     assert!(error.to_string().starts_with("cannot open /nonexistent: "), "{error}");
     let error = of(b"").speed(0.0).start().expect_err("no speed");
-    assert_eq!(error.to_string(), "a recording cannot be replayed 0 times as fast");
+    assert_eq!(error.to_string(), "invalid speed 0: the factor must be finite and greater than 0");
 }
 
 #[test]
@@ -115,7 +115,10 @@ fn lines_end_at_an_error_or_skip_it() {
     let mut lines = of(text.as_bytes()).bad_lines(BadLines::Skip).lines().expect("no speed");
     assert_eq!((lines.by_ref().count(), lines.skipped(), lines.missed()), (2, 1, None));
     let error = of(b"").speed(1.0).lines().expect_err("a speed");
-    assert_eq!(error.to_string(), "lines of a recording have no speed");
+    assert_eq!(
+        error.to_string(),
+        "`Recording::speed` has no effect on `Recording::lines`: leave it out, or replay a stream"
+    );
 }
 
 #[test]
