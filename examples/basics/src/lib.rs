@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the programs share: arguments, signals and status lines.
+//! Code that the programs share: signals, arguments and status lines.
 
 #[cfg(doctest)]
 mod book;
@@ -19,7 +19,7 @@ use retrans_sdk::stream::StopHandle;
 use retrans_sdk::{RetransKind, Stats, Stream};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Whether SIGINT or SIGTERM has arrived.
+/// A flag that SIGINT and SIGTERM set.
 #[derive(Debug)]
 pub struct Interrupted {
     flag: Arc<AtomicBool>,
@@ -27,11 +27,12 @@ pub struct Interrupted {
 }
 
 impl Interrupted {
-    /// Installs the handlers. A second signal ends the process at once. SIGHUP keeps its disposition: under nohup it must not end anything.
+    /// Installs the signal handlers. A second signal ends the process at once. SIGHUP keeps its
+    /// disposition, so that the process survives it under nohup.
     ///
     /// # Errors
     ///
-    /// If the handlers cannot be installed.
+    /// Returns an error if the handlers cannot be installed.
     pub fn new() -> io::Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
         let (pipe, write) = UnixStream::pair()?;
@@ -51,16 +52,17 @@ impl Interrupted {
 }
 
 impl Interrupted {
-    /// Stops a stream at the first signal. Starts a thread, which has the privileges that the caller has now. Returns a function that reports
-    /// whether a signal has arrived.
+    /// Stops a stream at the first signal. Starts a thread, which has the privileges that the
+    /// caller has now. Returns a function that reports whether a signal has arrived.
     ///
     /// # Errors
     ///
-    /// If no thread can be started.
+    /// Returns an error if the thread cannot be started.
     pub fn stops(self, stop: StopHandle) -> io::Result<impl Fn() -> bool> {
         let mut pipe = self.pipe.try_clone()?;
         let wait = move || {
-            // Restarted after a signal. The other end is open for as long as the process lives.
+            // std restarts the read after a signal. The other end stays open until the process
+            // ends.
             if pipe.read_exact(&mut [0]).is_ok() {
                 stop.stop();
             }
@@ -70,12 +72,12 @@ impl Interrupted {
     }
 }
 
-/// Prints a line on stderr. An error is ignored: there is nowhere to report it.
+/// Prints a line on stderr. Ignores an error, because it cannot be reported anywhere.
 fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Prints on stderr that the stream is attached, and to what.
+/// Prints on stderr that the stream is attached, and the attach method.
 pub fn say_ready(stream: &Stream) {
     let Some(attachment) = stream.live().map(Live::attachment) else {
         return say(format_args!("ready"));
@@ -89,8 +91,9 @@ pub fn say_ready(stream: &Stream) {
     ));
 }
 
-/// Prints on stderr what became of every attempt: the counters, a line for each result and kind that was seen whatever the filter, one for
-/// each kind with its failures, and one for each value of `transmit`.
+/// Prints the result of all attempts on stderr: the counters, a line for each result and kind that
+/// was seen before the filter, a line for each kind with its failures, and a line for each value of
+/// `transmit`.
 pub fn say_stats(stats: &Stats) {
     say(format_args!("stats {stats}"));
     for count in &stats.counts {

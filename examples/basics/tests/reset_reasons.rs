@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `reset_reasons`, run as a user does: on this kernel, and on kernels made up, some of which its table is wrong of.
+//! Runs `reset_reasons` on this kernel and on synthetic kernels, some of which differ from its
+//! table.
 
 use std::env;
 use std::fs;
@@ -8,7 +9,7 @@ use std::process::{Command, Output};
 
 use retrans_sdk::{check, reason_table};
 
-/// As Linux 6.18 has it.
+/// The enum of Linux 6.18.
 const ENUM: &str = "enum sk_rst_reason {
     SK_RST_REASON_NOT_SPECIFIED, SK_RST_REASON_NO_SOCKET, SK_RST_REASON_TCP_INVALID_ACK_SEQUENCE,
     SK_RST_REASON_TCP_RFC7323_PAWS, SK_RST_REASON_TCP_TOO_OLD_ACK, SK_RST_REASON_TCP_ACK_UNSENT_DATA,
@@ -38,35 +39,35 @@ fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("text")
 }
 
-/// What it says, and its status, of a kernel in whose enum something is replaced.
-fn says(from: &str, to: &str, status: i32, what: &str) {
+/// Asserts the exit status and a part of the output on a kernel in whose enum `from` is replaced.
+fn assert_report(from: &str, to: &str, status: i32, what: &str) {
     assert!(ENUM.contains(from), "{from}");
     let output = on_a_kernel_with(&ENUM.replace(from, to));
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(status), "{said}");
-    assert!(said.contains(what), "{said} does not say: {what}");
+    assert!(said.contains(what), "`{what}` is not in: {said}");
 }
 
 #[test]
-fn the_status_says_whether_it_agrees() {
-    says("", "", 0, "10 enumerators match `reset`");
-    says("", "", 0, "only in the kernel, not a difference: SK_RST_REASON_TCP_RFC7323_PAWS = 3, ");
-    says("SK_RST_REASON_MAX", "SK_RST_REASON_NEW, SK_RST_REASON_MAX", 0, ", SK_RST_REASON_NEW = 17, ");
-    says("SK_RST_REASON_TCP_OLD_ACK,", "", 1, "SK_RST_REASON_TCP_OLD_ACK is missing");
-    // As it went from 6.10 to 6.11: what comes in between moves what is behind.
-    says(
+fn the_status_is_1_if_the_enum_differs() {
+    assert_report("", "", 0, "10 enumerators match `reset`");
+    assert_report("", "", 0, "only in the kernel, not a difference: SK_RST_REASON_TCP_RFC7323_PAWS = 3, ");
+    assert_report("SK_RST_REASON_MAX", "SK_RST_REASON_NEW, SK_RST_REASON_MAX", 0, ", SK_RST_REASON_NEW = 17, ");
+    assert_report("SK_RST_REASON_TCP_OLD_ACK,", "", 1, "SK_RST_REASON_TCP_OLD_ACK is missing");
+    // Linux 6.11 inserted an enumerator, which renumbered those after it.
+    assert_report(
         "SK_RST_REASON_INVALID_SYN,",
         "SK_RST_REASON_NEW, SK_RST_REASON_INVALID_SYN,",
         1,
         "SYN is 11, in the table 10",
     );
-    says("enum sk_rst_reason", "enum other_reason", 1, "there is no enum sk_rst_reason");
+    assert_report("enum sk_rst_reason", "enum other_reason", 1, "there is no enum sk_rst_reason");
     let nowhere = reset_reasons(Some(Path::new("/nonexistent")));
     assert_eq!((nowhere.status.code(), text(&nowhere.stdout)), (Some(2), ""));
     assert!(text(&nowhere.stderr).starts_with("cannot compare: no BTF in /nonexistent"), "{nowhere:?}");
 }
 
-/// Whatever kernel this runs on has its enumerators' names in its BTF, or it has not.
+/// Returns whether the BTF of the running kernel contains the name of an enumerator.
 fn this_kernel_has(enumerator: &str) -> bool {
     let btf = fs::read(VMLINUX).unwrap_or_default();
     let name = format!("\0{enumerator}\0");
@@ -74,7 +75,7 @@ fn this_kernel_has(enumerator: &str) -> bool {
 }
 
 #[test]
-fn it_tells_of_this_kernel() {
+fn the_running_kernel_is_compared() {
     let output = reset_reasons(None);
     let said = text(&output.stdout);
     println!("{said}");
@@ -86,29 +87,30 @@ fn it_tells_of_this_kernel() {
     } else if this_kernel_has("SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT") {
         assert_eq!(output.status.code(), Some(0), "{said}");
     } else {
-        // Linux 6.10: younger enumerators are missing.
+        // Linux 6.10 lacks newer enumerators.
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("SK_RST_REASON_TCP_KEEPALIVE_TIMEOUT is missing"), "{said}");
     }
 }
 
-/// Of `enum tcp_ca_state`, which all kernels have.
+/// A wrong table of `enum tcp_ca_state`, which all kernels have.
 #[reason_table(key = "wrong")]
 enum Wrong {
-    /// Right.
+    /// The correct enumerator.
     #[reason(value = "open", c_name = "TCP_CA_Open")]
     Open = 0,
-    /// Two that are taken for each other.
+    /// The enumerator of another state.
     #[reason(value = "disorder", c_name = "TCP_CA_CWR")]
     Disorder = 1,
-    /// A name that no kernel has.
+    /// An enumerator that no kernel has.
     #[reason(value = "lost", c_name = "TCP_CA_Lost")]
     Lost = 4,
 }
 
 #[test]
 fn a_wrong_table_is_found_on_this_kernel() {
-    let report = check::table_in_running_kernel::<Wrong>("tcp_ca_state", "TCP_CA_").expect("it takes BTF");
+    let report =
+        check::table_in_running_kernel::<Wrong>("tcp_ca_state", "TCP_CA_").expect("the running kernel has BTF");
     let found: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
     assert_eq!(
         found,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Without root, as `docs/retrans-agent.service` says: by the file's capabilities, and by what the unit gives and takes away.
+//! Runs the agent without root, as `docs/retrans-agent.service` describes: with file capabilities,
+//! and with the user, capabilities and mounts of the unit.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -9,35 +10,37 @@ use std::process::{Command, Output, Stdio};
 
 const UNIT: &str = include_str!("../../../docs/retrans-agent.service");
 
-/// What it runs; it ends by itself, and says on stderr that it is attached.
+/// The program to run. With `ARGUMENTS` it ends by itself, and reports on stderr that it is
+/// attached.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_agent");
 const ARGUMENTS: [&str; 2] = ["--for", "0"];
 
-/// From those that systemd gives to units with `DynamicUser=`.
+/// One of the user ids that systemd assigns to units with `DynamicUser=`.
 const DYNAMIC_USER: &str = "61184";
 const NOBODY: &str = "65534";
 
-/// The settings of the unit's `[Service]`.
+/// Returns the settings of the unit's `[Service]` section.
 fn settings() -> BTreeMap<&'static str, &'static str> {
     let (_, service) = UNIT.split_once("\n[Service]\n").expect("it is a service");
     let service = service.split_once("\n[").map_or(service, |(service, _)| service);
     let mut settings = BTreeMap::new();
     for line in service.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (key, value) = line.split_once('=').expect("a setting");
-        assert_eq!(settings.insert(key, value), None, "{key} is there twice");
+        assert_eq!(settings.insert(key, value), None, "duplicate key {key}");
     }
     settings
 }
 
-/// What the unit's file systems come to, as a script in a mount namespace of its own, which then becomes its arguments.
+/// Returns a script that applies the unit's file system settings. It expects a mount namespace of
+/// its own, and runs its arguments at the end.
 fn confinement(settings: &BTreeMap<&str, &str>) -> String {
-    let says = |key: &str, value: &str| assert_eq!(settings.get(key), Some(&value), "the script below has it so");
-    // What would hide this program, and what cannot be had without systemd, is left out: PrivateTmp, ProtectHome, and all that is
-    // a filter of system calls.
-    says("ProtectSystem", "strict");
-    says("ProtectControlGroups", "yes");
-    says("ProtectKernelTunables", "yes");
-    says("PrivateDevices", "yes");
+    let expect = |key: &str, value: &str| assert_eq!(settings.get(key), Some(&value), "the script implements {value}");
+    // Left out: PrivateTmp and ProtectHome, which would hide this program, and all filters of
+    // system calls, which are not available without systemd.
+    expect("ProtectSystem", "strict");
+    expect("ProtectControlGroups", "yes");
+    expect("ProtectKernelTunables", "yes");
+    expect("PrivateDevices", "yes");
     "set -e
     none=$1; shift
     for folder in / /sys $(awk '$5 ~ /^\\/sys\\/fs\\/cgroup/ { print $5 }' /proc/self/mountinfo); do
@@ -52,14 +55,14 @@ fn confinement(settings: &BTreeMap<&str, &str>) -> String {
         .to_owned()
 }
 
-/// `CAP_BPF CAP_PERFMON` as setpriv has it: `-all,+bpf,+perfmon`.
+/// Converts `CAP_BPF CAP_PERFMON` to what setpriv requires: `-all,+bpf,+perfmon`. Leaves out `but`.
 fn capabilities(of_unit: &str, but: Option<&str>) -> String {
     let names = of_unit.split_whitespace().filter(|&name| Some(name) != but);
     let names = names.map(|name| name.strip_prefix("CAP_").expect("a capability").to_lowercase());
     names.fold("-all".to_owned(), |all, name| format!("{all},+{name}"))
 }
 
-/// Runs a program as the unit has systemd run its own, but without one of the capabilities.
+/// Runs a program with the unit's user, capabilities and mounts, but without the capability `but`.
 fn as_the_unit_says(but: Option<&str>, program: &[&str]) -> Output {
     let settings = settings();
     assert_eq!((settings["DynamicUser"], settings["NoNewPrivileges"]), ("yes", "yes"));
@@ -102,27 +105,27 @@ fn it_works_as_the_unit_says() {
     is_attached(&agent_as_the_unit_says(None));
 }
 
-/// So that the others are not of a confinement that is none.
+/// Without an effective confinement, the other tests would prove nothing.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn what_the_unit_takes_away_is_not_there() {
-    let takes = |what: &str| {
+    let holds = |what: &str| {
         let output = as_the_unit_says(None, &["sh", "-c", what]);
         assert!(output.status.success(), "{what}: {output:?}");
     };
-    takes("[ \"$(id -u)$(id -g)$(id -G)\" = 611846118461184 ]");
-    takes("grep -q '^NoNewPrivs:.1$' /proc/self/status");
-    // 38 and 39, and no other.
+    holds("[ \"$(id -u)$(id -g)$(id -G)\" = 611846118461184 ]");
+    holds("grep -q '^NoNewPrivs:.1$' /proc/self/status");
+    // Bits 38 (CAP_PERFMON) and 39 (CAP_BPF), and no others.
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-        takes(&format!("grep -q '^{set}:.000000c000000000$' /proc/self/status"));
+        holds(&format!("grep -q '^{set}:.000000c000000000$' /proc/self/status"));
     }
     for mount in ["/", "/sys", "/proc/sys"] {
-        takes(&format!(
+        holds(&format!(
             "awk '$5 == \"{mount}\" {{ options = $6 }} END {{ exit options !~ /^ro/ }}' /proc/self/mountinfo"
         ));
     }
-    takes("! cat /proc/kallsyms; [ \"$(ls /dev)\" = null ]");
-    takes("[ -s /sys/kernel/btf/vmlinux ]");
+    holds("! cat /proc/kallsyms; [ \"$(ls /dev)\" = null ]");
+    holds("[ -s /sys/kernel/btf/vmlinux ]");
 }
 
 #[test]
@@ -132,12 +135,13 @@ fn no_capability_of_the_unit_is_too_much() {
     lacks(&agent_as_the_unit_says(Some("CAP_PERFMON")), "CAP_PERFMON");
 }
 
-/// The unit's own words, of a copy of the program.
+/// Runs the `setcap` command of the unit on a copy of the program.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn it_works_as_setcap_lets_it() {
-    let line = UNIT.lines().find_map(|line| line.strip_prefix("#     sudo setcap ")).expect("the unit says how");
-    let capabilities = line.strip_suffix(" /usr/local/bin/retrans-agent").expect("of the program that it starts");
+    let line =
+        UNIT.lines().find_map(|line| line.strip_prefix("#     sudo setcap ")).expect("the unit contains the command");
+    let capabilities = line.strip_suffix(" /usr/local/bin/retrans-agent").expect("the path of the program");
 
     let folder = tempfile::tempdir().expect("a folder in the temporary directory");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("the folder just made");
@@ -152,7 +156,7 @@ fn it_works_as_setcap_lets_it() {
     setcap("cap_perfmon=ep", &program);
     lacks(&as_nobody(&program), "CAP_BPF");
 
-    // As it says: a copy has none.
+    // A copy has no capabilities, as the unit states.
     setcap(capabilities, &program);
     let copy = folder.path().join("copy");
     fs::copy(&program, &copy).expect("the folder just made");
@@ -165,7 +169,7 @@ fn setcap(capabilities: &str, program: &Path) {
     assert!(set.status.success(), "{set:?}");
 }
 
-/// With nothing but what the file has.
+/// Runs a program as an unprivileged user, so that only the file's capabilities apply.
 fn as_nobody(program: &Path) -> Output {
     let mut setpriv = Command::new("setpriv");
     setpriv.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--inh-caps", "-all"]);
@@ -173,7 +177,7 @@ fn as_nobody(program: &Path) -> Output {
 }
 
 #[test]
-fn the_unit_asks_for_two_capabilities_and_no_way_to_more() {
+fn the_unit_requests_exactly_two_capabilities() {
     let settings = settings();
     for key in ["AmbientCapabilities", "CapabilityBoundingSet"] {
         assert_eq!(settings[key], "CAP_BPF CAP_PERFMON", "{key}");
@@ -182,9 +186,9 @@ fn the_unit_asks_for_two_capabilities_and_no_way_to_more() {
     assert_eq!(capabilities("CAP_BPF CAP_PERFMON", Some("CAP_BPF")), "-all,+perfmon");
 }
 
-/// Each setting stands under a comment, in the same paragraph, that says why.
+/// Each paragraph of settings begins with a comment that states the reason.
 #[test]
-fn the_unit_says_why() {
+fn the_unit_explains_its_settings() {
     let (_, service) = UNIT.split_once("\n[Service]\n").expect("it is a service");
     let service = service.split_once("\n\n[Install]").expect("it can be enabled").0;
     for paragraph in service.split("\n\n").skip(1) {

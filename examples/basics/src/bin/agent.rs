@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An agent: counts the attempts by service (its cgroup) and result, at an interval. It starts with CAP_BPF and CAP_PERFMON, as
-//! `docs/retrans-agent.service` grants them, and continues without any.
+//! An agent that counts attempts by service (its cgroup) and result, at an interval. It starts with
+//! CAP_BPF and CAP_PERFMON (see `docs/retrans-agent.service`) and then drops all privileges.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -13,13 +13,13 @@ use retrans_sdk::event::{CgroupPaths, PercentEncoded};
 use retrans_sdk::reason_table::KeyVal;
 use retrans_sdk::{Event, RetransResult, Stream};
 
-/// Counts attempts by service and result, and prints what rose, a line each
+/// Prints the number of new attempts by service and result at an interval, one line each
 #[derive(Parser)]
 struct Arguments {
     /// Time between two prints, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     every: u64,
-    /// End after this time, in seconds
+    /// End after this time, in seconds (default: no limit)
     #[arg(long = "for", value_name = "SECONDS", default_value_t = u64::MAX, hide_default_value = true)]
     limit: u64,
     #[command(flatten)]
@@ -28,7 +28,7 @@ struct Arguments {
 
 #[derive(Default)]
 struct Counts {
-    /// By the path of the service's cgroup; without one where it is not known.
+    /// By the path of the service's cgroup (`None` if not known) and by result.
     attempts: BTreeMap<(Option<String>, RetransResult), u64>,
     cgroups: Option<CgroupPaths>,
 }
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let end = Instant::now().checked_add(Duration::from_secs(limit));
     let interrupted = Interrupted::new()?;
     let mut stream = source.open(Stream::builder().filter(source.filter()?).fields("cgroup".parse()?))?;
-    let is_live = stream.live().is_some(); // A recording's ids mean other cgroups here.
+    let is_live = stream.live().is_some(); // The cgroup ids in a recording are not valid here.
     let mut counts = Counts { cgroups: if is_live { CgroupPaths::new().ok() } else { None }, ..Counts::default() };
     if is_live {
         drop_privileges(65534, 65534)?;
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             next += every;
         }
     }
-    // Bounded by the size of the ring buffer, however many attempts the host goes on to make.
+    // Detached, the stream only returns what is left in the ring buffer, so this loop ends.
     stream.detach();
     while stream.for_each_timeout(Duration::MAX, |event| counts.add(event))? > 0 {}
     counts.print(io::stdout().lock())?;

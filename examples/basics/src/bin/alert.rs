@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An alert: reports the remote addresses to which attempts keep failing, and when that is over.
+//! An alert that reports addresses to which attempts keep failing, and when one succeeds again.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -11,26 +11,26 @@ use retrans_sdk::event::Timestamp;
 use retrans_sdk::stats::Failures;
 use retrans_sdk::{Event, RetransResult, Stream};
 
-/// Prints `alert=raised` for each remote address to which attempts keep failing, and `alert=cleared` once one succeeds
+/// Prints `alert=raised` if attempts to an address keep failing, `alert=cleared` once one succeeds
 #[derive(Parser)]
 struct Arguments {
     /// Number of failed attempts that raise the alert
     #[arg(long, default_value_t = 5)]
     failures: usize,
-    /// Time in which they must fail, in seconds
+    /// Time in which these attempts must fail, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     within: u64,
     #[command(flatten)]
     source: Source,
 }
 
-/// The most addresses that are tracked.
+/// The maximum number of tracked addresses.
 const MOST: usize = 10_000;
 
 struct Alerts {
     failures: usize,
     within: u64,
-    /// When the last ones failed, and whether the alert was raised.
+    /// By remote address: the times of the last failures, and whether the alert is raised.
     remotes: HashMap<IpAddr, (VecDeque<Timestamp>, bool)>,
 }
 
@@ -43,7 +43,7 @@ impl Alerts {
         }
         let is_recent = |ts: &Timestamp| event.ts.as_nanos().saturating_sub(ts.as_nanos()) <= self.within;
         if self.remotes.len() >= MOST && !self.remotes.contains_key(&event.daddr) {
-            // Those whose last failure is too long ago to count.
+            // Drop addresses without a recent failure.
             self.remotes.retain(|_, (times, _)| times.back().is_some_and(is_recent));
             (self.remotes.len() < MOST).then_some(())?;
         }

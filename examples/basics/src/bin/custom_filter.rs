@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An application's own predicate beside a filter in the kernel: timeouts of connections that were in full flight.
+//! A predicate in user space, in addition to a filter in the kernel: prints timeouts of connections
+//! with more than half of the receive window in flight.
 
 use std::error::Error;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use clap::Parser;
 use retrans_examples::{Interrupted, say_ready, say_stats};
 use retrans_sdk::{Event, Filter, Stream};
 
-/// More than half of what the receiver allows is on its way: two fields against each other, which no filter term can say.
+/// Returns whether more than half of the receive window is in flight. A filter term cannot compare
+/// two fields with each other.
 fn in_full_flight(event: &Event) -> bool {
     let (Some(una), Some(next), Some(window)) = (event.snd_una, event.snd_nxt, event.snd_wnd) else {
         return false;
@@ -24,7 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Arguments::parse();
     let interrupted = Interrupted::new()?;
 
-    // Decided in the kernel, where what it excludes costs no record; the predicate is asked here, behind it.
+    // Evaluated in the kernel: an excluded attempt produces no record. The predicate runs in user
+    // space, on the attempts that remain.
     let filter: Filter = "result!=in_host_queue dport!=22 kind=rto".parse()?;
 
     let mut stream = Stream::builder().filter(filter).predicate(in_full_flight).open()?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compares a tool's own table of a kernel's reasons with the running kernel: why TCP sent a reset (`enum sk_rst_reason`,
-//! Linux 6.10 and newer, the tracepoint `tcp_send_reset`).
+//! Compares a tool's own table of kernel reasons with the running kernel: why TCP sent a reset
+//! (`enum sk_rst_reason`, Linux 6.10 and newer, the tracepoint `tcp_send_reset`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,31 +8,31 @@ use std::process::ExitCode;
 use clap::Parser;
 use retrans_sdk::{Error, check, reason_table};
 
-/// Why a reset was sent. The reasons of MPTCP are left out: they print as `k` and their number.
+/// The reason for a reset. MPTCP reasons are left out: they print as `k` and their number.
 #[reason_table(c_prefix = "SK_RST_REASON_")]
 enum Reset {
     /// No reason was given.
     NotSpecified = 0,
-    /// No socket listens there.
+    /// No socket listens on this port.
     NoSocket = 1,
-    /// It acknowledges what was never sent, before there was a connection.
+    /// The segment acknowledges data that was never sent, before there was a connection.
     #[reason(c_name = "SK_RST_REASON_TCP_INVALID_ACK_SEQUENCE")]
     InvalidAck = 2,
-    /// A segment that must not arrive in this state, by its flags.
+    /// The flags of the segment are not allowed in this state.
     #[reason(c_name = "SK_RST_REASON_TCP_FLAGS")]
     Flags = 6,
-    /// An acknowledgement that is too old.
+    /// The acknowledgement is too old.
     #[reason(c_name = "SK_RST_REASON_TCP_OLD_ACK")]
     OldAck = 7,
     /// Data arrived for a socket that the application had closed.
     #[reason(c_name = "SK_RST_REASON_TCP_ABORT_ON_DATA")]
     AbortOnData = 8,
-    /// A SYN in the middle of a connection.
+    /// A SYN arrived in the middle of a connection.
     InvalidSyn = 10,
-    /// Closed by the application before it had read everything.
+    /// The application closed the socket before it had read everything.
     #[reason(c_name = "SK_RST_REASON_TCP_ABORT_ON_CLOSE")]
     AbortOnClose = 11,
-    /// No memory for one more socket without an owner.
+    /// Not enough memory for another orphaned socket.
     #[reason(c_name = "SK_RST_REASON_TCP_ABORT_ON_MEMORY")]
     AbortOnMemory = 13,
     /// Keepalive probes were not answered.
@@ -40,10 +40,10 @@ enum Reset {
     KeepaliveTimeout = 15,
 }
 
-/// Compares a table of `enum sk_rst_reason` with the running kernel's BTF, or that of a file
+/// Compares a table of `enum sk_rst_reason` with the BTF of the running kernel or of a file
 #[derive(Parser)]
 struct Arguments {
-    /// A file of BTF, or an object file with it
+    /// A BTF file, or an object file that contains BTF
     btf: Option<PathBuf>,
 }
 
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     exit_status(report)
 }
 
-/// Returns 0 if they match, 1 if not, 2 if the kernel cannot be read.
+/// Returns 0 if they match, 1 if they do not, 2 if the BTF cannot be read.
 fn exit_status(report: Result<check::Report, Error>) -> ExitCode {
     match report {
         Ok(report) => {

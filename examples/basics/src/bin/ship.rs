@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A log shipper: sends each attempt as a line of key=val to a collector by TCP. While the collector is not to be had the newest are kept, as many as
-//! the queue holds, and what had to go is counted. The last lines of a connection that broke may come twice.
+//! A log shipper: sends attempts as key=value lines to a collector by TCP. While it is unavailable,
+//! a queue keeps the newest and counts dropped ones. Lines of a broken connection may repeat.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -19,21 +19,21 @@ use retrans_sdk::{Event, Stream};
 struct Arguments {
     /// The collector, HOST:PORT
     address: String,
-    /// Number of events to keep while the collector cannot be reached
+    /// Number of events to keep while the collector is unavailable
     #[arg(long, value_name = "EVENTS", default_value_t = 10_000)]
     keep: usize,
     #[command(flatten)]
     source: Source,
 }
 
-/// The connection to the collector, or none just now.
+/// A collector, and the connection to it if there is one.
 struct Collector {
     address: String,
     connection: Option<TcpStream>,
 }
 
 impl Collector {
-    /// All of them in one write; false if that failed.
+    /// Sends all events in one write. Returns false if that fails.
     fn send(&mut self, events: &[Event], buffer: &mut LineBuffer) -> bool {
         if self.connection.is_none() {
             self.connection = TcpStream::connect(&self.address).ok();
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stream = source.open(Stream::builder().filter(source.filter()?))?;
     let stopped = interrupted.stops(stream.stop_handle())?;
     say_ready(&stream);
-    // Of a recording nothing need go: it waits.
+    // A recording can wait, so no event is dropped.
     let overflow = if source.is_live() { Overflow::DropOldest } else { Overflow::Block };
     let mut queue = stream.into_queue(keep, overflow)?;
     let mut collector = Collector { address, connection: None };
@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    // Of the last batch, if this was interrupted: taken out of the queue, and so `delivered`, and yet not sent.
+    // After a signal, the last batch may be unsent, although the queue counts it as `delivered`.
     eprintln!("unsent={}", events.len());
     say_stats(&queue.stats());
     Ok(())

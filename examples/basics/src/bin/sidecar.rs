@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A sidecar: JSON of what fails to be retransmitted for the container that it runs in, which is its own cgroup and all below it. Written
-//! for tokio, on one thread.
+//! A sidecar, written for tokio on one thread: prints JSON for each failed attempt of the container
+//! that it runs in. The container is its own cgroup and all cgroups below it.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -10,7 +10,7 @@ use retrans_examples::{Source, say_ready, say_stats};
 use retrans_sdk::{Event, Filter, RetransResult, Stream};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Prints a line of JSON for each failed attempt of the cgroup that it runs in, and of those below it
+/// Prints a line of JSON for each failed attempt of its own cgroup and of the cgroups below it
 ///
 /// A recording does not contain the cgroup tree: all of its failed attempts are printed.
 #[derive(Parser)]

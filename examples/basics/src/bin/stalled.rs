@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A tool with a test suite of its own, which requires neither root nor a kernel: it reports connections that a closed window has stalled.
+//! Reports connections that a closed window stalls. Its tests require neither root nor a kernel.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -9,7 +9,7 @@ use clap::Parser;
 use retrans_examples::Source;
 use retrans_sdk::{Event, Filter, RetransKind, RetransResult, Stream, StreamBuilder};
 
-/// Prints a connection once the receiver's window was closed at three attempts in a row
+/// Prints each connection whose receive window was closed at three attempts in a row
 #[derive(Parser)]
 struct Arguments {
     #[command(flatten)]
@@ -17,11 +17,11 @@ struct Arguments {
 }
 
 const IN_A_ROW: u32 = 3;
-/// Connections that ended are not reported: this many are kept.
+/// The maximum number of tracked connections. No event reports the end of a connection.
 const MOST: usize = 10_000;
 
-fn wanted(beside: &Filter) -> Result<StreamBuilder, Box<dyn Error>> {
-    Ok(Stream::builder().filter("kind!=synack".parse::<Filter>()?.and(beside)?))
+fn wanted(filter: &Filter) -> Result<StreamBuilder, Box<dyn Error>> {
+    Ok(Stream::builder().filter("kind!=synack".parse::<Filter>()?.and(filter)?))
 }
 
 fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event)) -> Result<(), retrans_sdk::Error> {
@@ -29,7 +29,7 @@ fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event)) -> Re
     for event in stream.iter() {
         let event = event?;
         let [local, remote] = [(event.saddr, event.sport), (event.daddr, event.dport)].map(SocketAddr::from);
-        // The first unacknowledged segment is sent all the same, as a probe.
+        // If the window is closed, the kernel sends the first unacknowledged segment as a probe.
         if event.result != RetransResult::RcvZeroWindow && event.kind != RetransKind::ZeroWindowProbe {
             closed.remove(&(local, remote));
             continue;
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn three_in_a_row_are_told_once_and_by_connection() {
+    fn three_in_a_row_are_reported_once_per_connection() {
         use RetransResult::{RcvZeroWindow as Closed, Success as Sent};
         assert_eq!(stalled(&[(1, Closed), (2, Closed), (1, Closed), (1, Closed), (1, Closed)]), [1]);
         assert_eq!(stalled(&[(1, Closed), (1, Closed), (1, Sent), (1, Closed)]), [0u16; 0]);

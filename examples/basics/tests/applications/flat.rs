@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A recording of any size takes the memory of a small one.
+//! A long recording requires no more memory than a short one.
 
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Of a recording that goes on and on, many times what is ever read ahead.
+/// The size of the whole input: many times more than the program ever reads ahead.
 const WHOLE: usize = 128 << 20;
 const BEGINNING: usize = 8 << 20;
-/// What may come with the moment at which it is looked.
+/// Variation between two measurements.
 const SLACK: u64 = 1 << 20;
 
 #[test]
-fn a_long_recording_takes_no_more_memory_than_its_beginning() {
+fn a_long_recording_requires_no_more_memory_than_its_beginning() {
     let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("../retrans/recordings/lab.kv");
     let text = fs::read_to_string(recording).expect("the recording");
     let mut agent = Command::new(env!("CARGO_BIN_EXE_agent"))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! On what the lab makes the kernel retransmit.
+//! Live tests of the applications, with attempts that the lab causes.
 
 use std::fs;
 use std::process::Command;
@@ -15,7 +15,7 @@ use retrans_sdk::{Event, Stream};
 
 const DENIED: Outcome = Outcome::Denied(Refusal::Drop);
 
-/// A process is in one cgroup with all its threads.
+/// Held by the test that runs: a process is in one cgroup with all its threads.
 static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -42,9 +42,9 @@ fn the_sidecar_sees_its_own_cgroup_and_no_other() -> Result<()> {
     assert!(status.success(), "{stderr:?}");
     let printed: Vec<Event> = stdout.lines().map(|line| serde_json::from_str(line).expect("an event")).collect();
     assert!(printed.iter().all(|event| concerns(&inside_of, event)), "{stdout}");
-    // Before Linux 5.15 nobody knows a socket's cgroup.
-    let told = seen.iter().any(|event| event.cgroup == Some(cgroup.id()));
-    assert_eq!(printed.len() >= 2, told, "{stdout}{stderr:?}");
+    // Before Linux 5.15 the cgroup of a socket is not available.
+    let is_known = seen.iter().any(|event| event.cgroup == Some(cgroup.id()));
+    assert_eq!(printed.len() >= 2, is_known, "{stdout}{stderr:?}");
     Ok(())
 }
 
@@ -57,15 +57,15 @@ fn the_agent_counts_on_without_any_privilege() -> Result<()> {
     let filter = format!("netns={}", pair.client().inode());
     let agent = Program::ready(Command::new(env!("CARGO_BIN_EXE_agent")).args(["--every", "1", &filter]));
     let status = fs::read_to_string(format!("/proc/{}/status", agent.id())).expect("it runs");
-    let told = |key: &str| {
+    let values = |key: &str| {
         let line = status.lines().find(|line| line.starts_with(key)).expect("a line");
         line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(told("Uid:"), ["65534"; 4]);
+    assert_eq!(values("Uid:"), ["65534"; 4]);
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
-        assert_eq!(told(set), ["0000000000000000"], "{status}");
+        assert_eq!(values(set), ["0000000000000000"], "{status}");
     }
-    assert_eq!(told("NoNewPrivs:"), ["1"]);
+    assert_eq!(values("NoNewPrivs:"), ["1"]);
 
     let scenario = Scenario::run(&pair, Family::V4, DENIED)?;
     let mut stream = Stream::builder().open().map_err(|error| Error::new(error.to_string()))?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The five small applications, each run: on the lab's recording, and on what the lab does.
+//! Runs the five small applications, on the lab's recording and on live attempts.
 
 mod flat;
 mod live;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Of the lab's recording each says what is in it.
+//! Each application reports what the lab's recording contains.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
@@ -31,7 +31,7 @@ fn said(output: &Output) -> Vec<String> {
     String::from_utf8(output.stdout.clone()).expect("text").lines().map(str::to_owned).collect()
 }
 
-/// The counters that it closes with, which add up to what is recorded.
+/// Asserts that the final counters match the recording.
 fn assert_counted(output: &Output, seen: usize) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let stats = stderr.lines().find(|line| line.starts_with("stats ")).expect("its counters");
@@ -55,7 +55,7 @@ fn the_agent_counts_by_result() {
 #[test]
 fn the_alert_is_raised_once_and_cleared() {
     let output = run(env!("CARGO_BIN_EXE_alert"), &["--failures", "3", "--within", "3600"]);
-    // By the plainest way to say it: three failures without a success between them, each within the hour.
+    // The simplest definition: three failures without a success between them, each within the hour.
     let (mut failed, mut expected) = (HashMap::<IpAddr, u32>::new(), Vec::new());
     for event in events() {
         let failures = failed.entry(event.daddr).or_default();
@@ -75,7 +75,7 @@ fn the_alert_is_raised_once_and_cleared() {
     assert_eq!(said(&output), expected);
     assert!(expected.iter().any(|line| line.contains("raised")), "{expected:?}");
     assert_counted(&output, events().len());
-    // Nothing fails so often within a second.
+    // No address has a hundred failures in one second.
     assert_eq!(said(&run(env!("CARGO_BIN_EXE_alert"), &["--failures", "100", "--within", "1"])), [""; 0]);
 }
 
@@ -92,7 +92,7 @@ fn the_sidecar_prints_json_of_failures() {
 
 #[test]
 fn the_shipper_waits_for_its_collector() {
-    // A port that nobody else gets, and nobody listens at yet.
+    // A free port on which no process listens yet.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("a port").to_string();
     drop(listener);
@@ -114,7 +114,7 @@ fn the_shipper_waits_for_its_collector() {
 }
 
 #[test]
-fn the_tool_with_tests_of_its_own_runs_too() {
+fn stalled_connections_are_reported() {
     let expected: Vec<_> = {
         let (mut closed, mut expected) = (HashMap::new(), Vec::new());
         for event in events().into_iter().filter(|event| event.kind != RetransKind::Synack) {
@@ -134,7 +134,7 @@ fn the_tool_with_tests_of_its_own_runs_too() {
 }
 
 #[test]
-fn what_is_not_as_the_help_says_is_refused() {
+fn invalid_arguments_are_refused() {
     for program in [
         env!("CARGO_BIN_EXE_agent"),
         env!("CARGO_BIN_EXE_alert"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The programs are short enough to be read at once.
+//! The programs are short enough to read in one go.
 
 use std::fs;
 use std::path::Path;
