@@ -32,7 +32,7 @@ impl Terms {
                 terms.extend(indices.next().map(|index| (index, value)));
             }
         }
-        // As they stand on the command line.
+        // In the order of the command line.
         terms.sort_by_key(|(index, _)| *index);
         Self(terms.into_iter().map(|(_, term)| term).collect())
     }
@@ -42,10 +42,10 @@ impl clap::Args for Terms {
     fn augment_args(command: Command) -> Command {
         let terms = Arg::new("terms").value_name("TERM").num_args(0..).action(ArgAction::Append);
         let terms = terms.help(
-            "Only attempts for which all terms hold: key=a,b  key!=a,b  sport=LO..HI  daddr=PREFIX  key=- (absent)",
+            "Select attempts that match all terms: key=a,b  key!=a,b  sport=LO..HI  daddr=PREFIX  key=- (absent)",
         );
         let or = Arg::new("or").long("or").value_name("TERM").num_args(1..).action(ArgAction::Append);
-        command.arg(terms).arg(or.help("Starts another set of terms; an attempt must meet one of the sets"))
+        command.arg(terms).arg(or.help("Start another set of terms; an attempt must match one of the sets"))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -64,10 +64,10 @@ impl FromArgMatches for Terms {
     }
 }
 
-/// How a subcommand prints.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// A table on a terminal, else key=value lines
+    /// A table on a terminal, otherwise key=value lines
     Auto,
     /// Aligned columns and sentences
     Table,
@@ -77,7 +77,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// How to read a recording.
+/// Options for reading a recording.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(crate) struct Input {
     /// Format of the recording; zstd compression is always detected
@@ -95,14 +95,14 @@ enum RecordingFormat {
     Auto,
     /// key=value lines, as `retrans watch` prints them
     Kv,
-    /// JSON, an object per line
+    /// JSON, one object per line
     Json,
     /// Text of tracefs, `perf script` or `trace-cmd report`
     Kernel,
 }
 
 impl Input {
-    /// Opens a recording; `-` is stdin. Errors name it.
+    /// Opens a recording (`-` is stdin). An error contains the path.
     pub(crate) fn open(self, path: &Path) -> Result<Recording, retrans_sdk::Error> {
         let recording =
             if path == Path::new("-") { Recording::from_reader(io::stdin()) } else { Recording::open(path)? };
@@ -126,10 +126,10 @@ pub(crate) fn attach_method() -> impl TypedValueParser<Value = AttachMethod> {
     PossibleValuesParser::new(names).try_map(|name| name.parse::<AttachMethod>())
 }
 
-/// The longest time that is accepted: a year can be added to any point in time.
+/// The longest accepted time. A year can be added to any point in time.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
-/// Parses a time in seconds, with a fraction.
+/// Parses a time in seconds, which may have a fraction.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, such as 10 or 0.5".to_owned())?;
     if seconds.is_nan() || seconds < 0.0 {

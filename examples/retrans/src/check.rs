@@ -16,30 +16,33 @@ use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
 /// Compares the SDK's tables with the kernel's enums
 ///
-/// Reads the enums of the built BPF object, of the running kernel (BTF), and of C headers. With --generate, prints a table of an enum instead,
-/// as Rust source.
+/// Reads the enums of the built BPF object, of the running kernel (BTF), and of C headers. With
+/// --generate, prints a table for one enum instead, as Rust source.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 no difference; 1 a difference, or something that cannot be read; 2 usage error, or no table can be generated.
+Exit status: 0 no difference; 1 a difference, or an input that cannot be read; 2 usage error, or the table cannot be generated.
 
 Examples:
   retrans check /usr/include ~/src/linux
   retrans check --generate skb_drop_reason --c-prefix SKB_DROP_REASON_")]
 pub(crate) struct Arguments {
-    /// A C header, a kernel source tree, or an include directory; KERNEL_SRC in the environment is one more
+    /// C headers, kernel source trees or include directories to check; the environment variable
+    /// KERNEL_SRC adds one path
     paths: Vec<PathBuf>,
-    /// Print a `#[reason_table]` of this enum of the running kernel's BTF, or of PATH: a file of BTF, an object file, or a C header (*.h)
+    /// Print a `#[reason_table]` for this enum, read from the running kernel's BTF or from PATH: a
+    /// BTF file, an object file, or a C header (*.h)
     #[arg(long, value_name = "ENUM", conflicts_with = "format")]
     generate: Option<String>,
-    /// What the enumerators of the table begin with (default: derived from their names)
+    /// C prefix of the enumerators in the table (default: derived from their names)
     #[arg(long, value_name = "PREFIX", requires = "generate")]
     c_prefix: Option<String>,
-    /// How to print: findings first on a terminal, else a report per line; or one JSON object per report
+    /// Output format: findings first on a terminal, otherwise one report per line; json prints one
+    /// object per report
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
 }
 
-/// Names that only the kernel has: more are counted.
+/// The maximum number of kernel-only names to print. The rest are counted.
 const MOST_NAMES: usize = 10;
 
 pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
@@ -67,7 +70,8 @@ pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
         text += &if passed { output.paint.good("No difference.\n") } else { output.paint.bad("The tables differ.\n") };
     }
     match io::stdout().write_all(text.as_bytes()) {
-        // A reader that has gone, such as `head`, does not hide a difference.
+        // The exit status reports a difference even if the reader of stdout, such as `head`, has
+        // exited.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail_to_write(&error),
         _ if passed => ExitCode::SUCCESS,
         _ => ExitCode::from(FAILED),
@@ -80,7 +84,7 @@ fn generate(name: &str, arguments: &Arguments) -> ExitCode {
         [] => EnumSource::RunningKernel,
         [path] if path.extension().is_some_and(|extension| extension == "h") => EnumSource::Header(path),
         [path] => EnumSource::Btf(path),
-        _ => return fail(CANNOT_START, "--generate reads one PATH at most"),
+        _ => return fail(CANNOT_START, "--generate accepts at most one PATH"),
     };
     match check::generate_table(source, name, arguments.c_prefix.as_deref()) {
         Ok(table) => match io::stdout().write_all(table.as_bytes()) {

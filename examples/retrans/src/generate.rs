@@ -12,26 +12,26 @@ use crate::{CANNOT_START, Cli, fail, fail_to_write};
 /// Prints a shell completion script
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0; 1 if stdout cannot be written; 2 usage error.
+Exit status: 0 success; 1 stdout cannot be written; 2 usage error.
 
 Examples:
   retrans completions bash > /etc/bash_completion.d/retrans
   retrans completions zsh > ~/.zfunc/_retrans")]
 pub(crate) struct Completions {
-    /// The shell
+    /// Shell to generate the script for
     shell: Shell,
 }
 
 /// Prints a manual page
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0; 1 if stdout cannot be written; 2 usage error.
+Exit status: 0 success; 1 stdout cannot be written; 2 usage error.
 
 Examples:
   retrans man > /usr/local/share/man/man1/retrans.1
   retrans man watch | man -l -")]
 pub(crate) struct Man {
-    /// The subcommand; without one, the page of `retrans` itself
+    /// Subcommand (default: the page of `retrans` itself)
     subcommand: Option<String>,
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Keys, from the bytes that a terminal sends for them.
+//! Decodes the bytes that a terminal sends into keys.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use vte::{Params, Parser, Perform};
 
 const ESCAPE: u8 = 0x1b;
 
-/// Decodes what a terminal sends, in whatever pieces it comes. What stands for no key that it knows is left out.
+/// Decodes what a terminal sends, in pieces of any size. Leaves out unknown sequences.
 #[derive(Default)]
 pub(crate) struct Decoder {
     parser: Parser,
@@ -14,7 +14,8 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// The keys in what was read at once. An escape at its end is the key of that name, not the beginning of a sequence.
+    /// Returns the keys in one read. An escape at its end is the Esc key, not the start of a
+    /// sequence.
     pub(crate) fn decode(&mut self, bytes: &[u8]) -> Vec<KeyEvent> {
         let (sequences, escape) = match bytes {
             [before @ .., ESCAPE] => (before, true),
@@ -22,7 +23,7 @@ impl Decoder {
         };
         self.parser.advance(&mut self.decoded, sequences);
         if escape {
-            // Whatever was under way will not be completed.
+            // The incomplete sequence before it will not be completed.
             self.parser = Parser::default();
             self.decoded.keys.push(KeyCode::Esc.into());
         }
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_is_known_by_what_terminals_send_for_it() {
+    fn each_sequence_is_decoded_to_its_key() {
         for (bytes, code) in [
             (&b"q"[..], KeyCode::Char('q')),
             ("é".as_bytes(), KeyCode::Char('é')),
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_put_together() {
+    fn a_sequence_in_pieces_is_decoded() {
         let mut decoder = Decoder::default();
         for piece in [&b"\x1b["[..], b"1;", b"5"] {
             assert_eq!(decoder.decode(piece), []);
@@ -144,13 +145,13 @@ mod tests {
         assert_eq!(decoder.decode(b"Ax\xc3"), [KeyCode::Up, KeyCode::Char('x')].map(KeyEvent::from));
         assert_eq!(decoder.decode(b"\xa9"), [KeyCode::Char('é').into()]);
         assert_eq!(decoder.decode(b"\x1b["), []);
-        assert_eq!(decoder.decode(b"\x1b"), [KeyCode::Esc.into()], "it ends what was under way");
+        assert_eq!(decoder.decode(b"\x1b"), [KeyCode::Esc.into()], "Esc ends an incomplete sequence");
         assert_eq!(decoder.decode(b"q"), [KeyCode::Char('q').into()]);
     }
 
     #[test]
-    fn what_is_no_key_is_left_out() {
-        // A mouse, a function key, a report, a byte of no character, an operating system command.
+    fn unknown_sequences_are_left_out() {
+        // A function key, a report, a mouse event, an operating system command, a NUL byte.
         assert_eq!(codes(b"\x1b[15~\x1b[?62;c\x1b[<0;3;4M\x1b]0;x\x07\x00q"), [KeyCode::Char('q')]);
         assert!(codes(b"\xff\xfe").iter().all(|code| *code == KeyCode::Char('\u{fffd}')));
     }

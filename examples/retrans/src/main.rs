@@ -28,15 +28,15 @@ use clap::{ColorChoice, Parser, Subcommand};
 
 use crate::output::Output;
 
-/// The exit status if a subcommand found a difference, or failed after it had started.
+/// The exit status of a subcommand that found a difference, or failed after it had started.
 const FAILED: u8 = 1;
 /// The exit status of a usage error, and of a subcommand that cannot start.
 const CANNOT_START: u8 = 2;
 
 /// Shows the result of every TCP retransmission attempt of this host
 ///
-/// Attaches BPF programs to the kernel's TCP stack, or reads a recording. Into a pipe each subcommand prints key=value lines; on a terminal,
-/// a table.
+/// Attaches BPF programs to the kernel's TCP stack, or reads a recording. Each subcommand prints
+/// key=value lines into a pipe, and a table on a terminal.
 #[derive(Debug, Parser)]
 #[command(
     name = "retrans",
@@ -52,7 +52,7 @@ Examples:
   sudo retrans doctor"
 )]
 struct Cli {
-    /// When to use colors; NO_COLOR is honored
+    /// When to use colors; auto uses them on a terminal unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
     #[command(subcommand)]
@@ -94,12 +94,12 @@ fn main() -> ExitCode {
 
 /// Reports why a subcommand ended, and returns its exit status.
 fn fail(status: u8, why: &(impl Display + ?Sized)) -> ExitCode {
-    // An error is ignored: there is nowhere to report it.
+    // An error is ignored, because it cannot be reported anywhere.
     let _ = writeln!(io::stderr(), "retrans: {why}");
     ExitCode::from(status)
 }
 
-/// As [`fail`] for an error of stdout: a reader that went away is not a failure.
+/// Reports an error of stdout, and returns the exit status. A closed pipe is not a failure.
 fn fail_to_write(error: &io::Error) -> ExitCode {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return ExitCode::SUCCESS;

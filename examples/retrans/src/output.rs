@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether stdout is a terminal, and whether it shows colors.
+//! Detects whether stdout is a terminal, and colors text.
 
 use std::io::{self, IsTerminal};
 
@@ -10,7 +10,7 @@ use retrans_sdk::ResultClass;
 
 use crate::args::Format;
 
-/// What stdout is.
+/// The properties of stdout.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     is_terminal: bool,
@@ -28,7 +28,7 @@ impl Output {
         Self { is_terminal: stdout.is_terminal(), paint: Paint { colors } }
     }
 
-    /// Resolves [`Format::Auto`]: a table for a person, lines for a program.
+    /// Resolves [`Format::Auto`]: a table on a terminal, otherwise key=value lines.
     pub(crate) fn format(self, asked: Format) -> Format {
         match asked {
             Format::Auto if self.is_terminal => Format::Table,
@@ -38,7 +38,7 @@ impl Output {
     }
 }
 
-/// Colors, or none.
+/// Colors text, or leaves it as it is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Paint {
     pub(crate) colors: bool,
@@ -65,7 +65,7 @@ impl Paint {
         self.with(AnsiColor::Red.on_default().bold(), text)
     }
 
-    /// The color of a class of results.
+    /// Colors a text by the class of a result.
     pub(crate) fn class(self, class: ResultClass, text: &str) -> String {
         let style = match class {
             ResultClass::Ok => AnsiColor::Green.on_default(),

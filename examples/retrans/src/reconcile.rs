@@ -18,12 +18,13 @@ use crate::{CANNOT_START, FAILED, fail};
 
 /// Compares the attempts in a network namespace with its SNMP counters
 ///
-/// Adds up the attempts in the kernel, without a filter, and compares the sums with RetransSegs, TCPRetransFail, TCPSynRetrans and
-/// TCPSpuriousRtxHostQueues of the namespace, at an interval and at the end.
+/// Sums up the attempts in the kernel, without a filter. Compares the sums with RetransSegs,
+/// TCPRetransFail, TCPSynRetrans and TCPSpuriousRtxHostQueues of the namespace, at an interval and
+/// at the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 everything is accounted for; 1 a difference that lasted for a second, attempts of which nothing proves whether they were \
-transmitted, or failures that cannot be observed; 2 usage error, or it cannot start.
+Exit status: 0 everything is accounted for; 1 a difference that lasted for a second, attempts that may or may not have been \
+transmitted, or failures that cannot be observed; 2 usage error, or the subcommand cannot start.
 
 Examples:
   sudo retrans reconcile --for 60
@@ -35,15 +36,16 @@ pub(crate) struct Arguments {
     /// End after this time, in seconds (default: no limit)
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     limit: Option<Duration>,
-    /// The network namespace of this process (default: that of `retrans`)
+    /// Compare in the network namespace of this process (default: the namespace of `retrans`)
     #[arg(long, allow_negative_numbers = true)]
     pid: Option<u32>,
-    /// How to print: a table on a terminal, else key=value lines; or one JSON object per comparison
+    /// Output format: a table on a terminal, otherwise key=value lines; json prints one object per
+    /// comparison
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
 }
 
-/// How long a difference may last: the kernel counts an attempt a little before it is seen.
+/// The time that a difference may last: the kernel counts an attempt shortly before it is seen.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
 
@@ -56,17 +58,17 @@ pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
     }
 }
 
-/// Returns whether there was never a difference.
+/// Returns false if there was a difference.
 fn run(arguments: &Arguments, output: Output, started: &mut bool) -> Result<bool, Box<dyn Error>> {
     let format = output.format(arguments.format);
     let every = arguments.every.max(TICK);
     let interrupted = until_interrupted()?;
     let netns = arguments.pid.map_or_else(Netns::current, Netns::of_process)?;
-    // Numbers only: no ring buffer, no record.
+    // Counters only: no ring buffer, no records.
     let counters = Stream::builder().reconcile(netns).open_counters()?;
-    let reconciler = counters.reconciler().ok_or("no network namespace was asked for")?;
+    let reconciler = counters.reconciler().ok_or("no network namespace was requested")?;
     if format == Format::Table {
-        eprintln!("Counting the attempts in network namespace {}. Ctrl-C ends it.", reconciler.netns());
+        eprintln!("Counting the attempts in network namespace {}. Press Ctrl-C to stop.", reconciler.netns());
     } else {
         eprintln!("ready {}", counters.attachment());
     }
@@ -87,7 +89,7 @@ fn run(arguments: &Arguments, output: Output, started: &mut bool) -> Result<bool
             };
             exact &= reconciliation.is_exact();
             match io::stdout().write_all(text.as_bytes()) {
-                // The reader has what it wanted; a difference is reported all the same.
+                // The reader has exited. The exit status still reports a difference.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exact),
                 written => written?,
             }
@@ -135,14 +137,14 @@ fn as_table(of: &Reconciliation, netns: u32, seconds: u64, paint: Paint) -> Stri
     text += &paint.bold(&format!("{:<24}  {:>10}  {:>10}  {:>10}", "COUNTER", "KERNEL", "SEEN", "DIFFERENCE"));
     text += "\n";
     for (name, sum) in sums(of) {
-        // The kernel also counts probes that it gives up before they become an attempt.
+        // The kernel also counts loss probes that it abandons before they become an attempt.
         let is_probes = name == "TCPSpuriousRtxHostQueues" && sum.difference() > 0;
         let difference = if is_probes { 0 } else { sum.difference() };
         let cell = format!("{difference:>10}");
         let cell = if difference == 0 { cell } else { paint.bad(&cell) };
         text += &format!("{name:<24}  {:>10}  {:>10}  {cell}", sum.kernel, sum.seen);
         if is_probes {
-            text += &format!("  ({} loss probes given up before the attempt)", of.untraced_probes());
+            text += &format!("  ({} loss probes abandoned before the attempt)", of.untraced_probes());
         }
         text += "\n";
     }
@@ -152,7 +154,7 @@ fn as_table(of: &Reconciliation, netns: u32, seconds: u64, paint: Paint) -> Stri
     text
 }
 
-/// Returns why a comparison is not exact, and what to do.
+/// Returns the reasons why a comparison is not exact, and what to do.
 fn reasons(of: &Reconciliation) -> Vec<String> {
     let mut reasons = Vec::new();
     if !of.observes_failures {
@@ -161,12 +163,13 @@ fn reasons(of: &Reconciliation) -> Vec<String> {
     }
     if of.unknown.attempts > 0 {
         reasons.push(format!(
-            "For {} attempts ({} segments) nothing proves whether they were transmitted: with fexit or kretprobe it is known (see `retrans doctor`).",
+            "{} attempts ({} segments) may or may not have been transmitted: only fexit and kretprobe report it (see `retrans doctor`).",
             of.unknown.attempts, of.unknown.segs
         ));
     }
     if !of.settled {
-        reasons.push("Attempts were in flight when it was compared: compare again in a quieter moment.".into());
+        reasons
+            .push("Attempts were in progress during the comparison: compare again when there is less traffic.".into());
     }
     if let Some(missed @ 1..) = of.missed {
         reasons.push(format!("The kernel skipped the BPF program for {missed} attempts of this host."));

@@ -15,23 +15,24 @@ use crate::output::Output;
 use crate::table::{Table, count};
 use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
-/// Prints the attempts of a recording, whole or filtered
+/// Prints the attempts of a recording, all or filtered
 ///
-/// Reads key=value lines, JSON, and the text of tracefs, `perf script` and `trace-cmd report`; each also compressed with zstd. Keys that this
-/// version does not know are kept.
+/// Reads key=value lines, JSON, and the text of tracefs, `perf script` and `trace-cmd report`, also
+/// if compressed with zstd. Unknown keys are kept.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 success; 1 a malformed line, which is named, or stdout failed; 2 usage error, or the recording cannot be opened.
+Exit status: 0 success; 1 a malformed line, whose number is reported, or a write error; 2 usage error, or the recording cannot be opened.
 
 Examples:
   retrans replay attempts.kv class=route
   sudo cat /sys/kernel/tracing/trace_pipe | retrans replay - --format kv")]
 pub(crate) struct Arguments {
-    /// The recording; `-` is stdin
+    /// Recording to read; `-` is stdin
     file: PathBuf,
     #[command(flatten)]
     terms: Terms,
-    /// How to print: a table on a terminal, else key=value lines; or one JSON object per line
+    /// Output format: a table on a terminal, otherwise key=value lines; json prints one object per
+    /// line
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
     #[command(flatten)]
@@ -48,7 +49,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
     if let Some(term) = live_only {
         return fail(
             CANNOT_START,
-            &format!("`{term}` can be decided for a live stream only; use cgroup=ID or cookie=NUMBER for a recording"),
+            &format!("`{term}` requires a live stream; for a recording, use cgroup=ID or cookie=NUMBER"),
         );
     }
     let lines = match input.open(&file).and_then(retrans_sdk::offline::Recording::lines) {
@@ -62,7 +63,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
     }
 }
 
-/// Prints line by line: the recording may still be written.
+/// Prints line by line, because the recording may still be written.
 fn print(mut lines: RecordedLines, file: &Path, filter: &Filter, mut style: impl Style) -> ExitCode {
     let mut out = io::stdout().lock();
     let mut failed = None;
@@ -89,7 +90,7 @@ fn print(mut lines: RecordedLines, file: &Path, filter: &Filter, mut style: impl
     }
 }
 
-/// How a line is printed.
+/// The format of the output.
 trait Style {
     fn start(&mut self, _out: &mut impl Write) -> io::Result<()> {
         Ok(())
@@ -127,7 +128,7 @@ impl Style for JsonLines {
     }
 }
 
-/// A table. A recording may contain owners.
+/// A table. It has a column for owners, which a recording may contain.
 struct Rows(Table);
 
 impl Rows {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! SIGINT and SIGTERM.
+//! Handlers of SIGINT and SIGTERM.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Whether SIGINT or SIGTERM has arrived. Its descriptor is readable then.
+/// A flag that SIGINT and SIGTERM set. Its descriptor then becomes readable.
 #[derive(Debug)]
 pub(crate) struct Interrupted {
     flag: Arc<AtomicBool>,
@@ -17,8 +17,8 @@ pub(crate) struct Interrupted {
 }
 
 impl Interrupted {
-    /// Installs the handlers. A second signal ends the process at once. SIGHUP keeps its disposition: under nohup it must not
-    /// end anything.
+    /// Installs the signal handlers. A second signal ends the process at once. SIGHUP keeps its
+    /// disposition, so that the process survives it under nohup.
     pub(crate) fn new() -> io::Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
         let (pipe, write) = UnixStream::pair()?;

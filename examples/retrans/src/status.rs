@@ -8,12 +8,12 @@ use std::os::fd::AsFd;
 use retrans_sdk::{RetransKind, Stats, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Prints a line on stderr. An error is ignored: there is nowhere to report it.
+/// Prints a line on stderr. Ignores an error, because it cannot be reported anywhere.
 fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Says on stderr that the stream is attached, and to what.
+/// Prints on stderr that the stream is attached, and the attach method.
 pub(crate) fn say_ready(stream: &Stream) {
     let Some(attachment) = stream.live().map(|live| live.attachment()) else {
         return say(format_args!("ready"));
@@ -27,9 +27,9 @@ pub(crate) fn say_ready(stream: &Stream) {
     ));
 }
 
-/// Says on stderr what became of every attempt: one line of counters, one for each result and kind that was seen, filter or
-/// not, one for each of these kinds with how many failed, if that can be seen, and one for those that reached the transmit step,
-/// did not, or may have.
+/// Prints the result of all attempts on stderr: one line of counters, one line for each result and
+/// kind that was seen before the filter, one line for each of these kinds with its failures (if
+/// observable), and one line for each value of `transmit`.
 pub(crate) fn say_stats(stats: &Stats) {
     say(format_args!("stats {stats}"));
     for count in &stats.counts {
@@ -45,7 +45,8 @@ pub(crate) fn say_stats(stats: &Stats) {
     }
 }
 
-/// Whether the reader of a pipe, or the terminal, has gone: with nothing to write, nothing else would tell.
+/// Returns whether the reader of a pipe, or the terminal, is gone. No write reports it while there
+/// is nothing to write.
 pub(crate) fn is_closed(out: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(out, PollFlags::empty())];
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() && fds[0].revents().contains(PollFlags::ERR)

@@ -11,10 +11,10 @@ use retrans_sdk::{Event, Stats};
 use crate::output::Paint;
 use crate::utc;
 
-/// The longest result and the longest kind that the tables contain.
+/// The lengths of the longest result and the longest kind in the tables.
 const RESULT: usize = 16;
 const KIND: usize = 17;
-/// `255.255.255.255:65535`. A longer address moves the columns after it from then on.
+/// The length of `255.255.255.255:65535`. After a longer address, the column stays wider.
 const ADDRESS: usize = 21;
 const STATE: usize = 12;
 
@@ -87,7 +87,7 @@ pub(crate) fn count(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
-/// Returns what became of every attempt, in words.
+/// Returns the counters of all attempts in words.
 pub(crate) fn summary(stats: &Stats) -> String {
     let mut text = format!("{} seen", count(stats.seen, "attempt"));
     // Writing to a string cannot fail.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A terminal, taken over as a whole and given back however the program ends.
+//! A terminal that the program controls, and that is restored at every end of the program.
 
 use std::io::{self, IsTerminal, stdout};
 use std::panic;
@@ -18,27 +18,27 @@ use rustix::io::{Errno, read};
 
 use crate::keys::Decoder;
 
-/// The terminal. On drop, and at a panic before its message, it is as it was.
+/// The terminal. It is restored on drop, and in a panic before the message is printed.
 pub(crate) struct Terminal {
     screen: DefaultTerminal,
     keys: Decoder,
 }
 
-/// What came in from the keyboard.
+/// Input from the keyboard.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// These keys; none, if the time ran out.
+    /// The keys that were read; empty after a timeout.
     Keys(Vec<KeyEvent>),
-    /// The terminal is gone.
+    /// The terminal has hung up.
     HungUp,
 }
 
 impl Terminal {
-    /// Takes the terminal over: stdin and stdout.
+    /// Takes control of the terminal on stdin and stdout.
     ///
     /// # Errors
     ///
-    /// If one of the two is not a terminal, or does not obey.
+    /// Returns an error if stdin or stdout is not a terminal, or its settings cannot be changed.
     pub(crate) fn take_over() -> io::Result<Self> {
         if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
             return Err(io::Error::other("stdin and stdout must be a terminal"));
@@ -55,24 +55,24 @@ impl Terminal {
         let taken_over = enable_raw_mode()
             .and_then(|()| execute!(stdout(), EnterAlternateScreen))
             .and_then(|()| DefaultTerminal::new(CrosstermBackend::new(stdout())));
-        // It may have been taken over half.
+        // It may be partly set up.
         taken_over.map(|screen| Self { screen, keys: Decoder::default() }).inspect_err(|_| give_back())
     }
 
-    /// Draws, to the terminal's size of this moment.
+    /// Draws in the current size of the terminal.
     ///
     /// # Errors
     ///
-    /// If it cannot be written to.
+    /// Returns an error if the terminal cannot be written to.
     pub(crate) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         self.screen.draw(draw).map(drop)
     }
 
-    /// Waits for keys, `limit` at most.
+    /// Waits for keys, at most for `limit`.
     ///
     /// # Errors
     ///
-    /// If the terminal cannot be read.
+    /// Returns an error if the terminal cannot be read.
     pub(crate) fn keys(&mut self, limit: Duration) -> io::Result<Input> {
         let stdin = io::stdin();
         let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
@@ -82,8 +82,8 @@ impl Terminal {
             Ok(_) => {}
             Err(errno) => return Err(errno.into()),
         }
-        // Not by crossterm, which reads again without asking, and then blocks, or spins on a terminal that hangs up
-        // (crossterm-rs/crossterm#692, #793).
+        // Not crossterm's reader: it reads again without polling, and then blocks, or loops on a
+        // terminal that has hung up (crossterm-rs/crossterm#692, #793).
         let mut buffer = [0; 1024];
         match read(&stdin, &mut buffer) {
             Ok(0) | Err(Errno::IO) => Ok(Input::HungUp),
@@ -93,7 +93,7 @@ impl Terminal {
         }
     }
 
-    /// Lets go of a terminal that is gone: there is nothing to restore, and nobody to tell that it cannot be.
+    /// Drops the handle of a terminal that has hung up, without restoring it.
     pub(crate) fn abandon(self) {
         std::mem::forget(self);
     }
@@ -107,10 +107,11 @@ impl Drop for Terminal {
 
 static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
 
-/// Once only: a second time would move the cursor to where it was, and what is written next over what was written since.
+/// Restores the terminal, once only: a second time would move the cursor back and overwrite later
+/// output.
 fn give_back() {
     if TAKEN_OVER.swap(false, Ordering::Relaxed) {
-        // If it does not obey, there is nowhere to say so.
+        // An error is ignored, because it cannot be reported anywhere.
         let _ = disable_raw_mode();
         let _ = execute!(stdout(), LeaveAlternateScreen, Show);
     }

@@ -24,30 +24,32 @@ use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
 /// Prints each retransmission attempt of this host
 ///
-/// Events go to stdout. On a terminal they are a table, and a summary follows at the end. Otherwise they are key=value lines, and stderr
-/// gets `ready …` once attached and `stats …` and `seen …` lines at the end, also after SIGINT or SIGTERM. A file of key=value lines is
-/// a recording.
+/// On a terminal, prints a table, and a summary at the end. Otherwise, prints key=value lines to
+/// stdout; a file of these lines is a recording. It also prints `ready …` to stderr once attached,
+/// and `stats …` and `seen …` lines at the end, also after SIGINT or SIGTERM.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(crate) struct Arguments {
     #[command(flatten)]
     terms: Terms,
-    /// How to print: a table on a terminal, else key=value lines; or one JSON object per line
+    /// Output format: a table on a terminal, otherwise key=value lines; json prints one object per
+    /// line
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
-    /// End after N events
+    /// End after N events (default: no limit)
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// End after this time, in seconds (default: no limit)
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     limit: Option<Duration>,
-    /// Use this attach method only (default: the best that the kernel supports)
+    /// Use only this attach method (default: the best that the kernel supports)
     #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method())]
     attach_method: Option<AttachMethod>,
     /// Optional keys to report, separated by commas; an empty list reports none (default: all)
     #[arg(long, value_name = "KEY,...", default_value_t = FieldSet::all(), hide_default_value = true)]
     fields: FieldSet,
-    /// Report the process that owns the socket, where it is known (owner, pid, comm), and its cgroup's path (cgroup_path)
+    /// Report the process that owns the socket, if known (owner, pid, comm), and the path of its
+    /// cgroup (cgroup_path)
     #[arg(long, alias = "whose")]
     owners: bool,
 }
@@ -58,9 +60,9 @@ fn help() -> String {
         "\
 Keys: {}
 
-owner, pid and comm cannot be decided in the kernel: filter a recording by them (retrans replay).
+owner, pid and comm cannot be evaluated in the kernel: use them to filter a recording (retrans replay).
 
-Exit status: 0 success, also if the reader of stdout goes away; 1 the stream or stdout failed; 2 usage error, or no attach method is \
+Exit status: 0 success, also if the reader of stdout exits; 1 the stream or stdout failed; 2 usage error, or no attach method is \
 available.
 
 Examples:
@@ -76,7 +78,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
         Ok(filter) => filter,
         Err(error) => return fail(CANNOT_START, &error),
     };
-    // Before attaching: a signal in between must not end it without its counters.
+    // Before attaching, so that a signal in between does not end the process without its counters.
     let interrupted = match Interrupted::new() {
         Ok(interrupted) => interrupted,
         Err(error) => return fail(CANNOT_START, &format!("cannot handle signals: {error}")),
@@ -88,7 +90,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
         Ok(stream) => stream,
         Err(error) => return fail(CANNOT_START, &error),
     };
-    // Without the hierarchy there are no paths.
+    // Without the cgroup hierarchy there are no paths.
     let paths = owners.then(CgroupPaths::new).and_then(Result::ok);
     let style = match output.format(format) {
         Format::Table => Style::Table(Table::new(output.paint, owners)),
@@ -103,7 +105,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
     }
 }
 
-/// Why it ended.
+/// The reason it failed.
 enum Failure {
     Stdout(io::Error),
     Other(Box<dyn Error>),
@@ -139,15 +141,15 @@ fn watch(
             left -= 1;
         }
         printer.out.flush()?;
-        // Only once there was nothing, so that the stream sleeps if it is idle.
+        // Wait only after an empty batch, so that an idle stream sleeps.
         if left == before && !wait(&stream, &interrupted, deadline).map_err(|error| Failure::Other(error.into()))? {
             return Ok(());
         }
     }
     if left > 0 {
-        // What came in before the end, and no more of what comes in now.
-        let behind = stream.stats().waiting().min(left);
-        for event in stream.try_iter().take(usize::try_from(behind).unwrap_or(usize::MAX)) {
+        // Print only the events that arrived before the end.
+        let waiting = stream.stats().waiting().min(left);
+        for event in stream.try_iter().take(usize::try_from(waiting).unwrap_or(usize::MAX)) {
             printer.print(&event?)?;
         }
         printer.out.flush()?;
@@ -155,8 +157,8 @@ fn watch(
     printer.end(&stream)
 }
 
-/// Waits for events, a signal or the deadline. Returns false if the reader of stdout has gone away, which no write reports while there is
-/// nothing to write.
+/// Waits for events, a signal or the deadline. Returns false if the reader of stdout has exited,
+/// which no write reports while there is nothing to write.
 fn wait(stream: &Stream, interrupted: &Interrupted, deadline: Option<Instant>) -> io::Result<bool> {
     let stdout = io::stdout();
     let timeout = deadline.map(|deadline| {
@@ -168,7 +170,7 @@ fn wait(stream: &Stream, interrupted: &Interrupted, deadline: Option<Instant>) -
         PollFd::new(interrupted, PollFlags::IN),
         PollFd::new(&stdout, PollFlags::empty()),
     ];
-    // A terminal that has hung up reports it for ever: no longer polled.
+    // A terminal that has hung up reports this on every poll, so it is not polled again.
     let is_hung_up = |fds: &[PollFd<'_>]| fds[2].revents().contains(PollFlags::HUP);
     loop {
         let watched = if is_hung_up(&fds) { 2 } else { 3 };
@@ -182,7 +184,7 @@ fn wait(stream: &Stream, interrupted: &Interrupted, deadline: Option<Instant>) -
     }
 }
 
-/// What an event is printed as.
+/// The format of the output.
 enum Style {
     Kv(Box<LineBuffer>),
     Json,
@@ -192,11 +194,11 @@ enum Style {
 struct Printer<W> {
     out: W,
     style: Style,
-    /// The paths of cgroups, with `--owners`.
+    /// The paths of cgroups, if `--owners` is given.
     paths: Option<CgroupPaths>,
 }
 
-/// An event, and a key that it does not contain itself.
+/// An event, and a key that the event itself does not contain.
 #[derive(Serialize)]
 struct WithPath<'a> {
     #[serde(flatten)]
@@ -249,13 +251,13 @@ impl<W: Write> Printer<W> {
     }
 }
 
-/// Returns what the stream is attached to, in words.
+/// Describes the attachment of the stream in a sentence.
 fn attached(attachment: &Attachment) -> String {
     let companion = attachment.companion.map(|companion| format!(" with {companion}")).unwrap_or_default();
     let failures = if attachment.observes_failures() {
-        "Failures are visible, except those of SYN-ACKs, which no kernel reports."
+        "Failures are reported, except those of SYN-ACKs, which no kernel reports."
     } else {
-        "Only successes are visible: `retrans doctor` reports why."
+        "Only successes are reported: run `retrans doctor` for the reason."
     };
-    format!("Attached by {}{companion}. {failures} Ctrl-C ends it.", attachment.method)
+    format!("Attached by {}{companion}. {failures} Press Ctrl-C to stop.", attachment.method)
 }

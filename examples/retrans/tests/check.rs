@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `retrans check`, run as a user does.
+//! Runs `retrans check` as a user does.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -16,7 +16,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn all_formats_say_the_same() {
+fn all_formats_report_the_same() {
     let [lines, table, json] = ["kv", "table", "json"].map(|format| check(&["--format", format]));
     assert_eq!((lines.status.code(), table.status.code()), (Some(0), Some(0)), "{lines:?}");
     assert!(text(&table.stdout).starts_with("ok ") && text(&table.stdout).ends_with("No difference.\n"), "{table:?}");
@@ -27,7 +27,7 @@ fn all_formats_say_the_same() {
 }
 
 #[test]
-fn a_header_that_differs_has_status_1() {
+fn a_different_header_returns_status_1() {
     let scratch = tempfile::tempdir().expect("a directory");
     let header = scratch.path().join("tcp_states.h");
     fs::write(&header, "enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 3 };\n").expect("a file");

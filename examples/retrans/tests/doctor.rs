@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `doctor`, run as a user does.
+//! Runs `doctor` as a user does.
 
 use std::process::{Command, Output, Stdio};
 
@@ -17,7 +17,7 @@ fn text(bytes: &[u8]) -> &str {
     str::from_utf8(bytes).expect("text")
 }
 
-/// The value of a key in the first line about something.
+/// Returns the value of a key in the first line about a subject.
 fn found<'a>(lines: &'a str, about: &str, key: &str) -> Option<&'a str> {
     let line = lines.lines().find(|line| line.split(' ').next() == Some(about))?;
     line.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
@@ -35,7 +35,8 @@ fn both_formats_and_the_status_say_the_same() {
     assert_eq!(json["verdict"], verdict);
     let status = ["full", "degraded", "unable"].iter().position(|name| *name == verdict);
     assert_eq!(kv.status.code(), status.map(|status| status as i32));
-    // Full where fexit can be had, on each kernel of the matrix, and there is nothing that a better kernel shows.
+    // On each kernel of the matrix the verdict is full if fexit is available. No kernel reports the
+    // failures of SYN-ACKs.
     let unobservable = json["attachment"]["unobservable"].as_object().expect("an object");
     assert_eq!(verdict == "full", json["available"]["fexit"]["available"] == true, "{lines}");
     assert_eq!(verdict == "full", unobservable.keys().eq(["synack_failures"]), "{lines}");
@@ -71,7 +72,7 @@ fn it_says_how_long_each_way_took() {
         assert_eq!((way, outcome), (in_json["way"].as_str(), in_json["outcome"].as_str()), "{lines}");
         assert!(in_json["load_us"].is_u64(), "{in_json}");
     }
-    // One was taken, after those that were refused, and they are passed over for it.
+    // The last one was attached. Those before it were refused, and are listed as `passed_over`.
     let (taken, refused) = tried.split_last().expect("as root a stream can be opened");
     assert_eq!(found(taken, "tried", "outcome"), Some("attached"));
     let source = found(lines, "attached", "source").expect("as root a stream can be opened");
@@ -112,7 +113,7 @@ fn without_capabilities_it_is_unable_and_says_which() {
 }
 
 #[test]
-fn what_it_does_not_know_is_an_error() {
+fn unknown_arguments_are_usage_errors() {
     for arguments in [&["--format", "xml"][..], &["what"]] {
         let output = doctor(arguments);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""), "{arguments:?}");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The help of each subcommand, the manual pages, the completions, and the exit status of usage errors.
+//! Checks the help of each subcommand, the manual pages, the completions, and the status of usage
+//! errors.
 
 use std::process::{Command, Output};
 
@@ -44,7 +45,7 @@ fn each_help_has_an_exit_status_and_two_examples() {
 }
 
 #[test]
-fn the_version_is_that_of_the_package() {
+fn the_package_version_is_printed() {
     let version = format!("retrans {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(printed(&retrans(&["--version"])), version);
     assert_eq!(printed(&retrans(&["watch", "--version"])), version.replace("retrans ", "retrans-watch "));
@@ -72,7 +73,7 @@ fn each_subcommand_has_a_manual_page() {
 }
 
 #[test]
-fn the_completions_know_the_subcommands() {
+fn the_completions_contain_the_subcommands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = retrans(&["completions", shell]);
         assert!(output.status.success(), "{shell}");
@@ -83,7 +84,7 @@ fn the_completions_know_the_subcommands() {
 }
 
 #[test]
-fn what_only_a_person_reads_has_no_escape_sequence_in_a_pipe() {
+fn tables_in_a_pipe_contain_no_escape_sequence() {
     for arguments in [&["check", "--format", "table"][..], &["doctor", "--format", "table"]] {
         let output = retrans(arguments);
         assert!(!output.stdout.is_empty() && !output.stdout.contains(&0x1b), "{arguments:?}: {output:?}");

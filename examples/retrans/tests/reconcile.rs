@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `reconcile`, run as a user does.
+//! Runs `reconcile` as a user does.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -16,11 +16,11 @@ fn reconcile(arguments: &[&str]) -> Command {
     command
 }
 
-/// A `reconcile` that counts. Killed on drop.
+/// A running `reconcile`. Killed on drop.
 struct Running {
     child: Child,
     stderr: BufReader<ChildStderr>,
-    /// What it is attached to.
+    /// The line that reports the attachment.
     ready: String,
 }
 
@@ -29,22 +29,22 @@ impl Running {
         let mut child = command.spawn().context("cannot start reconcile")?;
         let mut stderr = BufReader::new(child.stderr.take().ok_or_else(|| Error::new("no stderr"))?);
         let mut ready = String::new();
-        stderr.read_line(&mut ready).context("cannot read what reconcile says")?;
+        stderr.read_line(&mut ready).context("cannot read the stderr of reconcile")?;
         let running = Self { child, stderr, ready };
         if running.ready.starts_with("ready source=") { Ok(running) } else { Err(Error::new(running.ready.clone())) }
     }
 
-    /// Interrupts it as ^C does, and gives its exit status and what it told last.
+    /// Interrupts it as Ctrl-C does, and returns its exit status and its last seven lines.
     fn interrupt(mut self) -> Result<(Option<i32>, Vec<String>)> {
         kill_process(Pid::from_child(&self.child), Signal::INT).context("cannot interrupt reconcile")?;
-        let (mut told, mut complaints) = (String::new(), String::new());
+        let (mut printed, mut errors) = (String::new(), String::new());
         let mut stdout = self.child.stdout.take().ok_or_else(|| Error::new("no stdout"))?;
-        stdout.read_to_string(&mut told).context("cannot read what reconcile tells")?;
-        self.stderr.read_to_string(&mut complaints).context("cannot read what reconcile says")?;
-        assert_eq!(complaints, "");
+        stdout.read_to_string(&mut printed).context("cannot read the stdout of reconcile")?;
+        self.stderr.read_to_string(&mut errors).context("cannot read the stderr of reconcile")?;
+        assert_eq!(errors, "");
         let status = self.child.wait().context("cannot wait for reconcile")?;
-        println!("{told}");
-        let last: Vec<_> = told.lines().rev().take(7).map(str::to_owned).collect();
+        println!("{printed}");
+        let last: Vec<_> = printed.lines().rev().take(7).map(str::to_owned).collect();
         Ok((status.code(), last.into_iter().rev().collect()))
     }
 }
@@ -62,7 +62,7 @@ fn the_attempts_of_another_namespace_are_accounted_for() -> Result<()> {
     undisturbed(|_| {
         let pair = Pair::new()?;
         let ns = pair.client();
-        // Somebody whose namespace it is.
+        // A process in the namespace, for `--pid`.
         let other = ns.run(|| Command::new("cat").stdin(Stdio::piped()).spawn()).context("cannot start a process")?;
         let pid = other.id().to_string();
         let other = Ended(other);
@@ -71,7 +71,7 @@ fn the_attempts_of_another_namespace_are_accounted_for() -> Result<()> {
         for outcome in [Outcome::Denied(Refusal::Drop), Outcome::Syn, Outcome::InHostQueue(Hold::Qdisc)] {
             let start = Counters::read(ns)?;
             let mut scenario = Scenario::prepare(&pair, Family::V4, outcome)?;
-            // With probes, some of which are given up before they become an attempt.
+            // With loss probes, some of which the kernel abandons before they become an attempt.
             ns.sysctl("net/ipv4/tcp_early_retrans", "3")?;
             scenario.start()?;
             let rose = |now: Counters| now.retrans_fail + now.syn_retrans + now.spurious_rtx_host_queues / 3;
@@ -79,27 +79,27 @@ fn the_attempts_of_another_namespace_are_accounted_for() -> Result<()> {
             scenario.finish()?;
         }
         let counted = Counters::read(ns)? - before;
-        let (status, told) = running.interrupt()?;
+        let (status, lines) = running.interrupt()?;
         drop(other);
 
-        assert_eq!(status, Some(0), "{told:?}");
-        assert!(told[0].starts_with(&format!("netns={} seconds=", ns.inode())), "{told:?}");
+        assert_eq!(status, Some(0), "{lines:?}");
+        assert!(lines[0].starts_with(&format!("netns={} seconds=", ns.inode())), "{lines:?}");
         let equal = [
             ("RetransSegs", counted.retrans_segs),
             ("TCPRetransFail", counted.retrans_fail),
             ("TCPSynRetrans", counted.syn_retrans),
         ];
-        for (line, (counter, rose)) in told[1..].iter().zip(equal) {
+        for (line, (counter, rose)) in lines[1..].iter().zip(equal) {
             assert_eq!(*line, format!("counter={counter} kernel={rose} seen={rose} difference=0"));
             assert!(rose > 0, "{line}");
         }
-        let probes = told[4].rsplit_once(" untraced_probes=").ok_or_else(|| Error::new("the probes are not named"))?;
+        let probes = lines[4].rsplit_once(" untraced_probes=").ok_or_else(|| Error::new("the probes are not named"))?;
         let given_up: u64 = probes.1.parse().context("not a number")?;
         let (kernel, seen) = (counted.spurious_rtx_host_queues, counted.spurious_rtx_host_queues - given_up);
         assert_eq!(probes.0, format!("counter=TCPSpuriousRtxHostQueues kernel={kernel} seen={seen}"));
-        assert!(given_up > 0 && seen > 0, "{}", told[4]);
-        assert_eq!(told[5], "transmit=unknown attempts=0 segs=0");
-        assert!(told[6].starts_with("exact=yes settled=yes failures=observed missed="), "{}", told[6]);
+        assert!(given_up > 0 && seen > 0, "{}", lines[4]);
+        assert_eq!(lines[5], "transmit=unknown attempts=0 segs=0");
+        assert!(lines[6].starts_with("exact=yes settled=yes failures=observed missed="), "{}", lines[6]);
         Ok(())
     })?;
     Ok(())
@@ -113,7 +113,7 @@ fn what_is_unknown_is_printed_and_told_by_the_status() -> Result<()> {
         let fault = Seg6::unreachable(&pair)?;
         let conn = Conn::open(&pair, Family::V6)?;
         let running = pair.client().run(|| Running::start(&mut reconcile(&["--every", "60"])))?;
-        // By whoever sees an attempt's entry nothing is unknown.
+        // Programs that see the entry of an attempt know whether it was transmitted.
         let sees_entries = ["=fexit", "=kretprobe"].iter().any(|attached| running.ready.trim_end().contains(attached));
         let before = Counters::read(pair.client())?;
         let lost = Packets::input().drop_in(pair.server())?;
@@ -124,21 +124,21 @@ fn what_is_unknown_is_printed_and_told_by_the_status() -> Result<()> {
         conn.abort();
         lost.lift()?;
         let attempts = failed()?;
-        let (status, told) = running.interrupt()?;
+        let (status, lines) = running.interrupt()?;
 
         let (seen, unknown) = if sees_entries { (attempts, 0) } else { (0, attempts) };
-        for (line, counter) in told[1..].iter().zip(["RetransSegs", "TCPRetransFail"]) {
+        for (line, counter) in lines[1..].iter().zip(["RetransSegs", "TCPRetransFail"]) {
             assert_eq!(*line, format!("counter={counter} kernel={attempts} seen={seen} difference={unknown}"));
         }
-        assert_eq!(told[5], format!("transmit=unknown attempts={unknown} segs={unknown}"));
+        assert_eq!(lines[5], format!("transmit=unknown attempts={unknown} segs={unknown}"));
         let (exit, exact) = if sees_entries { (0, "exact=yes ") } else { (1, "exact=no ") };
-        assert_eq!((status, told[6].starts_with(exact)), (Some(exit), true), "{told:?}");
+        assert_eq!((status, lines[6].starts_with(exact)), (Some(exit), true), "{lines:?}");
         Ok(())
     })?;
     Ok(())
 }
 
-/// A process that is ended on drop.
+/// A process that is killed on drop.
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -149,7 +149,7 @@ impl Drop for Ended {
 }
 
 #[test]
-fn what_it_cannot_do_is_said() {
+fn errors_at_the_start_return_status_2() {
     let run = |arguments: &[&str]| -> Output { reconcile(arguments).output().expect("reconcile is built") };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let help = run(&["--help"]);

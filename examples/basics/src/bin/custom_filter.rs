@@ -18,7 +18,7 @@ fn in_full_flight(event: &Event) -> bool {
     next.wrapping_sub(una) > window / 2
 }
 
-/// Prints retransmission timeouts of connections with more than half of the receive window in flight
+/// Prints retransmission timeouts of connections with over half of the receive window in flight
 #[derive(Parser)]
 struct Arguments;
 

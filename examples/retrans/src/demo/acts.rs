@@ -10,19 +10,20 @@ pub(crate) struct Act {
 }
 
 impl Act {
-    /// How the recording calls it: the key of its lines, beside those of the event.
+    /// The key of the act's name in a recorded line, in addition to the keys of the event.
     pub(crate) const KEY: &str = "act";
 
     pub(crate) fn name(&self) -> String {
         self.outcome.to_string()
     }
 
-    /// Whether it takes a kernel that was built for it. Elsewhere there is nothing to be words of it.
+    /// Returns whether the act requires the lab's own kernel. On other kernels it has no row.
     pub(crate) fn is_of_the_lab_kernel(&self) -> bool {
         self.outcome.is_injected()
     }
 
-    /// Whether the attempt that shows it succeeds, and so is seen from every source.
+    /// Returns whether the attempt that shows the outcome succeeds, so that every attach method
+    /// observes it.
     pub(crate) fn is_success(&self) -> bool {
         self.outcome.expected(self.outcome.defining_attempt()).err == 0
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! All acts, performed.
+//! Performs all acts.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -14,27 +14,28 @@ use retrans_sdk::format::Line;
 use crate::demo::acts::{ACTS, Act};
 use crate::demo::table::{Row, Shown};
 
-/// A kernel may not run BPF programs at the very moment of an attempt (see `ScenarioRun::was_disturbed`).
+/// The maximum number of tries: the kernel may skip the BPF programs for an attempt (see
+/// `ScenarioRun::was_disturbed`).
 const TRIES: u32 = 3;
 
-/// What came of them.
+/// The result of all acts.
 pub(crate) struct Acted {
-    /// What was to be done on this kernel.
+    /// The acts that apply to this kernel.
     pub(crate) acts: Vec<&'static Act>,
-    /// One for each.
+    /// One row per act.
     pub(crate) rows: Vec<Row>,
     pub(crate) took: Duration,
     trials: Vec<Performed>,
 }
 
-/// What came of an act.
+/// The result of one act.
 enum Performed {
     NotYet,
     Done(Box<ScenarioRun>),
     Failed(Error),
-    /// It would show nothing, for nothing but successes can be seen.
+    /// Not performed, because the attach method observes only successes.
     Unobservable,
-    /// The kernel lacks what it takes.
+    /// Not performed, because the kernel lacks what the act requires.
     Impossible(&'static str),
 }
 
@@ -75,7 +76,7 @@ pub(crate) fn act(stream: &mut Stream, observes_failures: bool, say: impl Fn(Pro
     Ok(Acted { acts, rows, took: began.elapsed(), trials })
 }
 
-/// All at a time; or, if one of them cannot be performed, one after the other, so that it is known which.
+/// Performs all acts at once. If one of them fails, performs them one by one to find out which.
 fn perform<'a>(
     stream: &mut Stream,
     trace: &mut TraceInstance,
@@ -100,18 +101,18 @@ fn row(act: &Act, performed: &Performed) -> Row {
         Performed::Unobservable => Row::without(act, "unobservable"),
         Performed::Impossible(what) => Row::without(act, what),
         Performed::Done(trial) => {
-            let agreed = trial.verify().map_err(|error| error.to_string());
-            Row::new(act, &Shown::of(act, &trial.events), Some(agreed))
+            let matches = trial.verify().map_err(|error| error.to_string());
+            Row::new(act, &Shown::of(act, &trial.events), Some(matches))
         }
     }
 }
 
 impl Acted {
-    /// Writes the events to a file that is there whole or not at all.
+    /// Writes the events to a file, which appears complete or not at all.
     pub(crate) fn record(&self, path: &Path) -> io::Result<()> {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".new");
-        let mut file = BufWriter::new(File::create_new(&beside)?);
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".new");
+        let mut file = BufWriter::new(File::create_new(&temporary)?);
         for (act, performed) in self.acts.iter().zip(&self.trials) {
             let Performed::Done(trial) = performed else { continue };
             for event in &trial.events {
@@ -120,6 +121,6 @@ impl Acted {
             }
         }
         file.flush()?;
-        fs::rename(&beside, path)
+        fs::rename(&temporary, path)
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `retrans demo`: causes every outcome in network namespaces of its own, or replays a recording of that.
+//! `retrans demo`: causes every outcome in its own network namespaces, or replays a recording.
 
 mod acts;
 mod live;
@@ -20,24 +20,25 @@ use self::acts::{ACTS, Act};
 use self::table::{Row, Shown, Table};
 use crate::{CANNOT_START, FAILED, fail};
 
-/// Causes each outcome in network namespaces of its own, and prints what the kernel reported
+/// Causes each outcome in its own network namespaces and prints what the kernel reported
 ///
-/// A row per scenario. Requires root; without it, a recording is replayed that was made before.
+/// Prints one row per scenario. Requires root; without root, it replays a recording made earlier.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 success; 1 a row is missing, or the kernel's own trace or counters do not match; 2 usage error, or it cannot start.
+Exit status: 0 success; 1 a row is missing, or the kernel's own trace or counters do not match; 2 usage error, or the demo cannot start.
 
 Examples:
   sudo retrans demo --live
   retrans demo --replay lab.kv")]
 pub(crate) struct Arguments {
-    /// Fail instead of replaying a recording, and if this kernel cannot show each row
+    /// Never replay: fail without root, or if this kernel cannot show every row
     #[arg(long, group = "mode")]
     live: bool,
-    /// Write the events to FILE too, if each row is as expected: a key=value line each, with the key `act` in addition
+    /// Also write the events to FILE if every row is as expected, one key=value line per event with
+    /// the additional key `act`
     #[arg(long, value_name = "FILE", group = "mode")]
     record: Option<PathBuf>,
-    /// Print the table of such a file, and cause nothing
+    /// Print the table of such a recording, and cause nothing
     #[arg(long, value_name = "FILE", group = "mode")]
     replay: Option<PathBuf>,
 }
@@ -54,7 +55,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
             }
             ExitCode::from(FAILED)
         }
-        // The reader of stdout went away.
+        // The reader of stdout has exited.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => fail(CANNOT_START, &*error),
     }
@@ -66,7 +67,7 @@ fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Rows that are not as expected, and why.
+/// The rows that are not as expected, with the reason.
 type Faults = Result<Vec<String>, Box<dyn Error>>;
 
 fn run(arguments: Arguments) -> Faults {
@@ -149,14 +150,14 @@ fn replay(out: &mut impl Write, recording: RecordedLines) -> Faults {
     Ok(faults_of(&rows))
 }
 
-/// On a terminal one line that changes, elsewhere a line at each outcome.
+/// Prints the progress: one changing line on a terminal, otherwise a line per outcome.
 fn say(progress: Progress, of: usize) {
     let (done, what) = match progress {
         Progress::Prepared(done) => (done, "connections made"),
         Progress::Seen(done) => (done, "outcomes seen"),
     };
     let mut stderr = io::stderr();
-    // Whether anybody reads it is not our concern.
+    // An error is ignored: the progress is not part of the result.
     let _ = if stderr.is_terminal() {
         write!(stderr, "\r\x1b[K{done}/{of} {what}")
     } else if done == of || matches!(progress, Progress::Seen(_)) {

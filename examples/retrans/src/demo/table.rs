@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One row an outcome.
+//! The table, with one row per outcome.
 
 use std::fmt::{self, Display};
 
@@ -14,11 +14,11 @@ const COLUMNS: usize = 8;
 
 pub(crate) struct Row {
     cells: [String; COLUMNS],
-    /// Why it is not as it should be.
+    /// The reason the row is not as expected.
     pub(crate) fault: Option<String>,
 }
 
-/// What there is of an act: the event that shows its outcome, and how many there are.
+/// The events of an act: the one that shows its outcome, and how many there are.
 #[derive(Default)]
 pub(crate) struct Shown {
     event: Option<Event>,
@@ -33,7 +33,7 @@ impl Shown {
         }
     }
 
-    /// Whether there is the event that shows the outcome.
+    /// Returns whether an event shows the outcome.
     pub(crate) fn has_event(&self) -> bool {
         self.event.is_some()
     }
@@ -46,7 +46,8 @@ impl Shown {
 }
 
 impl Row {
-    /// `matches` is the result of the cross-checks; `None` for a recording, which has no cross-checks.
+    /// Returns the row of an act. `matches` is the result of the cross-checks; `None` for a
+    /// recording, which has no cross-checks.
     pub(crate) fn new(act: &Act, shown: &Shown, matches: Option<Result<(), String>>) -> Self {
         let Some(event) = &shown.event else {
             let why = matches.and_then(Result::err).map(|why| format!("; {why}")).unwrap_or_default();
@@ -69,7 +70,7 @@ impl Row {
         Self { cells, fault: matches.and_then(Result::err).map(|why| format!("{}: {why}", act.name())) }
     }
 
-    /// Of an act that has no event, or could not be performed.
+    /// Returns the row of an act that has no event, or could not be performed.
     pub(crate) fn missing(act: &Act, why: impl Display) -> Self {
         let mut cells = [const { String::new() }; COLUMNS];
         cells[0] = act.words.to_owned();
@@ -77,7 +78,8 @@ impl Row {
         Self { cells, fault: Some(format!("{}: {why}", act.name())) }
     }
 
-    /// Of an act that cannot be seen or not be done here, which is no fault of anybody's.
+    /// Returns the row of an act that cannot be observed or performed on this kernel, which is not
+    /// a fault.
     pub(crate) fn without(act: &Act, why: &str) -> Self {
         let mut cells = [const { String::new() }; COLUMNS];
         cells[0] = act.words.to_owned();
@@ -85,14 +87,15 @@ impl Row {
         Self { cells, fault: None }
     }
 
-    /// Whether there is an event in it.
+    /// Returns whether the row contains an event.
     pub(crate) fn has_event(&self) -> bool {
         !self.cells[COLUMNS - 1].is_empty()
     }
 }
 
-/// Whether it is the event that the outcome is about, of all those of its socket. The name may be a coarser one, by what
-/// could be seen: its class is the same, and a witness of a live run knows more.
+/// Returns whether an event is the one that shows the outcome, of all events of its socket. The
+/// result may be a coarser one, depending on what could be observed, but its class is the same. The
+/// cross-checks of a live run are stricter.
 fn shows(outcome: Outcome, event: &Event) -> bool {
     let expected = outcome.expected(outcome.defining_attempt());
     (event.class(), event.kind, event.err) == (expected.result.class(), expected.kind, Some(expected.err))
@@ -101,7 +104,7 @@ fn shows(outcome: Outcome, event: &Event) -> bool {
 fn name_of(err: Option<i32>) -> String {
     match err {
         None | Some(0) => "-".to_owned(),
-        // Not an errno: what a qdisc or a device answers (linux/netdevice.h).
+        // Not an errno: the return value of a qdisc or device (linux/netdevice.h).
         Some(1) => "NET_XMIT_DROP".to_owned(),
         Some(err) => format!("{:?}", Errno::from_raw(-err)),
     }

@@ -17,19 +17,20 @@ use crate::args::Format;
 use crate::fail_to_write;
 use crate::output::Output;
 
-/// Reports what this kernel and this process allow, and what a stream cannot see
+/// Reports what this kernel and this process allow, and what a stream cannot observe
 ///
-/// Opens a stream with each attach method for a moment. Times in the output (load_us, btf_us, total_us) are microseconds.
+/// Briefly opens a stream with each attach method. Times in the output (load_us, btf_us, total_us)
+/// are in microseconds.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 full: a stream sees everything that any kernel shows; 1 degraded: another kernel would show more; 2 unable: no stream can \
-be opened; or a usage error.
+Exit status: 0 full: a stream observes everything that any kernel reports; 1 degraded: another kernel would report more; 2 unable: no \
+stream can be opened, or a usage error.
 
 Examples:
   sudo retrans doctor
   sudo retrans doctor --format json")]
 pub(crate) struct Arguments {
-    /// How to print: a report on a terminal, else key=value lines; or a JSON object
+    /// Output format: a report on a terminal, otherwise key=value lines; json prints one object
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
 }
@@ -60,7 +61,7 @@ const fn name_of(verdict: Verdict) -> &'static str {
     }
 }
 
-/// What was tried, by name.
+/// Returns the features that were tried, by name.
 fn tried(diagnosis: &Diagnosis) -> [(&'static str, &Support); 4] {
     let Diagnosis { btf, ring_buffer, fexit, kretprobe, .. } = diagnosis;
     [("btf", btf), ("ring_buffer", ring_buffer), ("fexit", fexit), ("kretprobe", kretprobe)]
@@ -70,7 +71,8 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A line a finding: what it is about, then `key=val`, percent-encoded as in an event's line.
+/// Returns one line per finding: its subject, then key=value pairs, percent-encoded like those of
+/// an event.
 fn as_lines(diagnosis: &Diagnosis) -> String {
     let mut lines = Vec::new();
     let mut say = |about: &str, pairs: &[(&'static str, &str)]| {
@@ -117,7 +119,7 @@ fn as_lines(diagnosis: &Diagnosis) -> String {
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-/// The candidates that were tried, with the outcome.
+/// Returns the candidates that were tried, with the outcome.
 fn attempted(attachment: &Attachment) -> impl Iterator<Item = (&Candidate, &'static str)> {
     attachment.candidates.iter().filter_map(|candidate| match candidate.outcome {
         CandidateOutcome::Attached => Some((candidate, "attached")),

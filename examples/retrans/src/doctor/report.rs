@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The diagnosis for a person: a verdict, what cannot be seen, and what to do about it.
+//! The diagnosis for a person: a verdict, what is not observable, and what to do about it.
 
 use std::fmt::Write as _;
 
@@ -8,28 +8,28 @@ use retrans_sdk::attach::{AttachMethod, Diagnosis, Support, Unobservable, Verdic
 use super::tried;
 use crate::output::Paint;
 
-/// What is reported.
+/// The data of the report.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
     pub(crate) verdict: Verdict,
     pub(crate) kernel: String,
     pub(crate) lockdown: Option<String>,
-    /// By name, and why not where it is not available.
+    /// By name, with the reason if it is not available.
     pub(crate) available: Vec<(&'static str, Option<String>)>,
     /// By name, and whether it is held.
     pub(crate) capabilities: Vec<(&'static str, bool)>,
     pub(crate) stream: Result<Attached, String>,
 }
 
-/// What a stream is attached to.
+/// The attachment of a stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Attached {
     pub(crate) method: AttachMethod,
     pub(crate) companion: Option<AttachMethod>,
-    /// In milliseconds.
+    /// The time to open the stream, in milliseconds.
     pub(crate) took: f64,
     pub(crate) unobservable: Vec<Unobservable>,
-    /// Better methods, and why they were not used.
+    /// Better attach methods, and why they were not used.
     pub(crate) passed_over: Vec<(String, String)>,
 }
 
@@ -97,8 +97,8 @@ impl Report {
 
     fn headline(&self, paint: Paint) -> String {
         let (verdict, meaning) = match self.verdict {
-            Verdict::Full => (paint.good("full"), "A stream sees everything that any kernel shows."),
-            Verdict::Degraded => (paint.warning("degraded"), "A stream works, but another kernel would show more."),
+            Verdict::Full => (paint.good("full"), "A stream observes everything that any kernel reports."),
+            Verdict::Degraded => (paint.warning("degraded"), "A stream works, but another kernel would report more."),
             _ => (paint.bad("unable"), "No stream can be opened."),
         };
         format!("{} {verdict}. {meaning}\n", paint.bold("Verdict:"))
@@ -113,7 +113,7 @@ impl Report {
         self.reason(name).is_some()
     }
 
-    /// What a person can do about what is missing, most important first.
+    /// Returns what to do about missing features, most important first.
     fn advice(&self) -> Vec<String> {
         let mut steps = Vec::new();
         let holds = |name: &str| self.capabilities.iter().any(|(known, held)| *known == name && *held);
@@ -121,8 +121,8 @@ impl Report {
             ["CAP_BPF", "CAP_PERFMON"].into_iter().filter(|name| !holds(name) && !holds("CAP_SYS_ADMIN")).collect();
         if !missing.is_empty() {
             steps.push(format!(
-                "Add {}: run retrans with sudo, or once `sudo setcap cap_bpf,cap_perfmon+ep \"$(command -v retrans)\"`; in a container, add \
-                 the two capabilities to it (docker run --cap-add BPF --cap-add PERFMON).",
+                "Add {}: run retrans with sudo, or run `sudo setcap cap_bpf,cap_perfmon+ep \"$(command -v retrans)\"` once. In a container, \
+                 add both capabilities to the container (docker run --cap-add BPF --cap-add PERFMON).",
                 missing.join(" and ")
             ));
         }
@@ -133,34 +133,34 @@ impl Report {
         }
         if self.lockdown.as_deref() == Some("confidentiality") {
             steps.push(
-                "Boot with lockdown=integrity or without lockdown: `confidentiality` does not let BPF programs read kernel memory.".into(),
+                "Boot with lockdown=integrity or without lockdown: `confidentiality` prevents BPF programs from reading kernel memory.".into(),
             );
         }
-        // Without the capabilities nothing was tried that says more.
+        // Without the capabilities nothing else was tried.
         if !missing.is_empty() {
             return steps;
         }
         if self.is_missing("ring_buffer") {
             steps.push("Use Linux 5.8 or newer, which has the BPF ring buffer.".into());
         }
-        if self.lacks_what_fexit_shows() {
+        if self.would_fexit_report_more() {
             let refused = |name| self.reason(name).is_some_and(|why| why.contains("not permitted"));
             if refused("fexit") {
                 steps.push(
-                    "Allow tracing programs: with the capabilities held, fexit is refused by a security module, kernel lockdown or a seccomp \
-                     filter of the container."
+                    "Allow tracing programs: the capabilities are held, but fexit is refused by a security module, kernel lockdown or a \
+                     seccomp filter of the container."
                         .into(),
                 );
             } else if self.is_missing("fexit") {
                 steps.push(
-                    "Make fexit available: `sudo sysctl net.core.bpf_jit_enable=1`, and a kernel built with CONFIG_BPF_JIT=y, \
+                    "Make fexit available: run `sudo sysctl net.core.bpf_jit_enable=1`, and use a kernel built with CONFIG_BPF_JIT=y, \
                      CONFIG_DEBUG_INFO_BTF=y and CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y."
                         .into(),
                 );
             }
             if self.is_missing("kretprobe") {
                 steps.push(
-                    "Make kretprobe available: a kernel built with CONFIG_KPROBES=y and CONFIG_BPF_EVENTS=y, and \
+                    "Make kretprobe available: use a kernel built with CONFIG_KPROBES=y and CONFIG_BPF_EVENTS=y, and run \
                      `echo 1 | sudo tee /sys/kernel/debug/kprobes/enabled`."
                         .into(),
                 );
@@ -185,8 +185,8 @@ impl Report {
         self.stream.as_ref().map_or(&[], |attached| &attached.unobservable)
     }
 
-    /// Whether a stream cannot see something that fexit shows.
-    fn lacks_what_fexit_shows(&self) -> bool {
+    /// Returns whether fexit would report something that the stream cannot observe.
+    fn would_fexit_report_more(&self) -> bool {
         self.stream.is_err() || self.unobservable().iter().any(|what| *what != Unobservable::SynackFailures)
     }
 }
@@ -195,15 +195,15 @@ impl Attached {
     fn render(&self, text: &mut String, paint: Paint) {
         let companion = self.companion.map(|companion| format!(" with {companion}")).unwrap_or_default();
         let _ = writeln!(text, "  attach method  {}{companion}, opened in {:.0} ms", self.method, self.took);
-        let _ = writeln!(text, "\n{}", paint.bold("What cannot be seen"));
+        let _ = writeln!(text, "\n{}", paint.bold("Not observable"));
         for what in &self.unobservable {
             let where_else =
-                if *what == Unobservable::SynackFailures { "" } else { " Another attach method shows it." };
+                if *what == Unobservable::SynackFailures { "" } else { " Another attach method reports them." };
             let _ = writeln!(text, "  {:<15}  {}{where_else}", what.to_string(), plain(what.description()));
         }
         let width = self.passed_over.iter().map(|(method, _)| method.len()).max().unwrap_or_default();
         if !self.passed_over.is_empty() {
-            let _ = writeln!(text, "\n{}", paint.bold("Better attach methods that are not used"));
+            let _ = writeln!(text, "\n{}", paint.bold("Better attach methods that were not used"));
         }
         for (method, why) in &self.passed_over {
             let _ = writeln!(text, "  {method:<width$}  {why}");
@@ -211,7 +211,7 @@ impl Attached {
     }
 }
 
-/// Returns a text of the documentation without its backquotes.
+/// Returns a text of the documentation without backquotes.
 fn plain(text: &str) -> String {
     text.replace('`', "")
 }
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn without_capabilities_it_says_how_to_get_them() {
+    fn missing_capabilities_are_named_with_the_remedy() {
         let mut report = full();
         report.verdict = Verdict::Unable;
         report.capabilities = vec![("CAP_BPF", false), ("CAP_PERFMON", false), ("CAP_SYS_ADMIN", false)];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The command line.
+//! The arguments of `histogram`.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -14,49 +14,52 @@ use crate::args::{Format, Input, Terms, attach_method, seconds};
 
 /// Counts attempts by remote prefix over time
 ///
-/// Of a recording (`retrans watch > FILE`, or what tracefs or `perf script` printed), or of this host. Counts failed attempts, or all.
+/// Reads a recording (the output of `retrans watch`, tracefs or `perf script`), or observes this
+/// host with --for. Counts failed attempts, or all attempts with --count all.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "retrans histogram [OPTIONS] FILE [TERM]... [--or TERM...]\n       \
         retrans histogram [OPTIONS] --for SECONDS [TERM]... [--or TERM...]",
     after_help = "\
-Exit status: 0 success; 1 a malformed line, too many columns, or something cannot be written (what was counted before is shown); 2 usage \
-error, or it cannot start, also if failures cannot be observed.
+Exit status: 0 success; 1 a malformed line, too many columns, or a write error (the counts until then are printed); 2 usage error, or \
+the subcommand cannot start, for example because failures cannot be observed.
 
 Examples:
   retrans histogram attempts.kv --v4-prefix 16
   sudo retrans histogram --for 60 --count all"
 )]
 pub(crate) struct Arguments {
-    /// The recording; `-` is stdin
+    /// Recording to read; `-` is stdin
     file: Option<PathBuf>,
     #[command(flatten)]
     terms: Terms,
-    /// Count the attempts of this host for this time in seconds, or until SIGINT or SIGTERM
+    /// Count the attempts of this host for this time, in seconds, or until SIGINT or SIGTERM
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     limit: Option<Duration>,
-    /// Use this attach method only (default: the best that the kernel supports)
+    /// Use only this attach method (default: the best that the kernel supports)
     #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method(), requires = "limit")]
     attach_method: Option<AttachMethod>,
     /// Which attempts the columns count
     #[arg(long, value_name = "WHICH", default_value = "failed")]
     count: Which,
-    /// Width of a column in seconds, at least 0.001 (default: so that there are at most 40 columns)
+    /// Width of a column in seconds, at least 0.001 (default: chosen so that there are at most 40
+    /// columns)
     #[arg(long, value_name = "SECONDS", value_parser = bucket, allow_negative_numbers = true)]
     bucket: Option<u64>,
-    /// Length of IPv4 prefixes in bits; IPv4-mapped addresses are IPv4
+    /// Length of IPv4 prefixes in bits; IPv4-mapped addresses count as IPv4
     #[arg(long, value_name = "BITS", default_value = "24", value_parser = clap::value_parser!(u8).range(0..=32))]
     v4_prefix: u8,
     /// Length of IPv6 prefixes in bits
     #[arg(long, value_name = "BITS", default_value = "64", value_parser = clap::value_parser!(u8).range(0..=128))]
     v6_prefix: u8,
-    /// Number of prefixes with a row of their own; one more row sums up the others
+    /// Number of prefixes with a row of their own; one more row contains the sum of the others
     #[arg(long, value_name = "N", default_value = "20")]
     rows: usize,
-    /// How to print: rows and bars; or per row a key=value line; or one JSON object
+    /// Output format: rows and bars (auto and table), one key=value line per row, or one JSON
+    /// object
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
-    /// Draw it to this file too
+    /// Also draw the histogram to this SVG file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     #[command(flatten)]
@@ -66,10 +69,10 @@ pub(crate) struct Arguments {
 /// Which attempts the columns count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Which {
-    /// Attempts that failed
+    /// Failed attempts
     #[default]
     Failed,
-    /// All attempts, also those that succeeded
+    /// All attempts, including those that succeeded
     All,
 }
 
@@ -78,7 +81,7 @@ pub(crate) enum Origin {
     Live { limit: Duration, source: Option<AttachMethod> },
 }
 
-/// The arguments, as the program uses them.
+/// The parsed arguments.
 pub(crate) struct Parsed {
     pub(crate) origin: Origin,
     pub(crate) filter: Filter,
@@ -109,7 +112,7 @@ impl Arguments {
         } = self;
         let origin = match (limit, file) {
             (Some(limit), first) => {
-                // Without a file the first operand is a term.
+                // Without a file, the first operand is a term.
                 if let Some(term) = first {
                     terms.0.insert(0, term.into_os_string().into_string().map_err(|_| "a term is not UTF-8")?);
                 }
@@ -123,8 +126,8 @@ impl Arguments {
     }
 }
 
-/// In nanoseconds.
+/// Parses the width of a column, and returns it in nanoseconds.
 fn bucket(text: &str) -> Result<u64, String> {
     let nanos = u64::try_from(seconds(text)?.as_nanos()).unwrap_or(u64::MAX);
-    if nanos < 1_000_000 { Err("a column is 0.001 seconds wide at least".to_owned()) } else { Ok(nanos) }
+    if nanos < 1_000_000 { Err("a column must be at least 0.001 seconds wide".to_owned()) } else { Ok(nanos) }
 }

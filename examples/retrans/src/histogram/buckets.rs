@@ -1,53 +1,54 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How long a column is, so that there are not too many.
+//! The columns, and their length, which limits how many there are.
 
 const SECOND: u64 = 1_000_000_000;
 
-/// At most so many columns where the length is ours to choose: they fit a terminal.
+/// The maximum number of columns if the length is chosen automatically: they fit a terminal.
 pub(crate) const COMFORTABLE: u64 = 40;
 
-/// At most so many at all.
+/// The maximum number of columns in any case.
 pub(crate) const MOST: u64 = 500;
 
-/// Lengths that people count in, in seconds. Each is a multiple of the one before, so that columns can be put together.
+/// Common lengths in seconds. Each is a multiple of the previous one, so that columns can be
+/// merged.
 const LENGTHS: [u64; 14] = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400, 7 * 86_400];
 
-/// Columns, which begin at the multiples of their length since the epoch.
+/// Columns that begin at multiples of their length since the epoch.
 #[derive(Debug, Clone)]
 pub(crate) struct Buckets {
     /// In nanoseconds.
     pub(crate) length: u64,
     chosen: bool,
-    /// The first and the last column, in lengths since the epoch.
+    /// The first and the last column, counted in lengths since the epoch.
     range: Option<(u64, u64)>,
 }
 
 impl Buckets {
-    /// Of this length in nanoseconds, or as long as it takes.
+    /// Creates columns of this length in nanoseconds, or of a length that is chosen automatically.
     pub(crate) fn new(length: Option<u64>) -> Self {
         Self { length: length.unwrap_or(LENGTHS[0] * SECOND), chosen: length.is_none(), range: None }
     }
 
-    /// How many there are.
+    /// Returns the number of columns.
     pub(crate) fn count(&self) -> u64 {
         self.range.map_or(0, |(first, last)| last - first + 1)
     }
 
-    /// When the first begins, in nanoseconds since the epoch.
+    /// Returns the time at which the first column begins, in nanoseconds since the epoch.
     pub(crate) fn begin(&self) -> u64 {
         self.range.map_or(0, |(first, _)| first * self.length)
     }
 
-    /// Where a time is, in lengths since the epoch.
+    /// Returns the column of a time, counted in lengths since the epoch.
     pub(crate) fn of(&self, nanos: u64) -> u64 {
         nanos / self.length
     }
 
-    /// Has a column for a time. Gives how many of those that there were until now are one now.
+    /// Adds columns up to a time. Returns how many of the previous columns were merged into one.
     ///
     /// # Errors
     ///
-    /// If there would be too many columns of the length that was asked for.
+    /// Returns an error if there would be too many columns of the requested length.
     pub(crate) fn admit(&mut self, nanos: u64) -> Result<u64, String> {
         let mut together = 1;
         loop {
@@ -71,10 +72,10 @@ impl Buckets {
         }
     }
 
-    /// How many times as long the next length is.
+    /// Returns the ratio between the next length and this one.
     fn next_factor(&self) -> u64 {
         let seconds = self.length / SECOND;
-        // From a week on, twice as long: at the last, some columns are all the time that there can be.
+        // Lengths of a week and more are doubled until 40 columns cover all possible times.
         LENGTHS.iter().find(|length| **length > seconds).map_or(2, |next| next / seconds)
     }
 }
@@ -89,35 +90,35 @@ mod tests {
     }
 
     #[test]
-    fn they_grow_with_the_time() {
+    fn columns_grow_with_the_time_span() {
         let mut buckets = Buckets::new(None);
         assert_eq!((buckets.count(), buckets.begin()), (0, 0));
         assert_eq!(buckets.admit(100 * SECOND), Ok(1));
         assert_eq!(buckets.admit(139 * SECOND + 999), Ok(1));
         assert_eq!((buckets.count(), buckets.length, buckets.begin()), (40, SECOND, 100 * SECOND));
-        assert_eq!(buckets.admit(99 * SECOND), Ok(5), "as they began in between");
+        assert_eq!(buckets.admit(99 * SECOND), Ok(5), "five columns were merged into one");
         assert_eq!((buckets.count(), buckets.length, buckets.begin()), (9, 5 * SECOND, 95 * SECOND));
         assert_eq!(buckets.admit(86_400 * SECOND), Ok(720));
         assert_eq!((buckets.count(), buckets.length, buckets.begin()), (25, 3600 * SECOND, 0));
     }
 
     #[test]
-    fn all_the_time_that_there_can_be_has_room() {
+    fn all_possible_times_fit() {
         let mut buckets = Buckets::new(None);
         for nanos in [0, u64::MAX, 1] {
-            buckets.admit(nanos).expect("as long as it takes");
+            buckets.admit(nanos).expect("an automatic length");
             assert!(buckets.count() <= COMFORTABLE);
         }
     }
 
     #[test]
-    fn what_was_asked_for_stays() {
+    fn a_requested_length_is_kept() {
         let mut buckets = Buckets::new(Some(SECOND / 2));
         assert_eq!(buckets.admit(0), Ok(1));
         assert_eq!(buckets.admit(249 * SECOND), Ok(1));
         assert_eq!(buckets.count(), 499);
         let error = buckets.admit(1000 * SECOND).expect_err("too many");
         assert_eq!(error, "more than 500 columns: use --bucket 3 or more");
-        assert_eq!(buckets.count(), 499, "as if it had not come");
+        assert_eq!(buckets.count(), 499, "a refused time changes nothing");
     }
 }

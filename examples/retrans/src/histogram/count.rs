@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Attempts by prefix and column, in bounded memory, and the table that is made of them.
+//! Counts attempts by prefix and column in bounded memory, and builds the table.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,17 +10,17 @@ use crate::histogram::arguments::Which;
 use crate::histogram::buckets::Buckets;
 use crate::histogram::prefix::Prefixes;
 
-/// At most so many prefixes have a row of their own while it is counted. What comes later is in the row of the others.
+/// The maximum number of prefixes that are counted separately. Later ones are counted together.
 const MOST: usize = 1 << 14;
 
-/// What is known of one prefix, or of several.
+/// The counts of one prefix, or of several.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) attempts: u64,
     pub(crate) failures: u64,
-    /// By result, of the attempts that the columns count.
+    /// The attempts that the columns count, by result.
     results: BTreeMap<RetransResult, u64>,
-    /// By column, in lengths since the epoch; no entry stands for none.
+    /// By column, in lengths since the epoch. Columns without attempts are left out.
     buckets: BTreeMap<u64, u64>,
 }
 
@@ -45,31 +45,31 @@ pub(crate) struct Count {
     which: Which,
     buckets: Buckets,
     rows: HashMap<IpNet, Counted>,
-    /// Of prefixes that have no row.
+    /// The counts of the prefixes without a row.
     rest: Option<Counted>,
     synacks: u64,
-    /// Attempts that were made and did not get here.
+    /// Attempts that were lost, dropped or missed.
     pub(crate) missing: u64,
     /// Malformed lines that were skipped.
     pub(crate) skipped: u64,
 }
 
-/// What is shown.
+/// The table to print.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) which: Which,
-    /// Prefixes, the one with most failures first, and what is left.
+    /// The prefixes, the most counted attempts first, then the sum of the others.
     pub(crate) rows: Vec<Row>,
     pub(crate) attempts: u64,
     pub(crate) failures: u64,
-    /// Attempts whose failures could not have been seen.
+    /// Attempts whose failures are unobservable.
     pub(crate) synacks: u64,
     pub(crate) missing: u64,
     pub(crate) skipped: u64,
-    /// When the first column begins, and how long each is, in nanoseconds.
+    /// The time at which the first column begins, and the length of a column, in nanoseconds.
     pub(crate) begin: u64,
     pub(crate) length: u64,
-    /// The largest count of a cell.
+    /// The largest count in a cell.
     pub(crate) most: u64,
 }
 
@@ -78,9 +78,9 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) attempts: u64,
     pub(crate) failures: u64,
-    /// The result that most of the counted attempts had.
+    /// The most frequent result of the counted attempts.
     pub(crate) mostly: Option<RetransResult>,
-    /// The counted attempts, column by column.
+    /// The counted attempts in each column.
     pub(crate) cells: Vec<u64>,
 }
 
@@ -90,11 +90,11 @@ impl Count {
         Self { prefixes, which, buckets, rows: HashMap::new(), rest: None, synacks: 0, missing: 0, skipped: 0 }
     }
 
-    /// Counts an attempt, whether it failed or not.
+    /// Counts an attempt.
     ///
     /// # Errors
     ///
-    /// If its time is so far from the others that there would be too many columns.
+    /// Returns an error if its time is so far from the others that there would be too many columns.
     pub(crate) fn add(&mut self, event: &Event) -> Result<(), String> {
         let columns = self.buckets.admit(event.ts.as_nanos())?;
         if columns > 1 {
@@ -117,7 +117,7 @@ impl Count {
         Ok(())
     }
 
-    /// Attempts of these that the columns count, and the others.
+    /// Returns the sort key: the attempts that the columns count, then the other number.
     fn weight(&self, counted: &Counted) -> (u64, u64) {
         match self.which {
             Which::Failed => (counted.failures, counted.attempts),
@@ -125,7 +125,8 @@ impl Count {
         }
     }
 
-    /// Returns a row for each of the `most` prefixes with most counted attempts, and one for the others. A prefix without any has no row.
+    /// Returns a row for each of the `most` prefixes with the most counted attempts, and one row
+    /// for the others. A prefix without counted attempts has no row.
     pub(crate) fn table(&self, most: usize) -> Table {
         let is_counted = |counted: &Counted| self.weight(counted).0 > 0;
         let mut by_weight: Vec<_> = self.rows.iter().filter(|(_, counted)| is_counted(counted)).collect();
@@ -164,7 +165,7 @@ impl Count {
         let first = self.buckets.of(self.buckets.begin());
         let cells =
             (first..first + self.buckets.count()).map(|at| counted.buckets.get(&at).copied().unwrap_or_default());
-        // Of equals, the first of the table.
+        // If several are equal, the first in the table.
         let mostly = counted.results.iter().rev().max_by_key(|(_, count)| **count).map(|(result, _)| *result);
         Row { name, attempts: counted.attempts, failures: counted.failures, mostly, cells: cells.collect() }
     }

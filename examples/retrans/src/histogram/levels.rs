@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How much a count is of the largest one: none, and seven levels above it.
+//! Levels that show the size of a count relative to the largest one: zero, and seven levels above
+//! it.
 
 use std::ops::RangeInclusive;
 
-/// The number of levels above none.
+/// The number of levels above zero.
 pub(crate) const LEVELS: u64 = 7;
 
-/// The level of a count: 0 is none, and none but that; [`LEVELS`] is the largest.
+/// Returns the level of a count: 0 only if the count is 0, [`LEVELS`] for the largest.
 pub(crate) fn level(count: u64, most: u64) -> u64 {
     if most == 0 { 0 } else { (u128::from(count) * u128::from(LEVELS)).div_ceil(most.into()) as u64 }
 }
 
-/// Which counts a level stands for; `None` if it stands for none, with few failures.
+/// Returns the counts of a level. With small counts some levels have none, which returns `None`.
 pub(crate) fn counts_of(wanted: u64, most: u64) -> Option<RangeInclusive<u64>> {
-    // The smallest count above so many levels.
+    // Returns the smallest count above this level.
     let above = |level: u64| (u128::from(level) * u128::from(most) / u128::from(LEVELS)) as u64 + 1;
     let range = above(wanted.checked_sub(1)?)..=above(wanted) - 1;
     (!range.is_empty()).then_some(range)

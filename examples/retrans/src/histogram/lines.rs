@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The table for programs.
+//! The table as key=value lines and as JSON, for programs.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::histogram::count::Table;
 
-/// Returns a key=value line per row. `cells` contains the counts of the columns, the first of which begins at `begin`.
+/// Returns one key=value line per row. `cells` contains the counts of the columns, the first of
+/// which begins at `begin`.
 pub(crate) fn draw(table: &Table) -> String {
     let mut text = String::new();
     let (begin, seconds) = (Timestamp::from_nanos(table.begin), table.length as f64 / 1e9);
@@ -27,7 +28,7 @@ pub(crate) fn draw(table: &Table) -> String {
     text
 }
 
-/// Returns all of it as a JSON object.
+/// Returns the whole table as a JSON object.
 pub(crate) fn draw_json(table: &Table) -> String {
     let rows: Vec<_> = table
         .rows

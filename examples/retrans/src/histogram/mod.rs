@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `retrans histogram`: attempts by remote prefix over time, as text and as SVG.
+//! `retrans histogram`: counts attempts by remote prefix over time, as text and as SVG.
 
 mod arguments;
 mod buckets;
@@ -31,7 +31,7 @@ pub(crate) use arguments::Arguments;
 use arguments::{Origin, Parsed, Which};
 use count::Count;
 
-/// How long it sleeps at most before it looks at the clock and the signals.
+/// The longest sleep before the clock and the signals are checked.
 const TICK: Duration = Duration::from_millis(100);
 
 pub(crate) fn main(arguments: Arguments) -> ExitCode {
@@ -50,7 +50,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
             Err(error) => return fail(CANNOT_START, &*error),
         },
     };
-    // What was counted before it failed is worth seeing.
+    // Also after an error, print what was counted before it.
     let shown = show(&count, rows, format, svg.as_deref());
     match ended.and(shown) {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,7 +58,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// The SDK names a file in its errors.
+/// Adds the name of stdin to an error. The SDK's errors already name a file.
 fn named(path: &Path, error: Box<dyn Error>) -> Box<dyn Error> {
     if path == Path::new("-") { format!("stdin: {error}").into() } else { error }
 }
@@ -69,7 +69,7 @@ fn replay(path: &Path, input: Input, filter: Filter) -> Result<Stream, retrans_s
 
 fn read(mut stream: Stream, count: &mut Count) -> Result<(), Box<dyn Error>> {
     let read = stream.iter().try_for_each(|event| Ok(count.add(&event?)?));
-    // As a kernel's text has it, also of what is read of one that is torn.
+    // Counters in the kernel's own text, also if it is truncated.
     let stats = stream.stats();
     count.missing = stats.missed.unwrap_or_default();
     count.skipped = stats.skipped.unwrap_or_default();
@@ -102,9 +102,9 @@ fn listen(mut stream: Stream, limit: Duration, count: &mut Count) -> Result<(), 
             count.add(&event)?;
         }
     }
-    // What came in before the end, and no more of what comes in now.
-    let behind = usize::try_from(stream.stats().waiting()).unwrap_or(usize::MAX);
-    for event in stream.try_iter().take(behind) {
+    // Count only the events that arrived before the end.
+    let waiting = usize::try_from(stream.stats().waiting()).unwrap_or(usize::MAX);
+    for event in stream.try_iter().take(waiting) {
         count.add(&event?)?;
     }
     let stats = stream.stats();
@@ -121,7 +121,7 @@ fn show(count: &Count, rows: usize, format: Format, svg: Option<&Path>) -> Resul
         Format::Json => lines::draw_json(&table),
     };
     match io::stdout().write_all(text.as_bytes()) {
-        // The reader of stdout went away.
+        // The reader of stdout has exited.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         written => written?,
     }
@@ -134,13 +134,14 @@ fn show(count: &Count, rows: usize, format: Format, svg: Option<&Path>) -> Resul
     }
 }
 
-/// Writes a file that is there whole or not at all. What is no regular file, such as /dev/stdout, is written as it is.
+/// Writes a file, which appears complete or not at all. Writes directly to anything that is not a
+/// regular file, such as /dev/stdout.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
         return fs::write(path, text);
     }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    fs::write(&beside, text)?;
-    fs::rename(&beside, path)
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, path)
 }

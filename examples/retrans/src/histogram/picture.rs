@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The table as SVG: a row a prefix, a column a stretch of time, the darker the more.
+//! The table as SVG: one row per prefix, one column per period, darker cells for larger counts.
 
 use crate::utc;
 use retrans_sdk::event::Timestamp;
@@ -12,22 +12,23 @@ use crate::histogram::count::{Row, Table};
 use crate::histogram::levels::{LEVELS, counts_of, level};
 use crate::histogram::text::{range, remarks, span, title};
 
-/// None, and the levels above it: from light to dark, told apart without colour too.
+/// The colours of zero and of the levels above it, from light to dark. They can be distinguished
+/// without colour.
 const COLOURS: [&str; LEVELS as usize + 1] =
     ["#f4f4f4", "#fee5d9", "#fcbba1", "#fc9272", "#fb6a4a", "#de2d26", "#a50f15", "#4d0006"];
 
 const INK: &str = "#222222";
 const FAINT: &str = "#666666";
 const FONT: usize = 13;
-/// What a letter takes at most, so that nothing overlaps whatever the font.
+/// The maximum width of a letter, so that nothing overlaps in any font.
 const LETTER: usize = 8;
 const MARGIN: usize = 24;
 const ROW: usize = 22;
-/// How wide the cells are together, about.
+/// The approximate width of all cells together.
 const PLOT: usize = 800;
 
 struct Layout {
-    /// Where the cells begin.
+    /// The position of the first cell.
     left: usize,
     top: usize,
     cell: usize,
@@ -51,7 +52,8 @@ impl Layout {
         self.top + self.rows * ROW
     }
 
-    /// Room for the totals beside the cells, and for the lines of text above and below them.
+    /// Returns the width of the picture. It has room for the totals next to the cells, and for the
+    /// lines of text above and below them.
     fn width(&self, lines: &[String]) -> usize {
         let longest = lines.iter().map(|line| line.chars().count() * LETTER).max().unwrap_or_default();
         (self.right() + 27 * LETTER).max(longest).max(LEGEND * (LEVELS as usize + 1)) + 2 * MARGIN
@@ -62,7 +64,7 @@ impl Layout {
 const LEGEND: usize = 96;
 
 fn text(x: usize, y: usize, words: &str) -> Text {
-    // XML has no way to say a control character.
+    // XML cannot represent control characters.
     let words: String = words.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     Text::new(words).set("x", x).set("y", y).set("fill", INK)
 }
@@ -142,11 +144,11 @@ fn cell(table: &Table, layout: &Layout, row: &Row, (column, y): (usize, usize), 
     if count == 0 {
         return rectangle;
     }
-    // What is shown when the pointer rests there.
+    // Shown when the pointer is over the cell.
     rectangle.add(Title::new(format!("{}, {}: {count}", row.name, time(table, column))))
 }
 
-/// When a column begins.
+/// Returns the time at which a column begins.
 fn time(table: &Table, column: usize) -> String {
     let format = match table.length {
         length if length % 1_000_000_000 != 0 => "%T%.3f",
@@ -160,7 +162,7 @@ fn time(table: &Table, column: usize) -> String {
 fn time_axis(table: &Table, layout: &Layout) -> Group {
     let y = layout.bottom() + 4;
     let mut group = Group::new().add(line((layout.left, y), (layout.right(), y)));
-    // As many labels as have room beside each other.
+    // As many labels as fit next to each other.
     let room = (12 * LETTER + 16).div_ceil(layout.cell);
     for column in (0..=layout.columns).step_by(room) {
         let x = layout.left + column * layout.cell;

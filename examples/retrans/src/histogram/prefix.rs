@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which prefix an address is counted for.
+//! The prefix that an address is counted for.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// How long prefixes are, in bits.
+/// The length of prefixes in bits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prefixes {
     pub(crate) v4: u8,
@@ -19,7 +19,7 @@ impl Default for Prefixes {
 }
 
 impl Prefixes {
-    /// The prefix of an address; of an IPv4-mapped one, that of the IPv4 address.
+    /// Returns the prefix of an address. An IPv4-mapped address has an IPv4 prefix.
     pub(crate) fn of(self, address: IpAddr) -> IpNet {
         let address = address.to_canonical();
         let bits = if address.is_ipv4() { self.v4 } else { self.v6 };

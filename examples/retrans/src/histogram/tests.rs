@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pictures of tables made up. Those of recordings are made by the program itself, in `tests/histogram`.
+//! Tests with synthetic tables. `tests/histogram` runs the program on recordings.
 
 use retrans_sdk::Event;
 use roxmltree::Document;
@@ -20,7 +20,7 @@ fn event(ts: u64, result: &str, daddr: &str) -> Event {
 }
 
 #[test]
-fn what_is_left_out_is_in_the_sum() {
+fn prefixes_without_a_row_are_in_the_sum() {
     let mut count = Count::new(Prefixes::default(), None, Which::Failed);
     for i in 0..5_u64 {
         for _ in 0..=i {
@@ -38,7 +38,7 @@ fn what_is_left_out_is_in_the_sum() {
 }
 
 #[test]
-fn all_attempts_are_counted_if_asked_for() {
+fn count_all_includes_successes() {
     let mut count = Count::new(Prefixes::default(), None, Which::All);
     for (ts, result, daddr) in
         [(1000, "success", "192.0.2.1"), (1001, "success", "192.0.2.2"), (1001, "denied", "198.51.100.1")]
@@ -54,7 +54,7 @@ fn all_attempts_are_counted_if_asked_for() {
 }
 
 #[test]
-fn more_prefixes_than_are_kept_are_counted_still() {
+fn prefixes_in_excess_of_the_limit_are_counted() {
     let mut count = Count::new(Prefixes { v4: 32, v6: 64 }, None, Which::Failed);
     for i in 0..20_000_u32 {
         let address = std::net::Ipv4Addr::from(0x0a00_0000 + i).to_string();
@@ -62,12 +62,12 @@ fn more_prefixes_than_are_kept_are_counted_still() {
     }
     let table = count.table(1);
     assert_eq!(table.rows.iter().map(|row| row.failures).sum::<u64>(), 20_000);
-    assert_eq!(table.rows.iter().flat_map(|row| &row.cells).sum::<u64>(), 20_000, "columns put together lose nothing");
+    assert_eq!(table.rows.iter().flat_map(|row| &row.cells).sum::<u64>(), 20_000, "merged columns lose nothing");
     assert_eq!(table.rows[1].name, "16383 others or more");
 }
 
 #[test]
-fn nothing_is_drawn_as_nothing() {
+fn an_empty_table_is_drawn() {
     let count = Count::new(Prefixes::default(), None, Which::Failed);
     let table = count.table(20);
     assert!(text::draw(&table).starts_with("failed attempts by remote prefix: 0 of 0\nNothing to draw."));
@@ -75,18 +75,18 @@ fn nothing_is_drawn_as_nothing() {
 }
 
 #[test]
-fn what_is_missing_is_said_in_both() {
+fn both_pictures_report_lost_attempts() {
     let mut count = Count::new(Prefixes::default(), None, Which::Failed);
     count.add(&event(1000, "denied", "192.0.2.1")).expect("room");
     count.missing = 7;
     let table = count.table(20);
-    let said = "LOST: 7 attempts that were made are not in here.";
+    let said = "LOST: 7 attempts are not counted here.";
     assert!(text::draw(&table).ends_with(&format!("{said}\n")));
     assert!(picture::draw(&table).contains(said));
 }
 
 #[test]
-fn columns_from_one_to_the_most_are_drawn_within_the_picture() {
+fn one_column_to_the_maximum_fit_the_picture() {
     for seconds in [1, 2, 39, 500] {
         let mut count = Count::new(Prefixes::default(), Some(1_000_000_000), Which::Failed);
         for second in 0..seconds {

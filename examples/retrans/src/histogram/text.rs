@@ -17,7 +17,7 @@ fn sign(count: u64, most: u64) -> char {
     SIGNS[level(count, most) as usize]
 }
 
-/// What there is to be said beside the counts, a sentence each.
+/// Returns the remarks on the counts, one sentence each.
 pub(crate) fn remarks(table: &Table) -> Vec<String> {
     let mut remarks = Vec::new();
     if table.synacks > 0 {
@@ -25,7 +25,7 @@ pub(crate) fn remarks(table: &Table) -> Vec<String> {
         remarks.push(format!("{attempts} of the attempts are SYN-ACKs, whose failures are unobservable."));
     }
     if table.missing > 0 {
-        remarks.push(format!("LOST: {} attempts that were made are not in here.", table.missing));
+        remarks.push(format!("LOST: {} attempts are not counted here.", table.missing));
     }
     if table.skipped > 0 {
         remarks.push(format!("{} skipped.", crate::table::count(table.skipped, "malformed line")));
@@ -33,7 +33,7 @@ pub(crate) fn remarks(table: &Table) -> Vec<String> {
     remarks
 }
 
-/// The length of a column, as people say it.
+/// Returns the length of a column in a unit for people.
 pub(crate) fn length(nanos: u64) -> String {
     match nanos / 1_000_000_000 {
         s if !nanos.is_multiple_of(1_000_000_000) || s < 60 => format!("{} s", nanos as f64 / 1e9),
@@ -51,7 +51,8 @@ pub(crate) fn title(table: &Table) -> String {
     }
 }
 
-/// From when to when, to the second, or as finely as the columns are.
+/// Returns the time span of the columns. Its precision is a second, or a millisecond if the columns
+/// require it.
 pub(crate) fn span(table: &Table) -> String {
     let columns = table.rows.first().map_or(0, |row| row.cells.len()) as u64;
     let format = if table.length.is_multiple_of(1_000_000_000) { "%F %T" } else { "%F %T%.3f" };
@@ -63,7 +64,7 @@ pub(crate) fn span(table: &Table) -> String {
 pub(crate) fn draw(table: &Table) -> String {
     let mut text = title(table) + "\n";
     if table.rows.is_empty() {
-        text += "Nothing to draw. A recording does not say whether failures could be seen at all.\n";
+        text += "Nothing to draw. A recording does not state whether failures were observable.\n";
     } else {
         text += &span(table);
         text += "\n\n";

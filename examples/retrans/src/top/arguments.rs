@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The command line.
+//! The arguments of `top`.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -10,13 +10,14 @@ use retrans_sdk::attach::AttachMethod;
 use super::source::Origin;
 use crate::args::{Input, Terms, attach_method};
 
-/// Shows attempts in a terminal dashboard as they are made
+/// Shows attempts in a terminal dashboard, live or from a recording
 ///
-/// Rates by result and kind, remote addresses by failures and attempts, and what was lost. Keys: s sort, f filter, p pause, ? help, q quit.
-/// At the end of a live one, `stats …` and `seen …` lines go to stderr, as with watch.
+/// Shows rates by result and kind, remote addresses with their failures and attempts, and lost
+/// attempts. Keys: s sort, f filter, p pause, ? help, q quit. At the end of a live run, it prints
+/// `stats …` and `seen …` lines to stderr, as watch does.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 success; 1 the stream, the recording or the terminal failed; 2 usage error, or it cannot start.
+Exit status: 0 success; 1 the stream, the recording or the terminal failed; 2 usage error, or the dashboard cannot start.
 
 Examples:
   sudo retrans top 'result!=success'
@@ -24,13 +25,13 @@ Examples:
 pub(crate) struct Arguments {
     #[command(flatten)]
     terms: Terms,
-    /// Use this attach method only (default: the best that the kernel supports)
+    /// Use only this attach method (default: the best that the kernel supports)
     #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method(), conflicts_with = "replay")]
     attach_method: Option<AttachMethod>,
     /// Show a recording instead of this host; requires no privilege
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
-    /// Replay this many times as fast as it was recorded; inf: all at once
+    /// Speed relative to the recorded times; inf replays everything at once
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = speed, requires = "replay", allow_negative_numbers = true)]
     speed: f64,
     #[command(flatten)]

@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A filter while it is typed.
+//! The filter while it is typed.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::text::Span;
 use retrans_sdk::Filter;
 use retrans_sdk::filter::FilterError;
 
-/// Longer than anybody types.
+/// The maximum length, in bytes. No filter needs more.
 const LONGEST: usize = 1000;
 
-/// A line of text, the cursor in it, and what it means.
+/// A line of text with a cursor, and the filter that it contains.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Before the cursor, and behind it.
+    /// The text before and after the cursor.
     before: String,
-    behind: String,
+    after: String,
     pub(crate) parsed: Result<Filter, FilterError>,
 }
 
 impl Entry {
-    /// Begins with a filter that is in force.
+    /// Begins with the current filter.
     pub(crate) fn of(filter: &Filter) -> Self {
-        Self { before: filter.to_string(), behind: String::new(), parsed: Ok(filter.clone()) }
+        Self { before: filter.to_string(), after: String::new(), parsed: Ok(filter.clone()) }
     }
 
     pub(crate) fn text(&self) -> String {
-        format!("{}{}", self.before, self.behind)
+        format!("{}{}", self.before, self.after)
     }
 
-    /// How far the cursor is from the beginning, in columns.
+    /// Returns the column of the cursor.
     pub(crate) fn cursor(&self) -> usize {
         Span::raw(&self.before).width()
     }
@@ -44,17 +44,17 @@ impl Entry {
             KeyCode::Char('a') if control => self.home(),
             KeyCode::Char('e') if control => self.end(),
             KeyCode::Char(_) if control || key.modifiers.contains(KeyModifiers::ALT) => {}
-            // What shows nothing would only be an error that nobody sees.
+            // Ignored: an invisible character would be an error that the user cannot see.
             KeyCode::Char(c) if c.is_control() || Span::raw(c.to_string()).width() == 0 => {}
-            KeyCode::Char(c) if self.before.len() + self.behind.len() < LONGEST => self.before.push(c),
+            KeyCode::Char(c) if self.before.len() + self.after.len() < LONGEST => self.before.push(c),
             KeyCode::Backspace => drop(self.before.pop()),
-            KeyCode::Delete if !self.behind.is_empty() => drop(self.behind.remove(0)),
+            KeyCode::Delete if !self.after.is_empty() => drop(self.after.remove(0)),
             KeyCode::Left => {
                 if let Some(c) = self.before.pop() {
-                    self.behind.insert(0, c);
+                    self.after.insert(0, c);
                 }
             }
-            KeyCode::Right if !self.behind.is_empty() => self.before.push(self.behind.remove(0)),
+            KeyCode::Right if !self.after.is_empty() => self.before.push(self.after.remove(0)),
             KeyCode::Home => self.home(),
             KeyCode::End => self.end(),
             _ => {}
@@ -63,13 +63,13 @@ impl Entry {
     }
 
     fn home(&mut self) {
-        self.behind.insert_str(0, &self.before);
+        self.after.insert_str(0, &self.before);
         self.before.clear();
     }
 
     fn end(&mut self) {
-        self.before.push_str(&self.behind);
-        self.behind.clear();
+        self.before.push_str(&self.after);
+        self.after.clear();
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_parsed_at_each_key() {
+    fn the_filter_is_parsed_at_each_key() {
         let mut entry = Entry::of(&Filter::default());
         typed(&mut entry, "dport=44");
         assert_eq!(entry.parsed.as_ref().map(ToString::to_string), Ok("dport=44".to_owned()));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_edited_as_a_shell_does() {
+    fn editing_keys_work_as_in_a_shell() {
         let mut entry = Entry::of(&"dport=443 kind=rto".parse().expect("a filter"));
         entry.edit(control('w'));
         assert_eq!((entry.text().as_str(), entry.cursor()), ("dport=443 ", 10));
@@ -115,11 +115,11 @@ mod tests {
         for key in [KeyCode::Backspace, KeyCode::Delete, KeyCode::Left, KeyCode::Right, KeyCode::F(1)] {
             entry.edit(key.into());
         }
-        assert!(entry.parsed.is_ok(), "no term at all lets everything through");
+        assert!(entry.parsed.is_ok(), "a filter without terms matches everything");
     }
 
     #[test]
-    fn nothing_invisible_gets_in_and_it_ends_somewhere() {
+    fn invisible_characters_and_excess_length_are_ignored() {
         let mut entry = Entry::of(&Filter::default());
         typed(&mut entry, "\u{1b}\u{200b}\u{301}\0é字");
         assert_eq!((entry.text().as_str(), entry.cursor()), ("é字", 3));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the keys do to what is shown.
+//! Handles keys: changes what is shown, or returns an action.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use retrans_sdk::Filter;
@@ -7,15 +7,15 @@ use retrans_sdk::Filter;
 use crate::top::entry::Entry;
 use crate::top::remotes::Order;
 
-/// How many rows a page is.
+/// The number of rows per page.
 const PAGE: usize = 10;
 
-/// What the user has chosen to see.
+/// The user's choices for the display.
 #[derive(Debug, Default)]
 pub(crate) struct Choices {
     pub(crate) mode: Mode,
     pub(crate) order: Order,
-    /// Rows of addresses above the first one shown, if there are as many.
+    /// The number of address rows above the first one shown, limited by the number of rows.
     pub(crate) scrolled: usize,
 }
 
@@ -27,29 +27,29 @@ pub(crate) enum Mode {
     Filter(Entry),
 }
 
-/// What is more than a choice of what to see.
+/// An action that changes more than the display.
 #[derive(Debug)]
 pub(crate) enum Action {
     Quit,
-    /// Stops the display, or lets it go on.
+    /// Pauses or resumes the display.
     Pause,
-    /// Begins anew with this filter.
+    /// Opens the source again with this filter.
     Filter(Filter),
 }
 
 impl Choices {
-    /// Takes a key, with the filter that is in force.
+    /// Handles a key. `filter` is the current filter.
     pub(crate) fn on_key(&mut self, key: KeyEvent, filter: &Filter) -> Option<Action> {
         if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
             return Some(Action::Quit);
         }
         match &mut self.mode {
             Mode::Plain => return self.on_plain_key(key, filter),
-            // Any key takes it away.
+            // Any key closes the help.
             Mode::Help => self.mode = Mode::Plain,
             Mode::Filter(entry) => match key.code {
                 KeyCode::Esc => self.mode = Mode::Plain,
-                // One that is wrong stays, with what is wrong about it.
+                // A malformed filter stays in the entry, with its error.
                 KeyCode::Enter => {
                     if let Ok(filter) = &entry.parsed {
                         let action = Action::Filter(filter.clone());
@@ -87,7 +87,7 @@ impl Choices {
         None
     }
 
-    /// Keeps the scrolling within the rows that there are.
+    /// Limits the scroll position to the number of rows.
     pub(crate) fn limit_to(&mut self, rows: usize) {
         self.scrolled = self.scrolled.min(rows.saturating_sub(1));
     }
@@ -109,18 +109,18 @@ mod tests {
     }
 
     #[test]
-    fn keys_act_outside_of_an_entry_only() {
+    fn keys_do_not_act_while_a_filter_is_typed() {
         let mut choices = Choices::default();
         assert!(matches!(press(&mut choices, "pq")[..], [Action::Pause, Action::Quit]));
         assert!(press(&mut choices, "f qp").is_empty());
         assert!(matches!(&choices.mode, Mode::Filter(entry) if entry.text() == "dport=443 qp"));
-        assert!(press(&mut choices, "\n").is_empty(), "`qp` is no term");
-        assert!(matches!(&choices.mode, Mode::Filter(_)), "it stays to be mended");
+        assert!(press(&mut choices, "\n").is_empty(), "`qp` is not a term");
+        assert!(matches!(&choices.mode, Mode::Filter(_)), "the entry stays open");
         assert!(press(&mut choices, "\u{1b}").is_empty());
         assert!(matches!(choices.mode, Mode::Plain));
         let actions = press(&mut choices, "f kind=rto\n");
         assert!(matches!(&actions[..], [Action::Filter(filter)] if filter.to_string() == "dport=443 kind=rto"));
-        assert!(press(&mut choices, "?q").is_empty(), "any key takes the help away");
+        assert!(press(&mut choices, "?q").is_empty(), "any key closes the help");
         assert!(matches!(choices.mode, Mode::Plain));
         for modes in ["", "?", "f"] {
             assert!(matches!(press(&mut choices, &format!("{modes}\u{3}"))[..], [Action::Quit]));
@@ -128,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn the_orders_go_round() {
+    fn the_sort_key_cycles_through_the_orders() {
         let mut choices = Choices::default();
         let mut orders = Vec::new();
         for _ in 0..4 {
             press(&mut choices, "jj");
             assert_eq!(choices.scrolled, 2);
             press(&mut choices, "s");
-            assert_eq!(choices.scrolled, 0, "from the top");
+            assert_eq!(choices.scrolled, 0, "scrolled to the top");
             orders.push(choices.order);
         }
         assert_eq!(orders, [Order::Attempts, Order::Latest, Order::Address, Order::Failures]);

@@ -30,10 +30,10 @@ use model::Model;
 use source::{Origin, Progress, Source};
 use view::Shown;
 
-/// How long it waits for a key before it draws again.
+/// The time to wait for a key before the next draw.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long it takes events before it draws again, however many there are.
+/// The maximum time to read events before the next draw.
 const BUSY: Duration = Duration::from_millis(50);
 
 pub(crate) fn main(arguments: Arguments) -> ExitCode {
@@ -49,7 +49,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
         Ok(top) => top,
         Err(error) => return fail(CANNOT_START, &*error),
     };
-    // The last step: errors before it are printed on a terminal that is as it was.
+    // The last step, so that earlier errors are printed on an unchanged terminal.
     let terminal = match Terminal::take_over() {
         Ok(terminal) => terminal,
         Err(error) => return fail(CANNOT_START, &error),
@@ -60,16 +60,16 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// What is open, what was counted of it, and what is shown of that.
+/// The open source, its counts, and the state of the display.
 struct Top {
     origin: Origin,
     filter: Filter,
     source: Source,
     model: Model,
     choices: Choices,
-    /// What is shown while the display is stopped. Counting goes on.
+    /// The counts and the time that are shown during a pause. Counting continues.
     paused: Option<(Model, Timestamp)>,
-    /// Why the source could not be opened with another filter.
+    /// The reason the source could not be opened with another filter.
     refused: Option<String>,
 }
 
@@ -135,7 +135,8 @@ impl Top {
                 }
             }
             Some(Action::Filter(filter)) => match Source::open(&self.origin, &filter) {
-                // The other one is closed when this one is open: nothing is missed in between.
+                // The previous source is closed only after this one is open, so that no event is
+                // missed.
                 Ok(source) => {
                     self.model = Model::new(source.now());
                     (self.source, self.filter, self.paused, self.refused) = (source, filter, None, None);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What was counted. Nothing here asks for the time.
+//! The counts since a source was opened. This module does not read a clock.
 
 use retrans_sdk::event::Timestamp;
 use retrans_sdk::{Event, RetransKind, RetransResult, Stats};
@@ -8,15 +8,16 @@ use crate::top::rates::Rates;
 use crate::top::remotes::{MOST, Remotes};
 use crate::top::seconds::Seconds;
 
-/// The counters of a source, in the order in which they are shown; `None` for one that the kernel does not give.
+/// The counters of a source in display order. `None` for a counter that the kernel does not report.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counters {
     pub(crate) values: Vec<(&'static str, Option<u64>)>,
-    /// Attempts by result as the kernel side counted them, before the filter and whatever was lost; `None` of a recording.
+    /// Attempts by result as the BPF programs counted them, before the filter and any loss. `None`
+    /// for a recording.
     pub(crate) seen: Option<Vec<(Option<RetransResult>, u64)>>,
 }
 
-/// The counters that stand for attempts which nobody was shown, though the filter admits them.
+/// The counters of attempts that are not shown for other reasons than the filter.
 pub(crate) const LOSSES: [&str; 3] = ["lost", "dropped", "missed"];
 
 impl Counters {
@@ -36,7 +37,7 @@ impl Counters {
     }
 }
 
-/// Everything since a source was opened, in bounded memory.
+/// The counts since a source was opened, in bounded memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
     pub(crate) since: Timestamp,
@@ -65,7 +66,7 @@ impl Model {
         self.remotes.count(event);
     }
 
-    /// Takes a reading of the counters, made `now`: what was lost since the last one was lost by now.
+    /// Stores the counters as read at `now`. Losses since the last call are counted at `now`.
     pub(crate) fn read(&mut self, counters: Counters, now: Timestamp) {
         self.losses.add(now, counters.losses().saturating_sub(self.losses.total()));
         self.counters = counters;
@@ -76,7 +77,7 @@ impl Model {
 pub(crate) mod tests {
     use super::*;
 
-    /// An event in seconds since the epoch, by its names.
+    /// Returns an event. `ts` is in seconds since the epoch.
     pub(crate) fn event(ts: &str, result: &str, kind: &str, daddr: &str) -> Event {
         let ts: Timestamp = ts.parse().expect("seconds");
         let (family, saddr) = if daddr.contains(':') { ("inet6", "fd00::99") } else { ("inet", "10.9.9.9") };
@@ -89,7 +90,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn losses_are_counted_when_they_show() {
+    fn losses_are_counted_when_they_are_read() {
         let mut model = Model::new(Timestamp::from_nanos(0));
         let reading = |lost, missed| Counters {
             values: vec![("seen", Some(100)), ("lost", Some(lost)), ("dropped", Some(1)), ("missed", missed)],

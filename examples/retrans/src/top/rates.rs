@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How often each name of a table came about.
+//! Counts each value of a reason table over time.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use retrans_sdk::reason_table::ReasonTable;
 
 use crate::top::seconds::Seconds;
 
-/// At most so many names have a row of their own. More than any table has: only a recording made up of unknown numbers has
-/// more, and the rest of it goes into one row.
+/// The maximum number of rows. It is larger than any table; only a recording with synthetic unknown
+/// numbers has more, which are counted in one row.
 const MOST: usize = 32;
 
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl<T: ReasonTable> Rates<T> {
         row.add(ts, 1);
     }
 
-    /// In the order of the table; `None` stands for all that have no row of their own.
+    /// Returns the rows in the order of the table. `None` is the sum of the values without a row.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (Option<T>, &Seconds)> {
         let rows = self.rows.iter().map(|(name, seconds)| (Some(*name), seconds));
         rows.chain(self.others.iter().map(|seconds| (None, seconds)))
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_number_of_names_takes_more_memory() {
+    fn the_number_of_rows_is_limited() {
         let mut rates = Rates::default();
         for raw in 0..10_000 {
             rates.count(RetransResult::from_raw(raw), Timestamp::from_nanos(0));

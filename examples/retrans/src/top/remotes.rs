@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Remote addresses, and what came of the attempts to reach them, in bounded memory.
+//! Counts attempts by remote address, in bounded memory.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use retrans_sdk::event::Timestamp;
 use retrans_sdk::{Event, RetransResult};
 
-/// At most so many addresses have a row of their own.
+/// The maximum number of addresses with a row.
 pub(crate) const MOST: usize = 4096;
 
-/// What is known of one address.
+/// The counts of one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Remote {
     pub(crate) attempts: u64,
@@ -20,16 +20,16 @@ pub(crate) struct Remote {
     pub(crate) at: Timestamp,
 }
 
-/// What is left of the addresses that had to make room.
+/// The sum of the addresses that were removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Others {
     pub(crate) attempts: u64,
     pub(crate) failures: u64,
-    /// How often a row was folded into this one: an address that came back, and had to go again, counts twice.
+    /// The number of rows that were removed. An address that was removed twice counts twice.
     pub(crate) folded: u64,
 }
 
-/// What the rows are in the order of, the most first.
+/// The order of the rows, largest first, or by address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Order {
     #[default]
@@ -50,9 +50,9 @@ impl Order {
     }
 }
 
-/// The addresses. When there are as many as there may be and another one comes, the quarter that failed least (of equals, that
-/// with fewer attempts; of equals, that was silent longest) is folded into [`Others`], so that sums stay exact. An address
-/// that comes back begins anew.
+/// The counts by address. If a new address arrives at the maximum number of rows, the quarter with
+/// the fewest failures (then the fewest attempts, then the oldest last event) is added to
+/// [`Others`] and removed, so that sums stay exact. A removed address that returns starts at zero.
 #[derive(Debug, Clone)]
 pub(crate) struct Remotes {
     rows: HashMap<IpAddr, Remote>,
@@ -77,7 +77,7 @@ impl Remotes {
         });
         remote.attempts += 1;
         remote.failures += u64::from(event.result != RetransResult::Success);
-        // Events of different CPUs may come in the wrong order.
+        // Events of different CPUs may arrive out of order.
         if event.ts >= remote.at {
             (remote.last, remote.at) = (event.result, event.ts);
         }
@@ -103,7 +103,7 @@ impl Remotes {
 
     pub(crate) fn sorted(&self, order: Order) -> Vec<(IpAddr, Remote)> {
         let mut rows: Vec<_> = self.rows.iter().map(|(address, remote)| (*address, *remote)).collect();
-        // The address last, so that equals keep their places.
+        // By address last, so that equal rows keep their places.
         rows.sort_unstable_by_key(|(address, r)| {
             let by = match order {
                 Order::Failures => [r.failures, r.attempts, r.at.as_nanos()],
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_room_is_in_the_sum() {
+    fn removed_addresses_stay_in_the_sum() {
         let mut remotes = Remotes::new(8);
         for i in 0..8 {
             let result = if i < 5 { "denied" } else { "success" };

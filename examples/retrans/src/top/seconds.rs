@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How often something came about, second by second.
+//! Counts events per second.
 
 use retrans_sdk::event::Timestamp;
 
-/// So many seconds are remembered.
+/// The number of seconds that are kept.
 pub(crate) const KEPT: u64 = 120;
 
-/// What a rate is the mean of, in seconds: the one that is under way, and those before.
+/// The number of seconds in a rate: the current second and those before it.
 const RATED: u64 = 10;
 
 pub(crate) const NANOS: u64 = 1_000_000_000;
 
-/// Counts of the last [`KEPT`] seconds, and of all.
+/// Counts in each of the last [`KEPT`] seconds, and in total.
 #[derive(Debug, Clone)]
 pub(crate) struct Seconds {
     total: u64,
-    /// Since the epoch.
+    /// In seconds since the epoch.
     newest: u64,
-    /// By the second's remainder.
+    /// Indexed by the second modulo [`KEPT`].
     counts: [u64; KEPT as usize],
 }
 
@@ -28,7 +28,7 @@ impl Default for Seconds {
 }
 
 impl Seconds {
-    /// Adds some at a time, which may be before that of an earlier call.
+    /// Adds a count at a time, which may be earlier than in a previous call.
     pub(crate) fn add(&mut self, ts: Timestamp, count: u64) {
         let second = ts.as_nanos() / NANOS;
         self.total += count;
@@ -51,7 +51,8 @@ impl Seconds {
         if second > self.newest || self.newest - second >= KEPT { 0 } else { self.counts[(second % KEPT) as usize] }
     }
 
-    /// The last `seconds` up to that of `now`, oldest first; `None` for one before counting began, or not remembered.
+    /// Returns the counts of the last `seconds` up to `now`, oldest first. `None` for a second
+    /// before counting began, or one that is no longer kept.
     pub(crate) fn last(&self, seconds: u64, since: Timestamp, now: Timestamp) -> Vec<Option<u64>> {
         let (since, now) = (since.as_nanos() / NANOS, now.as_nanos() / NANOS);
         let ago =
@@ -59,7 +60,7 @@ impl Seconds {
         (0..seconds).rev().map(ago).collect()
     }
 
-    /// How often a second, lately. In the first second after counting began, as if it were over.
+    /// Returns the recent count per second. The first second counts as a full one.
     pub(crate) fn rate(&self, since: Timestamp, now: Timestamp) -> f64 {
         let first = (now.as_nanos() / NANOS).saturating_sub(RATED - 1) * NANOS;
         let covered = now.as_nanos().saturating_sub(first.max(since.as_nanos())).max(NANOS);
@@ -89,11 +90,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_is_forgotten_but_not_in_the_total() {
+    fn old_seconds_are_only_in_the_total() {
         let mut seconds = Seconds::default();
         seconds.add(at(10.0), 1);
         seconds.add(at(10.0 + KEPT as f64), 2);
-        // The same place as the newest.
+        // The same index as the newest second.
         seconds.add(at(10.0), 4);
         let last = seconds.last(KEPT + 1, at(0.0), at(10.0 + KEPT as f64));
         assert_eq!((last[0], last[1], last[KEPT as usize]), (None, Some(0), Some(2)));
@@ -103,13 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_of_the_time_that_was_counted() {
+    fn a_rate_covers_only_the_counted_time() {
         let mut seconds = Seconds::default();
         assert_eq!(seconds.rate(at(100.0), at(100.0)), 0.0);
         seconds.add(at(100.0), 6);
         assert_eq!(seconds.rate(at(100.0), at(100.1)), 6.0, "not 60");
         assert_eq!(seconds.rate(at(100.0), at(104.0)), 1.5);
         assert_eq!(seconds.rate(at(100.0), at(109.99999)), 6.0 / 9.99999);
-        assert_eq!(seconds.rate(at(100.0), at(110.0)), 0.0, "it has passed");
+        assert_eq!(seconds.rate(at(100.0), at(110.0)), 0.0, "the count is older than ten seconds");
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the events come from: this host's kernel, or a recording.
+//! The source of the events: this host's kernel, or a recording.
 
 mod live;
 mod recorded;
@@ -17,32 +17,32 @@ use self::recorded::Recorded;
 use crate::args::Input;
 use crate::top::model::Counters;
 
-/// What to open, again and again with another filter each time.
+/// The source to open; it is opened again for each filter.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// This host, from this source or the best.
+    /// This host, with this attach method or the best one.
     Live(Option<AttachMethod>),
-    /// A recording, so many times as fast as it was recorded.
+    /// A recording, at a multiple of its recorded speed.
     Recording { path: PathBuf, speed: f64, input: Input },
 }
 
-/// What is open, in words.
+/// A description of the open source.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     pub(crate) what: String,
-    /// Whether attempts that failed are seen; `None` if a recording does not tell.
+    /// `None` for a recording, which does not contain this.
     pub(crate) observes_failures: Option<bool>,
-    /// What cannot be seen; none of it, if a recording does not tell.
+    /// Empty for a recording, which does not contain this.
     pub(crate) unobservable: Vec<String>,
 }
 
-/// How far a source has come.
+/// The progress of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Progress {
     GoesOn,
-    /// A recording's end.
+    /// The end of the recording.
     Ended,
-    /// Why the recording cannot be read on.
+    /// The reason the recording cannot be read further.
     Broken(String),
 }
 
@@ -68,7 +68,7 @@ impl Source {
         }
     }
 
-    /// When it is there.
+    /// Returns the current time of the source.
     pub(crate) fn now(&self) -> Timestamp {
         match self {
             Self::Live(live) => live.now(),
@@ -76,7 +76,7 @@ impl Source {
         }
     }
 
-    /// Gives what is there, up to a deadline: there may be more.
+    /// Passes the available events to `each` until the deadline. There may be more.
     pub(crate) fn take(&mut self, deadline: Instant, each: impl FnMut(&Event)) -> Result<(), retrans_sdk::Error> {
         match self {
             Self::Live(live) => live.take(deadline, each),
@@ -94,7 +94,7 @@ impl Source {
         }
     }
 
-    /// The counters of a live one.
+    /// Returns the counters of a live source.
     pub(crate) fn stats(&self) -> Option<Stats> {
         match self {
             Self::Live(live) => Some(live.stats()),

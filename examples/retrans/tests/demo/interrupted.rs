@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A `demo` that is ended in the midst of it leaves nothing behind.
+//! An interrupted `demo` leaves nothing behind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +24,7 @@ fn by_a_kill() {
     interrupt(Signal::KILL);
 }
 
-/// A process group that does not outlive the test, nor stays stopped.
+/// A process group. It is killed on drop, also if it is stopped.
 struct Group(Child);
 
 impl Group {
@@ -45,24 +45,24 @@ impl Drop for Group {
 }
 
 fn interrupt(signal: Signal) {
-    // Ours shows where instances are made.
+    // Its parent is the directory in which instances are created.
     let ours = TraceInstance::new().expect("tracefs");
     let instances = ours.directory().parent().expect("a parent").to_owned();
 
-    // A terminal's Ctrl-C is for the whole group. A shell without job control has it ignored by what runs in its background, this
-    // test perhaps among that.
+    // A terminal sends Ctrl-C to the whole group. A shell without job control ignores SIGINT in its
+    // background processes, and this test may be one of them.
     let mut demo = Command::new("env");
     demo.args(["--default-signal=INT", env!("CARGO_BIN_EXE_retrans"), "demo"]).process_group(0);
     let demo = demo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("demo is built");
     let mut demo = Group(demo);
     let stderr = BufReader::new(demo.0.stderr.take().expect("piped"));
-    // "N/M outcomes seen", of those that this kernel can bring about.
+    // "N/M outcomes seen": M is the number of outcomes that this kernel can cause.
     let acts = stderr
         .lines()
         .map_while(Result::ok)
         .find_map(|line| line.strip_suffix(" outcomes seen")?.rsplit_once('/')?.1.parse::<usize>().ok());
     let acts = acts.expect("it ended early");
-    // So that it does not end before it is interrupted.
+    // Stopped, so that it does not end before it is interrupted.
     demo.signal(Signal::STOP);
     let pid = demo.0.id();
     assert_eq!(traces_of(&instances, pid), 1);
@@ -80,7 +80,7 @@ fn interrupt(signal: Signal) {
         .expect("a trace instance is left");
 }
 
-/// Ties a link to every network namespace that the process holds open.
+/// Attaches a link to every network namespace that the process holds open.
 fn tie_to_namespaces_of(pid: u32) -> Vec<NetnsWatch> {
     let mut seen = BTreeSet::new();
     let mut watches = Vec::new();

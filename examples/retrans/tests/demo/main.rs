@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `demo`, run as a user does: live, as a replay, and interrupted.
+//! Runs `demo` as a user does: live, as a replay, and interrupted.
 
 mod interrupted;
 mod replayed;
@@ -15,7 +15,7 @@ fn demo() -> Command {
     command
 }
 
-/// The rows of the table, without its head: what stands between the words and the first empty line after them.
+/// Returns the rows of the table, without the header: they end at the first empty line.
 fn rows(stdout: &str) -> Vec<&str> {
     stdout
         .lines()
@@ -25,18 +25,19 @@ fn rows(stdout: &str) -> Vec<&str> {
         .collect()
 }
 
-/// What can be brought about on any kernel that is not built for it.
+/// Returns the outcomes that do not require a kernel built for them.
 fn outcomes() -> Vec<Outcome> {
     Outcome::ALL.into_iter().filter(|outcome| outcome.is_common()).collect()
 }
 
-/// As the table has it: class, kind, err. The result before them may be a coarser one.
+/// Returns the class, kind and err of an outcome's row. The result before them may be a coarser
+/// one.
 fn expected_words(outcome: Outcome) -> String {
     let expected = outcome.expected(outcome.defining_attempt());
     format!("{} {} {}", expected.result.class(), expected.kind, expected.err)
 }
 
-/// Checks that each outcome has its row, whatever stands in the columns behind.
+/// Asserts that each outcome has its row. Ignores the columns after `err`.
 fn assert_a_row_each(stdout: &str) {
     let rows = rows(stdout);
     assert_eq!(rows.len(), outcomes().len(), "{stdout}");

@@ -61,11 +61,12 @@ fn the_lab_as_svg() {
     assert!(output.status.success() && printed(&output).starts_with("failed attempts"));
     let drawn = fs::read_to_string(path).expect("it was drawn");
     assert_snapshot!(drawn);
-    assert_eq!(fs::read_dir(scratch.path()).expect("a directory").count(), 1, "nothing is left beside it");
+    assert_eq!(fs::read_dir(scratch.path()).expect("a directory").count(), 1, "no other file is left");
 
     let document = Document::parse(&drawn).expect("XML");
     assert!(document.root_element().has_tag_name(("http://www.w3.org/2000/svg", "svg")));
-    // Each cell that is not empty says what it stands for, and together they are all failures.
+    // The title of each cell that is not empty contains its count. Their sum is the number of
+    // failures.
     let titles = document.descendants().filter(|node| node.has_tag_name("rect")).filter_map(|cell| {
         let (_, count) = cell.children().find(|child| child.has_tag_name("title"))?.text()?.trim().rsplit_once(": ")?;
         Some(count.parse::<usize>().expect("a number"))
@@ -73,7 +74,7 @@ fn the_lab_as_svg() {
     let failures = recording().lines().filter(|line| !line.contains("result=success")).count();
     assert_eq!(titles.sum::<usize>(), failures);
 
-    // The same again, to the byte, over what is there.
+    // The second run replaces the file with the same bytes.
     assert!(run(&[RECORDING, "--rows", "4", "--svg", path]).status.success());
     assert_eq!(fs::read_to_string(path).expect("it was drawn"), drawn);
 }
@@ -101,7 +102,7 @@ fn each_format_has_the_same_rows() {
 }
 
 #[test]
-fn malformed_lines_are_skipped_if_asked_for() {
+fn skip_bad_lines_skips_malformed_lines() {
     let text = recording().lines().take(3).collect::<Vec<_>>().join("\nhello\n") + "\n";
     let output = fed(&["-", "--skip-bad-lines"], &text);
     assert!(output.status.success());
@@ -109,14 +110,14 @@ fn malformed_lines_are_skipped_if_asked_for() {
 }
 
 #[test]
-fn from_stdin_as_from_the_file() {
+fn stdin_is_read_like_a_file() {
     let output = fed(&["-"], &recording());
     assert!(output.status.success());
     assert_eq!(printed(&output), printed(&run(&[RECORDING])));
 }
 
 #[test]
-fn what_perf_printed_is_a_recording_too() {
+fn the_output_of_perf_is_read() {
     let text = include_str!("../../recordings/perf-script.txt");
     let failed = text.lines().filter(|line| line.contains("tcp_retransmit_skb:") && !line.contains(" err=0")).count();
     let output = run(&[concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/perf-script.txt"), "--rows", "1"]);
@@ -134,7 +135,7 @@ fn the_order_of_the_lines_does_not_matter() {
 }
 
 #[test]
-fn what_came_before_a_line_that_is_none_is_shown() {
+fn attempts_before_a_malformed_line_are_shown() {
     let text = recording().lines().filter(|line| line.contains("result=denied")).collect::<Vec<_>>().join("\n");
     let output = fed(&["-"], &(text + "\nhello\n"));
     assert_eq!(output.status.code(), Some(1));
@@ -144,7 +145,7 @@ fn what_came_before_a_line_that_is_none_is_shown() {
 }
 
 #[test]
-fn too_many_columns_are_refused_with_what_would_do() {
+fn too_many_columns_are_refused_with_a_suggestion() {
     let first = recording().lines().next().expect("a line").to_owned();
     let later = first.replacen("ts=17954", "ts=17955", 1);
     let output = fed(&["-", "--bucket", "1"], &format!("{first}\n{later}\n"));
@@ -152,7 +153,7 @@ fn too_many_columns_are_refused_with_what_would_do() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("more than 500 columns: use --bucket 201 or more"), "{said}");
     assert!(fed(&["-", "--bucket", "201"], &format!("{first}\n{later}\n")).status.success());
-    assert!(fed(&["-"], &format!("{first}\n{later}\n")).status.success(), "unless it may choose");
+    assert!(fed(&["-"], &format!("{first}\n{later}\n")).status.success(), "without --bucket the width is chosen");
 }
 
 #[test]
@@ -167,12 +168,12 @@ fn without_a_failure_nothing_is_drawn() {
 }
 
 #[test]
-fn what_it_cannot_start_with() {
+fn errors_at_the_start_return_status_2() {
     for (arguments, said) in [
         (&["/nonexistent"][..], "/nonexistent: No such file"),
         (&[], "missing operand FILE, or --for SECONDS"),
         (&[RECORDING, "result=no_such"], "no_such"),
-        (&[RECORDING, "--bucket", "0"], "a column is 0.001 seconds wide at least"),
+        (&[RECORDING, "--bucket", "0"], "a column must be at least 0.001 seconds wide"),
         (&[RECORDING, "--bucket", "-1"], "not negative"),
         (&[RECORDING, "--v4-prefix", "33"], "33 is not in 0..=32"),
         (&[RECORDING, "--v6-prefix", "129"], "129 is not in 0..=128"),
@@ -194,14 +195,14 @@ fn what_it_cannot_start_with() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_said() {
+fn an_svg_file_that_cannot_be_written_is_reported() {
     let output = run(&[RECORDING, "--svg", "/nonexistent/lab.svg"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/lab.svg: No such file"));
     assert_eq!(printed(&output), printed(&run(&[RECORDING])));
 }
 
-/// Both ways to hear of this host: by itself, and behind `watch`.
+/// Both ways to count the attempts of this host: directly, and from the output of `watch`.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn the_traffics_failures_are_counted() {
@@ -238,6 +239,6 @@ fn the_traffics_failures_are_counted() {
         let rows: Vec<_> = printed(output).lines().filter(|line| line.contains("denied")).collect();
         let prefix = denied.to_string().rsplit_once('.').map(|(front, _)| format!("{front}.0/24")).expect("IPv4");
         assert!(rows.len() == 1 && rows[0].starts_with(&format!("{prefix} ")), "{}", printed(output));
-        assert!(!printed(output).contains("fd00:"), "what did not fail has no row");
+        assert!(!printed(output).contains("fd00:"), "an address without failures has no row");
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `replay` prints a recording again, identically or filtered.
+//! `replay` prints a recording, identically or filtered.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,7 +12,7 @@ use retrans_sdk::Filter;
 use retrans_sdk::format::Line;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What the lab's traffic looked like when `make recording` was run.
+/// The lab's attempts, as recorded by `make recording`.
 const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.kv");
 
 fn replay(arguments: &[&str]) -> Output {
@@ -33,7 +33,7 @@ fn recording() -> String {
 }
 
 #[test]
-fn identically() {
+fn a_recording_is_printed_identically() {
     let output = replay(&[RECORDING]);
     assert!(output.status.success());
     assert!(recording().lines().count() >= 24);
@@ -41,7 +41,7 @@ fn identically() {
 }
 
 #[test]
-fn filtered() {
+fn a_filter_selects_lines() {
     for terms in
         ["result=success", "class=route,drop family=inet6", "kind=tlp --or kind=syn", "sk_err_soft!=0", "result=k17"]
     {
@@ -59,7 +59,7 @@ fn filtered() {
 }
 
 #[test]
-fn from_stdin_up_to_a_line_that_is_none() {
+fn stdin_is_read_up_to_a_malformed_line() {
     let recording = recording();
     let first = recording.lines().next().expect("a line");
     let mut child = Command::new(env!("CARGO_BIN_EXE_retrans"))
@@ -69,25 +69,25 @@ fn from_stdin_up_to_a_line_that_is_none() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("replay is built");
-    // Torn within a key: what is left of a number would be one.
+    // Cut within a key, because a part of a number would still be a number.
     let torn = first[..first.len() / 2].rsplit_once('=').expect("key=val").0;
     let text = format!("{first}\n{torn}\n{first}\n");
     child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(printed(&output), format!("{first}\n"), "what came before is printed");
+    assert_eq!(printed(&output), format!("{first}\n"), "the lines before it are printed");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("retrans: stdin: line 2: column "), "{said}");
 }
 
 #[test]
-fn what_it_cannot_start_with() {
+fn errors_at_the_start_return_status_2() {
     for (arguments, said) in [
         (&["/nonexistent"][..], "/nonexistent: No such file"),
         (&[], "<FILE>"),
         (&[RECORDING, "result=no_such"], "no_such"),
         (&[RECORDING, "--no-such"], "--no-such"),
-        (&[RECORDING, "result=success", "cgroup=1/"], "`cgroup=1/` can be decided for a live stream only"),
+        (&[RECORDING, "result=success", "cgroup=1/"], "`cgroup=1/` requires a live stream"),
     ] {
         let output = replay(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -101,7 +101,7 @@ fn what_it_cannot_start_with() {
     assert!(output.status.success() && printed(&output).contains("Usage: retrans replay [OPTIONS] <FILE>"));
 }
 
-/// The text of a recording in another form.
+/// Replays bytes from a file.
 fn replay_of(bytes: &[u8], arguments: &[&str]) -> Output {
     let scratch = tempfile::tempdir().expect("a directory");
     let path = scratch.path().join("recording");
@@ -115,19 +115,19 @@ fn json_and_back_is_the_same() {
     assert!(json.status.success());
     let first: serde_json::Value =
         serde_json::from_slice(json.stdout.split(|byte| *byte == b'\n').next().expect("a line")).expect("JSON");
-    assert_eq!(first["act"], "rto", "keys that are unknown are kept");
+    assert_eq!(first["act"], "rto", "unknown keys are kept");
     let output = replay_of(&json.stdout, &["--format", "kv"]);
     assert!(printed(&output) == recording(), "a byte differs");
 }
 
 #[test]
-fn what_zstd_has_compressed() {
+fn a_zstd_file_is_replayed() {
     let compressed = zstd::encode_all(recording().as_bytes(), 0).expect("compressed");
     assert!(printed(&replay_of(&compressed, &[])) == recording(), "a byte differs");
 }
 
 #[test]
-fn what_perf_printed() {
+fn the_output_of_perf_is_replayed() {
     let text = include_bytes!("../../recordings/perf-script.txt");
     let output = replay_of(text, &["result!=success"]);
     assert!(output.status.success());
@@ -137,7 +137,7 @@ fn what_perf_printed() {
 }
 
 #[test]
-fn malformed_lines_are_skipped_if_asked_for() {
+fn skip_bad_lines_skips_malformed_lines() {
     let text = recording();
     let line = text.lines().next().expect("a line");
     let output = replay_of(format!("{line}\nhello\n{line}\n").as_bytes(), &["--skip-bad-lines"]);
@@ -155,7 +155,7 @@ fn a_table_of_the_lab() {
     assert!(printed(&colored).contains("\u{1b}[31mdenied"), "{}", printed(&colored));
 }
 
-/// `watch > FILE`, as somebody would in a shell.
+/// Runs `watch > FILE`, as in a shell.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn what_watch_has_written() {

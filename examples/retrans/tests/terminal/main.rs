@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a person sees: each subcommand in a terminal of its own.
+//! Runs each subcommand in a terminal of its own, as a person sees it.
 
 #[path = "../top/screen.rs"]
 #[expect(dead_code, reason = "this test uses a part of it")]
@@ -39,11 +39,11 @@ fn colors_can_be_turned_off() {
         assert!(ended.status.success() && !ended.written.contains(&0x1b), "{more:?} {environment:?}: {}", ended.text);
     }
     let ended = ended(&[&arguments[..], &["--color", "always"]].concat(), &[("NO_COLOR", "1")]);
-    assert!(contains(&ended.written, RED), "the option wins: {}", ended.text);
+    assert!(contains(&ended.written, RED), "the option overrides NO_COLOR: {}", ended.text);
 }
 
 #[test]
-fn lines_are_printed_if_asked_for() {
+fn key_value_lines_are_printed_on_request() {
     let ended = ended(&["replay", RECORDING, "--format", "kv", "result=denied", "sport=1"], &[]);
     assert!(ended.status.success() && ended.text.trim().is_empty(), "{}", ended.text);
     let written = self::ended(&["replay", RECORDING, "--format", "kv", "result=denied"], &[]).written;
@@ -51,7 +51,7 @@ fn lines_are_printed_if_asked_for() {
 }
 
 #[test]
-fn the_doctor_speaks_in_sentences() {
+fn the_doctor_prints_sentences() {
     let ended = ended(&["doctor"], &[]);
     assert!(ended.text.starts_with("Verdict: "), "{}", ended.text);
     assert!(!ended.text.contains("%20") && !ended.text.contains("verdict="), "{}", ended.text);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How `top` starts, or does not.
+//! The command line of `top`.
 
 use std::process::{Command, Stdio};
 
 use crate::screen::Screen;
 
 #[test]
-fn what_is_wrong_is_said_with_status_2() {
+fn errors_at_the_start_return_status_2() {
     for (arguments, says) in [
         (&["dport=443", "stat=close"][..], "filter, column 11: no key `stat`; did you mean `state`?"),
         (&["--speed", "2"], "--replay <FILE>"),
@@ -17,7 +17,7 @@ fn what_is_wrong_is_said_with_status_2() {
         (&["--replay", "/nonexistent"], "/nonexistent: No such file"),
         (&["--replay", "/dev/null"], "/dev/null: not a regular file"),
         (&["--unheard-of"], "--unheard-of"),
-        // The one thing that is wrong here is that nobody looks.
+        // The only error is that there is no terminal.
         (&["--replay", "recordings/lab.kv"], "stdin and stdout must be a terminal"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_retrans"))
@@ -44,9 +44,9 @@ fn help_is_printed() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("Usage: retrans top [OPTIONS] [TERM]..."));
 }
 
-/// What cannot start says so on a terminal that was never taken over.
+/// An error at the start is printed on an unchanged terminal.
 #[test]
-fn a_terminal_is_not_touched_in_vain() {
+fn an_error_at_the_start_leaves_the_terminal_unchanged() {
     let ended = Screen::of(80, 24, &["--replay", "/nonexistent"]).end();
     assert_eq!(ended.status.code(), Some(2));
     assert!(ended.restored && !ended.written.contains(&0x1b), "{:?}", ended.text);

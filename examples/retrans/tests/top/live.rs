@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! On what the lab makes the kernel retransmit.
+//! Live tests of `top`, with attempts that the lab causes.
 
 use retrans_lab::{Discard, Family, Outcome, Pair, Refusal, Scenario};
 
 use crate::screen::Screen;
 
-/// Each over each of these families, in a pair of its own.
+/// The outcomes, each over all families, in a pair of its own.
 const OUTCOMES: [Outcome; 3] = [Outcome::Rto, Outcome::Denied(Refusal::Drop), Outcome::XmitDrop(Discard::Qdisc)];
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -14,7 +14,7 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 fn results_and_addresses_are_the_traffics() {
     let wanted: Vec<_> = OUTCOMES.into_iter().flat_map(|outcome| FAMILIES.map(|family| (outcome, family))).collect();
     let pairs: Vec<_> = wanted.iter().map(|_| Pair::new().expect("a pair of namespaces")).collect();
-    // Whatever else this host sends again leaves the rows alone.
+    // The filter excludes all other attempts of this host.
     let namespaces: Vec<_> = pairs.iter().map(|pair| pair.client().inode().to_string()).collect();
     let mut screen = Screen::of(130, 40, &[&format!("netns={}", namespaces.join(","))]);
     screen.wait_for("failures=observed");
@@ -33,7 +33,7 @@ fn results_and_addresses_are_the_traffics() {
             text.lines().find(|line| line.contains(&address) && line.contains(&result)).map(drop)
         });
     }
-    // As failures go, an address that was reached stands below one that was not.
+    // Sorted by failures, an address that was reached is below one that was not.
     let text = screen.text();
     let row = |scenario: &Scenario| {
         let address = format!("│{} ", scenario.subject().remote.ip().to_canonical());
@@ -41,7 +41,7 @@ fn results_and_addresses_are_the_traffics() {
     };
     assert!(row(&scenarios[2]) < row(&scenarios[0]), "{text}");
 
-    // With another filter, in place of that one, the rest is left out, and it is said how much.
+    // Another filter replaces the first one. The counters show how many attempts it excludes.
     let wanted = scenarios[4].subject();
     screen.type_in(&format!("f\u{15}result=xmit_drop netns={}\r", wanted.netns));
     screen.wait_for(&format!("filter: result=xmit_drop netns={}", wanted.netns));

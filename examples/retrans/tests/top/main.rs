@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Drives the `top` program in a terminal, as somebody at the keyboard does.
+//! Runs `top` in a terminal, and types keys as a user does.
 
 mod command_line;
 mod live;

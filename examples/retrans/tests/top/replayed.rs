@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Without a privilege: on a recording of the lab.
+//! Runs `top` on a recording of the lab, which requires no privilege.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ fn whole() -> Screen {
     screen
 }
 
-/// What is on record, which is made anew from time to time.
+/// Returns the recorded events. The recording is renewed from time to time.
 fn recorded() -> Vec<Event> {
     let text = fs::read_to_string("recordings/lab.kv").expect("a recording");
     text.lines().map(|line| line.parse::<Line>().expect("an event").event).collect()
@@ -32,7 +32,7 @@ fn remotes() -> BTreeMap<IpAddr, usize> {
     failures
 }
 
-/// The first column of the addresses, from the top.
+/// Returns the first column of the addresses, from the top.
 fn addresses(text: &str) -> Vec<String> {
     let rows = text.lines().skip_while(|line| !line.contains("│address")).skip(1);
     let address = |line: &str| line.trim_start_matches('│').split_whitespace().next().map(str::to_owned);
@@ -40,7 +40,7 @@ fn addresses(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn all_of_it_is_counted() {
+fn the_whole_recording_is_counted() {
     let mut screen = whole();
     let events = recorded();
     let all = events.len();
@@ -52,7 +52,7 @@ fn all_of_it_is_counted() {
     for name in ["success", "xmit_drop", "route_fail", "nomem"] {
         let attempts = events.iter().filter(|event| event.result.to_string() == name).count();
         assert!(attempts > 0);
-        // What is drawn comes in pieces.
+        // The screen is drawn in pieces.
         screen.wait_until(name, |text| (total(text, name)? == attempts.to_string()).then_some(()));
     }
     screen.wait_for(&format!("remote addresses, {}", remotes().len()));
@@ -79,7 +79,7 @@ fn addresses_are_sorted_and_scrolled() {
         assert!(orders[..i].iter().all(|other| other != order), "{i} is another order");
     }
     assert_eq!(Some(orders[3][0].clone()), remotes.keys().next().map(IpAddr::to_string));
-    // Down, by the key that a terminal sends as an escape sequence.
+    // The key Down, which a terminal sends as an escape sequence.
     screen.type_in("\u{1b}[B");
     screen.wait_until("the second address on top", |text| (addresses(text)[0] == orders[3][1]).then_some(()));
     screen.type_in("\u{3}");
@@ -88,13 +88,13 @@ fn addresses_are_sorted_and_scrolled() {
 }
 
 #[test]
-fn a_filter_is_typed_mended_and_applied() {
+fn a_filter_is_typed_corrected_and_applied() {
     let mut screen = whole();
     screen.type_in("fresult!=success dport=0x");
     screen.wait_for("filter, column 23: dport: ");
     screen.type_in("\r");
     screen.wait_for("filter, column 23: dport: ");
-    // ^W takes the term away.
+    // Ctrl-W deletes the term.
     screen.type_in("\u{17}kind=rto daddr=10.0.0.0/8\r");
     screen.wait_for("filter: result!=success kind=rto daddr=10.0.0.0/8");
     let line = screen.wait_until("the end with a filter", |text| {
@@ -110,7 +110,7 @@ fn a_filter_is_typed_mended_and_applied() {
     assert!(line.contains(&format!("read={all} filtered={} delivered={expected}", all - expected)), "{line}");
     assert!(!screen.text().contains("│success"), "{}", screen.text());
 
-    // What is not applied changes nothing.
+    // A filter that is not applied changes nothing.
     screen.type_in("f\u{15}kind=tlp");
     screen.wait_for("filter: kind=tlp");
     screen.type_in("\u{1b}");
@@ -121,17 +121,17 @@ fn a_filter_is_typed_mended_and_applied() {
 }
 
 #[test]
-fn help_comes_and_goes() {
+fn help_opens_and_closes() {
     let mut screen = whole();
     screen.type_in("?");
-    screen.wait_for("help: any key goes back");
+    screen.wait_for("help: press any key to close");
     screen.type_in("q");
-    screen.wait_until("no help", |text| (!text.contains("help: any key")).then_some(()));
+    screen.wait_until("no help", |text| (!text.contains("help: press any key")).then_some(()));
     screen.type_in("q");
     assert!(screen.end().status.success());
 }
 
-/// The display stops, the counting does not.
+/// A pause stops the display, but not the counting.
 #[test]
 fn a_pause_stops_the_display_only() {
     let mut screen = Screen::of(110, 40, &["--replay", "recordings/lab.kv", "--speed", "0.5"]);
@@ -141,7 +141,7 @@ fn a_pause_stops_the_display_only() {
     let counters = |text: &str| text.lines().find(|line| line.contains("read=")).map(str::to_owned).expect("counters");
     let paused = counters(&screen.text());
     screen.wait_for("end of the recording");
-    assert_eq!(counters(&screen.text()), paused, "it stands still");
+    assert_eq!(counters(&screen.text()), paused, "the display has stopped");
     let all = format!("delivered={}", recorded().len());
     assert!(!paused.contains(&all), "{paused}");
     screen.type_in("p");
@@ -150,7 +150,7 @@ fn a_pause_stops_the_display_only() {
 }
 
 #[test]
-fn it_follows_the_size_of_the_terminal() {
+fn the_display_follows_the_size_of_the_terminal() {
     let screen = whole();
     screen.resize(40, 8);
     let successes = recorded().iter().filter(|event| event.result == RetransResult::Success).count();
@@ -162,7 +162,7 @@ fn it_follows_the_size_of_the_terminal() {
 }
 
 #[test]
-fn a_line_that_is_none_is_said_and_ends_it_with_status_1() {
+fn a_malformed_line_is_shown_and_returns_status_1() {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     std::io::Write::write_all(&mut file, b"hello\n").expect("it can be written");
     let path = file.path().to_str().expect("a path");
@@ -174,7 +174,7 @@ fn a_line_that_is_none_is_said_and_ends_it_with_status_1() {
     assert!(ended.restored && ended.text.contains(&format!("retrans: {path}: line 1")), "{}", ended.text);
 }
 
-/// A name is not a way to the terminal's controls.
+/// A file name cannot control the terminal.
 #[test]
 fn no_escape_sequence_gets_through() {
     let scratch = tempfile::tempdir().expect("a directory");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The terminal is given back, whichever way it ends.
+//! The terminal is restored however the program ends.
 
 use std::env;
 use std::os::unix::process::ExitStatusExt;
@@ -13,7 +13,7 @@ use crate::terminal::Terminal;
 const REPLAY: [&str; 2] = ["--replay", "recordings/lab.kv"];
 
 #[test]
-fn by_a_signal() {
+fn after_a_signal() {
     for signal in [Signal::TERM, Signal::INT] {
         let screen = Screen::of(100, 30, &REPLAY);
         screen.wait_for("success");
@@ -23,9 +23,10 @@ fn by_a_signal() {
     }
 }
 
-/// It must not go on, busy or idle, for nobody: with the default action of SIGHUP, and where that is ignored.
+/// Without a terminal it must not continue, neither with the default action of SIGHUP nor if that
+/// is ignored.
 #[test]
-fn a_terminal_that_hangs_up_ends_it() {
+fn a_hang_up_ends_the_program() {
     for disposition in ["--default-signal=HUP", "--ignore-signal=HUP"] {
         let command_line = [&["env", disposition, env!("CARGO_BIN_EXE_retrans"), "top"], &REPLAY[..]].concat();
         let screen = Screen::running(100, 30, &command_line, &[]);
@@ -38,11 +39,11 @@ fn a_terminal_that_hangs_up_ends_it() {
     }
 }
 
-/// The environment of a process that panics in a terminal of its own.
+/// Set in the process that panics, in a terminal of its own.
 const PANICS: &str = "RETRANS_EXAMPLES_PANICS";
 
 #[test]
-fn by_a_panic() {
+fn after_a_panic() {
     if env::var_os(PANICS).is_some() {
         let mut terminal = Terminal::take_over().expect("a terminal");
         terminal.draw(|frame| frame.render_widget("taken over", frame.area())).expect("it is drawn");
@@ -50,12 +51,12 @@ fn by_a_panic() {
         panic!("as expected");
     }
     let this = env::current_exe().expect("this program");
-    let command_line = [this.to_str().expect("a path"), "--exact", "restored::by_a_panic", "--nocapture"];
+    let command_line = [this.to_str().expect("a path"), "--exact", "restored::after_a_panic", "--nocapture"];
     let mut screen = Screen::running(100, 30, &command_line, &[(PANICS, "")]);
     screen.wait_for("taken over");
     screen.type_in("x");
     let ended = screen.end();
     assert!(!ended.status.success() && ended.restored, "{}", ended.text);
-    // On the terminal's own screen, where it can be read.
+    // The message is on the main screen, where it stays readable.
     assert!(ended.text.contains("as expected"), "{}", ended.text);
 }

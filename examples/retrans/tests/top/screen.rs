@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A terminal with a program in it: a pty of the kernel's, and a screen that understands what the program writes.
+//! A program in a terminal: a pty, and a screen that interprets what the program writes.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -18,16 +18,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
-/// Nothing here takes as long on a machine that is not stuck.
+/// The time limit of each step. Nothing lasts as long on a healthy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a terminal was set to do, in words.
+/// The settings of a terminal, as text.
 type Settings = String;
 
 /// A program in a terminal. Killed on drop.
 pub(crate) struct Screen {
     child: Child,
-    /// The side of it that a person has before them.
+    /// The user's end of the pty.
     terminal: File,
     shown: Arc<Mutex<vt100::Parser>>,
     reader: Option<JoinHandle<Vec<u8>>>,
@@ -35,14 +35,14 @@ pub(crate) struct Screen {
     before: Settings,
 }
 
-/// What a program left behind.
+/// The state after the program has ended.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
-    /// What the screen shows in the end.
+    /// The final content of the screen.
     pub(crate) text: String,
-    /// Everything that was written.
+    /// All bytes that were written.
     pub(crate) written: Vec<u8>,
-    /// Whether the terminal is as it was before: its settings, its own screen, its cursor.
+    /// Whether the terminal was restored: its settings, its main screen, its cursor.
     pub(crate) restored: bool,
 }
 
@@ -59,12 +59,12 @@ fn settings(terminal: &File) -> Settings {
 }
 
 impl Screen {
-    /// `top` with these arguments.
+    /// Runs `top` with arguments.
     pub(crate) fn of(width: u16, height: u16, arguments: &[&str]) -> Self {
         Self::running(width, height, &[&[env!("CARGO_BIN_EXE_retrans"), "top"], arguments].concat(), &[])
     }
 
-    /// A command line, with an environment besides its own.
+    /// Runs a command line with additional environment variables.
     pub(crate) fn running(width: u16, height: u16, command_line: &[&str], environment: &[(&str, &str)]) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let terminal = File::from(openpt(flags).expect("a pty"));
@@ -75,13 +75,13 @@ impl Screen {
         let open = || OpenOptions::new().read(true).write(true).open(OsStr::from_bytes(name.to_bytes()));
         let before = settings(&terminal);
 
-        // So that it is the controlling terminal, which tells of a new size and of a hang-up.
+        // As the controlling terminal, it signals a new size and a hang-up.
         let mut command = Command::new("setsid");
         command.arg("--ctty").args(command_line).envs(environment.iter().copied()).env("TERM", "xterm-256color");
         let stdio = || Stdio::from(open().expect("the program's side"));
         command.stdin(stdio()).stdout(stdio()).stderr(stdio());
         let child = command.spawn().expect("setsid of util-linux");
-        // It holds the program's side open too.
+        // It also holds the program's end open.
         drop(command);
 
         let shown = Arc::new(Mutex::new(vt100::Parser::new(cells(height), cells(width), 0)));
@@ -111,7 +111,7 @@ impl Screen {
         tcsetwinsize(&self.terminal, size(width, height)).expect("another size");
     }
 
-    /// Waits until the screen shows something, and gives the line.
+    /// Waits until the screen contains a text, and returns the line.
     pub(crate) fn wait_for(&self, text: &str) -> String {
         self.wait_until(text, |shown| shown.lines().find(|line| line.contains(text)).map(str::to_owned))
     }
@@ -132,7 +132,7 @@ impl Screen {
         kill_process(Pid::from_child(&self.child), signal).expect("it is not reaped yet");
     }
 
-    /// Takes the terminal away.
+    /// Closes the terminal.
     pub(crate) fn hang_up(mut self) -> ExitStatus {
         self.hung_up.store(true, Ordering::Relaxed);
         self.reader.take().expect("once").join().expect("no panic");
@@ -151,11 +151,12 @@ impl Screen {
         }
     }
 
-    /// Waits for its end.
+    /// Waits until the program ends.
     pub(crate) fn end(mut self) -> Ended {
         let status = self.wait();
         let after = settings(&self.terminal);
-        // The reader ends with the last descriptor of the program's side, which is closed by now.
+        // The reader ends when the last descriptor of the program's end is closed, which has
+        // happened.
         let written = self.reader.take().expect("once").join().expect("no panic");
         let restored = {
             let shown = self.shown();
@@ -166,7 +167,8 @@ impl Screen {
     }
 }
 
-/// Shows what is written until the program's side is closed, or nobody is to look any more; gives all of it.
+/// Shows what is written until the program's end is closed or the terminal hangs up. Returns all
+/// bytes.
 fn read(mut terminal: File, shown: &Mutex<vt100::Parser>, hung_up: &AtomicBool) -> Vec<u8> {
     let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
     while !hung_up.load(Ordering::Relaxed) {
@@ -174,7 +176,7 @@ fn read(mut terminal: File, shown: &Mutex<vt100::Parser>, hung_up: &AtomicBool) 
         if poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 20_000_000 })) == Ok(0) {
             continue;
         }
-        // The end is an error.
+        // At the end, a read fails.
         let Ok(count @ 1..) = terminal.read(&mut buffer) else { break };
         shown.lock().expect("no panic").process(&buffer[..count]);
         all.extend_from_slice(&buffer[..count]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `watch --count 50` shows the same attempts as the kernel's own trace_pipe: field by field, in order per socket. Before Linux
-//! 6.17 that has those which succeeded, and no `err`.
+//! `watch --count 50` reports the same attempts as the kernel's own trace_pipe: field by field, in
+//! order per socket. Before Linux 6.17 trace_pipe contains only successful attempts, without `err`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,14 +12,14 @@ use retrans_lab::observe::undisturbed;
 use retrans_lab::{Discard, Hold, Outcome, PrintedFailures, Refusal, RouteFault, TraceEvent, Tracepoint};
 use retrans_sdk::{Event, RetransKind, RetransResult};
 
-/// What both have of an attempt. The SYN-ACK tracepoint prints neither state nor err.
+/// The fields that both report. The SYN-ACK tracepoint prints neither state nor err.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Attempt {
     state: Option<String>,
     err: Option<i32>,
 }
 
-/// The tracepoint, local and peer.
+/// The tracepoint, the local and the remote address.
 type Socket = (&'static str, SocketAddr, SocketAddr);
 
 fn from_event(event: &Event) -> (Socket, Attempt) {
@@ -66,7 +66,7 @@ const OUTCOMES: [Outcome; 9] = [
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn fifty_attempts_are_those_of_trace_pipe() {
-    // Whatever else this host sends again is among the fifty, and compared as well.
+    // Other attempts of this host are among the fifty, and are compared too.
     compare(|_| None);
 }
 
@@ -74,12 +74,12 @@ fn fifty_attempts_are_those_of_trace_pipe() {
 #[ignore = "live: needs root, run by make test"]
 fn fifty_attempts_of_every_outcome_are_those_of_trace_pipe() {
     let seen = compare(|namespaces| Some(format!("netns={}", namespaces.join(","))));
-    // The timeouts come in waves, and each one within the first has its event among the fifty.
+    // The timeouts occur in waves. Every socket's first one is among the fifty.
     assert!(seen >= OUTCOMES.len() * 2, "{seen} sockets among the fifty");
 }
 
-/// Runs a `watch` that ends after fifty attempts beside the kernel's own stream, and gives how many sockets of the
-/// traffic it has seen. The filter may name the traffic's namespaces.
+/// Runs a `watch` that ends after fifty attempts, while the kernel's trace is read. Returns how
+/// many sockets of the traffic it reported. The filter may contain the traffic's namespaces.
 fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
     let ((ended, ours, failures), traced) = undisturbed(|trace| {
         let mut traffic = prepare(&OUTCOMES);
@@ -108,7 +108,7 @@ fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
         ended.stdout
     );
 
-    // Said of each kind that was seen, and of SYN-ACKs on every kernel alike.
+    // Printed for each kind that was seen. For SYN-ACKs it is the same on every kernel.
     let of_synacks = "failed kind=synack failures=unobservable";
     let saw_synacks = ended.stderr.iter().any(|line| line.starts_with("seen ") && line.contains(" kind=synack "));
     assert_eq!(ended.stderr.iter().any(|line| line == of_synacks), saw_synacks, "{:?}", ended.stderr);
@@ -128,10 +128,10 @@ fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
     for (socket, attempts) in &seen {
         let all = traced.get(socket).unwrap_or_else(|| panic!("{socket:?} is not in trace_pipe"));
         if ours.contains(socket) {
-            // They began when both were listening: the same from the first one on.
+            // Both listened before the traffic began, so they match from the first attempt.
             assert_eq!(Some(&attempts[..]), all.get(..attempts.len()), "{socket:?}");
         } else {
-            // Somebody else's, under way before: a run without a gap.
+            // Other traffic may have begun earlier: its attempts match without a gap.
             assert!(all.windows(attempts.len()).any(|run| run == attempts), "{socket:?}: {attempts:?} in {all:?}");
         }
     }
@@ -156,7 +156,8 @@ fn timestamps_are_those_of_trace_pipe() {
     let theirs: Vec<_> =
         traced.iter().filter(|event| (event.local(), event.remote()) == (subject.local, subject.remote)).collect();
     assert!(ours.len() >= 2 && ours.len() == theirs.len(), "{} events, {} in trace_pipe", ours.len(), theirs.len());
-    // Both on CLOCK_BOOTTIME: the same offset to the epoch for all, but for what passes between the two.
+    // Both use CLOCK_BOOTTIME, so the offset to the epoch is the same for all, except for the delay
+    // between the two.
     let offset = |i: usize| Duration::from_nanos(ours[i].ts.as_nanos()) - theirs[i].timestamp;
     let apart = offset(0).abs_diff(offset(1));
     assert!(apart < Duration::from_millis(100), "{apart:?} between the clocks");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How `watch` starts, prints and ends.
+//! The command line, the output and the end of `watch`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use retrans_sdk::event::keys;
 use rustix::process::Signal;
 
 #[test]
-fn what_is_wrong_on_the_command_line_is_said_with_status_2() {
+fn errors_on_the_command_line_return_status_2() {
     for (arguments, says) in [
         (&["dport=443", "stat=close"][..], "filter, column 11: no key `stat`; did you mean `state`?"),
         (&["--or", "dport=443"], "column 1: `--or` requires a term"),
@@ -108,7 +108,7 @@ fn it_ends_after_its_time() {
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn a_closed_stdout_ends_it_quietly() {
-    // Without an event, so that no write can tell.
+    // Without an event, so that no write fails.
     let mut child = watch().arg("sport=0").spawn().expect("watch is built");
     let mut stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
     assert!(stderr.next().expect("a line").expect("text").starts_with("ready "));
@@ -117,14 +117,14 @@ fn a_closed_stdout_ends_it_quietly() {
     assert!(status.success(), "{status}");
     assert_eq!(stderr.count(), 0, "quietly");
 
-    // With one: a reader that has enough of it.
+    // With an event: the reader exits after it.
     let mut child = watch().spawn().expect("watch is built");
     let mut stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
     assert!(stderr.next().expect("a line").expect("text").starts_with("ready "));
     let traffic = traffic(&[Outcome::Rto]);
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
     let mut line = String::new();
-    // Flushed as it comes: the line is here while `watch` goes on.
+    // Each event is flushed: the line arrives while `watch` continues.
     stdout.read_line(&mut line).expect("an event");
     drop(stdout);
     let status = child.wait().expect("a child");

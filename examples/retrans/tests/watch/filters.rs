@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every `watch` with a filter shows exactly those lines of an unfiltered one that the filter matches.
+//! A `watch` with a filter prints exactly the lines of an unfiltered one that match the filter.
 
 use std::thread;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::running::{finish, ready, socket_of, sockets, traffic};
 use retrans_lab::{Discard, Hold, Outcome, Refusal, RouteFault};
 use retrans_sdk::{Event, Filter};
 
-/// Without the time: each stream has its own offset to the epoch.
+/// Returns the line without the time, because each stream has its own offset to the epoch.
 fn without_time(event: &Event) -> String {
     let line = event.to_string();
     line.split_once(' ').expect("more than a time").1.to_owned()
@@ -52,7 +52,7 @@ fn a_filter_lets_through_what_it_matches() {
     let ours = |events: Vec<Event>| -> Vec<Event> {
         events.into_iter().filter(|event| sockets.contains(&socket_of(event))).collect()
     };
-    // Sorted: the ring is one, but its order across CPUs is not that of another ring.
+    // Sorted, because two ring buffers can have different orders across CPUs.
     let lines = |events: Vec<Event>| {
         let mut lines: Vec<_> = events.iter().map(without_time).collect();
         lines.sort_unstable();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The `watch` program, run as a user does.
+//! Runs `watch` as a user does.
 
 mod beside_trace;
 mod command_line;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Runs the `watch` program as a user does.
+//! Helpers that run `watch` as a user does.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -18,19 +18,19 @@ pub(crate) fn watch() -> Command {
     command
 }
 
-/// A `watch` that is attached.
+/// Starts a `watch` and waits until it is attached.
 pub(crate) fn ready(arguments: &[&str]) -> Program {
     Program::ready(watch().args(arguments))
 }
 
-/// Each outcome over each family, in a pair of its own, under way.
+/// Causes each outcome over each family, in a pair of its own.
 pub(crate) fn traffic(outcomes: &[Outcome]) -> Vec<(Pair, Scenario)> {
     let mut traffic = prepare(outcomes);
     start(&mut traffic);
     traffic
 }
 
-/// The same, before anything is retransmitted.
+/// Prepares the traffic of `traffic`, before anything is retransmitted.
 pub(crate) fn prepare(outcomes: &[Outcome]) -> Vec<(Pair, Scenario)> {
     outcomes
         .iter()
@@ -47,7 +47,7 @@ pub(crate) fn start(traffic: &mut [(Pair, Scenario)]) {
     traffic.iter_mut().for_each(|(_, scenario)| scenario.start().expect("a start"));
 }
 
-/// Local and peer of each socket that the traffic is about.
+/// Returns the local and remote address of each socket in the traffic.
 pub(crate) fn sockets(traffic: &[(Pair, Scenario)]) -> HashSet<(SocketAddr, SocketAddr)> {
     traffic.iter().map(|(_, scenario)| scenario.subject()).map(|subject| (subject.local, subject.remote)).collect()
 }
@@ -56,14 +56,14 @@ pub(crate) fn socket_of(event: &Event) -> (SocketAddr, SocketAddr) {
     (SocketAddr::new(event.saddr, event.sport), SocketAddr::new(event.daddr, event.dport))
 }
 
-/// Ends what was started, so that nothing is retransmitted any more.
+/// Ends the traffic, so that nothing is retransmitted any more.
 pub(crate) fn finish(traffic: Vec<(Pair, Scenario)>) {
     for (_pair, scenario) in traffic {
         scenario.finish().expect("an end to the scenario");
     }
 }
 
-/// It is left on, so it sleeps while there is nothing to be seen.
+/// It sleeps while there are no events, because it is left enabled.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn while_nothing_comes_it_sleeps() {
@@ -80,7 +80,7 @@ fn while_nothing_comes_it_sleeps() {
     thread::sleep(IDLE);
     let wakeups = wakeups() - before;
     assert!(wakeups <= 1, "{wakeups} in {IDLE:?}");
-    // And wakes for a signal.
+    // A signal wakes it.
     let interrupted = Instant::now();
     assert!(watch.interrupt().status.success());
     assert!(interrupted.elapsed() < Duration::from_secs(5), "{:?}", interrupted.elapsed());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `watch --owners` (once `--whose`) names the process and the cgroup, in both formats, and what it prints is a recording.
+//! `watch --owners` (formerly `--whose`) reports the process and the cgroup in both formats, and
+//! its output is a recording.
 
 use std::fs;
 use std::net::IpAddr;
@@ -13,7 +14,8 @@ use retrans_sdk::event::{CgroupPaths, PercentEncoded};
 use retrans_sdk::format::Line;
 use serde_json::Value;
 
-/// The path of this process's cgroup as a value of the line; `None` where the hierarchy is not to be seen.
+/// Returns the path of this process's cgroup as printed in a line; `None` without the cgroup
+/// hierarchy.
 fn own_cgroup() -> Option<String> {
     CgroupPaths::new().ok()?;
     let cgroups = fs::read("/proc/self/cgroup").expect("/proc");
@@ -67,7 +69,7 @@ fn the_process_and_its_cgroup_are_on_the_line() {
     }
     assert!(objects >= sockets.len(), "{}", json.stdout);
 
-    // It is printed again as it was, and what the kernel does not decide a recording does.
+    // The output replays unchanged. A recording can be filtered by keys that the kernel rejects.
     let replay = |terms: &[&str]| {
         let recording = std::env::temp_dir().join(format!("retrans-whose-{}", std::process::id()));
         fs::write(&recording, &whose.stdout).expect("a file");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stream, read by a thread of its own: drawing never keeps the ring waiting.
+//! A live stream with a reader thread, so that the ring buffer is read while the display is drawn.
 
 use std::time::Instant;
 
@@ -11,13 +11,13 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::About;
 
-/// Events that wait here at most. What finds no room is counted as `dropped`.
+/// The capacity of the queue. Events in excess of it are counted as `dropped`.
 const QUEUE: usize = 1 << 14;
 
 pub(crate) struct Live {
     queue: Queue,
     pub(super) about: About,
-    /// What takes CLOCK_BOOTTIME, the clock of the events, to the epoch.
+    /// The offset from CLOCK_BOOTTIME, the clock of the events, to the epoch.
     epoch: u64,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A recording, given out as time passes in it.
+//! A recording, replayed at its own pace.
 
 use std::fs::File;
 use std::io;
@@ -15,12 +15,12 @@ use super::{About, Progress};
 use crate::args::Input;
 use crate::top::model::Counters;
 
-/// A longer silence is cut down to this.
-const LONGEST_SILENCE: Duration = Duration::from_secs(10);
+/// Longer gaps between events are shortened to this.
+const LONGEST_GAP: Duration = Duration::from_secs(10);
 
 pub(crate) struct Recorded {
     lines: RecordedLines,
-    /// Read, and not due yet.
+    /// The next event, which was read but is not due yet.
     next: Option<Event>,
     filter: Filter,
     clock: Clock,
@@ -30,10 +30,10 @@ pub(crate) struct Recorded {
     pub(super) progress: Progress,
 }
 
-/// The time in the recording, which stands still at its end.
+/// The time in the recording. It stops at the end.
 struct Clock {
     speed: f64,
-    /// When it was what in the recording.
+    /// An instant, and the time in the recording at that instant.
     set: (Instant, Timestamp),
 }
 
@@ -43,7 +43,7 @@ impl Clock {
     }
 
     fn now(&self) -> Timestamp {
-        // Without end, the clock stands at what was read last.
+        // At infinite speed, the clock shows the time of the last event.
         let passed = if self.speed.is_finite() { self.set.0.elapsed().as_secs_f64() * self.speed } else { 0.0 };
         Timestamp::from_nanos(self.set.1.as_nanos().saturating_add((passed * 1e9) as u64))
     }
@@ -53,7 +53,7 @@ impl Recorded {
     pub(super) fn open(path: &Path, speed: f64, input: Input, filter: &Filter) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let file = File::open(path).map_err(named)?;
-        // Reading it must not make anybody wait, and another filter begins at the first line.
+        // A regular file never blocks the display, and can be read again for another filter.
         if !file.metadata().map_err(named)?.is_file() {
             return Err(named(io::Error::other("not a regular file")));
         }
@@ -75,7 +75,7 @@ impl Recorded {
         Ok(recorded)
     }
 
-    /// Reads the next line.
+    /// Reads the next event.
     fn advance(&mut self) {
         match self.lines.next() {
             Some(Ok(line)) => {
@@ -100,11 +100,11 @@ impl Recorded {
         {
             let now = self.clock.now();
             if event.ts > now {
-                let silence = Duration::from_nanos(event.ts.as_nanos() - now.as_nanos());
+                let gap = Duration::from_nanos(event.ts.as_nanos() - now.as_nanos());
                 if self.clock.speed.is_infinite() {
                     self.clock.set_to(event.ts);
-                } else if silence > LONGEST_SILENCE {
-                    let before = event.ts.as_nanos() - LONGEST_SILENCE.as_nanos() as u64;
+                } else if gap > LONGEST_GAP {
+                    let before = event.ts.as_nanos() - LONGEST_GAP.as_nanos() as u64;
                     self.clock.set_to(Timestamp::from_nanos(before));
                     break;
                 } else {
@@ -116,7 +116,7 @@ impl Recorded {
             } else {
                 self.filtered += 1;
             }
-            // The clock stands still from the end on: at the last event.
+            // At the end, the clock stops at the last event.
             let at = self.clock.now().max(event.ts);
             self.advance();
             if self.next.is_none() {
@@ -126,13 +126,13 @@ impl Recorded {
     }
 
     pub(super) fn counters(&self) -> Counters {
-        // Whatever became of others was not recorded.
-        let given = self.read - self.filtered - u64::from(self.next.is_some());
-        let mut values = vec![("read", self.read), ("filtered", self.filtered), ("delivered", given)];
+        // A recording does not contain attempts that were lost.
+        let delivered = self.read - self.filtered - u64::from(self.next.is_some());
+        let mut values = vec![("read", self.read), ("filtered", self.filtered), ("delivered", delivered)];
         if self.lines.skipped() > 0 {
             values.push(("skipped", self.lines.skipped()));
         }
-        // As the text of a kernel reports it.
+        // The text of a kernel reports missed events.
         values.extend(self.lines.missed().map(|missed| ("missed", missed)));
         Counters { values: values.into_iter().map(|(key, value)| (key, Some(value))).collect(), seen: None }
     }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_given_out_as_fast_as_asked_for() {
+    fn events_are_returned_at_the_requested_speed() {
         let file = file(&(line("100", "denied") + &line("100.2", "denied") + &line("109", "denied")));
         let mut recorded = Recorded::open(file.path(), 1.0, Input::default(), &Filter::default()).expect("a recording");
         assert_eq!(recorded.now().as_nanos() / 100_000_000, 1000);
@@ -173,11 +173,11 @@ mod tests {
         let mut recorded =
             Recorded::open(file.path(), f64::INFINITY, Input::default(), &Filter::default()).expect("a recording");
         assert_eq!((take(&mut recorded), &recorded.progress), (3, &Progress::Ended));
-        assert_eq!(recorded.now(), Timestamp::from_nanos(109_000_000_000), "and stands still");
+        assert_eq!(recorded.now(), Timestamp::from_nanos(109_000_000_000), "the clock has stopped");
     }
 
     #[test]
-    fn a_long_silence_is_cut() {
+    fn a_long_gap_is_shortened() {
         let file = file(&(line("100", "denied") + &line("1000000", "denied")));
         let mut recorded = Recorded::open(file.path(), 1.0, Input::default(), &Filter::default()).expect("a recording");
         assert_eq!(take(&mut recorded), 1);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_adds_up() {
+    fn the_counters_add_up_to_the_lines_read() {
         let text = line("1", "denied") + &line("2", "success") + &line("3", "denied") + "no line\n";
         let file = file(&text);
         let filter = "result=denied".parse().expect("a filter");
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_block_is_refused() {
+    fn a_device_is_refused() {
         let error = Recorded::open(Path::new("/dev/null"), 1.0, Input::default(), &Filter::default())
             .map(drop)
             .expect_err("a device");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where it all comes from, what cannot be seen from there, and every counter.
+//! The header: the source, what it cannot observe, and all counters.
 
 use crate::utc;
 use ratatui::style::{Style, Stylize};
@@ -12,7 +12,7 @@ use crate::top::source::Progress;
 pub(crate) fn lines<'a>(shown: &Shown<'a>, width: u16) -> Vec<Line<'a>> {
     let mut lines = wrapped(source(shown), width);
     if shown.about.observes_failures == Some(false) {
-        let text = " FAILURES UNOBSERVABLE: only successes are seen from here. That none shows says nothing.";
+        let text = " FAILURES UNOBSERVABLE: only successes are reported. There may be failures that are not shown.";
         lines.push(Line::styled(text, WARNING));
     }
     lines.extend(wrapped(counters(shown), width));
@@ -29,9 +29,9 @@ fn source<'a>(shown: &Shown<'a>) -> Vec<Span<'a>> {
     spans.push(match about.observes_failures {
         Some(true) => Span::raw("failures=observed"),
         Some(false) => Span::styled("failures=unobservable", WARNING),
-        None => Span::styled("what its source could not see was not recorded", QUIET),
+        None => Span::styled("a recording does not state what was unobservable", QUIET),
     });
-    // The failures themselves have been said.
+    // Failures are already shown.
     let rest: Vec<_> = about.unobservable.iter().filter(|what| *what != "failures").map(String::as_str).collect();
     if !rest.is_empty() {
         spans.push(Span::styled(format!("unobservable={}", rest.join(",")), QUIET));
@@ -48,20 +48,20 @@ fn counters<'a>(shown: &Shown<'a>) -> Vec<Span<'a>> {
     shown.model.counters.values.iter().map(of).collect()
 }
 
-/// As many lines as it takes for none to be cut off.
+/// Wraps the spans into as many lines as necessary.
 fn wrapped(spans: Vec<Span<'_>>, width: u16) -> Vec<Line<'_>> {
     let mut lines: Vec<Vec<Span<'_>>> = Vec::new();
     let mut left = 0;
     for span in spans {
-        let takes = span.width() + 1;
+        let required = span.width() + 1;
         match lines.last_mut() {
-            Some(line) if takes <= left => line.push(span),
+            Some(line) if required <= left => line.push(span),
             _ => {
                 lines.push(vec![span]);
                 left = usize::from(width);
             }
         }
-        left = left.saturating_sub(takes);
+        left = left.saturating_sub(required);
     }
     lines.into_iter().map(spaced).collect()
 }
@@ -70,8 +70,8 @@ fn state<'a>(shown: &Shown<'a>) -> Line<'a> {
     let model = shown.model;
     let seconds = shown.now.as_nanos().saturating_sub(model.since.as_nanos()) / 1_000_000_000;
     let since = match model.since.as_nanos() {
-        // A recording without an event.
-        0 => "no time".to_owned(),
+        // A recording without events.
+        0 => "no events".to_owned(),
         _ => format!("since {} UTC, {seconds} s", utc::format(model.since, "%T")),
     };
     let mut spans = vec![Span::raw(since)];
@@ -81,7 +81,7 @@ fn state<'a>(shown: &Shown<'a>) -> Line<'a> {
         Progress::Broken(why) => spans.push(Span::styled(format!("the recording ends at {why}"), ERROR)),
     }
     if shown.paused {
-        spans.push(Span::styled("PAUSED, counting goes on", WARNING));
+        spans.push(Span::styled("PAUSED, counting continues", WARNING));
     }
     let filter = shown.filter.to_string();
     spans.push(if filter.is_empty() {

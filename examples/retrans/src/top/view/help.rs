@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the keys and the columns are.
+//! The help for the keys and the columns.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Flex, Layout, Rect};
@@ -16,7 +16,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect) {
     let [area] = Layout::horizontal([Constraint::Max(width)]).flex(Flex::Center).areas(area);
     let [area] = Layout::vertical([Constraint::Max(height)]).flex(Flex::Center).areas(area);
     frame.render_widget(Clear, area);
-    let block = Block::bordered().title(" help: any key goes back ").title_style(TITLE);
+    let block = Block::bordered().title(" help: press any key to close ").title_style(TITLE);
     frame.render_widget(Paragraph::new(text).block(block), area);
 }
 
@@ -24,18 +24,18 @@ fn text() -> String {
     format!(
         " s  sort addresses: failures, attempts, latest, address
  f  filter, as for watch: key=a,b key!=a,b daddr=PREFIX --or …
-    it is opened anew with it, and all counts begin anew
- p  pause what is shown; counting goes on
+    a new filter reopens the source and resets all counts
+ p  pause the display; counting continues
  ↑ ↓ PgUp PgDn Home  scroll the addresses
  q  quit, also Ctrl-C
 
- /s     the mean of the last ten seconds
- bars   a second each, {KEPT} at most, each row by its own peak;
+ /s     mean rate of the last ten seconds
+ bars   one per second, at most {KEPT}, scaled to the row's peak;
         ·  before counting began
- shown  attempts that passed the filter and got here
- seen   attempts that the kernel side saw, the filter aside
- (losses)  admitted and not shown: lost, dropped, missed
- (others)  of {MOST} addresses the quarter that failed least
-        makes room for others, and is summed up here"
+ shown  attempts that matched the filter and were delivered
+ seen   attempts that the BPF programs saw, before the filter
+ (losses)  attempts that were lost, dropped or missed
+ (others)  sum of removed addresses: with {MOST} addresses, the
+        quarter with the fewest failures is removed"
     )
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One picture of what was counted. What is drawn follows from [`Shown`] and the size alone.
+//! Draws the display. It depends only on [`Shown`] and on the size of the terminal.
 //!
-//! No byte of the kernel, of a recording or of the command line reaches the terminal but as text: ratatui leaves control
-//! characters out of its cells.
+//! Bytes from the kernel, a recording or the command line reach the terminal only as text: ratatui
+//! removes control characters from its cells.
 
 mod entry;
 mod header;
@@ -25,7 +25,7 @@ use crate::top::input::{Choices, Mode};
 use crate::top::model::Model;
 use crate::top::source::{About, Progress};
 
-/// Everything that is shown.
+/// The data of the display.
 pub(crate) struct Shown<'a> {
     pub(crate) about: &'a About,
     pub(crate) progress: &'a Progress,
@@ -37,7 +37,7 @@ pub(crate) struct Shown<'a> {
     pub(crate) choices: &'a Choices,
 }
 
-/// A smaller terminal shows what was lost and the results, and nothing else.
+/// A smaller terminal shows only losses and results.
 const SMALLEST: (u16, u16) = (60, 14);
 
 pub(crate) const ALARM: Style = Style::new().fg(Color::White).bg(Color::Red).add_modifier(Modifier::BOLD);
@@ -77,7 +77,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
 
 const KEYS: &str = " s sort   f filter   p pause   ? help   q quit";
 
-/// What matters most comes first: the rest may be cut off.
+/// The most important lines come first, because the rest may be cut off.
 fn draw_tiny(frame: &mut Frame<'_>, shown: &Shown<'_>) {
     let area = frame.area();
     if let Mode::Filter(typed) = &shown.choices.mode {
@@ -109,7 +109,7 @@ fn draw_tiny(frame: &mut Frame<'_>, shown: &Shown<'_>) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// How a result is to be seen.
+/// Returns the style of a result.
 fn style_of(result: Option<RetransResult>) -> Style {
     Style::new().fg(match result.map(RetransResult::class) {
         Some(ResultClass::Ok) => Color::Green,
@@ -119,7 +119,7 @@ fn style_of(result: Option<RetransResult>) -> Style {
     })
 }
 
-/// A number in five columns at most.
+/// Formats a number in at most five columns.
 fn short(number: u64) -> String {
     const UNITS: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
     if number < 100_000 {
@@ -131,18 +131,18 @@ fn short(number: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    // Cut, not rounded: 999,999 is no million.
+    // Rounded down: 999,999 is not a million.
     let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     let scale = 10_f64.powi(decimals as i32);
     format!("{:.decimals$}{}", (value * scale).floor() / scale, UNITS[unit])
 }
 
-/// A rate in five columns at most.
+/// Formats a rate in at most five columns.
 fn rate(per_second: f64) -> String {
     if per_second < 1000.0 { format!("{per_second:.1}") } else { short(per_second as u64) }
 }
 
-/// The part of an area that is in another, moved by so much.
+/// Returns a part of an area: `width` columns that begin at `x`.
 fn inner(area: Rect, x: u16, width: u16) -> Rect {
     Rect { x: area.x.saturating_add(x), width, ..area }.intersection(area)
 }

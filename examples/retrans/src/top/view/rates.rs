@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Rates by result and by kind, with the last seconds as bars.
+//! The rates by result and by kind, with a bar per second.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -13,22 +13,22 @@ use super::{ALARM, QUIET, Shown, TITLE, inner, rate, short, style_of};
 use crate::top::model::Model;
 use crate::top::seconds::Seconds;
 
-/// From this width on there is room for what the kernel counted.
+/// The minimum width for the column of the kernel's own counts.
 const WIDE: u16 = 54;
 
-/// What each bar is a multiple of.
+/// The number of heights that a bar can have.
 const LEVELS: u64 = 8;
 
 /// One row of a panel.
 struct Row<'a> {
     name: String,
     seconds: &'a Seconds,
-    /// Before filter and losses; `None` if that is not known.
+    /// Attempts before the filter and losses, if known.
     seen: Option<u64>,
     style: Style,
 }
 
-/// How many lines the larger of the two takes, borders and headings included.
+/// Returns the height of the larger panel, with borders and heading.
 pub(crate) fn height(model: &Model) -> u16 {
     let rows = results(model).len().max(model.kinds.rows().count());
     u16::try_from(rows + 3).unwrap_or(u16::MAX)
@@ -45,7 +45,7 @@ fn results(model: &Model) -> Vec<Row<'_>> {
         let seen = model.counters.seen.as_ref()?;
         match seen.iter().find(|(name, _)| *name == Some(result)) {
             Some((_, attempts)) => Some(*attempts),
-            // The kernel side counts all numbers that are not in the table as one.
+            // The BPF programs count all numbers that are not in the table together.
             None => result.entry().map(|_| 0),
         }
     };
@@ -90,10 +90,10 @@ fn panel(frame: &mut Frame<'_>, area: Rect, what: &'static str, names: u16, rows
 
     let room = usize::from(within.height).saturating_sub(1);
     for (i, (row, line)) in rows.iter().zip(lines).enumerate() {
-        // Of the last line, if not all have room.
+        // The last line, if there are more rows than lines.
         if i + 1 == room && rows.len() > room {
             let hidden = rows.len() - i;
-            // A loss is never what is hidden.
+            // A loss must always be visible.
             let lost = rows[i..].iter().any(|row| row.style == ALARM);
             let style = if lost { ALARM } else { QUIET };
             let text = if lost { format!("… {hidden} more, LOSSES") } else { format!("… {hidden} more") };
@@ -119,7 +119,7 @@ fn draw_row(frame: &mut Frame<'_>, line: Rect, bars: Rect, names: u16, wide: boo
     frame.render_widget(Line::styled(text, *style), inner(line, 0, bars.x.saturating_sub(line.x)));
     let counts = seconds.last(bars.width.into(), since, now);
     let most = counts.iter().flatten().max().copied().unwrap_or_default().max(1);
-    // The widget rounds down: what is not none must be seen.
+    // The widget rounds down, but a count above zero must be visible.
     let levels = counts
         .iter()
         .map(|count| count.map(|count| (u128::from(count) * u128::from(LEVELS)).div_ceil(most.into()) as u64));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Remote addresses, and what came of the attempts to reach them.
+//! The table of remote addresses, with the results of the attempts.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
@@ -17,7 +17,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     let order = shown.choices.order;
     let title = format!(" remote addresses, {} ", remotes.len());
     let block = Block::bordered().border_style(QUIET).title(title).title_style(TITLE);
-    // Borders and the heading.
+    // Two borders and the heading.
     let room = usize::from(area.height).saturating_sub(3);
 
     let mut rows = Vec::new();
@@ -58,13 +58,13 @@ pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     frame.render_widget(Table::new(rows, widths).header(heading.style(TITLE)).block(block), area);
 }
 
-/// The numbers are flush right.
+/// Builds a row with right-aligned numbers.
 fn row(cells: [String; 5]) -> Row<'static> {
     let [address, attempts, failures, result, ago] = cells.map(Line::from);
     Row::new([address, attempts.right_aligned(), failures.right_aligned(), result, ago.right_aligned()])
 }
 
-/// What cannot be seen is not none.
+/// Shows unobservable failures as such, not as 0.
 fn failures(shown: &Shown<'_>, failures: u64) -> String {
     if shown.about.observes_failures == Some(false) { "unobs.".to_owned() } else { short(failures) }
 }

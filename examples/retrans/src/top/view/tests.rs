@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pictures, on ratatui's backend for tests, of models made up: time stands still.
+//! Snapshots of synthetic models on ratatui's test backend, at a fixed time.
 
 use insta::assert_snapshot;
 use ratatui::Terminal;
@@ -16,14 +16,14 @@ use crate::top::model::{Counters, Model};
 use crate::top::remotes::Remotes;
 use crate::top::source::{About, Progress};
 
-/// Seconds since the epoch at which each of these begins.
+/// The start time of each scene, in seconds since the epoch.
 const BEGAN: u64 = 1_795_444_000;
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_nanos((BEGAN + seconds) * 1_000_000_000)
 }
 
-/// What [`Shown`] borrows.
+/// The data that [`Shown`] borrows.
 struct Scene {
     about: About,
     progress: Progress,
@@ -55,7 +55,7 @@ impl Scene {
         }
     }
 
-    /// Twenty-five seconds of a host with troubles.
+    /// Twenty-five seconds of a host with many failures and losses.
     fn busy() -> Self {
         let mut scene = Self::empty();
         scene.now = at(25);
@@ -127,7 +127,7 @@ fn counters(seen: u64, lost: u64, missed: Option<u64>) -> Counters {
     Counters { values: values.to_vec(), seen: Some(Vec::new()) }
 }
 
-/// Which texts of a picture are in a style, run by run.
+/// Returns the parts of a picture that have a style.
 fn in_style(buffer: &Buffer, style: ratatui::style::Style) -> Vec<String> {
     let mut runs = vec![String::new()];
     for cell in buffer.content() {
@@ -157,7 +157,7 @@ fn busy() {
 }
 
 #[test]
-fn nothing_lost_is_no_alarm() {
+fn without_losses_there_is_no_alarm() {
     assert!(in_style(Scene::empty().on(100, 20).backend().buffer(), ALARM).is_empty());
 }
 
@@ -195,7 +195,7 @@ fn paused_at_the_end_of_a_recording() {
 }
 
 #[test]
-fn addresses_that_made_room() {
+fn removed_addresses() {
     let mut scene = Scene::empty();
     scene.model.remotes = Remotes::new(4);
     for i in 0..9 {
@@ -221,12 +221,12 @@ fn filter_entry_with_an_error() {
     let scene = Scene::empty().typing("fdport=443 stat=close");
     let mut terminal = scene.on(80, 16);
     assert_snapshot!(terminal.backend());
-    // Behind the text.
+    // After the text.
     terminal.backend_mut().assert_cursor_position((28, 14));
 }
 
 #[test]
-fn a_filter_that_could_not_be_had() {
+fn a_filter_that_could_not_be_applied() {
     let mut scene = Scene::empty();
     scene.refused = Some("missing CAP_BPF: …".to_owned());
     assert_snapshot!(scene.on(80, 16).backend());
@@ -238,7 +238,7 @@ fn tiny() {
 }
 
 #[test]
-fn a_loss_shows_on_whatever_has_room_for_it() {
+fn losses_are_visible_in_any_size() {
     for (width, height) in [(8, 1), (20, 3), (60, 14), (80, 14), (200, 14)] {
         let terminal = Scene::busy().on(width, height);
         let alarms = in_style(terminal.backend().buffer(), ALARM);
@@ -246,7 +246,7 @@ fn a_loss_shows_on_whatever_has_room_for_it() {
     }
 }
 
-/// No size is too small, whatever is shown, and none too large.
+/// Draws every scene in many sizes, from empty to very large.
 #[test]
 fn no_size_panics() {
     let scenes = || {
@@ -273,7 +273,7 @@ fn no_size_panics() {
 }
 
 #[test]
-fn nothing_that_is_shown_holds_a_control_character() {
+fn control_characters_are_never_shown() {
     let hostile = "\u{1b}[2J\u{1b}]0;pwned\u{7}\r\n\u{9b}31m";
     let mut scene = Scene::busy();
     scene.about.what = format!("recording {hostile}");
@@ -289,7 +289,7 @@ fn nothing_that_is_shown_holds_a_control_character() {
 }
 
 #[test]
-fn numbers_have_room() {
+fn numbers_fit_their_columns() {
     for (number, text) in [
         (0, "0"),
         (99_999, "99999"),
