@@ -63,7 +63,7 @@ fn capabilities(of_unit: &str, but: Option<&str>) -> String {
 }
 
 /// Runs a program with the unit's user, capabilities and mounts, but without the capability `but`.
-fn as_the_unit_says(but: Option<&str>, program: &[&str]) -> Output {
+fn under_the_unit(but: Option<&str>, program: &[&str]) -> Output {
     let settings = settings();
     assert_eq!((settings["DynamicUser"], settings["NoNewPrivileges"]), ("yes", "yes"));
     let ambient = capabilities(settings["AmbientCapabilities"], but);
@@ -81,8 +81,8 @@ fn as_the_unit_says(but: Option<&str>, program: &[&str]) -> Output {
     run(command.args(program))
 }
 
-fn agent_as_the_unit_says(but: Option<&str>) -> Output {
-    as_the_unit_says(but, &[PROGRAM, ARGUMENTS[0], ARGUMENTS[1]])
+fn agent_under_the_unit(but: Option<&str>) -> Output {
+    under_the_unit(but, &[PROGRAM, ARGUMENTS[0], ARGUMENTS[1]])
 }
 
 fn run(command: &mut Command) -> Output {
@@ -101,16 +101,16 @@ fn lacks(output: &Output, capability: &str) {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn it_works_as_the_unit_says() {
-    is_attached(&agent_as_the_unit_says(None));
+fn the_agent_attaches_under_the_unit() {
+    is_attached(&agent_under_the_unit(None));
 }
 
 /// Without an effective confinement, the other tests would prove nothing.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_the_unit_takes_away_is_not_there() {
+fn the_confinement_of_the_unit_is_effective() {
     let holds = |what: &str| {
-        let output = as_the_unit_says(None, &["sh", "-c", what]);
+        let output = under_the_unit(None, &["sh", "-c", what]);
         assert!(output.status.success(), "{what}: {output:?}");
     };
     holds("[ \"$(id -u)$(id -g)$(id -G)\" = 611846118461184 ]");
@@ -130,15 +130,15 @@ fn what_the_unit_takes_away_is_not_there() {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn no_capability_of_the_unit_is_too_much() {
-    lacks(&agent_as_the_unit_says(Some("CAP_BPF")), "CAP_BPF");
-    lacks(&agent_as_the_unit_says(Some("CAP_PERFMON")), "CAP_PERFMON");
+fn each_capability_of_the_unit_is_required() {
+    lacks(&agent_under_the_unit(Some("CAP_BPF")), "CAP_BPF");
+    lacks(&agent_under_the_unit(Some("CAP_PERFMON")), "CAP_PERFMON");
 }
 
 /// Runs the `setcap` command of the unit on a copy of the program.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn it_works_as_setcap_lets_it() {
+fn the_agent_attaches_with_file_capabilities() {
     let line =
         UNIT.lines().find_map(|line| line.strip_prefix("#     sudo setcap ")).expect("the unit contains the command");
     let capabilities = line.strip_suffix(" /usr/local/bin/retrans-agent").expect("the path of the program");
