@@ -55,16 +55,28 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
             }
             ExitCode::from(FAILED)
         }
-        // The reader of stdout has exited.
-        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => fail(CANNOT_START, &*error),
     }
 }
 
-/// Returns whether the reader of stdout has gone. The demo then ends with success, also if rows were not as
-/// expected, since its verdict is part of what was not read.
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+/// Ignores that the reader of stdout, such as `head`, has exited: the exit status still reports a row
+/// that is not as expected.
+struct UntilClosed<W>(W);
+
+impl<W: Write> Write for UntilClosed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
+    }
 }
 
 /// The rows that are not as expected, with the reason.
@@ -72,7 +84,7 @@ type Faults = Result<Vec<String>, Box<dyn Error>>;
 
 fn run(arguments: Arguments) -> Faults {
     let Arguments { live, record, replay } = arguments;
-    let mut out = io::stdout().lock();
+    let mut out = UntilClosed(io::stdout().lock());
     if let Some(path) = replay {
         let recording = Recording::open(&path)?.lines()?;
         writeln!(out, "REPLAY of {}: nothing is caused here.\n", path.display())?;

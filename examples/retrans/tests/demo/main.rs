@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Runs `demo` as a user does: live, as a replay, and interrupted.
 
+mod closed_stdout;
 mod interrupted;
 mod replayed;
 
