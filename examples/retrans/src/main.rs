@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     let output = Output::new(color);
     match command {
         Command::Watch(arguments) => watch::main(arguments, output),
-        Command::Top(arguments) => top::main(arguments),
+        Command::Top(arguments) => top::main(arguments, output),
         Command::Replay(arguments) => replay::main(arguments, output),
         Command::Histogram(arguments) => histogram::main(arguments),
         Command::Doctor(arguments) => doctor::main(&arguments, output),

@@ -16,11 +16,13 @@ use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::output::Output;
 use crate::signals::until_interrupted;
 use crate::status::say_stats;
 use crate::terminal::{Input, Terminal};
 use crate::{CANNOT_START, FAILED, fail};
 use ratatui::crossterm::event::KeyEvent;
+use ratatui::crossterm::style::force_color_output;
 use retrans_sdk::Filter;
 use retrans_sdk::event::Timestamp;
 
@@ -36,7 +38,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// The maximum time to read events before the next draw.
 const BUSY: Duration = Duration::from_millis(50);
 
-pub(crate) fn main(arguments: Arguments) -> ExitCode {
+pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
     let (origin, filter) = match arguments.parse() {
         Ok(parsed) => parsed,
         Err(error) => return fail(CANNOT_START, &*error),
@@ -45,10 +47,12 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
         Ok(interrupted) => interrupted,
         Err(error) => return fail(CANNOT_START, &format!("cannot handle signals: {error}")),
     };
-    let top = match Top::open(origin, filter) {
+    let top = match Top::open(origin, filter, output.paint.colors) {
         Ok(top) => top,
         Err(error) => return fail(CANNOT_START, &*error),
     };
+    // crossterm reads NO_COLOR itself, but `--color always` overrides it.
+    force_color_output(output.paint.colors);
     // The last step, so that earlier errors are printed on an unchanged terminal.
     let terminal = match Terminal::take_over() {
         Ok(terminal) => terminal,
@@ -71,13 +75,14 @@ struct Top {
     paused: Option<(Model, Timestamp)>,
     /// The reason the source could not be opened with another filter.
     refused: Option<String>,
+    colors: bool,
 }
 
 impl Top {
-    fn open(origin: Origin, filter: Filter) -> Result<Self, Box<dyn Error>> {
+    fn open(origin: Origin, filter: Filter, colors: bool) -> Result<Self, Box<dyn Error>> {
         let source = Source::open(&origin, &filter)?;
         let model = Model::new(source.now());
-        Ok(Self { origin, filter, source, model, choices: Choices::default(), paused: None, refused: None })
+        Ok(Self { origin, filter, source, model, choices: Choices::default(), paused: None, refused: None, colors })
     }
 
     fn run(mut self, mut terminal: Terminal, interrupted: impl Fn() -> bool) -> Result<(), Box<dyn Error>> {
@@ -121,7 +126,13 @@ impl Top {
             refused: self.refused.as_deref(),
             choices: &self.choices,
         };
-        terminal.draw(|frame| view::draw(frame, &shown))
+        let colors = self.colors;
+        terminal.draw(|frame| {
+            view::draw(frame, &shown);
+            if !colors {
+                view::remove_colors(frame.buffer_mut());
+            }
+        })
     }
 
     fn is_over_after(&mut self, key: KeyEvent) -> bool {

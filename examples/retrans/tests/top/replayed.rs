@@ -62,6 +62,23 @@ fn the_whole_recording_is_counted() {
 }
 
 #[test]
+fn colors_can_be_turned_off() {
+    let has_colors = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let command_line = [&[env!("CARGO_BIN_EXE_retrans"), "top"], &ALL[..], arguments].concat();
+        let mut screen = Screen::running(110, 40, &command_line, environment);
+        screen.wait_for("end of the recording");
+        screen.type_in("q");
+        let ended = screen.end();
+        assert!(ended.status.success() && ended.restored, "{}", ended.text);
+        ended.written.windows(5).any(|bytes| bytes == b"\x1b[38;")
+    };
+    assert!(has_colors(&[], &[]));
+    assert!(!has_colors(&["--color", "never"], &[]));
+    assert!(!has_colors(&[], &[("NO_COLOR", "1")]));
+    assert!(has_colors(&["--color", "always"], &[("NO_COLOR", "1")]), "the option overrides NO_COLOR");
+}
+
+#[test]
 fn addresses_are_sorted_and_scrolled() {
     let mut screen = whole();
     let by_failures = addresses(&screen.text());

@@ -13,6 +13,7 @@ mod remotes;
 mod tests;
 
 use ratatui::Frame;
+use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -107,6 +108,16 @@ fn draw_tiny(frame: &mut Frame<'_>, shown: &Shown<'_>) {
         lines.insert(0, Line::styled("PAUSED", WARNING));
     }
     frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// Removes all colors. A colored background becomes reverse video, so that alarms stay visible.
+pub(crate) fn remove_colors(buffer: &mut Buffer) {
+    for cell in &mut buffer.content {
+        if cell.bg != Color::Reset {
+            cell.modifier.insert(Modifier::REVERSED);
+        }
+        (cell.fg, cell.bg) = (Color::Reset, Color::Reset);
+    }
 }
 
 /// Returns the style of a result.

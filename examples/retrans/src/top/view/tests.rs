@@ -6,10 +6,11 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::KeyCode;
+use ratatui::style::{Color, Modifier};
 use retrans_sdk::event::Timestamp;
 use retrans_sdk::{Filter, RetransResult};
 
-use super::{ALARM, Shown, draw, rate, short};
+use super::{ALARM, Shown, draw, rate, remove_colors, short};
 use crate::top::input::Choices;
 use crate::top::model::tests::event;
 use crate::top::model::{Counters, Model};
@@ -235,6 +236,16 @@ fn a_filter_that_could_not_be_applied() {
 #[test]
 fn tiny() {
     assert_snapshot!(Scene::busy().on(30, 6).backend());
+}
+
+#[test]
+fn without_colors_alarms_are_reversed() {
+    let mut buffer = Scene::busy().on(120, 30).backend().buffer().clone();
+    let alarms = in_style(&buffer, ALARM).concat();
+    remove_colors(&mut buffer);
+    assert!(buffer.content().iter().all(|cell| (cell.fg, cell.bg) == (Color::Reset, Color::Reset)));
+    let reversed = buffer.content().iter().filter(|cell| cell.modifier.contains(Modifier::REVERSED));
+    assert_eq!(reversed.map(|cell| cell.symbol()).collect::<String>(), alarms);
 }
 
 #[test]
