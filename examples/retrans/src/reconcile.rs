@@ -163,7 +163,7 @@ fn reasons(of: &Reconciliation) -> Vec<String> {
     }
     if of.unknown.attempts > 0 {
         reasons.push(format!(
-            "{} attempts ({} segments) may or may not have been transmitted: only fexit and kretprobe report it (see `retrans doctor`).",
+            "{} attempts ({} segments) may or may not have been transmitted: fexit and kretprobe report this (see `retrans doctor`).",
             of.unknown.attempts, of.unknown.segs
         ));
     }
