@@ -64,12 +64,14 @@ help:
 	@echo "                   and as it would be published"
 	@echo "make vendored      builds with static libelf and zlib, where neither is installed;"
 	@echo "                   as root"
+	@echo "make image         builds docs/deploy/Dockerfile with docker or podman, and runs"
+	@echo "                   retrans doctor in it"
 	@echo "make unit          runs docs/retrans-agent.service under systemd in namespaces; as"
 	@echo "                   root"
 	@echo "make public-api    records the public API"
 	@echo "make public-api-check  reports changes of the public API since it was recorded"
-	@echo "make release-check  runs outside, vendored, unit, matrix-release-check and bench,"
-	@echo "                   which a release requires in addition to the gate"
+	@echo "make release-check  runs outside, vendored, unit, image, matrix-release-check and"
+	@echo "                   bench, which a release requires in addition to the gate"
 
 .PHONY: build-deps
 build-deps: ; @$(call install,$(BUILD_PACKAGES))
@@ -101,6 +103,12 @@ unit: deps
 vendored: deps
 	@$(call install,$(VENDORED_PACKAGES))
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/vendored.sh
+
+# Prints NOT BUILT if no container engine answers. With IMAGE=required that is a failure.
+IMAGE ?= if-possible
+.PHONY: image
+image:
+	IMAGE=$(IMAGE) tests/image.sh
 
 # The public API of both crates. It is recorded in the crates, so that a change of it is visible
 # next to the change of the code. It is generated from rustdoc's JSON output. The JSON format is not
@@ -258,7 +266,7 @@ $(TOOLS)/bin/cargo-deny:
 # The checks that a release requires in addition to the gate (.ci/run). They need hours, most of
 # them for `make matrix` before them.
 .PHONY: release-check
-release-check: outside vendored unit matrix-release-check bench
+release-check: outside vendored unit image matrix-release-check bench
 
 .PHONY: deny
 deny: $(DENY)
