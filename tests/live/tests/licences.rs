@@ -9,8 +9,14 @@ use serde::Deserialize;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-const LICENCES: [&str; 4] =
-    ["MIT OR Apache-2.0", "GPL-2.0-only OR BSD-2-Clause", "(GPL-2.0-only OR BSD-2-Clause)", "GPL-2.0-only"];
+const LICENCES: [&str; 5] = [
+    "MIT OR Apache-2.0",
+    "GPL-2.0-only OR BSD-2-Clause",
+    "(GPL-2.0-only OR BSD-2-Clause)",
+    "GPL-2.0-only",
+    // The schema of the Kubernetes project.
+    "Apache-2.0",
+];
 
 #[derive(Deserialize)]
 struct Reuse {

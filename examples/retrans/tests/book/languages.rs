@@ -6,7 +6,7 @@ use std::fs;
 use crate::page::{pages, root};
 
 /// Each kind, and the file that checks it, relative to this directory.
-const KNOWN: [(&str, &str); 13] = [
+const KNOWN: [(&str, &str); 15] = [
     ("rust,no_run", "rust_blocks"),
     ("rust", "rust_blocks"),
     ("text", "lab_lines"),
@@ -20,6 +20,8 @@ const KNOWN: [(&str, &str); 13] = [
     ("console", "console"),
     ("console,live", "live_sessions"),
     ("toml", "manifests"),
+    ("yaml", "deploy"),
+    ("dockerfile", "deploy"),
 ];
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod commands;
 mod console;
+mod deploy;
 mod facts;
 mod filters;
 mod keys;
