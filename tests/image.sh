@@ -33,8 +33,8 @@ tag=retrans:test-$$
 trap '"$engine" rmi "$tag" >/dev/null' EXIT
 echo "image: built by $engine in $((SECONDS - start)) s, $("$engine" image inspect --format '{{.Size}}' "$tag") bytes"
 
-# run CAPABILITY…: runs doctor in the image with these capabilities, and prints its output. The status
-# is 0 or 1 if a stream can be opened, and 2 if not.
+# run CAPABILITY…: runs doctor in the image with these capabilities, and prints its output. The
+# status is 0 or 1 if a stream can be opened, and 2 if not.
 run() {
 	local capability capabilities=()
 	for capability in "$@"; do

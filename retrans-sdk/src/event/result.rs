@@ -87,12 +87,12 @@ pub enum RetransResult {
     /// No memory to trim the acknowledged part of the segment (-ENOMEM).
     #[reason(value = "trim_head_nomem", c_name = "TCP_RETRANS_TRIM_HEAD_NOMEM", class = Nomem)]
     TrimHeadNomem = 4,
-    /// No memory to make the segment's buffer private (-ENOMEM). Requires that fexit is attached or
-    /// that the kernel itself reports this result.
+    /// No memory to make the segment's buffer private (-ENOMEM). Reported only if fexit is
+    /// attached, or by the kernel's own enum.
     #[reason(value = "unclone_nomem", c_name = "TCP_RETRANS_UNCLONE_NOMEM", class = Nomem)]
     UncloneNomem = 5,
     /// No memory to split the segment, or too much data is queued to allow the split (-ENOMEM).
-    /// Requires that fexit is attached or that the kernel itself reports this result.
+    /// Reported only if fexit is attached, or by the kernel's own enum.
     #[reason(value = "frag_nomem", c_name = "TCP_RETRANS_FRAG_NOMEM", class = Nomem)]
     FragNomem = 6,
     /// No route to the peer, or the local address was removed (-EHOSTUNREACH); `sk_err_soft`
@@ -103,8 +103,8 @@ pub enum RetransResult {
     /// (-EAGAIN).
     #[reason(value = "rcv_zero_window", c_name = "TCP_RETRANS_RCV_ZERO_WINDOW", class = Window)]
     RcvZeroWindow = 8,
-    /// No memory for the copy that a segment with an unusual headroom requires (-ENOBUFS). Requires
-    /// that the kernel itself reports this result.
+    /// No memory for the copy that a segment with an unusual headroom requires (-ENOBUFS). Reported
+    /// only by the kernel's own enum.
     #[reason(value = "pskb_copy_nobufs", c_name = "TCP_RETRANS_PSKB_COPY_NOBUFS", class = Nomem)]
     PskbCopyNobufs = 9,
     /// No memory (-ENOMEM), and nothing proves the allocation site.

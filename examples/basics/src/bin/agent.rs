@@ -28,7 +28,7 @@ struct Arguments {
 
 #[derive(Default)]
 struct Counts {
-    /// By the path of the service's cgroup (`None` if not known) and by result.
+    /// Attempts by the path of the service's cgroup (`None` if not known) and by result.
     attempts: BTreeMap<(Option<String>, RetransResult), u64>,
     cgroups: Option<CgroupPaths>,
 }

@@ -30,7 +30,7 @@ const MOST: usize = 10_000;
 struct Alerts {
     failures: usize,
     within: u64,
-    /// By remote address: the times of the last failures, and whether the alert is raised.
+    /// The times of the last failures, and whether the alert is raised, by remote address.
     remotes: HashMap<IpAddr, (VecDeque<Timestamp>, bool)>,
 }
 

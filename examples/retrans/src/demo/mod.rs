@@ -59,8 +59,8 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// Ignores that the reader of stdout, such as `head`, has exited: the exit status still reports a row
-/// that is not as expected.
+/// Ignores that the reader of stdout, such as `head`, has exited: the exit status still reports a
+/// row that is not as expected.
 struct UntilClosed<W>(W);
 
 impl<W: Write> Write for UntilClosed<W> {

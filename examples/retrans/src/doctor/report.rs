@@ -14,9 +14,9 @@ pub(crate) struct Report {
     pub(crate) verdict: Verdict,
     pub(crate) kernel: String,
     pub(crate) lockdown: Option<String>,
-    /// By name, with the reason if it is not available.
+    /// Names, with the reason if it is not available.
     pub(crate) available: Vec<(&'static str, Option<String>)>,
-    /// By name, and whether it is held.
+    /// Names, and whether it is held.
     pub(crate) capabilities: Vec<(&'static str, bool)>,
     pub(crate) stream: Result<Attached, String>,
 }

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// Use only this attach method (default: the best that the kernel supports)
     #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method(), requires = "limit")]
     attach_method: Option<AttachMethod>,
-    /// Which attempts the columns count
+    /// Attempts that the columns count
     #[arg(long, value_name = "WHICH", default_value = "failed")]
     count: Which,
     /// Width of a column in seconds, at least 0.001 (default: chosen so that there are at most 40
@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     input: Input,
 }
 
-/// Which attempts the columns count.
+/// The attempts that the columns count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Which {
     /// Failed attempts

@@ -20,7 +20,7 @@ pub(crate) struct Counted {
     pub(crate) failures: u64,
     /// The attempts that the columns count, by result.
     results: BTreeMap<RetransResult, u64>,
-    /// By column, in lengths since the epoch. Columns without attempts are left out.
+    /// Attempts by column, in lengths since the epoch. Columns without attempts are left out.
     buckets: BTreeMap<u64, u64>,
 }
 

@@ -3,8 +3,8 @@
 //!
 //! # Design
 //!
-//! Nothing is built or applied here: that requires a container engine or a cluster. `tests/image.sh`
-//! builds the image where an engine answers.
+//! Nothing is built or applied here: that requires a container engine or a cluster.
+//! `tests/image.sh` builds the image where an engine answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -65,7 +65,8 @@ fn errors(manifest: &Value) -> Vec<String> {
     validator().iter_errors(manifest).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
-/// Merges a patch as `kubectl patch` does: objects by key, and lists whose items have names by name.
+/// Merges a patch as `kubectl patch` does: objects by key, and lists whose items have names by
+/// name.
 fn merge(into: &mut Value, patch: &Value) {
     match (into, patch) {
         (Value::Object(into), Value::Object(patch)) => {
@@ -153,9 +154,9 @@ fn words(list: &Value) -> Vec<String> {
     list.as_array().expect("a list").iter().map(|word| word.as_str().expect("a string").to_owned()).collect()
 }
 
-/// Whether `retrans` accepts the arguments, as far as its help, the filter and the fields show.
+/// Checks that `retrans` accepts the arguments, as far as its help, the filter and the fields show.
 fn accepts(arguments: &[String]) {
-    assert_eq!(crate::programs::takes("retrans", arguments), Ok(()), "{arguments:?}");
+    assert_eq!(crate::programs::accepts("retrans", arguments), Ok(()), "{arguments:?}");
     for pair in arguments.windows(2).filter(|pair| pair[0] == "--fields") {
         pair[1].parse::<FieldSet>().expect("fields");
     }

@@ -42,7 +42,7 @@ pub(crate) struct Ended {
     pub(crate) text: String,
     /// All bytes that were written.
     pub(crate) written: Vec<u8>,
-    /// Whether the terminal was restored: its settings, its main screen, its cursor.
+    /// True if the terminal was restored: its settings, its main screen, its cursor.
     pub(crate) restored: bool,
 }
 

@@ -6,7 +6,7 @@ fn main() {
     /// The table, declared before its class.
     #[retrans_sdk::reason_table(key = "way", class = Speed, unlisted = Slow)]
     enum Way {
-        /// By train.
+        /// A train.
         #[reason(value = "train", class = Fast)]
         Train = 1,
         /// On foot.
