@@ -113,7 +113,8 @@ pub enum RetransResult {
     /// No memory for a copy, a clone or a buffer in the transmit path (-ENOBUFS).
     #[reason(value = "nobufs", c_name = "RETRANS_OWN_NOBUFS", class = Nomem)]
     Nobufs = 129,
-    /// A firewall rule in OUTPUT or POSTROUTING, or a cgroup program, refused the segment (-EPERM).
+    /// Netfilter (a rule in OUTPUT or POSTROUTING, or conntrack) or a BPF program refused the
+    /// segment (-EPERM).
     #[reason(value = "denied", c_name = "RETRANS_OWN_DENIED", class = Drop)]
     Denied = 130,
     /// A qdisc, a device or a cgroup program dropped the segment (+1, `NET_XMIT_DROP`).
