@@ -251,6 +251,10 @@ lint: deps lint-deps
 	@unit=target/retrans-agent.service; sed 's|^ExecStart=.*|ExecStart=/bin/true|' docs/retrans-agent.service >$$unit && \
 	said=$$(systemd-analyze verify --man=no $$unit 2>&1) && [ -z "$$said" ] || { echo "$$unit: $$said"; exit 1; }
 
+.PHONY: words
+words: deps
+	cargo run --locked --quiet --package retrans-words
+
 .PHONY: header-check
 header-check: deps
 	$(CLI) check "$(KERNEL_SRC)"
