@@ -80,34 +80,34 @@ pub enum RetransResult {
     /// An earlier copy of the segment is still in a queue of this host (-EBUSY).
     #[reason(value = "in_host_queue", c_name = "TCP_RETRANS_IN_HOST_QUEUE", class = Busy)]
     InHostQueue = 2,
-    /// The peer has acknowledged all of the segment and data after it (-EINVAL, with a kernel
-    /// warning).
+    /// The peer has already acknowledged the whole segment, and also data after it (-EINVAL; the
+    /// kernel logs a warning).
     #[reason(value = "end_seq_error", c_name = "TCP_RETRANS_END_SEQ_ERROR", class = Invalid)]
     EndSeqError = 3,
     /// No memory to trim the acknowledged part of the segment (-ENOMEM).
     #[reason(value = "trim_head_nomem", c_name = "TCP_RETRANS_TRIM_HEAD_NOMEM", class = Nomem)]
     TrimHeadNomem = 4,
-    /// No memory to make the segment's buffer private (-ENOMEM). Reported only if fexit is
-    /// attached, or by the kernel's own enum.
+    /// No memory to make the segment's buffer private (-ENOMEM). Reported only with fexit,
+    /// or with the proposed patch.
     #[reason(value = "unclone_nomem", c_name = "TCP_RETRANS_UNCLONE_NOMEM", class = Nomem)]
     UncloneNomem = 5,
     /// No memory to split the segment, or too much data is queued to allow the split (-ENOMEM).
-    /// Reported only if fexit is attached, or by the kernel's own enum.
+    /// Reported only with fexit, or with the proposed patch.
     #[reason(value = "frag_nomem", c_name = "TCP_RETRANS_FRAG_NOMEM", class = Nomem)]
     FragNomem = 6,
     /// No route to the peer, or the local address was removed (-EHOSTUNREACH); `sk_err_soft`
     /// contains the cause.
     #[reason(value = "route_fail", c_name = "TCP_RETRANS_ROUTE_FAIL", class = Route)]
     RouteFail = 7,
-    /// The receiver's window is closed for this segment, which is not the first unacknowledged one
-    /// (-EAGAIN).
+    /// The receiver's window does not cover this segment, and the segment is not the first
+    /// unacknowledged one (-EAGAIN).
     #[reason(value = "rcv_zero_window", c_name = "TCP_RETRANS_RCV_ZERO_WINDOW", class = Window)]
     RcvZeroWindow = 8,
     /// No memory for the copy that a segment with an unusual headroom requires (-ENOBUFS). Reported
-    /// only by the kernel's own enum.
+    /// only with the proposed patch.
     #[reason(value = "pskb_copy_nobufs", c_name = "TCP_RETRANS_PSKB_COPY_NOBUFS", class = Nomem)]
     PskbCopyNobufs = 9,
-    /// No memory (-ENOMEM), and nothing proves the allocation site.
+    /// No memory (-ENOMEM). It is not known which allocation failed.
     #[reason(value = "nomem", c_name = "RETRANS_OWN_NOMEM", class = Nomem)]
     Nomem = 128,
     /// No memory for a copy, a clone or a buffer in the transmit path (-ENOBUFS).
