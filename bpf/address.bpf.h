@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Branchless comparisons, and the addresses of a connection. The verifier follows both sides of
- * each branch on an unknown value. With branches, a filter with many terms would have too many
+ * Comparisons without branches, and the addresses of a connection. The verifier follows both sides
+ * of each branch on an unknown value. With branches, a filter with many terms would have too many
  * paths.
  */
 #ifndef RETRANS_ADDRESS_BPF_H
@@ -22,7 +22,7 @@ static __always_inline __u64 sign_of(__u64 x)
 	return bit;
 }
 
-/* These return 1 or 0. */
+/* is_zero() and is_less() return 1 or 0. */
 static __always_inline __u64 is_zero(__u64 x)
 {
 	__u64 negative = -x;
@@ -49,7 +49,7 @@ static __always_inline __u64 mask_of(__u64 bit)
 	return mask;
 }
 
-/* In network byte order, as in a record. AF_INET uses the first word only. */
+/* An address in network byte order, as in a record. An IPv4 address uses only the first word. */
 struct raw_address {
 	__u32 words[4];
 };
@@ -61,7 +61,7 @@ struct endpoints {
 	struct raw_address daddr;
 };
 
-/* An address as a number in host byte order. An IPv4 address is in the low half. */
+/* An address as a number in host byte order. The low half contains an IPv4 address. */
 struct address {
 	__u64 high;
 	__u64 low;
@@ -72,7 +72,7 @@ static __always_inline __u64 is_mapped_address(const struct raw_address *raw)
 	return is_zero(raw->words[0] | raw->words[1] | (raw->words[2] ^ bpf_htonl(0xffff)));
 }
 
-/* Returns 1 if an IPv6 socket carries IPv4, which the peer's address shows. */
+/* Returns 1 if an IPv6 socket carries IPv4. Then the peer's address is IPv4-mapped. */
 static __always_inline __u64 is_mapped(const struct endpoints *ends)
 {
 	return is_zero(ends->family ^ AF_INET6) & is_mapped_address(&ends->daddr);
@@ -84,8 +84,9 @@ static __always_inline __u64 is_inet(const struct endpoints *ends)
 }
 
 /*
- * Returns one of the two addresses as a number. For a mapped connection this is the IPv4 address.
- * If the local address is not mapped, the socket is not bound yet, and the result is 0.0.0.0.
+ * Returns `raw`, which is one of the two addresses in `ends`, as a number. For a mapped connection
+ * this is the IPv4 address. If the connection is mapped and the local address is not, the socket is
+ * not bound yet, and the result is 0.0.0.0.
  */
 static __always_inline struct address address_of(const struct endpoints *ends,
 						 const struct raw_address *raw)

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * An attempt: the arguments of its program, the values that are read from them to classify, count
- * and filter it, and the state that is kept between its entry and its exit.
+ * A retransmission attempt as the BPF programs see it: the arguments of the traced function or
+ * tracepoint, the values that are read from them to classify, count and filter the attempt, and the
+ * state that is kept between the entry and the exit of the traced function.
+ *
+ * The transmit step is the last part of __tcp_retransmit_skb(), after its checks. It counts the
+ * attempt in RetransSegs and total_retrans, and calls tcp_transmit_skb(), which passes the segment
+ * to the IP layer.
  */
 #ifndef RETRANS_ATTEMPT_BPF_H
 #define RETRANS_ATTEMPT_BPF_H
@@ -16,44 +21,50 @@
 #include "kread.bpf.h"
 
 /*
- * One tick in nanoseconds. It is required because icsk_rto is in jiffies, and BTF does not contain
- * CONFIG_HZ.
+ * The length of a jiffy in nanoseconds, set by user space. It is required because icsk_rto is in
+ * jiffies, and BTF does not contain CONFIG_HZ.
  */
 const volatile __u64 tick_ns = 4000000;
 
 /*
  * True if tracing programs may call bpf_get_socket_cookie(), which requires v5.12 (c5dbb89fc2ac).
- * User space looks for the function in BTF.
+ * User space sets this if BTF contains the function that implements the helper.
  */
 const volatile bool has_cookie_helper = true;
 
-/* True if a program at tcp_fragment() reports that memory ran out there. */
+/* True if a program is attached to tcp_fragment() that records when this function fails. */
 const volatile bool nomem_sites = false;
 
 /*
- * True if that program has ever run during an attempt. If the compiler inlined the function into
- * its caller, a copy remains for other callers. Then it proves nothing if the program does not run.
+ * True if the program at tcp_fragment() has run during any attempt. The compiler may have inlined
+ * tcp_fragment() into __tcp_retransmit_skb(). Then attempts do not run the program, because it is
+ * attached to the copy that remains for other callers. So until the program has run during an
+ * attempt, its silence does not prove that tcp_fragment() succeeded.
  */
 bool fragment_seen = false;
 
-/* The site at which an attempt ran out of memory, as far as a program observed it. */
+/* The allocation site at which an attempt ran out of memory, if it is known. */
 enum nomem_site {
 	NOMEM_SITE_UNKNOWN = 0,
 	NOMEM_SITE_FRAGMENT,
 	/*
-	 * By elimination: the attempt failed before the transmit step, and the sequence numbers are
-	 * already trimmed.
+	 * skb_unclone_keeptruesize(), by elimination: the attempt failed before the transmit step,
+	 * and not in tcp_fragment(). result_of() excludes tcp_trim_head() first, by the sequence
+	 * numbers.
 	 */
 	NOMEM_SITE_UNCLONE,
 };
 
 struct attempt {
 	/*
-	 * The addresses, ports and state of the connection. This is the socket, or the request of a
-	 * SYN-ACK.
+	 * The socket, or for a SYN-ACK the request socket. The addresses, ports and state are read
+	 * from it.
 	 */
 	const struct sock_common *skc;
-	/* The network namespace and the cgroup. This is the socket, or the listener. */
+	/*
+	 * The socket, or for a SYN-ACK the listener. The network namespace, the cgroup and the user
+	 * are read from it.
+	 */
 	const struct sock *sk;
 	/* NULL for a SYN-ACK. */
 	const struct tcp_sock *tp;
@@ -61,36 +72,47 @@ struct attempt {
 
 	__u32 seq;
 	__u32 end_seq;
+	/* The number of segments that the attempt retransmits. */
 	__u32 segs;
 	__u16 tcp_flags;
 	/* The amount by which tcp_retransmit_skb() already increased retrans_out. */
 	__u32 retrans_out_added;
-	/* The mark, if there is no full socket. */
+	/* The mark that is reported for a SYN-ACK. */
 	__u32 request_mark;
 
+	/*
+	 * The function's return value: 0, a negative errno, or NET_XMIT_DROP. Valid if has_err is
+	 * true.
+	 */
 	__s32 err;
 	bool has_err;
+	/* The allocation site. Used only if err is -ENOMEM. */
 	enum nomem_site site;
-	/*
-	 * True if the entry was seen. The next member is the result of is_backlogged() at the
-	 * entry.
-	 */
+	/* True if a program ran at the entry of the traced function. */
 	bool entry_seen;
+	/* The result of is_backlogged() at that entry. Valid if entry_seen is true. */
 	bool was_backlogged;
-	__u32 result;
-	__u8 kind;
-	__u8 state;
-	__u8 ca_state;
-	__u8 transmit;
+	__u32 result;  /* a number in retrans-sdk/src/event/result.rs, or an unlisted one */
+	__u8 kind;     /* enum retrans_kind */
+	__u8 state;    /* include/net/tcp_states.h */
+	__u8 ca_state; /* icsk_ca_state: enum tcp_ca_state */
+	__u8 transmit; /* enum retrans_transmit */
 
-	/* CLOCK_BOOTTIME in nanoseconds; 0 until it is needed. */
+	/* CLOCK_BOOTTIME in nanoseconds; 0 until the clock is read. */
 	__u64 ts;
 
-	/* True if the program's pointers are plain numbers. This is a constant in each program. */
+	/*
+	 * True in kprobes, where the verifier does not know the types of pointers, so memory is
+	 * read with probe_read(). False in programs that dereference pointers. This is a constant
+	 * in each program.
+	 */
 	bool probing;
 };
 
-/* The control block is a part of the segment, so it is read like any field of the segment. */
+/*
+ * Reads the members that describe the segment. The TCP control block is stored in the sk_buff
+ * itself (skb->cb), so no further pointer is followed.
+ */
 static __always_inline void attempt_read_segment(struct attempt *a)
 {
 	const struct tcp_skb_cb *cb = (const void *)a->skb->cb;
@@ -98,7 +120,7 @@ static __always_inline void attempt_read_segment(struct attempt *a)
 	a->seq = KREAD(a, cb, seq);
 	a->end_seq = KREAD(a, cb, end_seq);
 	a->segs = KREAD(a, cb, tcp_gso_segs);
-	/* u8 until v6.15, u16 since ("tcp: extend TCP flags to allow AE bit/ACE field"). */
+	/* u8 before v6.15, u16 since ("tcp: extend TCP flags to allow AE bit/ACE field"). */
 	if (bpf_core_field_size(cb->tcp_flags) == sizeof(__u16))
 		a->tcp_flags = KREAD(a, cb, tcp_flags);
 	else
@@ -118,7 +140,10 @@ static __always_inline __u32 netns_of(const struct attempt *a)
 	return KREAD(a, net, ns.inum);
 }
 
-/* A network namespace before v5.12 (3d368ab87cf6). The cookie is created on the first request. */
+/*
+ * The members of struct net before v5.12 (3d368ab87cf6), where the kernel creates the cookie when
+ * it is first asked for.
+ */
 struct net___lazy {
 	atomic64_t net_cookie;
 } __attribute__((preserve_access_index));
@@ -136,8 +161,8 @@ static __always_inline __u64 netns_cookie_of(const struct attempt *a)
 }
 
 /*
- * Returns the mark of the socket. For a SYN-ACK it is the mark of the request, which the accepted
- * socket inherits.
+ * Returns the mark of the socket. For a SYN-ACK it is the mark of the request socket, which the
+ * accepted socket inherits.
  */
 static __always_inline __u32 mark_of(const struct attempt *a)
 {
@@ -145,8 +170,8 @@ static __always_inline __u32 mark_of(const struct attempt *a)
 }
 
 /*
- * Returns the socket's cookie. The kernel creates it on the first request. Without the helper it is
- * 0 until then.
+ * Returns the socket's cookie. The kernel creates a cookie when it is first asked for. The helper
+ * asks for it. Without the helper, this function returns 0 for a socket that has no cookie yet.
  */
 static __always_inline __u64 cookie_of(const struct attempt *a)
 {
@@ -159,8 +184,9 @@ static __always_inline __u64 cookie_of(const struct attempt *a)
 
 /*
  * Returns the id of the socket's cgroup. Returns 0 before v5.15, where the pointer shares its bits
- * with the data of cgroup v1 (8520e224f547). Also returns 0 if the pointer is NULL, which these
- * programs may dereference.
+ * with the data of cgroup v1 (8520e224f547). Also returns 0 if the pointer is NULL: in these
+ * programs a read through a NULL pointer is allowed and yields 0, because the kernel handles the
+ * fault.
  */
 static __always_inline __u64 cgroup_of(const struct attempt *a)
 {
@@ -175,7 +201,7 @@ static __always_inline __u64 cgroup_of(const struct attempt *a)
 	return KREAD(a, kn, id);
 }
 
-/* Reads an address that is a member of the socket. No pointer is followed. */
+/* Reads an IPv6 address. It is stored in the socket itself, so no further pointer is followed. */
 #define KREAD_V6(a, to, skc, field)                                                                \
 	do {                                                                                       \
 		if ((a)->probing) {                                                                \
@@ -183,7 +209,7 @@ static __always_inline __u64 cgroup_of(const struct attempt *a)
 			    __builtin_preserve_access_index(&(skc)->field.in6_u.u6_addr8);         \
 			__u64 head = probe_read(v6, 8), tail = probe_read(v6 + 8, 8);              \
                                                                                                    \
-			/* In memory order: machines with kprobes are little-endian. */            \
+			/* retrans uses kprobes on little-endian architectures only. */            \
 			(to)[0] = head;                                                            \
 			(to)[1] = head >> 32;                                                      \
 			(to)[2] = tail;                                                            \
@@ -196,7 +222,10 @@ static __always_inline __u64 cgroup_of(const struct attempt *a)
 		}                                                                                  \
 	} while (0)
 
-/* Contains no branch, because the filter calls it. */
+/*
+ * The conditions in this function are constants at load time, so the verifier sees no branch. This
+ * is required because the filter calls this function: see address.bpf.h.
+ */
 static __always_inline struct endpoints endpoints_of(const struct attempt *a)
 {
 	const struct sock_common *skc = a->skc;
@@ -228,7 +257,7 @@ static __always_inline __u32 retrans_out_of(const struct attempt *a)
 	return KREAD(a, a->tp, retrans_out) - a->retrans_out_added;
 }
 
-/* Reads all 16 bytes: the name is followed by zeros. */
+/* Reads the name of the congestion control. All 16 bytes are valid: zeros follow the name. */
 static __always_inline void read_ca_name(const struct attempt *a, __u8 to[16])
 {
 	const struct inet_connection_sock *icsk = &a->tp->inet_conn;
@@ -242,33 +271,42 @@ static __always_inline void read_ca_name(const struct attempt *a, __u8 to[16])
 }
 
 /*
- * The state of an attempt in flight. The key is the socket and never the CPU, because a softirq may
- * begin another attempt inside this one. The socket is locked, so it has one attempt at a time.
+ * The state of an attempt in flight, that is, between the entry and the exit of the traced
+ * functions. The key of its map is the socket and not the CPU, because a softirq may begin an
+ * attempt of another socket on the same CPU before the exit of this one. The socket is locked, so
+ * it has one attempt at a time.
  *
- * tcp_retransmit_skb() is the outer function. It calls the inner function __tcp_retransmit_skb(),
- * which decides everything. The tail loss probe calls the inner function directly. If the compiler
- * split the inner function in two, the outer one calls the second part, which has no BTF, and the
- * exit of the inner one is not seen. Therefore the programs attach to both. The exit of the inner
- * function records that it reported the attempt. The exit of the outer one reports the attempts
- * that nothing else reported.
+ * tcp_retransmit_skb() is the outer function. It calls the inner function, __tcp_retransmit_skb(),
+ * which determines the result. The tail loss probe calls the inner function directly. Some
+ * compilers split the inner function in two. Then the outer function calls only the second part,
+ * __tcp_retransmit_skb.part.0, which has no BTF, and the programs at the inner function do not run
+ * for this attempt. Therefore programs are attached to both functions. The program at the exit of
+ * the inner function reports the attempt and sets `reported`. The program at the exit of the outer
+ * function reports the attempt if `reported` is not set.
  */
 struct in_flight {
-	/* The value at the entry. It increases when the attempt reaches the transmit step. */
+	/* tp->total_retrans at the entry. The transmit step increases it. */
 	__u32 total_retrans;
+	/* The result of is_backlogged() at the entry. */
 	bool backlogged;
-	/* The tracepoint's argument, if it is an enum, as a number of the Rust table. */
+	/*
+	 * The result that the tracepoint's argument reports, if that is an enum: a number in
+	 * retrans-sdk/src/event/result.rs, or an unlisted one.
+	 */
 	__u32 result;
 	bool has_result;
 	/* True if the outer function began the attempt. */
 	bool outer;
+	/* True if the program at the exit of the inner function has reported the attempt. */
 	bool reported;
-	__u8 site;
+	__u8 site; /* enum nomem_site */
 };
 
 /*
- * Several times the number of CPUs. User space sets it to 1 if the map is not used. If the kernel
- * skips the exit of an attempt, its entry stays until the next attempt of that socket replaces it.
- * The LRU map evicts such entries before any entry that is in use.
+ * The size of the map: several times the number of CPUs. User space sets it to 1 if the map is not
+ * used. If the kernel skips the program at the exit of an attempt, the map element stays until the
+ * next attempt of that socket replaces it. The LRU map evicts such elements before any element that
+ * is in use.
  */
 #define MAX_IN_FLIGHT 1024
 
@@ -302,13 +340,13 @@ static __always_inline void attempt_begin(const struct sock *sk, __u32 total_ret
 	__u64 key = (__u64)sk;
 
 	/*
-	 * This is the inner function of an attempt that the outer one began and that is not
-	 * reported yet.
+	 * The inner function is entered during an attempt that the outer function began and that is
+	 * not reported yet.
 	 */
 	if (f && f->outer && !f->reported) {
 		/*
-		 * Nothing is known about this attempt yet. The values may be left over from an
-		 * earlier one.
+		 * If the kernel skipped the exit of an earlier attempt, the element contains the
+		 * values of that attempt. So all values are set again.
 		 */
 		f->total_retrans = total_retrans;
 		f->site = NOMEM_SITE_UNKNOWN;
@@ -320,8 +358,9 @@ static __always_inline void attempt_begin(const struct sock *sk, __u32 total_ret
 }
 
 /*
- * Returns the site at which memory ran out. -ENOMEM has three causes before the transmit step. One
- * of them is visible in the sequence numbers.
+ * Returns the site at which memory ran out. Before the transmit step, -ENOMEM has three causes:
+ * tcp_trim_head(), tcp_fragment() and skb_unclone_keeptruesize(). result_of() recognizes the first
+ * by the sequence numbers. This function distinguishes the other two.
  */
 static __always_inline enum nomem_site nomem_site_of(const struct attempt *a,
 						     const struct in_flight *f)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Classifies an attempt: its result, its kind, and whether it reached the transmit step.
+ * Classifies an attempt: its result, its kind, and whether it reached the transmit step, which
+ * attempt.bpf.h defines.
  *
- * The programs run right before or right after __tcp_retransmit_skb() returns. They run under the
- * socket's lock, so the state that its checks saw is unchanged. If that state proves a precise
- * value, the programs return it. Otherwise they return the coarser value, or unknown.
+ * The programs run right before or right after __tcp_retransmit_skb() returns, under the socket's
+ * lock. So they find the socket in the state that the kernel's checks saw. If that state proves a
+ * precise value, the functions below return it. Otherwise they return a coarser value, or unknown.
  */
 #ifndef RETRANS_CLASSIFY_BPF_H
 #define RETRANS_CLASSIFY_BPF_H
@@ -23,11 +24,11 @@
  */
 
 /*
- * Returns true if too much data of the socket is queued in this host. Until v5.13 (ac3959fd0dcc)
- * the first check of the kernel then defers the attempt with -EAGAIN. Nothing shows whether the
- * running kernel has this check, so if its condition is met, -EAGAIN proves nothing else. The queue
- * may drain during the attempt: at the entry it is at least as long as at the check, and at the
- * exit it may be shorter.
+ * Returns true if too much data of the socket is queued in this host. Before v5.13 (ac3959fd0dcc)
+ * __tcp_retransmit_skb() checks this first, and then defers the attempt with -EAGAIN. It is not
+ * known whether the running kernel has this check. So if its condition is true, -EAGAIN does not
+ * prove that the receiver's window is closed. The queue may drain during the attempt: at the entry
+ * it is at least as long as at the check, and at the exit it may be shorter.
  */
 static __always_inline bool is_backlogged(const struct attempt *a)
 {
@@ -55,16 +56,16 @@ static __always_inline __u32 result_of(const struct attempt *a)
 		return RETRANS_OWN_XMIT_DROP;
 	case -EHOSTUNREACH:
 		/*
-		 * A failed header rebuild leaves the socket without a route. So does a route that
-		 * is removed between the rebuild and ip_queue_xmit(). If the socket has a route,
-		 * the error is from a lower layer.
+		 * The socket has no route if the kernel failed to rebuild the header, or if the
+		 * route was removed between the rebuild and ip_queue_xmit(). If the socket has a
+		 * route, the error is from a lower layer.
 		 */
 		return KREAD(a, a->sk, sk_dst_cache) ? TCP_RETRANS_ERR_DEFAULT
 						     : TCP_RETRANS_ROUTE_FAIL;
 	case -EAGAIN:
 		/*
-		 * The kernel's condition: no data fits in the window, and this is not the head
-		 * segment.
+		 * The kernel's condition for a closed window: the segment begins at or after the
+		 * end of the window, and it is not the head segment.
 		 */
 		if ((__s32)(snd_una + KREAD(a, tp, snd_wnd) - a->seq) <= 0 && a->seq != snd_una &&
 		    !(a->entry_seen ? a->was_backlogged : is_backlogged(a)))
@@ -85,8 +86,8 @@ static __always_inline __u32 result_of(const struct attempt *a)
 		return RETRANS_OWN_NOMEM;
 	case -ENOBUFS:
 		/*
-		 * The cause is the copy that an unusual headroom requires, a clone, or a lower
-		 * layer. The state does not distinguish them.
+		 * The allocation of a copy (for an unusual headroom) or of a clone failed, or a
+		 * lower layer failed. The state does not distinguish them.
 		 */
 		return RETRANS_OWN_NOBUFS;
 	default:
@@ -96,8 +97,8 @@ static __always_inline __u32 result_of(const struct attempt *a)
 
 /*
  * Refines the result of the kernel's own enum by the errno. The enum has one name for every failure
- * of the transmit step, and its last version has one name for all sites of -ENOMEM. It has names
- * for all other failures, so a failure without a name is not one of those.
+ * of the transmit step, and its last version has one name for all sites of -ENOMEM. Every other
+ * failure has its own name in the enum, so only these two names need the errno.
  */
 static __always_inline __u32 refine_result(const struct attempt *a, __u32 result)
 {
@@ -117,8 +118,8 @@ static __always_inline __u32 refine_result(const struct attempt *a, __u32 result
 /* True if the kernel has enumerators that are not in the table. */
 const volatile bool has_unlisted = false;
 /*
- * Maps the kernel's number of each of them to its slot. Numbers without an enumerator are mapped to
- * RETRANS_RESULT_SLOT_UNKNOWN.
+ * Maps the kernel's number of each such enumerator to its slot. Numbers without an enumerator are
+ * mapped to RETRANS_RESULT_SLOT_UNKNOWN.
  */
 const volatile __u8 unlisted_slots[RETRANS_MAX_ENUMERATORS] = {};
 
@@ -128,7 +129,7 @@ static __always_inline __u32 result_slot(__u32 result)
 	__u64 number = result ^ RETRANS_RESULT_UNKNOWN;
 
 	if (has_unlisted && number < RETRANS_MAX_ENUMERATORS) {
-		/* After the barrier clang cannot remove the mask, which the verifier requires. */
+		/* The verifier requires the mask; the barrier keeps clang from removing it. */
 		barrier_var(number);
 		return unlisted_slots[number & (RETRANS_MAX_ENUMERATORS - 1)];
 	}
@@ -140,15 +141,16 @@ static __always_inline __u32 result_slot(__u32 result)
 }
 
 /*
- * Kind: the reason for an attempt of a full socket, derived from the state in which its caller left
- * the socket.
+ * Kind: the reason for an attempt of a full socket. It is derived from the state in which the
+ * caller of tcp_retransmit_skb() or __tcp_retransmit_skb() left the socket.
  */
 
 /*
- * For each socket, the number of segments received from the peer when a timeout found the first
- * copy still queued in this host. If nothing more was received until the next attempt, that attempt
- * was made because the queue drained (tcp_tsq_handler(), since f4dae54e486d, v5.13). Otherwise a
- * duplicate ACK may be the cause, because it leaves the same state.
+ * The number of segments that a socket had received from the peer when a timeout found the first
+ * copy of the segment still queued in this host. If nothing more was received until the next
+ * attempt, that attempt was made because the queue drained (tcp_tsq_handler(), since f4dae54e486d,
+ * v5.13). Otherwise a duplicate ACK may be the cause, because it leaves the socket in the same
+ * state.
  */
 struct host_queued {
 	__u32 segs_in;
@@ -166,7 +168,7 @@ struct {
 /* True if the map has ever been used. On most hosts it has not, and the lookup is skipped. */
 bool any_host_queued = false;
 
-/* Requires the result of the attempt. */
+/* Requires the result and the kind of the attempt. */
 static __always_inline void remember_host_queued(const struct attempt *a)
 {
 	const struct tcp_sock *tp = a->tp;
@@ -195,8 +197,8 @@ static __always_inline bool is_resumed(const struct attempt *a)
 }
 
 /*
- * Returns the kind of an attempt of the timer: tcp_write_timer_handler() clears icsk_pending before
- * a timeout.
+ * Returns the kind of an attempt that a timeout caused. The caller recognizes it by icsk_pending,
+ * which tcp_write_timer_handler() clears before a timeout.
  */
 static __always_inline __u8 kind_of_timeout(const struct attempt *a)
 {
@@ -208,11 +210,11 @@ static __always_inline __u8 kind_of_timeout(const struct attempt *a)
 	/* tcp_retransmit_timer() enters Loss first. */
 	if (a->ca_state != TCP_CA_Loss)
 		return RETRANS_KIND_UNKNOWN;
-	/* The condition that tcp_retransmit_timer() checks. */
+	/* tcp_retransmit_timer() checks the same condition. */
 	if (!KREAD(a, tp, snd_wnd) && a->state != TCP_SYN_RECV &&
 	    !(KREAD(a, a->sk, __sk_common.skc_flags) & (1 << SOCK_DEAD)))
 		return RETRANS_KIND_ZERO_WINDOW_PROBE;
-	/* The kernel counts a timeout before it sends, unless it is such a probe. */
+	/* The kernel increases icsk_retransmits before it sends, except for a zero-window probe. */
 	return KREAD(a, icsk, icsk_retransmits) ? RETRANS_KIND_RTO : RETRANS_KIND_UNKNOWN;
 }
 
@@ -223,16 +225,17 @@ static __always_inline __u8 kind_in_loss(const struct attempt *a)
 	const struct inet_connection_sock *icsk = &tp->inet_conn;
 
 	/*
-	 * There was no progress since the timeout: the host's queue drained, or a duplicate ACK
-	 * arrived.
+	 * Nothing was acknowledged since the timeout. Either the host's queue drained, or a
+	 * duplicate ACK arrived.
 	 */
 	if (KREAD(a, icsk, icsk_retransmits))
 		return is_resumed(a) ? RETRANS_KIND_RESUME : RETRANS_KIND_UNKNOWN;
 	/*
-	 * tcp_simple_retransmit() enters Loss as well, unless that was the state before. It leaves
-	 * undo_marker and prior_ssthresh at 0, and a timeout sets both. The first ICMP error sets
-	 * mtu_info, which then stays set. If it is not set, there was no ICMP error. If it is set,
-	 * a socket that was in Loss before may retransmit for either reason.
+	 * tcp_simple_retransmit(), which handles a reduced MTU, also enters Loss, unless the socket
+	 * is in Loss already. It leaves undo_marker and prior_ssthresh at 0, and a timeout sets
+	 * both. The first ICMP error sets mtu_info, which then stays set. If mtu_info is not set,
+	 * there was no ICMP error. If it is set, a socket that was in Loss before may retransmit
+	 * for either reason.
 	 */
 	if (KREAD(a, tp, undo_marker))
 		return KREAD(a, tp, mtu_info) ? RETRANS_KIND_UNKNOWN : RETRANS_KIND_SLOW_START;
@@ -252,7 +255,7 @@ static __always_inline __u8 kind_of(const struct attempt *a)
 	if (pending == 0)
 		return kind_of_timeout(a);
 
-	/* tcp_send_loss_probe() sets tlp_high_seq after the probe is sent. */
+	/* tcp_send_loss_probe() sets tlp_high_seq only after the probe is sent. */
 	if (pending == ICSK_TIME_LOSS_PROBE && a->ca_state <= TCP_CA_CWR &&
 	    !KREAD(a, tp, tlp_high_seq))
 		return RETRANS_KIND_TLP;
@@ -265,8 +268,9 @@ static __always_inline __u8 kind_of(const struct attempt *a)
 	if (pending == ICSK_TIME_RETRANS || pending == ICSK_TIME_REO_TIMEOUT)
 		return RETRANS_KIND_FAST;
 	/*
-	 * A probe that was scheduled before Recovery began may still be pending, and may be sent
-	 * during Recovery. But a probe retransmits only the last segment that was sent.
+	 * A tail loss probe that was scheduled before Recovery began may still be pending, and may
+	 * be sent during Recovery. But a probe retransmits only the last segment that was sent, so
+	 * an attempt with another segment is not a probe.
 	 */
 	if (pending == ICSK_TIME_LOSS_PROBE && a->end_seq != KREAD(a, tp, snd_nxt))
 		return RETRANS_KIND_FAST;
@@ -275,13 +279,13 @@ static __always_inline __u8 kind_of(const struct attempt *a)
 }
 
 /*
- * Transmit: whether an attempt reached the transmit step. If it did, the kernel counts RetransSegs,
- * whatever the result of the step. Earlier exits increase no counter.
+ * Transmit: whether an attempt reached the transmit step. If it did, the kernel counts it in
+ * RetransSegs, whatever the result of the step. Earlier exits increase no counter.
  */
 
 /*
- * Requires that the entry was seen. total_retrans increases together with RetransSegs and nowhere
- * else.
+ * Requires that a program ran at the entry of the attempt. total_retrans increases together with
+ * RetransSegs and nowhere else.
  */
 static __always_inline __u8 transmit_since(const struct attempt *a, const struct in_flight *f)
 {
@@ -290,8 +294,9 @@ static __always_inline __u8 transmit_since(const struct attempt *a, const struct
 }
 
 /*
- * Returns true if the step may send a copy of the segment, which then gets the time stamp. It does
- * so if the data is not aligned (where NET_IP_ALIGN is not 0) or the headroom is too large.
+ * Returns true if the transmit step may send a copy of the segment. Then the copy gets the time
+ * stamp, and the segment does not. The kernel makes a copy if the data is not aligned (where
+ * NET_IP_ALIGN is not 0) or the headroom is too large.
  */
 static __always_inline bool may_be_copied(const struct attempt *a)
 {
@@ -302,9 +307,10 @@ static __always_inline bool may_be_copied(const struct attempt *a)
 }
 
 /*
- * Returns true if the segment cannot have reached the transmit step. __tcp_transmit_skb() first
- * raises tcp_wstamp_ns to the socket's clock and stores it in the segment. Only a success advances
- * it further. The converse proves nothing: the time stamp may be from an earlier transmission.
+ * Returns true if the segment cannot have reached the transmit step. There __tcp_transmit_skb()
+ * first raises tcp_wstamp_ns to the socket's clock and stores it in the segment. Only a success
+ * advances tcp_wstamp_ns further. If this function returns false, it is not known whether the
+ * segment reached the step, because the time stamp may be from an earlier transmission.
  */
 static __always_inline bool is_unstamped(const struct attempt *a)
 {
@@ -316,7 +322,7 @@ static __always_inline bool is_unstamped(const struct attempt *a)
 	       (!may_be_copied(a) && KREAD(a, skb, skb_mstamp_ns) != wstamp);
 }
 
-/* Requires the result. Used for attempts whose entry was not seen. */
+/* Requires the result. Used for attempts at whose entry no program ran. */
 static __always_inline __u8 transmit_of(const struct attempt *a)
 {
 	switch (a->result) {
@@ -326,7 +332,7 @@ static __always_inline __u8 transmit_of(const struct attempt *a)
 	case RETRANS_OWN_DENIED:
 	case RETRANS_OWN_XMIT_DROP:
 		return RETRANS_TRANSMIT_YES;
-	/* These checks end the attempt early. The state proves them, or the kernel reports them. */
+	/* The state or the kernel's enum proves that one of the earlier checks failed. */
 	case TCP_RETRANS_END_SEQ_ERROR:
 	case TCP_RETRANS_TRIM_HEAD_NOMEM:
 	case TCP_RETRANS_UNCLONE_NOMEM:
@@ -335,7 +341,10 @@ static __always_inline __u8 transmit_of(const struct attempt *a)
 		return RETRANS_TRANSMIT_NO;
 	}
 	if (!a->has_err) {
-		/* The kernel's enum reports these two. Its other values may mean either. */
+		/*
+		 * Without an errno, the result is from the kernel's enum. There these two results
+		 * are exits before the step. The other results may occur before it or in it.
+		 */
 		return a->result == TCP_RETRANS_IN_HOST_QUEUE || a->result == TCP_RETRANS_ROUTE_FAIL
 			   ? RETRANS_TRANSMIT_NO
 			   : RETRANS_TRANSMIT_UNKNOWN;

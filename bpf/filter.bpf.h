@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The filter. It is read-only data, so the verifier knows it and removes unused code. It is a list
- * of range tests, in the order of the filter's text. The loop over the list does not branch on the
- * values that it compares, so the verifier checks it once, whatever its length. With branches, 16
- * clauses would have more paths than the verifier accepts.
+ * The filter. It is read-only data, so the verifier knows its content and removes unused code. The
+ * filter is a list of range tests, in the order of its text. The loop over the list does not branch
+ * on the values that it compares, so the verifier checks the loop body once, whatever the length of
+ * the list. With branches, 16 clauses would have more paths than the verifier accepts.
  *
- * The values are read from a `filter_input`. This is an attempt (filter_input.bpf.h), or a record
- * in the test harness, which defines FILTER_INPUT_DEFINED and the same interface.
+ * The values are read from a `filter_input`. This is an attempt (filter_input.bpf.h). In the test
+ * harness, which defines FILTER_INPUT_DEFINED and the same interface, it is a record.
  */
 #ifndef RETRANS_FILTER_BPF_H
 #define RETRANS_FILTER_BPF_H
@@ -34,7 +34,7 @@ struct lookups {
 
 struct operand {
 	__u64 value;
-	/* 0 if there is no value. */
+	/* 1 if the operand has a value, else 0. */
 	__u64 known;
 };
 
@@ -62,7 +62,7 @@ static __always_inline void lookup_own_socket(filter_input a, struct lookups *fo
 	found->own_socket = input_is_own_socket(a, cookie);
 }
 
-/* Maps signed numbers to unsigned ones in the same order. */
+/* Maps signed numbers to unsigned numbers that have the same order. */
 static __always_inline __u64 ordered(__u64 value, bool is_signed)
 {
 	return is_signed ? value ^ 1ull << 63 : value;
@@ -202,8 +202,8 @@ static __always_inline __u64 is_within(__u64 low, __u64 value, __u64 high)
 }
 
 /*
- * Returns true if any clause is true: all of its terms, any operand of a term, all tests of an
- * operand.
+ * Returns true if any clause is true. A clause is true if all of its terms are true. A term is true
+ * if any of its operands is true. An operand is true if all of its tests are true.
  */
 static __always_inline bool filter_passes(filter_input a)
 {

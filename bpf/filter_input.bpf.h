@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The input of the filter: an attempt. The test harness (tests/live/bpf/filter_harness.bpf.c)
- * defines the same interface for records.
+ * defines the same interface with a record as the input.
  */
 #ifndef RETRANS_FILTER_INPUT_BPF_H
 #define RETRANS_FILTER_INPUT_BPF_H
@@ -17,14 +17,17 @@
 
 typedef const struct attempt *filter_input;
 
-/* Reads a field of the lists in retrans.h. */
+/* Returns the value of a field that is in one of the lists in retrans.h. */
 #define INPUT_VALUE(a, field, expression) (expression)
-/* 1 if a field of a full socket has a value. Used only if there is a full socket. */
+/*
+ * 1 if a field of a full socket has a value. It is used only if there is a full socket, and then
+ * every field of an attempt has a value.
+ */
 #define INPUT_HAS(a, name) 1
 
 /*
- * Copies the pointers. Otherwise clang computes the addresses of all fields before the loop over
- * the tests, and they do not fit on the stack.
+ * Copies the attempt, and hides the origin of its pointers from clang. Otherwise clang computes the
+ * addresses of all fields before the loop over the tests, and they do not fit on the stack.
  */
 static __always_inline struct attempt copy_pointers(filter_input a)
 {
@@ -32,7 +35,10 @@ static __always_inline struct attempt copy_pointers(filter_input a)
 
 	barrier_var(copy.skc);
 	barrier_var(copy.sk);
-	/* If there is no full socket, clang must know it. */
+	/*
+	 * Without a full socket, tp must remain the constant NULL, so that clang removes the reads
+	 * of the socket.
+	 */
 	if (copy.tp) {
 		barrier_var(copy.tp);
 		barrier_var(copy.skb);
@@ -65,7 +71,7 @@ static __always_inline struct endpoints input_endpoints(filter_input a)
 	return endpoints_of(a);
 }
 
-/* The application's own sockets, by cookie. */
+/* The cookies of the sockets in the application's socket set (`SocketSet`). */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1); /* set at open if it is used */
@@ -84,8 +90,9 @@ struct cgroup___ids {
 } __attribute__((preserve_access_index));
 
 /*
- * Returns the id of the ancestor at this level below the root, or of the cgroup itself. Always uses
- * the probe helper, because some verifiers do not know an array at the end of a structure.
+ * Returns the id of the cgroup's ancestor at this level below the root. At its own level a cgroup
+ * is its own ancestor. Always uses the probe helper, because some verifiers do not accept an array
+ * at the end of a structure.
  */
 static __always_inline __u64 cgroup_at(const struct cgroup *cgroup, __u32 level)
 {
@@ -108,8 +115,8 @@ static __always_inline __u64 cgroup_at(const struct cgroup *cgroup, __u32 level)
 }
 
 /*
- * Reads the id of the cgroup's ancestor at a level; the cgroup itself is included. Returns false
- * for a level below the cgroup's own.
+ * Reads the id of the ancestor of the socket's cgroup at this level. Returns false if the level is
+ * deeper than the cgroup itself.
  */
 static __always_inline bool input_cgroup_at(filter_input a, __u32 level, __u64 *id)
 {

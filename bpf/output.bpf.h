@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The common end of all programs: classifies an attempt, counts it, applies the filter and the rate
+ * The last part of every program: classifies an attempt, counts it, applies the filter and the rate
  * limit, and writes the record to the ring buffer.
  *
- * A record ends after the last requested field, and a field has the same offset in every record:
- * there is no second layout. The requested fields are read-only data, so the verifier removes the
+ * A record ends after the last requested field. A field has the same offset in every record, so
+ * there is only one layout. The requested fields are read-only data, so the verifier removes the
  * code of all others.
  */
 #ifndef RETRANS_OUTPUT_BPF_H
@@ -35,8 +35,9 @@ struct {
  * set. Instead of tokens, each bucket stores the time at which it will be full again, so it needs
  * no refill.
  *
- * CPUs that check the same result at the same moment may share a token. Programs have an atomic
- * exchange only since v5.12, and kprobes may not use a spin lock. The counters are exact.
+ * If several CPUs check the same result at the same moment, they may use the same token. This is
+ * accepted, because BPF programs have an atomic exchange only since v5.12, and kprobes may not use
+ * a spin lock. The counters are exact nevertheless.
  */
 
 /* The time between two tokens in nanoseconds; 0: no limit. */
@@ -77,7 +78,7 @@ const volatile __u32 record_length = sizeof(struct retrans_record);
 /* True if owners are requested. Otherwise records have no room for them, and there is no lookup. */
 const volatile bool with_owners = false;
 
-/* These use the variables of put_record(): the record `r`, and its `fields` and `length`. */
+/* The macros below use variables of put_record(): the record `r`, `fields` and `length`. */
 #define IS_REQUESTED(name) (fields & 1ull << RETRANS_FIELD_##name)
 #define HAS_ROOM(member)   (__builtin_offsetof(struct retrans_record, member) < length)
 
@@ -118,7 +119,10 @@ static __always_inline __u64 record_size(void)
 	return with_owners ? sizeof(struct retrans_owned_record) : record_length;
 }
 
-/* Requires a record of the size of struct retrans_owned_record, with all other fields set. */
+/*
+ * Requires a record of the size of struct retrans_owned_record in which all fields except the owner
+ * are set.
+ */
 static __always_inline void put_owner(struct retrans_record *r, const struct attempt *a)
 {
 	struct retrans_owner *to = &((struct retrans_owned_record *)r)->owner;
@@ -129,6 +133,10 @@ static __always_inline void put_owner(struct retrans_record *r, const struct att
 	__builtin_memset(to, 0, sizeof(*to));
 	if (!cookie || !owner || !owner->process.pid)
 		return;
+	/*
+	 * The result of a file-descriptor scan is final only after the end of the scan: see
+	 * NO_COOKIE.
+	 */
 	if (owner->process.source == RETRANS_OWNER_HOLDER) {
 		__u64 no_cookie = NO_COOKIE;
 
@@ -137,7 +145,7 @@ static __always_inline void put_owner(struct retrans_record *r, const struct att
 			return;
 	}
 	*to = owner->process;
-	/* Meanwhile the element may have been evicted and reused for another socket. */
+	/* During the copy the element may have been evicted and reused for another socket. */
 	barrier();
 	if (owner->cookie == cookie)
 		r->header.present |= 1ull << RETRANS_FIELD_OWNER;
@@ -147,7 +155,7 @@ static __always_inline void put_owner(struct retrans_record *r, const struct att
 
 static __always_inline void put_record(struct retrans_record *r, const struct attempt *a)
 {
-	/* Each is read once, because they are volatile. */
+	/* Both are volatile, so each is read only once. */
 	__u64 fields = record_fields;
 	__u32 length = record_length;
 	__u64 present = fields & (0 SOCKET_FIELDS(FIELD_BIT, a));
@@ -183,7 +191,8 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 const volatile bool counters_only = false;
 
 /*
- * True if programs are attached to the exits of the functions. These programs report each attempt.
+ * True if programs are attached to the exits of tcp_retransmit_skb() and __tcp_retransmit_skb().
+ * Then these programs report each attempt whose entry was seen.
  */
 const volatile bool with_exit = false;
 
@@ -191,8 +200,9 @@ const volatile bool with_exit = false;
 __u64 zero_offset = 0;
 
 /*
- * Hides from the verifier the constants of the many paths by which an attempt is classified. Up to
- * v6.1 a verifier that knows them checks the filter once for each path.
+ * Hides constants from the verifier. An attempt is classified on many paths, each of which sets
+ * different constants. Up to v6.1 a verifier that knows these constants checks the filter once for
+ * each path.
  */
 static __always_inline void hide_constants(struct attempt *a)
 {
@@ -208,8 +218,8 @@ static __always_inline void hide_constants(struct attempt *a)
 }
 
 /*
- * Counts an attempt once as seen, and once as filtered, limited, lost or submitted. Without a ring
- * buffer, it is counted a second time only if it is filtered.
+ * Counts an attempt as seen, and then as filtered, limited, lost or submitted. Without a ring
+ * buffer, an attempt that passes the filter is counted only as seen.
  */
 static __always_inline int emit(struct attempt *a)
 {
@@ -250,15 +260,15 @@ static __always_inline int emit(struct attempt *a)
 	}
 	put_record(record, a);
 	/*
-	 * Counted before the reader can see the record, so that never more records are read than
-	 * were submitted.
+	 * Counted before the reader can see the record, so that the reader never finds more records
+	 * than were counted as submitted.
 	 */
 	count(&c->submitted, 1);
 	bpf_ringbuf_submit(record, wakeup_flags(&rt_events, *(volatile __u64 *)&c->submitted));
 	return 0;
 }
 
-/* Requires an attempt of a full socket, with its result. */
+/* Requires an attempt of a full socket, and its result. */
 static __always_inline int emit_with_result(struct attempt *a)
 {
 	/* Cannot fail: the socket of the tracepoint and of the functions is a full TCP socket. */
@@ -272,7 +282,10 @@ static __always_inline int emit_with_result(struct attempt *a)
 	return emit(a);
 }
 
-/* Requires an attempt with its errno. Requires `f` if its entry was seen. */
+/*
+ * Requires an attempt and its errno. `f` is the state of the attempt in flight if an exit program
+ * reports the attempt, else NULL.
+ */
 static __always_inline int emit_with_errno(struct attempt *a, const struct in_flight *f)
 {
 	if (!a->tp)
@@ -287,12 +300,15 @@ static __always_inline int emit_with_errno(struct attempt *a, const struct in_fl
 	return emit(a);
 }
 
-/* Handles the exit of one of the two functions. One of the two exits reports the attempt. */
+/*
+ * Handles the exit of the outer or the inner function (see struct in_flight). The attempt is
+ * reported at one of the two exits only.
+ */
 static __always_inline int handle_exit(struct attempt *a, bool outer)
 {
 	struct in_flight *f = attempt_lookup(a->sk);
 
-	/* The entry was not seen: the tracepoint reported the attempt. */
+	/* The entry was not seen, so the tracepoint has reported the attempt. */
 	if (!f)
 		return 0;
 	if (!outer || !f->reported) {

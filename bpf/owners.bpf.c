@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The owners of sockets. This is a separate object, and each of its programs is optional. A program
- * that reads the current task is attached to a hook that runs only in the context of the process
- * itself.
+ * Records the owners of sockets. This is a separate object, and each of its programs is optional.
+ * The programs at connect and accept read the current task. They are attached to hooks that run
+ * only in the context of the process that uses the socket.
  *
- * The reason why the scan is a task_file iterator is in retrans-sdk/src/kernel/socket_owners.rs.
+ * The scan of file descriptors is a task_file iterator. The reason is in
+ * retrans-sdk/src/kernel/socket_owners.rs.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
@@ -70,7 +71,10 @@ static __always_inline void record_owner(const struct sock *sk, enum retrans_own
 	__u64 cookie = bpf_get_socket_cookie((void *)sk);
 	struct owner owner = {.process.source = source, .cookie = cookie};
 
-	/* Kernel sockets, such as MPTCP subflows, are created in the context of any process. */
+	/*
+	 * Kernel sockets, such as MPTCP subflows, are created in the context of any process, which
+	 * is not their owner.
+	 */
 	if (!BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock) && read_process(task, &owner.process))
 		bpf_map_update_elem(&rt_owners, &cookie, &owner, BPF_ANY);
 	else
@@ -78,9 +82,9 @@ static __always_inline void record_owner(const struct sock *sk, enum retrans_own
 }
 
 /*
- * A socket becomes SYN_SENT only in tcp_v4_connect() and tcp_v6_connect(). There the current
- * process is the owner, in its connect() or in its sendmsg() with Fast Open. Other state changes
- * happen in any context.
+ * A socket enters the state SYN_SENT only in tcp_v4_connect() and tcp_v6_connect(). There the
+ * current process is the owner: it has called connect(), or sendmsg() with Fast Open. Other changes
+ * of the state happen in the context of any process.
  */
 SEC("?tp_btf/inet_sock_set_state")
 int BPF_PROG(rt_connect, const struct sock *sk, int old_state, int state)
@@ -98,7 +102,9 @@ int BPF_PROG(rt_connect, const struct sock *sk, int old_state, int state)
 	} else if (state == TCP_CLOSE) {
 		__u64 cookie = sk->__sk_common.skc_cookie.counter;
 
-		/* The socket sends nothing any more. Removing it makes room for other sockets. */
+		/*
+		 * A closed socket sends nothing. Removing its element makes room for other sockets.
+		 */
 		if (cookie)
 			bpf_map_delete_elem(&rt_owners, &cookie);
 	}
@@ -113,8 +119,8 @@ static __always_inline int handle_accept(const struct sock *sk)
 }
 
 /*
- * The function has four parameters until v6.10 (92ef0fd55ac8), then two. It returns the socket, or
- * NULL.
+ * inet_csk_accept() has four parameters before v6.10 (92ef0fd55ac8) and two since. It returns the
+ * socket, or NULL.
  */
 SEC("?fexit/inet_csk_accept")
 int BPF_PROG(rt_accept_args4, const struct sock *listener, int flags, int *err, bool kern,
@@ -148,9 +154,9 @@ static __always_inline const struct sock *sending_socket(struct file *file)
 /*
  * Scans the file descriptors of all processes. A socket that exactly one process holds is owned by
  * that process. If several processes hold it, the owner is unknown. Owners recorded at connect and
- * accept are kept. The first scan covers all sockets. Later scans cover only those that are
- * requested: on a host with more sockets than the map can hold, others would evict owners that
- * cannot be found again.
+ * accept are kept. The first scan covers all sockets. Later scans cover only the sockets for which
+ * there is an element in the map: user space adds one to request a socket. On a host with more
+ * sockets than the map can hold, further sockets would evict owners that cannot be found again.
  */
 SEC("?iter/task_file")
 int rt_scan_fds(struct bpf_iter__task_file *ctx)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The programs: at the tracepoints, at the entry and exit of both functions, and at tcp_fragment().
- * Each fills a struct attempt and passes it to output.bpf.h.
+ * The programs: at the tracepoints, at the entry and exit of tcp_retransmit_skb() and
+ * __tcp_retransmit_skb(), and at tcp_fragment(). Each fills a struct attempt and passes it to
+ * output.bpf.h.
  */
 #ifndef RETRANS_PROBES_BPF_H
 #define RETRANS_PROBES_BPF_H
@@ -21,13 +22,16 @@
 
 const volatile enum retrans_third_arg third_arg = RETRANS_THIRD_ARG_ERR;
 
-/* True if the exit programs report attempts and the result of an enum is used. */
+/*
+ * True if the attach method is tp_enum. Then the tracepoint provides the result of the attempts
+ * that the exit programs report.
+ */
 const volatile bool enum_is_source = false;
 
 /*
- * Maps each enumerator of the running kernel, by its number, to the number of the enumerator with
- * the same name in the Rust table. If the table lacks the name, the value is RETRANS_RESULT_UNKNOWN
- * plus the kernel's number.
+ * Maps each enumerator of the running kernel, by its number, to the result number of the same name
+ * in retrans-sdk/src/event/result.rs. If no result has the name, the value is
+ * RETRANS_RESULT_UNKNOWN plus the kernel's number.
  */
 const volatile __u32 enumerators[RETRANS_MAX_ENUMERATORS] = {};
 
@@ -37,7 +41,7 @@ static __always_inline __u32 result_of_enumerator(__u32 number)
 
 	if (index >= RETRANS_MAX_ENUMERATORS)
 		return RETRANS_RESULT_UNKNOWN | (number & 0xffff);
-	/* After the barrier clang cannot remove the mask, which the verifier requires. */
+	/* The verifier requires the mask; the barrier keeps clang from removing it. */
 	barrier_var(index);
 	return enumerators[index & (RETRANS_MAX_ENUMERATORS - 1)];
 }
@@ -66,8 +70,8 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 	struct in_flight *f;
 
 	/*
-	 * Cannot fail, because it is a full TCP socket. The check precedes any pointer arithmetic,
-	 * which the verifier rejects on a pointer that may be NULL.
+	 * Cannot fail: the tracepoint fires for full TCP sockets only. The check precedes any
+	 * pointer arithmetic, which the verifier rejects on a pointer that may be NULL.
 	 */
 	if (!tp)
 		return 0;
@@ -76,8 +80,9 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 	a.skc = &sk->__sk_common;
 	f = with_exit ? attempt_lookup(sk) : NULL;
 	/*
-	 * If the entry was seen, the exit reports the attempt. Otherwise the kernel skipped a
-	 * program, or the compiler inlined the function, and only the tracepoint reports it.
+	 * If the entry was seen, the program at the exit reports the attempt. Otherwise the kernel
+	 * skipped the program at the entry, or the compiler inlined the function, and only the
+	 * tracepoint reports the attempt.
 	 */
 	if (f) {
 		if (enum_is_source) {
@@ -90,7 +95,7 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 		a.result = result_of_enumerator(ctx[2]);
 		return emit_with_result(&a);
 	}
-	/* Without the argument the tracepoint fires for successes only. */
+	/* Without a third argument the tracepoint fires for successes only. */
 	a.err = third_arg == RETRANS_THIRD_ARG_ERR ? (__s32)ctx[2] : 0;
 	a.has_err = true;
 	if (nomem_sites && !with_exit) {
@@ -105,14 +110,18 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 }
 
 /*
- * sk is the listener and the connection is the request. With Fast Open, sk is the child, which
- * already exists. The tracepoint fires for successes only, on every kernel.
+ * sk is the listener, and the request socket describes the connection. With Fast Open, sk is the
+ * child, which already exists and describes the connection. The tracepoint fires for successes
+ * only, on every kernel.
  */
 SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(rt_tp_synack, const struct sock *sk, const struct request_sock *req)
 {
 	const struct inet_request_sock *inet_req = (const void *)req;
-	/* The request decides, not the state of sk: a listener may be closing. */
+	/*
+	 * Read from the request socket and not from the state of sk, because a listener may be
+	 * closing.
+	 */
 	bool child = BPF_CORE_READ((const struct tcp_request_sock *)req, tfo_listener);
 	struct attempt a = {
 	    .skc = child ? &sk->__sk_common : &req->__req_common,
@@ -125,18 +134,19 @@ int BPF_PROG(rt_tp_synack, const struct sock *sk, const struct request_sock *req
 	    .probing = false,
 	};
 
-	/* Cannot fail: both are full TCP sockets. */
+	/* Cannot fail: a listener and a child are full TCP sockets. */
 	if (!a.sk)
 		return 0;
 	a.state = a.skc->skc_state;
 	a.request_mark = child ? sk->sk_mark : BPF_CORE_READ(inet_req, ir_mark);
-	/* The accepted socket inherits the cookie of the request. */
+	/* The cookie is read from the request socket; the accepted socket inherits it. */
 	return emit(&a);
 }
 
 /*
- * Entry and exit of both functions, for kernels whose tracepoint does not report failures. They are
- * also used as a companion of the tracepoint.
+ * Entry and exit of both functions, with fentry and fexit. They are for kernels whose tracepoint
+ * does not report failures. They are also attached in addition to the tracepoint (as its
+ * companion).
  */
 
 static __always_inline int handle_entry(const struct sock *sk, bool outer)
@@ -190,8 +200,8 @@ int BPF_PROG(rt_fexit_inner, const struct sock *sk, const struct sk_buff *skb, i
 }
 
 /*
- * -ENOMEM has three causes before the transmit step. The cause that the sequence numbers do not
- * show is this function. Calls outside of attempts may also fail; they are ignored.
+ * Records that tcp_fragment() failed during an attempt, which distinguishes the causes of -ENOMEM
+ * (see nomem_site_of()). Calls outside of attempts are ignored.
  */
 SEC("?fexit/tcp_fragment")
 int BPF_PROG(rt_fexit_frag, const struct sock *sk, int tcp_queue, const void *skb, __u32 len,
@@ -211,9 +221,10 @@ int BPF_PROG(rt_fexit_frag, const struct sock *sk, int tcp_queue, const void *sk
 }
 
 /*
- * The same with kprobes. At the return the arguments are no longer available, so the entry stores
- * them. The key is the stack address of the return address. It distinguishes nested and migrated
- * calls, and a missed return is not confused with the next one, as it would be with a stack of
+ * Entry and exit of both functions, with kprobes. At the exit the arguments are no longer
+ * available, so the program at the entry stores them. The key is the stack address of the return
+ * address. It distinguishes nested calls, and stays valid if the task moves to another CPU. If the
+ * kernel skips one exit, the next exit does not use its arguments, as it would with a stack of
  * calls.
  */
 struct kprobe_args {
@@ -228,7 +239,10 @@ struct {
 	__type(value, struct kprobe_args);
 } rt_kprobe_args SEC(".maps");
 
-/* The architectures whose registers are in vmlinux.h. On others user space does not use kprobes. */
+/*
+ * The architectures whose struct pt_regs is in vmlinux.h. On other architectures user space does
+ * not use kprobes.
+ */
 #if defined(__TARGET_ARCH_x86) || defined(__TARGET_ARCH_arm64)
 
 static __always_inline int handle_kprobe(struct pt_regs *ctx, const struct sock *sk,
@@ -240,8 +254,8 @@ static __always_inline int handle_kprobe(struct pt_regs *ctx, const struct sock 
 	__u64 key = PT_REGS_SP(ctx);
 
 	/*
-	 * If the arguments cannot be stored, the exit is not handled. Then the entry is not handled
-	 * either.
+	 * If the arguments cannot be stored, the exit is not handled. So the entry must not be
+	 * handled either.
 	 */
 	if (bpf_map_update_elem(&rt_kprobe_args, &key, &args, BPF_ANY))
 		return 0;
@@ -256,7 +270,7 @@ static __always_inline int handle_kretprobe(struct pt_regs *ctx, int err, bool o
 	struct attempt a = {.has_err = true, .probing = true};
 
 #if defined(__TARGET_ARCH_x86)
-	/* The return removed its address from the stack. */
+	/* The return instruction has removed the return address from the stack. */
 	key -= sizeof(__u64);
 #endif
 	args = bpf_map_lookup_elem(&rt_kprobe_args, &key);

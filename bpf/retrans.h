@@ -38,8 +38,9 @@ enum retrans_own_result {
 };
 
 /*
- * The kernel may have an enumerator whose name is not in the table. It is reported as this base
- * plus its number. All declared numbers are smaller, so it is never confused with one of them.
+ * The kernel may have an enumerator whose name is not in the tables above. Its result is this base
+ * plus the kernel's number. All declared numbers are smaller, so it is never confused with one of
+ * them.
  */
 #define RETRANS_RESULT_UNKNOWN 0x10000
 
@@ -97,7 +98,10 @@ enum retrans_transmit {
 	FIELD(SEGS, segs, 70, 32, (a)->segs)                                                       \
 	FIELD(TRANSMIT, transmit, 71, 37, (a)->transmit)
 
-/* Fields of the socket. For a SYN-ACK, of the listener. */
+/*
+ * Fields of the socket. For a SYN-ACK, netns and uid are read from the listener, and mark from the
+ * request socket.
+ */
 #define SOCKET_FIELDS(FIELD, a)                                                                    \
 	FIELD(NETNS, netns, 2, 76, netns_of(a))                                                    \
 	FIELD(UID, uid, 4, 104, KREAD(a, (a)->sk, sk_uid.val))                                     \
@@ -135,8 +139,8 @@ enum retrans_transmit {
 	FIELD(SK_ERR_SOFT, sk_err_soft, 29, 180, KREAD(a, (a)->sk, sk_err_soft))
 
 /*
- * Names of 16 bytes that require a full socket. A function reads them. Each has two operands in the
- * filter.
+ * Names of 16 bytes that require a full socket. A function reads the name. In the filter a name is
+ * two operands of eight bytes.
  */
 #define NAME_FIELDS(FIELD, a) FIELD(CA_NAME, ca_name, 28, 184, read_ca_name)
 
@@ -154,17 +158,17 @@ enum retrans_field {
 	/* Operands without a presence bit. */
 	RETRANS_FIELD_TS = 64,	   /* CLOCK_BOOTTIME, ns */
 	RETRANS_FIELD_INET = 72,   /* 1: IPv4, including mapped addresses; 0: IPv6 */
-	RETRANS_FIELD_MAPPED = 73, /* 1, or absent */
+	RETRANS_FIELD_MAPPED = 73, /* 1 if the addresses are IPv4-mapped, else absent */
 	RETRANS_FIELD_SADDR_HIGH = 74,
-	RETRANS_FIELD_SADDR_LOW = 75, /* the whole of an IPv4 address */
+	RETRANS_FIELD_SADDR_LOW = 75, /* for IPv4, the whole address */
 	RETRANS_FIELD_DADDR_HIGH = 76,
 	RETRANS_FIELD_DADDR_LOW = 77,
 	/* 1: in the application's socket set; absent if the cookie is absent */
 	RETRANS_FIELD_OWN_SOCKET = 78,
 	RETRANS_FIELD_CA_NAME_TAIL = 79, /* the last eight bytes; CA_NAME: the first eight */
 	/*
-	 * Plus k. The value is 1 if the cgroup is in the subtree retrans_filter.subtrees[k]. It is
-	 * absent if the cgroup is absent.
+	 * This number plus k is the operand for retrans_filter.subtrees[k]. Its value is 1 if the
+	 * cgroup is in that subtree, else 0. It is absent if the cgroup is absent.
 	 */
 	RETRANS_FIELD_SUBTREE = 128,
 
@@ -316,8 +320,8 @@ _Static_assert(__builtin_offsetof(struct retrans_reader, woken) == 8, "woken");
 
 /*
  * The slot in which a result is counted: 0..15 for the kernel's results, 16..30 for the SDK's own,
- * and the last one for every other number. Some slots belong to no result of the table. User space
- * assigns them to the kernel's enumerators that are not in the table.
+ * and the last one for every other number. Some slots are not used by any declared result. User
+ * space assigns them to the kernel's enumerators whose names are not declared.
  */
 #define RETRANS_RESULT_SLOTS	    32
 #define RETRANS_RESULT_SLOT_UNKNOWN 31
@@ -330,7 +334,7 @@ struct retrans_count {
 };
 
 /*
- * The expected increase of the kernel's own counters in one network namespace, to be reconciled
+ * The increase that the kernel's own counters of one network namespace should show, for reconciling
  * with them.
  */
 struct retrans_netns_stats {
@@ -343,7 +347,8 @@ struct retrans_netns_stats {
 };
 
 /*
- * One per CPU. seen = filtered + passed. With a ring buffer, passed = limited + lost + submitted.
+ * One element per CPU. seen = filtered + passed. With a ring buffer, passed = limited + lost +
+ * submitted. `passed` is the sum of retrans_passed.
  */
 struct retrans_counters {
 	__u64 seen;
@@ -356,7 +361,10 @@ struct retrans_counters {
 	struct retrans_netns_stats netns; /* of the namespace that is reconciled */
 };
 
-/* One per CPU, if a filter is set. Counts the attempts that passed it, before the rate limit. */
+/*
+ * One element per CPU, if a filter is set. Counts the attempts that passed it, before the rate
+ * limit.
+ */
 struct retrans_passed {
 	struct retrans_count counts[RETRANS_RESULT_SLOTS][RETRANS_KIND_SLOTS];
 };
@@ -385,7 +393,9 @@ struct retrans_test {
 
 #define RETRANS_MAX_TESTS    512
 #define RETRANS_MAX_SUBTREES 16
-/* A cgroup is searched for at this many levels below the root. Hosts use fewer. */
+/*
+ * The number of cgroup levels below the root that are compared with the subtrees. Hosts use fewer.
+ */
 #define RETRANS_MAX_CGROUP_LEVELS 32
 
 /*

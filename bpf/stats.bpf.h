@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Counters, one element per CPU. The additions are atomic, because a softirq may run one of these
- * programs inside another one on the same CPU. The map is memory-mapped, so that user space reads
- * it without a system call.
+ * The counters, one element per CPU. The additions are atomic, because a softirq may run one of
+ * these programs inside another one on the same CPU.
  *
- * The map is an array with an element per CPU, because a per-CPU map cannot be memory-mapped.
- * Reading it requires no capability and works after the stream is closed.
+ * The map is an array with an element per CPU and not a per-CPU map, because a per-CPU map cannot
+ * be memory-mapped. User space reads the mapped memory without a system call. This requires no
+ * capability and works after the stream is closed.
  *
  * Results and kinds are counted before the filter, so that they always add up to `seen`. If there
- * is a filter, they are counted again after it and before the rate limit, in rt_passed. Without a
- * filter both would be equal, and rt_passed is not used.
+ * is a filter, the attempts that pass it are counted a second time, in rt_passed. This happens
+ * before the rate limit. Without a filter both counts would be equal, so rt_passed is not used.
  *
- * The sums of a network namespace (reconciled_netns) are also counted before the filter. So a
- * stream with any filter can be reconciled, lost records do not matter, and other streams have no
- * cost.
+ * The sums of a network namespace (reconciled_netns) are also counted before the filter. Therefore
+ * neither the filter nor lost records affect a reconciliation with the kernel's counters. A stream
+ * that does not reconcile has no extra cost.
  */
 #ifndef RETRANS_STATS_BPF_H
 #define RETRANS_STATS_BPF_H
@@ -35,13 +35,10 @@ struct {
 	__type(value, struct retrans_counters);
 } rt_counters SEC(".maps");
 
-/* The number of elements. */
+/* The number of elements of rt_counters and rt_passed. */
 const volatile __u32 cpus = 1;
 
-/*
- * Counts the attempts that passed the filter. Used only if there is a filter. Without one, it would
- * equal rt_counters.
- */
+/* The attempts that passed the filter. Used only if there is a filter. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -55,7 +52,8 @@ static __always_inline __u32 element_of_cpu(void)
 	__u32 cpu = bpf_get_smp_processor_id();
 
 	/*
-	 * CPU numbers may have gaps. CPUs may share an element, because the additions are atomic.
+	 * CPU numbers may have gaps, so a number may exceed the number of elements. Two CPUs may
+	 * share an element, because the additions are atomic.
 	 */
 	if (cpu >= cpus)
 		cpu %= cpus;
@@ -83,8 +81,8 @@ count_result(struct retrans_count counts[RETRANS_RESULT_SLOTS][RETRANS_KIND_SLOT
 	struct retrans_count *of;
 
 	/*
-	 * Both are in range, and clang knows it. After the barrier clang cannot remove the masks,
-	 * which the verifier requires.
+	 * Both values are in range, and clang knows that. But the verifier requires the masks; the
+	 * barriers keep clang from removing them.
 	 */
 	barrier_var(slot);
 	barrier_var(kind);
@@ -120,7 +118,7 @@ static __always_inline void count_passed(const struct attempt *a)
 
 /*
  * The network namespace to reconcile, by inode number; 0 if there is no such namespace. Its
- * attempts are added up in the same way as by the kernel's own counters.
+ * attempts are added up by the rules of the kernel's own counters.
  */
 const volatile __u32 reconciled_netns = 0;
 

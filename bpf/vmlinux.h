@@ -123,7 +123,7 @@ struct kernfs_node {
 struct cgroup {
 	int level;
 	struct kernfs_node *kn;
-	/* One per level, including the cgroup itself (6.1). */
+	/* One per level, including the cgroup itself (since v6.1). */
 	struct cgroup *ancestors[1];
 };
 
@@ -212,7 +212,7 @@ struct tcp_skb_cb {
 	__u16 tcp_flags;
 };
 
-/* Before the flag AE was added (6.15). */
+/* Before v6.15, which added the flag AE. */
 struct tcp_skb_cb___u8 {
 	__u8 tcp_flags;
 };
@@ -236,7 +236,7 @@ struct upid {
 
 struct pid {
 	unsigned int level;
-	/* One more than there are levels. */
+	/* One element for each level from 0 to `level`. */
 	struct upid numbers[1];
 };
 

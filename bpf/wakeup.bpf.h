@@ -3,8 +3,8 @@
  * Decides whether a record wakes the reader. A wake-up costs ten times as much as writing the
  * record, so a reader that polls by timer is woken only when much data is waiting.
  *
- * For each CPU, the waiting bytes are checked for one record in 16 (more often with a small ring
- * buffer). The reader is not woken again before it has emptied the ring buffer. See also
+ * Each CPU checks the number of waiting bytes at every 16th of its records (more often with a small
+ * ring buffer). The reader is not woken again before it has emptied the ring buffer. See also
  * retrans-sdk/src/kernel/wakeup.rs.
  */
 #ifndef RETRANS_WAKEUP_BPF_H
@@ -16,15 +16,18 @@
 #include "retrans.h"
 
 /*
- * The number of waiting bytes that wakes a polling reader. With 0, every record wakes a reader that
- * had emptied the ring buffer.
+ * The number of waiting bytes at which a polling reader is woken. With 0, a record wakes the reader
+ * whenever the reader had emptied the ring buffer.
  */
 const volatile __u32 wakeup_bytes = 0;
 
 /* The waiting bytes are checked for every Nth record of a CPU. N is a power of two. */
 const volatile __u32 wakeup_interval = 1;
 
-/* One element. The map is memory-mapped, because the reader may have dropped its privileges. */
+/*
+ * One element. The map is memory-mapped, because a reader that has dropped its privileges may not
+ * change it by a system call.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -42,7 +45,7 @@ static __always_inline __u64 wakeup_flags(void *ring, __u64 number)
 	if (!wakeup_bytes)
 		return 0;
 	r = bpf_map_lookup_elem(&rt_reader, &zero);
-	/* Without flags the kernel wakes a reader that had emptied the ring buffer. */
+	/* Without flags the kernel wakes the reader if it had emptied the ring buffer. */
 	if (!r || !*(volatile __u64 *)&r->awake)
 		return 0;
 	if (number & (wakeup_interval - 1))
