@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Records the owners of sockets. This is a separate object, and each of its programs is optional.
- * The programs at connect and accept read the current task. They are attached to hooks that run
- * only in the context of the process that uses the socket.
+ * The programs at connect and accept read the current task only where it belongs to the process
+ * that uses the socket.
  *
  * The scan of file descriptors is a task_file iterator. The reason is in
  * retrans-sdk/src/kernel/socket_owners.rs.
