@@ -303,10 +303,13 @@ struct in_flight {
 };
 
 /*
- * The size of the map: several times the number of CPUs. User space sets it to 1 if the map is not
- * used. If the kernel skips the program at the exit of an attempt, the map element stays until the
- * next attempt of that socket replaces it. The LRU map evicts such elements before any element that
- * is in use.
+ * The size of the map. User space sets it to 1 if the map is not used. If the kernel skips the
+ * program at the exit of an attempt, the map element stays until the next attempt of that socket
+ * replaces it. The LRU map evicts such elements first.
+ *
+ * Before d4adf1c9ee77 (v6.16) each CPU reserves 128 free elements. With more than eight CPUs the
+ * map may then evict an element that is in use, and the attempt is reported without the state of
+ * its entry.
  */
 #define MAX_IN_FLIGHT 1024
 
