@@ -32,7 +32,7 @@ impl Terms {
                 terms.extend(indices.next().map(|index| (index, value)));
             }
         }
-        // In the order of the command line.
+        // Restores the order of the command line.
         terms.sort_by_key(|(index, _)| *index);
         Self(terms.into_iter().map(|(_, term)| term).collect())
     }
@@ -45,7 +45,9 @@ impl clap::Args for Terms {
             "Select attempts that match all terms: key=a,b  key!=a,b  sport=LO..HI  daddr=PREFIX  key=- (absent)",
         );
         let or = Arg::new("or").long("or").value_name("TERM").num_args(1..).action(ArgAction::Append);
-        command.arg(terms).arg(or.help("Start another set of terms; an attempt must match one of the sets"))
+        command
+            .arg(terms)
+            .arg(or.help("Start another set of terms; an attempt must match all terms of at least one set"))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

@@ -16,8 +16,9 @@ use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
 /// Compares the SDK's tables with the kernel's enums
 ///
-/// Reads the enums of the built BPF object, of the running kernel (BTF), and of C headers. With
-/// --generate, prints a table for one enum instead, as Rust source.
+/// A table assigns names to the numbers of an enum. The enums are read from the built BPF object,
+/// from the running kernel (BTF), and from C headers. With --generate, prints a table for one enum
+/// instead, as Rust source.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 no difference; 1 a difference, or an input that cannot be read; 2 usage error, or the table cannot be generated.
@@ -36,8 +37,8 @@ pub(crate) struct Arguments {
     /// C prefix of the enumerators in the table (default: derived from their names)
     #[arg(long, value_name = "PREFIX", requires = "generate")]
     c_prefix: Option<String>,
-    /// Output format: findings first on a terminal, otherwise one report per line; json prints one
-    /// object per report
+    /// Output format. auto prints a report with one finding per line on a terminal, otherwise one
+    /// line per report; json prints one object per report
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
 }

@@ -35,8 +35,8 @@ const CANNOT_START: u8 = 2;
 
 /// Shows the result of every TCP retransmission attempt of this host
 ///
-/// Attaches BPF programs to the kernel's TCP stack, or reads a recording. Each subcommand prints
-/// key=value lines into a pipe, and a table on a terminal.
+/// Attaches BPF programs to the kernel's TCP stack, or reads a recording. Most subcommands print a
+/// table on a terminal, and otherwise key=value lines.
 #[derive(Debug, Parser)]
 #[command(
     name = "retrans",

@@ -18,13 +18,13 @@ use crate::{CANNOT_START, FAILED, fail};
 
 /// Compares the attempts in a network namespace with its SNMP counters
 ///
-/// Sums up the attempts in the kernel, without a filter. Compares the sums with RetransSegs,
-/// TCPRetransFail, TCPSynRetrans and TCPSpuriousRtxHostQueues of the namespace, at an interval and
-/// at the end.
+/// The BPF programs count the attempts in the namespace, without a filter. At an interval and at
+/// the end, the sums are compared with the namespace's counters RetransSegs, TCPRetransFail,
+/// TCPSynRetrans and TCPSpuriousRtxHostQueues.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 everything is accounted for; 1 a difference that lasted for a second, attempts that may or may not have been \
-transmitted, or failures that cannot be observed; 2 usage error, or the subcommand cannot start.
+Exit status: 0 everything is accounted for; 1 a difference lasted for a second, it is not known whether some attempts were \
+transmitted, or failures cannot be observed; 2 usage error, or the subcommand cannot start.
 
 Examples:
   sudo retrans reconcile --for 60
@@ -39,13 +39,14 @@ pub(crate) struct Arguments {
     /// Compare in the network namespace of this process (default: the namespace of `retrans`)
     #[arg(long, allow_negative_numbers = true)]
     pid: Option<u32>,
-    /// Output format: a table on a terminal, otherwise key=value lines; json prints one object per
-    /// comparison
+    /// Output format. auto prints a table on a terminal, otherwise key=value lines; json prints one
+    /// object per comparison
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
 }
 
-/// The time that a difference may last: the kernel counts an attempt shortly before it is seen.
+/// The time after which a difference is reported. A shorter difference is expected, because the
+/// kernel counts an attempt shortly before the BPF programs do.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
 
@@ -64,7 +65,7 @@ fn run(arguments: &Arguments, output: Output, started: &mut bool) -> Result<bool
     let every = arguments.every.max(TICK);
     let interrupted = until_interrupted()?;
     let netns = arguments.pid.map_or_else(Netns::current, Netns::of_process)?;
-    // Counters only: no ring buffer, no records.
+    // Opens the counters without a ring buffer, because no events are read.
     let counters = Stream::builder().reconcile(netns).open_counters()?;
     let reconciler = counters.reconciler().ok_or("no network namespace was requested")?;
     if format == Format::Table {
@@ -163,7 +164,7 @@ fn reasons(of: &Reconciliation) -> Vec<String> {
     }
     if of.unknown.attempts > 0 {
         reasons.push(format!(
-            "{} attempts ({} segments) may or may not have been transmitted: fexit and kretprobe report this (see `retrans doctor`).",
+            "It is not known whether {} attempts ({} segments) were transmitted. fexit and kretprobe report this (see `retrans doctor`).",
             of.unknown.attempts, of.unknown.segs
         ));
     }

@@ -17,8 +17,8 @@ use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
 /// Prints the attempts of a recording, all or filtered
 ///
-/// Reads key=value lines, JSON, and the text of tracefs, `perf script` and `trace-cmd report`, also
-/// if compressed with zstd. Unknown keys are kept.
+/// Reads key=value lines, JSON, and the text of tracefs, `perf script` and `trace-cmd report`. The
+/// input may be compressed with zstd. Unknown keys are printed, too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 success; 1 a malformed line, whose number is reported, or a write error; 2 usage error, or the recording cannot be opened.
@@ -31,8 +31,8 @@ pub(crate) struct Arguments {
     file: PathBuf,
     #[command(flatten)]
     terms: Terms,
-    /// Output format: a table on a terminal, otherwise key=value lines; json prints one object per
-    /// line
+    /// Output format. auto prints a table on a terminal, otherwise key=value lines; json prints one
+    /// object per line
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
     }
 }
 
-/// Prints line by line, because the recording may still be written.
+/// Prints line by line, because another program may still be writing the recording.
 fn print(mut lines: RecordedLines, file: &Path, filter: &Filter, mut style: impl Style) -> ExitCode {
     let mut out = io::stdout().lock();
     let mut failed = None;

@@ -45,8 +45,8 @@ pub(crate) fn say_stats(stats: &Stats) {
     }
 }
 
-/// Returns whether the reader of a pipe, or the terminal, is gone. No write reports it while there
-/// is nothing to write.
+/// Returns whether the reader of a pipe, or the terminal, is gone. While there is nothing to write,
+/// no failed write would report that.
 pub(crate) fn is_closed(out: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(out, PollFlags::empty())];
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() && fds[0].revents().contains(PollFlags::ERR)

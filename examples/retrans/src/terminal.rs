@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A terminal that the program controls, and that is restored at every end of the program.
+//! A terminal that the program controls. It is restored however the program ends.
 
 use std::io::{self, IsTerminal, stdout};
 use std::panic;
@@ -55,7 +55,7 @@ impl Terminal {
         let taken_over = enable_raw_mode()
             .and_then(|()| execute!(stdout(), EnterAlternateScreen))
             .and_then(|()| DefaultTerminal::new(CrosstermBackend::new(stdout())));
-        // It may be partly set up.
+        // After an error, the terminal may be partly set up.
         taken_over.map(|screen| Self { screen, keys: Decoder::default() }).inspect_err(|_| give_back())
     }
 
@@ -82,8 +82,8 @@ impl Terminal {
             Ok(_) => {}
             Err(errno) => return Err(errno.into()),
         }
-        // Not crossterm's reader: it reads again without polling, and then blocks, or loops on a
-        // terminal that has hung up (crossterm-rs/crossterm#692, #793).
+        // crossterm's reader is not used. It reads again without polling, and then blocks, or loops
+        // on a terminal that has hung up (crossterm-rs/crossterm#692, #793).
         let mut buffer = [0; 1024];
         match read(&stdin, &mut buffer) {
             Ok(0) | Err(Errno::IO) => Ok(Input::HungUp),
@@ -107,8 +107,8 @@ impl Drop for Terminal {
 
 static TAKEN_OVER: AtomicBool = AtomicBool::new(false);
 
-/// Restores the terminal, once only: a second time would move the cursor back and overwrite later
-/// output.
+/// Restores the terminal if that has not happened yet. A second restore would move the cursor back
+/// and overwrite later output.
 fn give_back() {
     if TAKEN_OVER.swap(false, Ordering::Relaxed) {
         // An error is ignored, because it cannot be reported anywhere.

@@ -24,16 +24,21 @@ use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
 /// Prints each retransmission attempt of this host
 ///
-/// On a terminal, prints a table, and a summary at the end. Otherwise, prints key=value lines to
-/// stdout; a file of these lines is a recording. It also prints `ready …` to stderr once attached,
-/// and `stats …` and `seen …` lines at the end, also after SIGINT or SIGTERM.
+/// On a terminal, prints a table to stdout. At the end, it prints a summary of the counters to
+/// stderr.
+///
+/// Otherwise, prints key=value lines to stdout. A file of these lines is a recording, which replay,
+/// top and histogram read. The status goes to stderr. A line `ready` reports the attach method as
+/// soon as the stream is attached. At the end, also after SIGINT or SIGTERM, a line `stats`
+/// contains the counters of the stream, and lines `seen` contain the attempts and segments by
+/// result and kind, before the filter.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(crate) struct Arguments {
     #[command(flatten)]
     terms: Terms,
-    /// Output format: a table on a terminal, otherwise key=value lines; json prints one object per
-    /// line
+    /// Output format. auto prints a table on a terminal, otherwise key=value lines; json prints one
+    /// object per line
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
     /// End after N events (default: no limit)
@@ -45,11 +50,12 @@ pub(crate) struct Arguments {
     /// Use only this attach method (default: the best that the kernel supports)
     #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method())]
     attach_method: Option<AttachMethod>,
-    /// Optional keys to report, separated by commas; an empty list reports none (default: all)
+    /// Optional keys to report, separated by commas; an empty list reports none (default: all). The
+    /// list of keys below shows which ones are optional
     #[arg(long, value_name = "KEY,...", default_value_t = FieldSet::all(), hide_default_value = true)]
     fields: FieldSet,
-    /// Report the process that owns the socket, if known (owner, pid, comm), and the path of its
-    /// cgroup (cgroup_path)
+    /// Also report the process that owns the socket (keys owner, pid and comm, if the process is
+    /// known), and the path of the socket's cgroup (key cgroup_path)
     #[arg(long, alias = "whose")]
     owners: bool,
 }
@@ -58,12 +64,13 @@ fn help() -> String {
     let keys: Vec<_> = retrans_sdk::event::keys().collect();
     format!(
         "\
-Keys: {}
+Keys of terms and of the output: {}
 
-owner, pid and comm cannot be evaluated in the kernel: use them to filter a recording (retrans replay).
+The keys from ts to transmit are in every event. The other keys are optional: a key whose value is not known is left out. Terms with \
+owner, pid or comm are rejected here, because the owner may be resolved after the filter. Use them to filter a recording (retrans replay).
 
-Exit status: 0 success, also if the reader of stdout exits; 1 the stream or stdout failed; 2 usage error, or no attach method is \
-available.
+Exit status: 0 success, also if the reader of stdout exits; 1 the stream or stdout failed after the start; 2 usage error, or the \
+stream cannot be opened: a capability is missing, no attach method is available, or a term cannot be evaluated.
 
 Examples:
   sudo retrans watch 'result!=success' daddr=10.0.0.0/8
@@ -78,7 +85,8 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
         Ok(filter) => filter,
         Err(error) => return fail(CANNOT_START, &error),
     };
-    // Before attaching, so that a signal in between does not end the process without its counters.
+    // The handlers are installed before the stream is attached. Otherwise a signal in between would
+    // end the process without printing its counters.
     let interrupted = match Interrupted::new() {
         Ok(interrupted) => interrupted,
         Err(error) => return fail(CANNOT_START, &format!("cannot handle signals: {error}")),
@@ -90,7 +98,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
         Ok(stream) => stream,
         Err(error) => return fail(CANNOT_START, &error),
     };
-    // Without the cgroup hierarchy there are no paths.
+    // If the cgroup hierarchy is not available, events are printed without paths.
     let paths = owners.then(CgroupPaths::new).and_then(Result::ok);
     let style = match output.format(format) {
         Format::Table => Style::Table(Table::new(output.paint, owners)),
@@ -105,7 +113,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
     }
 }
 
-/// The reason it failed.
+/// The reason why printing the events failed.
 enum Failure {
     Stdout(io::Error),
     Other(Box<dyn Error>),
@@ -141,7 +149,7 @@ fn watch(
             left -= 1;
         }
         printer.out.flush()?;
-        // Wait only after an empty batch, so that an idle stream sleeps.
+        // Wait only if the batch was empty. Otherwise more events may be available already.
         if left == before && !wait(&stream, &interrupted, deadline).map_err(|error| Failure::Other(error.into()))? {
             return Ok(());
         }
@@ -157,8 +165,8 @@ fn watch(
     printer.end(&stream)
 }
 
-/// Waits for events, a signal or the deadline. Returns false if the reader of stdout has exited,
-/// which no write reports while there is nothing to write.
+/// Waits for events, a signal or the deadline. Returns false if the reader of stdout has exited.
+/// While there is nothing to write, no failed write would report that.
 fn wait(stream: &Stream, interrupted: &Interrupted, deadline: Option<Instant>) -> io::Result<bool> {
     let stdout = io::stdout();
     let timeout = deadline.map(|deadline| {
@@ -170,7 +178,8 @@ fn wait(stream: &Stream, interrupted: &Interrupted, deadline: Option<Instant>) -
         PollFd::new(interrupted, PollFlags::IN),
         PollFd::new(&stdout, PollFlags::empty()),
     ];
-    // A terminal that has hung up reports this on every poll, so it is not polled again.
+    // After a terminal has hung up, each poll() reports POLLHUP at once. Stdout is then no longer
+    // polled.
     let is_hung_up = |fds: &[PollFd<'_>]| fds[2].revents().contains(PollFlags::HUP);
     loop {
         let watched = if is_hung_up(&fds) { 2 } else { 3 };
@@ -198,7 +207,7 @@ struct Printer<W> {
     paths: Option<CgroupPaths>,
 }
 
-/// An event, and a key that the event itself does not contain.
+/// An event with the path of its cgroup, which is not a field of the event.
 #[derive(Serialize)]
 struct WithPath<'a> {
     #[serde(flatten)]
@@ -251,13 +260,13 @@ impl<W: Write> Printer<W> {
     }
 }
 
-/// Describes the attachment of the stream in a sentence.
+/// Describes the attachment of the stream in sentences.
 fn attached(attachment: &Attachment) -> String {
     let companion = attachment.companion.map(|companion| format!(" with {companion}")).unwrap_or_default();
     let failures = if attachment.observes_failures() {
-        "Failures are reported, except those of SYN-ACKs, which no kernel reports."
+        "Failures are reported, except SYN-ACK failures."
     } else {
-        "Only successes are reported: run `retrans doctor` for the reason."
+        "Only successes are reported. Run `retrans doctor` for the reason."
     };
-    format!("Attached by {}{companion}. {failures} Press Ctrl-C to stop.", attachment.method)
+    format!("Attach method: {}{companion}. {failures} Press Ctrl-C to stop.", attachment.method)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `retrans demo`: causes every outcome in its own network namespaces, or replays a recording.
+//! `retrans demo`: causes every outcome in temporary network namespaces, or replays a recording.
 
 mod acts;
 mod live;
@@ -20,9 +20,10 @@ use self::acts::{ACTS, Act};
 use self::table::{Row, Shown, Table};
 use crate::{CANNOT_START, FAILED, fail};
 
-/// Causes each outcome in its own network namespaces and prints what the kernel reported
+/// Causes each outcome in temporary network namespaces and prints what the kernel reported
 ///
-/// Prints one row per scenario. Requires root; without root, it replays a recording made earlier.
+/// Prints one row per scenario. Requires root. Without root, it replays a recording that is part of
+/// this program.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 success; 1 a row is missing, or the kernel's own trace or counters do not match; 2 usage error, or the demo cannot start.
@@ -31,19 +32,19 @@ Examples:
   sudo retrans demo --live
   retrans demo --replay lab.kv")]
 pub(crate) struct Arguments {
-    /// Never replay: fail without root, or if this kernel cannot show every row
+    /// Never replay a recording: fail without root, or if a row is not possible on this kernel
     #[arg(long, group = "mode")]
     live: bool,
-    /// Also write the events to FILE if every row is as expected, one key=value line per event with
-    /// the additional key `act`
+    /// Also write the events to FILE if every row is as expected. The file contains one key=value
+    /// line per event, with the additional key `act` for the scenario
     #[arg(long, value_name = "FILE", group = "mode")]
     record: Option<PathBuf>,
-    /// Print the table of such a recording, and cause nothing
+    /// Print the table of a recording that --record wrote, and cause nothing
     #[arg(long, value_name = "FILE", group = "mode")]
     replay: Option<PathBuf>,
 }
 
-/// Made by `make recording`.
+/// The recording that is replayed without root. `make recording` writes it.
 const RECORDING: &str = include_str!("../../recordings/lab.kv");
 
 pub(crate) fn main(arguments: Arguments) -> ExitCode {
@@ -59,8 +60,8 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// Ignores that the reader of stdout, such as `head`, has exited: the exit status still reports a
-/// row that is not as expected.
+/// A writer that ignores if the reader of stdout, such as `head`, has exited. The exit status then
+/// still reports a row that is not as expected.
 struct UntilClosed<W>(W);
 
 impl<W: Write> Write for UntilClosed<W> {
@@ -102,12 +103,12 @@ fn run(arguments: Arguments) -> Faults {
     if must_be_live {
         return Err(why_not.into());
     }
-    writeln!(out, "REPLAY: this is a recording that was made before. Nothing is caused here, because:\n{why_not}\n")?;
+    writeln!(out, "REPLAY: this is a recording that was made earlier. Nothing is caused here, because:\n{why_not}\n")?;
     self::replay(&mut out, Recording::from_reader(RECORDING.as_bytes()).lines()?)
 }
 
 fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bool) -> Faults {
-    writeln!(out, "Each row is what this host's kernel reported of its own retransmission attempts, a moment ago.")?;
+    writeln!(out, "Each row is what the kernel of this host has just reported about its own retransmission attempts.")?;
     let attachment = stream.live().ok_or("not a live stream")?.attachment().clone();
     writeln!(out, "{attachment}")?;
     let acted = live::act(&mut stream, attachment.observes_failures(), say)?;
@@ -126,7 +127,7 @@ fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bo
     writeln!(out, "\n{}", Table(&acted.rows))?;
     writeln!(
         out,
-        "matches kernel: tracefs contains the same attempts, and RetransSegs and TCPRetransFail rose by as much."
+        "matches kernel: tracefs contains the same attempts, and RetransSegs and TCPRetransFail rose by the same number."
     )?;
     for what in attachment.unobservable() {
         writeln!(out, "not observable here: {what}. {}", what.description())?;
@@ -136,7 +137,7 @@ fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bo
     }
     writeln!(
         out,
-        "\n{} rows in {:.1} s. The counters, this host's other traffic included:",
+        "\n{} rows in {:.1} s. The counters, which include other traffic of this host:",
         acted.rows.len(),
         acted.took.as_secs_f64()
     )?;
@@ -158,7 +159,7 @@ fn replay(out: &mut impl Write, recording: RecordedLines) -> Faults {
     let recorded = ACTS.iter().zip(&shown).filter(|(act, shown)| !act.is_of_the_lab_kernel() || shown.has_event());
     let rows: Vec<_> = recorded.map(|(act, shown)| Row::new(act, shown, None)).collect();
     writeln!(out, "{}", Table(&rows))?;
-    writeln!(out, "REPLAY: recorded, not seen here. As root it is live.")?;
+    writeln!(out, "REPLAY: these rows are recorded. As root, the demo is live.")?;
     Ok(faults_of(&rows))
 }
 

@@ -14,7 +14,7 @@ const COLUMNS: usize = 8;
 
 pub(crate) struct Row {
     cells: [String; COLUMNS],
-    /// The reason the row is not as expected.
+    /// The reason why the row is not as expected.
     pub(crate) fault: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl Shown {
 }
 
 impl Row {
-    /// Returns the row of an act. `matches` is the result of the cross-checks; `None` for a
+    /// Returns the row of an act. `matches` is the result of the cross-checks. It is `None` for a
     /// recording, which has no cross-checks.
     pub(crate) fn new(act: &Act, shown: &Shown, matches: Option<Result<(), String>>) -> Self {
         let Some(event) = &shown.event else {

@@ -23,14 +23,15 @@ use crate::output::Output;
 /// are in microseconds.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 full: a stream observes everything that any kernel reports; 1 degraded: another kernel would report more; 2 unable: no \
-stream can be opened, or a usage error.
+Exit status: 0 full: a stream observes everything that retrans can observe on any kernel; 1 degraded: a stream can be opened, but \
+observes less than that; 2 unable: no stream can be opened, or a usage error.
 
 Examples:
   sudo retrans doctor
   sudo retrans doctor --format json")]
 pub(crate) struct Arguments {
-    /// Output format: a report on a terminal, otherwise key=value lines; json prints one object
+    /// Output format. auto prints a report on a terminal, otherwise key=value lines; json prints
+    /// one object
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
 }

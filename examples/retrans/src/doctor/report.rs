@@ -14,9 +14,9 @@ pub(crate) struct Report {
     pub(crate) verdict: Verdict,
     pub(crate) kernel: String,
     pub(crate) lockdown: Option<String>,
-    /// Names, with the reason if it is not available.
+    /// The names of features. A feature that is not available has a reason.
     pub(crate) available: Vec<(&'static str, Option<String>)>,
-    /// Names, and whether it is held.
+    /// The names of capabilities, each with true if it is held.
     pub(crate) capabilities: Vec<(&'static str, bool)>,
     pub(crate) stream: Result<Attached, String>,
 }
@@ -97,8 +97,12 @@ impl Report {
 
     fn headline(&self, paint: Paint) -> String {
         let (verdict, meaning) = match self.verdict {
-            Verdict::Full => (paint.good("full"), "A stream observes everything that any kernel reports."),
-            Verdict::Degraded => (paint.warning("degraded"), "A stream works, but another kernel would report more."),
+            Verdict::Full => {
+                (paint.good("full"), "A stream observes everything that retrans can observe on any kernel.")
+            }
+            Verdict::Degraded => {
+                (paint.warning("degraded"), "A stream can be opened, but retrans could observe more on another kernel.")
+            }
             _ => (paint.bad("unable"), "No stream can be opened."),
         };
         format!("{} {verdict}. {meaning}\n", paint.bold("Verdict:"))

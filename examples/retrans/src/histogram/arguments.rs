@@ -14,15 +14,16 @@ use crate::args::{Format, Input, Terms, attach_method, seconds};
 
 /// Counts attempts by remote prefix over time
 ///
-/// Reads a recording (the output of `retrans watch`, tracefs or `perf script`), or observes this
-/// host with --for. Counts failed attempts, or all attempts with --count all.
+/// Each row is a prefix of remote addresses, and each column is a time span. Reads a recording: the
+/// output of `retrans watch`, tracefs or `perf script`. With --for, observes this host instead.
+/// Counts failed attempts, or all attempts with --count all.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "retrans histogram [OPTIONS] FILE [TERM]... [--or TERM...]\n       \
         retrans histogram [OPTIONS] --for SECONDS [TERM]... [--or TERM...]",
     after_help = "\
-Exit status: 0 success; 1 a malformed line, too many columns, or a write error (the counts until then are printed); 2 usage error, or \
-the subcommand cannot start, for example because failures cannot be observed.
+Exit status: 0 success; 1 a malformed line, too many columns, or a write error (the attempts counted before it are still printed); 2 \
+usage error, or the subcommand cannot start, for example because failures cannot be observed.
 
 Examples:
   retrans histogram attempts.kv --v4-prefix 16
@@ -52,11 +53,11 @@ pub(crate) struct Arguments {
     /// Length of IPv6 prefixes in bits
     #[arg(long, value_name = "BITS", default_value = "64", value_parser = clap::value_parser!(u8).range(0..=128))]
     v6_prefix: u8,
-    /// Number of prefixes with a row of their own; one more row contains the sum of the others
+    /// Maximum number of prefixes to show; one more row contains the sum of all others
     #[arg(long, value_name = "N", default_value = "20")]
     rows: usize,
-    /// Output format: rows and bars (auto and table), one key=value line per row, or one JSON
-    /// object
+    /// Output format. auto and table print rows with bars, kv prints one key=value line per row,
+    /// and json prints one object
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
     /// Also draw the histogram to this SVG file

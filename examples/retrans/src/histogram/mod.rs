@@ -50,7 +50,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
             Err(error) => return fail(CANNOT_START, &*error),
         },
     };
-    // Also after an error, print what was counted before it.
+    // After an error, the attempts that were counted before it are still printed.
     let shown = show(&count, rows, format, svg.as_deref());
     match ended.and(shown) {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,7 +69,7 @@ fn replay(path: &Path, input: Input, filter: Filter) -> Result<Stream, retrans_s
 
 fn read(mut stream: Stream, count: &mut Count) -> Result<(), Box<dyn Error>> {
     let read = stream.iter().try_for_each(|event| Ok(count.add(&event?)?));
-    // Counters in the kernel's own text, also if it is truncated.
+    // After an error, too, these counters are valid for the lines before it.
     let stats = stream.stats();
     count.missing = stats.missed.unwrap_or_default();
     count.skipped = stats.skipped.unwrap_or_default();

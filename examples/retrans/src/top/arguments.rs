@@ -13,11 +13,12 @@ use crate::args::{Input, Terms, attach_method};
 /// Shows attempts in a terminal dashboard, live or from a recording
 ///
 /// Shows rates by result and kind, remote addresses with their failures and attempts, and lost
-/// attempts. Keys: s sort, f filter, p pause, ? help, q quit. At the end of a live run, it prints
-/// `stats …` and `seen …` lines to stderr, as watch does.
+/// attempts. Press s to sort, f to filter, p to pause, ? for help, q to quit. After a live run, it
+/// prints the counters to stderr: the lines `stats` and `seen` that watch prints, too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 success; 1 the stream, the recording or the terminal failed; 2 usage error, or the dashboard cannot start.
+Exit status: 0 success; 1 the stream, the recording or the terminal failed after the start; 2 usage error, or the dashboard cannot \
+start.
 
 Examples:
   sudo retrans top 'result!=success'
@@ -31,7 +32,7 @@ pub(crate) struct Arguments {
     /// Show a recording instead of this host; requires no privilege
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
-    /// Speed relative to the recorded times; inf replays everything at once
+    /// Speed of the replay as a multiple of the recorded speed; inf replays everything at once
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = speed, requires = "replay", allow_negative_numbers = true)]
     speed: f64,
     #[command(flatten)]

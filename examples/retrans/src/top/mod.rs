@@ -53,7 +53,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
     };
     // crossterm reads NO_COLOR itself, but `--color always` overrides it.
     force_color_output(output.paint.colors);
-    // The last step, so that earlier errors are printed on an unchanged terminal.
+    // The terminal is taken over last, so that earlier errors are printed on an unchanged terminal.
     let terminal = match Terminal::take_over() {
         Ok(terminal) => terminal,
         Err(error) => return fail(CANNOT_START, &error),
@@ -73,7 +73,7 @@ struct Top {
     choices: Choices,
     /// The counts and the time that are shown during a pause. Counting continues.
     paused: Option<(Model, Timestamp)>,
-    /// The reason the source could not be opened with another filter.
+    /// The reason why the source could not be opened with another filter.
     refused: Option<String>,
     colors: bool,
 }

@@ -73,7 +73,7 @@ fn watch_prints_rows_and_a_summary() {
     let pair = Pair::new().expect("a pair of namespaces");
     let filter = format!("netns={}", pair.client().inode());
     let mut screen = Screen::running(170, 40, &[RETRANS, "watch", "--owners", &filter], &[]);
-    screen.wait_for("Attached by ");
+    screen.wait_for("Attach method: ");
     screen.wait_for("TIME (UTC)    RESULT");
     let scenario = Scenario::run(&pair, Family::V4, Outcome::Denied(Refusal::Drop)).expect("a scenario");
     let subject = scenario.subject();
