@@ -23,7 +23,7 @@ impl Decoder {
         };
         self.parser.advance(&mut self.decoded, sequences);
         if escape {
-            // The incomplete sequence before it will not be completed.
+            // The escape ends an incomplete sequence before it.
             self.parser = Parser::default();
             self.decoded.keys.push(KeyCode::Esc.into());
         }

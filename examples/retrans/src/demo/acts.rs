@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The scenarios, and their names in the table.
+//! The acts of the demo. Each act is a scenario of the lab over one address family, with its name in
+//! the table.
 
 use retrans_lab::{Discard, Family, Hold, Outcome, Refusal, RouteFault, WindowFault};
 
@@ -17,7 +18,8 @@ impl Act {
         self.outcome.to_string()
     }
 
-    /// Returns whether the act requires the lab's own kernel. On other kernels it has no row.
+    /// Returns whether the act requires a kernel with the lab's patches. On other kernels it has no
+    /// row.
     pub(crate) fn is_of_the_lab_kernel(&self) -> bool {
         self.outcome.is_injected()
     }

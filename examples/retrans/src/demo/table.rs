@@ -18,7 +18,7 @@ pub(crate) struct Row {
     pub(crate) fault: Option<String>,
 }
 
-/// The events of an act: the one that shows its outcome, and how many there are.
+/// The events of an act: the event that shows the outcome, and the number of all events.
 #[derive(Default)]
 pub(crate) struct Shown {
     event: Option<Event>,
@@ -93,9 +93,9 @@ impl Row {
     }
 }
 
-/// Returns whether an event is the one that shows the outcome, of all events of its socket. The
-/// result may be a coarser one, depending on what could be observed, but its class is the same. The
-/// cross-checks of a live run are stricter.
+/// Returns whether this event of an act shows the outcome. Compares the class, the kind and `err`,
+/// because an attach method may report a less precise result of the same class. The cross-checks of
+/// a live run are stricter.
 fn shows(outcome: Outcome, event: &Event) -> bool {
     let expected = outcome.expected(outcome.defining_attempt());
     (event.class(), event.kind, event.err) == (expected.result.class(), expected.kind, Some(expected.err))

@@ -165,7 +165,7 @@ impl Count {
         let first = self.buckets.of(self.buckets.begin());
         let cells =
             (first..first + self.buckets.count()).map(|at| counted.buckets.get(&at).copied().unwrap_or_default());
-        // If several are equal, the first in the table.
+        // If several results are equally frequent, the first one in the table is used.
         let mostly = counted.results.iter().rev().max_by_key(|(_, count)| **count).map(|(result, _)| *result);
         Row { name, attempts: counted.attempts, failures: counted.failures, mostly, cells: cells.collect() }
     }

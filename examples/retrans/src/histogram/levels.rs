@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Levels that show the size of a count relative to the largest one: zero, and seven levels above
-//! it.
+//! Levels that show the size of a count relative to the largest count. There are a level for zero
+//! and seven levels above it.
 
 use std::ops::RangeInclusive;
 

@@ -42,7 +42,7 @@ pub(crate) enum Progress {
     GoesOn,
     /// The end of the recording.
     Ended,
-    /// The reason the recording cannot be read further.
+    /// The reason why the recording cannot be read further.
     Broken(String),
 }
 

@@ -15,7 +15,7 @@ use super::{About, Progress};
 use crate::args::Input;
 use crate::top::model::Counters;
 
-/// Longer gaps between events are shortened to this.
+/// The maximum gap between two events. Longer gaps are shortened to it.
 const LONGEST_GAP: Duration = Duration::from_secs(10);
 
 pub(crate) struct Recorded {
@@ -126,7 +126,7 @@ impl Recorded {
     }
 
     pub(super) fn counters(&self) -> Counters {
-        // A recording does not contain attempts that were lost.
+        // There are no counters of losses, because a recording does not contain them.
         let delivered = self.read - self.filtered - u64::from(self.next.is_some());
         let mut values = vec![("read", self.read), ("filtered", self.filtered), ("delivered", delivered)];
         if self.lines.skipped() > 0 {

@@ -64,7 +64,7 @@ fn row(cells: [String; 5]) -> Row<'static> {
     Row::new([address, attempts.right_aligned(), failures.right_aligned(), result, ago.right_aligned()])
 }
 
-/// Shows unobservable failures as such, not as 0.
+/// Shows unobservable failures as unobservable, not as 0.
 fn failures(shown: &Shown<'_>, failures: u64) -> String {
     if shown.about.observes_failures == Some(false) { "unobs.".to_owned() } else { short(failures) }
 }
