@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The acts of the demo. Each act is a scenario of the lab over one address family, with its name in
+//! The acts of the demo. An act is a scenario of the lab over one address family, with its name in
 //! the table.
 
 use retrans_lab::{Discard, Family, Hold, Outcome, Refusal, RouteFault, WindowFault};
