@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads a stream on a thread of its own into a bounded queue.
+//! A bounded queue of events, filled by a dedicated thread that reads the stream.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::stats::user_counters::add;
 use crate::stream::Stream;
 use crate::stream::stop::StopHandle;
 
-/// The policy for events that find a [`Queue`] full.
+/// The policy for events that cannot be added to a [`Queue`] because it is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -25,18 +25,21 @@ pub enum Overflow {
     DropNewest,
     /// Drops the oldest event in the queue; the queue keeps the newest events.
     DropOldest,
-    /// Blocks the reader thread until there is room, and drops nothing. Events wait in the ring
-    /// buffer. Attempts that find the ring buffer full are counted as `lost`.
+    /// Blocks the reader thread until the queue has room. The queue drops nothing. Meanwhile
+    /// records wait in the ring buffer. While the ring buffer is full as well, attempts are counted
+    /// as [`lost`](crate::Stats::lost).
     Block,
 }
 
-/// A stream that a thread of its own reads into a bounded queue. [`Overflow`] selects what happens
-/// when the queue is full.
+/// A bounded queue of events, filled by a dedicated thread that reads the stream. [`Overflow`]
+/// selects what happens when the queue is full.
 ///
-/// [`Stream::into_queue`] starts it. The queue ends after a stop
+/// [`Stream::into_queue`] starts the reader thread. The thread ends after a stop
 /// ([`stop_handle`](Self::stop_handle)), at the end of a recording or a mock, or with an error of
-/// the stream; events in the queue can still be received. Dropping it ends the thread, detaches the
-/// BPF programs, and counts the events in the queue as `dropped`.
+/// the stream. Events that are in the queue at that time can still be received.
+///
+/// Dropping the queue ends the thread, detaches the BPF programs, and counts the events in the
+/// queue as [`dropped`](crate::Stats::dropped).
 ///
 /// # Examples
 ///
@@ -68,13 +71,13 @@ impl fmt::Debug for Queue {
     }
 }
 
-/// The state that both threads share. A whole batch is transferred at once, so the threads do not
-/// synchronize for each event.
+/// The state that the reader thread and the receiver share. The reader thread adds a whole batch
+/// under one lock, so the two threads do not synchronize for each event.
 struct Shared {
     state: Mutex<QueueState>,
-    /// Signalled when there is an event, or when no further event will come.
+    /// Notified when the empty queue gets events, and when the reader thread ends.
     changed: Condvar,
-    /// Signalled when there is room, or when the receiver was dropped.
+    /// Notified when the full queue gets room, and when the receiver is dropped.
     room: Condvar,
     capacity: usize,
     overflow: Overflow,
@@ -93,12 +96,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds events, and returns the number of events that were dropped, old or new.
+    /// Adds events, and returns the number of events that were dropped: new events, or events that
+    /// were in the queue.
     fn push_all(&self, mut events: &[Event]) -> usize {
         let mut state = self.lock();
         let mut dropped = 0;
         if self.overflow == Overflow::DropOldest {
-            // Keep the last ones if there are more than the capacity.
+            // Only the last events fit if there are more than the capacity.
             let too_many = events.len().saturating_sub(self.capacity);
             events = events.get(too_many..).unwrap_or_default();
             let too_old = (state.events.len() + events.len()).saturating_sub(self.capacity);
@@ -111,7 +115,7 @@ impl Shared {
             let (fitting, others) = events.split_at(room);
             state.events.extend(fitting);
             events = others;
-            // The receiver waits for the first event only.
+            // The receiver waits only while the queue is empty.
             if was_empty {
                 self.changed.notify_one();
             }
@@ -131,8 +135,8 @@ impl Shared {
         state.events.len() == self.capacity
     }
 
-    /// Wakes the reader thread if the queue was full. The thread waits only then, and the
-    /// notification is a system call even if no thread waits.
+    /// Wakes the reader thread if the queue was full, because only then the thread can be waiting.
+    /// Otherwise no notification is sent: it would be a system call even if no thread waits.
     fn made_room(&self, was_full: bool) {
         if was_full && self.overflow == Overflow::Block {
             self.room.notify_one();
@@ -159,7 +163,7 @@ impl Shared {
     }
 }
 
-/// Marks the queue as ended when the reader thread ends, also by a panic.
+/// Marks the queue as ended when the reader thread ends, even if the thread panics.
 struct EndOnDrop(Arc<Shared>);
 
 impl Drop for EndOnDrop {
@@ -169,8 +173,10 @@ impl Drop for EndOnDrop {
 }
 
 impl Stream {
-    /// Moves the stream to a thread that reads it into a queue of `capacity` events, clamped to the
-    /// range from 1 to 1,048,576. The memory for all of them is allocated immediately.
+    /// Moves the stream to a dedicated thread that reads it into a queue of `capacity` events.
+    ///
+    /// The capacity is clamped to the range from 1 to 1,048,576. The memory for this number of
+    /// events is allocated immediately.
     ///
     /// # Errors
     ///
@@ -182,15 +188,16 @@ impl Stream {
         let shared = Arc::new(Shared { state: Mutex::new(state), changed, room, capacity, overflow });
         let (stop, stats) = (self.stop_handle(), self.stats_reader());
         let end = EndOnDrop(Arc::clone(&shared));
-        let thread = thread::Builder::new()
-            .name("retrans-queue".to_owned())
-            .spawn(move || fill(self, &end.0))
-            .map_err(|error| Error::new(ErrorKind::System, "cannot start a thread").caused_by(error))?;
+        let thread =
+            thread::Builder::new().name("retrans-queue".to_owned()).spawn(move || fill(self, &end.0)).map_err(
+                |error| Error::new(ErrorKind::System, "cannot start the reader thread of the queue").caused_by(error),
+            )?;
         Ok(Queue { shared, thread: Some(thread), stop, stats })
     }
 }
 
-/// Reads the stream until it is stopped, and then the events that were submitted before.
+/// Reads the stream until it is stopped. Then detaches it, and reads the events that were submitted
+/// before.
 fn fill(mut stream: Stream, queue: &Shared) -> Result<(), Error> {
     let stats = stream.stats_reader();
     let read_all = |stream: &mut Stream| -> Result<(), Error> {
@@ -208,13 +215,14 @@ fn fill(mut stream: Stream, queue: &Shared) -> Result<(), Error> {
 impl Queue {
     /// Receives the next event, and waits up to `timeout` for it.
     ///
-    /// Returns `None` after the timeout, and immediately when the queue [is
-    /// finished](Self::is_finished) and empty.
+    /// Returns `None` after the timeout, and immediately if the reader thread has ended and the
+    /// queue is empty.
     ///
     /// # Errors
     ///
-    /// The error that ended the reader thread, once: the error of the stream, or
-    /// [`ErrorKind::System`] if the predicate panicked.
+    /// Returns the error that ended the reader thread, after all events were received. This is an
+    /// error of the stream, or [`ErrorKind::System`] if the stream's predicate panicked. It is
+    /// returned only once: later calls return `None`.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
         let mut state = self.shared.wait(timeout);
         let was_full = self.shared.is_full(&state);
@@ -238,10 +246,11 @@ impl Queue {
     }
 
     /// Replaces the contents of `events` with the available events, and waits up to `timeout` for
-    /// the first.
+    /// the first event.
     ///
     /// Receives at most as many events as `events` has capacity for, or 256 if its capacity is 0.
-    /// Returns their number: 0 where [`recv_timeout`](Self::recv_timeout) returns `None`.
+    /// Returns the number of received events. It returns 0 in the cases in which
+    /// [`recv_timeout`](Self::recv_timeout) returns `None`.
     ///
     /// # Errors
     ///
@@ -265,15 +274,17 @@ impl Queue {
         Ok(count)
     }
 
-    /// Returns true once the reader thread has ended and every event was received.
-    ///
-    /// It becomes true when a receiving method has reached the end.
+    /// Returns true after a receiving method found that the reader thread has ended and that no
+    /// event is left in the queue.
     #[must_use]
     pub const fn is_finished(&self) -> bool {
         self.thread.is_none()
     }
 
-    /// Returns a handle with which another thread or a signal handler ends the queue.
+    /// Returns a handle with which another thread or a signal handler stops the reader thread.
+    ///
+    /// The thread then detaches the BPF programs, reads the records that remain in the ring buffer
+    /// into the queue, and ends.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
@@ -294,7 +305,7 @@ impl Queue {
         match self.thread.take().map(JoinHandle::join) {
             None => Ok(()),
             Some(Ok(result)) => result,
-            Some(Err(_)) => Err(Error::new(ErrorKind::System, "the predicate panicked")),
+            Some(Err(_)) => Err(Error::new(ErrorKind::System, "the stream's predicate panicked")),
         }
     }
 }
@@ -303,7 +314,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         self.stop.stop();
         self.shared.close();
-        // The thread has printed a panic of the predicate.
+        // The result is not needed: if the predicate panicked, the panic was already printed.
         let _ = self.thread.take().map(JoinHandle::join);
         let left = self.shared.lock().events.len();
         add(&self.stats.user().dropped, left as u64);

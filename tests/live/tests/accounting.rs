@@ -310,7 +310,7 @@ fn a_queue_reports_a_panic_in_its_predicate() -> Result<()> {
     run(&mut reference, vec![scenario], 1)?;
 
     let error = queue.recv_timeout(PATIENCE).expect_err("the reader thread panicked");
-    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::System, "the predicate panicked"));
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::System, "the stream's predicate panicked"));
     assert_eq!((queue.stats().rejected, queue.stats().delivered), (1, 0), "{}", queue.stats());
     Ok(())
 }
