@@ -3,11 +3,12 @@
 //!
 //! # Design
 //!
-//! Recordings and mocks feed the same `Stream`, not a type or trait of their own: the code that an
-//! application tests is the code that runs in production. Their events pass the model of the filter
-//! and are counted like those of the BPF programs (`offline/pipeline.rs`), so `StatsReader` does
-//! not distinguish them. A recording does not state whether failures were observable. They are
-//! unobservable until it contains one, or until the kernel's text contains `err`.
+//! Recordings and mocks feed the same `Stream`, and not a dedicated type or trait. So the code that
+//! an application tests is the code that runs in production. User space filters and counts their
+//! events in the same way as the BPF programs (`offline/pipeline.rs`), so `StatsReader` reports
+//! both in the same way. A recording does not state whether failures were observable. Therefore its
+//! failures are `Unobservable` until a line with a failure, or a line of kernel text with `err`,
+//! was read.
 
 use std::os::fd::BorrowedFd;
 
@@ -22,8 +23,8 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// Replaces the contents of `events` with up to `most` events. Returns whether there may be
-    /// more. Does not block.
+    /// Replaces the contents of `events` with up to `most` events. Returns true if there may be
+    /// more events. Does not block.
     pub(crate) fn read(&mut self, most: usize, events: &mut EventBuffer) -> Result<bool, Error> {
         match self {
             Self::Live(live) => live.source.read(most, events),
@@ -39,8 +40,8 @@ impl Backend {
         }
     }
 
-    /// Returns whether no further event can come. Always false for a live stream: the caller knows
-    /// whether it is detached and whether its ring buffer is empty.
+    /// Returns true if no further event can come. Always returns false for a live stream: the
+    /// caller knows whether the stream is detached and whether its ring buffer is empty.
     pub(crate) fn is_over(&self) -> bool {
         match self {
             Self::Live(..) => false,
@@ -55,7 +56,7 @@ impl Backend {
         }
     }
 
-    /// Detaches from the kernel, or makes the sender of offline events stop.
+    /// Detaches a live stream from the kernel, or stops the sender of offline events.
     pub(crate) fn detach(&mut self) {
         match self {
             Self::Live(live) => live.source.programs.detach(),

@@ -39,10 +39,11 @@ const RING_HEADER: usize = 8;
 /// The number of events of a recording that are read ahead.
 const REPLAY_CAPACITY: usize = 4096;
 
-/// The name of a setting's method, and what to do instead of leaving the setting out.
+/// The name of a setting's method, and the end of the error message for it: an alternative to
+/// leaving the setting out.
 type Setting = (&'static str, &'static str);
 
-/// The settings that only a live stream honours.
+/// The settings that affect only a live stream.
 const LIVE_SETTINGS: &[Setting] = &[
     ("max_delay", ", or open a live stream"),
     ("wakeup_bytes", ", or open a live stream"),
@@ -148,10 +149,10 @@ impl fmt::Debug for StreamBuilder {
 impl StreamBuilder {
     /// Sets the filter. By default every attempt passes.
     ///
-    /// The BPF programs evaluate the whole filter, so an attempt that it excludes costs no record.
-    /// It is counted as [`filtered`](crate::Stats::filtered). [`open`](Self::open) rejects a filter
-    /// that the programs cannot evaluate ([`Filter::event_only`]): use a
-    /// [`predicate`](Self::predicate) for such terms.
+    /// The BPF programs evaluate the whole filter. For an attempt that it excludes they write no
+    /// record, and count the attempt as [`filtered`](crate::Stats::filtered). [`open`](Self::open)
+    /// rejects a filter with terms that the BPF programs cannot evaluate ([`Filter::event_only`]).
+    /// Use a [`predicate`](Self::predicate) for such terms.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
@@ -159,9 +160,8 @@ impl StreamBuilder {
 
     /// Sets a function that selects events in user space. By default every event passes.
     ///
-    /// It runs after the filter, on the thread that reads the stream. Events for which it returns
-    /// false are counted as [`rejected`](crate::Stats::rejected), and so is an event for which it
-    /// panics.
+    /// The function runs after the filter, on the thread that reads the stream. Events for which it
+    /// returns false or panics are counted as [`rejected`](crate::Stats::rejected).
     ///
     /// # Examples
     ///
@@ -184,9 +184,9 @@ impl StreamBuilder {
     /// Sets the size of the ring buffer in bytes, a power-of-two number of pages. The default is
     /// [`DEFAULT_RING_SIZE`], 1 MiB.
     ///
-    /// A record occupies [`FieldSet::record_length`] bytes and a header of 8: 208 bytes with all
-    /// fields, 88 with no optional field. Attempts that find the ring buffer full are counted as
-    /// [`lost`](crate::Stats::lost).
+    /// A record occupies [`FieldSet::record_length`] bytes plus a header of 8 bytes. This is 208
+    /// bytes with all fields, and 88 bytes with no optional field. Attempts that cannot be recorded
+    /// because the ring buffer is full are counted as [`lost`](crate::Stats::lost).
     pub fn ring_size(mut self, bytes: u32) -> Self {
         self.ring.size = bytes;
         self.explicit.insert("ring_size");
@@ -206,8 +206,8 @@ impl StreamBuilder {
     /// Sets the maximum delivery delay, capped at one hour. The default is [`DEFAULT_MAX_DELAY`],
     /// 10 ms.
     ///
-    /// A wake-up of the reader costs the kernel ten times as much as the rest of an event.
-    /// Therefore the first event after a pause wakes the reader, and the following ones do not: the
+    /// Waking the reader costs the kernel ten times as much as all other work for an event.
+    /// Therefore only the first event after a pause wakes the reader. For the following events the
     /// reader polls the ring buffer after this delay. No event is lost because of the delay, since
     /// [`wakeup_bytes`](Self::wakeup_bytes) wakes the reader before the ring buffer is full. An
     /// idle stream causes no wake-ups.
@@ -235,8 +235,8 @@ impl StreamBuilder {
     /// limit.
     ///
     /// Both numbers of a [`RateLimit`] are clamped to at least 1. The limit applies after the
-    /// filter. An attempt in excess of it costs no record, and is counted as
-    /// [`limited`](crate::Stats::limited).
+    /// filter. For an attempt that exceeds the limit the BPF programs write no record, and count
+    /// the attempt as [`limited`](crate::Stats::limited).
     ///
     /// Results that share a slot of the counters ([`Count::result`](crate::stats::Count::result))
     /// share one bucket. Attempts of one result that occur on several CPUs at the same moment may
@@ -251,9 +251,9 @@ impl StreamBuilder {
 
     /// Counts all attempts of a network namespace separately, for [`Live::reconciler`].
     ///
-    /// The filter and the rate limit do not affect these counts. The comparison starts when the
-    /// stream is opened. While retransmissions are in progress in the namespace, opening lasts up
-    /// to one second longer.
+    /// The reconciler compares these counts with the namespace's own counters, from the moment at
+    /// which the stream is opened. The filter and the rate limit do not affect the counts. If
+    /// retransmissions are in progress in the namespace, opening lasts up to one second longer.
     pub fn reconcile(mut self, netns: Netns) -> Self {
         self.netns = Some(netns);
         self.explicit.insert("reconcile");
@@ -270,11 +270,11 @@ impl StreamBuilder {
         self
     }
 
-    /// Attaches no companion, so an attempt runs one BPF program and not several.
+    /// Attaches no companion, so one BPF program runs for an attempt and not several.
     ///
-    /// The stream then lacks what [`Attachment::companion`](crate::attach::Attachment::companion)
-    /// supplies: the error number in addition to [`AttachMethod::TpEnum`], and the allocation site
-    /// of -ENOMEM in addition to either tracepoint method.
+    /// A [companion](crate::attach::Attachment::companion) is a second attach method that supplies
+    /// what the first one does not observe: the error number for [`AttachMethod::TpEnum`], and the
+    /// allocation site of -ENOMEM for both tracepoint methods.
     /// [`Attachment::unobservable`](crate::attach::Attachment::unobservable) lists what is missing.
     pub fn without_companion(mut self) -> Self {
         self.companions = Companions::None;
@@ -290,7 +290,8 @@ impl StreamBuilder {
     }
 
     /// Resolves the process that a socket belongs to: [`Event::owner`], [`Event::pid`] and
-    /// [`Event::comm`]. By default events do not contain them, and no program runs for them.
+    /// [`Event::comm`]. By default events do not contain these fields, and no BPF programs run to
+    /// find owners.
     ///
     /// Requires Linux 5.12. The owners of up to 16,384 sockets are kept, which uses about 2 MiB of
     /// kernel memory, and a record occupies 232 bytes.
@@ -412,9 +413,9 @@ impl StreamBuilder {
     /// privileges.
     ///
     /// Intended for an application's own tests. Filter, predicate, fields, rate limit and counters
-    /// work as with a live stream. The capacity is that of the ring buffer, and events in excess of
-    /// it are counted as lost. `cgroup=34/` matches only that cgroup, and `cookie=mine` matches no
-    /// event.
+    /// work as with a live stream. The stream holds as many events as a ring buffer of the same
+    /// size. Further events are counted as lost. `cgroup=34/` matches only events of exactly this
+    /// cgroup, and `cookie=mine` matches no event.
     ///
     /// # Examples
     ///
@@ -432,9 +433,10 @@ impl StreamBuilder {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Setting`] as [`replay`](Self::replay), except for
-    ///   [`ring_size`](Self::ring_size)
-    /// - [`ErrorKind::RingSize`] and [`ErrorKind::Filter`] as [`open`](Self::open)
+    /// - [`ErrorKind::Setting`] in the same cases as [`replay`](Self::replay), except that
+    ///   [`ring_size`](Self::ring_size) is allowed
+    /// - [`ErrorKind::RingSize`] and [`ErrorKind::Filter`] in the same cases as
+    ///   [`open`](Self::open)
     /// - [`ErrorKind::System`] if the process has no file descriptor left
     pub fn mock(self) -> Result<(MockSource, Stream), Error> {
         self.refuse("a mock", LIVE_SETTINGS)?;
@@ -460,13 +462,13 @@ impl StreamBuilder {
 }
 
 impl StreamBuilder {
-    /// Loads and attaches the BPF programs to count attempts only. Has the requirements of
-    /// [`open`](Self::open).
+    /// Loads and attaches BPF programs that only count attempts. Requires the same kernel and
+    /// capabilities as [`open`](Self::open).
     ///
-    /// There is no ring buffer, so an attempt costs least. Every attempt is counted in
-    /// [`Stats::counts`](crate::Stats::counts). The BPF programs evaluate the filter: attempts that
-    /// it excludes are counted as `filtered`, those that pass in
-    /// [`Stats::passed`](crate::Stats::passed).
+    /// There is no ring buffer, so this is the mode with the lowest cost per attempt. Every attempt
+    /// is counted in [`Stats::counts`](crate::Stats::counts). The BPF programs evaluate the filter.
+    /// Attempts that it excludes are also counted as [`filtered`](crate::Stats::filtered), and
+    /// attempts that pass it in [`Stats::passed`](crate::Stats::passed).
     ///
     /// # Examples
     ///
@@ -485,7 +487,7 @@ impl StreamBuilder {
     /// [`ErrorKind::Setting`] if a setting about events was made: [`predicate`](Self::predicate),
     /// [`rate_limit`](Self::rate_limit), [`fields`](Self::fields), [`ring_size`](Self::ring_size),
     /// [`max_delay`](Self::max_delay), [`wakeup_bytes`](Self::wakeup_bytes) or
-    /// [`resolve_owners`](Self::resolve_owners). Otherwise as [`open`](Self::open).
+    /// [`resolve_owners`](Self::resolve_owners). Otherwise the errors of [`open`](Self::open).
     pub fn open_counters(self) -> Result<Counters, Error> {
         self.refuse("counters", EVENT_SETTINGS)?;
         check_terms(&self.filter)?;
@@ -534,7 +536,7 @@ fn check_ring_size(bytes: u32) -> Result<(), Error> {
     if bytes.is_multiple_of(page) && (bytes / page).is_power_of_two() {
         return Ok(());
     }
-    // The next valid size, or the largest.
+    // The error suggests the next larger valid size, or the largest one.
     let fitting = bytes.div_ceil(page).max(1).checked_next_power_of_two().and_then(|pages| pages.checked_mul(page));
     let message = format!(
         "the ring buffer size of {bytes} bytes is not a power-of-two number of pages of {page} bytes: use {}",
@@ -553,8 +555,9 @@ fn check_terms(filter: &Filter) -> Result<(), Error> {
     Err(Error::new(ErrorKind::Filter, message))
 }
 
-/// Checks that enough file descriptors are available to open a stream. Otherwise libbpf would
-/// interpret a probe that fails as a missing kernel feature, and report an unrelated error.
+/// Checks that enough file descriptors are available to open a stream. Without them a feature probe
+/// of libbpf would fail, libbpf would conclude that the kernel lacks the feature, and the error
+/// would not name the cause.
 fn check_descriptors(stop: &StopHandle) -> Result<(), Error> {
     const ENOUGH: usize = 64;
     (0..ENOUGH).map(|_| stop.eventfd().try_clone()).collect::<Result<Vec<_>, _>>().map(|_| ()).map_err(|error| {

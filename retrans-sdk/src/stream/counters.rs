@@ -12,15 +12,16 @@ use crate::stats::netns::Netns;
 use crate::stats::reader::StatsReader;
 use crate::stats::reconcile::Reconciler;
 
-/// Counts attempts without reporting events: there is no ring buffer, and only the counters can be
+/// Counts attempts without reporting events. There is no ring buffer, so only the counters can be
 /// read.
 ///
 /// [`StreamBuilder::open_counters`](crate::StreamBuilder::open_counters) opens it. Dropping it
 /// detaches the programs. Reading requires no capability.
 ///
-/// [`Stats`] counts every attempt as `seen`, and those that the filter excludes as `filtered`. It
-/// counts by result and kind all attempts (`counts`) and those that pass the filter (`passed`).
-/// `limited`, `lost` and `submitted` are 0.
+/// In its [`Stats`], `seen` counts every attempt, and `filtered` the attempts that the filter
+/// excludes. `counts` contains all attempts by result and kind, and `passed` those that pass the
+/// filter. The counters of records and events (`limited`, `lost`, `submitted`, `rejected`,
+/// `dropped` and `delivered`) are 0.
 ///
 /// # Examples
 ///
@@ -56,7 +57,7 @@ impl Counters {
         Ok(Self { programs, attachment, reconciler })
     }
 
-    /// Returns what the counters are attached to, and what they can observe from there.
+    /// Returns how the counters are attached to the kernel, and what they can observe.
     #[must_use]
     pub const fn attachment(&self) -> &Attachment {
         &self.attachment
@@ -82,7 +83,7 @@ impl Counters {
         self.programs.own_sockets.as_ref()
     }
 
-    /// Returns the comparison of the attempts of a network namespace with the namespace's own
+    /// Returns a handle that compares the attempts of a network namespace with the namespace's own
     /// counters; `None` unless [requested](crate::StreamBuilder::reconcile).
     #[must_use]
     pub fn reconciler(&self) -> Option<Reconciler> {

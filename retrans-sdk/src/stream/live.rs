@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The part of a stream that only the running kernel has.
+//! The part of a stream that exists only for the running kernel.
 
 use std::fmt;
 
@@ -11,7 +11,8 @@ use crate::kernel::owner_hooks::OwnerHooks;
 use crate::kernel::socket_set::SocketSet;
 use crate::stats::reconcile::Reconciler;
 
-/// The part of a stream that recordings and mocks lack: how it is attached to the running kernel.
+/// The part of a stream that exists only for the running kernel: its attachment, its set of own
+/// sockets, its owner hooks and its reconciler.
 ///
 /// [`Stream::live`](crate::Stream::live) returns it.
 ///
@@ -46,8 +47,8 @@ impl Live {
         Self { source, attachment, reconciler }
     }
 
-    /// Returns what the stream is attached to, what it can observe from there, and which better
-    /// candidates were not available.
+    /// Returns how the stream is attached to the kernel, what it can observe, and which better
+    /// attach methods were not available.
     #[must_use]
     pub const fn attachment(&self) -> &Attachment {
         &self.attachment
@@ -61,8 +62,8 @@ impl Live {
 
     /// Returns the kernel's name of an unlisted result, which prints as `k17`.
     ///
-    /// The name is known only with [`AttachMethod::TpEnum`], where the result is an enum in the
-    /// tracepoint.
+    /// The name is known only with [`AttachMethod::TpEnum`], because only then the tracepoint
+    /// reports the result as an enum.
     #[must_use]
     pub fn kernel_name(&self, result: RetransResult) -> Option<&str> {
         self.source.programs.kernel_name(result)
@@ -76,14 +77,14 @@ impl Live {
         self.source.programs.own_sockets.as_ref()
     }
 
-    /// Returns the kernel hooks that socket owners are learned from; `None` unless
-    /// [requested](crate::StreamBuilder::resolve_owners).
+    /// Returns the kernel hooks from which the BPF programs learn socket owners; `None` unless
+    /// owners were [requested](crate::StreamBuilder::resolve_owners).
     #[must_use]
     pub fn owner_hooks(&self) -> Option<&OwnerHooks> {
         self.source.programs.owner_hooks()
     }
 
-    /// Returns the comparison of the attempts of a network namespace with the namespace's own
+    /// Returns a handle that compares the attempts of a network namespace with the namespace's own
     /// counters; `None` unless [requested](crate::StreamBuilder::reconcile).
     #[must_use]
     pub fn reconciler(&self) -> Option<Reconciler> {

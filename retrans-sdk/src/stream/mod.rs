@@ -2,7 +2,7 @@
 //! Streams of events, and the ways to read them.
 //!
 //! A [`Stream`] is read with a callback, as an iterator, in batches, or by waiting on its file
-//! descriptor. A [`Queue`] reads it on a thread of its own, and an `AsyncStream` (feature `tokio`)
+//! descriptor. A [`Queue`] reads it on a dedicated thread, and an `AsyncStream` (feature `tokio`)
 //! on an async runtime.
 
 pub(crate) mod backend;
@@ -48,7 +48,7 @@ use crate::stream::builder::Predicate;
 /// A stream of retransmission attempts: of the running kernel ([`StreamBuilder::open`]), of a
 /// recording ([`StreamBuilder::replay`]) or of a mock ([`StreamBuilder::mock`]).
 ///
-/// A stream is owned, without a lifetime, and `Send`. Dropping it detaches the BPF programs.
+/// A stream has no lifetime parameter, and is `Send`. Dropping it detaches the BPF programs.
 ///
 /// | method | blocks | returns |
 /// |---|---|---|
@@ -58,7 +58,7 @@ use crate::stream::builder::Predicate;
 /// | [`recv_batch_timeout`](Self::recv_batch_timeout) | up to a timeout | a batch of up to 256 events |
 /// | [`for_each_timeout`](Self::for_each_timeout) | up to a timeout | the number of events that it passed to a function |
 ///
-/// For your own event loop wait on the file descriptor ([`AsFd`]): once it is readable, read
+/// In your own event loop, wait on the file descriptor ([`AsFd`]). Whenever it is readable, read
 /// [`try_iter`](Self::try_iter) to its end.
 ///
 /// # Examples
@@ -147,7 +147,7 @@ impl Stream {
         self.backend.live()
     }
 
-    /// Returns true once no further event can come and all events were read.
+    /// Returns true if no further event can come and all events were read.
     ///
     /// No further event comes after the end of a recording or a mock, and after a live stream was
     /// [detached](Self::detach).
@@ -159,15 +159,16 @@ impl Stream {
 
     /// Detaches the BPF programs, so no further attempt is recorded. Requires no capability.
     ///
-    /// Events in the ring buffer can still be read with every method, also after a
-    /// [stop](StopHandle::stop); then the stream [is finished](Self::is_finished). The size of the
-    /// ring buffer bounds their number, so an application can end cleanly however many attempts the
-    /// host makes. Afterwards `submitted = rejected + dropped + delivered`. A recording or a mock
-    /// yields the events that were already read or pushed.
+    /// Events in the ring buffer can still be read with every method, even after a
+    /// [stop](StopHandle::stop). The size of the ring buffer limits the number of these events, so
+    /// reading them ends even if the host continues to retransmit. After all of them were read, the
+    /// stream [is finished](Self::is_finished), and `submitted = rejected + dropped + delivered`.
+    /// A detached recording still yields the events that were already read ahead, and a detached
+    /// mock the events that were already pushed.
     ///
-    /// Blocks for 3 to 101 milliseconds, until programs that run on other CPUs at this moment have
-    /// ended. Read a detached stream to its end without waiting for its descriptor, which does not
-    /// become readable for these events.
+    /// Blocks for 3 to 101 milliseconds, until BPF programs that run on other CPUs at this moment
+    /// have ended. Read a detached stream to its end without waiting for its descriptor: the
+    /// descriptor does not become readable for the remaining events.
     ///
     /// # Examples
     ///
@@ -195,10 +196,10 @@ impl Stream {
         }
     }
 
-    /// Waits for programs that were running on other CPUs when they were detached. Such a program
-    /// may not have counted its attempt yet, or not have submitted its record.
+    /// Waits for BPF programs that were running on other CPUs when they were detached. Such a
+    /// program may not have counted its attempt yet, or not have submitted its record yet.
     fn settle(&self) {
-        /// Much longer than a program runs.
+        /// The minimum time to wait. It is much longer than the run time of a BPF program.
         const LEAST: Duration = Duration::from_millis(2);
         const MOST: Duration = Duration::from_millis(100);
         let began = Instant::now();
@@ -210,7 +211,7 @@ impl Stream {
                 break;
             }
         }
-        // A record is submitted right after it was counted.
+        // A BPF program submits a record right after it has counted the record as submitted.
         std::thread::sleep(Duration::from_millis(1));
     }
 
@@ -270,8 +271,8 @@ impl Stream {
 
     /// Waits up to `timeout` for events, and lends the available events as a batch of up to 256.
     ///
-    /// The batch is empty where [`for_each_timeout`](Self::for_each_timeout) returns 0. Events that
-    /// are not taken from it are in the next batch.
+    /// The batch is empty in the cases in which [`for_each_timeout`](Self::for_each_timeout)
+    /// returns 0. Events that are not taken from a batch are in the next one.
     ///
     /// # Errors
     ///
@@ -279,7 +280,7 @@ impl Stream {
     pub fn recv_batch_timeout(&mut self, timeout: Duration) -> Result<Batch<'_>, Error> {
         let deadline = Instant::now().checked_add(timeout);
         while !self.advance()? && !self.is_at_end() && !is_past(deadline) && self.wait(deadline)? {}
-        // Once more: a record may have arrived while the time ran out.
+        // A record may have arrived between the last reading and the end of the timeout.
         self.advance()?;
         Ok(Batch { stream: self })
     }
@@ -364,7 +365,8 @@ impl Stream {
         !self.passing.is_empty()
     }
 
-    /// Evaluates the predicate on one event, and keeps events that pass adjacent.
+    /// Evaluates the predicate on one event. Moves an event that passes next to the previous one
+    /// that passed, so that these events form a slice.
     #[inline]
     fn evaluate_next(&mut self) {
         let Some(predicate) = &mut self.predicate else {
@@ -374,7 +376,7 @@ impl Stream {
         };
         let Some(event) = self.batch.events().get(self.evaluated) else { return };
         self.evaluated += 1;
-        // Counted even if the predicate panics, since the event is then lost.
+        // Counts the event as rejected even if the predicate panics, because it is not delivered.
         let refused = CountOnDrop(&self.stats.user().rejected);
         if predicate(event) {
             std::mem::forget(refused);
@@ -383,7 +385,8 @@ impl Stream {
         }
     }
 
-    /// Blocks until an event is ready. Returns false once stopped.
+    /// Blocks until an event is ready. Returns false after a stop, and if no further event can
+    /// come.
     pub(crate) fn wait_for_event(&mut self) -> Result<bool, Error> {
         loop {
             if self.evaluate() {
@@ -403,7 +406,7 @@ impl Stream {
         }
     }
 
-    /// Returns whether no event is ready and no further event can come.
+    /// Returns true if no event is ready and no further event can come.
     fn is_at_end(&self) -> bool {
         self.exhausted || self.backend.is_over()
     }
@@ -429,13 +432,13 @@ impl Stream {
         Ok(events)
     }
 
-    /// Returns whether no event is ready and no further event will be available.
+    /// Returns true if no event is ready and no further event will be available.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_over(&self) -> bool {
         self.is_at_end() || (self.stop.is_stopped() && !self.detached)
     }
 
-    /// Returns whether more events may be available at once.
+    /// Returns true if more events may be available immediately.
     #[cfg(feature = "tokio")]
     pub(crate) fn has_more(&self) -> bool {
         self.more || self.detached
@@ -456,7 +459,8 @@ impl Stream {
         self.live().map(|live| live.source.ring())
     }
 
-    /// Blocks until there may be records (true), or until the deadline, a signal or a stop (false).
+    /// Waits for records. Returns true if there may be records, and false after the deadline, a
+    /// signal or a stop.
     fn wait(&self, deadline: Option<Instant>) -> Result<bool, Error> {
         if self.detached {
             return Ok(true);

@@ -55,7 +55,7 @@ impl StopHandle {
     /// Ends the blocking reads. Async-signal-safe.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::Release);
-        // Fails only at a count of 2^64 - 2, where the descriptor is readable.
+        // Fails only if the count is already 2^64 - 2. Then the descriptor is already readable.
         let _ = rustix::io::write(&self.0.eventfd, &1u64.to_ne_bytes());
     }
 
@@ -63,7 +63,7 @@ impl StopHandle {
         self.0.stopped.load(Ordering::Acquire)
     }
 
-    /// Returns a file descriptor that is readable once stopped.
+    /// Returns a file descriptor that is readable after a stop.
     pub(crate) fn eventfd(&self) -> &OwnedFd {
         &self.0.eventfd
     }

@@ -3,10 +3,12 @@
 //!
 //! # Design
 //!
-//! tokio waits on the stream's own file descriptor, without a thread. Its reactor reports the
-//! moment at which the descriptor becomes readable. Readiness is therefore cleared only after the
-//! ring buffer was read until it was empty, and the ring buffer is then read once more. A timer
-//! reads every ten seconds in case readiness is ever missed; the tests would fail sooner than that.
+//! tokio waits on the stream's own file descriptor, without an additional thread. tokio's reactor
+//! reports only the moment at which the descriptor becomes readable, and not that it still is
+//! readable. Therefore readiness is cleared only after the ring buffer was read until it was empty.
+//! Then the ring buffer is read once more, because a record may have arrived before readiness was
+//! cleared. In addition, a timer makes the stream read every ten seconds, in case readiness is ever
+//! missed. The timeouts of the tests are shorter, so that such a miss fails a test.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -27,16 +29,16 @@ use crate::stats::Stats;
 use crate::stream::Stream;
 use crate::stream::stop::StopHandle;
 
-/// The interval at which the stream is read even without a readiness event, so no missed event
-/// delays it longer.
+/// The interval at which the stream is read even without a readiness event. A missed readiness
+/// event delays the stream by at most this time.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The number of batches after which the runtime is given control, so a busy stream does not starve
 /// timers, signals and other tasks.
 const MAX_BATCHES_PER_POLL: u32 = 8;
 
-/// A [`Stream`] as an async stream of batches, driven by tokio's reactor without a thread of its
-/// own. Requires the feature `tokio`.
+/// A [`Stream`] as an async stream of batches, driven by tokio's reactor without an additional
+/// thread. Requires the feature `tokio`.
 ///
 /// [`Stream::into_async`] returns it. A batch contains 1 to 256 events, in the order of the stream.
 /// The stream ends after a stop by a [`StopHandle`], at the end of a recording or a mock, or with
@@ -80,12 +82,13 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`](crate::ErrorKind::System) if the process has not enough file
-    /// descriptors left; four are required.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if the process cannot open four more file
+    /// descriptors.
     ///
     /// # Panics
     ///
-    /// Panics as [`AsyncFd`] does, outside a tokio runtime and in a runtime without its I/O driver.
+    /// Panics outside a tokio runtime, and in a runtime without its I/O driver, as [`AsyncFd`]
+    /// does.
     #[track_caller]
     pub fn into_async(self) -> Result<AsyncStream, Error> {
         let failed = |error| Error::system("cannot wait for the stream", error);
@@ -132,10 +135,10 @@ impl AsyncStream {
         self.stream
     }
 
-    /// Detaches the programs, as [`Stream::detach`] does. The events that are left are read, and
-    /// then the stream ends.
+    /// Detaches the BPF programs, as [`Stream::detach`] does. The events that are left in the ring
+    /// buffer can still be received. Then the stream ends.
     ///
-    /// Blocks for 3 to 101 milliseconds.
+    /// Blocks the thread for 3 to 101 milliseconds.
     pub fn detach(&mut self) {
         self.stream.detach();
     }
@@ -168,8 +171,8 @@ impl AsyncStream {
             return Poll::Pending;
         }
         loop {
-            // Read first, and again after readiness was cleared: events from before that moment are
-            // seen here, later ones set readiness again.
+            // Reads first, and again after readiness was cleared. This finds the events that
+            // arrived before readiness was cleared. Later events set readiness again.
             match self.stream.take_at_once() {
                 Ok(events) if !events.is_empty() => {
                     self.batches_in_a_row += 1;
@@ -191,7 +194,7 @@ impl AsyncStream {
                 ready.clear_ready();
                 continue;
             }
-            // The descriptor stays readable, so readiness is retained.
+            // After a stop the descriptor stays readable, so its readiness is retained.
             if let Poll::Ready(ready) = self.stopped.poll_read_ready(context) {
                 ready.map_err(wait_error)?.retain_ready();
                 if self.stream.is_over() {
