@@ -16,7 +16,7 @@ use crate::offline::pipeline::Pipeline;
 
 struct Shared {
     state: Mutex<State>,
-    /// Signalled when there is room again, or when the receiver was closed.
+    /// Notified when there is room again, and when the receiver is closed.
     changed: Condvar,
     /// Readable while there are events, and after the end.
     readable: OwnedFd,
@@ -25,14 +25,16 @@ struct Shared {
 
 struct State {
     events: VecDeque<Event>,
-    /// Present once the end is reached. An error is replaced by `Ok` when it was returned.
+    /// The end of the stream; `None` before it is reached. An error is replaced by `Ok` when it is
+    /// returned, so that it is returned only once.
     end: Option<Result<(), Error>>,
     /// True once the receiver was closed.
     is_closed: bool,
 }
 
 impl State {
-    /// Returns whether no event can be sent: after the end, and after the receiver was closed.
+    /// Returns true if no further event can be sent: after the end, and after the receiver was
+    /// closed.
     fn is_over(&self) -> bool {
         self.end.is_some() || self.is_closed
     }
@@ -44,12 +46,12 @@ impl Shared {
     }
 
     fn set_readable(&self) {
-        // Fails only at a count of 2^64 - 2, where the descriptor is readable.
+        // Fails only if the count is already 2^64 - 2. Then the descriptor is already readable.
         let _ = rustix::io::write(&self.readable, &1u64.to_ne_bytes());
     }
 
     fn set_unreadable(&self) {
-        // Fails if it is not readable.
+        // Fails if the descriptor is not readable, which is the intended state.
         let _ = rustix::io::read(&self.readable, &mut [0; 8]);
     }
 }
@@ -70,13 +72,13 @@ pub(crate) struct EventSender {
 }
 
 impl EventSender {
-    /// Sends an event. It is counted as lost if there is no room.
+    /// Sends an event. If there is no room, the event is counted as lost.
     pub(crate) fn send(&mut self, event: Event) {
         let mut state = self.shared.lock();
         if state.is_over() {
             return;
         }
-        // Count the event before it can be received.
+        // The event is counted before it can be received, so that `submitted` includes it first.
         let has_room = state.events.len() < self.shared.capacity;
         if let Some(event) = self.pipeline.pass(event, has_room) {
             state.events.push_back(event);
@@ -94,7 +96,8 @@ impl EventSender {
         }
     }
 
-    /// Sends all events, and waits for room. Returns false if the receiver was closed.
+    /// Sends all events, and waits whenever there is no room. Returns false if the receiver was
+    /// closed.
     pub(crate) fn send_all(&mut self, events: &mut Vec<Event>) -> bool {
         let mut state = self.shared.lock();
         for event in events.drain(..) {
@@ -160,8 +163,8 @@ pub(crate) struct EventReceiver {
 }
 
 impl EventReceiver {
-    /// Replaces the contents of `events` with up to `most` events. Returns whether there are more.
-    /// Does not block.
+    /// Replaces the contents of `events` with up to `most` events. Returns true if there are more
+    /// events, or a pending error. Does not block.
     pub(crate) fn read(&self, most: usize, events: &mut EventBuffer) -> Result<bool, Error> {
         events.clear();
         let mut state = self.shared.lock();
@@ -173,10 +176,10 @@ impl EventReceiver {
         }
         if count > 0 {
             self.shared.changed.notify_all();
-            // A pending error counts as more.
+            // If an error is pending, the caller must read again to receive it.
             return Ok(more || matches!(state.end, Some(Err(_))));
         }
-        // The end follows all events.
+        // The end is returned after all events.
         match state.end.take() {
             None => Ok(false),
             Some(end) => {
@@ -186,7 +189,7 @@ impl EventReceiver {
         }
     }
 
-    /// Returns whether no further event can come.
+    /// Returns true if no further event can come.
     pub(crate) fn is_over(&self) -> bool {
         let state = self.shared.lock();
         let is_ended = match &state.end {

@@ -19,9 +19,9 @@ use crate::offline::channel::EventSender;
 /// [`StreamBuilder::mock`](crate::StreamBuilder::mock) returns it. It requires neither root nor a
 /// kernel that produces the result, such as `rcv_zero_window`.
 ///
-/// Pushed events can be read at once. They can be pushed before the stream is read, or by another
-/// thread. A rate limit uses the `ts` of the events, not the clock. The stream ends when all clones
-/// of the source are dropped, or with [`finish`](Self::finish).
+/// Pushed events can be read immediately. Events can be pushed before the stream is read, or by
+/// another thread. A rate limit uses the `ts` of the events, not the clock. The stream ends when
+/// all clones of the source are dropped, or after [`finish`](Self::finish).
 ///
 /// # Examples
 ///
@@ -64,21 +64,22 @@ impl MockSource {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Pushes an event with this result. The other fields are equal to [`Event::sample`].
+    /// Pushes the [sample event](Event::sample) with this result.
     pub fn push_result(&self, result: RetransResult) {
         self.push(Event::sample(result));
     }
 
-    /// Pushes an event. It is counted as a live attempt would be: filtered, limited, lost or
-    /// submitted.
+    /// Pushes an event. It is counted in the same way as an attempt of a live stream: as filtered,
+    /// limited, lost or submitted.
     ///
-    /// It is lost if the stream holds as many events as the ring buffer has room for.
+    /// The event is lost if the stream already holds as many events as the ring buffer has room
+    /// for.
     pub fn push(&self, event: Event) {
         self.sender().send(event);
     }
 
-    /// Pushes an event as if the ring buffer were full. It is lost if it passes the filter and the
-    /// rate limit.
+    /// Pushes an event as if the ring buffer were full. An event that passes the filter and the
+    /// rate limit is counted as lost.
     pub fn push_lost(&self, event: Event) {
         self.sender().send_lost(event);
     }
@@ -111,10 +112,10 @@ impl MockSource {
 }
 
 impl Event {
-    /// Returns a sample event with this result, and matching `err` and `transmit`.
+    /// Returns a sample event with this result, and with the matching `err` and `transmit`.
     ///
-    /// The event is a timeout of an IPv4 connection at the Unix epoch, without other optional
-    /// fields. All fields are public and can be assigned.
+    /// The event has `kind=rto` and the timestamp 0, and belongs to an established IPv4 connection.
+    /// `transmit` is its only optional field. All fields are public and can be assigned.
     ///
     /// # Examples
     ///
@@ -147,8 +148,7 @@ impl Event {
     }
 }
 
-/// Returns the return value of the kernel with a result, and whether the attempt reached the
-/// transmit step.
+/// Returns the `err` and the `transmit` of an attempt with this result.
 fn goes_with(result: RetransResult) -> (Option<i32>, Transmit) {
     use RetransResult::*;
     match result {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Does to offline events what the BPF programs do to an attempt before it becomes a record:
-//! filter, rate limit, fields and counters.
+//! Applies filter, rate limit, field set and counters to offline events, in the same way as the BPF
+//! programs before they write a record.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Counts an event, and returns it with its selected fields if it passes and there is room.
+    /// Counts an event. If it passes and there is room, returns it with only the selected fields.
     pub(crate) fn pass(&mut self, mut event: Event, has_room: bool) -> Option<Event> {
         let disposition = if !self.filter.matches(&event) {
             Disposition::Filtered

@@ -19,20 +19,21 @@ use crate::text::reason_table::KeyVal;
 
 /// The counters of a stream since it was opened. They account for every attempt.
 ///
-/// These equations are exact when no attempt is in progress:
+/// These equations are exact while no attempt is in progress:
 ///
-/// - `seen = filtered +` the attempts in [`passed`](Self::passed)
-/// - the attempts in `passed = limited + lost + submitted`; this equation does not apply to
-///   [`Counters`](crate::stream::Counters), which have no events
-/// - `submitted = rejected + dropped + delivered` after a drain; before it the difference is
-///   [`waiting`](Self::waiting)
+/// - `seen = filtered +` the sum of the attempts in [`passed`](Self::passed)
+/// - the sum of the attempts in `passed = limited + lost + submitted`; this equation does not apply
+///   to [`Counters`](crate::stream::Counters), which have no events
+/// - `submitted = rejected + dropped + delivered + waiting`, where [`waiting`](Self::waiting) is 0
+///   after the stream was [detached](crate::Stream::detach) and read to its end
 ///
 /// All counters are monotonic.
 ///
-/// While attempts are in progress, a reading may include attempts that are seen and not yet
-/// assigned: `seen` and `submitted` are then the larger side. On CPUs that reorder stores, such as
-/// arm64, either side may differ by the attempts in progress. Events that remain in the ring buffer
-/// of a closed stream stay [`waiting`](Self::waiting).
+/// While an attempt is in progress, `seen` may already include it when no other counter does, and
+/// `submitted` may already include it when it is still waiting. Then the left side of an equation
+/// is larger. On CPUs that reorder stores, such as arm64, either side may be larger, by up to the
+/// number of attempts in progress. Events that remain in the ring buffer of a closed stream stay
+/// [`waiting`](Self::waiting).
 ///
 /// # Examples
 ///
@@ -61,25 +62,26 @@ pub struct Stats {
     /// Attempts that passed the filter and exceeded the rate limit
     /// ([`StreamBuilder::rate_limit`](crate::StreamBuilder::rate_limit)).
     pub limited: u64,
-    /// Attempts that found the ring buffer full. Read faster, or set a larger
-    /// [`ring_size`](crate::StreamBuilder::ring_size).
+    /// Attempts that could not be recorded because the ring buffer was full. To avoid this, read
+    /// faster, or set a larger [`ring_size`](crate::StreamBuilder::ring_size).
     pub lost: u64,
     /// Attempts whose record was put into the ring buffer.
     pub submitted: u64,
     /// Events that the predicate rejected.
     pub rejected: u64,
-    /// Events that were read and not delivered: a [`Queue`](crate::stream::Queue) was full, a
-    /// stream was dropped with events in a batch, or a record was invalid, which only corruption
-    /// causes.
+    /// Events that were read and not delivered: a [`Queue`](crate::stream::Queue) was full, a queue
+    /// or a stream was dropped while it contained events, or a record was invalid, which only
+    /// corruption causes.
     pub dropped: u64,
     /// Events delivered to the application.
     pub delivered: u64,
-    /// Attempts that were not observed because the kernel skipped a program that was already
+    /// Attempts that were not observed because the kernel skipped a BPF program that was already
     /// running on that CPU. With [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit)
-    /// several programs observe one attempt, so the number is an upper bound.
+    /// several programs observe one attempt, so one attempt may be counted several times, and the
+    /// number is an upper bound.
     ///
-    /// `None` if the kernel does not count them: before Linux 5.12, and with kprobes. For a
-    /// [`Recording`](crate::offline::Recording) of kernel text it is the number of lost trace
+    /// `None` if the kernel does not count skipped programs: before Linux 5.12, and with kprobes.
+    /// For a [`Recording`](crate::offline::Recording) of kernel text it is the number of lost trace
     /// events of any tracepoint, or `None` if the text does not report the number.
     pub missed: Option<u64>,
     /// Malformed lines of a [`Recording`](crate::offline::Recording) that were skipped
@@ -90,12 +92,13 @@ pub struct Stats {
     /// unobservable on every kernel.
     pub failures: Failures,
     /// All attempts by result and kind, before the filter. The sum of their attempts is `seen`. The
-    /// BPF programs count them, including lost attempts. Counts of zero have no entry.
+    /// BPF programs count them, so lost attempts are included. Counts of zero are left out.
     pub counts: Vec<Count>,
     /// The attempts that passed the filter, by result and kind, before the rate limit. Equal to
-    /// `counts` without a filter. Counts of zero have no entry.
+    /// `counts` without a filter. Counts of zero are left out.
     pub passed: Vec<Count>,
-    /// All attempts by [`Transmit`], before the filter.
+    /// All attempts by [`Transmit`] (whether they reached the transmit step), before the filter.
+    /// The sum of their attempts is `seen`.
     pub transmits: Vec<TransmitCount>,
 }
 
@@ -106,8 +109,8 @@ pub enum Failures {
     /// The number of failed attempts.
     Observed(u64),
     /// The attach method observes only successes
-    /// ([`AttachMethod::TpSuccess`](crate::attach::AttachMethod::TpSuccess)), or a recording does
-    /// not prove that failures were observed. This is not the same as zero.
+    /// ([`AttachMethod::TpSuccess`](crate::attach::AttachMethod::TpSuccess)), or it is not known
+    /// whether failures were observed when a recording was made. This is not the same as zero.
     #[default]
     Unobservable,
 }
@@ -136,8 +139,9 @@ impl fmt::Display for Failures {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Count {
-    /// The result. Up to 17 unlisted results are counted under their own numbers. `None` counts all
-    /// further unlisted results together, and those whose number in the kernel exceeds 31.
+    /// The result. Up to 17 unlisted results are counted separately, under their own numbers. All
+    /// further unlisted results, and those whose number in the kernel exceeds 31, are counted
+    /// together with the result `None`.
     pub result: Option<RetransResult>,
     /// The kind.
     pub kind: RetransKind,
@@ -151,7 +155,7 @@ pub struct Count {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransmitCount {
-    /// The progress of these attempts: up to the transmit step, or not.
+    /// The value that these attempts have in common: whether they reached the transmit step.
     pub transmit: Transmit,
     /// The number of attempts.
     pub attempts: u64,
@@ -162,8 +166,9 @@ pub struct TransmitCount {
 impl Stats {
     /// Returns the failed attempts of one kind, before the filter. For
     /// [`Synack`](RetransKind::Synack) it returns [`Failures::Unobservable`] on every kernel, since
-    /// its tracepoint fires only for successes. Attempts that no program observed have no kind and
-    /// are not included.
+    /// the tracepoint of SYN-ACKs fires only for successes.
+    ///
+    /// [`missed`](Self::missed) attempts are not included, because their kind is not known.
     #[must_use]
     pub fn failures_of(&self, kind: RetransKind) -> Failures {
         let observed = kind != RetransKind::Synack && self.failures != Failures::Unobservable;
@@ -177,8 +182,8 @@ impl Stats {
         self.submitted.saturating_sub(self.rejected + self.dropped + self.delivered)
     }
 
-    /// Returns the counters by key, in the order in which they print, without the counts by result
-    /// and kind.
+    /// Returns the counters by key, in the order in which they print. The counts by result and kind
+    /// are not included.
     pub fn counters(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> {
         [
             ("seen", Some(self.seen)),

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 /// A network namespace and its counters in /proc.
 ///
 /// Reading the counters requires no capability, and works from any thread in any namespace. The
-/// namespace exists as long as this value.
+/// namespace continues to exist as long as this value exists.
 #[derive(Debug)]
 pub struct Netns {
     inode: u32,
@@ -84,7 +84,8 @@ impl Netns {
     }
 }
 
-/// Reads a file of /proc from its beginning, where the kernel regenerates it.
+/// Reads a file of /proc from its beginning, because a read there makes the kernel generate the
+/// contents anew.
 fn text(file: &File) -> Result<String, Error> {
     let failed = |error: std::io::Error| {
         Error::new(ErrorKind::System, "cannot read the counters of the network namespace").caused_by(error)
@@ -113,8 +114,8 @@ impl Mib {
     }
 }
 
-/// Returns a counter. The files contain pairs of lines with the same first word: names, then
-/// values.
+/// Returns a counter. The files contain pairs of lines with the same first word: a line of names,
+/// and then a line of values.
 fn counter(text: &str, group: &str, name: &str) -> Result<u64, Error> {
     let mut lines = text.lines().filter_map(|line| line.split_once(": ")).filter(|(word, _)| *word == group);
     let value = lines.next().zip(lines.next()).and_then(|((_, names), (_, values))| {

@@ -3,8 +3,8 @@
 //!
 //! # Design
 //!
-//! `missed` comes from /proc/self/fdinfo of the programs, which requires no capability. Opening a
-//! program by its id would require CAP_SYS_ADMIN.
+//! `missed` is read from /proc/self/fdinfo of the BPF programs' file descriptors, which requires no
+//! capability. Opening a program by its id would require CAP_SYS_ADMIN.
 
 use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -99,8 +99,8 @@ impl Attempts {
         }
     }
 
-    /// Returns the counts by result and kind of a table whose words `load` returns. `None` if
-    /// `load` returns `None`.
+    /// Returns the counts by result and kind of the table whose words the function `load` returns.
+    /// Returns `None` if `load` returns `None`.
     fn counts(&self, load: impl Fn(usize) -> Option<u64>) -> Option<Vec<Count>> {
         let mut counts = Vec::new();
         for slot in 0..RESULT_SLOTS {
@@ -192,8 +192,10 @@ impl StatsReader {
         }
     }
 
-    /// Returns the current counters. It reads one small file in /proc for each BPF program, which
-    /// contains the number of missed attempts.
+    /// Returns the current counters.
+    ///
+    /// Reads one small file in /proc for each BPF program, which contains the number of missed
+    /// attempts.
     #[must_use]
     pub fn read(&self) -> Stats {
         let Shared { attempts, user } = &*self.0;

@@ -4,9 +4,11 @@
 //! # Design
 //!
 //! The BPF programs add up the attempts of the namespace before the filter (`bpf/stats.bpf.h`).
-//! Therefore a stream with any filter can be reconciled, lost records do not matter, and other
-//! streams have no cost. The kernel counts an attempt before the programs run. Both sides are
-//! therefore read twice, alternating, and belong together only if neither changed.
+//! Therefore a stream with any filter can be reconciled, and lost records do not matter. A stream
+//! that is not reconciled has no additional cost.
+//!
+//! The kernel counts an attempt before the BPF programs run. Therefore both sides are read twice,
+//! in alternation. The two sides belong to the same moment only if neither of them changed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,9 +39,11 @@ struct Reading {
 /// A handle that compares the observed attempts of a network namespace with the namespace's own
 /// counters, since the stream was opened.
 ///
-/// [`StreamBuilder::reconcile`](crate::StreamBuilder::reconcile) requests it. It can be used from
-/// any thread, without capabilities, while the stream is in use. It includes every attempt in the
-/// namespace, regardless of filter, rate limit and lost events.
+/// [`StreamBuilder::reconcile`](crate::StreamBuilder::reconcile) requests it, and
+/// [`Live::reconciler`](crate::stream::Live::reconciler) or
+/// [`Counters::reconciler`](crate::stream::Counters::reconciler) returns it. It can be used from
+/// any thread, without capabilities, while the stream is in use. It includes every observed attempt
+/// in the namespace, regardless of filter, rate limit and lost events.
 ///
 /// # Examples
 ///
@@ -81,9 +85,10 @@ impl Reconciler {
     /// Compares both sides.
     ///
     /// The kernel counts an attempt some microseconds before the BPF programs run, so a difference
-    /// may be temporary while attempts are made. This method reads again for up to `patience` (at
-    /// most one day) and returns the first exact result, or the last result. It does not read again
-    /// if no exact result is possible; see [`Reconciliation::is_exact`].
+    /// may be temporary while attempts are made. Therefore this method repeats the comparison for
+    /// up to `patience` (at most one day), until the result is exact. It returns the last result.
+    /// It does not repeat the comparison if no exact result is possible; see
+    /// [`Reconciliation::is_exact`].
     ///
     /// # Errors
     ///
@@ -104,15 +109,15 @@ impl Reconciler {
     }
 }
 
-/// Reads each side twice, alternating: if neither changed, the readings belong together.
+/// Reads each side twice, in alternation. If neither changed, both belong to the same moment.
 fn read(netns: &Netns, stats: &StatsReader) -> Result<Reading, Error> {
     let (kernel, seen) = (netns.read()?, stats.netns_stats());
     let at_rest = (netns.read()?, stats.netns_stats()) == (kernel, seen);
     Ok(Reading { kernel, seen, at_rest })
 }
 
-/// Returns a reading that is stable for an interval. An attempt that was counted and not yet
-/// observed would have changed it.
+/// Returns a reading that did not change for one interval. Then there is no attempt that the kernel
+/// has counted and the BPF programs have not observed yet: it would have changed the reading.
 fn baseline(mut read: impl FnMut() -> Result<Reading, Error>) -> Result<Reading, Error> {
     let deadline = Instant::now() + BASELINE_TIMEOUT;
     let mut before = read()?;
@@ -155,23 +160,24 @@ impl Sum {
 /// The observed attempts of a network namespace, compared with the namespace's own counters since
 /// the stream was opened.
 ///
-/// Retransmitted SYN-ACKs are included on both sides. Their failures are on neither side, since the
-/// kernel does not count them.
+/// Retransmitted SYN-ACKs are included on both sides. Failures of SYN-ACKs are included on neither
+/// side, since the kernel does not count them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reconciliation {
     /// `RetransSegs`: the segments of attempts that reached the transmit step.
     pub retrans_segs: Sum,
-    /// `TCPRetransFail`: the segments of attempts whose transmit step failed.
+    /// `TCPRetransFail`: the segments of attempts whose transmit step failed with an error other
+    /// than -EBUSY.
     pub retrans_fail: Sum,
     /// `TCPSynRetrans`: SYNs and SYN-ACKs that reached the transmit step.
     pub syn_retrans: Sum,
-    /// `TCPSpuriousRtxHostQueues`: attempts that found an earlier copy in a queue of this host. The
-    /// kernel also counts probes that it cancels before they become an attempt
-    /// ([`untraced_probes`](Self::untraced_probes)).
+    /// `TCPSpuriousRtxHostQueues`: attempts that failed because an earlier copy was still in a
+    /// queue of this host. The kernel also counts tail loss probes that it cancels for this reason
+    /// before they become attempts ([`untraced_probes`](Self::untraced_probes)).
     pub spurious_rtx_host_queues: Sum,
-    /// Attempts for which nothing proves that they reached the transmit step, or did not. The sums
-    /// do not include them.
+    /// Attempts for which it is not known whether they reached the transmit step. The sums do not
+    /// include them.
     pub unknown: TransmitCount,
     /// True if failed attempts are observed.
     pub observes_failures: bool,
@@ -204,16 +210,18 @@ impl Reconciliation {
         }
     }
 
-    /// Returns the number of probes that the kernel cancelled before they became an attempt,
-    /// because an earlier copy was still in a queue of this host. `TCPSpuriousRtxHostQueues`
-    /// includes them. No tracepoint or function reports them.
+    /// Returns the number of tail loss probes that the kernel cancelled before they became
+    /// attempts, because an earlier copy was still in a queue of this host.
+    /// `TCPSpuriousRtxHostQueues` includes these probes. No tracepoint and no function of the
+    /// kernel reports them.
     #[must_use]
     pub const fn untraced_probes(&self) -> u64 {
         self.spurious_rtx_host_queues.kernel.saturating_sub(self.spurious_rtx_host_queues.seen)
     }
 
-    /// Returns true if both sides match: there is no difference, no unknown attempt and no attempt
-    /// in progress, and failures are observed.
+    /// Returns true if both sides match. This requires that failures are observed, and that there
+    /// is no difference other than [`untraced_probes`](Self::untraced_probes), no
+    /// [unknown](Self::unknown) attempt, and no attempt in progress.
     #[must_use]
     pub const fn is_exact(&self) -> bool {
         self.settled

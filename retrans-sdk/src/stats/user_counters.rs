@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Counts the attempts of offline streams in user space, as the BPF programs count those that they
-//! observe.
+//! Counts the attempts of offline streams in user space, in the same way as the BPF programs count
+//! the attempts of live streams.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,7 +12,8 @@ use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, PASSED_WORDS, TRANSMIT_SLO
 /// Adds to a counter. Only the thread that reads the stream may call it.
 #[inline]
 pub(crate) fn add(counter: &AtomicU64, count: u64) {
-    // A locked instruction for each event would cost more than the rest of its delivery.
+    // There is one writer, so no atomic addition is required. Its locked instruction would cost
+    // more than the rest of the delivery of an event.
     counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Release);
 }
 
@@ -36,10 +37,11 @@ pub(crate) struct UserCounters {
     /// The attempts that passed the filter, as in `struct retrans_passed`.
     passed: [AtomicU64; PASSED_WORDS],
     slots: ResultSlots,
-    /// True if the stream is known to contain failures, if there were any.
+    /// True if it is known that failed attempts would be part of the stream.
     observes_failures: AtomicBool,
     /// The number of events that a kernel text reports as lost.
     missed: AtomicU64,
+    /// True if the kernel text reports lost events, with or without their number.
     counts_missed: AtomicBool,
     /// True if the kernel text reports lost events without their number.
     missed_more: AtomicBool,
@@ -77,7 +79,7 @@ impl UserCounters {
         add_at(&self.words, word, count);
     }
 
-    /// Counts an attempt in the order of the BPF programs, totals before their parts.
+    /// Counts an attempt in the same order as the BPF programs: each total before its parts.
     pub(crate) fn count(&self, event: &Event, disposition: Disposition) {
         let segs = event.segs.into();
         self.add(word::SEEN, 1);
@@ -112,7 +114,7 @@ impl UserCounters {
         self.add(disposition, 1);
     }
 
-    /// Records that the stream contains failures, if there are any.
+    /// Records that failed attempts would be part of the stream.
     pub(crate) fn set_observes_failures(&self) {
         self.observes_failures.store(true, Ordering::Release);
     }

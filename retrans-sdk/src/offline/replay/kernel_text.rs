@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Parses what the kernel prints of its own tracepoints, in tracefs, by `perf script` and by
-//! `trace-cmd report`: every layout since Linux 5.10, and the layouts of the proposed patch.
+//! Parses the text of the kernel's own tracepoints as tracefs, `perf script` and `trace-cmd report`
+//! print it: every layout since Linux 5.10, and the layouts of the proposed patch.
 //!
 //! # Design
 //!
-//! The kernel's text names a result only where `err` alone proves it. Every other result would
-//! require the state of the socket.
+//! The text contains `err`, but not the state of the socket. A specific result is therefore
+//! reported only if `err` alone proves it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -29,14 +29,15 @@ pub(super) enum TraceLine {
     },
     /// Lost events, with their number if the line reports it.
     Lost(Option<u64>),
-    /// Nothing about an attempt.
+    /// A line that is not about an attempt.
     Nothing,
 }
 
 const SKB: &str = "tcp_retransmit_skb";
 const SYNACK: &str = "tcp_retransmit_synack";
 
-/// Returns whether it is a line of a trace: of these tracepoints, of another event, or a comment.
+/// Returns true if this is a line of a trace: a line of these tracepoints, a line of another event,
+/// or a comment.
 pub(super) fn is_recognised(line: &str) -> bool {
     marked(line).is_some()
         || line.starts_with('#')
@@ -48,7 +49,7 @@ pub(super) fn is_recognised(line: &str) -> bool {
         || has_head(line)
 }
 
-/// Returns whether a line begins with a head: `name-123   [001] ..s1. 123.456789: event: …`.
+/// Returns true if a line begins with a head: `name-123   [001] ..s1. 123.456789: event: …`.
 fn has_head(line: &str) -> bool {
     let Some((_, after)) = line.split_once(" [") else { return false };
     let Some((cpu, after)) = after.split_once("] ") else { return false };
@@ -58,10 +59,11 @@ fn has_head(line: &str) -> bool {
 
 /// Returns the text before the last marker, the tracepoint, and the text after the marker.
 ///
-/// The task name comes first and may contain anything, and so may the text of other events, such as
-/// the path of a program. The text of these tracepoints contains no marker. Therefore a line is not
-/// of these tracepoints if a complete head precedes the marker: a head is longer than a task name
-/// (15 bytes) can be.
+/// The marker is the name of one of these tracepoints with a colon. The same text may occur in a
+/// task name, which comes first in a line, or in the text of another event, such as the path of a
+/// program. It does not occur in the text of these tracepoints, so the last marker is the relevant
+/// one. If a complete head precedes this marker, the marker belongs to the text of another event: a
+/// head is longer than a task name (15 bytes) can be.
 fn marked(line: &str) -> Option<(&str, &'static str, &str)> {
     let find = |name: &'static str| {
         let before = line.rmatch_indices(name).find_map(|(at, _)| {
@@ -76,7 +78,7 @@ fn marked(line: &str) -> Option<(&str, &'static str, &str)> {
     found.filter(|(head, ..)| !holds_head(head))
 }
 
-/// Returns whether a text contains a head: `[1] … 123.456789: event:`.
+/// Returns true if a text contains a head: `[1] … 123.456789: event:`.
 fn holds_head(text: &str) -> bool {
     let words: Vec<_> = text.split_whitespace().collect();
     let is_cpu =
@@ -106,8 +108,8 @@ pub(super) fn parse(line: &str, clock_offset: Duration) -> Result<TraceLine, Str
     let mut event = Event { ts, saddr, daddr, mapped, ..Event::blank() };
     (event.sport, event.dport) = (values.parsed("sport")?, values.parsed("dport")?);
     if name == SYNACK {
-        // The tracepoint fires for successes, of sockets in this state, and a SYN-ACK is one
-        // segment.
+        // The tracepoint fires only for successes, and only for sockets in this state. A SYN-ACK is
+        // one segment.
         (event.kind, event.state, event.segs) = (RetransKind::Synack, TcpState::NewSynRecv, 1);
         (event.result, event.err) = (RetransResult::Success, Some(0));
         event.transmit = Some(Transmit::Yes);
@@ -158,8 +160,8 @@ fn addresses(values: &Values<'_>) -> Result<(IpAddr, IpAddr, bool), String> {
             None => (v6[0].into(), v6[1].into(), false),
         }),
         Some(other) => Err(format!("unknown `family={other}`")),
-        // Before Linux 5.15: the text contains both for an IPv4 socket too, and nothing
-        // distinguishes it from a mapped one.
+        // Before Linux 5.15 the text contains IPv6 addresses for an IPv4 socket as well. Such a
+        // socket cannot be distinguished from an IPv6 socket with IPv4-mapped addresses.
         None => of_v6().map(|v6| match mapped(v6) {
             Some((saddr, daddr)) => (saddr.into(), daddr.into(), false),
             None => (v6[0].into(), v6[1].into(), false),
@@ -179,7 +181,7 @@ fn hexadecimal(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-/// Returns the result that the error number proves by itself. The rest would require the state of
+/// Returns the result that the error number alone proves. Other results would require the state of
 /// the socket (`bpf/classify.bpf.h`).
 fn proven_by(err: i32) -> RetransResult {
     match err {
@@ -215,10 +217,10 @@ fn meaning(text: &str) -> Option<RetransResult> {
     })
 }
 
-/// Returns the result of this crate's own name, or an unlisted one for a number.
+/// Returns the result with this name in this crate, or an unlisted result for a number.
 ///
-/// The number's version of the proposal is not known, and therefore its meaning is not known
-/// either.
+/// The versions of the proposal number their results differently, and a line does not show which
+/// version printed it. Therefore the meaning of a number is not known.
 fn named(text: &str) -> Option<RetransResult> {
     let by_number = || {
         let number = hexadecimal(text)?;

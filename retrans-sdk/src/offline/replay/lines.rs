@@ -6,8 +6,8 @@ use std::io::{BufRead as _, BufReader, ErrorKind, Read};
 use super::unreadable;
 use crate::error::Error;
 
-/// The maximum length of a line, many times the length of an event. Bounds the memory for input
-/// without line ends.
+/// The maximum length of a line, many times the length of an event. It limits the memory use for
+/// input without line ends.
 const MAX_LINE: u64 = 64 * 1024;
 
 pub(super) struct Lines {
@@ -24,7 +24,7 @@ pub(super) enum Piece<'a> {
     Line(RawLine<'a>),
     /// The beginning of a line that is too long; the rest is skipped.
     TooLong,
-    /// A part of such a rest.
+    /// A part of the rest of a line that is too long.
     Rest,
 }
 
@@ -41,7 +41,7 @@ impl Lines {
         Self { input: BufReader::with_capacity(1 << 16, input), line: Vec::new(), number: 0, skips_rest: false }
     }
 
-    /// Returns whether the next line is already in the buffer.
+    /// Returns true if the next line is already in the buffer.
     pub(super) fn is_at_hand(&self) -> bool {
         self.input.buffer().contains(&b'\n')
     }
@@ -51,7 +51,7 @@ impl Lines {
         self.number
     }
 
-    /// Returns the next part of the input, at most a buffer. Returns `None` at the end.
+    /// Returns the next part of the input, at most 64 KiB. Returns `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Piece<'_>>, Error> {
         if self.skips_rest {
             return Ok(self.skip_rest()?.then_some(Piece::Rest));

@@ -30,11 +30,12 @@ use crate::offline::channel::EventSender;
 ///
 /// The formats are key=value lines as events print, JSON lines (feature `json`), and the kernel's
 /// own text of its tracepoints. Lines end with LF or CRLF, and contain at most 65,536 bytes with
-/// their end. The input may be compressed with zstd (feature `zstd`), except with `--ultra` or
-/// `--long`, which require more than 8 MiB of memory.
+/// their end. The input may be compressed with zstd (feature `zstd`). Input that was compressed
+/// with `--ultra` or `--long` is not supported, because decompressing it requires more than 8 MiB
+/// of memory.
 ///
-/// A thread of its own reads the recording line by line, so memory use does not depend on its size,
-/// and the input may be a pipe. To set a filter, a predicate or fields, use
+/// A dedicated thread reads the recording line by line. So memory use does not depend on the size
+/// of the recording, and the input may be a pipe. To set a filter, a predicate or fields, use
 /// [`StreamBuilder::replay`](crate::StreamBuilder::replay). Requires no privileges.
 ///
 /// # Examples
@@ -59,19 +60,20 @@ use crate::offline::channel::EventSender;
 ///
 /// # Kernel text
 ///
-/// Kernel text consists of the lines of `tcp_retransmit_skb` and `tcp_retransmit_synack` in `trace`
-/// and `trace_pipe` of tracefs, and as `perf script` and `trace-cmd report` print them. The formats
-/// of every kernel since Linux 5.10 are supported, and of kernels with the patch proposed in July
-/// 2025. Other lines are skipped. The events contain less than the events of a live stream:
+/// Kernel text consists of lines of the tracepoints `tcp_retransmit_skb` and
+/// `tcp_retransmit_synack` as tracefs (`trace` and `trace_pipe`), `perf script` and `trace-cmd
+/// report` print them. The formats of every kernel since Linux 5.10 are supported, and those of
+/// kernels with the patch proposed in July 2025. Other lines are skipped. The events contain less
+/// than the events of a live stream:
 ///
 /// - `kind` is `synack` or `unknown`. `segs` is 0 except for SYN-ACKs. The only optional field is
-///   `transmit`, where the result proves it.
+///   `transmit`: `yes` for a success, and `unknown` for a failure.
 /// - Before Linux 6.17 the text contains successes only. Failures are then
 ///   [unobservable](crate::stats::Failures::Unobservable).
-/// - `err` is refined only into results that it proves by itself: -EAGAIN, -EINVAL and
+/// - The result is derived from `err` alone, so some results are less precise: -EAGAIN, -EINVAL and
 ///   -EHOSTUNREACH are `err_default`, -ENOMEM is `nomem`, -ENOBUFS is `nobufs`. The text of the
 ///   proposed patch has no `err`.
-/// - Timestamps are the timestamps of the trace clock plus [`clock_offset`](Self::clock_offset).
+/// - `ts` is the timestamp of the trace clock plus [`clock_offset`](Self::clock_offset).
 /// - [`Stats::missed`](crate::Stats::missed) is the number of events that the text reports as lost,
 ///   of any tracepoint; `None` if the text does not report a number.
 pub struct Recording {
@@ -97,7 +99,7 @@ pub enum Format {
     KernelText,
 }
 
-/// The treatment of malformed lines, and of a last line without an end.
+/// The treatment of malformed lines, and of a last line without a line end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum BadLines {
     /// The stream fails with an error that names the line, after the events before it.
@@ -136,8 +138,8 @@ impl Recording {
 
     /// Creates a recording from a reader, such as a pipe, standard input or bytes.
     ///
-    /// If the stream is dropped while the thread waits for input, the thread remains until input
-    /// arrives.
+    /// If the stream is dropped while its reader thread waits for input, the thread continues to
+    /// exist until input arrives.
     pub fn from_reader(input: impl Read + Send + 'static) -> Self {
         Self {
             input: Box::new(input),
@@ -149,7 +151,8 @@ impl Recording {
         }
     }
 
-    /// Sets the format. By default the first line determines it.
+    /// Sets the format. By default the first line that is neither a comment nor malformed
+    /// determines it.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.format = Some(format);
@@ -226,7 +229,9 @@ impl Recording {
             sender.end(end);
         };
         let spawned = thread::Builder::new().name("retrans-replay".to_owned()).spawn(run);
-        spawned.map(|_| ()).map_err(|error| Error::new(ErrorKind::System, "cannot start a thread").caused_by(error))
+        spawned.map(|_| ()).map_err(|error| {
+            Error::new(ErrorKind::System, "cannot start the reader thread of the recording").caused_by(error)
+        })
     }
 
     /// Sends all events, until the receiver is closed.
@@ -235,7 +240,7 @@ impl Recording {
         let mut parser = Parser::new(self.format, self.clock_offset);
         let mut read: Vec<Event> = Vec::with_capacity(BATCH);
         loop {
-            // Send before an operation that may block.
+            // The next line may have to be waited for, so the events before it are sent first.
             if (read.len() >= BATCH || !lines.is_at_hand()) && !sender.send_all(&mut read) {
                 return Ok(());
             }
@@ -243,7 +248,7 @@ impl Recording {
                 None => break,
                 Some(Piece::Line(line)) => parser.parse(line, None),
                 Some(Piece::TooLong) => Err(too_long()),
-                // The rest of the line may be endless.
+                // The rest of such a line may never end, so nothing else would detect the close.
                 Some(Piece::Rest) if sender.is_closed() => return Ok(()),
                 Some(Piece::Rest) => Ok(Parsed::Nothing),
             };

@@ -8,7 +8,7 @@ use crate::event::timestamp::Timestamp;
 
 pub(super) struct Pacer {
     factor: f64,
-    /// The timestamp of the first event, and when it was sent.
+    /// The timestamp of the first event, and the time at which the event was sent.
     start: Option<(Timestamp, Instant)>,
 }
 
@@ -26,6 +26,7 @@ impl Pacer {
         ))
     }
 
+    /// Returns the time at which the event with this timestamp is to be sent.
     pub(super) fn due(&mut self, ts: Timestamp) -> Instant {
         let (first, start) = *self.start.get_or_insert_with(|| (ts, Instant::now()));
         let passed = Duration::from_nanos(ts.as_nanos().saturating_sub(first.as_nanos()));

@@ -20,7 +20,7 @@ pub(super) enum Parsed {
     Event(Box<Event>),
     /// Lost events, with their number if the line reports it.
     Missed(Option<u64>),
-    /// Nothing about an attempt.
+    /// A line that is not about an attempt.
     Nothing,
 }
 
@@ -44,7 +44,7 @@ impl Parser {
         Self { format, clock_offset, shows_failures: false, is_trace: false }
     }
 
-    /// Returns whether a line was of a form that also reports failures.
+    /// Returns true if the form of a line shows that failures are reported as well.
     pub(super) fn shows_failures(&self) -> bool {
         self.shows_failures
     }
@@ -58,12 +58,12 @@ impl Parser {
             return Ok(Parsed::Nothing);
         }
         let format = self.format.map_or_else(|| format_of(&text), Ok)?;
-        // A task name may contain any bytes, or a truncated character.
+        // Kernel text contains task names, which may contain any bytes or a truncated character.
         if matches!(text, Cow::Owned(_)) && format != Format::KernelText {
             return Err("not valid UTF-8".to_owned());
         }
-        // A truncated line may be valid with another meaning: `sk_err_soft=1` instead of 13. JSON
-        // has an end of its own.
+        // A truncated line may be valid with another meaning: `sk_err_soft=1` instead of 13. A
+        // truncated JSON object is never valid.
         if !line.has_end && format != Format::Json {
             return Err("unterminated last line (truncated recording?)".to_owned());
         }
@@ -85,7 +85,7 @@ impl Parser {
         parsed
     }
 
-    /// Returns the problem of the whole recording, at its end.
+    /// Returns the problem of the whole recording, after its last line was parsed.
     pub(super) fn problem(&self) -> Option<&'static str> {
         (self.format == Some(Format::KernelText) && !self.is_trace).then_some("no line is kernel trace text")
     }
@@ -107,7 +107,7 @@ fn format_of(line: &str) -> Result<Format, String> {
     match line {
         _ if line.starts_with('{') => Ok(Format::Json),
         _ if kernel_text::is_recognised(line) => Ok(Format::KernelText),
-        // The error then contains the column.
+        // If the line is malformed, the parser of key=value lines reports the column.
         _ if line.contains('=') => Ok(Format::KeyVal),
         _ => Err("neither key=value nor JSON nor kernel text".to_owned()),
     }
@@ -120,7 +120,7 @@ fn json(text: &str, unknown: Option<&mut Unknown>) -> Result<Event, String> {
     let event = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if let Some(unknown) = unknown {
         let object: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        // Leave out a value that a line cannot contain.
+        // Values that a key=value line cannot contain are left out.
         unknown.extend(object.into_iter().filter_map(|(key, value)| {
             let value = match value {
                 Value::String(text) => text,

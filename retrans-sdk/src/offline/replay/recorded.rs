@@ -50,14 +50,14 @@ impl RecordedLines {
         self.skipped
     }
 
-    /// Returns the number of events that kernel text reports as lost so far; `None` if it does not
-    /// report a number.
+    /// Returns the number of events that the kernel text so far reports as lost; `None` if the text
+    /// does not report a number.
     #[must_use]
     pub const fn missed(&self) -> Option<u64> {
         self.missed
     }
 
-    /// Returns whether the next line was already read, so that [`next`](Iterator::next) does not
+    /// Returns true if the next line was already read, so that [`next`](Iterator::next) does not
     /// wait for the input.
     #[must_use]
     pub fn is_buffered(&self) -> bool {
