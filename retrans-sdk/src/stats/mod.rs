@@ -29,11 +29,12 @@ use crate::text::reason_table::KeyVal;
 ///
 /// All counters are monotonic.
 ///
-/// While an attempt is in progress, `seen` may already include it when no other counter does, and
-/// `submitted` may already include it when it is still waiting. Then the left side of an equation
-/// is larger. On CPUs that reorder stores, such as arm64, either side may be larger, by up to the
-/// number of attempts in progress. Events that remain in the ring buffer of a closed stream stay
-/// [`waiting`](Self::waiting).
+/// While an attempt is in progress, `seen` or `passed` may already include it when no other counter
+/// does. Then the left side of an equation is larger. `submitted` may already include an attempt
+/// whose record cannot be read yet. Then the attempt is counted as waiting. On CPUs that reorder
+/// stores, such as arm64, either side may be larger, by up to the number of attempts in progress.
+///
+/// Events that remain in the ring buffer of a closed stream stay [`waiting`](Self::waiting).
 ///
 /// # Examples
 ///

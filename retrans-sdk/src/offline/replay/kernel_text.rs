@@ -4,8 +4,9 @@
 //!
 //! # Design
 //!
-//! The text contains `err`, but not the state of the socket. A specific result is therefore
-//! reported only if `err` alone proves it.
+//! A line with `err` contains none of the socket's fields by which the BPF programs distinguish
+//! results with the same `err`. Therefore a specific result is reported only if `err` alone proves
+//! it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
