@@ -274,7 +274,7 @@ impl StreamBuilder {
     ///
     /// A [companion](crate::attach::Attachment::companion) is a second attach method that supplies
     /// what the first one does not observe: the error number for [`AttachMethod::TpEnum`], and the
-    /// allocation site of -ENOMEM for both tracepoint methods.
+    /// allocation site of -ENOMEM for [`AttachMethod::TpEnum`] and [`AttachMethod::TpErr`].
     /// [`Attachment::unobservable`](crate::attach::Attachment::unobservable) lists what is missing.
     pub fn without_companion(mut self) -> Self {
         self.companions = Companions::None;

@@ -62,7 +62,7 @@ fn a_malformed_line_is_named_or_counted() {
         (format!("{LINE}\nhello\n{LINE}\n"), 1, "line 2: column 1: `hello` is not key=value"),
         (format!("{LINE}\n\n{LINE}\n"), 1, "line 2: column 1: `` is not key=value"),
         (format!("{LINE}\n{LINE}\n{torn}"), 2, "line 3: unterminated last line (truncated recording?)"),
-        // Without its end the line would still be valid.
+        // The last line would be valid, but it has no line end.
         (format!("{LINE}\n{LINE}\n{LINE}"), 2, "line 3: unterminated last line (truncated recording?)"),
         (format!("{LINE}\n{long}\n{LINE}\n"), 1, "line 2: longer than 65536 bytes"),
         (format!("hello\n{LINE}\n{LINE}\n"), 0, "line 1: neither key=value nor JSON nor kernel text"),
@@ -159,7 +159,7 @@ fn filter_predicate_fields_and_limit_work_as_with_a_live_stream() {
     let Stats { seen, filtered, limited, lost, submitted, rejected, delivered, .. } = all.stats();
     assert_eq!((seen, filtered, limited, lost, submitted, rejected, delivered), (10, 5, 2, 0, 3, 1, 2));
     assert!(events.iter().all(|event| event.cookie.is_none() && event.netns == Some(3)), "{events:?}");
-    // `counts` is before the filter, `passed` between filter and limit.
+    // `counts` is counted before the filter, and `passed` after the filter and before the limit.
     let attempts = |counts: &[crate::stats::Count]| counts.iter().map(|count| count.attempts).sum::<u64>();
     assert_eq!((attempts(&all.stats().counts), attempts(&all.stats().passed)), (10, 5));
 
@@ -167,7 +167,7 @@ fn filter_predicate_fields_and_limit_work_as_with_a_live_stream() {
         let error = stream(Stream::builder().filter(term.parse().expect("a filter"))).expect_err("not in a recording");
         assert_eq!(error.kind(), ErrorKind::Filter, "{error}");
     }
-    // A live stream would reject this filter.
+    // A live stream would reject this filter, because it contains a term about the owner.
     let owned = stream(Stream::builder().filter("comm=x".parse().expect("a filter"))).expect("a stream").iter().count();
     assert_eq!(owned, 0);
 }
@@ -202,7 +202,7 @@ fn speed_delays_events_as_they_were_recorded() {
     assert!(took(Some(1.0)) >= Duration::from_millis(400));
     assert!((Duration::from_millis(200)..Duration::from_millis(400)).contains(&took(Some(2.0))));
     assert!(took(None) < Duration::from_millis(200));
-    // Lasts years, unless it ends when the stream is dropped.
+    // The replay would last years. It ends because the stream is dropped.
     let mut stream = of(text.as_bytes()).speed(1e-9).start().expect("a stream");
     assert_eq!(stream.recv_batch_timeout(Duration::from_secs(10)).expect("the first").count(), 1);
     let queue = stream.into_queue(8, crate::stream::queue::Overflow::Block).expect("a queue");
@@ -252,7 +252,7 @@ fn a_zstd_file_is_decompressed() {
     let mut compressed = zstd::encode_all(text.as_bytes(), 3).expect("zstd");
     let (good, bad, _) = read(of(&compressed));
     assert_eq!((good, bad), (vec![LINE.to_owned(); 2], None));
-    // A file that another one was appended to.
+    // A file to which another file was appended.
     compressed.extend(compressed.clone());
     assert_eq!(read(of(&compressed)).0.len(), 4);
     let (_, bad, _) = read(of(&compressed[..compressed.len() - 5]));
