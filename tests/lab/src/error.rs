@@ -45,9 +45,15 @@ impl std::error::Error for Error {}
 /// Adds the operation that failed to an error.
 pub trait Context<T> {
     /// Prefixes the cause with `what`.
+    ///
+    /// # Errors
+    /// Returns the error with the context.
     fn context(self, what: impl Into<String>) -> Result<T>;
 
     /// Prefixes the cause with the result of `what`, which is called only on failure.
+    ///
+    /// # Errors
+    /// Returns the error with the context.
     fn with_context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T>;
 }
 
