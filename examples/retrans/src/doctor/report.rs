@@ -148,7 +148,9 @@ impl Report {
             steps.push("Use Linux 5.8 or newer, which has the BPF ring buffer.".into());
         }
         if self.would_fexit_report_more() {
-            let refused = |name| self.reason(name).is_some_and(|why| why.contains("not permitted"));
+            // Profiles of seccomp filters answer with EPERM or ENOSYS.
+            let refusals = ["not permitted", "Function not implemented"];
+            let refused = |name| self.reason(name).is_some_and(|why| refusals.iter().any(|text| why.contains(text)));
             if refused("fexit") {
                 steps.push(
                     "Allow tracing programs: the capabilities are held, but fexit is refused by a security module, kernel lockdown or a \
@@ -292,5 +294,9 @@ mod tests {
             assert!(steps.contains(step), "{step}: {steps}");
         }
         assert!(report.render(Paint { colors: true }).contains("\u{1b}["));
+
+        // The answer of a seccomp filter that hides the system call.
+        report.available[2].1 = Some("cannot load the programs: Function not implemented (os error 38)".to_owned());
+        assert!(report.advice().join("\n").contains("seccomp filter of the container"), "{:?}", report.advice());
     }
 }
