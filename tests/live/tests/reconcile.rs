@@ -20,8 +20,9 @@ use retrans_sdk::stream::Live;
 use retrans_sdk::{Event, RetransResult, Stats, Stream};
 
 const SEGMENTS: u64 = 1_000_000;
-/// Measured on two CPUs: 7 s, and 25 s if others use them as well.
-const LIMIT: Duration = Duration::from_secs(120);
+/// Measured on two CPUs: 7 s, and 25 s if others use them as well. An emulated guest next to
+/// another one sent 700,000 segments in 120 s.
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// Segments of 76 bytes, of which one attempt covers up to 800.
 const SMALL: u16 = 88;
