@@ -184,9 +184,9 @@ static __always_inline __u64 cookie_of(const struct attempt *a)
 
 /*
  * Returns the id of the socket's cgroup. Returns 0 before v5.15, where the pointer shares its bits
- * with the data of cgroup v1 (8520e224f547). Also returns 0 if the pointer is NULL: in these
- * programs a read through a NULL pointer is allowed and yields 0, because the kernel handles the
- * fault.
+ * with the data of cgroup v1 (8520e224f547). Also returns 0 if the pointer is NULL: in
+ * tracing programs a read through a NULL pointer is allowed and yields 0, because the kernel
+ * handles the fault.
  */
 static __always_inline __u64 cgroup_of(const struct attempt *a)
 {
@@ -305,7 +305,7 @@ struct in_flight {
 /*
  * The size of the map. User space sets it to 1 if the map is not used. If the kernel skips the
  * program at the exit of an attempt, the map element stays until the next attempt of that socket
- * replaces it. The LRU map evicts such elements first.
+ * replaces or resets it. The LRU map evicts such elements first.
  *
  * Before d4adf1c9ee77 (v6.16) each CPU reserves 128 free elements. With more than eight CPUs the
  * map may then evict an element that is in use, and the attempt is reported without the state of
@@ -343,13 +343,14 @@ static __always_inline void attempt_begin(const struct sock *sk, __u32 total_ret
 	__u64 key = (__u64)sk;
 
 	/*
-	 * The inner function is entered during an attempt that the outer function began and that is
-	 * not reported yet.
+	 * By the element, the outer function began this attempt, and it is not reported yet. The
+	 * element may also be left over from an earlier attempt.
 	 */
 	if (f && f->outer && !f->reported) {
 		/*
 		 * If the kernel skipped the exit of an earlier attempt, the element contains the
-		 * values of that attempt. So all values are set again.
+		 * values of that attempt. So the values from the entry, and what the tracepoint
+		 * and tcp_fragment() reported, are set again.
 		 */
 		f->total_retrans = total_retrans;
 		f->site = NOMEM_SITE_UNKNOWN;

@@ -22,7 +22,7 @@ use crate::status::{say_ready, say_stats};
 use crate::table::{Table, summary};
 use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
-/// Prints each retransmission attempt of this host
+/// Prints the retransmission attempts of this host
 ///
 /// On a terminal, prints a table to stdout. At the end, it prints a summary of the counters to
 /// stderr.
@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method())]
     attach_method: Option<AttachMethod>,
     /// Optional keys to report, separated by commas; an empty list reports none (default: all). The
-    /// list of keys below shows which ones are optional
+    /// list of keys below shows which ones are optional. The keys of --owners require --owners
     #[arg(long, value_name = "KEY,...", default_value_t = FieldSet::all(), hide_default_value = true)]
     fields: FieldSet,
     /// Also report the process that owns the socket (keys owner, pid and comm, if the process is

@@ -74,7 +74,8 @@ pub enum RetransResult {
     /// number.
     #[reason(value = "err_default", c_name = "TCP_RETRANS_ERR_DEFAULT", class = Other)]
     ErrDefault = 0,
-    /// The segment was passed to the IP layer, which does not yet mean that it left the host.
+    /// The IP layer accepted the segment without an error, which does not yet mean that it left the
+    /// host.
     #[reason(value = "success", c_name = "TCP_RETRANS_SUCCESS", class = Ok)]
     Success = 1,
     /// An earlier copy of the segment is still in a queue of this host (-EBUSY).
