@@ -251,7 +251,7 @@ static __always_inline __u32 rto_us_of(const struct attempt *a)
 	return KREAD(a, &a->tp->inet_conn, icsk_rto) * tick_ns / 1000;
 }
 
-/* Returns retrans_out without the segment of this attempt. */
+/* Returns retrans_out without the segments of this attempt. */
 static __always_inline __u32 retrans_out_of(const struct attempt *a)
 {
 	return KREAD(a, a->tp, retrans_out) - a->retrans_out_added;
@@ -343,8 +343,8 @@ static __always_inline void attempt_begin(const struct sock *sk, __u32 total_ret
 	__u64 key = (__u64)sk;
 
 	/*
-	 * By the element, the outer function began this attempt, and it is not reported yet. The
-	 * element may also be left over from an earlier attempt.
+	 * According to the element, the outer function began this attempt, and it is not reported
+	 * yet. But the element may instead be left over from an earlier attempt.
 	 */
 	if (f && f->outer && !f->reported) {
 		/*
