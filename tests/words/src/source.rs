@@ -46,7 +46,7 @@ pub fn prose(name: &str, text: &str) -> Option<Result<Vec<Prose>, String>> {
         "md" => Ok(vec![markdown(text)]),
         "rs" => rust(text),
         "c" | "h" => Ok(merged(text, &c_comments(text), |_| Kind::Comment)),
-        "sh" | "toml" | "Makefile" | "yaml" | "yml" | "service" | "run" | "awk" => Ok(hash_comments(text)),
+        "sh" | "toml" | "Makefile" | "Dockerfile" | "yaml" | "service" | "run" | "list" => Ok(hash_comments(text)),
         _ => return None,
     })
 }
@@ -268,7 +268,9 @@ mod tests {
     #[test]
     fn other_files_are_read_by_their_names() {
         assert_eq!(of("a.sh", "#!/bin/sh\n# One.\necho # no\n"), [(Kind::Comment, vec![line(2, " One.")])]);
-        assert_eq!(of("Makefile", "# One.\n"), [(Kind::Comment, vec![line(1, " One.")])]);
+        for name in ["Makefile", "deploy/Dockerfile", ".ci/run", "kernels.list"] {
+            assert_eq!(of(name, "# One.\n"), [(Kind::Comment, vec![line(1, " One.")])], "{name}");
+        }
         assert_eq!(of("x.md", "One\n"), [(Kind::Markdown, vec![line(1, "One")])]);
         assert!(prose("a.tsv", "x").is_none());
     }
