@@ -32,6 +32,34 @@ const volatile __u64 tick_ns = 4000000;
  */
 const volatile bool has_cookie_helper = true;
 
+/* Always 0, but the verifier does not know that. */
+__u64 zero_offset = 0;
+
+/*
+ * Hides constants from the verifier. An attempt is classified on many paths, each of which sets
+ * different constants. A verifier that knows these constants checks the following code once for
+ * each path.
+ */
+static __always_inline __u64 hidden(__u64 value)
+{
+	return value + *(volatile __u64 *)&zero_offset;
+}
+
+/* Set by user space according to the kernel's tracepoint. */
+const volatile enum retrans_third_arg third_arg = RETRANS_THIRD_ARG_ERR;
+
+/*
+ * True if programs are attached to the exits of tcp_retransmit_skb() and __tcp_retransmit_skb().
+ * Then these programs report each attempt whose entry was seen.
+ */
+const volatile bool with_exit = false;
+
+/* Returns true if failed attempts are seen as well. */
+static __always_inline bool sees_failures(void)
+{
+	return with_exit || third_arg != RETRANS_THIRD_ARG_NONE;
+}
+
 /* True if a program is attached to tcp_fragment() that records when this function fails. */
 const volatile bool nomem_sites = false;
 
@@ -92,6 +120,11 @@ struct attempt {
 	bool entry_seen;
 	/* The result of is_backlogged() at that entry. Valid if entry_seen is true. */
 	bool was_backlogged;
+	/*
+	 * True if retrans_stamp was 0 before the attempt: tcp_retransmit_skb() has not been called
+	 * since the last recovery ended. It sets retrans_stamp after the attempt.
+	 */
+	bool is_first;
 	__u32 result;  /* a number in retrans-sdk/src/event/result.rs, or an unlisted one */
 	__u8 kind;     /* enum retrans_kind */
 	__u8 state;    /* include/net/tcp_states.h */
@@ -129,6 +162,8 @@ static __always_inline void attempt_read_segment(struct attempt *a)
 
 static __always_inline void attempt_read_socket(struct attempt *a)
 {
+	if (!a->entry_seen)
+		a->is_first = !KREAD(a, a->tp, retrans_stamp);
 	a->state = KREAD(a, a->skc, skc_state);
 	a->ca_state = KREAD_BITFIELD(a, &a->tp->inet_conn, icsk_ca_state);
 }
@@ -289,6 +324,7 @@ struct in_flight {
 	__u32 total_retrans;
 	/* The result of is_backlogged() at the entry. */
 	bool backlogged;
+	bool is_first; /* see struct attempt */
 	/*
 	 * The result that the tracepoint's argument reports, if that is an enum: a number in
 	 * retrans-sdk/src/event/result.rs, or an unlisted one.
@@ -334,12 +370,10 @@ static __always_inline void attempt_end(const struct sock *sk)
 	bpf_map_delete_elem(&rt_in_flight, &key);
 }
 
-static __always_inline void attempt_begin(const struct sock *sk, __u32 total_retrans,
-					  bool backlogged, bool outer)
+/* Requires the values of the entry in `fresh`. */
+static __always_inline void attempt_begin(const struct sock *sk, const struct in_flight *fresh)
 {
-	struct in_flight fresh = {
-	    .total_retrans = total_retrans, .backlogged = backlogged, .outer = outer};
-	struct in_flight *f = outer ? NULL : attempt_lookup(sk);
+	struct in_flight *f = fresh->outer ? NULL : attempt_lookup(sk);
 	__u64 key = (__u64)sk;
 
 	/*
@@ -352,13 +386,14 @@ static __always_inline void attempt_begin(const struct sock *sk, __u32 total_ret
 		 * values of that attempt. So the values from the entry, and what the tracepoint
 		 * and tcp_fragment() reported, are set again.
 		 */
-		f->total_retrans = total_retrans;
+		f->total_retrans = fresh->total_retrans;
 		f->site = NOMEM_SITE_UNKNOWN;
 		f->has_result = false;
-		f->backlogged = backlogged;
+		f->backlogged = fresh->backlogged;
+		f->is_first = fresh->is_first;
 		return;
 	}
-	bpf_map_update_elem(&rt_in_flight, &key, &fresh, BPF_ANY);
+	bpf_map_update_elem(&rt_in_flight, &key, fresh, BPF_ANY);
 }
 
 /*

@@ -19,6 +19,93 @@
 #include "kread.bpf.h"
 
 /*
+ * Transmit: whether an attempt reached the transmit step. If it did, the kernel counts it in
+ * RetransSegs, whatever the result of the step. Earlier exits increase no counter.
+ */
+
+/*
+ * Requires that a program ran at the entry of the attempt. total_retrans increases together with
+ * RetransSegs and nowhere else.
+ */
+static __always_inline __u8 transmit_since(const struct attempt *a, const struct in_flight *f)
+{
+	return KREAD(a, a->tp, total_retrans) != f->total_retrans ? RETRANS_TRANSMIT_YES
+								  : RETRANS_TRANSMIT_NO;
+}
+
+/*
+ * Returns true if the transmit step may send a copy of the segment. Then the copy gets the time
+ * stamp, and the segment does not. The kernel makes a copy if the data is not aligned (where
+ * NET_IP_ALIGN is not 0) or the headroom is too large.
+ */
+static __always_inline bool may_be_copied(const struct attempt *a)
+{
+	const struct sk_buff *skb = a->skb;
+	__u64 data = (__u64)KREAD(a, skb, data);
+
+	return data & 3 || data - (__u64)KREAD(a, skb, head) >= 0xffff;
+}
+
+/*
+ * Returns true if the segment cannot have reached the transmit step. There __tcp_transmit_skb()
+ * first raises tcp_wstamp_ns to the socket's clock and stores it in the segment. Only a success
+ * advances tcp_wstamp_ns further. If this function returns false, it is not known whether the
+ * segment reached the step, because the time stamp may be from an earlier transmission.
+ */
+static __always_inline bool is_unstamped(const struct attempt *a)
+{
+	const struct tcp_sock *tp = a->tp;
+	const struct sk_buff *skb = a->skb;
+	__u64 wstamp = KREAD(a, tp, tcp_wstamp_ns);
+
+	return wstamp < KREAD(a, tp, tcp_clock_cache) ||
+	       (!may_be_copied(a) && KREAD(a, skb, skb_mstamp_ns) != wstamp);
+}
+
+/* Requires the errno. Used for attempts at whose entry no program ran. */
+static __always_inline __u8 transmit_of_errno(const struct attempt *a)
+{
+	switch (a->err) {
+	/* The errnos of the earlier exits. The transmit step can fail with each of them too. */
+	case -EBUSY:
+	case -EAGAIN:
+	case -EINVAL:
+	case -ENOMEM:
+	case -EHOSTUNREACH:
+		return is_unstamped(a) ? RETRANS_TRANSMIT_NO : RETRANS_TRANSMIT_UNKNOWN;
+	default:
+		return RETRANS_TRANSMIT_YES;
+	}
+}
+
+/* Requires the result. It may prove what the errno and the socket leave open. */
+static __always_inline __u8 transmit_of_result(const struct attempt *a)
+{
+	switch (a->result) {
+	case TCP_RETRANS_SUCCESS:
+	case TCP_RETRANS_PSKB_COPY_NOBUFS:
+		return RETRANS_TRANSMIT_YES;
+	/* The state or the kernel's enum proves that one of the earlier checks failed. */
+	case TCP_RETRANS_END_SEQ_ERROR:
+	case TCP_RETRANS_TRIM_HEAD_NOMEM:
+	case TCP_RETRANS_UNCLONE_NOMEM:
+	case TCP_RETRANS_FRAG_NOMEM:
+	case TCP_RETRANS_RCV_ZERO_WINDOW:
+		return RETRANS_TRANSMIT_NO;
+	case TCP_RETRANS_IN_HOST_QUEUE:
+		/* In the kernel's enum this is an exit before the step. */
+		return a->has_err ? RETRANS_TRANSMIT_UNKNOWN : RETRANS_TRANSMIT_NO;
+	case TCP_RETRANS_ROUTE_FAIL:
+		/* So is this; by errno, only -EHOSTUNREACH can be an exit before the step. */
+		if (!a->has_err)
+			return RETRANS_TRANSMIT_NO;
+		return a->err == -EHOSTUNREACH ? RETRANS_TRANSMIT_UNKNOWN : RETRANS_TRANSMIT_YES;
+	default:
+		return RETRANS_TRANSMIT_UNKNOWN;
+	}
+}
+
+/*
  * Result: derived from the return value of __tcp_retransmit_skb(). Since v6.17 (ad892e912b84) the
  * tracepoint passes it as `int err`.
  */
@@ -33,13 +120,29 @@
 static __always_inline bool is_backlogged(const struct attempt *a)
 {
 	const struct sock *sk = a->sk;
-	__u32 queued = KREAD(a, sk, sk_wmem_queued);
-	__u32 limit = queued + (queued >> 2);
-	__u32 sndbuf = KREAD(a, sk, sk_sndbuf);
+	__u32 queued, limit, sndbuf;
 
+	/* The tracepoint has a third argument only in later kernels. */
+	if (third_arg != RETRANS_THIRD_ARG_NONE)
+		return false;
+	queued = KREAD(a, sk, sk_wmem_queued);
+	limit = queued + (queued >> 2);
+	sndbuf = KREAD(a, sk, sk_sndbuf);
 	return (__u32)KREAD(a, sk, sk_wmem_alloc.refs.counter) > (limit < sndbuf ? limit : sndbuf);
 }
 
+/*
+ * Returns true if the socket lost its route in the transmit step of IPv6. inet6_csk_xmit() then
+ * returns the errno of the lookup as it is and stores it in sk_err_soft. IPv4 returns -EHOSTUNREACH
+ * for each of these errnos.
+ */
+static __always_inline bool is_route_lost(const struct attempt *a)
+{
+	return KREAD(a, a->skc, skc_family) == AF_INET6 && !KREAD(a, a->sk, sk_dst_cache) &&
+	       KREAD(a, a->sk, sk_err_soft) == -a->err;
+}
+
+/* Requires attempt_read_segment(), and `transmit` as far as the errno proves it. */
 static __always_inline __u32 result_of(const struct attempt *a)
 {
 	const struct tcp_sock *tp = a->tp;
@@ -49,7 +152,9 @@ static __always_inline __u32 result_of(const struct attempt *a)
 	case 0:
 		return TCP_RETRANS_SUCCESS;
 	case -EBUSY:
-		return TCP_RETRANS_IN_HOST_QUEUE;
+		/* The transmit step may also fail with -EBUSY. */
+		return a->transmit == RETRANS_TRANSMIT_NO ? TCP_RETRANS_IN_HOST_QUEUE
+							  : TCP_RETRANS_ERR_DEFAULT;
 	case -EPERM:
 		return RETRANS_OWN_DENIED;
 	case NET_XMIT_DROP:
@@ -62,6 +167,9 @@ static __always_inline __u32 result_of(const struct attempt *a)
 		 */
 		return KREAD(a, a->sk, sk_dst_cache) ? TCP_RETRANS_ERR_DEFAULT
 						     : TCP_RETRANS_ROUTE_FAIL;
+	case -ENETUNREACH:
+	case -EACCES:
+		return is_route_lost(a) ? TCP_RETRANS_ROUTE_FAIL : TCP_RETRANS_ERR_DEFAULT;
 	case -EAGAIN:
 		/*
 		 * The kernel's condition for a closed window: the segment begins at or after the
@@ -74,11 +182,17 @@ static __always_inline __u32 result_of(const struct attempt *a)
 	case -EINVAL:
 		if (before(a->seq, snd_una) && before(a->end_seq, snd_una))
 			return TCP_RETRANS_END_SEQ_ERROR;
-		return TCP_RETRANS_ERR_DEFAULT;
+		return is_route_lost(a) ? TCP_RETRANS_ROUTE_FAIL : TCP_RETRANS_ERR_DEFAULT;
 	case -ENOMEM:
 		/* tcp_trim_head() advances seq to snd_una only if it succeeds. */
 		if (before(a->seq, snd_una))
 			return TCP_RETRANS_TRIM_HEAD_NOMEM;
+		/*
+		 * In the transmit step -ENOMEM does not prove that an allocation failed: since v6.7
+		 * (1e03d32bea8e) it is also the result of a failed signature of TCP-AO.
+		 */
+		if (a->transmit != RETRANS_TRANSMIT_NO)
+			return TCP_RETRANS_ERR_DEFAULT;
 		if (a->site == NOMEM_SITE_FRAGMENT)
 			return TCP_RETRANS_FRAG_NOMEM;
 		if (a->site == NOMEM_SITE_UNCLONE)
@@ -141,63 +255,169 @@ static __always_inline __u32 result_slot(__u32 result)
 }
 
 /*
- * Kind: the reason for an attempt of a full socket. It is derived from the state in which the
- * caller of tcp_retransmit_skb() or __tcp_retransmit_skb() left the socket.
+ * Kind: the reason for an attempt of a full socket.
+ *
+ * The kernel retransmits from four places only. tcp_retransmit_timer() runs with icsk_pending 0, or
+ * from tcp_ld_RTO_revert() (RFC 6069), and always enters Loss first. tcp_send_loss_probe() runs
+ * when the probe timer expires. tcp_xmit_retransmit_queue() is called for an ACK, for an ICMP error
+ * (tcp_simple_retransmit()), by the reordering timer, for a SYN-ACK without the data of Fast Open,
+ * and when a queue of this host or the pacing timer releases the socket (tcp_tsq_write()). Up to
+ * v6.9 tcp_rcv_fastopen_synack() retransmits that data itself. The functions below find out which
+ * of them can have left the socket in its state.
  */
 
 /*
- * The number of segments that a socket had received from the peer when a timeout found the first
- * copy of the segment still queued in this host. If nothing more was received until the next
- * attempt, that attempt was made because the queue drained (tcp_tsq_handler(), since f4dae54e486d,
- * v5.13). Otherwise a duplicate ACK may be the cause, because it leaves the socket in the same
- * state.
+ * The last attempt of a socket in the state Loss. The state alone does not prove what caused an
+ * attempt there, but what has changed since the last one does.
  */
-struct host_queued {
+struct loss_memory {
+	/*
+	 * tcp_clock_cache at the last attempt. The kernel refreshes it for each received segment,
+	 * each timer and each new transmission, but not for an ICMP error that reduces the MTU. So
+	 * if it did not change, the same call made both attempts, or such an error arrived since.
+	 */
+	__u64 clock;
+	/* Detect another socket at the same address, and another time in Loss. */
+	__u32 ports;
+	__u32 high_seq;
+	__u32 undo_marker;
+	/* icsk_pmtu_cookie at the last attempt. An ICMP error causes attempts if it lowers this. */
+	__u32 pmtu;
+	/* At the last attempt of the timer, or the first one in Loss that was seen. */
 	__u32 segs_in;
-	/* Detects another socket at the same address. */
-	__u32 snd_una;
+	__u8 retransmits;
+	bool by_timer;
+	__u8 kind;  /* of the last attempt */
+	__u8 state; /* at the last attempt */
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
+	__uint(max_entries, 4096);
 	__type(key, __u64); /* the address of the socket */
-	__type(value, struct host_queued);
-} rt_host_queued SEC(".maps");
+	__type(value, struct loss_memory);
+} rt_loss_memory SEC(".maps");
 
-/* True if the map has ever been used. On most hosts it has not, and the lookup is skipped. */
-bool any_host_queued = false;
-
-/* Requires the result and the kind of the attempt. */
-static __always_inline void remember_host_queued(const struct attempt *a)
+/* Returns what is remembered of an attempt, except for its kind. */
+static __always_inline struct loss_memory loss_memory_of(const struct attempt *a, __u8 pending)
 {
 	const struct tcp_sock *tp = a->tp;
-	struct host_queued fresh = {};
-	__u64 key = (__u64)a->sk;
+	const struct inet_connection_sock *icsk = &tp->inet_conn;
 
-	if (a->result != TCP_RETRANS_IN_HOST_QUEUE || a->kind != RETRANS_KIND_RTO)
-		return;
-	fresh.segs_in = KREAD(a, tp, segs_in);
-	fresh.snd_una = KREAD(a, tp, snd_una);
-	bpf_map_update_elem(&rt_host_queued, &key, &fresh, BPF_ANY);
-	any_host_queued = true;
-}
-
-static __always_inline bool is_resumed(const struct attempt *a)
-{
-	const struct tcp_sock *tp = a->tp;
-	__u64 key = (__u64)a->sk;
-	const struct host_queued *queued;
-
-	if (!any_host_queued)
-		return false;
-	queued = bpf_map_lookup_elem(&rt_host_queued, &key);
-	return queued && queued->segs_in == KREAD(a, tp, segs_in) &&
-	       queued->snd_una == KREAD(a, tp, snd_una);
+	return (struct loss_memory){
+	    .clock = KREAD(a, tp, tcp_clock_cache),
+	    .ports = KREAD(a, a->skc, skc_portpair),
+	    .high_seq = KREAD(a, tp, high_seq),
+	    .undo_marker = KREAD(a, tp, undo_marker),
+	    .pmtu = KREAD(a, icsk, icsk_pmtu_cookie),
+	    .segs_in = KREAD(a, tp, segs_in),
+	    .retransmits = KREAD(a, icsk, icsk_retransmits),
+	    .by_timer = !pending,
+	    .state = a->state,
+	};
 }
 
 /*
- * Returns the kind of an attempt that a timeout caused. The caller recognizes it by icsk_pending,
+ * Returns the memory of the socket's present time in Loss, or NULL. undo_marker is the sequence
+ * number at which a timeout entered Loss, and stays the same if high_seq advances (F-RTO, RFC
+ * 5682). It is 0 if Loss was entered in another way; then high_seq does not change.
+ */
+static __always_inline struct loss_memory *loss_memory_lookup(const struct attempt *a,
+							      const struct loss_memory *now)
+{
+	__u64 key = (__u64)a->sk;
+	struct loss_memory *m = bpf_map_lookup_elem(&rt_loss_memory, &key);
+
+	if (!m || m->ports != now->ports || m->undo_marker != now->undo_marker)
+		return NULL;
+	return now->undo_marker || m->high_seq == now->high_seq ? m : NULL;
+}
+
+/* Returns true if tcp_retransmit_timer() made the attempt. It makes one only. */
+static __always_inline bool is_timer_kind(__u8 kind)
+{
+	return kind == RETRANS_KIND_RTO || kind == RETRANS_KIND_SYN ||
+	       kind == RETRANS_KIND_ZERO_WINDOW_PROBE;
+}
+
+/* Requires the kind in `now`. */
+static __always_inline void remember_loss(const struct attempt *a, struct loss_memory *now,
+					  struct loss_memory *m)
+{
+	__u64 key = (__u64)a->sk;
+
+	now->by_timer |= is_timer_kind(now->kind);
+	if (m && !now->by_timer && now->kind != RETRANS_KIND_MTU) {
+		/*
+		 * If the element was evicted since the lookup, this writes into the memory of
+		 * another socket. Its clock then differs, which makes no kind more precise.
+		 */
+		m->clock = now->clock;
+		m->high_seq = now->high_seq;
+		m->pmtu = now->pmtu;
+		m->kind = now->kind;
+		m->state = now->state;
+		return;
+	}
+	bpf_map_update_elem(&rt_loss_memory, &key, now, BPF_ANY);
+}
+
+/* icsk_timeout was removed in v6.15; the timer has moved to struct sock since. */
+struct inet_connection_sock___timeout {
+	unsigned long icsk_timeout;
+} __attribute__((preserve_access_index));
+
+struct inet_connection_sock___timer {
+	struct timer_list icsk_retransmit_timer;
+} __attribute__((preserve_access_index));
+
+struct sock___timer {
+	struct timer_list tcp_retransmit_timer;
+} __attribute__((preserve_access_index));
+
+/*
+ * Returns true if the time has come for which the socket's timer is set, or if this is not known.
+ * tcp_write_timer_handler() checks the same before it calls tcp_send_loss_probe().
+ */
+static __always_inline bool is_timer_due(const struct attempt *a)
+{
+	const struct inet_connection_sock___timeout *timeout = (const void *)a->tp;
+	const struct inet_connection_sock___timer *timer = (const void *)a->tp;
+	const struct sock___timer *sock = (const void *)a->sk;
+	__u32 due;
+
+	if (bpf_core_field_exists(timeout->icsk_timeout))
+		due = KREAD(a, timeout, icsk_timeout);
+	else if (bpf_core_field_exists(sock->tcp_retransmit_timer))
+		due = KREAD(a, sock, tcp_retransmit_timer.expires);
+	else if (bpf_core_field_exists(timer->icsk_retransmit_timer))
+		due = KREAD(a, timer, icsk_retransmit_timer.expires);
+	else
+		return true;
+	return !before(bpf_jiffies64(), due);
+}
+
+/* Returns true if the attempt may be a tail loss probe, which sends the last segment. */
+static __always_inline bool may_be_probe(const struct attempt *a, __u8 pending)
+{
+	const struct tcp_sock *tp = a->tp;
+
+	/* tcp_send_loss_probe() sets tlp_high_seq only after the probe is sent. */
+	return pending == ICSK_TIME_LOSS_PROBE && a->end_seq == KREAD(a, tp, snd_nxt) &&
+	       !KREAD(a, tp, tlp_high_seq) && is_timer_due(a);
+}
+
+/*
+ * Returns true if the SYN contained data (TCP Fast Open) and the peer has acknowledged the SYN at
+ * most, which is one byte in bytes_acked.
+ */
+static __always_inline bool is_syn_data_unacked(const struct attempt *a)
+{
+	return KREAD_BITFIELD(a, a->tp, syn_data) && KREAD(a, a->tp, bytes_acked) <= 1;
+}
+
+/*
+ * Returns the kind of an attempt that the timer caused. The caller recognizes it by icsk_pending,
  * which tcp_write_timer_handler() clears before a timeout.
  */
 static __always_inline __u8 kind_of_timeout(const struct attempt *a)
@@ -218,150 +438,127 @@ static __always_inline __u8 kind_of_timeout(const struct attempt *a)
 	return KREAD(a, icsk, icsk_retransmits) ? RETRANS_KIND_RTO : RETRANS_KIND_UNKNOWN;
 }
 
-/* Returns the kind of an attempt in state Loss that the timer did not make. */
-static __always_inline __u8 kind_in_loss(const struct attempt *a)
+/*
+ * Returns true if the timer made this attempt although icsk_pending is not 0: tcp_ld_RTO_revert()
+ * calls tcp_retransmit_timer() for an ICMP error (RFC 6069). icsk_retransmits rises only right
+ * before an attempt of the timer. Each of them is seen if failures are.
+ */
+static __always_inline bool is_reverted_timeout(const struct attempt *a,
+						const struct loss_memory *now,
+						const struct loss_memory *m)
 {
-	const struct tcp_sock *tp = a->tp;
-	const struct inet_connection_sock *icsk = &tp->inet_conn;
+	return sees_failures() && m->by_timer && now->retransmits == (__u8)(m->retransmits + 1) &&
+	       !before(KREAD(a, a->tp, snd_una), a->seq);
+}
 
-	/*
-	 * Nothing was acknowledged since the timeout. Either the host's queue drained, or a
-	 * duplicate ACK arrived.
-	 */
-	if (KREAD(a, icsk, icsk_retransmits))
-		return is_resumed(a) ? RETRANS_KIND_RESUME : RETRANS_KIND_UNKNOWN;
-	/*
-	 * tcp_simple_retransmit(), which handles a reduced MTU, also enters Loss, unless the socket
-	 * is in Loss already. It leaves undo_marker and prior_ssthresh at 0, and a timeout sets
-	 * both. The first ICMP error sets mtu_info, which then stays set. If mtu_info is not set,
-	 * there was no ICMP error. If it is set, a socket that was in Loss before may retransmit
-	 * for either reason.
-	 */
-	if (KREAD(a, tp, undo_marker))
-		return KREAD(a, tp, mtu_info) ? RETRANS_KIND_UNKNOWN : RETRANS_KIND_SLOW_START;
-	/* Fast Open data that the SYN-ACK did not acknowledge is sent again in the same way. */
-	if (!KREAD(a, tp, prior_ssthresh) && KREAD(a, tp, mtu_info) &&
-	    !KREAD_BITFIELD(a, tp, syn_data))
+/* Returns the kind of an attempt in Loss and SYN_SENT that is not made with icsk_pending 0. */
+static __always_inline __u8 kind_in_syn_sent(const struct attempt *a, const struct loss_memory *now,
+					     const struct loss_memory *m)
+{
+	/* tcp_ld_RTO_revert() requires a timeout before it. */
+	if (!now->retransmits || (m && m->retransmits == now->retransmits))
 		return RETRANS_KIND_MTU;
+	if (m && is_reverted_timeout(a, now, m) && a->tcp_flags & TCPHDR_SYN)
+		return RETRANS_KIND_SYN;
 	return RETRANS_KIND_UNKNOWN;
 }
 
+/* Returns the kind of an attempt in Loss if the attempt before it in this state was seen. */
+static __always_inline __u8 kind_since(const struct attempt *a, const struct loss_memory *now,
+				       const struct loss_memory *m)
+{
+	if (now->retransmits > m->retransmits)
+		return is_reverted_timeout(a, now, m) ? RETRANS_KIND_RTO : RETRANS_KIND_UNKNOWN;
+	/* An ICMP error arrived since, and something else, too. */
+	if (now->pmtu < m->pmtu)
+		return RETRANS_KIND_UNKNOWN;
+	if (now->segs_in != m->segs_in)
+		return RETRANS_KIND_SLOW_START;
+	/*
+	 * Nothing was received since the timer's attempt. A zero-window probe by
+	 * tcp_ld_RTO_revert() is excluded: it requires a timeout before it.
+	 */
+	if (!m->by_timer || (now->retransmits && !KREAD(a, a->tp, snd_wnd)))
+		return RETRANS_KIND_UNKNOWN;
+	return RETRANS_KIND_RESUME;
+}
+
+/* Returns the kind of an attempt in the state Loss that is not made with icsk_pending 0. */
+static __always_inline __u8 kind_in_loss(const struct attempt *a, __u8 pending,
+					 const struct loss_memory *now, const struct loss_memory *m)
+{
+	const struct tcp_sock *tp = a->tp;
+	const struct inet_connection_sock *icsk = &tp->inet_conn;
+	bool may_be_cut;
+
+	if (m && m->clock == now->clock) {
+		if (now->pmtu < m->pmtu)
+			return RETRANS_KIND_MTU;
+		return is_timer_kind(m->kind) ? RETRANS_KIND_UNKNOWN : m->kind;
+	}
+	if (a->state == TCP_SYN_SENT)
+		return kind_in_syn_sent(a, now, m);
+	/* tcp_simple_retransmit() requires an ICMP error, or a failed MTU probe (RFC 4821). */
+	may_be_cut = KREAD(a, tp, mtu_info) || KREAD_BITFIELD(a, icsk, icsk_mtup.enabled);
+	/*
+	 * The SYN-ACK clears retrans_stamp. If it does not acknowledge the data of the SYN, it
+	 * causes the first attempt after it, unless an ICMP error comes first.
+	 */
+	if (is_syn_data_unacked(a) && a->is_first && !now->retransmits &&
+	    (!m || m->state == TCP_SYN_SENT))
+		return !may_be_cut || now->segs_in <= 1 ? RETRANS_KIND_FASTOPEN
+							: RETRANS_KIND_UNKNOWN;
+	if (m)
+		return kind_since(a, now, m);
+
+	/*
+	 * The probe timer is not set in Loss, but tcp_simple_retransmit() enters Loss and leaves it
+	 * set.
+	 */
+	if (pending == ICSK_TIME_LOSS_PROBE)
+		return may_be_cut && !may_be_probe(a, pending) ? RETRANS_KIND_MTU
+							       : RETRANS_KIND_UNKNOWN;
+	/* The timer made an attempt that was not seen, or may have made one: a zero-window probe.
+	 */
+	if (now->retransmits || !KREAD(a, tp, snd_wnd))
+		return RETRANS_KIND_UNKNOWN;
+	/* tcp_simple_retransmit() leaves both at 0 if it enters Loss. */
+	if (now->undo_marker || KREAD(a, tp, prior_ssthresh))
+		return KREAD(a, tp, mtu_info) ? RETRANS_KIND_UNKNOWN : RETRANS_KIND_SLOW_START;
+	if (!may_be_cut)
+		return RETRANS_KIND_SLOW_START;
+	/* Every timeout sets retrans_stamp, after its attempt. */
+	return a->is_first ? RETRANS_KIND_MTU : RETRANS_KIND_UNKNOWN;
+}
+
+/* Returns the kind of an attempt outside the state Loss that is not made with icsk_pending 0. */
+static __always_inline __u8 kind_outside_loss(const struct attempt *a, __u8 pending)
+{
+	const struct tcp_sock *tp = a->tp;
+	/* tcp_xmit_retransmit_queue() sends only what is marked lost. */
+	bool is_lost = KREAD(a, (const struct tcp_skb_cb *)a->skb->cb, sacked) & TCPCB_LOST;
+	bool is_fastopen = is_syn_data_unacked(a) && KREAD(a, tp, segs_in) <= 1;
+
+	if (may_be_probe(a, pending))
+		return is_lost || is_fastopen ? RETRANS_KIND_UNKNOWN : RETRANS_KIND_TLP;
+	if (is_lost)
+		return RETRANS_KIND_FAST;
+	return is_fastopen ? RETRANS_KIND_FASTOPEN : RETRANS_KIND_UNKNOWN;
+}
+
+/* Returns the kind of an attempt, and remembers an attempt in the state Loss. */
 static __always_inline __u8 kind_of(const struct attempt *a)
 {
-	const struct tcp_sock *tp = a->tp;
-	const struct inet_connection_sock *icsk = &tp->inet_conn;
-	__u8 pending = KREAD(a, icsk, icsk_pending);
+	__u8 pending = KREAD(a, &a->tp->inet_conn, icsk_pending);
+	struct loss_memory now, *m;
 
-	if (pending == 0)
-		return kind_of_timeout(a);
-
-	/* tcp_send_loss_probe() sets tlp_high_seq only after the probe is sent. */
-	if (pending == ICSK_TIME_LOSS_PROBE && a->ca_state <= TCP_CA_CWR &&
-	    !KREAD(a, tp, tlp_high_seq))
-		return RETRANS_KIND_TLP;
-
-	if (a->ca_state == TCP_CA_Loss &&
-	    (pending == ICSK_TIME_RETRANS || pending == ICSK_TIME_REO_TIMEOUT))
-		return kind_in_loss(a);
-	if (a->ca_state != TCP_CA_Recovery)
-		return RETRANS_KIND_UNKNOWN;
-	if (pending == ICSK_TIME_RETRANS || pending == ICSK_TIME_REO_TIMEOUT)
-		return RETRANS_KIND_FAST;
-	/*
-	 * A tail loss probe that was scheduled before Recovery began may still be pending, and may
-	 * be sent during Recovery. But a probe retransmits only the last segment that was sent, so
-	 * an attempt with another segment is not a probe.
-	 */
-	if (pending == ICSK_TIME_LOSS_PROBE && a->end_seq != KREAD(a, tp, snd_nxt))
-		return RETRANS_KIND_FAST;
-
-	return RETRANS_KIND_UNKNOWN;
-}
-
-/*
- * Transmit: whether an attempt reached the transmit step. If it did, the kernel counts it in
- * RetransSegs, whatever the result of the step. Earlier exits increase no counter.
- */
-
-/*
- * Requires that a program ran at the entry of the attempt. total_retrans increases together with
- * RetransSegs and nowhere else.
- */
-static __always_inline __u8 transmit_since(const struct attempt *a, const struct in_flight *f)
-{
-	return KREAD(a, a->tp, total_retrans) != f->total_retrans ? RETRANS_TRANSMIT_YES
-								  : RETRANS_TRANSMIT_NO;
-}
-
-/*
- * Returns true if the transmit step may send a copy of the segment. Then the copy gets the time
- * stamp, and the segment does not. The kernel makes a copy if the data is not aligned (where
- * NET_IP_ALIGN is not 0) or the headroom is too large.
- */
-static __always_inline bool may_be_copied(const struct attempt *a)
-{
-	const struct sk_buff *skb = a->skb;
-	__u64 data = (__u64)KREAD(a, skb, data);
-
-	return data & 3 || data - (__u64)KREAD(a, skb, head) >= 0xffff;
-}
-
-/*
- * Returns true if the segment cannot have reached the transmit step. There __tcp_transmit_skb()
- * first raises tcp_wstamp_ns to the socket's clock and stores it in the segment. Only a success
- * advances tcp_wstamp_ns further. If this function returns false, it is not known whether the
- * segment reached the step, because the time stamp may be from an earlier transmission.
- */
-static __always_inline bool is_unstamped(const struct attempt *a)
-{
-	const struct tcp_sock *tp = a->tp;
-	const struct sk_buff *skb = a->skb;
-	__u64 wstamp = KREAD(a, tp, tcp_wstamp_ns);
-
-	return wstamp < KREAD(a, tp, tcp_clock_cache) ||
-	       (!may_be_copied(a) && KREAD(a, skb, skb_mstamp_ns) != wstamp);
-}
-
-/* Requires the result. Used for attempts at whose entry no program ran. */
-static __always_inline __u8 transmit_of(const struct attempt *a)
-{
-	switch (a->result) {
-	case TCP_RETRANS_SUCCESS:
-	case TCP_RETRANS_PSKB_COPY_NOBUFS:
-	case RETRANS_OWN_NOBUFS:
-	case RETRANS_OWN_DENIED:
-	case RETRANS_OWN_XMIT_DROP:
-		return RETRANS_TRANSMIT_YES;
-	/* The state or the kernel's enum proves that one of the earlier checks failed. */
-	case TCP_RETRANS_END_SEQ_ERROR:
-	case TCP_RETRANS_TRIM_HEAD_NOMEM:
-	case TCP_RETRANS_UNCLONE_NOMEM:
-	case TCP_RETRANS_FRAG_NOMEM:
-	case TCP_RETRANS_RCV_ZERO_WINDOW:
-		return RETRANS_TRANSMIT_NO;
-	}
-	if (!a->has_err) {
-		/*
-		 * Without an errno, the result is from the kernel's enum. There these two results
-		 * are exits before the step. The other results may occur before it or in it.
-		 */
-		return a->result == TCP_RETRANS_IN_HOST_QUEUE || a->result == TCP_RETRANS_ROUTE_FAIL
-			   ? RETRANS_TRANSMIT_NO
-			   : RETRANS_TRANSMIT_UNKNOWN;
-	}
-	if (is_unstamped(a))
-		return RETRANS_TRANSMIT_NO;
-	switch (a->err) {
-	/* The errnos of the earlier exits. The transmit step can fail with each of them too. */
-	case -EBUSY:
-	case -EAGAIN:
-	case -EINVAL:
-	case -ENOMEM:
-	case -EHOSTUNREACH:
-		return RETRANS_TRANSMIT_UNKNOWN;
-	default:
-		return RETRANS_TRANSMIT_YES;
-	}
+	if (a->ca_state != TCP_CA_Loss)
+		return hidden(pending ? kind_outside_loss(a, pending) : kind_of_timeout(a));
+	now = loss_memory_of(a, pending);
+	m = loss_memory_lookup(a, &now);
+	now.kind = hidden(pending ? kind_in_loss(a, pending, &now, m) : kind_of_timeout(a));
+	remember_loss(a, &now, m);
+	return now.kind;
 }
 
 #endif /* RETRANS_CLASSIFY_BPF_H */

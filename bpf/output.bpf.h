@@ -190,31 +190,14 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 /* True if there is no ring buffer. Then attempts are only counted and filtered. */
 const volatile bool counters_only = false;
 
-/*
- * True if programs are attached to the exits of tcp_retransmit_skb() and __tcp_retransmit_skb().
- * Then these programs report each attempt whose entry was seen.
- */
-const volatile bool with_exit = false;
-
-/* Always 0, but the verifier does not know that. */
-__u64 zero_offset = 0;
-
-/*
- * Hides constants from the verifier. An attempt is classified on many paths, each of which sets
- * different constants. Up to v6.1 a verifier that knows these constants checks the filter once for
- * each path.
- */
 static __always_inline void hide_constants(struct attempt *a)
 {
-	__u64 offset = *(volatile __u64 *)&zero_offset;
-
-	a->result += offset;
-	a->err += offset;
-	a->kind += offset;
-	a->transmit += offset;
-	a->state += offset;
-	a->ca_state += offset;
-	a->retrans_out_added += offset;
+	a->result = hidden(a->result);
+	a->err = hidden(a->err);
+	a->transmit = hidden(a->transmit);
+	a->state = hidden(a->state);
+	a->ca_state = hidden(a->ca_state);
+	a->retrans_out_added = hidden(a->retrans_out_added);
 }
 
 /*
@@ -277,8 +260,7 @@ static __always_inline int emit_with_result(struct attempt *a)
 	attempt_read_segment(a);
 	attempt_read_socket(a);
 	a->kind = kind_of(a);
-	a->transmit = transmit_of(a);
-	remember_host_queued(a);
+	a->transmit = transmit_of_result(a);
 	return emit(a);
 }
 
@@ -293,10 +275,13 @@ static __always_inline int emit_with_errno(struct attempt *a, const struct in_fl
 	attempt_read_segment(a);
 	attempt_read_socket(a);
 	a->kind = kind_of(a);
+	if (!a->transmit)
+		a->transmit = transmit_of_errno(a);
 	a->result = f && f->has_result ? refine_result(a, f->result) : result_of(a);
 	if (!a->transmit)
-		a->transmit = transmit_of(a);
-	remember_host_queued(a);
+		a->transmit = transmit_of_result(a);
+	a->result = hidden(a->result);
+	a->transmit = hidden(a->transmit);
 	return emit(a);
 }
 
@@ -314,6 +299,7 @@ static __always_inline int handle_exit(struct attempt *a, bool outer)
 	if (!outer || !f->reported) {
 		a->entry_seen = true;
 		a->was_backlogged = f->backlogged;
+		a->is_first = f->is_first;
 		if (a->tp)
 			a->transmit = transmit_since(a, f);
 		if (a->tp && a->err == -ENOMEM)

@@ -20,8 +20,6 @@
 
 /* Tracepoints. */
 
-const volatile enum retrans_third_arg third_arg = RETRANS_THIRD_ARG_ERR;
-
 /*
  * True if the attach method is tp_enum. Then the tracepoint provides the result of the attempts
  * that the exit programs report.
@@ -153,9 +151,14 @@ static __always_inline int handle_entry(const struct sock *sk, bool outer)
 {
 	const struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
 	const struct attempt a = {.sk = sk, .probing = false};
+	struct in_flight entry = {.outer = outer};
 
-	if (tp)
-		attempt_begin(sk, tp->total_retrans, is_backlogged(&a), outer);
+	if (!tp)
+		return 0;
+	entry.total_retrans = tp->total_retrans;
+	entry.backlogged = is_backlogged(&a);
+	entry.is_first = !tp->retrans_stamp;
+	attempt_begin(sk, &entry);
 	return 0;
 }
 
@@ -251,6 +254,7 @@ static __always_inline int handle_kprobe(struct pt_regs *ctx, const struct sock 
 	struct kprobe_args args = {.sk = sk, .skb = skb};
 	const struct tcp_sock *tp = (const void *)args.sk;
 	const struct attempt a = {.sk = args.sk, .probing = true};
+	struct in_flight entry = {.outer = outer};
 	__u64 key = PT_REGS_SP(ctx);
 
 	/*
@@ -259,7 +263,10 @@ static __always_inline int handle_kprobe(struct pt_regs *ctx, const struct sock 
 	 */
 	if (bpf_map_update_elem(&rt_kprobe_args, &key, &args, BPF_ANY))
 		return 0;
-	attempt_begin(args.sk, BPF_CORE_READ(tp, total_retrans), is_backlogged(&a), outer);
+	entry.total_retrans = BPF_CORE_READ(tp, total_retrans);
+	entry.backlogged = is_backlogged(&a);
+	entry.is_first = !BPF_CORE_READ(tp, retrans_stamp);
+	attempt_begin(args.sk, &entry);
 	return 0;
 }
 

@@ -31,6 +31,7 @@
 
 /* include/net/tcp.h */
 #define TCPHDR_SYN 0x02
+#define TCPCB_LOST 0x04 /* tcp_skb_cb.sacked: the segment is marked lost */
 
 /* include/net/sock.h, enum sock_flags: the bit that is set once the process closed the socket */
 #define SOCK_DEAD 0
@@ -39,8 +40,10 @@
 #define EPERM	     1
 #define EAGAIN	     11
 #define ENOMEM	     12
+#define EACCES	     13
 #define EBUSY	     16
 #define EINVAL	     22
+#define ENETUNREACH  101
 #define ENOBUFS	     105
 #define EHOSTUNREACH 113
 

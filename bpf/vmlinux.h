@@ -104,8 +104,13 @@ typedef struct refcount_struct {
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
-	__be16 skc_dport;
-	__u16 skc_num;
+	union {
+		__u32 skc_portpair;
+		struct {
+			__be16 skc_dport;
+			__u16 skc_num;
+		};
+	};
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	int skc_bound_dev_if;
@@ -132,6 +137,10 @@ struct sock_cgroup_data {
 };
 
 struct dst_entry;
+
+struct timer_list {
+	unsigned long expires;
+};
 
 typedef struct {
 	unsigned int val;
@@ -167,6 +176,10 @@ struct inet_connection_sock {
 	__u8 icsk_retransmits;
 	__u8 icsk_pending;
 	__u8 icsk_backoff;
+	__u32 icsk_pmtu_cookie;
+	struct {
+		u32 enabled : 1;
+	} icsk_mtup;
 };
 
 struct tcp_sock {
@@ -181,10 +194,13 @@ struct tcp_sock {
 	u32 retrans_out;
 	u32 total_retrans;
 	u32 tlp_high_seq;
+	u32 high_seq;
+	u32 retrans_stamp;
 	u32 undo_marker;
 	u32 prior_ssthresh;
 	u32 mtu_info;
 	u32 segs_in;
+	u64 bytes_acked;
 	u64 tcp_wstamp_ns;
 	u64 tcp_clock_cache;
 	__u8 syn_data : 1;
@@ -210,6 +226,7 @@ struct tcp_skb_cb {
 	};
 	/* Its size differs between kernels. */
 	__u16 tcp_flags;
+	__u8 sacked;
 };
 
 /* Before v6.15, which added the flag AE. */

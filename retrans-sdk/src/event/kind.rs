@@ -47,15 +47,21 @@ pub enum RetransKind {
     /// kind of probe, which is not a retransmission.
     #[reason(value = "zero_window_probe", c_name = "RETRANS_KIND_ZERO_WINDOW_PROBE")]
     ZeroWindowProbe = 6,
-    /// Slow start after a timeout: segments that were sent before the timeout are sent again as
-    /// acknowledgements arrive.
+    /// Slow start after a timeout: segments that were sent before the timeout are sent again as the
+    /// congestion window allows, after a segment of the peer was received.
     #[reason(value = "slow_start", c_name = "RETRANS_KIND_SLOW_START")]
     SlowStart = 7,
-    /// The path MTU was reduced: segments that are now too large are sent again in smaller pieces.
+    /// Segments are too large for the path and are sent again in smaller pieces: an ICMP error
+    /// reduced the path MTU, or a probe for a larger MTU was lost (RFC 1191, RFC 8201, RFC 4821).
     #[reason(value = "mtu", c_name = "RETRANS_KIND_MTU")]
     Mtu = 8,
-    /// A queue of this host has drained. At the timeout before, the first copy was still in that
-    /// queue, and nothing has been received from the peer since. Reported since Linux 5.13.
+    /// A queue of this host released a segment of the socket, or its pacing timer expired, after
+    /// the retransmission timer's own attempt. Nothing has been received from the peer since that
+    /// attempt. Another copy of the segment may still be queued.
     #[reason(value = "resume", c_name = "RETRANS_KIND_RESUME")]
     Resume = 9,
+    /// The SYN contained data (TCP Fast Open, RFC 7413), and the SYN-ACK did not acknowledge it:
+    /// the data is sent again.
+    #[reason(value = "fastopen", c_name = "RETRANS_KIND_FASTOPEN")]
+    Fastopen = 10,
 }

@@ -108,11 +108,12 @@ pub enum RetransResult {
     /// only with the proposed patch.
     #[reason(value = "pskb_copy_nobufs", c_name = "TCP_RETRANS_PSKB_COPY_NOBUFS", class = Nomem)]
     PskbCopyNobufs = 9,
-    /// No memory (-ENOMEM). It is not known which allocation failed.
+    /// No memory (-ENOMEM) before the transmit step. It is not known which allocation failed.
     #[reason(value = "nomem", c_name = "RETRANS_OWN_NOMEM", class = Nomem)]
     Nomem = 128,
-    /// No memory for a copy, a clone or a buffer in the transmit path (-ENOBUFS).
-    #[reason(value = "nobufs", c_name = "RETRANS_OWN_NOBUFS", class = Nomem)]
+    /// The transmit step returned -ENOBUFS: there was no memory for a copy or a clone of the
+    /// segment, or a lower layer had no buffer.
+    #[reason(value = "nobufs", c_name = "RETRANS_OWN_NOBUFS", class = Other)]
     Nobufs = 129,
     /// Netfilter (a rule in OUTPUT or POSTROUTING, or conntrack) or a BPF program refused the
     /// segment (-EPERM).

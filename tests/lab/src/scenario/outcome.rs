@@ -302,13 +302,14 @@ impl Outcome {
             Self::ZeroWindow => Expected { kind: RetransKind::ZeroWindowProbe, ..success },
             Self::MtuCut => Expected { kind: RetransKind::Mtu, ..success },
             Self::SlowStart if index > 0 => Expected { kind: RetransKind::SlowStart, ..success },
-            Self::MtuCutInLoss if index > 0 => Expected { kind: RetransKind::Unknown, ..success },
+            Self::MtuCutInLoss if index == 1 => Expected { kind: RetransKind::Mtu, ..success },
+            Self::MtuCutInLoss if index > 1 => Expected { kind: RetransKind::SlowStart, ..success },
             Self::SlowStart | Self::MtuCutInLoss => success,
             Self::Resume if index == 0 => failure(RetransResult::InHostQueue, -16),
             Self::Resume if index == 1 => Expected { kind: RetransKind::Resume, ..success },
             Self::Resume => success,
             Self::DuplicateAckInLoss if index == 1 => {
-                Expected { kind: RetransKind::Unknown, ..failure(RetransResult::InHostQueue, -16) }
+                Expected { kind: RetransKind::SlowStart, ..failure(RetransResult::InHostQueue, -16) }
             }
             Self::DuplicateAckInLoss => failure(RetransResult::InHostQueue, -16),
             Self::OrphanZeroWindow => Expected { state: TcpState::FinWait1, ..success },
