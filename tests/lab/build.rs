@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Compiles the lab's own BPF programs. They inject faults, apply rules to packets, and inject
-//! records.
+//! Compiles the lab's own BPF programs. They inject faults, apply rules to packets, mark sockets,
+//! and inject records.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ fn main() {
 
     bpf::compile(&lab.join("bpf/faults.bpf.c"), &out, &[&headers]);
     bpf::compile(&lab.join("bpf/packets.bpf.c"), &out, &[&headers]);
+    bpf::compile(&lab.join("bpf/late_mark.bpf.c"), &out, &[&headers]);
     with_skeleton(&lab.join("bpf/record_injector.bpf.c"), &out, &[&headers]);
 }
 

@@ -7,7 +7,9 @@ use std::io::Write;
 use std::time::Instant;
 
 use retrans_lab::observe::{attachment, filter};
-use retrans_lab::{Context, Error, Family, KernelSupport, Outcome, Result, ScenarioRun, TraceInstance, filters};
+use retrans_lab::{
+    Context, Error, Family, KernelSupport, Outcome, Probes, Result, ScenarioRun, TraceInstance, Trial, filters,
+};
 use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::harness::with_companion;
 use retrans_sdk::stats::Failures;
@@ -22,8 +24,8 @@ use crate::owners;
 pub const SCENARIOS: &str = "--scenarios";
 
 /// Loads the most demanding filters, then runs every scenario over every family by every attach
-/// method that opens, then the live tests unless `tests` is false. Writes a line for each to
-/// `lines`. The reasons of failures go to standard error.
+/// method that opens, with and without tail loss probes, then the live tests unless `tests` is
+/// false. Writes a line for each to `lines`. The reasons of failures go to standard error.
 ///
 /// # Errors
 /// Returns an error if a check of the kernel fails, or if the lab cannot be set up.
@@ -40,10 +42,10 @@ pub fn run(lines: &mut impl Write, tests: bool) -> Result<()> {
         let failures = if observes { "observed" } else { "unobservable" };
         let companion = attachment(&stream).companion.map_or_else(|| "-".to_owned(), |companion| companion.to_string());
         say(lines, &format!("source source={source} companion={companion} failures={failures}"))?;
-        for family in Family::ALL {
-            let results = portion(&mut stream, family, &lacks)?;
-            for (outcome, result) in Outcome::ALL.into_iter().zip(results) {
-                let (source, outcome) = (source.clone(), outcome.to_string());
+        for (family, probes) in Family::ALL.into_iter().flat_map(|family| Probes::ALL.map(|probes| (family, probes))) {
+            let results = portion(&mut stream, family, probes, &lacks)?;
+            for (outcome, result) in with(probes).zip(results) {
+                let (source, outcome) = (source.clone(), Trial::name(outcome, probes));
                 let cell =
                     Cell { kernel: kernel.clone(), source, outcome, family: family_name(family).to_owned(), result };
                 say(lines, &cell.to_string())?;
@@ -135,22 +137,27 @@ fn say(lines: &mut impl Write, line: &str) -> Result<()> {
 /// not verify.
 const RUNS: u32 = 3;
 
-/// Returns the result of each scenario over this family.
-fn portion(stream: &mut Stream, family: Family, lacks: &KernelSupport) -> Result<Vec<CellResult>> {
-    let possible: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| lacks.missing_for(*outcome).is_none()).collect();
-    let wanted: Vec<_> = possible.iter().map(|outcome| (*outcome, family)).collect();
+/// Returns the outcomes that are run with this setting.
+fn with(probes: Probes) -> impl Iterator<Item = Outcome> {
+    Outcome::ALL.into_iter().filter(move |outcome| outcome.settings().contains(&probes))
+}
+
+/// Returns the result of each scenario over this family with this setting.
+fn portion(stream: &mut Stream, family: Family, probes: Probes, lacks: &KernelSupport) -> Result<Vec<CellResult>> {
+    let possible = with(probes).filter(|outcome| lacks.missing_for(*outcome).is_none());
+    let wanted: Vec<_> = possible.map(|outcome| Trial { outcome, family, probes }).collect();
     let mut trace = TraceInstance::new()?;
     let mut trials = ScenarioRun::run_all(stream, &mut trace, &wanted, |_| {})?;
     for _ in 1..RUNS {
         if !trials.iter().any(|trial| trial.was_disturbed() && trial.verify().is_err()) {
             break;
         }
-        eprintln!("repeated, because it was disturbed: {family:?}");
+        eprintln!("repeated, because it was disturbed: {family:?}, probes {probes:?}");
         trials = ScenarioRun::run_all(stream, &mut trace, &wanted, |_| {})?;
     }
     let mut trials = trials.into_iter();
     let mut all = Vec::new();
-    for outcome in Outcome::ALL {
+    for outcome in with(probes) {
         all.push(match lacks.missing_for(outcome) {
             Some(why) => CellResult::Impossible(why.to_owned()),
             None => result_of(&trials.next().ok_or_else(|| Error::new("a trial is missing"))?),
@@ -161,14 +168,14 @@ fn portion(stream: &mut Stream, family: Family, lacks: &KernelSupport) -> Result
 
 fn result_of(trial: &ScenarioRun) -> CellResult {
     let events = trial.events.len();
-    let telling = trial.outcome.expected(trial.outcome.defining_attempt());
+    let telling = trial.outcome.expected(trial.outcome.defining_attempt(trial.probes), trial.probes);
     match trial.verify() {
         Ok(()) if telling.err != 0 && !trial.failures.streamed => CellResult::Unobservable(events),
         Ok(()) => CellResult::Matches(events),
         Err(error) => {
             eprintln!("{error}");
             eprintln!("the kernel's text:");
-            trial.traced.iter().for_each(|event| eprintln!("{}", event.line));
+            trial.traced.iter().for_each(|event| eprintln!("{}\n  {}", event.line, event.callers.join(" <- ")));
             CellResult::Differs(events)
         }
     }

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use retrans_lab::{Context, Error, Family, Outcome, Result};
+use retrans_lab::{Context, Error, Family, Outcome, Result, Trial};
 
 use crate::patched_kernels;
 
@@ -30,7 +30,7 @@ pub struct Cell {
     pub kernel: String,
     /// The attach method of the stream.
     pub source: String,
-    /// The scenario.
+    /// The scenario and the setting of tail loss probes ([`Trial::name`]).
     pub outcome: String,
     /// The address family.
     pub family: String,
@@ -243,7 +243,8 @@ impl Log {
         faults
     }
 
-    /// Returns whether at least one attach method reported this scenario as expected.
+    /// Returns whether at least one attach method reported this scenario as expected, without tail
+    /// loss probes.
     pub fn has(&self, outcome: Outcome) -> bool {
         let name = outcome.to_string();
         self.cells.iter().any(|cell| cell.outcome == name && matches!(cell.result, CellResult::Matches(_)))
@@ -271,9 +272,9 @@ impl Log {
             *seen.entry((&*cell.source, cell.outcome.clone(), &*cell.family)).or_insert(0) += 1;
         }
         for Method { name: source, .. } in &self.methods {
-            for outcome in Outcome::ALL {
+            for outcome in Trial::names() {
                 for family in Family::ALL.map(family_name) {
-                    if seen.remove(&(&**source, outcome.to_string(), family)) != Some(1) {
+                    if seen.remove(&(&**source, outcome.clone(), family)) != Some(1) {
                         return Err(Error::new(format!(
                             "not exactly one cell of {outcome} over {family} from {source}"
                         )));
@@ -379,11 +380,11 @@ pub(crate) mod tests {
         let mut count = 0;
         for source in sources {
             lines += &format!("source source={source} companion=- failures=observed\n");
-            for outcome in Outcome::ALL {
+            for (outcome, probes) in Trial::all() {
                 for family in Family::ALL.map(family_name).map(str::to_owned) {
                     let [kernel, source] = [&format!("{series}.9"), *source].map(str::to_owned);
-                    let result = result(&source, outcome);
-                    lines += &format!("{}\n", Cell { kernel, source, outcome: outcome.to_string(), family, result });
+                    let (result, outcome) = (result(&source, outcome), Trial::name(outcome, probes));
+                    lines += &format!("{}\n", Cell { kernel, source, outcome, family, result });
                     count += 1;
                 }
             }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-use retrans_lab::{Error, Family, Outcome, Result};
+use retrans_lab::{Error, Family, Result, Trial};
 
 use crate::list::order;
 use crate::log::{Cell, CellResult, DemoResult, Log, TestResult};
@@ -31,7 +31,7 @@ const HEADER: &str = "\
 #          scenario: whether the stream reported a scenario as the kernel did, over IPv4, IPv6 and mapped addresses
 #          test: a live test
 #          demo: a line of the demo's table
-# name     of the scenario or test
+# name     of the scenario or test; a scenario with Linux's default tail loss probes has the suffix `/defaults`, and none without probes
 # methods  the attach methods that the result is the same for
 # result   yes, unobservable (the attempts failed, and the method sees none), impossible: why, passed, ignored: why, or a text
 #
@@ -136,7 +136,7 @@ impl Row {
             let sees = if method.observes_failures { "observes failures" } else { "observes successes only" };
             let with = method.companion.as_ref().map(|companion| format!(", with {companion}"));
             put(Kind::Attach, "stream", &method.name, format!("{sees}{}", with.unwrap_or_default()));
-            for outcome in Outcome::ALL.map(|outcome| outcome.to_string()) {
+            for outcome in Trial::names() {
                 let cells = log.cells.iter().filter(|cell| cell.source == method.name && cell.outcome == outcome);
                 put(Kind::Scenario, &outcome, &method.name, of_families(&cells.collect::<Vec<_>>()));
             }
@@ -481,6 +481,8 @@ fn check_result(kind: Kind, name: &str, result: &str) -> Result<()> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use retrans_lab::{Outcome, Probes};
+
     use super::*;
     use crate::log::tests::log;
 
@@ -504,11 +506,7 @@ pub(crate) mod tests {
     }
 
     fn tree() -> Tree {
-        Tree {
-            inputs: "0".repeat(64),
-            scenarios: Outcome::ALL.iter().map(ToString::to_string).collect(),
-            tests: BTreeSet::from(["a::b".to_owned()]),
-        }
+        Tree { inputs: "0".repeat(64), scenarios: Trial::names().collect(), tests: BTreeSet::from(["a::b".to_owned()]) }
     }
 
     #[test]
@@ -640,8 +638,12 @@ pub(crate) mod tests {
             move |_: &str, outcome| if outcome == Outcome::FragNomem { result.clone() } else { CellResult::Matches(3) }
         };
         let now = row("6.1", &["tp_err", "fexit"], frag(CellResult::Impossible("no tun".to_owned())));
-        let expected = ["fexit", "tp_err"]
-            .map(|method| format!("scenario frag_nomem by {method}: recorded yes, now impossible: no tun"));
+        let names = Probes::ALL.map(|probes| Trial::name(Outcome::FragNomem, probes));
+        let expected = |name: &String| {
+            ["fexit", "tp_err"]
+                .map(|method| format!("scenario {name} by {method}: recorded yes, now impossible: no tun"))
+        };
+        let expected: Vec<_> = names.iter().flat_map(expected).collect();
         assert_eq!(differences(&recorded, &now), expected);
         assert!(recorded.compare(&now, true).iter().all(Difference::is_loss));
         assert!(!now.compare(&recorded, true).iter().any(Difference::is_loss), "a gain is not a loss");
@@ -650,7 +652,7 @@ pub(crate) mod tests {
 
         let without = row("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
         let lost = recorded.compare(&without, true);
-        assert_eq!(lost.len(), 1 + Outcome::ALL.len(), "an attach method and its scenarios");
+        assert_eq!(lost.len(), 1 + Trial::names().count(), "an attach method and its scenarios");
         assert_eq!(lost[0].to_string(), "attach stream by fexit: recorded observes failures, now nothing");
         assert!(lost.iter().all(Difference::is_loss));
         assert_eq!(without.compare(&recorded, true).len(), lost.len());

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use retrans_lab::{Error, Outcome, Result};
+use retrans_lab::{Error, Outcome, Probes, Result, Trial};
 
 use crate::patched_kernels::numbering_of;
 use crate::results::{Kind, Results, Row};
@@ -14,7 +14,11 @@ pub const PAGE: &str = "docs/kernel-matrix.md";
 const BEGIN: &str = "<!-- matrix -->\n";
 const END: &str = "<!-- /matrix -->";
 
-/// Returns the table: a line for each scenario, a column for each kernel, older ones first.
+/// The cell of a scenario without a result.
+const NOTHING: &str = "–";
+
+/// Returns the table: a line for each scenario, a column for each kernel, older ones first. A
+/// scenario has a second line if its result with Linux's default tail loss probes is another one.
 pub fn table(results: &Results) -> String {
     let rows = results.rows();
     let line = |name: &str, cell: &dyn Fn(&str, &Row) -> String| {
@@ -23,8 +27,19 @@ pub fn table(results: &Results) -> String {
     };
     let mut table = line("scenario", &heading);
     let _ = writeln!(table, "|---|{}", "---|".repeat(rows.len()));
-    for outcome in Outcome::ALL.map(|outcome| outcome.to_string()) {
-        table += &line(&format!("`{outcome}`"), &|_, row| scenario(row, &outcome));
+    for outcome in Outcome::ALL {
+        let [without, default] = [Probes::Off, Probes::Default].map(|probes| Trial::name(outcome, probes));
+        table += &line(&format!("`{without}`"), &|_, row| scenario(row, &without));
+        // Most results do not depend on tail loss probes.
+        let differs = |row: &Row| {
+            let methods = row.methods();
+            let [default, without] = [&default, &without]
+                .map(|name| methods.iter().map(|(method, _)| row.scenario(name, method)).collect::<Vec<_>>());
+            default.iter().any(Option::is_some) && default != without
+        };
+        if rows.iter().any(|(_, row)| differs(row)) {
+            table += &line(&format!("`{default}`"), &|_, row| scenario(row, &default));
+        }
     }
     table += &line("attach methods", &|_, row| {
         row.methods().iter().map(|(method, _)| format!("`{method}`")).collect::<Vec<_>>().join("<br>")
@@ -43,12 +58,12 @@ fn heading(kernel: &str, row: &Row) -> String {
 
 fn scenario(row: &Row, name: &str) -> String {
     let methods = row.methods();
-    let result = |method: &str| row.scenario(name, method).unwrap_or("–");
+    let result = |method: &str| row.scenario(name, method).unwrap_or(NOTHING);
     if let Some(why) = methods.iter().find_map(|(method, _)| result(method).strip_prefix("impossible: ")) {
         return why.to_owned();
     }
     if !methods.iter().any(|(method, _)| result(method) == "yes") {
-        return "–".to_owned();
+        return NOTHING.to_owned();
     }
     // A method that sees only successes cannot report a failure.
     let not = methods.iter().filter(|(method, observes)| *observes && result(method) != "yes");
@@ -133,6 +148,23 @@ mod tests {
         assert_eq!(row("attach methods"), "| attach methods | `fexit`<br>`tp_success` | `fexit`<br>`tp_err` |");
         assert_eq!(row("live tests"), "| live tests | 1 | 1 |");
         assert_eq!(row("demo"), "| demo | yes | yes |");
+    }
+
+    #[test]
+    fn a_scenario_has_a_second_line_if_the_defaults_differ() {
+        let name = Trial::name(Outcome::Rto, Probes::Default);
+        let log = crate::log::tests::log("6.18", &["fexit"], |_, _| CellResult::Matches(2));
+        let differs = log.replace(
+            &format!("outcome={name} family=inet6 events=2 matches=yes"),
+            &format!("outcome={name} family=inet6 events=- matches=- why=no_x"),
+        );
+        assert_ne!(log, differs);
+        for (log, expected) in [(log, None), (differs, Some("| `rto/defaults` | – |"))] {
+            let mut results = Results::default();
+            results.set("6.18", Row::of(&crate::log::Log::parse(&log).unwrap(), "-"));
+            let table = table(&results);
+            assert_eq!(table.lines().find(|line| line.contains("/defaults")), expected, "{table}");
+        }
     }
 
     #[test]

@@ -59,7 +59,8 @@ static __always_inline enum fault fault_of(const struct sock *sk)
 	return (mark & 0xffff0000) == FAULT_MARK ? (enum fault)(mark & 0xffff) : FAULT_NONE;
 }
 
-SEC("fentry/tcp_retransmit_skb")
+/* Not tcp_retransmit_skb(), which a tail loss probe does not call. */
+SEC("fentry/__tcp_retransmit_skb")
 int attempt_begins(__u64 *ctx)
 {
 	struct in_flight *now = current_attempt();
@@ -71,7 +72,7 @@ int attempt_begins(__u64 *ctx)
 	return 0;
 }
 
-SEC("fexit/tcp_retransmit_skb")
+SEC("fexit/__tcp_retransmit_skb")
 int attempt_ends(__u64 *ctx)
 {
 	struct in_flight *now = current_attempt();

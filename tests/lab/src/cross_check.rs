@@ -12,6 +12,7 @@ use retrans_sdk::{Event, RetransKind, RetransResult, Stream};
 
 use crate::kernel_enum::{is_consistent, is_consistent_by_errno, result_of_text};
 use crate::observe::{attachment, ends, reaches_transmit};
+use crate::trace::trigger;
 use crate::{Counters, Error, PrintedFailures, Result, TraceEvent, TraceInstance, Tracepoint};
 
 type Connection = (SocketAddr, SocketAddr);
@@ -58,14 +59,7 @@ type Attempt = (Tracepoint, Option<String>, Option<String>, Option<i32>);
 /// # Errors
 /// Returns an error with the difference and all lines of both.
 pub fn text_matches(events: &[Event], traced: &[TraceEvent], failures: Failures) -> Result<()> {
-    let is_success = |event: &&Event| event.result == RetransResult::Success;
-    let printed_success = |event: &&TraceEvent| match &event.result {
-        Some(text) => result_of_text(text) == Some(RetransResult::Success),
-        None => matches!(event.err, None | Some(0)),
-    };
-    let events: Vec<Event> = events.iter().filter(|event| failures.printed || is_success(event)).copied().collect();
-    let traced: Vec<TraceEvent> =
-        traced.iter().filter(|event| failures.streamed || printed_success(event)).cloned().collect();
+    let (events, traced) = comparable(events, traced, failures);
     let (events, traced) = (&events[..], &traced[..]);
     let has_family = traced.iter().any(|event| event.family.is_some());
     let printed = |event| {
@@ -99,6 +93,46 @@ pub fn text_matches(events: &[Event], traced: &[TraceEvent], failures: Failures)
     Ok(())
 }
 
+/// Returns the attempts that both report: all, or only the successes.
+fn comparable(events: &[Event], traced: &[TraceEvent], failures: Failures) -> (Vec<Event>, Vec<TraceEvent>) {
+    let is_success = |event: &&Event| event.result == RetransResult::Success;
+    let printed_success = |event: &&TraceEvent| match &event.result {
+        Some(text) => result_of_text(text) == Some(RetransResult::Success),
+        None => matches!(event.err, None | Some(0)),
+    };
+    let events = events.iter().filter(|event| failures.printed || is_success(event)).copied().collect();
+    let traced = traced.iter().filter(|event| failures.streamed || printed_success(event)).cloned().collect();
+    (events, traced)
+}
+
+/// Checks the kind of each attempt against the call stack that the trace contains for it, and
+/// returns the number of compared attempts. The attempts must match ([`text_matches`]). `counted`
+/// are the counters of their namespace ([`Trigger::in_namespace`]).
+///
+/// Attempts that only one side reports are not compared, nor those for which the kernel may have
+/// written no stack ([`TraceEvent::may_lack_stack`]) and has written none.
+///
+/// # Errors
+/// Returns an error with the first event whose kind contradicts its call stack, and that stack.
+/// Also returns an error if a call stack is missing, or contains no known function.
+pub fn kinds_match(events: &[Event], traced: &[TraceEvent], counted: &Counters, failures: Failures) -> Result<usize> {
+    let (events, traced) = comparable(events, traced, failures);
+    let mut compared = 0;
+    for (event, traced) in paired(&events, &traced) {
+        if traced.callers.is_empty() && traced.may_lack_stack() {
+            continue;
+        }
+        let differs = |what: String| Error::new(format!("{what}: {event}\n{}", traced.callers.join(" <- ")));
+        let trigger = trigger(&traced.callers).ok_or_else(|| differs("no known function in the stack".to_owned()))?;
+        let trigger = trigger.in_namespace(counted);
+        if !trigger.allows(event.kind, event.state, event.ca_state) {
+            return Err(differs(format!("kind {} of an attempt by {trigger:?}", event.kind)));
+        }
+        compared += 1;
+    }
+    Ok(compared)
+}
+
 /// Checks that three counters of a namespace increased by the number that the stream reports:
 /// RetransSegs, TCPRetransFail and TCPSynRetrans. If the stream reports only successes, the
 /// failures are subtracted from RetransSegs, which includes them. If an event leaves open whether
@@ -120,7 +154,7 @@ pub fn counters_match(events: &[Event], netns: u32, counted: Counters, failures:
     let streamed = Counters {
         retrans_segs: segs(&succeeded) + failed,
         retrans_fail: failed,
-        syn_retrans: segs(&|event| matches!(event.kind, RetransKind::Syn | RetransKind::Synack)),
+        syn_retrans: segs(&|event| event.kind == RetransKind::Synack || has_syn(event)),
         // The other counters do not count attempts alone, or do not count all attempts.
         ..counted
     };
@@ -129,6 +163,12 @@ pub fn counters_match(events: &[Event], netns: u32, counted: Counters, failures:
     }
     let lines: String = here.iter().map(|event| format!("{event}\n")).collect();
     Err(Error::new(format!("netns {netns}: stream: {streamed:?}, kernel: {counted:?}\n{lines}")))
+}
+
+/// Returns whether the segment is a SYN. The reason for its retransmission may be an ICMP error.
+fn has_syn(event: &Event) -> bool {
+    const SYN: u16 = 0x02;
+    event.kind == RetransKind::Syn || event.tcp_flags.is_some_and(|flags| flags.0 & SYN != 0)
 }
 
 fn account(attempts: impl Iterator<Item = (Connection, Attempt)>) -> BTreeMap<Connection, Vec<Attempt>> {
@@ -210,6 +250,37 @@ mod tests {
         assert!(text_matches(&[event()], &twice, BOTH).is_err(), "one of two");
         let error = text_matches(&[event(), event()], &twice, BOTH).expect_err("a second apart, and at the same time");
         assert!(error.to_string().starts_with("the clocks drift apart by 1s"), "{error}");
+    }
+
+    #[test]
+    fn kinds_match_only_their_call_stack() {
+        let with = |callers: &str, task| TraceEvent {
+            callers: callers.split_whitespace().map(str::to_owned).collect(),
+            task: Some(task),
+            ..traced(-1, "10.500000")
+        };
+        let none = Counters::default();
+        let kinds = |event: &Event, traced: &[TraceEvent]| kinds_match(&[*event], traced, &none, BOTH);
+        let timer = "__tcp_retransmit_skb tcp_retransmit_skb tcp_retransmit_timer tcp_write_timer";
+        assert_eq!(kinds(&event(), &[with(timer, 1)]).expect("a timeout"), 1);
+        let probe = "__tcp_retransmit_skb tcp_send_loss_probe tcp_write_timer";
+        let error = kinds(&event(), &[with(probe, 1)]).expect_err("a probe").to_string();
+        assert!(error.starts_with("kind rto of an attempt by LossProbe: ts=1000.5"), "{error}");
+        assert!(error.ends_with("\n__tcp_retransmit_skb <- tcp_send_loss_probe <- tcp_write_timer"), "{error}");
+        let unknown: Event = EVENT.replace("kind=rto", "kind=unknown").parse().expect("an event");
+        assert_eq!(kinds(&unknown, &[with(probe, 1)]).expect("claims nothing"), 1);
+        assert!(kinds(&event(), &[with("tcp_write_timer", 1)]).is_err(), "no known function");
+        // A hardened kernel writes no stack if the idle task is current.
+        assert!(kinds(&event(), &[with("", 1)]).is_err());
+        assert_eq!(kinds(&event(), &[with("", 0)]).expect("not compared"), 0);
+        let mtu = EVENT.replace("kind=rto", "kind=mtu").replace("segs", "ca_state=loss segs");
+        let mtu: Event = mtu.parse().expect("an event");
+        let ack = [with("__tcp_retransmit_skb tcp_xmit_retransmit_queue tcp_ack tcp_rcv_established", 1)];
+        assert!(kinds(&mtu, &ack).is_err(), "no probe of the MTU has failed");
+        let failed = Counters { mtu_probes_failed: 1, ..none };
+        assert_eq!(kinds_match(&[mtu], &ack, &failed, BOTH).expect("a probe of the MTU has failed"), 1);
+        let successes = Failures { printed: false, ..BOTH };
+        assert_eq!(kinds_match(&[event()], &[], &none, successes).expect("only successes are compared"), 0);
     }
 
     #[test]

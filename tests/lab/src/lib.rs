@@ -3,9 +3,9 @@
 //!
 //! A [`Pair`] is two network namespaces joined by a link. A [`Scenario`] opens a connection across
 //! it, injects a fault, and returns which socket will retransmit and what the kernel will report. A
-//! [`TraceInstance`] reads the kernel's own record of the same retransmissions, and [`Counters`]
-//! reads the totals of a namespace. So the code under test is compared with two independent
-//! sources.
+//! [`TraceInstance`] reads the kernel's own record of the same retransmissions with their call
+//! stacks, and [`Counters`] reads the totals of a namespace. So the code under test is compared
+//! with independent sources.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -40,6 +40,7 @@ pub mod fault;
 pub mod filters;
 pub mod injection;
 pub mod kernel_enum;
+pub mod late_mark;
 mod link;
 pub mod netlink;
 pub mod netns;
@@ -51,6 +52,7 @@ pub mod pair;
 pub mod privilege;
 pub mod program;
 pub mod record_injector;
+pub mod router;
 pub mod run;
 pub mod scenario;
 pub mod seg6;
@@ -69,10 +71,11 @@ pub use netns::Netns;
 pub use netns_cookie::netns_cookie;
 pub use netns_watch::NetnsWatch;
 pub use packets::Packets;
-pub use pair::Pair;
-pub use run::ScenarioRun;
+pub use pair::{Pair, Probes};
+pub use router::Router;
+pub use run::{ScenarioRun, Trial};
 pub use scenario::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, Scenario, Subject, WindowFault};
 pub use snmp::Counters;
 pub use support::{KernelSupport, has_symbol};
 pub use tcp::{Conn, Endpoint, Family};
-pub use trace::{PrintedFailures, TraceEvent, TraceInstance, Tracepoint};
+pub use trace::{PrintedFailures, TraceEvent, TraceInstance, Tracepoint, Trigger, trigger};

@@ -19,8 +19,6 @@ const PREFIX_V6: u8 = 64;
 
 /// Settings that make runs reproducible. Kernels that lack a setting do not need it.
 const SETTINGS: &[(&str, &str)] = &[
-    // No tail loss probes: only the timer retransmits lost data.
-    ("net/ipv4/tcp_early_retrans", "0"),
     // Every write becomes its own segment, even while other segments wait in a queue of this host.
     ("net/ipv4/tcp_autocorking", "0"),
     // A connection does not start from the measurements of an earlier one.
@@ -37,6 +35,22 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv6/conf/default/disable_ipv6", "0"),
 ];
 
+/// The setting of tail loss probes, `net.ipv4.tcp_early_retrans`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Probes {
+    /// Probes are off, so only the timer retransmits lost data.
+    Off,
+    /// The setting is left as Linux sets it: probes are on.
+    Default,
+}
+
+impl Probes {
+    /// Both settings.
+    pub const ALL: [Self; 2] = [Self::Off, Self::Default];
+    /// The name of the setting.
+    pub(crate) const SYSCTL: &str = "net/ipv4/tcp_early_retrans";
+}
+
 /// A client and a server namespace, connected by a veth pair or netkit, with working IPv4 and IPv6.
 ///
 /// Each pair has its own addresses, so that concurrent pairs can be distinguished in the kernel's
@@ -48,6 +62,7 @@ const SETTINGS: &[(&str, &str)] = &[
 pub struct Pair {
     client: Host,
     server: Host,
+    probes: Probes,
 }
 
 #[derive(Clone, Debug)]
@@ -59,13 +74,21 @@ struct Host {
 }
 
 impl Pair {
+    /// Creates a pair without tail loss probes, as [`with_probes`](Self::with_probes) does.
+    ///
+    /// # Errors
+    /// Returns the errors of [`with_probes`](Self::with_probes).
+    pub fn new() -> Result<Self> {
+        Self::with_probes(Probes::Off)
+    }
+
     /// Creates the namespaces and the link, and returns once datagrams have crossed it in both
     /// directions.
     ///
     /// # Errors
     /// Returns an error without the required privileges (see
     /// [`privilege::check`](crate::privilege::check)), or if `ip` is missing.
-    pub fn new() -> Result<Self> {
+    pub fn with_probes(probes: Probes) -> Result<Self> {
         let (client, server) = (Netns::new()?, Netns::new()?);
         // The inode numbers of namespaces are unique. Their lower halves differ unless 65,536
         // others were created in between.
@@ -77,12 +100,15 @@ impl Pair {
             v6: Ipv6Addr::new(0xfd00, 0, 0, net6, 0, 0, 0, id.into()),
             mac: String::new(),
         };
-        let mut pair = Self { client: host(client, 1), server: host(server, 2) };
+        let mut pair = Self { client: host(client, 1), server: host(server, 2), probes };
         for ns in [pair.client(), pair.server()] {
             for (name, value) in SETTINGS {
                 if ns.sysctl_get(name).is_ok() {
                     ns.sysctl(name, value)?;
                 }
+            }
+            if probes == Probes::Off {
+                ns.sysctl(Probes::SYSCTL, "0")?;
             }
         }
         link::create_veth_pair(pair.client(), &pair.server().path(), LINK)?;
@@ -95,6 +121,11 @@ impl Pair {
             pair.wait_until_usable(family)?;
         }
         Ok(pair)
+    }
+
+    /// Returns the setting of tail loss probes.
+    pub fn probes(&self) -> Probes {
+        self.probes
     }
 
     /// Returns the namespace that connects, sends and retransmits.
@@ -167,7 +198,7 @@ impl Pair {
     /// Sends datagrams until one has crossed in each direction. A new link is not usable at once:
     /// the kernel may need up to a second to detect the carrier at both ends, and drops earlier
     /// packets.
-    fn wait_until_usable(&self, family: Family) -> Result<()> {
+    pub(crate) fn wait_until_usable(&self, family: Family) -> Result<()> {
         let socket = |host: &Host| -> Result<UdpSocket> {
             let addr = SocketAddr::new(host.addr(family), 0);
             let socket = host.ns.run(|| UdpSocket::bind(addr)).with_context(|| format!("cannot bind to {addr}"))?;

@@ -2,6 +2,7 @@
 //! Runs scenarios concurrently, each in its own namespaces, and verifies what the stream reported
 //! of each.
 
+use std::fmt;
 use std::io::Read;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,14 +11,61 @@ use retrans_sdk::event::Transmit;
 use retrans_sdk::reason_table::ReasonTable;
 use retrans_sdk::{Event, RetransKind, Stream};
 
-use crate::cross_check::{Failures, counters_match, text_matches};
+use crate::cross_check::{Failures, counters_match, kinds_match, text_matches};
 use crate::kernel_enum::CANCELED;
 use crate::observe::{attachment, concerns, drain, open, printed_family, reaches_transmit};
 use crate::scenario::FAST_BYTES;
 use crate::wait::PATIENCE;
 use crate::{
-    Context, Counters, Error, Expected, Family, Outcome, Pair, Result, Scenario, Subject, TraceEvent, TraceInstance,
+    Context, Counters, Error, Expected, Family, Outcome, Pair, Probes, Result, Scenario, Subject, TraceEvent,
+    TraceInstance,
 };
+
+/// A scenario to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Trial {
+    /// The outcome to provoke.
+    pub outcome: Outcome,
+    /// The address family.
+    pub family: Family,
+    /// The setting of tail loss probes.
+    pub probes: Probes,
+}
+
+impl Trial {
+    /// Returns the name of an outcome with this setting, such as `rto` without probes, and
+    /// `rto/defaults` with Linux's defaults.
+    pub fn name(outcome: Outcome, probes: Probes) -> String {
+        match probes {
+            Probes::Off => outcome.to_string(),
+            Probes::Default => format!("{outcome}/defaults"),
+        }
+    }
+
+    /// Returns all outcomes with [their settings](Outcome::settings).
+    pub fn all() -> impl Iterator<Item = (Outcome, Probes)> {
+        Outcome::ALL.into_iter().flat_map(|outcome| outcome.settings().iter().map(move |probes| (outcome, *probes)))
+    }
+
+    /// Returns the names of all outcomes with their settings.
+    pub fn names() -> impl Iterator<Item = String> {
+        Self::all().map(|(outcome, probes)| Self::name(outcome, probes))
+    }
+}
+
+/// A trial without probes.
+impl From<(Outcome, Family)> for Trial {
+    fn from((outcome, family): (Outcome, Family)) -> Self {
+        Self { outcome, family, probes: Probes::Off }
+    }
+}
+
+/// Prints the name and the family.
+impl fmt::Display for Trial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} over {:?}", Self::name(self.outcome, self.probes), self.family)
+    }
+}
 
 /// The result of one scenario, which was run in its own pair.
 #[derive(Debug)]
@@ -26,6 +74,8 @@ pub struct ScenarioRun {
     pub outcome: Outcome,
     /// The address family.
     pub family: Family,
+    /// The setting of tail loss probes.
+    pub probes: Probes,
     /// The socket that retransmitted.
     pub subject: Subject,
     /// The events of the pair's namespaces, in order.
@@ -59,7 +109,7 @@ impl ScenarioRun {
     pub fn run_all(
         stream: &mut Stream,
         trace: &mut TraceInstance,
-        wanted: &[(Outcome, Family)],
+        wanted: &[impl Copy + Into<Trial>],
         mut progress: impl FnMut(Progress),
     ) -> Result<Vec<Self>> {
         let failures = Failures::reported_by(stream, trace)?;
@@ -67,14 +117,19 @@ impl ScenarioRun {
         let missed_before = missed(stream);
         let mut all = Vec::new();
         for want in wanted {
-            all.push(Running::prepare(*want, failures)?);
+            all.push(Running::prepare((*want).into(), failures)?);
             progress(Progress::Prepared(all.len()));
         }
         // The kernel may reuse the inode numbers of namespaces, and so the addresses derived from
         // them. Earlier events are discarded.
         trace.read()?;
         drain(stream)?;
-        all.iter_mut().try_for_each(Running::start)?;
+        let lost_before = stream.stats().lost;
+        for index in 0..all.len() {
+            all[index].start()?;
+            // The start of many scenarios is long enough to fill the ring buffer.
+            drain(stream)?.into_iter().for_each(|event| keep(&mut all, event));
+        }
 
         let mut seen = 0;
         let deadline = Instant::now() + PATIENCE;
@@ -97,25 +152,28 @@ impl ScenarioRun {
         if trace.lost()? != 0 {
             return Err(Error::new("the trace is incomplete: the kernel dropped events"));
         }
+        if stream.stats().lost != lost_before {
+            return Err(Error::new("the stream is incomplete: the ring buffer was full"));
+        }
         let missed = missed(stream) - missed_before;
         all.into_iter().map(|running| running.report(&traced, missed, stream)).collect()
     }
 
-    /// Runs one scenario alone, and again if it does not verify and [was
+    /// Runs these scenarios concurrently, and again if one does not verify and [was
     /// disturbed](Self::was_disturbed).
     ///
     /// # Errors
     /// Returns an error without the required privileges, an error if no stream can be opened, and
     /// the errors of [`run_all`](Self::run_all).
-    pub fn undisturbed(outcome: Outcome, family: Family) -> Result<Self> {
+    pub fn undisturbed(trials: &[Trial]) -> Result<Vec<Self>> {
         const RUNS: u32 = 5;
         for left in (0..RUNS).rev() {
-            let runs = Self::run_all(&mut open()?, &mut TraceInstance::new()?, &[(outcome, family)], |_| {})?;
-            let run = runs.into_iter().next().ok_or_else(|| Error::new("no result of the scenario"))?;
-            if left == 0 || !run.was_disturbed() || run.verify().is_ok() {
-                return Ok(run);
+            let runs = Self::run_all(&mut open()?, &mut TraceInstance::new()?, trials, |_| {})?;
+            let was_disturbed = |run: &&Self| run.was_disturbed() && run.verify().is_err();
+            match runs.iter().find(was_disturbed) {
+                Some(run) if left > 0 => eprintln!("repeated, since it was disturbed: {}", run.trial()),
+                _ => return Ok(runs),
             }
-            eprintln!("repeated, since it was disturbed: {outcome} over {family:?}");
         }
         unreachable!("the last run is the last")
     }
@@ -127,9 +185,33 @@ impl ScenarioRun {
     /// Returns the errors of [`verify`](Self::verify) and [`undisturbed`](Self::undisturbed).
     pub fn verify_undisturbed(&self) -> Result<()> {
         match self.verify() {
-            Err(_) if self.was_disturbed() => Self::undisturbed(self.outcome, self.family)?.verify(),
+            Err(_) if self.was_disturbed() => {
+                Self::undisturbed(&[self.trial()])?.iter().try_for_each(ScenarioRun::verify)
+            }
             verified => verified,
         }
+    }
+
+    /// Returns the scenario that was run.
+    pub fn trial(&self) -> Trial {
+        Trial { outcome: self.outcome, family: self.family, probes: self.probes }
+    }
+
+    /// Returns the number of events with an unknown kind.
+    pub fn unknown_kinds(&self) -> usize {
+        self.events.iter().filter(|event| event.kind == RetransKind::Unknown).count()
+    }
+
+    /// Checks the kind of each event against its call stack ([`kinds_match`]), and returns the
+    /// number of compared events.
+    ///
+    /// # Errors
+    /// Returns an error that describes the first difference.
+    pub fn compared_stacks(&self) -> Result<usize> {
+        let its = self.counted.iter().find(|(netns, _)| *netns == self.subject.netns);
+        let (_, counted) = its.ok_or_else(|| Error::new(format!("{}: no counters", self.trial())))?;
+        kinds_match(&self.events, &self.traced, counted, self.failures)
+            .map_err(|error| Error::new(format!("{}: {error}", self.trial())))
     }
 
     /// Returns whether the kernel skipped the programs, or may have skipped them
@@ -149,13 +231,14 @@ impl ScenarioRun {
     pub fn verify(&self) -> Result<()> {
         let streamed = self.events.iter().map(|event| format!("{event}\n"));
         let lines: String = streamed.chain(self.traced.iter().map(|event| format!("{}\n", event.line))).collect();
-        let differs = |what: String| Error::new(format!("{} over {:?}: {what} in\n{lines}", self.outcome, self.family));
-        let attempts = observable(self.outcome, self.failures);
+        let differs = |what: String| Error::new(format!("{}: {what} in\n{lines}", self.trial()));
+        let attempts = observable(self.outcome, self.probes, self.failures);
         if self.events.len() < attempts {
             return Err(differs(format!("{} attempts instead of at least {attempts}", self.events.len())));
         }
         // From its second attempt on, a scenario repeats the same attempt.
-        let expected = (0..self.events.len() + 2).map(|index| self.outcome.expected(index).seen_from(&self.attachment));
+        let expected = (0..self.events.len() + 2)
+            .map(|index| self.outcome.expected(index, self.probes).seen_from(&self.attachment));
         let mut expected = expected.filter(|expected| self.failures.streamed || expected.err == 0);
         for (index, event) in self.events.iter().enumerate() {
             let expected = expected.next().ok_or_else(|| differs(format!("unexpected event {index}")))?;
@@ -203,6 +286,7 @@ impl ScenarioRun {
             return Err(differs("no timer expired".to_owned()));
         }
         text_matches(&self.events, &self.traced, self.failures)?;
+        self.compared_stacks()?;
         let agrees = |&(netns, counted): &(u32, Counters)| counters_match(&self.events, netns, counted, self.failures);
         self.counted.iter().try_for_each(agrees)
     }
@@ -218,8 +302,9 @@ pub enum Progress {
 }
 
 /// Returns the minimum number of an outcome's attempts that the stream can observe.
-fn observable(outcome: Outcome, failures: Failures) -> usize {
-    (0..outcome.attempts()).filter(|&index| failures.streamed || outcome.expected(index).err == 0).count()
+fn observable(outcome: Outcome, probes: Probes, failures: Failures) -> usize {
+    let is_observable = |&index: &usize| failures.streamed || outcome.expected(index, probes).err == 0;
+    (0..outcome.attempts(probes)).filter(is_observable).count()
 }
 
 /// A scenario in progress.
@@ -236,8 +321,9 @@ struct Running {
 }
 
 impl Running {
-    fn prepare((outcome, family): (Outcome, Family), failures: Failures) -> Result<Self> {
-        let pair = Pair::new()?;
+    fn prepare(trial: Trial, failures: Failures) -> Result<Self> {
+        let Trial { outcome, family, probes } = trial;
+        let pair = Pair::with_probes(probes)?;
         let scenario = Scenario::prepare(&pair, family, outcome)?;
         let (subject, before) = (scenario.subject(), counters(&pair)?);
         let (scenario, began) = (Some(scenario), SystemTime::now());
@@ -256,7 +342,7 @@ impl Running {
 
     fn has_its_attempts(&self) -> bool {
         self.events.iter().filter(|event| concerns(&self.subject, event)).count()
-            >= observable(self.outcome, self.failures)
+            >= observable(self.outcome, self.pair.probes(), self.failures)
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -275,6 +361,7 @@ impl Running {
         let namespaces = [self.pair.client().inode(), self.pair.server().inode()];
         let counted =
             namespaces.into_iter().zip(after.into_iter().zip(self.before).map(|(after, before)| after - before));
+        let probes = self.pair.probes();
         let Self { outcome, family, subject, events, failures, began, .. } = self;
         let its = |event: &&TraceEvent| (event.local(), event.remote()) == (subject.local, subject.remote);
         let traced = traced.iter().filter(its).cloned().collect();
@@ -285,6 +372,7 @@ impl Running {
         Ok(ScenarioRun {
             outcome,
             family,
+            probes,
             subject,
             events,
             named,

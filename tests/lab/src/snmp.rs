@@ -28,6 +28,8 @@ pub struct Counters {
     pub timeouts: u64,
     /// `TCPWqueueTooBig`: segments not split because the write queue is too large.
     pub wqueue_too_big: u64,
+    /// `TCPMTUPFail`: probes for a larger MTU that were lost.
+    pub mtu_probes_failed: u64,
 }
 
 impl Counters {
@@ -62,6 +64,7 @@ impl Counters {
             fast_retrans: ext("TCPFastRetrans")?,
             timeouts: ext("TCPTimeouts")?,
             wqueue_too_big: ext("TCPWqueueTooBig")?,
+            mtu_probes_failed: ext("TCPMTUPFail")?,
         })
     }
 }
@@ -79,6 +82,7 @@ impl Sub for Counters {
             fast_retrans: self.fast_retrans - before.fast_retrans,
             timeouts: self.timeouts - before.timeouts,
             wqueue_too_big: self.wqueue_too_big - before.wqueue_too_big,
+            mtu_probes_failed: self.mtu_probes_failed - before.mtu_probes_failed,
         }
     }
 }
@@ -101,7 +105,8 @@ mod tests {
     const SNMP: &str = "Ip: Forwarding DefaultTTL\nIp: 1 64\n\
         Tcp: RtoAlgorithm MaxConn RetransSegs InErrs\nTcp: 1 -1 17 0\nUdp: RetransSegs\nUdp: 5\n";
     const NETSTAT: &str = "TcpExt: TCPTimeouts TCPLossProbes TCPFastRetrans TCPRetransFail \
-        TCPSpuriousRtxHostQueues TCPSynRetrans TCPWqueueTooBig\nTcpExt: 1 2 3 4 5 6 7\nIpExt: InOctets\nIpExt: 9\n";
+        TCPSpuriousRtxHostQueues TCPSynRetrans TCPWqueueTooBig TCPMTUPFail\n\
+        TcpExt: 1 2 3 4 5 6 7 8\nIpExt: InOctets\nIpExt: 9\n";
 
     #[test]
     fn parses_each_counter_from_its_column() {
@@ -115,6 +120,7 @@ mod tests {
             fast_retrans: 3,
             timeouts: 1,
             wqueue_too_big: 7,
+            mtu_probes_failed: 8,
         };
         assert_eq!(counters, expected);
         assert_eq!(counters - counters, Counters::default());

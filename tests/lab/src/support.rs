@@ -31,6 +31,7 @@ pub struct KernelSupport {
     /// Found out on first use, because it needs more than a second.
     resumption: OnceLock<Option<&'static str>>,
     backlog_check: OnceLock<Option<&'static str>>,
+    syn_by_icmp: OnceLock<Option<&'static str>>,
 }
 
 impl KernelSupport {
@@ -54,6 +55,7 @@ impl KernelSupport {
             ),
             resumption: OnceLock::new(),
             backlog_check: OnceLock::new(),
+            syn_by_icmp: OnceLock::new(),
         }
     }
 
@@ -77,12 +79,19 @@ impl KernelSupport {
         let own = match outcome {
             Outcome::Backlog => self.tbf.or_else(|| *self.backlog_check.get_or_init(backlog_check)),
             Outcome::Resume => *self.resumption.get_or_init(resumption),
+            Outcome::ZeroWindowThenDrain | Outcome::ResumeStillQueued | Outcome::ResumeByPacing => {
+                self.tbf.or_else(|| *self.resumption.get_or_init(resumption))
+            }
+            Outcome::MtuInSynSent => *self.syn_by_icmp.get_or_init(syn_by_icmp),
             Outcome::InHostQueue(Hold::Qdisc) => self.tbf,
             // Without TUN, hiding the neighbour replaces the qdisc.
             Outcome::DuplicateAckInLoss => self.tbf.filter(|_| tun_is_there()),
             Outcome::XmitDrop(Discard::Egress) => self.rules.or(self.egress),
-            Outcome::Denied(Refusal::Reject) => self.nftables,
-            Outcome::Fast | Outcome::RcvZeroWindow(WindowFault::Mangled) | Outcome::Denied(_) => self.rules,
+            Outcome::Denied(Refusal::Reject) | Outcome::RerouteFail => self.nftables,
+            Outcome::Fast
+            | Outcome::RcvZeroWindow(WindowFault::Mangled)
+            | Outcome::Denied(_)
+            | Outcome::FastopenAfterSynTimeout => self.rules,
             Outcome::Canceled => self.enumerator.or(self.injection),
             outcome if outcome.is_injected() => self.injection,
             // Losses, for which policy rules suffice, and outcomes of the user-space peer.
@@ -107,6 +116,13 @@ fn backlog_check() -> Option<&'static str> {
     // over.
     let over = |rose: Counters| rose.timeouts > 1;
     by_counters("no backlog check", Outcome::Backlog, over, |rose| rose.spurious_rtx_host_queues == 0)
+}
+
+/// Tests whether the kernel retransmits a SYN with data if it is too large for the path. On Linux
+/// 5.10, only the timer retransmits it.
+fn syn_by_icmp() -> Option<&'static str> {
+    let what = "no SYN retransmission by ICMP";
+    by_counters(what, Outcome::MtuInSynSent, |rose| rose.syn_retrans > 0, |rose| rose.timeouts == 0)
 }
 
 fn own_netns_cookie() -> Result<()> {

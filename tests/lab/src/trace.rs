@@ -14,11 +14,20 @@ use crate::cleanup_dir::CleanupDir;
 use crate::{Context, Error, Result, tracefs};
 
 mod line;
+mod pipe;
+mod trigger;
 
 pub use line::{TraceEvent, Tracepoint};
+pub use trigger::{Trigger, trigger};
 
-/// The size of the buffers of all CPUs together. An event needs about a hundred bytes.
+use pipe::Assembler;
+
+/// The size of the buffers of all CPUs together. An event needs about a hundred bytes, and its call
+/// stack about three hundred.
 const BUFFERS_KB: usize = 64 * 1024;
+
+/// The kernel writes the call stack microseconds after the event.
+const STACK_LIMIT: Duration = Duration::from_secs(1);
 
 /// A trace instance with only the retransmission tracepoints enabled.
 ///
@@ -31,6 +40,8 @@ pub struct TraceInstance {
     dir: CleanupDir,
     /// The beginning of a line that is not complete yet.
     partial: Vec<u8>,
+    assembler: Assembler,
+    has_stacks: bool,
 }
 
 /// The way in which the trace reports failed attempts.
@@ -45,16 +56,33 @@ pub enum PrintedFailures {
 }
 
 impl TraceInstance {
-    /// Creates an instance. If tracefs is not mounted, it uses a mount that no other process sees.
+    /// Creates an instance that also records the call stack of each attempt. If tracefs is not
+    /// mounted, it uses a mount that no other process sees.
+    ///
+    /// # Errors
+    /// Returns an error if tracefs is not available, or lacks the tracepoints or call stacks.
+    pub fn new() -> Result<Self> {
+        Self::create(true)
+    }
+
+    /// Creates an instance that records no call stacks. They multiply the cost of an attempt, which
+    /// matters for a million attempts.
     ///
     /// # Errors
     /// Returns an error if tracefs is not available, or lacks the tracepoints.
-    pub fn new() -> Result<Self> {
+    pub fn without_stacks() -> Result<Self> {
+        Self::create(false)
+    }
+
+    fn create(has_stacks: bool) -> Result<Self> {
         let dir = CleanupDir::create(&tracefs::root()?.join("instances"))?;
-        let mut instance = Self { pipe: None, dir, partial: Vec::new() };
+        let mut instance = Self { pipe: None, dir, partial: Vec::new(), assembler: Assembler::default(), has_stacks };
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         instance.write("buffer_size_kb", &(BUFFERS_KB / cpus).clamp(256, 4096).to_string())?;
         instance.write("trace_clock", "boot")?;
+        if has_stacks {
+            instance.write("options/stacktrace", "1")?;
+        }
         for tracepoint in Tracepoint::ALL {
             instance.write(&format!("events/tcp/{tracepoint}/enable"), "1")?;
         }
@@ -83,11 +111,30 @@ impl TraceInstance {
         })
     }
 
-    /// Returns the events since the last call, without waiting.
+    /// Returns the events since the last call. It waits only for the call stack of an event that
+    /// the kernel is just writing.
+    ///
+    /// A hardened kernel may write no call stack while a thread of process 1 or an idle task is
+    /// current. (A 6.18 kernel writes none for the threads of process 1 and for the idle task of
+    /// the second CPU, and one for every other task.)
     ///
     /// # Errors
     /// Returns an error if the pipe cannot be read, or contains a malformed line.
     pub fn read(&mut self) -> Result<Vec<TraceEvent>> {
+        let deadline = Instant::now() + STACK_LIMIT;
+        loop {
+            self.read_available()?;
+            let awaits = |event: &TraceEvent| self.has_stacks && !is_of_idle_task(event) && !is_of_process_1(event);
+            if !self.assembler.without_stack().any(awaits) || Instant::now() >= deadline {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(self.assembler.take().map(|event| TraceEvent { of_process_1: is_of_process_1(&event), ..event }).collect())
+    }
+
+    /// Passes all lines that the pipe contains now to the assembler.
+    fn read_available(&mut self) -> Result<()> {
         let pipe = self.pipe.as_mut().ok_or_else(|| Error::new("trace_pipe is closed"))?;
         let mut chunk = [0; 16 * 1024];
         loop {
@@ -101,9 +148,7 @@ impl TraceInstance {
         }
         let whole = self.partial.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
         let lines: Vec<u8> = self.partial.drain(..whole).collect();
-        let events = String::from_utf8_lossy(&lines);
-        let events = events.lines().filter_map(|line| TraceEvent::parse(line).transpose());
-        events.map(|event| event.map(|event| TraceEvent { of_process_1: is_of_process_1(&event), ..event })).collect()
+        String::from_utf8_lossy(&lines).lines().try_for_each(|line| self.assembler.add(line))
     }
 
     /// Reads until `enough` returns true for all events of this call, and returns them.
@@ -156,13 +201,17 @@ fn is_of_process_1(event: &TraceEvent) -> bool {
     if Path::new(&format!("/proc/1/task/{task}")).exists() {
         return true;
     }
-    // The idle task has PID 0, which is not in /proc.
-    if task == 0 || Path::new(&format!("/proc/{task}")).exists() {
+    // The idle task is not in /proc.
+    if is_of_idle_task(event) || Path::new(&format!("/proc/{task}")).exists() {
         return false;
     }
     let threads = fs::read_dir("/proc/1/task").into_iter().flatten().flatten();
     let names = threads.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
     names.into_iter().any(|name| event.line.trim_start().starts_with(&format!("{}-{task} ", name.trim_end())))
+}
+
+fn is_of_idle_task(event: &TraceEvent) -> bool {
+    event.task == Some(0)
 }
 
 fn lost_by(stats: &str) -> u64 {

@@ -8,8 +8,8 @@ use retrans_lab::kernel_enum::result_of_text;
 use retrans_lab::observe::ends;
 use retrans_lab::wait::{PATIENCE, wait_for};
 use retrans_lab::{
-    Context, Discard, Family, Outcome, Pair, PrintedFailures, Refusal, Result, Scenario, TraceInstance, Tracepoint,
-    privilege,
+    Context, Discard, Family, Outcome, Pair, PrintedFailures, Probes, Refusal, Result, Scenario, TraceInstance,
+    Tracepoint, privilege,
 };
 use retrans_sdk::event::Family as Inet;
 use retrans_sdk::offline::Recording;
@@ -56,7 +56,7 @@ fn with_result_name(line: &str) -> String {
 #[ignore = "live: needs root, run by make test"]
 fn trace_pipe_output_is_replayed() -> Result<()> {
     privilege::check()?;
-    let mut trace = TraceInstance::new()?;
+    let mut trace = TraceInstance::without_stacks()?;
     let printed = trace.prints_failures()?;
     let outcomes = [
         Outcome::Rto,
@@ -78,7 +78,7 @@ fn trace_pipe_output_is_replayed() -> Result<()> {
         let wanted = scenarios
             .iter()
             .map(|(of, _)| of)
-            .filter(|of| printed != PrintedFailures::No || of.outcome().expected(0).err == 0);
+            .filter(|of| printed != PrintedFailures::No || of.outcome().expected(0, Probes::Off).err == 0);
         let has = |scenario: &Scenario| -> bool {
             let subject = scenario.subject();
             traced.iter().any(|event| (event.local(), event.remote()) == (subject.local, subject.remote))

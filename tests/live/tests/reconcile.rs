@@ -32,7 +32,7 @@ const SMALL: u16 = 88;
 fn a_million_segments_add_up() -> Result<()> {
     privilege::check()?;
     let pair = Pair::new()?;
-    let mut trace = TraceInstance::new()?;
+    let mut trace = TraceInstance::without_stacks()?;
     let began = Instant::now();
     let (mut segs, mut failed, mut streams) = (0, 0, 0);
     while segs < SEGMENTS {

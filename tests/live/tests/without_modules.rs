@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use retrans_lab::command::{Ended, end_of};
 use retrans_lab::observe::open;
-use retrans_lab::{Discard, Family, KernelSupport, Outcome, Refusal, ScenarioRun, TraceInstance, WindowFault};
+use retrans_lab::{
+    Discard, Family, KernelSupport, Outcome, Probes, Refusal, ScenarioRun, TraceInstance, Trial, WindowFault,
+};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -48,9 +50,13 @@ fn outcomes() -> Result {
     println!("lacking={}", lacking.len());
     // Since then cgroup BPF programs can identify namespaces.
     assert!(lacking.is_empty() || !is_at_least(6, 15)?, "{lacking:?}");
-    let wanted: Vec<_> = possible.into_iter().flat_map(|outcome| Family::ALL.map(|family| (outcome, family))).collect();
-    for run in ScenarioRun::run_all(&mut open()?, &mut TraceInstance::new()?, &wanted, |_| {})? {
-        run.verify_undisturbed()?;
+    for probes in Probes::ALL {
+        let of = |outcome| Family::ALL.map(|family| Trial { outcome, family, probes });
+        let with_setting = possible.iter().copied().filter(|outcome| outcome.settings().contains(&probes));
+        let wanted: Vec<_> = with_setting.flat_map(of).collect();
+        for run in ScenarioRun::run_all(&mut open()?, &mut TraceInstance::new()?, &wanted, |_| {})? {
+            run.verify_undisturbed()?;
+        }
     }
     Ok(())
 }

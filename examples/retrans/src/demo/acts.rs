@@ -2,7 +2,7 @@
 //! The acts of the demo. An act is a scenario of the lab over one address family, with its name in
 //! the table.
 
-use retrans_lab::{Discard, Family, Hold, Outcome, Refusal, RouteFault, WindowFault};
+use retrans_lab::{Discard, Family, Hold, Outcome, Probes, Refusal, RouteFault, WindowFault};
 
 pub(crate) struct Act {
     pub(crate) outcome: Outcome,
@@ -27,7 +27,7 @@ impl Act {
     /// Returns whether the attempt that shows the outcome succeeds, so that every attach method
     /// observes it.
     pub(crate) fn is_success(&self) -> bool {
-        self.outcome.expected(self.outcome.defining_attempt()).err == 0
+        self.outcome.expected(self.outcome.defining_attempt(Probes::Off), Probes::Off).err == 0
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display};
 
 use nix::errno::Errno;
-use retrans_lab::Outcome;
+use retrans_lab::{Outcome, Probes};
 use retrans_sdk::Event;
 
 use crate::demo::acts::Act;
@@ -97,7 +97,7 @@ impl Row {
 /// because an attach method may report a less precise result of the same class. The cross-checks of
 /// a live run are stricter.
 fn shows(outcome: Outcome, event: &Event) -> bool {
-    let expected = outcome.expected(outcome.defining_attempt());
+    let expected = outcome.expected(outcome.defining_attempt(Probes::Off), Probes::Off);
     (event.class(), event.kind, event.err) == (expected.result.class(), expected.kind, Some(expected.err))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use nix::errno::Errno;
-use retrans_lab::Outcome;
+use retrans_lab::{Outcome, Probes};
 use retrans_sdk::RetransResult;
 use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::event::Transmit;
@@ -74,7 +74,7 @@ fn err_has_its_name_and_is_the_one_that_the_lab_expects() {
         };
         assert_eq!(facts.get("err"), expected, "{}", page.name);
         for outcome in lab() {
-            let expected = outcome.expected(outcome.defining_attempt());
+            let expected = outcome.expected(outcome.defining_attempt(Probes::Off), Probes::Off);
             if expected.result == entry.variant {
                 assert!(facts.err().is_none_or(|err| err == expected.err), "{}: {outcome}", page.name);
             }

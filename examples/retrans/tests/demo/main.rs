@@ -7,7 +7,7 @@ mod replayed;
 
 use std::process::{Command, Stdio};
 
-use retrans_lab::Outcome;
+use retrans_lab::{Outcome, Probes};
 
 fn demo() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_retrans"));
@@ -34,7 +34,7 @@ fn outcomes() -> Vec<Outcome> {
 /// Returns the class, kind and err of an outcome's row. The result before them may be a coarser
 /// one.
 fn expected_words(outcome: Outcome) -> String {
-    let expected = outcome.expected(outcome.defining_attempt());
+    let expected = outcome.expected(outcome.defining_attempt(Probes::Off), Probes::Off);
     format!("{} {} {}", expected.result.class(), expected.kind, expected.err)
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use retrans_lab::Outcome;
+use retrans_lab::{Outcome, Probes};
 use retrans_sdk::format::Line;
 use retrans_sdk::{Event, RetransResult};
 
@@ -33,9 +33,9 @@ fn the_recording_has_every_outcome_as_expected() {
     assert_eq!(acts.len(), outcomes().len());
     for outcome in outcomes() {
         let events = acts.get(&outcome.to_string()).unwrap_or_else(|| panic!("no {outcome}"));
-        assert!(events.len() >= outcome.attempts(), "{outcome}");
+        assert!(events.len() >= outcome.attempts(Probes::Off), "{outcome}");
         for (index, event) in events.iter().enumerate() {
-            let expected = outcome.expected(index);
+            let expected = outcome.expected(index, Probes::Off);
             assert!(event.result == expected.result || event.result == RetransResult::Nomem, "{event}");
             let recorded = (event.class(), event.kind, event.err, event.state, event.sk_err_soft);
             let due =

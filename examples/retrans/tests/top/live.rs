@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Live tests of `top`, with attempts that the lab causes.
 
-use retrans_lab::{Discard, Family, Outcome, Pair, Refusal, Scenario};
+use retrans_lab::{Discard, Family, Outcome, Pair, Probes, Refusal, Scenario};
 
 use crate::screen::Screen;
 
@@ -28,7 +28,7 @@ fn results_and_addresses_are_the_traffics() {
     }
     for scenario in &scenarios {
         let address = scenario.subject().remote.ip().to_canonical().to_string();
-        let result = scenario.outcome().expected(0).result.to_string();
+        let result = scenario.outcome().expected(0, Probes::Off).result.to_string();
         screen.wait_until(&address, |text| {
             text.lines().find(|line| line.contains(&address) && line.contains(&result)).map(drop)
         });

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::running::{finish, prepare, ready, socket_of, start, traffic};
 use retrans_lab::observe::undisturbed;
-use retrans_lab::{Discard, Hold, Outcome, PrintedFailures, Refusal, RouteFault, TraceEvent, Tracepoint};
+use retrans_lab::{Discard, Hold, Outcome, PrintedFailures, Probes, Refusal, RouteFault, TraceEvent, Tracepoint};
 use retrans_sdk::{Event, RetransKind, RetransResult};
 
 /// The fields that both report. The SYN-ACK tracepoint prints neither state nor err.
@@ -90,7 +90,7 @@ fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
         start(&mut traffic);
         let ours = traffic.iter().map(|(_, scenario)| {
             let subject = scenario.subject();
-            (name_of(scenario.outcome().expected(0).tracepoint()), subject.local, subject.remote)
+            (name_of(scenario.outcome().expected(0, Probes::Off).tracepoint()), subject.local, subject.remote)
         });
         let ours: Vec<Socket> = ours.collect();
         let ended = watch.end();

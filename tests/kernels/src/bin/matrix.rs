@@ -28,7 +28,7 @@ use retrans_kernels::table::{PAGE, check, put_into, table};
 use retrans_kernels::verdict::Verdict;
 use retrans_kernels::{inputs, patched_kernels};
 use retrans_lab::command::run;
-use retrans_lab::{Context, Error, Outcome, Result};
+use retrans_lab::{Context, Error, Result, Trial};
 use rustix::fs::{FlockOperation, flock};
 
 /// Prints a line, even if no process reads it.
@@ -162,7 +162,7 @@ fn write_table(results: &Results) -> Result<()> {
 
 /// Returns the state of the tree, which a current row must match.
 fn current(tests: BTreeSet<String>) -> Result<Tree> {
-    let scenarios = Outcome::ALL.iter().map(ToString::to_string).collect();
+    let scenarios = Trial::names().collect();
     Ok(Tree { inputs: inputs::hash(&tree())?, scenarios, tests })
 }
 

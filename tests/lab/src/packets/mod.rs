@@ -55,6 +55,8 @@ enum Verdict {
     Drop,
     Reject,
     CloseWindow,
+    /// Sets the packet's mark, by which a sent packet is routed again.
+    Mark(u32),
 }
 
 impl Packets {
@@ -144,6 +146,15 @@ impl Packets {
     /// Returns the errors of [`drop_in`](Self::drop_in).
     pub fn close_window_in(&self, ns: &Netns) -> Result<Fault> {
         self.install(ns, Verdict::CloseWindow)
+    }
+
+    /// Sets the mark of sent packets in `ns`, which are then routed again by policy rules.
+    ///
+    /// # Errors
+    /// Returns an error if `nft` is missing or rejects the rule, or if the packets are not
+    /// [output](Self::output).
+    pub fn mark_in(&self, ns: &Netns, mark: u32) -> Result<Fault> {
+        self.install(ns, Verdict::Mark(mark))
     }
 
     fn install(&self, ns: &Netns, verdict: Verdict) -> Result<Fault> {

@@ -22,16 +22,19 @@ pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result
     // Each rule has its own table, which can be deleted alone.
     let table = format!("{family} lab_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let rule = conditions(packets).join(" ");
+    // Only chains of this type route a packet again if its mark has changed.
+    let kind = if matches!(verdict, Verdict::Mark(_)) { "route" } else { "filter" };
     let verdict = match verdict {
-        Verdict::Drop => "drop",
-        Verdict::Reject => "reject",
-        Verdict::CloseWindow => "tcp window set 0",
+        Verdict::Drop => "drop".to_owned(),
+        Verdict::Reject => "reject".to_owned(),
+        Verdict::CloseWindow => "tcp window set 0".to_owned(),
+        Verdict::Mark(mark) => format!("meta mark set {mark:#x}"),
     };
     ns.command(
         "nft",
         &[&format!(
             "add table {table}; \
-             add chain {table} lab {{ type filter hook {hook} priority 0; policy accept; }}; \
+             add chain {table} lab {{ type {kind} hook {hook} priority 0; policy accept; }}; \
              add rule {table} lab {rule} {verdict}"
         )],
     )?;

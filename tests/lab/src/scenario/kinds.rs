@@ -13,7 +13,7 @@ use super::{Outcome, Scenario, Sockets, Start};
 use crate::pair::LINK;
 use crate::tun::{Path, Peer};
 use crate::wait::{PATIENCE, wait_for};
-use crate::{Context, Counters, Error, Family, Netns, Pair, Result};
+use crate::{Context, Counters, Error, Family, Netns, Pair, Probes, Result};
 
 /// The timer expires 210 ms after the data was sent.
 const QUICK: Path = Path { delay: Duration::from_millis(70), route: "" };
@@ -21,8 +21,12 @@ const QUICK: Path = Path { delay: Duration::from_millis(70), route: "" };
 /// Too large for two of them to be combined in one retransmission.
 const SEGMENT: usize = 1400;
 
-/// Waits until the timer has expired and the first segment is retransmitted.
-fn one_timeout(peer: &Peer) -> Result<()> {
+/// Waits until the timer has expired and the first segment is retransmitted. With tail loss probes,
+/// a probe with the last segment comes before it.
+fn one_timeout(peer: &Peer, probes: Probes) -> Result<()> {
+    if probes == Probes::Default {
+        peer.receive(PATIENCE)?.ok_or_else(|| Error::new("there was no tail loss probe"))?;
+    }
     let again = peer.receive(PATIENCE)?;
     again.map(drop).ok_or_else(|| Error::new("the timer did not expire"))
 }
@@ -35,11 +39,12 @@ fn one_timeout_counted(ns: &Netns) -> Result<()> {
 /// Three segments are outstanding, and the timer expires before any is acknowledged. Then the peer
 /// acknowledges the first, which makes room for the others.
 pub(super) fn slow_start(pair: &Pair, family: Family) -> Result<Scenario> {
-    let start = Start::new(|scenario| {
+    let probes = pair.probes();
+    let start = Start::new(move |scenario| {
         let (client, peer) = ends(scenario)?;
         let sent = send(client, &[SEGMENT; 3])?;
         peer.receive_until(sent)?;
-        one_timeout(peer)?;
+        one_timeout(peer, probes)?;
         peer.acknowledge(SEGMENT as u32).send()?;
         peer.acknowledge(sent).send()
     });
@@ -49,11 +54,12 @@ pub(super) fn slow_start(pair: &Pair, family: Family) -> Result<Scenario> {
 /// Does the same as `slow_start`, but a router in between reports that the packets are too large.
 /// The next retransmission may have either cause.
 pub(super) fn mtu_cut_in_loss(pair: &Pair, family: Family) -> Result<Scenario> {
-    let start = Start::new(|scenario| {
+    let probes = pair.probes();
+    let start = Start::new(move |scenario| {
         let (client, peer) = ends(scenario)?;
         let sent = send(client, &[SEGMENT; 3])?;
         let segments = peer.receive_until(sent)?;
-        one_timeout(peer)?;
+        one_timeout(peer, probes)?;
         peer.too_big(&segments[0], 1280)?;
         peer.acknowledge(SEGMENT as u32).send()?;
         peer.acknowledge(sent).send()

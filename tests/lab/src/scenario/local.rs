@@ -16,7 +16,7 @@ use super::wire::{connected, lose_everything, send, sends};
 use super::{Discard, Hold, Outcome, Refusal, RouteFault, Scenario, Start, Subject};
 use crate::netlink::Request;
 use crate::pair::LINK;
-use crate::{Context, Error, Family, Fault, Netns, Packets, Pair, Result};
+use crate::{Context, Error, Family, Fault, Netns, Packets, Pair, Probes, Result};
 
 /// The upper two bytes of the marks. Other programs are unlikely to use them.
 const MARKS: u32 = 0x5e7a_0000;
@@ -168,9 +168,11 @@ pub(super) fn backlog(pair: &Pair, family: Family) -> Result<Scenario> {
 pub(super) fn xmit_drop(pair: &Pair, family: Family, discard: Discard) -> Result<Scenario> {
     let outcome = Outcome::XmitDrop(discard);
     match discard {
-        Discard::Qdisc if tbf(pair.client()).is_err() => {
-            // Two segments leave and are lost: each finds the queue empty. The retransmission
-            // combines both, for which the queue has no room.
+        Discard::Qdisc if pair.probes() == Probes::Default || tbf(pair.client()).is_err() => {
+            // Two segments leave and are lost: each finds the queue empty, and so does a tail loss
+            // probe. The retransmission combines both, for which the queue has no room. In a slow
+            // queue, a probe would find the second segment, and since Linux 5.13 the kernel would
+            // then retransmit as soon as any segment of the socket leaves the queue.
             let mut scenario = connected(pair, family, outcome, sends(&[DATA; 2]))?;
             lose_everything(&mut scenario, pair)?;
             scenario.faults.push(queue(pair.client(), TIGHT)?);

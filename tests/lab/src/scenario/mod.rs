@@ -11,6 +11,8 @@ use crate::tcp::{endpoint, reset};
 use crate::tun::Peer;
 use crate::{Conn, Endpoint, Error, Family, Fault, Pair, Result, TraceEvent};
 
+mod fastopen;
+mod field;
 mod handshake;
 mod injected;
 mod kinds;
@@ -121,6 +123,20 @@ impl Scenario {
             Outcome::MtuCutInLoss => kinds::mtu_cut_in_loss(pair, family),
             Outcome::OrphanZeroWindow => kinds::orphan_zero_window(pair, family),
             Outcome::Backlog => local::backlog(pair, family),
+            Outcome::MtuCutDefault => field::mtu_cut(pair, family),
+            Outcome::SlowStartAfterCut => field::slow_start_after_cut(pair, family),
+            Outcome::SlowStartFromCwr => field::slow_start_from_cwr(pair, family),
+            Outcome::Fastopen => fastopen::fastopen(pair, family),
+            Outcome::FastopenAfterSynTimeout => fastopen::after_syn_timeout(pair, family),
+            Outcome::ZeroWindowThenDrain => field::zero_window_then_drain(pair, family),
+            Outcome::ResumeStillQueued => field::resume_still_queued(pair, family),
+            Outcome::RtoByIcmp => field::rto_by_icmp(pair, family),
+            Outcome::SynByIcmp => field::syn_by_icmp(pair, family),
+            Outcome::MtuProbeFailed => field::mtu_probe_failed(pair, family),
+            Outcome::MtuInSynSent => fastopen::mtu_in_syn_sent(pair, family),
+            Outcome::SlowStartOfMtuCut => field::slow_start_of_mtu_cut(pair, family),
+            Outcome::ResumeByPacing => field::resume_by_pacing(pair, family),
+            Outcome::RerouteFail => field::reroute_fail(pair, family),
             Outcome::TrimHeadNomem => injected::trim_head_nomem(pair, family),
             Outcome::UncloneNomem => injected::unclone_nomem(pair, family),
             Outcome::PskbCopyNobufs => injected::on_timeout(pair, family, outcome, Injected::NoCopy),

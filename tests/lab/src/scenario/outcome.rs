@@ -8,8 +8,8 @@ use retrans_sdk::event::TcpState;
 use retrans_sdk::reason_table::ReasonTable;
 use retrans_sdk::{RetransKind, RetransResult};
 
-use crate::Tracepoint;
 use crate::kernel_enum::{CANCELED, KernelEnum};
+use crate::{Probes, Tracepoint};
 
 /// A result that a scenario provokes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +61,39 @@ pub enum Outcome {
     /// Too much of the socket's data is queued in this host: the attempt is deferred, on kernels
     /// that check this (before Linux 5.13).
     Backlog,
+    /// A router reports that the packets are too large while a tail loss probe is scheduled. This
+    /// outcome and those up to `RerouteFail` need Linux's own settings, and set them.
+    MtuCutDefault,
+    /// The data outstanding at a timeout is retransmitted as the peer acknowledges. Long before, a
+    /// router had reported that the packets are too large.
+    SlowStartAfterCut,
+    /// The same after a timeout in state CWR, with the data outstanding that was sent before it.
+    SlowStartFromCwr,
+    /// The SYN-ACK does not acknowledge the data in the SYN, which is sent again.
+    Fastopen,
+    /// The same after the first SYN was lost.
+    FastopenAfterSynTimeout,
+    /// The peer closes its window while a copy of the first segment is in this host, and the copy
+    /// leaves after the timer has expired.
+    ZeroWindowThenDrain,
+    /// Another segment leaves this host while the retransmitted copy of the first one is still in
+    /// it.
+    ResumeStillQueued,
+    /// A router reports that the destination is unreachable, which ends the backoff of the timer.
+    RtoByIcmp,
+    /// The same for a SYN.
+    SynByIcmp,
+    /// A probe for a larger MTU was lost, and its data is retransmitted in smaller segments.
+    MtuProbeFailed,
+    /// A router reports that a SYN with data is too large.
+    MtuInSynSent,
+    /// A router reports that the packets are too large, and they exceed the congestion window. The
+    /// rest is retransmitted as the peer acknowledges.
+    SlowStartOfMtuCut,
+    /// The pacing timer expires while a copy of the first segment is in this host.
+    ResumeByPacing,
+    /// A firewall changes the mark of the retransmission, for which there is no route.
+    RerouteFail,
     /// There is no memory to trim the acknowledged part of a segment. This outcome and the
     /// following ones require [`injection`](crate::injection).
     TrimHeadNomem,
@@ -185,7 +218,7 @@ impl Expected {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 49] = [
         Self::Rto,
         Self::Tlp,
         Self::Fast,
@@ -216,6 +249,20 @@ impl Outcome {
         Self::MtuCutInLoss,
         Self::OrphanZeroWindow,
         Self::Backlog,
+        Self::MtuCutDefault,
+        Self::SlowStartAfterCut,
+        Self::SlowStartFromCwr,
+        Self::Fastopen,
+        Self::FastopenAfterSynTimeout,
+        Self::ZeroWindowThenDrain,
+        Self::ResumeStillQueued,
+        Self::RtoByIcmp,
+        Self::SynByIcmp,
+        Self::MtuProbeFailed,
+        Self::MtuInSynSent,
+        Self::SlowStartOfMtuCut,
+        Self::ResumeByPacing,
+        Self::RerouteFail,
         Self::TrimHeadNomem,
         Self::UncloneNomem,
         Self::PskbCopyNobufs,
@@ -223,10 +270,32 @@ impl Outcome {
         Self::Canceled,
     ];
 
-    /// Returns whether every kernel with the modules can provoke it. Injected outcomes and outcomes
-    /// of old kernels are excluded.
+    /// Returns whether every kernel with the modules can provoke it. Injected outcomes, outcomes of
+    /// old kernels and those that [need Linux's settings](Self::needs_defaults) are excluded.
     pub fn is_common(self) -> bool {
-        !self.is_injected() && self != Self::Backlog
+        !self.is_injected() && !self.needs_defaults() && self != Self::Backlog
+    }
+
+    /// Returns whether it sets Linux's own settings, such as tail loss probes, whatever the pair's
+    /// are.
+    pub fn needs_defaults(self) -> bool {
+        matches!(
+            self,
+            Self::MtuCutDefault
+                | Self::SlowStartAfterCut
+                | Self::SlowStartFromCwr
+                | Self::Fastopen
+                | Self::FastopenAfterSynTimeout
+                | Self::ZeroWindowThenDrain
+                | Self::ResumeStillQueued
+                | Self::RtoByIcmp
+                | Self::SynByIcmp
+                | Self::MtuProbeFailed
+                | Self::MtuInSynSent
+                | Self::SlowStartOfMtuCut
+                | Self::ResumeByPacing
+                | Self::RerouteFail
+        )
     }
 
     /// Returns whether only a fault inside the kernel provokes it: [`injection`](crate::injection).
@@ -239,45 +308,98 @@ impl Outcome {
 
     /// Returns whether it affects all connections of a pair.
     pub fn needs_own_pair(self) -> bool {
-        matches!(
-            self,
-            Self::Tlp
-                | Self::Fast
-                | Self::SynackFastopen
-                | Self::InHostQueue(_)
-                | Self::RouteFail(_)
-                | Self::RcvZeroWindow(_)
-                | Self::XmitDrop(Discard::Qdisc)
-                | Self::Resume
-                | Self::DuplicateAckInLoss
-                | Self::Backlog
-        )
+        // They change settings, and some of them routes.
+        self.needs_defaults()
+            || matches!(
+                self,
+                Self::Tlp
+                    | Self::Fast
+                    | Self::SynackFastopen
+                    | Self::InHostQueue(_)
+                    | Self::RouteFail(_)
+                    | Self::RcvZeroWindow(_)
+                    | Self::XmitDrop(Discard::Qdisc)
+                    | Self::Resume
+                    | Self::DuplicateAckInLoss
+                    | Self::Backlog
+            )
+    }
+
+    /// Returns the settings of tail loss probes that it is run with.
+    pub fn settings(self) -> &'static [Probes] {
+        // The others set Linux's settings themselves.
+        if self.needs_defaults() { &[Probes::Off] } else { &Probes::ALL }
+    }
+
+    /// Returns whether it requires tail loss probes, which a pair may have switched off.
+    pub fn needs_probes(self) -> bool {
+        matches!(self, Self::Tlp | Self::RcvZeroWindow(_))
+    }
+
+    /// Returns whether a tail loss probe comes first if the pair has them: a probe that is an
+    /// attempt of its own, before those without probes. An outcome in a queue of this host has
+    /// none, because the kernel postpones the probe while the segment is in such a queue.
+    pub fn begins_with_probe(self, probes: Probes) -> bool {
+        let may_begin = match self {
+            Self::Rto | Self::PartialAck | Self::ZeroWindow | Self::SlowStart | Self::MtuCutInLoss => true,
+            Self::RouteFail(_) | Self::Denied(_) | Self::XmitDrop(_) | Self::OrphanZeroWindow => true,
+            Self::TrimHeadNomem | Self::PskbCopyNobufs | Self::EndSeqError | Self::Canceled => true,
+            _ => false,
+        };
+        may_begin && probes == Probes::Default
     }
 
     /// Returns the index of the attempt that shows the outcome, from 0.
-    pub fn defining_attempt(self) -> usize {
-        match self {
+    pub fn defining_attempt(self, probes: Probes) -> usize {
+        let is_after_probe = match self {
+            // The probe itself shows it.
+            Self::RouteFail(_) | Self::Denied(_) | Self::XmitDrop(Discard::Egress) => false,
+            _ => self.begins_with_probe(probes),
+        };
+        let index = match self {
+            Self::SlowStartAfterCut => 4,
+            Self::SlowStartOfMtuCut => 5,
+            Self::RtoByIcmp | Self::ResumeStillQueued | Self::ResumeByPacing => 2,
+            Self::SlowStartFromCwr | Self::FastopenAfterSynTimeout | Self::ZeroWindowThenDrain | Self::SynByIcmp => 1,
             Self::FragNomem | Self::SlowStart | Self::Resume | Self::DuplicateAckInLoss | Self::MtuCutInLoss => 1,
             Self::UncloneNomem => 2,
             _ => 0,
-        }
+        };
+        index + usize::from(is_after_probe)
     }
 
     /// Returns the minimum number of attempts in the first seconds. If the next attempt follows
     /// soon, the number includes one more than shows the outcome, to verify that one too.
-    pub fn attempts(self) -> usize {
-        match self {
+    pub fn attempts(self, probes: Probes) -> usize {
+        let attempts = match self {
             Self::Fast | Self::Syn | Self::Synack | Self::SynackFastopen => 1,
             // A busy kernel may destroy a socket that no process holds.
             Self::OrphanZeroWindow => 1,
+            Self::Fastopen | Self::MtuProbeFailed => 1,
+            Self::SlowStartAfterCut => 6,
+            Self::SlowStartOfMtuCut => 10,
+            Self::RtoByIcmp | Self::ResumeStillQueued | Self::ResumeByPacing => 4,
+            Self::SlowStartFromCwr | Self::ZeroWindowThenDrain | Self::MtuInSynSent => 3,
             Self::SlowStart | Self::UncloneNomem => 3,
             _ => 2,
-        }
+        };
+        attempts + usize::from(self.begins_with_probe(probes))
     }
 
     /// Returns the expected report of the socket's attempt with this index, from 0, while the
     /// scenario lasts.
-    pub fn expected(self, index: usize) -> Expected {
+    pub fn expected(self, index: usize, probes: Probes) -> Expected {
+        if self.begins_with_probe(probes) {
+            let without = |index| self.expected(index, Probes::Off);
+            return match (self, index) {
+                // The probe finds the queue empty. The timer's attempt combines both segments.
+                (Self::XmitDrop(Discard::Qdisc), 0) => Self::Tlp.expected(0, probes),
+                (_, 0) => Expected { kind: RetransKind::Tlp, ..without(0) },
+                // The probe was rejected.
+                (Self::Denied(Refusal::Reject), _) => without(index),
+                _ => without(index - 1),
+            };
+        }
         let success = Expected {
             result: RetransResult::Success,
             kind: RetransKind::Rto,
@@ -302,6 +424,7 @@ impl Outcome {
             Self::ZeroWindow => Expected { kind: RetransKind::ZeroWindowProbe, ..success },
             Self::MtuCut => Expected { kind: RetransKind::Mtu, ..success },
             Self::SlowStart if index > 0 => Expected { kind: RetransKind::SlowStart, ..success },
+            // The error of the router, and then acknowledgements.
             Self::MtuCutInLoss if index == 1 => Expected { kind: RetransKind::Mtu, ..success },
             Self::MtuCutInLoss if index > 1 => Expected { kind: RetransKind::SlowStart, ..success },
             Self::SlowStart | Self::MtuCutInLoss => success,
@@ -333,10 +456,57 @@ impl Outcome {
             }
             Self::Denied(_) => failure(RetransResult::Denied, -1),
             Self::XmitDrop(_) => failure(RetransResult::XmitDrop, 1),
+            Self::MtuCutDefault | Self::MtuProbeFailed => Expected { kind: RetransKind::Mtu, ..success },
+            // The router's error comes first, then the probe for the last segment. Then the timer
+            // expires twice.
+            Self::SlowStartAfterCut => match index {
+                0 => Expected { kind: RetransKind::Mtu, ..success },
+                1 => Expected { kind: RetransKind::Tlp, ..success },
+                2 | 3 => success,
+                _ => Expected { kind: RetransKind::SlowStart, ..success },
+            },
+            // Ten retransmitted segments fill the window, two for each packet that was too large.
+            Self::SlowStartOfMtuCut if index < 5 => Self::MtuCut.expected(index, probes),
+            Self::SlowStartOfMtuCut => Expected { kind: RetransKind::SlowStart, ..success },
+            Self::SlowStartFromCwr => Self::SlowStart.expected(index, probes),
+            Self::Fastopen => Expected { kind: RetransKind::Fastopen, ..success },
+            Self::FastopenAfterSynTimeout if index == 0 => Self::Syn.expected(index, probes),
+            Self::FastopenAfterSynTimeout => Self::Fastopen.expected(index, probes),
+            Self::ZeroWindowThenDrain if index == 0 => {
+                Expected { kind: RetransKind::ZeroWindowProbe, ..failure(RetransResult::InHostQueue, -16) }
+            }
+            Self::ZeroWindowThenDrain if index == 1 => Expected { kind: RetransKind::Resume, ..success },
+            Self::ZeroWindowThenDrain => Self::ZeroWindow.expected(index, probes),
+            Self::ResumeStillQueued if index == 0 => success,
+            Self::ResumeStillQueued | Self::ResumeByPacing if index == 2 => {
+                Expected { kind: RetransKind::Resume, ..failure(RetransResult::InHostQueue, -16) }
+            }
+            Self::ResumeStillQueued | Self::ResumeByPacing => failure(RetransResult::InHostQueue, -16),
+            // The probe is for the same segment.
+            Self::RerouteFail if index == 0 => {
+                Expected { kind: RetransKind::Tlp, ..failure(RetransResult::ErrDefault, -101) }
+            }
+            Self::RerouteFail => failure(RetransResult::ErrDefault, -101),
+            Self::RtoByIcmp => match index {
+                0 => Expected { kind: RetransKind::Tlp, ..success },
+                // The error is stored after the attempt that it causes: ENETUNREACH.
+                1 | 2 => success,
+                _ => Expected { sk_err_soft: Some(101), ..success },
+            },
+            Self::SynByIcmp => Self::Syn.expected(index, probes),
+            Self::MtuInSynSent => match index {
+                0 => Expected { kind: RetransKind::Mtu, state: TcpState::SynSent, ..success },
+                1 => Expected {
+                    kind: RetransKind::Mtu,
+                    state: TcpState::SynSent,
+                    ..failure(RetransResult::RcvZeroWindow, -11)
+                },
+                _ => Self::Fastopen.expected(index, probes),
+            },
             Self::Backlog => failure(RetransResult::ErrDefault, -11),
             Self::TrimHeadNomem => failure(RetransResult::TrimHeadNomem, -12),
             // These attempts are the same as in `mtu_cut`, which comes first.
-            Self::UncloneNomem if index < 2 => Self::MtuCut.expected(index),
+            Self::UncloneNomem if index < 2 => Self::MtuCut.expected(index, probes),
             Self::UncloneNomem => failure(RetransResult::UncloneNomem, -12),
             Self::PskbCopyNobufs => failure(RetransResult::PskbCopyNobufs, -105),
             Self::EndSeqError => failure(RetransResult::EndSeqError, -22),
@@ -398,6 +568,20 @@ impl fmt::Display for Outcome {
             Self::MtuCutInLoss => "mtu_cut_in_loss",
             Self::OrphanZeroWindow => "orphan_zero_window",
             Self::Backlog => "backlog",
+            Self::MtuCutDefault => "mtu_cut_default",
+            Self::SlowStartAfterCut => "slow_start_after_cut",
+            Self::SlowStartFromCwr => "slow_start_from_cwr",
+            Self::Fastopen => "fastopen",
+            Self::FastopenAfterSynTimeout => "fastopen_after_syn_timeout",
+            Self::ZeroWindowThenDrain => "zero_window_then_drain",
+            Self::ResumeStillQueued => "resume_still_queued",
+            Self::RtoByIcmp => "rto_by_icmp",
+            Self::SynByIcmp => "syn_by_icmp",
+            Self::MtuProbeFailed => "mtu_probe_failed",
+            Self::MtuInSynSent => "mtu_in_syn_sent",
+            Self::SlowStartOfMtuCut => "slow_start_of_mtu_cut",
+            Self::ResumeByPacing => "resume_by_pacing",
+            Self::RerouteFail => "reroute_fail",
             Self::TrimHeadNomem => "trim_head_nomem",
             Self::UncloneNomem => "unclone_nomem",
             Self::PskbCopyNobufs => "pskb_copy_nobufs",

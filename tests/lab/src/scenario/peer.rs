@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::net::sockopt;
 
 use super::outcome::WindowFault;
+use super::wire::probes_on;
 use super::{Outcome, Scenario, Sockets, Start};
 use crate::tun::{Path, Peer};
 use crate::{Context, Error, Family, Pair, Result};
@@ -24,11 +25,10 @@ const UNTIMED: &str = "rto_min 30s";
 
 /// Returns a scenario with a client connected to a peer.
 pub(super) fn connected(pair: &Pair, family: Family, outcome: Outcome, path: Path, start: Start) -> Result<Scenario> {
-    let probes = if matches!(outcome, Outcome::RcvZeroWindow(_)) { "3" } else { "0" };
-    let setting = pair.client().sysctl_scoped("net/ipv4/tcp_early_retrans", probes)?;
+    let setting = probes_on(pair, outcome)?;
     let (client, peer) = Peer::open(pair, family, path)?;
     let mut scenario = Scenario::of_peer(pair, outcome, client, peer, start)?;
-    scenario.faults.push(setting);
+    scenario.faults.extend(setting);
     Ok(scenario)
 }
 

@@ -4,20 +4,23 @@
 use std::io::Write;
 
 use super::{Outcome, Scenario, Start, Subject, WindowFault};
-use crate::pair::LINK;
+use crate::pair::{LINK, Probes};
 use crate::{Conn, Context, Error, Family, Fault, Packets, Pair, Result};
 
-/// Returns a scenario with a connection on which only the timer retransmits.
+/// Returns a scenario with a connection, with the pair's setting of tail loss probes. An outcome
+/// that requires them switches them on.
 pub(super) fn connected(pair: &Pair, family: Family, outcome: Outcome, start: Start) -> Result<Scenario> {
-    connected_with_probes(pair, family, outcome, false, start)
-}
-
-fn connected_with_probes(pair: &Pair, family: Family, outcome: Outcome, tlp: bool, start: Start) -> Result<Scenario> {
-    let setting = pair.client().sysctl_scoped("net/ipv4/tcp_early_retrans", if tlp { "3" } else { "0" })?;
+    let setting = probes_on(pair, outcome)?;
     let conn = Conn::open(pair, family)?;
     let mut scenario = Scenario::of_connection(pair, outcome, conn, start);
-    scenario.faults.push(setting);
+    scenario.faults.extend(setting);
     Ok(scenario)
+}
+
+/// Switches tail loss probes on if the outcome requires them and the pair has none.
+pub(super) fn probes_on(pair: &Pair, outcome: Outcome) -> Result<Option<Fault>> {
+    let is_missing = outcome.needs_probes() && pair.probes() == Probes::Off;
+    is_missing.then(|| pair.client().sysctl_scoped(Probes::SYSCTL, "3")).transpose()
 }
 
 /// Selects the packets from the scenario's client to its server. The selection uses both ports,
@@ -49,7 +52,7 @@ pub(super) fn send(scenario: &Scenario, segments: &[usize]) -> Result<()> {
 pub(super) fn loss(pair: &Pair, family: Family, outcome: Outcome) -> Result<Scenario> {
     let mut scenario = if outcome == Outcome::Tlp {
         // With two outstanding segments the probe does not wait for a delayed acknowledgement.
-        connected_with_probes(pair, family, outcome, true, sends(&[100, 100]))?
+        connected(pair, family, outcome, sends(&[100, 100]))?
     } else {
         connected(pair, family, outcome, sends(&[100]))?
     };
@@ -86,7 +89,7 @@ pub(super) fn one_loss(pair: &Pair, family: Family) -> Result<Scenario> {
 pub(super) fn mangled_window(pair: &Pair, family: Family) -> Result<Scenario> {
     let without_gso = without_gso(pair)?;
     let outcome = Outcome::RcvZeroWindow(WindowFault::Mangled);
-    let mut scenario = connected_with_probes(pair, family, outcome, true, sends(&[4000]))?;
+    let mut scenario = connected(pair, family, outcome, sends(&[4000]))?;
     scenario.faults.insert(0, without_gso);
     let Subject { local, remote, .. } = scenario.subject;
     let answers = Packets::input().sport(remote.port()).dport(local.port());

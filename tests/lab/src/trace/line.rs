@@ -68,6 +68,10 @@ pub struct TraceEvent {
     pub err: Option<i32>,
     /// The result, which the proposed kernels print instead of `err`: a name or a sentence.
     pub result: Option<String>,
+    /// The functions that called the tracepoint, the innermost first. Only a
+    /// [`TraceInstance`](super::TraceInstance) with call stacks sets it, and not always
+    /// ([`may_lack_stack`](Self::may_lack_stack)).
+    pub callers: Vec<String>,
     /// The whole line.
     pub line: String,
 }
@@ -90,6 +94,12 @@ impl TraceEvent {
     /// Returns the remote address and port, with an IPv4-mapped address as IPv4.
     pub fn remote(&self) -> SocketAddr {
         SocketAddr::new(IpAddr::V6(self.daddrv6).to_canonical(), self.dport)
+    }
+
+    /// Returns whether the current task was one of those for which a hardened kernel writes no call
+    /// stack: a thread of process 1, or an idle task.
+    pub fn may_lack_stack(&self) -> bool {
+        self.of_process_1 || self.task == Some(0)
     }
 
     fn parse_known(line: &str) -> Result<Option<Self>> {
@@ -129,6 +139,7 @@ impl TraceEvent {
             state: owned("state"),
             err: value("err").map(|v| v.parse().context("err")).transpose()?,
             result: sentence.map(str::to_owned).or_else(|| owned("result")),
+            callers: Vec::new(),
             line: line.to_owned(),
         }))
     }
@@ -139,7 +150,7 @@ fn required<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(value: O
 }
 
 /// `name-123   [001] ..s1.`
-fn task(head: &str) -> Option<u32> {
+pub(super) fn task(head: &str) -> Option<u32> {
     head.rsplit_once(" [")?.0.trim_end().rsplit_once('-')?.1.parse().ok()
 }
 

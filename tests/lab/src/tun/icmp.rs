@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! ICMP errors of a router whose next link cannot carry a packet.
+//! ICMP errors of a router that cannot forward a packet.
 
 use std::net::IpAddr;
 
 use etherparse::icmpv4::DestUnreachableHeader;
+use etherparse::icmpv6::DestUnreachableCode;
 use etherparse::{Icmpv4Type, Icmpv6Type};
 
 use super::segment::{Segment, ip};
@@ -16,16 +17,26 @@ const QUOTED: usize = 512;
 /// Builds "fragmentation needed" or "packet too big". The source is the address that the segment
 /// was sent to.
 pub(super) fn too_big(refused: &Segment, mtu: u16) -> Result<Vec<u8>> {
+    let needed = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: mtu };
+    error(refused, Icmpv4Type::DestinationUnreachable(needed), Icmpv6Type::PacketTooBig { mtu: mtu.into() })
+}
+
+/// Builds "network unreachable" or "no route to destination", with the same source. These two allow
+/// TCP to revert its backoff (RFC 6069).
+pub(super) fn unreachable(refused: &Segment) -> Result<Vec<u8>> {
+    let network = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Network);
+    error(refused, network, Icmpv6Type::DestinationUnreachable(DestUnreachableCode::NoRoute))
+}
+
+/// Builds the error of the segment's family.
+fn error(refused: &Segment, v4: Icmpv4Type, v6: Icmpv6Type) -> Result<Vec<u8>> {
     let (router, sender) = (refused.to.ip(), refused.from.ip());
     let quoted = &refused.packet[..refused.packet.len().min(QUOTED)];
     let mut packet = Vec::new();
     let step = ip(router, sender)?;
     match router {
-        IpAddr::V4(_) => {
-            let kind = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: mtu };
-            step.icmpv4(Icmpv4Type::DestinationUnreachable(kind)).write(&mut packet, quoted)
-        }
-        IpAddr::V6(_) => step.icmpv6(Icmpv6Type::PacketTooBig { mtu: mtu.into() }).write(&mut packet, quoted),
+        IpAddr::V4(_) => step.icmpv4(v4).write(&mut packet, quoted),
+        IpAddr::V6(_) => step.icmpv6(v6).write(&mut packet, quoted),
     }
     .context("cannot build an ICMP error")?;
     Ok(packet)
@@ -70,5 +81,19 @@ mod tests {
         let ip = sliced.net.as_ref().unwrap().ipv6_ref().unwrap().header();
         assert!(icmp.is_checksum_valid(ip.source(), ip.destination()));
         assert_eq!((ip.source_addr().into(), ip.destination_addr().into()), (refused.to.ip(), refused.from.ip()));
+    }
+
+    #[test]
+    fn unreachable_reports_a_missing_route() {
+        let kind = |from: &str, to: &str| {
+            let packet = unreachable(&refused(from, to)).unwrap();
+            SlicedPacket::from_ip(&packet).unwrap().transport.map(|transport| match transport {
+                TransportSlice::Icmpv4(icmp) => (icmp.type_u8(), icmp.code_u8()),
+                TransportSlice::Icmpv6(icmp) => (icmp.type_u8(), icmp.code_u8()),
+                other => panic!("{other:?}"),
+            })
+        };
+        assert_eq!(kind("100.64.1.2", "100.65.1.2"), Some((3, 0)));
+        assert_eq!(kind("fd00::1:2", "fd00::1:3"), Some((1, 0)));
     }
 }

@@ -10,6 +10,7 @@ use etherparse::TcpOptionElement::{
     MaximumSegmentSize, SelectiveAcknowledgement, SelectiveAcknowledgementPermitted, WindowScale,
 };
 use etherparse::{TcpHeader, TcpOptionElement};
+use socket2::Socket;
 
 use super::icmp;
 use super::link::Link;
@@ -106,6 +107,39 @@ impl Peer {
         Ok(Some((client.into(), peer)))
     }
 
+    /// Creates a peer on its own device, and a client's socket that is bound and not connected.
+    /// Returns both with the address that the client connects to, mapped if the family is.
+    ///
+    /// Such a peer can only receive segments and send ICMP errors.
+    ///
+    /// # Errors
+    /// Returns an error if the device or the socket cannot be created.
+    pub fn unconnected(pair: &Pair, family: Family, path: Path) -> Result<(Socket, SocketAddr, Self)> {
+        let link = Link::new(pair, family, path.route)?;
+        let client = socket(pair.client(), family)?;
+        let mapped = |address| match (family, address) {
+            (Family::Mapped, IpAddr::V4(address)) => address.to_ipv6_mapped().into(),
+            _ => address,
+        };
+        let address = SocketAddr::new(mapped(link.client), 0);
+        client.bind(&address.into()).with_context(|| format!("cannot bind to {address}"))?;
+        let local = client.local_addr().context("cannot read a socket's address")?;
+        let local = local.as_socket().ok_or_else(|| Error::new("a socket has no address"))?;
+        let target = SocketAddr::new(mapped(link.peer), PORT);
+        let peer = Self { client: canonical(local), here: canonical(target), link, first: 0 };
+        Ok((client, target, peer))
+    }
+
+    /// Returns the client's address, as IPv4 if it is mapped.
+    pub fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Returns the peer's own address.
+    pub fn address(&self) -> SocketAddr {
+        self.here
+    }
+
     /// Returns the name of the device in the client's namespace.
     pub fn device(&self) -> &str {
         &self.link.name
@@ -174,6 +208,14 @@ impl Peer {
     /// Returns an error if the device cannot be written to.
     pub fn too_big(&self, refused: &Segment, mtu: u16) -> Result<()> {
         self.link.write(&icmp::too_big(refused, mtu)?)
+    }
+
+    /// Sends the error of a router that has no route for this segment: ENETUNREACH.
+    ///
+    /// # Errors
+    /// Returns an error if the device cannot be written to.
+    pub fn unreachable(&self, refused: &Segment) -> Result<()> {
+        self.link.write(&icmp::unreachable(refused)?)
     }
 
     fn expect(&self, what: &str, is_it: impl Fn(&Segment) -> bool) -> Result<Segment> {

@@ -84,7 +84,7 @@ impl Subject {
             Self::FullAdaptive => stream(Stream::builder())?,
             Self::Bpftrace => How::Tool(Tool::bpftrace()?),
             Self::Perf => How::Tool(Tool::perf()?),
-            Self::Tracefs => How::Trace(TraceInstance::new()?),
+            Self::Tracefs => How::Trace(TraceInstance::without_stacks()?),
         };
         match (&how, self) {
             (How::Tool(tool), Self::Bpftrace) => drop(tool.until("ready")?),
