@@ -345,6 +345,13 @@ struct retrans_netns_stats {
 	__u64 in_host_queue;
 	/* Attempts for which it is not known whether the kernel counted them. */
 	struct retrans_count unknown;
+	/* What the kernel counts by kind. It counts at least loss_probes and timeouts. */
+	__u64 fast_retrans;
+	__u64 slow_start_retrans;
+	__u64 loss_probes;
+	__u64 timeouts;
+	/* Successful attempts of an unknown kind. Each may belong to any of the four. */
+	struct retrans_count unknown_kind;
 };
 
 /*
@@ -371,7 +378,7 @@ struct retrans_passed {
 };
 
 _Static_assert(sizeof(struct retrans_passed) == 32 * 16 * 16, "passed");
-_Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 48, "counters");
+_Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 96, "counters");
 
 #define RETRANS_TEST_FETCH	  0x01 /* the operand differs from the previous test's */
 #define RETRANS_TEST_ENDS_OPERAND 0x02

@@ -128,6 +128,69 @@ static __always_inline bool is_transmit_failure(const struct attempt *a)
 	return a->has_err ? a->err && a->err != -EBUSY : a->result != TCP_RETRANS_SUCCESS;
 }
 
+/* Not in vmlinux.h, because only the function below reads it. */
+struct tcp_sock___hint {
+	struct sk_buff *retransmit_skb_hint;
+} __attribute__((preserve_access_index));
+
+/*
+ * Returns true if tcp_xmit_retransmit_queue() made an attempt of Fast Open data in Loss. It stores
+ * the segment in retransmit_skb_hint first. Before 5dfe9d273932 (v6.10, and some stable kernels)
+ * tcp_rcv_fastopen_synack() calls __tcp_retransmit_skb() itself, which no counter of a kind counts.
+ * The hint is then NULL, because the timeout of the SYN, by which Loss was entered, cleared it.
+ */
+static __always_inline bool is_of_queue(const struct attempt *a)
+{
+	const struct tcp_sock___hint *tp = (const void *)a->tp;
+
+	return (__u64)KREAD(a, tp, retransmit_skb_hint) == (__u64)a->skb;
+}
+
+/*
+ * Adds an attempt to the counters of its kind. By the kernel's definitions (net/ipv4, v5.10 to
+ * v7.3):
+ *
+ * - tcp_xmit_retransmit_queue() adds the segments of each success to TCPFastRetrans, or in Loss to
+ *   TCPSlowStartRetrans. No other function changes these two.
+ * - tcp_send_loss_probe() adds 1 to TCPLossProbes for each success, and for a probe of new data.
+ * - tcp_retransmit_timer() adds 1 to TCPTimeouts before the attempt, unless the attempt probes a
+ *   closed window. The timeout may also end the connection. tcp_syn_ack_timeout() adds 1 as well.
+ */
+static __always_inline void count_kind(struct retrans_netns_stats *stats, const struct attempt *a)
+{
+	bool success = a->result == TCP_RETRANS_SUCCESS;
+
+	switch (a->kind) {
+	case RETRANS_KIND_RTO:
+	case RETRANS_KIND_SYN:
+		count(&stats->timeouts, 1);
+		break;
+	case RETRANS_KIND_TLP:
+		if (success)
+			count(&stats->loss_probes, 1);
+		break;
+	case RETRANS_KIND_FAST:
+		if (success && a->ca_state != TCP_CA_Loss)
+			count(&stats->fast_retrans, a->segs);
+		break;
+	case RETRANS_KIND_FASTOPEN:
+		if (success && a->ca_state == TCP_CA_Loss && is_of_queue(a))
+			count(&stats->slow_start_retrans, a->segs);
+		break;
+	case RETRANS_KIND_SLOW_START:
+	case RETRANS_KIND_MTU:
+	case RETRANS_KIND_RESUME:
+		if (success && a->ca_state == TCP_CA_Loss)
+			count(&stats->slow_start_retrans, a->segs);
+		break;
+	case RETRANS_KIND_UNKNOWN:
+		if (success) {
+			count(&stats->unknown_kind.attempts, 1);
+			count(&stats->unknown_kind.segs, a->segs);
+		}
+	}
+}
+
 /* Counts an attempt before it can be filtered, limited or lost. */
 static __always_inline void count_netns(struct retrans_counters *c, const struct attempt *a)
 {
@@ -135,6 +198,7 @@ static __always_inline void count_netns(struct retrans_counters *c, const struct
 
 	if (!reconciled_netns || netns_of(a) != reconciled_netns)
 		return;
+	count_kind(stats, a);
 	switch (a->transmit) {
 	case RETRANS_TRANSMIT_YES:
 		count(&stats->retrans_segs, a->segs);

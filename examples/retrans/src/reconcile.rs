@@ -20,11 +20,12 @@ use crate::{CANNOT_START, FAILED, fail};
 ///
 /// The BPF programs count the attempts in the namespace, without a filter. At an interval and at
 /// the end, the sums are compared with the namespace's counters RetransSegs, TCPRetransFail,
-/// TCPSynRetrans and TCPSpuriousRtxHostQueues.
+/// TCPSynRetrans, TCPSpuriousRtxHostQueues, TCPFastRetrans, TCPSlowStartRetrans, TCPLossProbes and
+/// TCPTimeouts. The last four show whether the kinds of the attempts are right.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 everything is accounted for; 1 a difference lasted for a second, it is not known whether some attempts were \
-transmitted, or failures cannot be observed; 2 usage error, or the subcommand cannot start.
+transmitted, the kind of some attempts is unknown, or failures cannot be observed; 2 usage error, or the subcommand cannot start.
 
 Examples:
   sudo retrans reconcile --for 60
@@ -46,7 +47,7 @@ pub(crate) struct Arguments {
 }
 
 /// The time after which a difference is reported. A shorter difference is expected, because the
-/// kernel counts an attempt shortly before the BPF programs do.
+/// kernel counts an attempt shortly before or after the BPF programs do.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
 
@@ -103,12 +104,16 @@ fn run(arguments: &Arguments, output: Output, started: &mut bool) -> Result<bool
     }
 }
 
-fn sums(of: &Reconciliation) -> [(&'static str, Sum); 4] {
+fn sums(of: &Reconciliation) -> [(&'static str, Sum); 8] {
     [
         ("RetransSegs", of.retrans_segs),
         ("TCPRetransFail", of.retrans_fail),
         ("TCPSynRetrans", of.syn_retrans),
         ("TCPSpuriousRtxHostQueues", of.spurious_rtx_host_queues),
+        ("TCPFastRetrans", of.fast_retrans),
+        ("TCPSlowStartRetrans", of.slow_start_retrans),
+        ("TCPLossProbes", of.loss_probes),
+        ("TCPTimeouts", of.timeouts),
     ]
 }
 
@@ -123,7 +128,9 @@ fn as_json(of: &Reconciliation, netns: u32, seconds: u64) -> String {
         "counters": counters,
         "untraced_probes": of.untraced_probes(),
         "unknown": { "attempts": of.unknown.attempts, "segs": of.unknown.segs },
+        "unknown_kind": { "attempts": of.unknown_kind.attempts, "segs": of.unknown_kind.segs },
         "exact": of.is_exact(),
+        "consistent": of.is_consistent(),
         "settled": of.settled,
         "failures_observed": of.observes_failures,
         "missed": of.missed,
@@ -133,19 +140,32 @@ fn as_json(of: &Reconciliation, netns: u32, seconds: u64) -> String {
 
 fn as_table(of: &Reconciliation, netns: u32, seconds: u64, paint: Paint) -> String {
     let mut text = format!("\nNetwork namespace {netns} after {seconds} s: ");
-    text += &if of.is_exact() { paint.good("everything is accounted for") } else { paint.bad("not accounted for") };
+    text += &match (of.is_exact(), of.is_consistent()) {
+        (true, _) => paint.good("everything is accounted for"),
+        (_, true) => paint.warning("no contradiction, but not everything is known"),
+        _ => paint.bad("not accounted for"),
+    };
     text += "\n";
     text += &paint.bold(&format!("{:<24}  {:>10}  {:>10}  {:>10}", "COUNTER", "KERNEL", "SEEN", "DIFFERENCE"));
     text += "\n";
     for (name, sum) in sums(of) {
-        // The kernel also counts loss probes that it abandons before they become an attempt.
-        let is_probes = name == "TCPSpuriousRtxHostQueues" && sum.difference() > 0;
-        let difference = if is_probes { 0 } else { sum.difference() };
+        let more = sum.difference();
+        let note = match name {
+            _ if more <= 0 => None,
+            // The kernel also counts loss probes that it abandons before they become an attempt.
+            "TCPSpuriousRtxHostQueues" => Some(format!("{more} loss probes abandoned before the attempt")),
+            "TCPLossProbes" | "TCPTimeouts" => Some(format!("{more} more that it counts for other reasons")),
+            "TCPFastRetrans" | "TCPSlowStartRetrans" if of.is_consistent() => {
+                Some(format!("{more} segments of an unknown kind"))
+            }
+            _ => None,
+        };
+        let difference = if note.is_some() { 0 } else { more };
         let cell = format!("{difference:>10}");
         let cell = if difference == 0 { cell } else { paint.bad(&cell) };
         text += &format!("{name:<24}  {:>10}  {:>10}  {cell}", sum.kernel, sum.seen);
-        if is_probes {
-            text += &format!("  ({} loss probes abandoned before the attempt)", of.untraced_probes());
+        if let Some(note) = note {
+            text += &format!("  ({note})");
         }
         text += "\n";
     }
@@ -166,6 +186,12 @@ fn reasons(of: &Reconciliation) -> Vec<String> {
         reasons.push(format!(
             "It is not known whether {} attempts ({} segments) were transmitted. fexit and kretprobe report this (see `retrans doctor`).",
             of.unknown.attempts, of.unknown.segs
+        ));
+    }
+    if of.unknown_kind.attempts > 0 {
+        reasons.push(format!(
+            "The kind of {} successful attempts ({} segments) is unknown.",
+            of.unknown_kind.attempts, of.unknown_kind.segs
         ));
     }
     if !of.settled {

@@ -34,7 +34,7 @@ impl Running {
         if running.ready.starts_with("ready source=") { Ok(running) } else { Err(Error::new(running.ready.clone())) }
     }
 
-    /// Interrupts it as Ctrl-C does, and returns its exit status and its last seven lines.
+    /// Interrupts it as Ctrl-C does, and returns its exit status and its last twelve lines.
     fn interrupt(mut self) -> Result<(Option<i32>, Vec<String>)> {
         kill_process(Pid::from_child(&self.child), Signal::INT).context("cannot interrupt reconcile")?;
         let (mut printed, mut errors) = (String::new(), String::new());
@@ -44,7 +44,7 @@ impl Running {
         assert_eq!(errors, "");
         let status = self.child.wait().context("cannot wait for reconcile")?;
         println!("{printed}");
-        let last: Vec<_> = printed.lines().rev().take(7).map(str::to_owned).collect();
+        let last: Vec<_> = printed.lines().rev().take(12).map(str::to_owned).collect();
         Ok((status.code(), last.into_iter().rev().collect()))
     }
 }
@@ -98,8 +98,23 @@ fn the_attempts_of_another_namespace_are_accounted_for() -> Result<()> {
         let (kernel, seen) = (counted.spurious_rtx_host_queues, counted.spurious_rtx_host_queues - given_up);
         assert_eq!(probes.0, format!("counter=TCPSpuriousRtxHostQueues kernel={kernel} seen={seen}"));
         assert!(given_up > 0 && seen > 0, "{}", lines[4]);
-        assert_eq!(lines[5], "transmit=unknown attempts=0 segs=0");
-        assert!(lines[6].starts_with("exact=yes settled=yes failures=observed missed="), "{}", lines[6]);
+        let equal = [("TCPFastRetrans", counted.fast_retrans), ("TCPSlowStartRetrans", counted.slow_start_retrans)];
+        for (line, (counter, rose)) in lines[5..].iter().zip(equal) {
+            assert_eq!(*line, format!("counter={counter} kernel={rose} seen={rose} difference=0"));
+        }
+        let at_least = [("TCPLossProbes", counted.loss_probes), ("TCPTimeouts", counted.timeouts)];
+        for (line, (counter, rose)) in lines[7..].iter().zip(at_least) {
+            assert!(line.starts_with(&format!("counter={counter} kernel={rose} seen=")), "{line}");
+            assert!(line.contains(" excess="), "{line}");
+        }
+        assert!(counted.timeouts > 0, "{counted:?}");
+        assert_eq!(lines[9], "transmit=unknown attempts=0 segs=0");
+        assert_eq!(lines[10], "result=success kind=unknown attempts=0 segs=0");
+        assert!(
+            lines[11].starts_with("exact=yes consistent=yes settled=yes failures=observed missed="),
+            "{}",
+            lines[11]
+        );
         Ok(())
     })?;
     Ok(())
@@ -130,9 +145,9 @@ fn what_is_unknown_is_printed_and_told_by_the_status() -> Result<()> {
         for (line, counter) in lines[1..].iter().zip(["RetransSegs", "TCPRetransFail"]) {
             assert_eq!(*line, format!("counter={counter} kernel={attempts} seen={seen} difference={unknown}"));
         }
-        assert_eq!(lines[5], format!("transmit=unknown attempts={unknown} segs={unknown}"));
+        assert_eq!(lines[9], format!("transmit=unknown attempts={unknown} segs={unknown}"));
         let (exit, exact) = if sees_entries { (0, "exact=yes ") } else { (1, "exact=no ") };
-        assert_eq!((status, lines[6].starts_with(exact)), (Some(exit), true), "{lines:?}");
+        assert_eq!((status, lines[11].starts_with(exact)), (Some(exit), true), "{lines:?}");
         Ok(())
     })?;
     Ok(())

@@ -87,6 +87,12 @@ const _: () =
 const _: () =
     assert!(offset_of!(retrans_netns_stats, syn_retrans) == 16 && offset_of!(retrans_netns_stats, in_host_queue) == 24);
 const _: () = assert!(offset_of!(retrans_netns_stats, unknown) == 32);
+const _: () = assert!(
+    offset_of!(retrans_netns_stats, fast_retrans) == 48 && offset_of!(retrans_netns_stats, slow_start_retrans) == 56
+);
+const _: () =
+    assert!(offset_of!(retrans_netns_stats, loss_probes) == 64 && offset_of!(retrans_netns_stats, timeouts) == 72);
+const _: () = assert!(offset_of!(retrans_netns_stats, unknown_kind) == 80);
 
 const _: () = assert!(size_of_field(|f: &retrans_filter| &f.subtrees) == MAX_SUBTREES * 8);
 const _: () = assert!(

@@ -9,7 +9,7 @@ pub(crate) const KIND_SLOTS: usize = 16;
 /// The number of values of `transmit` that are counted separately (`RETRANS_TRANSMIT_SLOTS`).
 pub(crate) const TRANSMIT_SLOTS: usize = 4;
 /// The size of `struct retrans_netns_stats` in words.
-pub(crate) const NETNS_WORDS: usize = 6;
+pub(crate) const NETNS_WORDS: usize = 12;
 
 /// The offsets in `struct retrans_counters`, in words.
 pub(crate) mod word {
@@ -37,4 +37,10 @@ pub(crate) struct NetnsStats {
     pub(crate) in_host_queue: u64,
     pub(crate) unknown_attempts: u64,
     pub(crate) unknown_segs: u64,
+    pub(crate) fast_retrans: u64,
+    pub(crate) slow_start_retrans: u64,
+    pub(crate) loss_probes: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) unknown_kind_attempts: u64,
+    pub(crate) unknown_kind_segs: u64,
 }

@@ -24,6 +24,10 @@ pub(crate) struct Mib {
     pub(crate) retrans_fail: u64,
     pub(crate) syn_retrans: u64,
     pub(crate) spurious_rtx_host_queues: u64,
+    pub(crate) fast_retrans: u64,
+    pub(crate) slow_start_retrans: u64,
+    pub(crate) loss_probes: u64,
+    pub(crate) timeouts: u64,
 }
 
 impl Netns {
@@ -105,11 +109,16 @@ fn text(file: &File) -> Result<String, Error> {
 impl Mib {
     /// Parses the contents of /proc/net/snmp and /proc/net/netstat.
     fn parse(snmp: &str, netstat: &str) -> Result<Self, Error> {
+        let ext = |name| counter(netstat, "TcpExt", name);
         Ok(Self {
             retrans_segs: counter(snmp, "Tcp", "RetransSegs")?,
-            retrans_fail: counter(netstat, "TcpExt", "TCPRetransFail")?,
-            syn_retrans: counter(netstat, "TcpExt", "TCPSynRetrans")?,
-            spurious_rtx_host_queues: counter(netstat, "TcpExt", "TCPSpuriousRtxHostQueues")?,
+            retrans_fail: ext("TCPRetransFail")?,
+            syn_retrans: ext("TCPSynRetrans")?,
+            spurious_rtx_host_queues: ext("TCPSpuriousRtxHostQueues")?,
+            fast_retrans: ext("TCPFastRetrans")?,
+            slow_start_retrans: ext("TCPSlowStartRetrans")?,
+            loss_probes: ext("TCPLossProbes")?,
+            timeouts: ext("TCPTimeouts")?,
         })
     }
 }
@@ -132,12 +141,22 @@ mod tests {
 
     const SNMP: &str = "Ip: Forwarding DefaultTTL\nIp: 1 64\n\
         Tcp: RtoAlgorithm MaxConn RetransSegs InErrs\nTcp: 1 -1 17 0\nUdp: RetransSegs\nUdp: 5\n";
-    const NETSTAT: &str = "TcpExt: TCPTimeouts TCPRetransFail TCPSpuriousRtxHostQueues TCPSynRetrans\n\
-        TcpExt: 1 4 5 6\nIpExt: InOctets\nIpExt: 9\n";
+    const NETSTAT: &str = "TcpExt: TCPTimeouts TCPRetransFail TCPSpuriousRtxHostQueues TCPSynRetrans \
+        TCPLossProbes TCPFastRetrans TCPSlowStartRetrans\n\
+        TcpExt: 1 4 5 6 2 3 7\nIpExt: InOctets\nIpExt: 9\n";
 
     #[test]
     fn each_counter_is_read_from_its_column() {
-        let expected = Mib { retrans_segs: 17, retrans_fail: 4, syn_retrans: 6, spurious_rtx_host_queues: 5 };
+        let expected = Mib {
+            retrans_segs: 17,
+            retrans_fail: 4,
+            syn_retrans: 6,
+            spurious_rtx_host_queues: 5,
+            fast_retrans: 3,
+            slow_start_retrans: 7,
+            loss_probes: 2,
+            timeouts: 1,
+        };
         assert_eq!(Mib::parse(SNMP, NETSTAT).expect("all are there"), expected);
     }
 

@@ -189,6 +189,12 @@ impl StatsReader {
             in_host_queue: sum(3),
             unknown_attempts: sum(4),
             unknown_segs: sum(5),
+            fast_retrans: sum(6),
+            slow_start_retrans: sum(7),
+            loss_probes: sum(8),
+            timeouts: sum(9),
+            unknown_kind_attempts: sum(10),
+            unknown_kind_segs: sum(11),
         }
     }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::event::CaState;
 use retrans_sdk::reason_table::ReasonTable;
 use retrans_sdk::{Event, RetransKind, RetransResult, Stream};
 
@@ -133,10 +134,13 @@ pub fn kinds_match(events: &[Event], traced: &[TraceEvent], counted: &Counters, 
     Ok(compared)
 }
 
-/// Checks that three counters of a namespace increased by the number that the stream reports:
-/// RetransSegs, TCPRetransFail and TCPSynRetrans. If the stream reports only successes, the
-/// failures are subtracted from RetransSegs, which includes them. If an event leaves open whether
-/// it failed at the transmit step, the kernel's count decides.
+/// Checks that the counters of a namespace increased by the number that the stream reports.
+///
+/// RetransSegs, TCPRetransFail and TCPSynRetrans must be equal. If the stream reports only
+/// successes, the failures are subtracted from RetransSegs, which includes them. If an event leaves
+/// open whether it failed at the transmit step, the kernel's count decides.
+///
+/// The counters of kinds are compared by the rules of `retrans_sdk::stats::Reconciliation`.
 ///
 /// # Errors
 /// Returns an error with the counts of both.
@@ -158,11 +162,52 @@ pub fn counters_match(events: &[Event], netns: u32, counted: Counters, failures:
         // The other counters do not count attempts alone, or do not count all attempts.
         ..counted
     };
-    if streamed == counted {
-        return Ok(());
+    let lines = || -> String { here.iter().map(|event| format!("{event}\n")).collect() };
+    if streamed != counted {
+        return Err(Error::new(format!("netns {netns}: stream: {streamed:?}, kernel: {counted:?}\n{}", lines())));
     }
-    let lines: String = here.iter().map(|event| format!("{event}\n")).collect();
-    Err(Error::new(format!("netns {netns}: stream: {streamed:?}, kernel: {counted:?}\n{lines}")))
+    kind_counters_match(&here, counted)
+        .map_err(|error| Error::new(format!("netns {netns}: {error}, kernel: {counted:?}\n{}", lines())))
+}
+
+/// Checks the counters that show which of the kernel's functions made the attempts. Each attempt of
+/// an unknown kind may be in one of the counters.
+fn kind_counters_match(events: &[&Event], counted: Counters) -> Result<()> {
+    use RetransKind::{Fast, Fastopen, Mtu, Resume, Rto, SlowStart, Syn, Tlp, Unknown};
+    let successes = |kinds: &[RetransKind]| -> Vec<&Event> {
+        let which = |event: &&&Event| event.result == RetransResult::Success && kinds.contains(&event.kind);
+        events.iter().filter(which).copied().collect()
+    };
+    let segs = |events: Vec<&Event>, in_loss: bool| -> u64 {
+        let which = |event: &&Event| event.ca_state.is_none_or(|state| (state == CaState::Loss) == in_loss);
+        events.into_iter().filter(which).map(|event| u64::from(event.segs)).sum()
+    };
+    let fast = segs(successes(&[Fast]), false);
+    let slow_start = segs(successes(&[SlowStart, Mtu, Resume]), true);
+    let fastopen = segs(successes(&[Fastopen]), true);
+    let unknown: u64 = successes(&[Unknown]).iter().map(|event| u64::from(event.segs)).sum();
+    // A kernel before 5dfe9d273932 (v6.10) sends Fast Open data again by another function, which
+    // does not count it.
+    let fits = [0, fastopen].into_iter().any(|fastopen| {
+        let rest =
+            counted.fast_retrans.checked_sub(fast).zip(counted.slow_start_retrans.checked_sub(slow_start + fastopen));
+        rest.is_some_and(|(fast, slow_start)| fast + slow_start <= unknown)
+    });
+    if !fits {
+        return Err(Error::new(format!(
+            "TCPFastRetrans is {fast} and TCPSlowStartRetrans is {slow_start} by the stream, with {fastopen} segments of \
+             Fast Open and {unknown} of an unknown kind"
+        )));
+    }
+    let probes = successes(&[Tlp]).len() as u64;
+    if counted.loss_probes < probes {
+        return Err(Error::new(format!("TCPLossProbes is at least {probes} by the stream")));
+    }
+    let timeouts = events.iter().filter(|event| matches!(event.kind, Rto | Syn)).count() as u64;
+    if counted.timeouts < timeouts {
+        return Err(Error::new(format!("TCPTimeouts is at least {timeouts} by the stream")));
+    }
+    Ok(())
 }
 
 /// Returns whether the segment is a SYN. The reason for its retransmission may be an ICMP error.
@@ -301,7 +346,7 @@ mod tests {
         assert!(
             text_matches(&[success], &[traced(0, "10.500000"), traced(-1, "11.000000")], successes_in_stream).is_ok()
         );
-        let counted = Counters { retrans_segs: 3, retrans_fail: 2, ..Counters::default() };
+        let counted = Counters { retrans_segs: 3, retrans_fail: 2, timeouts: 3, ..Counters::default() };
         assert!(counters_match(&[success], 7, counted, successes_in_stream).is_ok());
         assert!(counters_match(&[success], 7, counted, BOTH).is_err());
         assert!(counters_match(&[success; 2], 7, counted, successes_in_stream).is_err());
@@ -316,5 +361,59 @@ mod tests {
         let busy = EVENT.replace("result=denied err=-1", "result=in_host_queue err=-16").replace("drop", "busy");
         let busy: Event = busy.parse().expect("an event");
         assert!(counters_match(&[event(), busy], 7, counted, BOTH).is_ok(), "it did not reach the transmit step");
+    }
+    #[test]
+    fn kinds_match_the_counters_of_kinds() {
+        let success = |kind: &str, ca_state: &str, segs: u64| -> Event {
+            let line = EVENT.replace("result=denied err=-1", "result=success err=0").replace("class=drop", "class=ok");
+            let line = line.replace("kind=rto", &format!("kind={kind}")).replace("segs=1", &format!("segs={segs}"));
+            format!("{line} ca_state={ca_state}").parse().expect("an event")
+        };
+        let matches = |events: &[Event], counted: Counters| {
+            let retrans_segs = events.iter().filter(|event| event.result == RetransResult::Success);
+            let retrans_segs = retrans_segs.map(|event| u64::from(event.segs)).sum();
+            counters_match(events, 7, Counters { retrans_segs, ..counted }, BOTH).is_ok()
+        };
+        let none = Counters::default();
+        let fast = |segs| Counters { fast_retrans: segs, ..none };
+        let slow_start = |segs| Counters { slow_start_retrans: segs, ..none };
+
+        let event = success("fast", "recovery", 3);
+        assert!(matches(&[event], fast(3)));
+        assert!(!matches(&[event], fast(2)) && !matches(&[event], fast(4)) && !matches(&[event], slow_start(3)));
+        assert!(!matches(&[success("fast", "loss", 3)], fast(3)), "the kernel counts it in the other counter");
+        for kind in ["slow_start", "mtu", "resume"] {
+            let event = success(kind, "loss", 2);
+            assert!(matches(&[event], slow_start(2)), "{kind}");
+            assert!(!matches(&[event], slow_start(1)) && !matches(&[event], slow_start(3)), "{kind}");
+            assert!(!matches(&[event], fast(2)) && !matches(&[event], none), "{kind}");
+        }
+
+        // A kernel counts either all or none of the Fast Open data in Loss.
+        let both = [success("fastopen", "loss", 1), success("fastopen", "loss", 2)];
+        assert!(matches(&both, slow_start(3)) && matches(&both, none));
+        assert!(!matches(&both, slow_start(1)) && !matches(&both, slow_start(2)) && !matches(&both, fast(3)));
+        let direct = success("fastopen", "open", 1);
+        assert!(matches(&[direct], none) && !matches(&[direct], slow_start(1)) && !matches(&[direct], fast(1)));
+
+        // Unknown kinds are in one of the counters, or in no one.
+        let unknown = [success("unknown", "loss", 3)];
+        assert!(matches(&unknown, none) && matches(&unknown, fast(3)) && matches(&unknown, slow_start(3)));
+        assert!(!matches(&unknown, fast(4)));
+        assert!(!matches(&unknown, Counters { fast_retrans: 2, slow_start_retrans: 2, ..none }));
+
+        let probe = [success("tlp", "open", 1)];
+        assert!(!matches(&probe, none) && !matches(&probe, fast(1)));
+        assert!(matches(&probe, Counters { loss_probes: 1, ..none }), "equal");
+        assert!(matches(&probe, Counters { loss_probes: 2, ..none }), "a probe of new data");
+        for kind in ["rto", "syn"] {
+            let timeout = [success(kind, "loss", 1)];
+            let syn_retrans = u64::from(kind == "syn");
+            assert!(!matches(&timeout, Counters { syn_retrans, ..none }), "{kind}");
+            assert!(matches(&timeout, Counters { timeouts: 1, syn_retrans, ..none }), "{kind}");
+            assert!(matches(&timeout, Counters { timeouts: 2, syn_retrans, ..none }), "{kind}");
+        }
+        let probe = [success("zero_window_probe", "loss", 1)];
+        assert!(matches(&probe, none));
     }
 }

@@ -24,6 +24,8 @@ pub struct Counters {
     pub loss_probes: u64,
     /// `TCPFastRetrans`: segments retransmitted during recovery.
     pub fast_retrans: u64,
+    /// `TCPSlowStartRetrans`: segments retransmitted in the state Loss, except by a timer.
+    pub slow_start_retrans: u64,
     /// `TCPTimeouts`: retransmission timer expiries.
     pub timeouts: u64,
     /// `TCPWqueueTooBig`: segments not split because the write queue is too large.
@@ -62,6 +64,7 @@ impl Counters {
             syn_retrans: ext("TCPSynRetrans")?,
             loss_probes: ext("TCPLossProbes")?,
             fast_retrans: ext("TCPFastRetrans")?,
+            slow_start_retrans: ext("TCPSlowStartRetrans")?,
             timeouts: ext("TCPTimeouts")?,
             wqueue_too_big: ext("TCPWqueueTooBig")?,
             mtu_probes_failed: ext("TCPMTUPFail")?,
@@ -80,6 +83,7 @@ impl Sub for Counters {
             syn_retrans: self.syn_retrans - before.syn_retrans,
             loss_probes: self.loss_probes - before.loss_probes,
             fast_retrans: self.fast_retrans - before.fast_retrans,
+            slow_start_retrans: self.slow_start_retrans - before.slow_start_retrans,
             timeouts: self.timeouts - before.timeouts,
             wqueue_too_big: self.wqueue_too_big - before.wqueue_too_big,
             mtu_probes_failed: self.mtu_probes_failed - before.mtu_probes_failed,
@@ -106,6 +110,7 @@ mod tests {
         Tcp: RtoAlgorithm MaxConn RetransSegs InErrs\nTcp: 1 -1 17 0\nUdp: RetransSegs\nUdp: 5\n";
     const NETSTAT: &str = "TcpExt: TCPTimeouts TCPLossProbes TCPFastRetrans TCPRetransFail \
         TCPSpuriousRtxHostQueues TCPSynRetrans TCPWqueueTooBig TCPMTUPFail\n\
+        TCPSpuriousRtxHostQueues TCPSynRetrans TCPWqueueTooBig TCPSlowStartRetrans\n\
         TcpExt: 1 2 3 4 5 6 7 8\nIpExt: InOctets\nIpExt: 9\n";
 
     #[test]
@@ -118,6 +123,7 @@ mod tests {
             syn_retrans: 6,
             loss_probes: 2,
             fast_retrans: 3,
+            slow_start_retrans: 8,
             timeouts: 1,
             wqueue_too_big: 7,
             mtu_probes_failed: 8,
