@@ -60,6 +60,11 @@ static __always_inline bool sees_failures(void)
 	return with_exit || third_arg != RETRANS_THIRD_ARG_NONE;
 }
 
+/*
+ * True if programs are attached to the entries of tcp_retransmit_skb() and __tcp_retransmit_skb().
+ */
+const volatile bool with_entry = false;
+
 /* True if a program is attached to tcp_fragment() that records when this function fails. */
 const volatile bool nomem_sites = false;
 
@@ -320,6 +325,8 @@ static __always_inline void read_ca_name(const struct attempt *a, __u8 to[16])
  * function reports the attempt if `reported` is not set.
  */
 struct in_flight {
+	/* The address of the socket, like the key. Detects that the element was reused. */
+	__u64 sk;
 	/* tp->total_retrans at the entry. The transmit step increases it. */
 	__u32 total_retrans;
 	/* The result of is_backlogged() at the entry. */
@@ -339,28 +346,40 @@ struct in_flight {
 };
 
 /*
- * The size of the map. User space sets it to 1 if the map is not used. If the kernel skips the
- * program at the exit of an attempt, the map element stays until the next attempt of that socket
- * replaces or resets it. The LRU map evicts such elements first.
- *
- * Before d4adf1c9ee77 (v6.16) each CPU reserves 128 free elements. With more than eight CPUs the
- * map may then evict an element that is in use, and the attempt is reported without the state of
- * its entry.
+ * User space sets the size of the map by the number of CPUs (lru_entries()), because before
+ * d4adf1c9ee77 (v6.16) each CPU reserves 128 free elements of an LRU map, and a small map evicts
+ * elements that are in use. If the kernel skips the program at the exit of an attempt, the map
+ * element stays until the next attempt of that socket replaces or resets it. The LRU map evicts
+ * such elements first.
  */
-#define MAX_IN_FLIGHT 1024
-
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, MAX_IN_FLIGHT);
-	__type(key, __u64); /* the address of the socket */
+	__uint(max_entries, 1); /* set at open if it is used */
+	__type(key, __u64);	/* the address of the socket */
 	__type(value, struct in_flight);
 } rt_in_flight SEC(".maps");
 
-static __always_inline struct in_flight *attempt_lookup(const struct sock *sk)
+/*
+ * Returns the element of a socket, and copies it. An element may be evicted and reused for another
+ * socket at any time, so only the copy is read.
+ */
+static __always_inline struct in_flight *attempt_lookup(const struct sock *sk,
+							struct in_flight *copy)
 {
 	__u64 key = (__u64)sk;
+	struct in_flight *f = bpf_map_lookup_elem(&rt_in_flight, &key);
 
-	return bpf_map_lookup_elem(&rt_in_flight, &key);
+	if (!f)
+		return NULL;
+	*copy = *f;
+	/* The copy is valid if the element was not reused before its end. */
+	barrier();
+	if (f->sk != key)
+		f = NULL;
+	/* Otherwise clang tests the addresses a second time, and not f, as the verifier requires.
+	 */
+	barrier_var(f);
+	return f;
 }
 
 static __always_inline void attempt_end(const struct sock *sk)
@@ -373,14 +392,15 @@ static __always_inline void attempt_end(const struct sock *sk)
 /* Requires the values of the entry in `fresh`. */
 static __always_inline void attempt_begin(const struct sock *sk, const struct in_flight *fresh)
 {
-	struct in_flight *f = fresh->outer ? NULL : attempt_lookup(sk);
+	struct in_flight known;
+	struct in_flight *f = fresh->outer ? NULL : attempt_lookup(sk, &known);
 	__u64 key = (__u64)sk;
 
 	/*
 	 * According to the element, the outer function began this attempt, and it is not reported
 	 * yet. But the element may instead be left over from an earlier attempt.
 	 */
-	if (f && f->outer && !f->reported) {
+	if (f && known.outer && !known.reported) {
 		/*
 		 * If the kernel skipped the exit of an earlier attempt, the element contains the
 		 * values of that attempt. So the values from the entry, and what the tracepoint

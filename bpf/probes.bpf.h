@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The programs: at the tracepoints, at the entry and exit of tcp_retransmit_skb() and
- * __tcp_retransmit_skb(), and at tcp_fragment(). Each fills a struct attempt and passes it to
- * output.bpf.h.
+ * __tcp_retransmit_skb(), and at the exits of tcp_rtx_synack() and tcp_fragment(). Each fills a
+ * struct attempt and passes it to output.bpf.h.
  */
 #ifndef RETRANS_PROBES_BPF_H
 #define RETRANS_PROBES_BPF_H
@@ -17,6 +17,7 @@
 #include "attempt.bpf.h"
 #include "classify.bpf.h"
 #include "output.bpf.h"
+#include "stats.bpf.h"
 
 /* Tracepoints. */
 
@@ -56,6 +57,19 @@ static __always_inline const struct tcp_sock *untrusted(const struct sock *sk)
 }
 
 /*
+ * Counts an attempt that the tracepoint reports and no function exit does. The tracepoint reports
+ * successes only, so similar attempts that failed may not have been reported at all.
+ */
+static __always_inline void count_tracepoint_only(void)
+{
+	struct retrans_counters *c = counters_of_cpu();
+
+	/* Cannot fail; the verifier requires the check. */
+	if (c)
+		count(&c->tracepoint_only, 1);
+}
+
+/*
  * The third argument is read as ctx[2], and only where it is known to exist. The verifier rejects a
  * program that reads an argument that the tracepoint does not have.
  */
@@ -65,6 +79,7 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 	const struct tcp_sock *tp = untrusted(socket);
 	const struct sock *sk = (const void *)tp;
 	struct attempt a = {.skb = skb, .probing = false};
+	struct in_flight known;
 	struct in_flight *f;
 
 	/*
@@ -76,7 +91,7 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 	a.tp = tp;
 	a.sk = sk;
 	a.skc = &sk->__sk_common;
-	f = with_exit ? attempt_lookup(sk) : NULL;
+	f = with_exit ? attempt_lookup(sk, &known) : NULL;
 	/*
 	 * If the entry was seen, the program at the exit reports the attempt. Otherwise the kernel
 	 * skipped the program at the entry, or the compiler inlined the function, and only the
@@ -93,56 +108,82 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 		a.result = result_of_enumerator(ctx[2]);
 		return emit_with_result(&a);
 	}
+	if (with_exit && third_arg == RETRANS_THIRD_ARG_NONE)
+		count_tracepoint_only();
 	/* Without a third argument the tracepoint fires for successes only. */
 	a.err = third_arg == RETRANS_THIRD_ARG_ERR ? (__s32)ctx[2] : 0;
 	a.has_err = true;
-	if (nomem_sites && !with_exit) {
-		f = attempt_lookup(sk);
+	if (with_entry && !with_exit) {
+		f = attempt_lookup(sk, &known);
 		if (f && a.tp)
-			a.transmit = transmit_since(&a, f);
+			a.transmit = transmit_since(&a, &known);
 		if (f && a.tp && a.err == -ENOMEM)
-			a.site = nomem_site_of(&a, f);
+			a.site = nomem_site_of(&a, &known);
 		attempt_end(sk);
 	}
 	return emit_with_errno(&a, NULL);
 }
 
 /*
- * sk is the listener, and the request socket describes the connection. With Fast Open, sk is the
- * child, which already exists and describes the connection. The tracepoint fires for successes
- * only, on every kernel.
+ * Returns the mark of a request socket. A tracing program does not use bpf_probe_read_kernel() for
+ * it, which lockdown=confidentiality forbids. The helper does not accept the request sockets of a
+ * listener with operations of its own (MPTCP, sockmap). Then the listener's mark is returned, from
+ * which the request socket gets its own mark (inet_request_mark()). It gets the mark of the SYN
+ * only if the listener has no mark and net.ipv4.tcp_fwmark_accept is set.
  */
+static __always_inline __u32 request_mark_of(const struct attempt *a,
+					     const struct request_sock *req)
+{
+	const struct tcp_request_sock *tcp_req;
+
+	if (a->probing)
+		return PROBE_READ((const struct inet_request_sock *)req, ir_mark);
+	tcp_req = (const void *)bpf_skc_to_tcp_request_sock((void *)req);
+	return tcp_req ? tcp_req->req.ir_mark : KREAD(a, a->sk, sk_mark);
+}
+
+/*
+ * Fills an attempt to retransmit a SYN-ACK. sk is the listener, and the request socket describes
+ * the connection. With Fast Open, sk is the child, which already exists and describes the
+ * connection. Returns false if sk is not a full TCP socket, which does not occur.
+ */
+static __always_inline bool fill_synack(struct attempt *a, const struct sock *sk,
+					const struct request_sock *req)
+{
+	const struct tcp_sock *tp = a->probing ? (const void *)sk : untrusted(sk);
+	bool child;
+
+	/* Cannot fail: a listener and a child are full TCP sockets. */
+	if (!tp)
+		return false;
+	/* Not the state of sk: a listener may be closing. */
+	child = (__u64)KREAD(a, tp, fastopen_rsk) == (__u64)req;
+	a->sk = (const void *)tp;
+	/* The cookie is read from the request socket; the accepted socket inherits it. */
+	a->skc = child ? &sk->__sk_common : &req->__req_common;
+	a->state = KREAD(a, a->skc, skc_state);
+	a->request_mark = child ? KREAD(a, a->sk, sk_mark) : request_mark_of(a, req);
+	a->segs = 1;
+	a->has_err = true;
+	a->kind = RETRANS_KIND_SYNACK;
+	return true;
+}
+
+/* The tracepoint fires for successes only, on every kernel. handle_synack() reports failures. */
 SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(rt_tp_synack, const struct sock *sk, const struct request_sock *req)
 {
-	const struct inet_request_sock *inet_req = (const void *)req;
-	/*
-	 * Read from the request socket and not from the state of sk, because a listener may be
-	 * closing.
-	 */
-	bool child = BPF_CORE_READ((const struct tcp_request_sock *)req, tfo_listener);
 	struct attempt a = {
-	    .skc = child ? &sk->__sk_common : &req->__req_common,
-	    .sk = (const void *)untrusted(sk),
-	    .segs = 1,
-	    .has_err = true,
 	    .result = TCP_RETRANS_SUCCESS,
-	    .kind = RETRANS_KIND_SYNACK,
 	    .transmit = RETRANS_TRANSMIT_YES,
 	    .probing = false,
 	};
 
-	/* Cannot fail: a listener and a child are full TCP sockets. */
-	if (!a.sk)
-		return 0;
-	a.state = a.skc->skc_state;
-	a.request_mark = child ? sk->sk_mark : BPF_CORE_READ(inet_req, ir_mark);
-	/* The cookie is read from the request socket; the accepted socket inherits it. */
-	return emit(&a);
+	return fill_synack(&a, sk, req) ? emit(&a) : 0;
 }
 
 /*
- * Entry and exit of both functions, with fentry and fexit. They are for kernels whose tracepoint
+ * Entry and exit of the functions, with fentry and fexit. They are for kernels whose tracepoint
  * does not report failures. They are also attached in addition to the tracepoint (as its
  * companion).
  */
@@ -151,7 +192,7 @@ static __always_inline int handle_entry(const struct sock *sk, bool outer)
 {
 	const struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
 	const struct attempt a = {.sk = sk, .probing = false};
-	struct in_flight entry = {.outer = outer};
+	struct in_flight entry = {.sk = (__u64)sk, .outer = outer};
 
 	if (!tp)
 		return 0;
@@ -178,6 +219,49 @@ static __always_inline int handle_fexit(const struct sock *sk, const struct sk_b
 	return handle_exit(&a, outer);
 }
 
+/*
+ * Returns the result of a SYN-ACK whose transmission failed with a->err. tcp_v4_send_synack()
+ * returns -1 if there is no route or no memory, and -EPERM of netfilter is the same number. So with
+ * IPv4 -1 proves nothing. tcp_v6_send_synack() returns -ENOMEM in these two cases, so with IPv6
+ * -EPERM has the same causes as for a segment. Other errnos are from the IP layer or below.
+ */
+static __always_inline __u32 result_of_synack(const struct attempt *a,
+					      const struct request_sock *req)
+{
+	const struct request_sock_ops *ops = KREAD(a, req, rsk_ops);
+
+	switch (a->err) {
+	case -EPERM:
+		/*
+		 * Not the family of the request socket, which is AF_INET6 also for IPv4 connections
+		 * of an IPv6 listener.
+		 */
+		return KREAD(a, ops, family) == AF_INET6 ? RETRANS_OWN_DENIED
+							 : TCP_RETRANS_ERR_DEFAULT;
+	case NET_XMIT_DROP:
+		return RETRANS_OWN_XMIT_DROP;
+	case -ENOBUFS:
+		return RETRANS_OWN_NOBUFS;
+	default:
+		return TCP_RETRANS_ERR_DEFAULT;
+	}
+}
+
+/*
+ * Reports a SYN-ACK at the exit of tcp_rtx_synack() if it failed. The tracepoint has reported a
+ * success. The kernel counts a SYN-ACK in RetransSegs only if it succeeds, so the value of
+ * `transmit` is no.
+ */
+static __always_inline int handle_synack(struct attempt *a, const struct sock *sk,
+					 const struct request_sock *req)
+{
+	if (!a->err || !fill_synack(a, sk, req))
+		return 0;
+	a->result = result_of_synack(a, req);
+	a->transmit = RETRANS_TRANSMIT_NO;
+	return emit(a);
+}
+
 SEC("?fentry/tcp_retransmit_skb")
 int BPF_PROG(rt_fentry_outer, const struct sock *sk)
 {
@@ -202,6 +286,14 @@ int BPF_PROG(rt_fexit_inner, const struct sock *sk, const struct sk_buff *skb, i
 	return handle_fexit(sk, skb, err, false);
 }
 
+SEC("?fexit/tcp_rtx_synack")
+int BPF_PROG(rt_fexit_synack, const struct sock *sk, const struct request_sock *req, int err)
+{
+	struct attempt a = {.err = err, .probing = false};
+
+	return handle_synack(&a, sk, req);
+}
+
 /*
  * Records that tcp_fragment() failed during an attempt, which distinguishes the causes of -ENOMEM
  * (see nomem_site_of()). Calls outside of attempts are ignored.
@@ -210,11 +302,12 @@ SEC("?fexit/tcp_fragment")
 int BPF_PROG(rt_fexit_frag, const struct sock *sk, int tcp_queue, const void *skb, __u32 len,
 	     unsigned int mss_now, int gfp, int err)
 {
+	struct in_flight known;
 	struct in_flight *f;
 
 	if (!err && fragment_seen)
 		return 0;
-	f = attempt_lookup(sk);
+	f = attempt_lookup(sk, &known);
 	if (!f)
 		return 0;
 	fragment_seen = true;
@@ -224,21 +317,25 @@ int BPF_PROG(rt_fexit_frag, const struct sock *sk, int tcp_queue, const void *sk
 }
 
 /*
- * Entry and exit of both functions, with kprobes. At the exit the arguments are no longer
+ * Entry and exit of the functions, with kprobes. At the exit the arguments are no longer
  * available, so the program at the entry stores them. The key is the stack address of the return
  * address. It distinguishes nested calls, and stays valid if the task moves to another CPU. If the
  * kernel skips one exit, the next exit does not use its arguments, as it would with a stack of
  * calls.
  */
 struct kprobe_args {
+	__u64 sp; /* like the key; detects that the element was reused */
 	const struct sock *sk;
-	const struct sk_buff *skb;
+	union {
+		const struct sk_buff *skb;
+		const struct request_sock *req; /* of tcp_rtx_synack() */
+	};
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, MAX_IN_FLIGHT);
-	__type(key, __u64); /* the stack pointer at the entry */
+	__uint(max_entries, 1); /* set at open if it is used */
+	__type(key, __u64);	/* the stack pointer at the entry */
 	__type(value, struct kprobe_args);
 } rt_kprobe_args SEC(".maps");
 
@@ -251,10 +348,10 @@ struct {
 static __always_inline int handle_kprobe(struct pt_regs *ctx, const struct sock *sk,
 					 const struct sk_buff *skb, bool outer)
 {
-	struct kprobe_args args = {.sk = sk, .skb = skb};
+	struct kprobe_args args = {.sp = PT_REGS_SP(ctx), .sk = sk, .skb = skb};
 	const struct tcp_sock *tp = (const void *)args.sk;
 	const struct attempt a = {.sk = args.sk, .probing = true};
-	struct in_flight entry = {.outer = outer};
+	struct in_flight entry = {.sk = (__u64)sk, .outer = outer};
 	__u64 key = PT_REGS_SP(ctx);
 
 	/*
@@ -270,25 +367,42 @@ static __always_inline int handle_kprobe(struct pt_regs *ctx, const struct sock 
 	return 0;
 }
 
-static __always_inline int handle_kretprobe(struct pt_regs *ctx, int err, bool outer)
+/*
+ * Copies the arguments that were stored at the entry to `args`, and removes them. Returns false if
+ * no arguments are stored.
+ */
+static __always_inline bool take_kprobe_args(struct pt_regs *ctx, struct kprobe_args *args)
 {
+	const struct kprobe_args *stored;
 	__u64 key = PT_REGS_SP(ctx);
-	struct kprobe_args *args;
-	struct attempt a = {.has_err = true, .probing = true};
 
 #if defined(__TARGET_ARCH_x86)
 	/* The return instruction has removed the return address from the stack. */
 	key -= sizeof(__u64);
 #endif
-	args = bpf_map_lookup_elem(&rt_kprobe_args, &key);
-	if (!args)
+	stored = bpf_map_lookup_elem(&rt_kprobe_args, &key);
+	if (!stored)
+		return false;
+	*args = *stored;
+	/* The copy is valid if the element was not reused before its end. */
+	barrier();
+	if (stored->sp != key)
+		return false;
+	bpf_map_delete_elem(&rt_kprobe_args, &key);
+	return true;
+}
+
+static __always_inline int handle_kretprobe(struct pt_regs *ctx, int err, bool outer)
+{
+	struct attempt a = {.err = err, .has_err = true, .probing = true};
+	struct kprobe_args args;
+
+	if (!take_kprobe_args(ctx, &args))
 		return 0;
-	a.sk = args->sk;
+	a.sk = args.sk;
 	a.skc = (const void *)a.sk;
 	a.tp = (const void *)a.sk;
-	a.skb = args->skb;
-	a.err = err;
-	bpf_map_delete_elem(&rt_kprobe_args, &key);
+	a.skb = args.skb;
 	return handle_exit(&a, outer);
 }
 
@@ -316,6 +430,25 @@ int BPF_KRETPROBE(rt_krp_inner, int err)
 	return handle_kretprobe(ctx, err, false);
 }
 
+SEC("?kprobe/tcp_rtx_synack")
+int BPF_KPROBE(rt_kp_synack, const struct sock *sk, const struct request_sock *req)
+{
+	struct kprobe_args args = {.sp = PT_REGS_SP(ctx), .sk = sk, .req = req};
+	__u64 key = PT_REGS_SP(ctx);
+
+	bpf_map_update_elem(&rt_kprobe_args, &key, &args, BPF_ANY);
+	return 0;
+}
+
+SEC("?kretprobe/tcp_rtx_synack")
+int BPF_KRETPROBE(rt_krp_synack, int err)
+{
+	struct attempt a = {.err = err, .probing = true};
+	struct kprobe_args args;
+
+	return take_kprobe_args(ctx, &args) ? handle_synack(&a, args.sk, args.req) : 0;
+}
+
 #else
 
 SEC("?kprobe/tcp_retransmit_skb")
@@ -338,6 +471,18 @@ int rt_kp_inner(void *ctx)
 
 SEC("?kretprobe/__tcp_retransmit_skb")
 int rt_krp_inner(void *ctx)
+{
+	return 0;
+}
+
+SEC("?kprobe/tcp_rtx_synack")
+int rt_kp_synack(void *ctx)
+{
+	return 0;
+}
+
+SEC("?kretprobe/tcp_rtx_synack")
+int rt_krp_synack(void *ctx)
 {
 	return 0;
 }

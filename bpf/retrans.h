@@ -367,6 +367,11 @@ struct retrans_counters {
 	struct retrans_count counts[RETRANS_RESULT_SLOTS][RETRANS_KIND_SLOTS];
 	struct retrans_count transmits[RETRANS_TRANSMIT_SLOTS];
 	struct retrans_netns_stats netns; /* of the namespace that is reconciled */
+	/*
+	 * Attempts that only a tracepoint without failures reported, although programs are attached
+	 * to function exits.
+	 */
+	__u64 tracepoint_only;
 };
 
 /*
@@ -378,7 +383,7 @@ struct retrans_passed {
 };
 
 _Static_assert(sizeof(struct retrans_passed) == 32 * 16 * 16, "passed");
-_Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 96, "counters");
+_Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 96 + 8, "counters");
 
 #define RETRANS_TEST_FETCH	  0x01 /* the operand differs from the previous test's */
 #define RETRANS_TEST_ENDS_OPERAND 0x02

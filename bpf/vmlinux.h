@@ -203,6 +203,7 @@ struct tcp_sock {
 	u64 bytes_acked;
 	u64 tcp_wstamp_ns;
 	u64 tcp_clock_cache;
+	struct request_sock *fastopen_rsk;
 	__u8 syn_data : 1;
 };
 
@@ -234,8 +235,13 @@ struct tcp_skb_cb___u8 {
 	__u8 tcp_flags;
 };
 
+struct request_sock_ops {
+	int family;
+};
+
 struct request_sock {
 	struct sock_common __req_common;
+	const struct request_sock_ops *rsk_ops;
 };
 
 struct socket {
@@ -283,7 +289,6 @@ struct inet_request_sock {
 
 struct tcp_request_sock {
 	struct inet_request_sock req;
-	bool tfo_listener;
 };
 
 #pragma clang attribute pop

@@ -46,6 +46,12 @@ pub fn with_companion(builder: StreamBuilder, companion: AttachMethod) -> Stream
     builder.only_companion(companion)
 }
 
+/// Configures a stream that attaches no program to function entries. Then the programs at the exits
+/// report no attempt, as if the compiler had inlined the functions.
+pub fn without_entries(builder: StreamBuilder) -> StreamBuilder {
+    builder.without_entries()
+}
+
 /// The maps and settings that are required to submit records like the BPF programs of a stream.
 #[derive(Debug)]
 pub struct RingOf<'a> {

@@ -92,6 +92,10 @@ pub(crate) const FUNCTIONS: &str = "
     int tcp_retransmit_skb(long sk, long skb, long segs) { return 0; }
     int __tcp_retransmit_skb(long sk, long skb, long segs) { return 0; }";
 
+/// The function that retransmits SYN-ACKs.
+pub(crate) const SYNACK: &str = "
+    int tcp_rtx_synack(long sk, long req) { return 0; }";
+
 /// And the one where memory runs out; declared only, for the BPF target has no functions of six
 /// parameters.
 pub(crate) const FRAGMENT: &str = "

@@ -87,7 +87,7 @@ pub fn say_ready(stream: &Stream) {
     say(format_args!(
         "ready {attachment} failures={} synack_failures={}{owners}",
         seen(attachment.observes_failures()),
-        seen(false)
+        seen(attachment.observes_synack_failures())
     ));
 }
 

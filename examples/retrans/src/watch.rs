@@ -58,6 +58,10 @@ pub(crate) struct Arguments {
     /// known), and the path of the socket's cgroup (key cgroup_path)
     #[arg(long, alias = "whose")]
     owners: bool,
+    /// Locate the allocation that failed: report frag_nomem and unclone_nomem instead of nomem.
+    /// Requires fexit, and adds a cost whenever the kernel splits a segment
+    #[arg(long)]
+    locate_nomem: bool,
 }
 
 fn help() -> String {
@@ -80,7 +84,7 @@ Examples:
 }
 
 pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
-    let Arguments { terms, format, count, limit, attach_method, fields, owners } = arguments;
+    let Arguments { terms, format, count, limit, attach_method, fields, owners, locate_nomem } = arguments;
     let filter = match terms.parse() {
         Ok(filter) => filter,
         Err(error) => return fail(CANNOT_START, &error),
@@ -93,6 +97,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
     };
     let builder = Stream::builder().filter(filter).fields(fields);
     let builder = if owners { builder.resolve_owners() } else { builder };
+    let builder = if locate_nomem { builder.locate_nomem() } else { builder };
     let builder = attach_method.into_iter().fold(builder, StreamBuilder::attach_method);
     let stream = match builder.open() {
         Ok(stream) => stream,
@@ -263,7 +268,9 @@ impl<W: Write> Printer<W> {
 /// Describes the attachment of the stream in sentences.
 fn attached(attachment: &Attachment) -> String {
     let companion = attachment.companion.map(|companion| format!(" with {companion}")).unwrap_or_default();
-    let failures = if attachment.observes_failures() {
+    let failures = if attachment.observes_synack_failures() {
+        "Failures are reported."
+    } else if attachment.observes_failures() {
         "Failures are reported, except SYN-ACK failures."
     } else {
         "Only successes are reported. Run `retrans doctor` for the reason."

@@ -35,11 +35,10 @@ fn both_formats_and_the_status_say_the_same() {
     assert_eq!(json["verdict"], verdict);
     let status = ["full", "degraded", "unable"].iter().position(|name| *name == verdict);
     assert_eq!(kv.status.code(), status.map(|status| status as i32));
-    // On each kernel of the matrix the verdict is full if fexit is available. No kernel reports the
-    // failures of SYN-ACKs.
+    // On each kernel of the matrix the verdict is full if fexit is available.
     let unobservable = json["attachment"]["unobservable"].as_object().expect("an object");
     assert_eq!(verdict == "full", json["available"]["fexit"]["available"] == true, "{lines}");
-    assert_eq!(verdict == "full", unobservable.keys().eq(["synack_failures"]), "{lines}");
+    assert_eq!(verdict == "full", unobservable.is_empty(), "{lines}");
 
     assert_eq!(
         json["attachment"]["source"],
@@ -47,7 +46,7 @@ fn both_formats_and_the_status_say_the_same() {
     );
     let passed_over: Vec<_> = json["attachment"]["passed_over"].as_array().expect("a list").iter().collect();
     assert_eq!(lines.lines().filter(|line| line.starts_with("passed_over ")).count(), passed_over.len());
-    assert!(json["attachment"]["unobservable"]["synack_failures"].is_string());
+    assert!(unobservable.values().all(serde_json::Value::is_string), "{lines}");
     assert_eq!(json["available"]["btf"]["available"], true);
     assert_eq!(json["capabilities"]["CAP_SYS_ADMIN"], true);
     assert!(lines.lines().all(|line| line.split(' ').skip(1).all(|pair| pair.matches('=').count() == 1)), "{lines}");

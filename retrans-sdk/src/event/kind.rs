@@ -39,7 +39,7 @@ pub enum RetransKind {
     /// The SYN of an active open.
     #[reason(value = "syn", c_name = "RETRANS_KIND_SYN")]
     Syn = 4,
-    /// The SYN-ACK of a passive open. Its failures are not observable on any kernel.
+    /// The SYN-ACK of a passive open. Its failures are observed only with fexit or a kretprobe.
     #[reason(value = "synack", c_name = "RETRANS_KIND_SYNACK")]
     Synack = 5,
     /// The retransmission timeout expired while the receiver's window is closed. The first segment

@@ -88,12 +88,12 @@ pub enum RetransResult {
     /// No memory to trim the acknowledged part of the segment (-ENOMEM).
     #[reason(value = "trim_head_nomem", c_name = "TCP_RETRANS_TRIM_HEAD_NOMEM", class = Nomem)]
     TrimHeadNomem = 4,
-    /// No memory to make the segment's buffer private (-ENOMEM). Reported only with fexit,
-    /// or with the proposed patch.
+    /// No memory to make the segment's buffer private (-ENOMEM). Reported only on request with
+    /// fexit, or with the proposed patch.
     #[reason(value = "unclone_nomem", c_name = "TCP_RETRANS_UNCLONE_NOMEM", class = Nomem)]
     UncloneNomem = 5,
     /// No memory to split the segment, or too much data is queued to allow the split (-ENOMEM).
-    /// Reported only with fexit, or with the proposed patch.
+    /// Reported only on request with fexit, or with the proposed patch.
     #[reason(value = "frag_nomem", c_name = "TCP_RETRANS_FRAG_NOMEM", class = Nomem)]
     FragNomem = 6,
     /// No route to the peer, or the local address was removed (-EHOSTUNREACH); `sk_err_soft`

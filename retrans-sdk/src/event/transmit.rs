@@ -9,6 +9,9 @@ use retrans_macros::reason_table;
 /// `total_retrans`, regardless of the result of the step. An attempt that ends before the step is
 /// counted in neither.
 ///
+/// The kernel counts a SYN-ACK only if it is sent successfully. Therefore a failed SYN-ACK has the
+/// value [`No`](Self::No), whatever failed.
+///
 /// The value is known if the entry of the attempt was observed
 /// ([`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit),
 /// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe), or either as the

@@ -10,7 +10,9 @@ use retrans_macros::reason_table;
 /// [`Fexit`](Self::Fexit), [`Kretprobe`](Self::Kretprobe), [`TpSuccess`](Self::TpSuccess).
 ///
 /// Every method observes SYN-ACKs by the `tcp_retransmit_synack` tracepoint, which fires for
-/// successes only on every kernel. Failures of SYN-ACKs are therefore unobservable.
+/// successes only. Failures of SYN-ACKs are observed at the exit of the kernel's function
+/// `tcp_rtx_synack()`, if the method or its companion is [`Fexit`](Self::Fexit) or
+/// [`Kretprobe`](Self::Kretprobe). Otherwise they are unobservable.
 ///
 /// # Examples
 ///

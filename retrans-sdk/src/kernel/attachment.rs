@@ -35,13 +35,17 @@ use crate::text::reason_table::KeyVal;
 pub struct Attachment {
     /// The attach method in use.
     pub method: AttachMethod,
-    /// The method that supplies what [`method`](Self::method) lacks: the error number in addition
-    /// to [`AttachMethod::TpEnum`], and, with [`AttachMethod::Fexit`], the allocation site of
-    /// -ENOMEM.
+    /// The method that supplies what [`method`](Self::method) lacks: the failures of SYN-ACKs, the
+    /// error number in addition to [`AttachMethod::TpEnum`], and, with [`AttachMethod::Fexit`], the
+    /// allocation site of -ENOMEM on request.
     pub companion: Option<AttachMethod>,
-    /// True if -ENOMEM is resolved into `trim_head_nomem`, `frag_nomem` and `unclone_nomem`.
-    /// Otherwise the result is `trim_head_nomem` where the socket proves it, and else `nomem`.
+    /// True if -ENOMEM is resolved into `trim_head_nomem`, `frag_nomem` and `unclone_nomem`: by
+    /// [`StreamBuilder::locate_nomem`](crate::StreamBuilder::locate_nomem), or by the kernel's own
+    /// enum. Otherwise the result is `trim_head_nomem` where the socket proves it, and else
+    /// `nomem`.
     pub locates_nomem: bool,
+    /// True if a program is attached to the exit of `tcp_rtx_synack()`.
+    pub(crate) synack_failures: bool,
     /// The candidates down to the one in use, best first. The last one is in use, and the others
     /// were not available.
     pub candidates: Vec<Candidate>,
@@ -110,11 +114,21 @@ impl Attachment {
         self.candidates.iter().filter(|candidate| candidate.outcome != CandidateOutcome::Attached)
     }
 
-    /// Returns whether failed attempts are observed, except those of SYN-ACKs, which are
-    /// unobservable on every kernel.
+    /// Returns whether failed attempts are observed, except those of SYN-ACKs
+    /// ([`observes_synack_failures`](Self::observes_synack_failures)). This is the claim of the
+    /// attach method; [`Stats::tracepoint_only`](crate::Stats::tracepoint_only) may refute it.
     #[must_use]
     pub const fn observes_failures(&self) -> bool {
         self.method.observes_failures()
+    }
+
+    /// Returns whether failed attempts to retransmit a SYN-ACK are observed. The tracepoint of
+    /// SYN-ACKs fires for successes only. The failures are observed at the exit of the kernel's
+    /// function `tcp_rtx_synack()`, if the method or its companion is [`AttachMethod::Fexit`] or
+    /// [`AttachMethod::Kretprobe`].
+    #[must_use]
+    pub const fn observes_synack_failures(&self) -> bool {
+        self.synack_failures
     }
 
     /// Returns whether events contain the return value of the kernel's function. If they do not,
@@ -124,14 +138,14 @@ impl Attachment {
         !matches!(self.method, AttachMethod::TpEnum) || self.companion.is_some()
     }
 
-    /// Returns what the stream cannot observe, always including [`Unobservable::SynackFailures`].
+    /// Returns what the stream cannot observe.
     pub fn unobservable(&self) -> impl Iterator<Item = Unobservable> {
         [
             (!self.observes_failures()).then_some(Unobservable::Failures),
             (!self.observes_err()).then_some(Unobservable::Err),
             // Without failures there is no site to report.
             (self.observes_failures() && !self.locates_nomem).then_some(Unobservable::NomemSites),
-            Some(Unobservable::SynackFailures),
+            (!self.synack_failures).then_some(Unobservable::SynackFailures),
         ]
         .into_iter()
         .flatten()
@@ -161,11 +175,12 @@ pub enum Unobservable {
     /// `xmit_drop` or `nobufs`.
     #[reason(value = "err")]
     Err = 1,
-    /// The allocation site of -ENOMEM: if the state of the socket does not prove it, the result is
-    /// `nomem`.
+    /// The allocation site of -ENOMEM, which was not requested or requires fexit: if the state of
+    /// the socket does not prove it, the result is `nomem`.
     #[reason(value = "nomem_sites")]
     NomemSites = 2,
-    /// Failed SYN-ACKs: their tracepoint fires for successes only, on every kernel.
+    /// Failed SYN-ACKs: their tracepoint fires for successes only, and no program is attached to
+    /// the exit of `tcp_rtx_synack()`, which returns the error.
     #[reason(value = "synack_failures")]
     SynackFailures = 3,
 }

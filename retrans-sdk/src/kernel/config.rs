@@ -35,6 +35,11 @@ pub(crate) struct Config {
     pub(crate) forced: Option<AttachMethod>,
     /// The companions that may be attached.
     pub(crate) companions: Companions,
+    /// True if the allocation site of -ENOMEM is located by a program at `tcp_fragment()`.
+    pub(crate) locate_nomem: bool,
+    /// True if no program is attached to function entries, as if the compiler had inlined the
+    /// functions. Only tests set it.
+    pub(crate) without_entries: bool,
     /// True if socket owners are resolved.
     pub(crate) owners: bool,
 }

@@ -16,7 +16,7 @@ use super::{Companions, open};
 use crate::event::field_set::FieldSet;
 use crate::filter::Filter;
 use crate::kernel::attach_method::AttachMethod;
-use crate::kernel::attachment::{Attachment, Unobservable};
+use crate::kernel::attachment::Attachment;
 
 /// A diagnosis of what this kernel and this process support, and what a stream opened now would
 /// observe.
@@ -78,7 +78,7 @@ pub struct Capability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Everything that is observable on any kernel, that is, all but the failures of SYN-ACKs.
+    /// Everything that is observable on any kernel.
     Full,
     /// Something is unobservable that another kernel would show.
     Degraded,
@@ -89,7 +89,8 @@ pub enum Verdict {
 impl Diagnosis {
     /// Runs the diagnosis.
     ///
-    /// It opens a stream for a moment with default settings, and once each with the attach methods
+    /// It opens a stream for a moment, with default settings and
+    /// [`locate_nomem`](crate::StreamBuilder::locate_nomem), and once each with the attach methods
     /// `fexit` and `kretprobe`. It requires no capability: what a missing capability prevents is
     /// reported as not available.
     #[must_use]
@@ -115,9 +116,7 @@ impl Diagnosis {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let Ok(attachment) = &self.attachment else { return Verdict::Unable };
-        // SYN-ACK failures are unobservable on every kernel.
-        let lacking = attachment.unobservable().filter(|what| *what != Unobservable::SynackFailures).count();
-        if lacking == 0 { Verdict::Full } else { Verdict::Degraded }
+        if attachment.unobservable().count() == 0 { Verdict::Full } else { Verdict::Degraded }
     }
 }
 
@@ -137,6 +136,8 @@ fn config(forced: Option<AttachMethod>) -> Config {
         epoch_offset: 0,
         forced,
         companions: Companions::Any,
+        locate_nomem: true,
+        without_entries: false,
         owners: false,
     }
 }
@@ -173,7 +174,7 @@ fn chosen(modes: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::attachment::Timing;
+    use crate::kernel::attachment::{Timing, Unobservable};
 
     fn diagnosis(attachment: Result<Attachment, String>) -> Diagnosis {
         Diagnosis {
@@ -189,13 +190,16 @@ mod tests {
         }
     }
 
+    fn attachment(method: AttachMethod, companion: Option<AttachMethod>, locates_nomem: bool) -> Attachment {
+        let synack_failures = method == AttachMethod::Fexit || companion.is_some();
+        let (candidates, timing) = (Vec::new(), Timing::default());
+        Attachment { method, companion, locates_nomem, synack_failures, candidates, timing }
+    }
+
     #[test]
-    fn the_verdict_excludes_what_no_kernel_can_observe() {
-        let attached = |method, companion, locates_nomem| {
-            let candidates = Vec::new();
-            let timing = Timing::default();
-            diagnosis(Ok(Attachment { method, companion, locates_nomem, candidates, timing })).verdict()
-        };
+    fn the_verdict_is_full_only_if_everything_is_observable() {
+        let attached =
+            |method, companion, locates_nomem| diagnosis(Ok(attachment(method, companion, locates_nomem))).verdict();
         let fexit = Some(AttachMethod::Fexit);
         assert_eq!(attached(AttachMethod::TpErr, fexit, true), Verdict::Full);
         assert_eq!(attached(AttachMethod::Fexit, None, true), Verdict::Full);
@@ -204,21 +208,22 @@ mod tests {
         assert_eq!(attached(AttachMethod::TpEnum, None, false), Verdict::Degraded);
         assert_eq!(attached(AttachMethod::Kretprobe, None, false), Verdict::Degraded);
         assert_eq!(attached(AttachMethod::TpSuccess, None, false), Verdict::Degraded);
+        let without_function = Attachment { synack_failures: false, ..attachment(AttachMethod::Fexit, None, true) };
+        assert_eq!(diagnosis(Ok(without_function)).verdict(), Verdict::Degraded);
         assert_eq!(diagnosis(Err("no".into())).verdict(), Verdict::Unable);
     }
 
     #[test]
     fn unobservable_results_are_listed() {
         let of = |method, companion, locates_nomem| -> Vec<_> {
-            let (candidates, timing) = (Vec::new(), Timing::default());
-            let attachment = Attachment { method, companion, locates_nomem, candidates, timing };
-            attachment.unobservable().collect()
+            attachment(method, companion, locates_nomem).unobservable().collect()
         };
         use Unobservable::{Err, Failures, NomemSites, SynackFailures};
         assert_eq!(of(AttachMethod::TpSuccess, None, false), [Failures, SynackFailures]);
         assert_eq!(of(AttachMethod::TpEnum, None, false), [Err, NomemSites, SynackFailures]);
         assert_eq!(of(AttachMethod::TpErr, None, false), [NomemSites, SynackFailures]);
-        assert_eq!(of(AttachMethod::Fexit, None, true), [SynackFailures]);
+        assert_eq!(of(AttachMethod::TpErr, Some(AttachMethod::Fexit), false), [NomemSites]);
+        assert_eq!(of(AttachMethod::Fexit, None, true), []);
     }
 
     #[test]

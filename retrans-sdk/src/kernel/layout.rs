@@ -81,6 +81,7 @@ const _: () = assert!(size_of_field(|c: &retrans_counters| &c.transmits) == TRAN
 const _: () = assert!(size_of::<retrans_passed>() == PASSED_WORDS * 8 && offset_of!(retrans_passed, counts) == 0);
 
 const _: () = assert!(offset_of!(retrans_counters, netns) == word::NETNS * 8);
+const _: () = assert!(offset_of!(retrans_counters, tracepoint_only) == word::TRACEPOINT_ONLY * 8);
 const _: () = assert!(size_of::<retrans_netns_stats>() == NETNS_WORDS * 8);
 const _: () =
     assert!(offset_of!(retrans_netns_stats, retrans_segs) == 0 && offset_of!(retrans_netns_stats, retrans_fail) == 8);

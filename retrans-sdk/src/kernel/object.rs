@@ -81,7 +81,10 @@ impl Object {
     /// Loads the BPF programs of a plan.
     pub(super) fn load(plan: &Plan, config: &Config) -> Result<Self, Error> {
         let Config { filter, limit, summed_netns, ring, owners, .. } = config;
-        let programs = Program::of(plan);
+        let mut programs = Program::of(plan);
+        if config.without_entries {
+            programs.retain(|program| !program.is_entry());
+        }
         let counts_passed = !filter.tests.is_empty();
         if let Some(exit) = plan.exit {
             with_log(|| step("load the programs", probe::fexit(exit)))?;
@@ -107,6 +110,7 @@ impl Object {
                 rodata.unlisted_slots = plan.enumerators.unlisted_slots();
                 rodata.with_exit = plan.combination.by_exit().is_some();
                 rodata.enum_is_source = plan.combination.method == AttachMethod::TpEnum;
+                rodata.with_entry = plan.entries;
                 rodata.nomem_sites = plan.combination.sites;
                 rodata.has_cookie_helper = plan.has_cookie_helper;
                 rodata.with_owners = *owners;
@@ -138,13 +142,17 @@ impl Object {
                 if counts_passed {
                     step("set the number of counters", open.maps.rt_passed.set_max_entries(cpus))?;
                 }
-                // Unused maps count against RLIMIT_MEMLOCK on old kernels.
-                if plan.combination.by_exit().is_none() && !plan.combination.sites {
-                    step("set the size of a map", open.maps.rt_in_flight.set_max_entries(1))?;
+                // Unused maps keep one element: they count against RLIMIT_MEMLOCK on old kernels.
+                if plan.entries {
+                    let entries = lru_entries(IN_FLIGHT, cpus);
+                    step("set the size of a map", open.maps.rt_in_flight.set_max_entries(entries))?;
                 }
-                if plan.combination.by_exit() != Some(AttachMethod::Kretprobe) {
-                    step("set the size of a map", open.maps.rt_kprobe_args.set_max_entries(1))?;
+                if plan.combination.by_exit() == Some(AttachMethod::Kretprobe) {
+                    let entries = lru_entries(IN_FLIGHT, cpus);
+                    step("set the size of a map", open.maps.rt_kprobe_args.set_max_entries(entries))?;
                 }
+                let entries = lru_entries(REMEMBERED, cpus);
+                step("set the size of a map", open.maps.rt_loss_memory.set_max_entries(entries))?;
                 if *owners {
                     step("set the size of a map", open.maps.rt_owners.set_max_entries(socket_owners::CAPACITY))?;
                 }
@@ -171,7 +179,10 @@ impl Object {
                     Some((function, at_return)) => program.attach_kprobe(at_return, function),
                     None => program.attach_trace(),
                 };
-                links.push(with_log(|| step(wanted.attaching(), attach()))?);
+                let link = with_log(|| step(wanted.attaching(), attach()))?;
+                // Detached in reverse order, so that no entry is without its exit, and no attempt
+                // is reported by the tracepoint alone.
+                links.insert(0, link);
             }
             Ok(())
         })
@@ -262,6 +273,22 @@ fn cpus() -> Step<usize> {
     step("count the CPUs", libbpf_rs::num_possible_cpus())
 }
 
+/// The number of attempts in flight that a map has room for.
+const IN_FLIGHT: u32 = 1024;
+
+/// The number of sockets in the state Loss whose last attempt is remembered.
+const REMEMBERED: u32 = 4096;
+
+/// Returns the size of an LRU map with room for `base` elements on a host with this number of CPUs.
+/// Before d4adf1c9ee77 (Linux 6.16) each CPU reserves 128 free elements of such a map, and a small
+/// map evicts elements that are in use. Each CPU adds twice that number, for the attempts that nest
+/// on it. The number of CPUs is capped, because the map is allocated at once: with 1,024 CPUs it
+/// occupies about 30 MB.
+fn lru_entries(base: u32, cpus: u32) -> u32 {
+    const PER_CPU: u32 = 256;
+    base + PER_CPU * cpus.min(1024)
+}
+
 fn fill_filter(to: &mut types::retrans_filter, filter: &KernelFilter) {
     to.used = filter.tests.len() as u32;
     to.subtrees_used = filter.subtrees.len() as u32;
@@ -299,6 +326,16 @@ fn load_error(what: &str, error: LibbpfError, log: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_cpu_adds_twice_the_elements_that_it_reserves() {
+        assert_eq!(lru_entries(IN_FLIGHT, 1), 1280);
+        for cpus in [2, 8, 9, 64, 512, 1024] {
+            let reserved = 128 * cpus;
+            assert!(lru_entries(IN_FLIGHT, cpus) >= 1024 + 2 * reserved, "{cpus}");
+        }
+        assert_eq!(lru_entries(IN_FLIGHT, u32::MAX), lru_entries(IN_FLIGHT, 1024));
+    }
 
     #[test]
     fn a_missing_privilege_is_distinguished_from_a_verifier_error() {

@@ -13,7 +13,7 @@ use super::btf::{ThirdArgument, VMLINUX, read};
 use super::capabilities;
 use super::config::{Config, RingConfig};
 use super::object::Object;
-use super::plan::{Combination, Kernel, Plan};
+use super::plan::{Combination, Kernel, Plan, ThirdArgMode};
 use super::ring::RingReader;
 use super::socket_owners::SocketOwners;
 use super::socket_set::SocketSet;
@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind};
 use crate::filter::operand;
 use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::attachment::{Attachment, Candidate, CandidateOutcome, Timing};
-use crate::stats::reader::StatsReader;
+use crate::stats::reader::{ObservedFailures, StatsReader};
 
 /// Loads and attaches the BPF programs by the best method that the kernel supports. After an error
 /// no program, link or map remains.
@@ -44,7 +44,7 @@ fn open_as<T>(config: &Config, attach: impl Fn(Plan, &Config) -> Result<T, Error
     let vmlinux = read(Path::new(VMLINUX))?;
     let kernel = Kernel::read(&vmlinux)?;
     let btf = began.elapsed();
-    let combinations = kernel.combinations(config.companions);
+    let combinations = kernel.combinations(config.companions, config.locate_nomem);
     let (attached, mut attachment) =
         attach_best(&kernel.third, combinations, config.forced, |plan| attach(plan, config))?;
     (attachment.timing.btf, attachment.timing.total) = (btf, began.elapsed());
@@ -66,6 +66,7 @@ fn attach_best<T>(
             continue;
         }
         let locates_nomem = plan.as_ref().is_ok_and(Plan::locates_nomem);
+        let synack_failures = plan.as_ref().is_ok_and(|plan| plan.synack_exit.is_some());
         let began = Instant::now();
         let name = combination.to_string();
         let (outcome, elapsed) = match plan.map(&mut attach) {
@@ -76,7 +77,8 @@ fn attach_best<T>(
                     elapsed: began.elapsed(),
                 });
                 let Combination { method, companion, .. } = combination;
-                let attachment = Attachment { method, companion, locates_nomem, candidates, timing: Timing::default() };
+                let timing = Timing::default();
+                let attachment = Attachment { method, companion, locates_nomem, synack_failures, candidates, timing };
                 return Ok((attached, attachment));
             }
             Ok(Err(error)) => {
@@ -139,9 +141,13 @@ fn attach(plan: Plan, config: &Config, ring_config: RingConfig) -> Result<Source
 }
 
 fn attach_object(mut object: Object, plan: Plan, config: &Config) -> Result<Attached, Error> {
-    let observes_failures = plan.combination.method.observes_failures();
+    let observes = ObservedFailures {
+        any: plan.combination.method.observes_failures(),
+        synack: plan.synack_exit.is_some(),
+        at_exit_only: plan.combination.by_exit().is_some() && plan.tracepoint == Some(ThirdArgMode::None),
+    };
     let slots = plan.enumerators.slots();
-    let stats = StatsReader::new(object.counters()?, slots, object.essential(&plan)?, observes_failures);
+    let stats = StatsReader::new(object.counters()?, slots, object.essential(&plan)?, observes);
     let own_sockets =
         config.filter.uses(operand::RETRANS_FIELD_OWN_SOCKET).then(|| object.own_sockets()).transpose()?;
     // Before anything is attached, so no attempt of these sockets is missed.
@@ -167,7 +173,7 @@ mod tests {
         forced: Option<AttachMethod>,
         attach: impl FnMut(Plan) -> Result<T, Error>,
     ) -> Result<(T, Attachment), Error> {
-        attach_best(&kernel.third, kernel.combinations(Companions::Any), forced, attach)
+        attach_best(&kernel.third, kernel.combinations(Companions::Any, true), forced, attach)
     }
 
     fn refuse(_: Plan) -> Result<(), Error> {
@@ -193,6 +199,7 @@ mod tests {
             format!("tp_enum+kretprobe: {absent}"),
             format!("tp_enum: {absent}"),
             format!("tp_err+fexit+sites: {absent}"),
+            format!("tp_err+fexit: {absent}"),
             format!("tp_err: {absent}"),
             "fexit+sites: BTF has no tcp_fragment of six parameters".to_owned(),
             "fexit: cannot load the programs".to_owned(),
@@ -261,7 +268,7 @@ mod tests {
         assert!(alone.observes_failures() && !alone.observes_err());
         assert_eq!(alone.unavailable().count(), 3);
 
-        let unaccompanied = attach_best(&kernel.third, kernel.combinations(Companions::None), None, |_| Ok(()));
+        let unaccompanied = attach_best(&kernel.third, kernel.combinations(Companions::None, true), None, |_| Ok(()));
         let (_, unaccompanied) = unaccompanied.expect("the enum alone");
         assert_eq!(unaccompanied.companion, None);
         assert!(

@@ -32,6 +32,8 @@ pub(super) struct Kernel {
     functions: bool,
     /// The BTF id of the outer function.
     outer: Option<u32>,
+    /// The BTF id of `tcp_rtx_synack()`, if it has the expected number of parameters.
+    synack: Option<u32>,
     /// True if the function exists in which allocations fail.
     fragment: bool,
     has_cookie_helper: bool,
@@ -43,12 +45,14 @@ pub(super) struct Kernel {
 /// The functions that are looked up.
 const OUTER: &str = "tcp_retransmit_skb";
 const INNER: &str = "__tcp_retransmit_skb";
+/// The function that retransmits a SYN-ACK, and returns its error.
+const RTX_SYNACK: &str = "tcp_rtx_synack";
 const FRAGMENT: &str = "tcp_fragment";
 const ACCEPT: &str = "inet_csk_accept";
 /// c5dbb89fc2ac (Linux 5.12) allowed `bpf_get_socket_cookie()` in tracing programs and added this
 /// function, which implements it for any `struct sock *`.
 const COOKIE: &str = "bpf_get_socket_ptr_cookie";
-const FUNCTIONS: [&str; 5] = [OUTER, INNER, FRAGMENT, ACCEPT, COOKIE];
+const FUNCTIONS: [&str; 6] = [OUTER, INNER, RTX_SYNACK, FRAGMENT, ACCEPT, COOKIE];
 
 /// The other tracepoint that streams attach to.
 const SYNACK: &str = "tcp_retransmit_synack";
@@ -72,10 +76,12 @@ impl Kernel {
         prototype(SYNACK)?;
         let function = |name| first(BtfKind::Func, name).and_then(|found| Func::try_from(found).ok());
         let parameters = |name| function(name).as_ref().and_then(btf::parameters);
+        let id = |name| function(name).map(|function| function.type_id().into());
         Ok(Self {
             third: btf::third_argument_of(btf, prototype(TRACEPOINT)?)?,
-            outer: function(OUTER).map(|function| function.type_id().into()),
+            outer: id(OUTER),
             functions: parameters(OUTER) == Some(3) && parameters(INNER) == Some(3),
+            synack: id(RTX_SYNACK).filter(|_| parameters(RTX_SYNACK) == Some(2)),
             fragment: parameters(FRAGMENT) == Some(6),
             has_cookie_helper: parameters(COOKIE).is_some(),
             accept_parameters: parameters(ACCEPT),
@@ -84,8 +90,12 @@ impl Kernel {
     }
 
     /// Returns all combinations with these companions, best first: a plan for each, or the reason
-    /// that it is not possible.
-    pub(super) fn combinations(&self, companions: Companions) -> Vec<(Combination, Result<Plan, String>)> {
+    /// that it is not possible. Combinations that locate -ENOMEM are included only on request.
+    pub(super) fn combinations(
+        &self,
+        companions: Companions,
+        locate_nomem: bool,
+    ) -> Vec<(Combination, Result<Plan, String>)> {
         use AttachMethod::{Fexit, Kretprobe, TpEnum, TpErr, TpSuccess};
         [
             (TpEnum, Some(Fexit), true),
@@ -93,6 +103,7 @@ impl Kernel {
             (TpEnum, Some(Kretprobe), false),
             (TpEnum, None, false),
             (TpErr, Some(Fexit), true),
+            (TpErr, Some(Fexit), false),
             (TpErr, None, false),
             (Fexit, None, true),
             (Fexit, None, false),
@@ -100,6 +111,7 @@ impl Kernel {
             (TpSuccess, None, false),
         ]
         .into_iter()
+        .filter(|(_, _, sites)| locate_nomem || !sites)
         .map(|(method, companion, sites)| {
             let combination = Combination { method, companion, sites };
             let wanted = match companions {
@@ -131,7 +143,12 @@ impl Kernel {
             (_, third) => return Err(format!("the tracepoint's third argument is {third}")),
         }
         let by = |wanted| method == wanted || companion == Some(wanted);
-        if by(AttachMethod::Fexit) && !self.functions {
+        // Without sites, fexit adds to `tp_err` the failures of SYN-ACKs, and entries if possible.
+        let only_synacks = method == AttachMethod::TpErr && companion.is_some() && !sites;
+        if only_synacks && self.synack.is_none() {
+            return Err("BTF has no tcp_rtx_synack of two parameters".to_owned());
+        }
+        if by(AttachMethod::Fexit) && !only_synacks && !self.functions {
             return Err("BTF has no tcp_retransmit_skb and __tcp_retransmit_skb of three parameters".to_owned());
         }
         if sites && !self.fragment {
@@ -148,9 +165,21 @@ impl Kernel {
             ThirdArgument::Enum { .. } => Some(ThirdArgMode::Enum),
         };
         let Self { has_cookie_helper, accept_parameters, .. } = *self;
-        let exit = self.outer.filter(|_| by(AttachMethod::Fexit));
+        let exit = self.outer.or(self.synack).filter(|_| by(AttachMethod::Fexit));
+        let synack_exit = combination.exit_method().filter(|_| self.synack.is_some());
+        let entries = combination.exit_method().is_some() && (self.functions || by(AttachMethod::Kretprobe));
         let types = self.types.clone();
-        Ok(Plan { combination, tracepoint, enumerators, exit, has_cookie_helper, accept_parameters, types })
+        Ok(Plan {
+            combination,
+            tracepoint,
+            enumerators,
+            exit,
+            entries,
+            synack_exit,
+            has_cookie_helper,
+            accept_parameters,
+            types,
+        })
     }
 }
 
@@ -174,6 +203,14 @@ pub(super) struct Combination {
     pub(super) companion: Option<AttachMethod>,
     /// True if `tcp_fragment()` is attached to, which locates the allocation site of -ENOMEM.
     pub(super) sites: bool,
+}
+
+impl Combination {
+    /// Returns the method by which programs attach to functions, if any do.
+    pub(super) fn exit_method(self) -> Option<AttachMethod> {
+        let is_exit = |method: &AttachMethod| matches!(method, AttachMethod::Fexit | AttachMethod::Kretprobe);
+        Some(self.method).filter(is_exit).or(self.companion)
+    }
 }
 
 impl std::fmt::Display for Combination {
@@ -204,6 +241,11 @@ pub(super) struct Plan {
     pub(super) enumerators: Enumerators,
     /// The BTF id of a function whose exit is attached to, if any.
     pub(super) exit: Option<u32>,
+    /// True if programs are attached to the entries of the functions that retransmit segments.
+    pub(super) entries: bool,
+    /// The method by which a program attaches to the exit of `tcp_rtx_synack()`, which reports the
+    /// failures of SYN-ACKs.
+    pub(super) synack_exit: Option<AttachMethod>,
     pub(super) has_cookie_helper: bool,
     /// The number of parameters of `inet_csk_accept()`, which determines where its return value is
     /// found.
@@ -294,13 +336,17 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::testing::{FRAGMENT, FUNCTIONS, Made, kernel};
+    use crate::testing::{FRAGMENT, FUNCTIONS, Made, SYNACK, kernel};
 
     fn combinations_of(source: &str) -> Vec<(String, Result<Plan, String>)> {
+        combinations_with(source, true)
+    }
+
+    fn combinations_with(source: &str, locate_nomem: bool) -> Vec<(String, Result<Plan, String>)> {
         let btf = btf::read(Made::object(source).as_path()).expect("BTF");
         let kernel = Kernel::read(&btf).expect("a kernel");
         kernel
-            .combinations(Companions::Any)
+            .combinations(Companions::Any, locate_nomem)
             .into_iter()
             .map(|(combination, plan)| (combination.to_string(), plan))
             .collect()
@@ -324,6 +370,7 @@ mod tests {
         let both = format!("{FUNCTIONS}{FRAGMENT}");
         let expected = ["tp_err+fexit+sites", "tp_err", "fexit+sites", "fexit", "kretprobe"];
         assert_eq!(admitted(&with(Some("int"), &both)), expected);
+        assert_eq!(admitted(&with(Some("int"), SYNACK)), ["tp_err+fexit", "tp_err", "kretprobe"]);
         let proposal = Some("enum tcp_retransmit_quit_reason");
         let expected = ["tp_enum+fexit", "tp_enum+kretprobe", "tp_enum", "fexit", "kretprobe"];
         assert_eq!(admitted(&with(proposal, FUNCTIONS)), expected);
@@ -363,6 +410,41 @@ mod tests {
         assert_eq!(tell(None, FRAGMENT), ["fexit+sites"]);
         let proposal = Some("enum tcp_retransmit_quit_reason");
         assert_eq!(tell(proposal, ""), ["tp_enum+fexit", "tp_enum+kretprobe", "tp_enum"]);
+    }
+
+    #[test]
+    fn sites_are_located_only_on_request() {
+        let source = |third| format!("{}{FUNCTIONS}{FRAGMENT}{SYNACK}", kernel(third));
+        for third in [None, Some("int"), Some("enum tcp_retransmit_quit_reason")] {
+            let asked = combinations_with(&source(third), true);
+            let unasked = combinations_with(&source(third), false);
+            assert!(asked.iter().any(|(name, plan)| name.ends_with("+sites") && plan.is_ok()), "{third:?}");
+            assert!(unasked.iter().all(|(_, plan)| plan.as_ref().map_or(true, |plan| !plan.combination.sites)));
+            // Nothing else differs.
+            let others = asked.iter().map(|(name, _)| name).filter(|name| !name.ends_with("+sites"));
+            assert_eq!(others.collect::<Vec<_>>(), unasked.iter().map(|(name, _)| name).collect::<Vec<_>>());
+        }
+        let unasked = combinations_with(&source(Some("int")), false);
+        let (_, best) = unasked.iter().find(|(name, _)| name == "tp_err+fexit").expect("a candidate");
+        assert!(best.as_ref().is_ok_and(|plan| plan.entries && !plan.locates_nomem()), "{best:?}");
+    }
+
+    #[test]
+    fn synack_failures_are_reported_wherever_exits_are_attached_to() {
+        let reporting = |third, more: &str| -> Vec<_> {
+            let combinations = combinations_of(&format!("{}{FUNCTIONS}{more}", kernel(third)));
+            let exits = combinations.into_iter().filter_map(|(combination, plan)| Some((combination, plan.ok()?)));
+            exits.filter_map(|(combination, plan)| Some(format!("{combination} by {}", plan.synack_exit?))).collect()
+        };
+        assert_eq!(reporting(None, ""), [""; 0]);
+        assert_eq!(reporting(None, &SYNACK.replace("long req", "long req, long more")), [""; 0]);
+        assert_eq!(reporting(None, SYNACK), ["fexit by fexit", "kretprobe by kretprobe"]);
+        let expected = ["tp_err+fexit by fexit", "fexit by fexit", "kretprobe by kretprobe"];
+        assert_eq!(reporting(Some("int"), SYNACK), expected);
+        let proposal = Some("enum tcp_retransmit_quit_reason");
+        let expected =
+            ["tp_enum+fexit by fexit", "tp_enum+kretprobe by kretprobe", "fexit by fexit", "kretprobe by kretprobe"];
+        assert_eq!(reporting(proposal, SYNACK), expected);
     }
 
     #[test]

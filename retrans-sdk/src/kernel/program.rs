@@ -52,6 +52,9 @@ programs! {
     KretprobeOuter = rt_krp_outer,
     KprobeInner = rt_kp_inner,
     KretprobeInner = rt_krp_inner,
+    FexitSynack = rt_fexit_synack,
+    KprobeSynack = rt_kp_synack,
+    KretprobeSynack = rt_krp_synack,
 }
 
 impl Program {
@@ -68,10 +71,15 @@ impl Program {
         if plan.combination.sites {
             programs.push(Self::FexitFragment);
         }
-        if by_exit == Some(AttachMethod::Kretprobe) {
-            programs.extend([Self::KprobeOuter, Self::KprobeInner]);
-        } else if by_exit.is_some() || plan.combination.sites {
-            programs.extend([Self::FentryOuter, Self::FentryInner]);
+        match plan.combination.exit_method() {
+            Some(AttachMethod::Kretprobe) => programs.extend([Self::KprobeOuter, Self::KprobeInner]),
+            Some(_) if plan.entries => programs.extend([Self::FentryOuter, Self::FentryInner]),
+            _ => {}
+        }
+        match plan.synack_exit {
+            Some(AttachMethod::Fexit) => programs.push(Self::FexitSynack),
+            Some(AttachMethod::Kretprobe) => programs.extend([Self::KretprobeSynack, Self::KprobeSynack]),
+            _ => {}
         }
         if plan.tracepoint.is_some() {
             programs.push(Self::RetransmitSkb);
@@ -82,12 +90,17 @@ impl Program {
     /// Returns whether an attempt may not be observed if the kernel skips this program.
     pub(super) fn is_essential(self, plan: &Plan) -> bool {
         match self {
-            Self::RetransmitSynack => true,
+            Self::RetransmitSynack | Self::FexitSynack | Self::KretprobeSynack | Self::KprobeSynack => true,
             Self::FexitFragment => false,
             Self::RetransmitSkb => plan.combination.by_exit().is_none(),
-            // With a tracepoint they only locate -ENOMEM.
+            // Where the tracepoint reports failures, they prove `transmit` and locate -ENOMEM.
             _ => plan.combination.by_exit().is_some(),
         }
+    }
+
+    /// Returns whether the program runs at the entry of a function that retransmits segments.
+    pub(super) const fn is_entry(self) -> bool {
+        matches!(self, Self::FentryOuter | Self::FentryInner | Self::KprobeOuter | Self::KprobeInner)
     }
 
     /// Returns the function of a kprobe, and whether it is a kretprobe.
@@ -97,6 +110,8 @@ impl Program {
             Self::KretprobeOuter => Some(("tcp_retransmit_skb", true)),
             Self::KprobeInner => Some(("__tcp_retransmit_skb", false)),
             Self::KretprobeInner => Some(("__tcp_retransmit_skb", true)),
+            Self::KprobeSynack => Some(("tcp_rtx_synack", false)),
+            Self::KretprobeSynack => Some(("tcp_rtx_synack", true)),
             _ => None,
         }
     }

@@ -21,10 +21,11 @@ pub(crate) mod word {
     pub(crate) const COUNTS: usize = 5;
     pub(crate) const TRANSMITS: usize = COUNTS + super::RESULT_SLOTS * super::KIND_SLOTS * 2;
     pub(crate) const NETNS: usize = TRANSMITS + super::TRANSMIT_SLOTS * 2;
+    pub(crate) const TRACEPOINT_ONLY: usize = NETNS + super::NETNS_WORDS;
 }
 
 /// The size of `struct retrans_counters` in words.
-pub(crate) const COUNTER_WORDS: usize = word::NETNS + NETNS_WORDS;
+pub(crate) const COUNTER_WORDS: usize = word::TRACEPOINT_ONLY + 1;
 /// The size of `struct retrans_passed` in words.
 pub(crate) const PASSED_WORDS: usize = RESULT_SLOTS * KIND_SLOTS * 2;
 

@@ -85,13 +85,28 @@ pub struct Stats {
     /// For a [`Recording`](crate::offline::Recording) of kernel text it is the number of lost trace
     /// events of any tracepoint, or `None` if the text does not report the number.
     pub missed: Option<u64>,
+    /// Attempts that only the tracepoint reported, although programs are attached to function
+    /// exits. The compiler inlined the function, or the kernel skipped a program. The tracepoint
+    /// reports successes only, so similar attempts that failed may not have been reported.
+    /// Therefore [`failures`](Self::failures) is [`Failures::Unobservable`] unless this number
+    /// is 0.
+    ///
+    /// `None` unless failures are observed at function exits only:
+    /// [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit) and
+    /// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe), on a kernel whose
+    /// tracepoint reports no failures.
+    pub tracepoint_only: Option<u64>,
     /// Malformed lines of a [`Recording`](crate::offline::Recording) that were skipped
     /// ([`BadLines::Skip`](crate::offline::BadLines::Skip)); `None` for other streams. No other
     /// counter includes them.
     pub skipped: Option<u64>,
-    /// Failed attempts, before the filter. Failures of SYN-ACKs are not included, since they are
-    /// unobservable on every kernel.
+    /// Failed attempts, before the filter, including the
+    /// [`synack_failures`](Self::synack_failures) if these are observed.
     pub failures: Failures,
+    /// Failed attempts to retransmit a SYN-ACK, before the filter. They may be unobservable when
+    /// other failures are observed
+    /// ([`Attachment::observes_synack_failures`](crate::attach::Attachment::observes_synack_failures)).
+    pub synack_failures: Failures,
     /// All attempts by result and kind, before the filter. The sum of their attempts is `seen`. The
     /// BPF programs count them, so lost attempts are included. Counts of zero are left out.
     pub counts: Vec<Count>,
@@ -110,8 +125,10 @@ pub enum Failures {
     /// The number of failed attempts.
     Observed(u64),
     /// The attach method observes only successes
-    /// ([`AttachMethod::TpSuccess`](crate::attach::AttachMethod::TpSuccess)), or it is not known
-    /// whether failures were observed when a recording was made. This is not the same as zero.
+    /// ([`AttachMethod::TpSuccess`](crate::attach::AttachMethod::TpSuccess)), or some attempts were
+    /// not observed at the exits of their functions ([`Stats::tracepoint_only`]), or it is not
+    /// known whether failures were observed when a recording was made. This is not the same as
+    /// zero.
     #[default]
     Unobservable,
 }
@@ -123,6 +140,11 @@ impl Failures {
         }
         let failed = counts.iter().filter(|count| count.result != Some(RetransResult::Success));
         Self::Observed(failed.map(|count| count.attempts).sum())
+    }
+
+    pub(crate) fn of_kind(counts: &[Count], kind: RetransKind, observed: bool) -> Self {
+        let of_kind: Vec<_> = counts.iter().filter(|count| count.kind == kind).copied().collect();
+        Self::of(&of_kind, observed)
     }
 }
 
@@ -166,15 +188,15 @@ pub struct TransmitCount {
 
 impl Stats {
     /// Returns the failed attempts of one kind, before the filter. For
-    /// [`Synack`](RetransKind::Synack) it returns [`Failures::Unobservable`] on every kernel, since
-    /// the tracepoint of SYN-ACKs fires only for successes.
+    /// [`Synack`](RetransKind::Synack) it returns [`synack_failures`](Self::synack_failures).
     ///
     /// [`missed`](Self::missed) attempts are not included, because their kind is not known.
     #[must_use]
     pub fn failures_of(&self, kind: RetransKind) -> Failures {
-        let observed = kind != RetransKind::Synack && self.failures != Failures::Unobservable;
-        let of_kind: Vec<_> = self.counts.iter().filter(|count| count.kind == kind).copied().collect();
-        Failures::of(&of_kind, observed)
+        if kind == RetransKind::Synack {
+            return self.synack_failures;
+        }
+        Failures::of_kind(&self.counts, kind, self.failures != Failures::Unobservable)
     }
 
     /// Returns the number of submitted events that are not yet rejected, dropped or delivered.
@@ -201,8 +223,8 @@ impl Stats {
     }
 }
 
-/// Prints `key=value` pairs: the counters, `failures`, and `skipped` for a recording. A counter
-/// that is not available prints as `-`.
+/// Prints `key=value` pairs: the counters, `failures`, `tracepoint_only` if it applies to the
+/// attach method, and `skipped` for a recording. A counter that is not available prints as `-`.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -214,7 +236,12 @@ impl fmt::Display for Stats {
             separator = " ";
         }
         write!(f, "{separator}{}", KeyVal { key: "failures", value: self.failures })?;
-        self.skipped.map_or(Ok(()), |value| write!(f, " {}", KeyVal { key: "skipped", value }))
+        for (key, value) in [("tracepoint_only", self.tracepoint_only), ("skipped", self.skipped)] {
+            if let Some(value) = value {
+                write!(f, " {}", KeyVal { key, value })?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -241,6 +268,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_counter_that_does_not_apply_is_not_printed() {
+        let text = Stats { tracepoint_only: Some(2), ..Stats::default() }.to_string();
+        assert!(text.ends_with(" failures=unobservable tracepoint_only=2"), "{text}");
+        assert!(Stats::default().to_string().ends_with(" failures=unobservable"));
+    }
+
+    #[test]
     fn failures_are_reported_by_kind_if_observable() {
         let count = |result, kind, attempts| Count { result: Some(result), kind, attempts, segs: attempts };
         let counts = vec![
@@ -255,5 +289,12 @@ mod tests {
         assert_eq!(stats.failures_of(RetransKind::Synack), Failures::Unobservable);
         let blind = Stats { failures: Failures::Unobservable, ..stats };
         assert_eq!(blind.failures_of(RetransKind::Rto), Failures::Unobservable);
+
+        let mut counts = blind.counts.clone();
+        counts.push(count(RetransResult::XmitDrop, RetransKind::Synack, 3));
+        let synack_failures = Failures::of_kind(&counts, RetransKind::Synack, true);
+        let stats = Stats { failures: Failures::of(&counts, true), synack_failures, counts, ..Stats::default() };
+        assert_eq!(stats.failures_of(RetransKind::Synack), Failures::Observed(3));
+        assert_eq!(stats.failures, Failures::Observed(6));
     }
 }

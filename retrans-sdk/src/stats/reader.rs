@@ -49,6 +49,26 @@ impl KernelCounters {
     }
 }
 
+/// The failures that the attachment of a stream observes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ObservedFailures {
+    /// Failures of attempts of full sockets.
+    pub(crate) any: bool,
+    /// Failures of SYN-ACKs.
+    pub(crate) synack: bool,
+    /// True if only programs at function exits report failures, and the tracepoint does not.
+    pub(crate) at_exit_only: bool,
+}
+
+impl ObservedFailures {
+    /// Returns whether all failures are observed, given the number of attempts that only the
+    /// tracepoint reported. If there is one, the compiler inlined the function, or the kernel
+    /// skipped a program. Then an attempt that failed may not have been reported.
+    const fn is_complete(self, tracepoint_only: u64) -> bool {
+        self.any && !(self.at_exit_only && tracepoint_only > 0)
+    }
+}
+
 /// The counters of user space.
 #[derive(Default)]
 pub(crate) struct DeliveryCounters {
@@ -70,7 +90,7 @@ enum Attempts {
         slots: ResultSlots,
         /// The programs that `missed` reads; `None` if the kernel does not count skipped programs.
         programs: Option<Vec<OwnedFd>>,
-        observes_failures: bool,
+        observes: ObservedFailures,
     },
     /// Counted in user space, for an offline stream.
     Offline(Arc<UserCounters>),
@@ -140,9 +160,9 @@ impl StatsReader {
         counters: KernelCounters,
         slots: ResultSlots,
         programs: Option<Vec<OwnedFd>>,
-        observes_failures: bool,
+        observes: ObservedFailures,
     ) -> Self {
-        Self::of(Attempts::InKernel { counters, slots, programs, observes_failures })
+        Self::of(Attempts::InKernel { counters, slots, programs, observes })
     }
 
     pub(crate) fn offline(counters: Arc<UserCounters>) -> Self {
@@ -159,8 +179,24 @@ impl StatsReader {
 
     pub(crate) fn observes_failures(&self) -> bool {
         match &self.0.attempts {
-            Attempts::InKernel { observes_failures, .. } => *observes_failures,
+            Attempts::InKernel { observes, counters, .. } => observes.is_complete(counters.sum(word::TRACEPOINT_ONLY)),
             Attempts::Offline(counters) => counters.observes_failures(),
+        }
+    }
+
+    fn tracepoint_only(&self) -> Option<u64> {
+        match &self.0.attempts {
+            Attempts::InKernel { observes, counters, .. } => {
+                observes.at_exit_only.then(|| counters.sum(word::TRACEPOINT_ONLY))
+            }
+            Attempts::Offline(_) => None,
+        }
+    }
+
+    fn observes_synack_failures(&self) -> bool {
+        match &self.0.attempts {
+            Attempts::InKernel { observes, .. } => observes.synack,
+            Attempts::Offline(counters) => counters.observes_synack_failures(),
         }
     }
 
@@ -231,8 +267,10 @@ impl StatsReader {
             dropped,
             delivered,
             missed: self.missed(),
+            tracepoint_only: self.tracepoint_only(),
             skipped: self.skipped(),
             failures: Failures::of(&counts, self.observes_failures()),
+            synack_failures: Failures::of_kind(&counts, RetransKind::Synack, self.observes_synack_failures()),
             passed: passed.unwrap_or_else(|| counts.clone()),
             counts,
             transmits,
@@ -245,4 +283,20 @@ impl StatsReader {
 fn missed(program: &OwnedFd) -> Option<u64> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_no_exit_reported_withdraws_the_claim() {
+        let exits = ObservedFailures { any: true, synack: true, at_exit_only: true };
+        assert!(exits.is_complete(0) && !exits.is_complete(1));
+        // The tracepoint reports failures as well.
+        let tracepoint = ObservedFailures { at_exit_only: false, ..exits };
+        assert!(tracepoint.is_complete(0) && tracepoint.is_complete(1));
+        let successes = ObservedFailures { any: false, ..tracepoint };
+        assert!(!successes.is_complete(0));
+    }
 }

@@ -39,6 +39,8 @@ pub(crate) struct UserCounters {
     slots: ResultSlots,
     /// True if it is known that failed attempts would be part of the stream.
     observes_failures: AtomicBool,
+    /// The same of SYN-ACKs.
+    observes_synack_failures: AtomicBool,
     /// The number of events that a kernel text reports as lost.
     missed: AtomicU64,
     /// True if the kernel text reports lost events, with or without their number.
@@ -56,6 +58,7 @@ impl UserCounters {
             passed: [const { AtomicU64::new(0) }; PASSED_WORDS],
             slots: ResultSlots::new(),
             observes_failures: observes_failures.into(),
+            observes_synack_failures: observes_failures.into(),
             missed: AtomicU64::new(0),
             counts_missed: AtomicBool::new(false),
             missed_more: AtomicBool::new(false),
@@ -104,6 +107,9 @@ impl UserCounters {
         self.add(at + 1, segs);
         if event.result != RetransResult::Success {
             self.set_observes_failures();
+            if event.kind == RetransKind::Synack {
+                self.observes_synack_failures.store(true, Ordering::Release);
+            }
         }
         let disposition = match disposition {
             Disposition::Filtered => word::FILTERED,
@@ -121,6 +127,10 @@ impl UserCounters {
 
     pub(crate) fn observes_failures(&self) -> bool {
         self.observes_failures.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn observes_synack_failures(&self) -> bool {
+        self.observes_synack_failures.load(Ordering::Acquire)
     }
 
     /// Counts events that were lost before they were recorded; `None` if their number is not known.

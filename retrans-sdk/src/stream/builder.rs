@@ -49,6 +49,7 @@ const LIVE_SETTINGS: &[Setting] = &[
     ("wakeup_bytes", ", or open a live stream"),
     ("attach_method", ", or open a live stream"),
     ("without_companion", ", or open a live stream"),
+    ("locate_nomem", ", or open a live stream"),
     ("resolve_owners", "; an event has the owner that was recorded"),
     ("reconcile", ", or open a live stream"),
 ];
@@ -104,6 +105,8 @@ pub struct StreamBuilder {
     netns: Option<Netns>,
     forced: Option<AttachMethod>,
     companions: Companions,
+    locate_nomem: bool,
+    without_entries: bool,
     owners: bool,
     /// The settings that were made explicitly, by the names of their methods.
     explicit: BTreeSet<&'static str>,
@@ -125,6 +128,8 @@ impl Default for StreamBuilder {
             netns: None,
             forced: None,
             companions: Companions::Any,
+            locate_nomem: false,
+            without_entries: false,
             owners: false,
             explicit: BTreeSet::new(),
         }
@@ -141,6 +146,7 @@ impl fmt::Debug for StreamBuilder {
             .field("netns", &self.netns)
             .field("attach_method", &self.forced)
             .field("companions", &self.companions)
+            .field("locate_nomem", &self.locate_nomem)
             .field("resolve_owners", &self.owners)
             .finish()
     }
@@ -273,8 +279,9 @@ impl StreamBuilder {
     /// Attaches no companion, so one BPF program runs for an attempt and not several.
     ///
     /// A [companion](crate::attach::Attachment::companion) is a second attach method that supplies
-    /// what the first one does not observe: the error number for [`AttachMethod::TpEnum`], and the
-    /// allocation site of -ENOMEM for [`AttachMethod::TpEnum`] and [`AttachMethod::TpErr`].
+    /// what the first one does not observe: the error number for [`AttachMethod::TpEnum`], and for
+    /// [`AttachMethod::TpEnum`] and [`AttachMethod::TpErr`] the failures of SYN-ACKs and, on
+    /// request, the allocation site of -ENOMEM.
     /// [`Attachment::unobservable`](crate::attach::Attachment::unobservable) lists what is missing.
     pub fn without_companion(mut self) -> Self {
         self.companions = Companions::None;
@@ -286,6 +293,27 @@ impl StreamBuilder {
     #[cfg(feature = "test-util")]
     pub(crate) fn only_companion(mut self, companion: AttachMethod) -> Self {
         self.companions = Companions::Only(companion);
+        self
+    }
+
+    /// Locates the allocation site of -ENOMEM: the results `frag_nomem` and `unclone_nomem` instead
+    /// of `nomem`. By default it is not located.
+    ///
+    /// Requires fexit. A BPF program then runs at each call of the kernel's function
+    /// `tcp_fragment()`, which is also called whenever a socket sends a part of a larger buffer. So
+    /// it has a cost even if nothing is retransmitted. If the kernel refuses fexit, the stream
+    /// opens without it ([`Attachment::locates_nomem`](crate::attach::Attachment::locates_nomem)).
+    /// A kernel whose own enum names the site does not need it.
+    pub fn locate_nomem(mut self) -> Self {
+        self.locate_nomem = true;
+        self.explicit.insert("locate_nomem");
+        self
+    }
+
+    /// Attaches no program to function entries, for [`harness`](crate::harness).
+    #[cfg(feature = "test-util")]
+    pub(crate) fn without_entries(mut self) -> Self {
+        self.without_entries = true;
         self
     }
 
@@ -388,8 +416,8 @@ impl StreamBuilder {
     /// - [`ErrorKind::Setting`] if a setting was made that only a live stream honours:
     ///   [`ring_size`](Self::ring_size), [`max_delay`](Self::max_delay),
     ///   [`wakeup_bytes`](Self::wakeup_bytes), [`attach_method`](Self::attach_method),
-    ///   [`without_companion`](Self::without_companion), [`resolve_owners`](Self::resolve_owners)
-    ///   or [`reconcile`](Self::reconcile)
+    ///   [`without_companion`](Self::without_companion), [`locate_nomem`](Self::locate_nomem),
+    ///   [`resolve_owners`](Self::resolve_owners) or [`reconcile`](Self::reconcile)
     /// - [`ErrorKind::Filter`] if the filter requires more than a recording contains
     ///   ([`Filter::live_only`])
     /// - [`ErrorKind::Recording`] if the input is not a recording, or its speed is invalid
@@ -514,6 +542,8 @@ impl StreamBuilder {
             epoch_offset,
             forced: self.forced,
             companions: self.companions,
+            locate_nomem: self.locate_nomem,
+            without_entries: self.without_entries,
             owners: self.owners,
         }
     }
@@ -576,7 +606,7 @@ mod tests {
 
     /// Returns the settings out of `of` that a mode refuses.
     fn refused(of: &[&str], open: impl Fn(StreamBuilder) -> Result<(), Error>) -> BTreeSet<&'static str> {
-        let settings: [(&str, Set); 10] = [
+        let settings: [(&str, Set); 11] = [
             ("predicate", |builder| builder.predicate(|_| true)),
             ("ring_size", |builder| builder.ring_size(DEFAULT_RING_SIZE)),
             ("fields", |builder| builder.fields(FieldSet::all())),
@@ -587,6 +617,7 @@ mod tests {
             ("attach_method", |builder| builder.attach_method(AttachMethod::TpErr)),
             ("without_companion", StreamBuilder::without_companion),
             ("resolve_owners", |builder| builder.resolve_owners()),
+            ("locate_nomem", |builder| builder.locate_nomem()),
         ];
         let is_refused = |(name, set): &(&'static str, Set)| {
             let error = open(set(Stream::builder())).err().filter(|error| error.kind() == ErrorKind::Setting)?;
@@ -598,7 +629,15 @@ mod tests {
 
     #[test]
     fn a_setting_that_a_mode_cannot_honour_is_refused() {
-        let live = ["max_delay", "wakeup_bytes", "attach_method", "without_companion", "resolve_owners", "reconcile"];
+        let live = [
+            "max_delay",
+            "wakeup_bytes",
+            "attach_method",
+            "without_companion",
+            "locate_nomem",
+            "resolve_owners",
+            "reconcile",
+        ];
         let of_events =
             ["predicate", "rate_limit", "fields", "ring_size", "max_delay", "wakeup_bytes", "resolve_owners"];
         let all = [live.as_slice(), &of_events].concat();

@@ -16,6 +16,7 @@ use crate::log::{Test, TestResult};
 /// An entry is a prefix of names. A test without an entry runs on every kernel.
 const REQUIREMENTS: &[(&str, &[Requirement])] = &[
     ("applications::", &[As(DENIED)]),
+    ("attach_methods::a_failed_synack_is_reported", &[As(Outcome::SynackDenied)]),
     ("histogram::", &[As(DENIED)]),
     ("kernel_text::trace_pipe_output_is_replayed", &[As(DENIED), As(TBF)]),
     ("leftovers::nothing_is_left_after_drop", &[As(TBF)]),

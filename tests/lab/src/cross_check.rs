@@ -14,7 +14,7 @@ use retrans_sdk::{Event, RetransKind, RetransResult, Stream};
 use crate::kernel_enum::{is_consistent, is_consistent_by_errno, result_of_text};
 use crate::observe::{attachment, ends, reaches_transmit};
 use crate::trace::trigger;
-use crate::{Counters, Error, PrintedFailures, Result, TraceEvent, TraceInstance, Tracepoint};
+use crate::{Counters, Error, Expected, PrintedFailures, Result, TraceEvent, TraceInstance, Tracepoint};
 
 type Connection = (SocketAddr, SocketAddr);
 
@@ -23,6 +23,8 @@ type Connection = (SocketAddr, SocketAddr);
 pub struct Failures {
     /// The stream reports them, by its attach method.
     pub streamed: bool,
+    /// The stream reports those of SYN-ACKs.
+    pub synacks: bool,
     /// The trace reports them. If it does not, it has no `err` either.
     pub printed: bool,
     /// The trace reports them by `err`. Otherwise it reports them by a name, as in the proposal.
@@ -38,13 +40,20 @@ impl Failures {
     /// Returns an error if the format of the trace cannot be read.
     pub fn reported_by(stream: &Stream, trace: &TraceInstance) -> Result<Self> {
         let printed = trace.prints_failures()?;
-        let source = attachment(stream).method;
+        let attachment = attachment(stream);
         Ok(Self {
-            streamed: source.observes_failures(),
+            streamed: attachment.observes_failures(),
+            synacks: attachment.observes_synack_failures(),
             printed: printed != PrintedFailures::No,
             by_errno: printed == PrintedFailures::ByErrno,
-            named: source == AttachMethod::TpEnum,
+            named: attachment.method == AttachMethod::TpEnum,
         })
+    }
+
+    /// Returns whether the stream reports such an attempt.
+    #[must_use]
+    pub fn stream_shows(self, expected: &Expected) -> bool {
+        expected.err == 0 || if expected.kind == RetransKind::Synack { self.synacks } else { self.streamed }
     }
 }
 
@@ -55,7 +64,8 @@ type Attempt = (Tracepoint, Option<String>, Option<String>, Option<i32>);
 /// same number of attempts, in the same order, with the same tracepoint, family, state and `err` or
 /// result. The times must be the same except for one constant offset between the clocks.
 ///
-/// If only one of them reports failures, only successes are compared. Linux 5.10 prints no family.
+/// If only one of them reports failures, only successes are compared. The trace does not report
+/// failures of SYN-ACKs. Linux 5.10 prints no family.
 ///
 /// # Errors
 /// Returns an error with the difference and all lines of both.
@@ -101,7 +111,8 @@ fn comparable(events: &[Event], traced: &[TraceEvent], failures: Failures) -> (V
         Some(text) => result_of_text(text) == Some(RetransResult::Success),
         None => matches!(event.err, None | Some(0)),
     };
-    let events = events.iter().filter(|event| failures.printed || is_success(event)).copied().collect();
+    let is_printed = |event: &&Event| is_success(event) || failures.printed && event.kind != RetransKind::Synack;
+    let events = events.iter().filter(is_printed).copied().collect();
     let traced = traced.iter().filter(|event| failures.streamed || printed_success(event)).cloned().collect();
     (events, traced)
 }
@@ -158,7 +169,8 @@ pub fn counters_match(events: &[Event], netns: u32, counted: Counters, failures:
     let streamed = Counters {
         retrans_segs: segs(&succeeded) + failed,
         retrans_fail: failed,
-        syn_retrans: segs(&|event| event.kind == RetransKind::Synack || has_syn(event)),
+        // The kernel counts a SYN-ACK only if it was sent.
+        syn_retrans: segs(&|event| if event.kind == RetransKind::Synack { succeeded(event) } else { has_syn(event) }),
         // The other counters do not count attempts alone, or do not count all attempts.
         ..counted
     };
@@ -269,7 +281,7 @@ mod tests {
     const EVENT: &str = "ts=1000.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 \
         daddr=10.0.0.2 dport=443 state=established segs=1 class=drop netns=7";
 
-    const BOTH: Failures = Failures { streamed: true, printed: true, by_errno: true, named: false };
+    const BOTH: Failures = Failures { streamed: true, synacks: true, printed: true, by_errno: true, named: false };
 
     fn event() -> Event {
         EVENT.parse().expect("an event")
@@ -361,6 +373,9 @@ mod tests {
         let busy = EVENT.replace("result=denied err=-1", "result=in_host_queue err=-16").replace("drop", "busy");
         let busy: Event = busy.parse().expect("an event");
         assert!(counters_match(&[event(), busy], 7, counted, BOTH).is_ok(), "it did not reach the transmit step");
+        let synack: Event = EVENT.replace("kind=rto", "kind=synack").parse().expect("an event");
+        assert!(counters_match(&[event(), synack], 7, counted, BOTH).is_ok(), "a failed SYN-ACK is not counted");
+        assert!(text_matches(&[event(), synack], &[traced(-1, "10.500000")], BOTH).is_ok(), "nor is it printed");
     }
     #[test]
     fn kinds_match_the_counters_of_kinds() {

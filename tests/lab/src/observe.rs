@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 use retrans_sdk::attach::Attachment;
 use retrans_sdk::event::Family as Inet;
 use retrans_sdk::stats::Count;
-use retrans_sdk::{Event, Filter, RetransResult, Stats, Stream};
+use retrans_sdk::{Event, Filter, RetransKind, RetransResult, Stats, Stream};
 
 use crate::wait::PATIENCE;
 use crate::{Context, Error, Family, Result, Subject, TraceEvent, TraceInstance, privilege};
 
-/// Opens a stream without a filter, or reports why the lab cannot run here.
+/// Opens a stream without a filter that locates -ENOMEM if possible, or reports why the lab cannot
+/// run here.
 ///
 /// # Errors
 /// Returns an error without the required privileges, or if the stream cannot be opened.
 pub fn open() -> Result<Stream> {
     privilege::check()?;
-    Stream::builder().open().context("cannot open a stream")
+    Stream::builder().locate_nomem().open().context("cannot open a stream")
 }
 
 /// Returns the attachment of a live stream.
@@ -65,10 +66,12 @@ pub fn printed_family(family: Family) -> (Inet, bool) {
 }
 
 /// Returns whether an attempt reached the transmit step, where RetransSegs is counted. Returns
-/// `None` if the event leaves it open: without the errno one name can have several causes.
+/// `None` if the event leaves it open: without the errno one name can have several causes. The
+/// kernel counts a SYN-ACK only if it was sent.
 pub fn reaches_transmit(event: &Event) -> Option<bool> {
     use RetransResult::{Denied, ErrDefault, Nobufs, Nomem, PskbCopyNobufs, Success, XmitDrop};
     match event.result {
+        result if event.kind == RetransKind::Synack => Some(result == Success),
         Success | Denied | XmitDrop | PskbCopyNobufs | Nobufs => Some(true),
         ErrDefault | Nomem if event.err.is_none() => None,
         // A packet that is routed again fails in IP: ENETUNREACH.

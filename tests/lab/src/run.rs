@@ -238,8 +238,8 @@ impl ScenarioRun {
         }
         // From its second attempt on, a scenario repeats the same attempt.
         let expected = (0..self.events.len() + 2)
-            .map(|index| self.outcome.expected(index, self.probes).seen_from(&self.attachment));
-        let mut expected = expected.filter(|expected| self.failures.streamed || expected.err == 0);
+            .map(|index| self.outcome.expected(index, self.probes).over(self.family).seen_from(&self.attachment));
+        let mut expected = expected.filter(|expected| self.failures.stream_shows(expected));
         for (index, event) in self.events.iter().enumerate() {
             let expected = expected.next().ok_or_else(|| differs(format!("unexpected event {index}")))?;
             // The errno of a SYN-ACK is always known.
@@ -303,7 +303,7 @@ pub enum Progress {
 
 /// Returns the minimum number of an outcome's attempts that the stream can observe.
 fn observable(outcome: Outcome, probes: Probes, failures: Failures) -> usize {
-    let is_observable = |&index: &usize| failures.streamed || outcome.expected(index, probes).err == 0;
+    let is_observable = |&index: &usize| failures.stream_shows(&outcome.expected(index, probes));
     (0..outcome.attempts(probes)).filter(is_observable).count()
 }
 
@@ -341,6 +341,11 @@ impl Running {
     }
 
     fn has_its_attempts(&self) -> bool {
+        // If no attempt is observable, a timer must expire before the end of the run.
+        if observable(self.outcome, self.pair.probes(), self.failures) == 0 {
+            let expired = |(after, before): (Counters, Counters)| (after - before).timeouts > 0;
+            return counters(&self.pair).is_ok_and(|after| after.into_iter().zip(self.before.clone()).any(expired));
+        }
         self.events.iter().filter(|event| concerns(&self.subject, event)).count()
             >= observable(self.outcome, self.pair.probes(), self.failures)
     }

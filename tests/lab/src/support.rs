@@ -87,7 +87,8 @@ impl KernelSupport {
             // Without TUN, hiding the neighbour replaces the qdisc.
             Outcome::DuplicateAckInLoss => self.tbf.filter(|_| tun_is_there()),
             Outcome::XmitDrop(Discard::Egress) => self.rules.or(self.egress),
-            Outcome::Denied(Refusal::Reject) | Outcome::RerouteFail => self.nftables,
+            // The BPF replacement of nftables does not run for SYN-ACKs.
+            Outcome::Denied(Refusal::Reject) | Outcome::RerouteFail | Outcome::SynackDenied => self.nftables,
             Outcome::Fast
             | Outcome::RcvZeroWindow(WindowFault::Mangled)
             | Outcome::Denied(_)

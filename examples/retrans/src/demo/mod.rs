@@ -92,7 +92,7 @@ fn run(arguments: Arguments) -> Faults {
         return self::replay(&mut out, recording);
     }
     let must_be_live = live || record.is_some();
-    let why_not = match Stream::builder().open() {
+    let why_not = match Stream::builder().locate_nomem().open() {
         Ok(stream) => match privilege::check() {
             Ok(()) => return self::live(&mut out, stream, record.as_deref(), must_be_live),
             Err(error) => error.to_string(),

@@ -135,9 +135,10 @@ impl Report {
                 "Use a kernel built with CONFIG_DEBUG_INFO_BTF=y, so that /sys/kernel/btf/vmlinux exists.".into(),
             );
         }
-        if self.lockdown.as_deref() == Some("confidentiality") {
+        if self.lockdown.as_deref() == Some("confidentiality") && self.stream.is_err() {
             steps.push(
-                "Boot with lockdown=integrity or without lockdown: `confidentiality` prevents BPF programs from reading kernel memory.".into(),
+                "Boot with lockdown=integrity or without lockdown: `confidentiality` forbids the helper by which kprobes read kernel memory."
+                    .into(),
             );
         }
         // Without the capabilities nothing else was tried.
@@ -193,7 +194,7 @@ impl Report {
 
     /// Returns whether fexit would report something that the stream cannot observe.
     fn would_fexit_report_more(&self) -> bool {
-        self.stream.is_err() || self.unobservable().iter().any(|what| *what != Unobservable::SynackFailures)
+        self.stream.is_err() || !self.unobservable().is_empty()
     }
 }
 
@@ -201,11 +202,12 @@ impl Attached {
     fn render(&self, text: &mut String, paint: Paint) {
         let companion = self.companion.map(|companion| format!(" with {companion}")).unwrap_or_default();
         let _ = writeln!(text, "  attach method  {}{companion}, opened in {:.0} ms", self.method, self.took);
-        let _ = writeln!(text, "\n{}", paint.bold("Not observable"));
+        if !self.unobservable.is_empty() {
+            let _ = writeln!(text, "\n{}", paint.bold("Not observable"));
+        }
         for what in &self.unobservable {
-            let where_else =
-                if *what == Unobservable::SynackFailures { "" } else { " Another attach method reports them." };
-            let _ = writeln!(text, "  {:<15}  {}{where_else}", what.to_string(), plain(what.description()));
+            let description = plain(what.description());
+            let _ = writeln!(text, "  {:<15}  {description} Another attach method reports them.", what.to_string());
         }
         let width = self.passed_over.iter().map(|(method, _)| method.len()).max().unwrap_or_default();
         if !self.passed_over.is_empty() {
@@ -241,7 +243,7 @@ mod tests {
                 method: AttachMethod::TpErr,
                 companion: Some(AttachMethod::Fexit),
                 took: 31.4,
-                unobservable: vec![Unobservable::SynackFailures],
+                unobservable: Vec::new(),
                 passed_over: vec![(
                     "tp_enum+fexit".to_owned(),
                     "the tracepoint's third argument is int err".to_owned(),
@@ -263,7 +265,7 @@ mod tests {
         report.available[3].1 = Some("no kprobes".to_owned());
         let attached = report.stream.as_mut().expect("a stream");
         (attached.method, attached.companion) = (AttachMethod::TpSuccess, None);
-        attached.unobservable.insert(0, Unobservable::Failures);
+        attached.unobservable = vec![Unobservable::Failures, Unobservable::SynackFailures];
         attached.passed_over.push(("fexit".to_owned(), "the kernel has no BPF trampoline".to_owned()));
         assert_snapshot!(report.render(PLAIN));
     }

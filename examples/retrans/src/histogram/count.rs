@@ -48,6 +48,8 @@ pub(crate) struct Count {
     /// The counts of the prefixes without a row.
     rest: Option<Counted>,
     synacks: u64,
+    /// True if it is known that failures of SYN-ACKs were observed.
+    pub(crate) synack_failures: bool,
     /// Attempts that were lost, dropped or missed.
     pub(crate) missing: u64,
     /// Malformed lines that were skipped.
@@ -62,8 +64,9 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<Row>,
     pub(crate) attempts: u64,
     pub(crate) failures: u64,
-    /// Attempts whose failures are unobservable.
     pub(crate) synacks: u64,
+    /// True if it is known that failures of SYN-ACKs were observed.
+    pub(crate) synack_failures: bool,
     pub(crate) missing: u64,
     pub(crate) skipped: u64,
     /// The time at which the first column begins, and the length of a column, in nanoseconds.
@@ -87,7 +90,17 @@ pub(crate) struct Row {
 impl Count {
     pub(crate) fn new(prefixes: Prefixes, bucket: Option<u64>, which: Which) -> Self {
         let buckets = Buckets::new(bucket);
-        Self { prefixes, which, buckets, rows: HashMap::new(), rest: None, synacks: 0, missing: 0, skipped: 0 }
+        Self {
+            prefixes,
+            which,
+            buckets,
+            rows: HashMap::new(),
+            rest: None,
+            synacks: 0,
+            synack_failures: false,
+            missing: 0,
+            skipped: 0,
+        }
     }
 
     /// Counts an attempt.
@@ -152,6 +165,7 @@ impl Count {
             attempts: all().map(|counted| counted.attempts).sum(),
             failures: all().map(|counted| counted.failures).sum(),
             synacks: self.synacks,
+            synack_failures: self.synack_failures,
             missing: self.missing,
             skipped: self.skipped,
             begin: self.buckets.begin(),

@@ -24,6 +24,7 @@ use crate::signals::until_interrupted;
 use crate::status::{is_closed, say_ready, say_stats};
 use crate::{CANNOT_START, FAILED, fail};
 use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::stats::Failures;
 use retrans_sdk::stream::Live;
 use retrans_sdk::{Filter, Stream};
 
@@ -73,6 +74,7 @@ fn read(mut stream: Stream, count: &mut Count) -> Result<(), Box<dyn Error>> {
     let stats = stream.stats();
     count.missing = stats.missed.unwrap_or_default();
     count.skipped = stats.skipped.unwrap_or_default();
+    count.synack_failures = stats.synack_failures != Failures::Unobservable;
     read
 }
 
@@ -109,6 +111,7 @@ fn listen(mut stream: Stream, limit: Duration, count: &mut Count) -> Result<(), 
     }
     let stats = stream.stats();
     count.missing = stats.lost + stats.dropped + stats.missed.unwrap_or_default();
+    count.synack_failures = stats.synack_failures != Failures::Unobservable;
     say_stats(&stats);
     Ok(())
 }

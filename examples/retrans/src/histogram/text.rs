@@ -20,9 +20,9 @@ fn sign(count: u64, most: u64) -> char {
 /// Returns the remarks on the counts, one sentence each.
 pub(crate) fn remarks(table: &Table) -> Vec<String> {
     let mut remarks = Vec::new();
-    if table.synacks > 0 {
+    if table.synacks > 0 && !table.synack_failures {
         let attempts = table.synacks;
-        remarks.push(format!("{attempts} of the attempts are SYN-ACKs, whose failures are unobservable."));
+        remarks.push(format!("{attempts} of the attempts are SYN-ACKs, whose failures may be unobservable."));
     }
     if table.missing > 0 {
         remarks.push(format!("LOST: {} attempts are not counted here.", table.missing));

@@ -48,14 +48,19 @@ pub(super) fn synack(pair: &Pair, family: Family, outcome: Outcome) -> Result<Sc
     let (client, remote) = unconnected(pair, family)?;
     let synacks = Packets::input().sport(target.port()).dport(remote.port()).synack();
     faults.push(synacks.drop_in(pair.client())?);
+    if outcome == Outcome::SynackDenied {
+        // The first one is lost on the wire.
+        let again = Packets::output().sport(target.port()).dport(remote.port()).synack().after(1);
+        faults.push(again.drop_in(pair.server())?);
+    }
     let subject = Subject {
-        cookie: if outcome == Outcome::Synack { Some(cookie(&listener)?) } else { None },
+        cookie: if outcome == Outcome::SynackFastopen { None } else { Some(cookie(&listener)?) },
         local: canonical(target),
         remote: canonical(remote),
         netns: pair.server().inode(),
     };
     let sockets = Sockets::Handshake { listener, client: Some(client), target, child: None };
-    let start = if outcome == Outcome::Synack { start_synack } else { start_fastopen };
+    let start = if outcome == Outcome::SynackFastopen { start_fastopen } else { start_synack };
     Ok(Scenario { outcome, subject, sockets, faults, start: Some(Start::new(start)) })
 }
 

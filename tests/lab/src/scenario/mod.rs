@@ -106,7 +106,9 @@ impl Scenario {
             Outcome::Rto | Outcome::Tlp => wire::loss(pair, family, outcome),
             Outcome::Fast => wire::one_loss(pair, family),
             Outcome::Syn => handshake::syn(pair, family),
-            Outcome::Synack | Outcome::SynackFastopen => handshake::synack(pair, family, outcome),
+            Outcome::Synack | Outcome::SynackFastopen | Outcome::SynackDenied => {
+                handshake::synack(pair, family, outcome)
+            }
             Outcome::PartialAck => peer::partial_ack(pair, family),
             Outcome::ZeroWindow => peer::zero_window(pair, family),
             Outcome::MtuCut => peer::mtu_cut(pair, family),

@@ -9,7 +9,7 @@ use retrans_sdk::reason_table::ReasonTable;
 use retrans_sdk::{RetransKind, RetransResult};
 
 use crate::kernel_enum::{CANCELED, KernelEnum};
-use crate::{Probes, Tracepoint};
+use crate::{Family, Probes, Tracepoint};
 
 /// A result that a scenario provokes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +27,8 @@ pub enum Outcome {
     Synack,
     /// A SYN-ACK of TCP Fast Open, retransmitted by the half-open connection.
     SynackFastopen,
+    /// A firewall on the listener's host drops the retransmission of a SYN-ACK.
+    SynackDenied,
     /// The peer acknowledges a part of a segment, and the timer expires for the rest.
     PartialAck,
     /// The peer closes its window while data is outstanding, and the timer expires for the first
@@ -168,7 +170,7 @@ pub struct Expected {
     pub result: RetransResult,
     /// The kind.
     pub kind: RetransKind,
-    /// The errno as the kernel returns it. For a SYN-ACK only successes are reported.
+    /// The errno as the kernel returns it.
     pub err: i32,
     /// The state of the socket, or of the request.
     pub state: TcpState,
@@ -177,10 +179,21 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// Returns the report of the attempt over this family. A SYN-ACK over IPv4 fails with -1 also
+    /// without a route or memory, so -1 proves nothing.
+    #[must_use]
+    pub fn over(self, family: Family) -> Self {
+        if self.kind == RetransKind::Synack && self.err == -1 && family.is_ipv4_on_the_wire() {
+            return Self { result: RetransResult::ErrDefault, ..self };
+        }
+        self
+    }
+
     /// Returns the report of a stream with this attachment on the running kernel.
     #[must_use]
     pub fn seen_from(self, attachment: &Attachment) -> Self {
-        let result = if attachment.method == AttachMethod::TpEnum {
+        // The tracepoint of SYN-ACKs reports no enum.
+        let result = if attachment.method == AttachMethod::TpEnum && self.kind != RetransKind::Synack {
             match (KernelEnum::of_running_kernel().expected_result(self.result), attachment.companion) {
                 // The errno is more precise where the enum has no name, or one for several results.
                 (RetransResult::ErrDefault | RetransResult::Nomem, Some(_)) => self.by_errno(attachment),
@@ -218,13 +231,14 @@ impl Expected {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::Rto,
         Self::Tlp,
         Self::Fast,
         Self::Syn,
         Self::Synack,
         Self::SynackFastopen,
+        Self::SynackDenied,
         Self::PartialAck,
         Self::ZeroWindow,
         Self::MtuCut,
@@ -270,10 +284,11 @@ impl Outcome {
         Self::Canceled,
     ];
 
-    /// Returns whether every kernel with the modules can provoke it. Injected outcomes, outcomes of
-    /// old kernels and those that [need Linux's settings](Self::needs_defaults) are excluded.
+    /// Returns whether every kernel with the modules can provoke and report it. Injected outcomes,
+    /// outcomes of old kernels, those that only function exits report, and those that [need Linux's
+    /// settings](Self::needs_defaults) are excluded.
     pub fn is_common(self) -> bool {
-        !self.is_injected() && !self.needs_defaults() && self != Self::Backlog
+        !self.is_injected() && !self.needs_defaults() && !matches!(self, Self::Backlog | Self::SynackDenied)
     }
 
     /// Returns whether it sets Linux's own settings, such as tail loss probes, whatever the pair's
@@ -373,6 +388,8 @@ impl Outcome {
     pub fn attempts(self, probes: Probes) -> usize {
         let attempts = match self {
             Self::Fast | Self::Syn | Self::Synack | Self::SynackFastopen => 1,
+            // The kernel drops the request after the failure.
+            Self::SynackDenied => 1,
             // A busy kernel may destroy a socket that no process holds.
             Self::OrphanZeroWindow => 1,
             Self::Fastopen | Self::MtuProbeFailed => 1,
@@ -421,6 +438,12 @@ impl Outcome {
             Self::SynackFastopen => {
                 Expected { kind: RetransKind::Synack, state: TcpState::SynRecv, sk_err_soft: None, ..success }
             }
+            Self::SynackDenied => Expected {
+                kind: RetransKind::Synack,
+                state: TcpState::NewSynRecv,
+                sk_err_soft: None,
+                ..failure(RetransResult::Denied, -1)
+            },
             Self::ZeroWindow => Expected { kind: RetransKind::ZeroWindowProbe, ..success },
             Self::MtuCut => Expected { kind: RetransKind::Mtu, ..success },
             Self::SlowStart if index > 0 => Expected { kind: RetransKind::SlowStart, ..success },
@@ -544,6 +567,7 @@ impl fmt::Display for Outcome {
             Self::Syn => "syn",
             Self::Synack => "synack",
             Self::SynackFastopen => "synack_fastopen",
+            Self::SynackDenied => "synack_denied",
             Self::PartialAck => "partial_ack",
             Self::ZeroWindow => "zero_window",
             Self::MtuCut => "mtu_cut",
