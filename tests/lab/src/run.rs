@@ -90,8 +90,8 @@ pub struct ScenarioRun {
     pub attachment: Attachment,
     /// States whether stream and trace report failed attempts.
     pub failures: Failures,
-    /// The number of attempts during the run for which the kernel did not run the programs, over
-    /// all scenarios.
+    /// The number of attempts during the run for which the kernel did not run the programs, or the
+    /// ring buffer had no room, over all scenarios and all other traffic.
     pub missed: u64,
     /// The time at which the scenario was started.
     pub began: SystemTime,
@@ -125,10 +125,13 @@ impl ScenarioRun {
         trace.read()?;
         drain(stream)?;
         let lost_before = stream.stats().lost;
+        let mut traced = Vec::new();
         for index in 0..all.len() {
             all[index].start()?;
-            // The start of many scenarios is long enough to fill the ring buffer.
+            // The start of many scenarios is long enough to fill the ring buffer. The trace also
+            // contains the attempts of every other namespace.
             drain(stream)?.into_iter().for_each(|event| keep(&mut all, event));
+            traced.append(&mut trace.read()?);
         }
 
         let mut seen = 0;
@@ -137,6 +140,7 @@ impl ScenarioRun {
             for event in stream.recv_batch_timeout(Duration::from_millis(50)).context("cannot read the stream")? {
                 keep(&mut all, event);
             }
+            traced.append(&mut trace.read()?);
             let done = all.iter().filter(|running| running.has_its_attempts()).count();
             if done > seen {
                 progress(Progress::Seen(done));
@@ -148,14 +152,11 @@ impl ScenarioRun {
         }
         all.iter_mut().try_for_each(Running::finish)?;
         drain(stream)?.into_iter().for_each(|event| keep(&mut all, event));
-        let traced = trace.read()?;
+        traced.append(&mut trace.read()?);
         if trace.lost()? != 0 {
             return Err(Error::new("the trace is incomplete: the kernel dropped events"));
         }
-        if stream.stats().lost != lost_before {
-            return Err(Error::new("the stream is incomplete: the ring buffer was full"));
-        }
-        let missed = missed(stream) - missed_before;
+        let missed = missed(stream) - missed_before + (stream.stats().lost - lost_before);
         all.into_iter().map(|running| running.report(&traced, missed, stream)).collect()
     }
 
@@ -202,14 +203,15 @@ impl ScenarioRun {
         self.events.iter().filter(|event| event.kind == RetransKind::Unknown).count()
     }
 
-    /// Checks the kind of each event against its call stack ([`kinds_match`]), and returns the
-    /// number of compared events.
+    /// Checks the events against the trace ([`text_matches`]) and the kind of each against its call
+    /// stack ([`kinds_match`]), and returns the number of compared stacks.
     ///
     /// # Errors
     /// Returns an error that describes the first difference.
     pub fn compared_stacks(&self) -> Result<usize> {
         let its = self.counted.iter().find(|(netns, _)| *netns == self.subject.netns);
         let (_, counted) = its.ok_or_else(|| Error::new(format!("{}: no counters", self.trial())))?;
+        text_matches(&self.events, &self.traced, self.failures)?;
         kinds_match(&self.events, &self.traced, counted, self.failures)
             .map_err(|error| Error::new(format!("{}: {error}", self.trial())))
     }
@@ -285,7 +287,6 @@ impl ScenarioRun {
         if attempts == 0 && self.counted.iter().all(|(_, counted)| counted.timeouts == 0) {
             return Err(differs("no timer expired".to_owned()));
         }
-        text_matches(&self.events, &self.traced, self.failures)?;
         self.compared_stacks()?;
         let agrees = |&(netns, counted): &(u32, Counters)| counters_match(&self.events, netns, counted, self.failures);
         self.counted.iter().try_for_each(agrees)

@@ -188,7 +188,7 @@ fn kinds_are_counted_as_the_kernel_counts_them() -> Result<()> {
     type Counter = fn(Counters) -> u64;
     let fast: Counter = |rose| rose.fast_retrans;
     let slow_start: Counter = |rose| rose.slow_start_retrans;
-    let outcomes: [(Outcome, Counter); 9] = [
+    let outcomes: [(Outcome, Counter); 10] = [
         (Outcome::Rto, |rose| rose.timeouts),
         (Outcome::Syn, |rose| rose.timeouts),
         (Outcome::Tlp, |rose| rose.loss_probes),
@@ -199,6 +199,8 @@ fn kinds_are_counted_as_the_kernel_counts_them() -> Result<()> {
         // A timeout is counted whatever its attempt results in, and a probe only if it succeeds.
         (Outcome::Denied(Refusal::Drop), |rose| rose.retrans_fail),
         (Outcome::RcvZeroWindow(WindowFault::Peer), |rose| rose.retrans_segs),
+        // The second attempt fails.
+        (Outcome::DuplicateAckInLoss, |rose| rose.spurious_rtx_host_queues / 2),
     ];
     for (outcome, counter) in outcomes {
         undisturbed(|_| kind_of(outcome, counter))?;

@@ -21,7 +21,10 @@ use crate::{Conn, Context, Counters, Error, Family, Fault, Netns, Packets, Pair,
 /// The timer expires 270 ms after the data was sent, and a tail loss probe comes after 140 ms.
 const QUICK: Path = Path { delay: Duration::from_millis(70), route: "" };
 
-/// The timer does not expire. A tail loss probe comes after 400 ms.
+/// The timer expires 600 ms after the data was sent, and a tail loss probe comes after 400 ms.
+const SLOW: Path = Path { delay: Duration::from_millis(200), route: "" };
+
+/// The timer does not expire.
 const UNTIMED: &str = "rto_min 30s";
 
 /// The MTU of a tunnel, larger than the minimum of IPv6.
@@ -64,7 +67,7 @@ fn one_timeout(ns: &Netns) -> Result<()> {
 
 /// Does the same as `mtu_cut`, but a tail loss probe is scheduled when the ICMP error arrives.
 pub(super) fn mtu_cut(pair: &Pair, family: Family) -> Result<Scenario> {
-    let path = Path { delay: Duration::from_millis(200), route: UNTIMED };
+    let path = Path { route: UNTIMED, ..SLOW };
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
         super::peer::cut(client, peer).map(drop)
@@ -78,7 +81,7 @@ pub(super) fn mtu_cut(pair: &Pair, family: Family) -> Result<Scenario> {
 pub(super) fn slow_start_of_mtu_cut(pair: &Pair, family: Family) -> Result<Scenario> {
     const SEGMENT: usize = 1400;
     const COUNT: usize = 10;
-    let path = Path { delay: Duration::from_millis(200), route: "rto_min 30s initcwnd 10" };
+    let path = Path { route: "rto_min 30s initcwnd 10", ..SLOW };
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
         let sent = send(client, &[SEGMENT; COUNT])?;
@@ -178,15 +181,16 @@ pub(super) fn zero_window_then_drain(pair: &Pair, family: Family) -> Result<Scen
     Ok(scenario)
 }
 
-/// Three segments are sent, and other packets after them. The segments leave after 0, 270 and 800
+/// Three segments are sent, and other packets after them. The segments leave after 0, 440 and 1050
 /// ms, and are lost. The first retransmission is queued last, after 200 ms, and stays queued. It is
-/// there when the timer expires again after 600 ms, and when the third segment leaves.
+/// there when the timer expires again after 600 ms, and when the third segment leaves. The timer
+/// expires a third time after 1400 ms.
 pub(super) fn resume_still_queued(pair: &Pair, family: Family) -> Result<Scenario> {
     /// The packets that leave first: at this rate, they last for half a minute.
     const FILLERS: usize = 60;
     let (ns, server) = (pair.client().clone(), pair.server_addr(family));
     let start = Start::new(move |scenario| {
-        send_over(scenario, &[1000; 3])?;
+        send_over(scenario, &[1170; 3])?;
         let local = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let others = ns.run(|| UdpSocket::bind(local)).context("cannot make a socket")?;
         for _ in 0..FILLERS {
@@ -221,11 +225,11 @@ pub(super) fn rto_by_icmp(pair: &Pair, family: Family) -> Result<Scenario> {
         peer.receive_until(send(client, &[100; 2])?)?;
         one_more(peer)?;
         let refused = one_more(peer)?;
-        // The timer expires after 270 ms without backoff, and after 540 ms with it.
-        thread::sleep(Duration::from_millis(400));
+        // The timer expires after 600 ms without backoff, and after 1200 ms with it.
+        thread::sleep(Duration::from_millis(900));
         peer.unreachable(&refused)
     });
-    with_peer(pair, family, Outcome::RtoByIcmp, QUICK, start)
+    with_peer(pair, family, Outcome::RtoByIcmp, SLOW, start)
 }
 
 /// The SYN is lost twice. Then a router reports that it has no route to the peer, later than the
@@ -278,7 +282,7 @@ pub(super) fn mtu_probe_failed(pair: &Pair, family: Family) -> Result<Scenario> 
     const PROBE: Range<u32> = 1100..2000;
     let probing = pair.client().sysctl_scoped("net/ipv4/tcp_mtu_probing", "2")?;
     // A probe requires room for 11 segments.
-    let path = Path { delay: Duration::from_millis(200), route: "rto_min 30s initcwnd 40" };
+    let path = Path { route: "rto_min 30s initcwnd 40", ..SLOW };
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
         let sent = send(client, &[20_000])?;

@@ -15,13 +15,22 @@ use super::outcome::WindowFault;
 use super::wire::probes_on;
 use super::{Outcome, Scenario, Sockets, Start};
 use crate::tun::{Path, Peer};
-use crate::{Context, Error, Family, Pair, Result};
+use crate::{Context, Error, Family, Pair, Probes, Result};
 
 /// The timer expires 600 ms after the data was sent. A tail loss probe comes after 400 ms.
 const SLOW: Path = Path { delay: Duration::from_millis(200), route: "" };
 
 /// The timer does not expire.
 const UNTIMED: &str = "rto_min 30s";
+
+/// Returns the delay of the handshake that keeps a tail loss probe away for 400 ms, if the pair has
+/// probes.
+fn delay_of_probes(pair: &Pair) -> Duration {
+    match pair.probes() {
+        Probes::Off => Duration::ZERO,
+        Probes::Default => SLOW.delay,
+    }
+}
 
 /// Returns a scenario with a client connected to a peer.
 pub(super) fn connected(pair: &Pair, family: Family, outcome: Outcome, path: Path, start: Start) -> Result<Scenario> {
@@ -81,7 +90,7 @@ pub(super) fn rcv_zero_window(pair: &Pair, family: Family) -> Result<Scenario> {
 /// Two segments are outstanding, and a router reports that they are too large.
 /// `tcp_simple_retransmit` splits and retransmits both, and the peer accepts all.
 pub(super) fn mtu_cut(pair: &Pair, family: Family) -> Result<Scenario> {
-    let path = Path { delay: Duration::ZERO, route: UNTIMED };
+    let path = Path { delay: delay_of_probes(pair), route: UNTIMED };
     let start = Start::new(|scenario| {
         let (client, peer) = ends(scenario)?;
         cut(client, peer).map(drop)
@@ -114,7 +123,7 @@ const LARGE: usize = 40_000;
 /// to be split, which fails. This fails again with each of the last segments. In the end the peer
 /// accepts all.
 pub(super) fn frag_nomem(pair: &Pair, family: Family) -> Result<Scenario> {
-    let path = Path { delay: Duration::ZERO, route: "rto_min 30s initcwnd 400" };
+    let path = Path { delay: delay_of_probes(pair), route: "rto_min 30s initcwnd 400" };
     // A slow handshake would lead to a low pacing rate, and a low pacing rate to small skbs.
     let size = pair.client().sysctl_scoped("net/ipv4/tcp_min_tso_segs", "40")?;
     let start = Start::new(|scenario| {
