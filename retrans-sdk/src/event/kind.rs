@@ -47,8 +47,9 @@ pub enum RetransKind {
     /// kind of probe, which is not a retransmission.
     #[reason(value = "zero_window_probe", c_name = "RETRANS_KIND_ZERO_WINDOW_PROBE")]
     ZeroWindowProbe = 6,
-    /// Slow start after a timeout: segments that were sent before the timeout are sent again as the
-    /// congestion window allows, after a segment of the peer was received.
+    /// Segments that were marked lost at a timeout, or because they are too large for the path, are
+    /// sent again as the congestion window allows, after a segment of the peer was received. The
+    /// kernel counts them in TCPSlowStartRetrans.
     #[reason(value = "slow_start", c_name = "RETRANS_KIND_SLOW_START")]
     SlowStart = 7,
     /// Segments are too large for the path and are sent again in smaller pieces: an ICMP error

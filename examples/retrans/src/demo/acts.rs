@@ -37,7 +37,7 @@ const fn act(outcome: Outcome, family: Family, words: &'static str) -> Act {
 
 use Family::{Mapped, V4, V6};
 
-pub(crate) static ACTS: [Act; 33] = [
+pub(crate) static ACTS: [Act; 37] = [
     act(Outcome::Rto, V4, "RTO: segment lost"),
     act(Outcome::Tlp, V6, "tail loss probe: last segment lost"),
     act(Outcome::Fast, Mapped, "fast retransmit: one segment of many lost"),
@@ -67,6 +67,10 @@ pub(crate) static ACTS: [Act; 33] = [
     act(Outcome::DuplicateAckInLoss, Mapped, "duplicate ACK in loss state, first copy queued"),
     act(Outcome::MtuCutInLoss, V4, "path MTU reduced in loss state"),
     act(Outcome::OrphanZeroWindow, V6, "zero window of a closed socket"),
+    act(Outcome::MtuCutDefault, V4, "path MTU reduced while a loss probe is due"),
+    act(Outcome::SlowStartAfterCut, V6, "slow start, long after the path MTU was reduced"),
+    act(Outcome::Fastopen, Mapped, "Fast Open data not acknowledged by the SYN-ACK"),
+    act(Outcome::RtoByIcmp, V4, "RTO: a router cannot reach the host"),
     act(Outcome::TrimHeadNomem, V4, "no memory: trim the acknowledged part"),
     act(Outcome::UncloneNomem, V6, "no memory: unclone shared data"),
     act(Outcome::PskbCopyNobufs, Mapped, "no memory: copy the segment"),
