@@ -26,9 +26,13 @@ fn rows(stdout: &str) -> Vec<&str> {
         .collect()
 }
 
+/// The outcomes with Linux's default settings that the demo shows in addition to the common ones.
+const WITH_DEFAULTS: [Outcome; 4] =
+    [Outcome::MtuCutDefault, Outcome::SlowStartAfterCut, Outcome::Fastopen, Outcome::RtoByIcmp];
+
 /// Returns the outcomes that do not require a kernel built for them.
 fn outcomes() -> Vec<Outcome> {
-    Outcome::ALL.into_iter().filter(|outcome| outcome.is_common()).collect()
+    Outcome::ALL.into_iter().filter(|outcome| outcome.is_common()).chain(WITH_DEFAULTS).collect()
 }
 
 /// Returns the class, kind and err of an outcome's row. The result before them may be a coarser

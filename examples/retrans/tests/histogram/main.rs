@@ -147,7 +147,7 @@ fn attempts_before_a_malformed_line_are_shown() {
 #[test]
 fn too_many_columns_are_refused_with_a_suggestion() {
     let first = recording().lines().next().expect("a line").to_owned();
-    let later = first.replacen("ts=17954", "ts=17955", 1);
+    let later = first.replacen("ts=17960", "ts=17961", 1);
     let output = fed(&["-", "--bucket", "1"], &format!("{first}\n{later}\n"));
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);

@@ -355,12 +355,22 @@ impl Outcome {
     /// attempt of its own, before those without probes. An outcome in a queue of this host has
     /// none, because the kernel postpones the probe while the segment is in such a queue.
     pub fn begins_with_probe(self, probes: Probes) -> bool {
-        let may_begin = match self {
-            Self::Rto | Self::PartialAck | Self::ZeroWindow | Self::SlowStart | Self::MtuCutInLoss => true,
-            Self::RouteFail(_) | Self::Denied(_) | Self::XmitDrop(_) | Self::OrphanZeroWindow => true,
-            Self::TrimHeadNomem | Self::PskbCopyNobufs | Self::EndSeqError | Self::Canceled => true,
-            _ => false,
-        };
+        let may_begin = matches!(
+            self,
+            Self::Rto
+                | Self::PartialAck
+                | Self::ZeroWindow
+                | Self::RouteFail(_)
+                | Self::Denied(_)
+                | Self::XmitDrop(_)
+                | Self::SlowStart
+                | Self::MtuCutInLoss
+                | Self::OrphanZeroWindow
+                | Self::TrimHeadNomem
+                | Self::PskbCopyNobufs
+                | Self::EndSeqError
+                | Self::Canceled
+        );
         may_begin && probes == Probes::Default
     }
 
@@ -530,6 +540,9 @@ impl Outcome {
             Self::TrimHeadNomem => failure(RetransResult::TrimHeadNomem, -12),
             // These attempts are the same as in `mtu_cut`, which comes first.
             Self::UncloneNomem if index < 2 => Self::MtuCut.expected(index, probes),
+            Self::UncloneNomem if index == 2 && probes == Probes::Default => {
+                Expected { kind: RetransKind::Tlp, ..failure(RetransResult::UncloneNomem, -12) }
+            }
             Self::UncloneNomem => failure(RetransResult::UncloneNomem, -12),
             Self::PskbCopyNobufs => failure(RetransResult::PskbCopyNobufs, -105),
             Self::EndSeqError => failure(RetransResult::EndSeqError, -22),
