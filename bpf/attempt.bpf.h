@@ -360,21 +360,16 @@ struct {
 } rt_in_flight SEC(".maps");
 
 /*
- * Returns the element of a socket, and copies it. An element may be evicted and reused for another
- * socket at any time, so only the copy is read.
+ * Returns the element of a socket. The LRU map may evict it and reuse it for another socket between
+ * the lookup and this check. A later reuse is not detected. A copy of the element would detect it,
+ * but with a copy the verifier of v6.1 finds the kretprobe programs too complex.
  */
-static __always_inline struct in_flight *attempt_lookup(const struct sock *sk,
-							struct in_flight *copy)
+static __always_inline struct in_flight *attempt_lookup(const struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 	struct in_flight *f = bpf_map_lookup_elem(&rt_in_flight, &key);
 
-	if (!f)
-		return NULL;
-	*copy = *f;
-	/* The copy is valid if the element was not reused before its end. */
-	barrier();
-	if (f->sk != key)
+	if (f && f->sk != key)
 		f = NULL;
 	/* Otherwise clang tests the addresses a second time, and not f, as the verifier requires.
 	 */
@@ -392,15 +387,14 @@ static __always_inline void attempt_end(const struct sock *sk)
 /* Requires the values of the entry in `fresh`. */
 static __always_inline void attempt_begin(const struct sock *sk, const struct in_flight *fresh)
 {
-	struct in_flight known;
-	struct in_flight *f = fresh->outer ? NULL : attempt_lookup(sk, &known);
+	struct in_flight *f = fresh->outer ? NULL : attempt_lookup(sk);
 	__u64 key = (__u64)sk;
 
 	/*
 	 * According to the element, the outer function began this attempt, and it is not reported
 	 * yet. But the element may instead be left over from an earlier attempt.
 	 */
-	if (f && known.outer && !known.reported) {
+	if (f && f->outer && !f->reported) {
 		/*
 		 * If the kernel skipped the exit of an earlier attempt, the element contains the
 		 * values of that attempt. So the values from the entry, and what the tracepoint

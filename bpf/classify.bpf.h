@@ -318,28 +318,19 @@ static __always_inline struct loss_memory loss_memory_of(const struct attempt *a
 }
 
 /*
- * Returns the memory of the socket's present time in Loss and copies it, or returns NULL. An
- * element may be evicted and reused for another socket at any time, so only the copy is read.
- *
- * undo_marker is the sequence number at which a timeout entered Loss, and stays the same if
- * high_seq advances (F-RTO, RFC 5682). It is 0 if Loss was entered in another way; then high_seq
- * does not change.
+ * Returns the memory of the socket's present time in Loss, or NULL. undo_marker is the sequence
+ * number at which a timeout entered Loss, and stays the same if high_seq advances (F-RTO, RFC
+ * 5682). It is 0 if Loss was entered in another way; then high_seq does not change.
  */
-static __always_inline struct loss_memory *
-loss_memory_lookup(const struct attempt *a, const struct loss_memory *now, struct loss_memory *copy)
+static __always_inline struct loss_memory *loss_memory_lookup(const struct attempt *a,
+							      const struct loss_memory *now)
 {
 	__u64 key = (__u64)a->sk;
 	struct loss_memory *m = bpf_map_lookup_elem(&rt_loss_memory, &key);
 
-	if (!m)
+	if (!m || m->ports != now->ports || m->undo_marker != now->undo_marker)
 		return NULL;
-	*copy = *m;
-	/* The copy is valid if the element was not reused before its end. */
-	barrier();
-	if (m->ports != now->ports || copy->ports != now->ports ||
-	    copy->undo_marker != now->undo_marker)
-		return NULL;
-	return now->undo_marker || copy->high_seq == now->high_seq ? m : NULL;
+	return now->undo_marker || m->high_seq == now->high_seq ? m : NULL;
 }
 
 /* Returns true if tcp_retransmit_timer() made the attempt. It makes one only. */
@@ -559,14 +550,13 @@ static __always_inline __u8 kind_outside_loss(const struct attempt *a, __u8 pend
 static __always_inline __u8 kind_of(const struct attempt *a)
 {
 	__u8 pending = KREAD(a, &a->tp->inet_conn, icsk_pending);
-	struct loss_memory now, known, *m;
+	struct loss_memory now, *m;
 
 	if (a->ca_state != TCP_CA_Loss)
 		return hidden(pending ? kind_outside_loss(a, pending) : kind_of_timeout(a));
 	now = loss_memory_of(a, pending);
-	m = loss_memory_lookup(a, &now, &known);
-	now.kind = hidden(pending ? kind_in_loss(a, pending, &now, m ? &known : NULL)
-				  : kind_of_timeout(a));
+	m = loss_memory_lookup(a, &now);
+	now.kind = hidden(pending ? kind_in_loss(a, pending, &now, m) : kind_of_timeout(a));
 	remember_loss(a, &now, m);
 	return now.kind;
 }

@@ -291,31 +291,30 @@ static __always_inline int emit_with_errno(struct attempt *a, const struct in_fl
  */
 static __always_inline int handle_exit(struct attempt *a, bool outer)
 {
-	struct in_flight known;
-	struct in_flight *f = attempt_lookup(a->sk, &known);
+	struct in_flight *f = attempt_lookup(a->sk);
 
 	/* The entry was not seen, so the tracepoint has reported the attempt. */
 	if (!f)
 		return 0;
-	if (!outer || !known.reported) {
+	if (!outer || !f->reported) {
 		a->entry_seen = true;
-		a->was_backlogged = known.backlogged;
-		a->is_first = known.is_first;
+		a->was_backlogged = f->backlogged;
+		a->is_first = f->is_first;
 		if (a->tp)
-			a->transmit = transmit_since(a, &known);
+			a->transmit = transmit_since(a, f);
 		if (a->tp && a->err == -ENOMEM)
-			a->site = nomem_site_of(a, &known);
+			a->site = nomem_site_of(a, f);
 		if (outer && !a->err) {
 			const struct tcp_skb_cb *cb = (const void *)a->skb->cb;
 
 			a->retrans_out_added = KREAD(a, cb, tcp_gso_segs);
 		}
-		emit_with_errno(a, &known);
+		emit_with_errno(a, f);
 	}
-	if (!known.outer || outer)
-		attempt_end(a->sk);
-	else if (f->sk == (__u64)a->sk) /* not reused for another socket meanwhile */
+	if (f->outer && !outer)
 		f->reported = true;
+	else
+		attempt_end(a->sk);
 	return 0;
 }
 

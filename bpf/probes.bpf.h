@@ -79,7 +79,6 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 	const struct tcp_sock *tp = untrusted(socket);
 	const struct sock *sk = (const void *)tp;
 	struct attempt a = {.skb = skb, .probing = false};
-	struct in_flight known;
 	struct in_flight *f;
 
 	/*
@@ -91,7 +90,7 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 	a.tp = tp;
 	a.sk = sk;
 	a.skc = &sk->__sk_common;
-	f = with_exit ? attempt_lookup(sk, &known) : NULL;
+	f = with_exit ? attempt_lookup(sk) : NULL;
 	/*
 	 * If the entry was seen, the program at the exit reports the attempt. Otherwise the kernel
 	 * skipped the program at the entry, or the compiler inlined the function, and only the
@@ -114,11 +113,11 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 	a.err = third_arg == RETRANS_THIRD_ARG_ERR ? (__s32)ctx[2] : 0;
 	a.has_err = true;
 	if (with_entry && !with_exit) {
-		f = attempt_lookup(sk, &known);
+		f = attempt_lookup(sk);
 		if (f && a.tp)
-			a.transmit = transmit_since(&a, &known);
+			a.transmit = transmit_since(&a, f);
 		if (f && a.tp && a.err == -ENOMEM)
-			a.site = nomem_site_of(&a, &known);
+			a.site = nomem_site_of(&a, f);
 		attempt_end(sk);
 	}
 	return emit_with_errno(&a, NULL);
@@ -302,12 +301,11 @@ SEC("?fexit/tcp_fragment")
 int BPF_PROG(rt_fexit_frag, const struct sock *sk, int tcp_queue, const void *skb, __u32 len,
 	     unsigned int mss_now, int gfp, int err)
 {
-	struct in_flight known;
 	struct in_flight *f;
 
 	if (!err && fragment_seen)
 		return 0;
-	f = attempt_lookup(sk, &known);
+	f = attempt_lookup(sk);
 	if (!f)
 		return 0;
 	fragment_seen = true;
@@ -367,42 +365,33 @@ static __always_inline int handle_kprobe(struct pt_regs *ctx, const struct sock 
 	return 0;
 }
 
-/*
- * Copies the arguments that were stored at the entry to `args`, and removes them. Returns false if
- * no arguments are stored.
- */
-static __always_inline bool take_kprobe_args(struct pt_regs *ctx, struct kprobe_args *args)
+/* Returns the key of the arguments that were stored at the entry. */
+static __always_inline __u64 kprobe_key_at_exit(struct pt_regs *ctx)
 {
-	const struct kprobe_args *stored;
-	__u64 key = PT_REGS_SP(ctx);
-
 #if defined(__TARGET_ARCH_x86)
 	/* The return instruction has removed the return address from the stack. */
-	key -= sizeof(__u64);
+	return PT_REGS_SP(ctx) - sizeof(__u64);
+#else
+	return PT_REGS_SP(ctx);
 #endif
-	stored = bpf_map_lookup_elem(&rt_kprobe_args, &key);
-	if (!stored)
-		return false;
-	*args = *stored;
-	/* The copy is valid if the element was not reused before its end. */
-	barrier();
-	if (stored->sp != key)
-		return false;
-	bpf_map_delete_elem(&rt_kprobe_args, &key);
-	return true;
 }
 
 static __always_inline int handle_kretprobe(struct pt_regs *ctx, int err, bool outer)
 {
-	struct attempt a = {.err = err, .has_err = true, .probing = true};
-	struct kprobe_args args;
+	__u64 key = kprobe_key_at_exit(ctx);
+	struct kprobe_args *args;
+	struct attempt a = {.has_err = true, .probing = true};
 
-	if (!take_kprobe_args(ctx, &args))
+	args = bpf_map_lookup_elem(&rt_kprobe_args, &key);
+	/* The element may have been reused between the lookup and this check. */
+	if (!args || args->sp != key)
 		return 0;
-	a.sk = args.sk;
+	a.sk = args->sk;
 	a.skc = (const void *)a.sk;
 	a.tp = (const void *)a.sk;
-	a.skb = args.skb;
+	a.skb = args->skb;
+	a.err = err;
+	bpf_map_delete_elem(&rt_kprobe_args, &key);
 	return handle_exit(&a, outer);
 }
 
@@ -443,10 +432,19 @@ int BPF_KPROBE(rt_kp_synack, const struct sock *sk, const struct request_sock *r
 SEC("?kretprobe/tcp_rtx_synack")
 int BPF_KRETPROBE(rt_krp_synack, int err)
 {
+	__u64 key = kprobe_key_at_exit(ctx);
 	struct attempt a = {.err = err, .probing = true};
-	struct kprobe_args args;
+	const struct request_sock *req;
+	const struct kprobe_args *args;
+	const struct sock *sk;
 
-	return take_kprobe_args(ctx, &args) ? handle_synack(&a, args.sk, args.req) : 0;
+	args = bpf_map_lookup_elem(&rt_kprobe_args, &key);
+	if (!args || args->sp != key)
+		return 0;
+	sk = args->sk;
+	req = args->req;
+	bpf_map_delete_elem(&rt_kprobe_args, &key);
+	return handle_synack(&a, sk, req);
 }
 
 #else
