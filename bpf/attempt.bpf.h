@@ -371,7 +371,9 @@ static __always_inline struct in_flight *attempt_lookup(const struct sock *sk)
 
 	if (f && f->sk != key)
 		f = NULL;
-	/* Otherwise clang tests the addresses a second time, and not f, as the verifier requires.
+	/*
+	 * The verifier requires a test of f in the caller. Without this barrier clang replaces that
+	 * test by another test of the addresses.
 	 */
 	barrier_var(f);
 	return f;

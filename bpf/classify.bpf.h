@@ -502,12 +502,14 @@ static __always_inline __u8 kind_in_loss(const struct attempt *a, __u8 pending,
 	may_be_cut = KREAD(a, tp, mtu_info) || KREAD_BITFIELD(a, icsk, icsk_mtup.enabled);
 	/*
 	 * The SYN-ACK clears retrans_stamp. If it does not acknowledge the data of the SYN, it
-	 * causes the first attempt after it, unless an ICMP error comes first.
+	 * causes the first attempt after it. Without an attempt in Loss before it, the attempt may
+	 * have been made outside Loss, and an ICMP error may have caused this one, unless nothing
+	 * but the SYN-ACK was received. Over a fast link the answer arrives during the attempt.
 	 */
 	if (is_syn_data_unacked(a) && a->is_first && !now->retransmits &&
 	    (!m || m->state == TCP_SYN_SENT))
-		return !may_be_cut || now->segs_in <= 1 ? RETRANS_KIND_FASTOPEN
-							: RETRANS_KIND_UNKNOWN;
+		return !may_be_cut || m || now->segs_in <= 1 ? RETRANS_KIND_FASTOPEN
+							     : RETRANS_KIND_UNKNOWN;
 	if (m)
 		return kind_since(a, now, m);
 
@@ -534,10 +536,10 @@ static __always_inline __u8 kind_in_loss(const struct attempt *a, __u8 pending,
 /* Returns the kind of an attempt outside the state Loss that is not made with icsk_pending 0. */
 static __always_inline __u8 kind_outside_loss(const struct attempt *a, __u8 pending)
 {
-	const struct tcp_sock *tp = a->tp;
 	/* tcp_xmit_retransmit_queue() sends only what is marked lost. */
 	bool is_lost = KREAD(a, (const struct tcp_skb_cb *)a->skb->cb, sacked) & TCPCB_LOST;
-	bool is_fastopen = is_syn_data_unacked(a) && KREAD(a, tp, segs_in) <= 1;
+	/* Otherwise only tcp_rcv_fastopen_synack() is left, up to v6.9. */
+	bool is_fastopen = is_syn_data_unacked(a);
 
 	if (may_be_probe(a, pending))
 		return is_lost || is_fastopen ? RETRANS_KIND_UNKNOWN : RETRANS_KIND_TLP;

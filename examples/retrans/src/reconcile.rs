@@ -21,7 +21,7 @@ use crate::{CANNOT_START, FAILED, fail};
 /// The BPF programs count the attempts in the namespace, without a filter. At an interval and at
 /// the end, the sums are compared with the namespace's counters RetransSegs, TCPRetransFail,
 /// TCPSynRetrans, TCPSpuriousRtxHostQueues, TCPFastRetrans, TCPSlowStartRetrans, TCPLossProbes and
-/// TCPTimeouts. The last four show whether the kinds of the attempts are right.
+/// TCPTimeouts. The last four contradict most wrong kinds.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 everything is accounted for; 1 a difference lasted for a second, it is not known whether some attempts were \

@@ -51,7 +51,7 @@ macro_rules! optional_fields {
             /// namespaces whose cookie has been read before.
             netns_cookie: u64 => [96, RETRANS_FIELD_NETNS_COOKIE = 7],
             /// The socket's mark (`SO_MARK`), 0 unless set. For a SYN-ACK it is the mark of the
-            /// future accepted socket.
+            /// future accepted socket, or, for a listener of MPTCP or in a sockmap, the listener's.
             mark: u32 => [108, RETRANS_FIELD_MARK = 5],
             /// The index of the interface that the socket is bound to (`SO_BINDTODEVICE`), in its
             /// network namespace. For a SYN-ACK it is the interface of the future accepted socket.

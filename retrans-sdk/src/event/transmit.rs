@@ -28,7 +28,7 @@ pub enum Transmit {
     #[reason(value = "no", c_name = "RETRANS_TRANSMIT_NO")]
     No = 1,
     /// The attempt reached the transmit step: RetransSegs was incremented by its segments, and
-    /// TCPRetransFail as well if the step failed.
+    /// TCPRetransFail as well if the step failed with an error other than -EBUSY.
     #[reason(value = "yes", c_name = "RETRANS_TRANSMIT_YES")]
     Yes = 2,
 }

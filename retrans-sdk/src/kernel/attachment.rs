@@ -36,8 +36,9 @@ pub struct Attachment {
     /// The attach method in use.
     pub method: AttachMethod,
     /// The method that supplies what [`method`](Self::method) lacks: the failures of SYN-ACKs, the
-    /// error number in addition to [`AttachMethod::TpEnum`], and, with [`AttachMethod::Fexit`], the
-    /// allocation site of -ENOMEM on request.
+    /// error number in addition to [`AttachMethod::TpEnum`], more values of
+    /// [`Transmit`](crate::event::Transmit) in addition to [`AttachMethod::TpErr`], and, with
+    /// [`AttachMethod::Fexit`], the allocation site of -ENOMEM on request.
     pub companion: Option<AttachMethod>,
     /// True if -ENOMEM is resolved into `trim_head_nomem`, `frag_nomem` and `unclone_nomem`: by
     /// [`StreamBuilder::locate_nomem`](crate::StreamBuilder::locate_nomem), or by the kernel's own

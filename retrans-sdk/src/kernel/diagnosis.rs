@@ -18,8 +18,8 @@ use crate::filter::Filter;
 use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::attachment::Attachment;
 
-/// A diagnosis of what this kernel and this process support, and what a stream opened now would
-/// observe.
+/// A diagnosis of what this kernel and this process support, and what a stream opened now with
+/// [`locate_nomem`](crate::StreamBuilder::locate_nomem) would observe.
 ///
 /// [`run`](Self::run) determines it.
 ///

@@ -13,8 +13,8 @@
 //!
 //! The counters of kinds check the classification: they show which of the kernel's functions made
 //! the attempts, and the BPF programs infer this from the socket's state. So the sums are by kind,
-//! and an attempt with a wrong kind is a difference. An attempt of an unknown kind is in no sum. It
-//! may make up for a difference.
+//! and most wrong kinds are a difference. A wrong kind is not if both kinds belong to the same
+//! counter. An attempt of an unknown kind is in no sum. It may make up for a difference.
 
 use std::fmt;
 use std::sync::Arc;
@@ -282,8 +282,9 @@ impl Reconciliation {
             && self.has_minimums()
     }
 
-    /// Returns true if no counter contradicts the observed attempts. An exact comparison is
-    /// consistent. So is one whose differences are not greater than what is not known:
+    /// Returns true if no counter contradicts the observed attempts and no attempt was in progress
+    /// ([`settled`](Self::settled)). An exact comparison is consistent. So is one whose differences
+    /// are not greater than what is not known:
     ///
     /// - `retrans_segs`, `retrans_fail` and `syn_retrans` may exceed the observed attempts by the
     ///   [unknown](Self::unknown) ones, or by any number if failures are not observed

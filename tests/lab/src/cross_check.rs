@@ -122,7 +122,8 @@ fn comparable(events: &[Event], traced: &[TraceEvent], failures: Failures) -> (V
 /// are the counters of their namespace ([`Trigger::in_namespace`]).
 ///
 /// Attempts that only one side reports are not compared, nor those for which the kernel may have
-/// written no stack ([`TraceEvent::may_lack_stack`]) and has written none.
+/// written no stack ([`TraceEvent::may_lack_stack`]) and has written none. Neither are those whose
+/// stack is cut off ([`TraceEvent::has_cut_stack`]) before any known function.
 ///
 /// # Errors
 /// Returns an error with the first event whose kind contradicts its call stack, and that stack.
@@ -132,6 +133,9 @@ pub fn kinds_match(events: &[Event], traced: &[TraceEvent], counted: &Counters, 
     let mut compared = 0;
     for (event, traced) in paired(&events, &traced) {
         if traced.callers.is_empty() && traced.may_lack_stack() {
+            continue;
+        }
+        if traced.has_cut_stack() && trigger(&traced.callers).is_none() {
             continue;
         }
         let differs = |what: String| Error::new(format!("{what}: {event}\n{}", traced.callers.join(" <- ")));

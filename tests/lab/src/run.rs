@@ -244,6 +244,7 @@ impl ScenarioRun {
         let mut expected = expected.filter(|expected| self.failures.stream_shows(expected));
         for (index, event) in self.events.iter().enumerate() {
             let expected = expected.next().ok_or_else(|| differs(format!("unexpected event {index}")))?;
+            let expected = expected.with_pending(event.pending, &self.attachment);
             // The errno of a SYN-ACK is always known.
             let tells_err = self.attachment.observes_err() || event.kind == RetransKind::Synack;
             if event.err.is_some() != tells_err {

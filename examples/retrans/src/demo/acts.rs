@@ -67,7 +67,7 @@ pub(crate) static ACTS: [Act; 37] = [
     act(Outcome::DuplicateAckInLoss, Mapped, "duplicate ACK in loss state, first copy queued"),
     act(Outcome::MtuCutInLoss, V4, "path MTU reduced in loss state"),
     act(Outcome::OrphanZeroWindow, V6, "zero window of a closed socket"),
-    act(Outcome::MtuCutDefault, V4, "path MTU reduced while a loss probe is due"),
+    act(Outcome::MtuCutDefault, V4, "path MTU reduced, a loss probe is pending"),
     act(Outcome::SlowStartAfterCut, V6, "slow start, long after the path MTU was reduced"),
     act(Outcome::Fastopen, Mapped, "Fast Open data not acknowledged by the SYN-ACK"),
     act(Outcome::RtoByIcmp, V4, "RTO: a router cannot reach the host"),

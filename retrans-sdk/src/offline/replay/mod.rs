@@ -71,7 +71,8 @@ use crate::offline::channel::EventSender;
 /// - Before Linux 6.17 the text contains successes only. Failures are then
 ///   [unobservable](crate::stats::Failures::Unobservable).
 /// - The result is derived from `err` alone, so some results are less precise: -EAGAIN, -EINVAL and
-///   -EHOSTUNREACH are `err_default`, -ENOMEM is `nomem`, -ENOBUFS is `nobufs`. The text of the
+///   -EHOSTUNREACH are `err_default`, and -ENOBUFS is `nobufs`. -EBUSY is `in_host_queue` and
+///   -ENOMEM is `nomem`, although the transmit step may have returned them. The text of the
 ///   proposed patch has no `err`.
 /// - `ts` is the timestamp of the trace clock plus [`clock_offset`](Self::clock_offset).
 /// - [`Stats::missed`](crate::Stats::missed) is the number of events that the text reports as lost,

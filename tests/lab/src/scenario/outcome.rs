@@ -210,6 +210,18 @@ impl Expected {
         Self { result, kind, ..self }
     }
 
+    /// Returns the report of an attempt with this `icsk_pending`. If the timer's function runs for
+    /// an ICMP error (RFC 6069), only the attempts before prove it, and they may have failed.
+    #[must_use]
+    pub fn with_pending(self, pending: Option<u8>, attachment: &Attachment) -> Self {
+        let is_timeout = matches!(self.kind, RetransKind::Rto | RetransKind::Syn);
+        let kind = match pending {
+            Some(1..) if is_timeout && !attachment.observes_failures() => RetransKind::Unknown,
+            _ => self.kind,
+        };
+        Self { kind, ..self }
+    }
+
     /// Returns the result that the errno and the socket prove.
     fn by_errno(self, attachment: &Attachment) -> RetransResult {
         match self.result {

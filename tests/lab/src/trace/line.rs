@@ -102,6 +102,12 @@ impl TraceEvent {
         self.of_process_1 || self.task == Some(0)
     }
 
+    /// Returns whether a kretprobe replaced a return address in the call stack. Old kernels do not
+    /// find the callers behind it (seen on Linux 5.10).
+    pub fn has_cut_stack(&self) -> bool {
+        self.callers.iter().any(|name| name.contains("kretprobe"))
+    }
+
     fn parse_known(line: &str) -> Result<Option<Self>> {
         // The task's name comes first and may contain anything. The text never contains a marker,
         // so the last marker is the real one.
