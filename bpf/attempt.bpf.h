@@ -54,10 +54,13 @@ const volatile enum retrans_third_arg third_arg = RETRANS_THIRD_ARG_ERR;
  */
 const volatile bool with_exit = false;
 
+/* True if the tracepoint reported an attempt that no function exit did. */
+bool exit_unseen = false;
+
 /* Returns true if failed attempts are seen as well. */
 static __always_inline bool sees_failures(void)
 {
-	return with_exit || third_arg != RETRANS_THIRD_ARG_NONE;
+	return third_arg != RETRANS_THIRD_ARG_NONE || (with_exit && !exit_unseen);
 }
 
 /*

@@ -261,9 +261,9 @@ static __always_inline __u32 result_slot(__u32 result)
  * from tcp_ld_RTO_revert() (RFC 6069), and always enters Loss first. tcp_send_loss_probe() runs
  * when the probe timer expires. tcp_xmit_retransmit_queue() is called for an ACK, for an ICMP error
  * (tcp_simple_retransmit()), by the reordering timer, for a SYN-ACK without the data of Fast Open,
- * and when a queue of this host or the pacing timer releases the socket (tcp_tsq_write()). Up to
- * v6.9 tcp_rcv_fastopen_synack() retransmits that data itself. The functions below find out which
- * of them can have left the socket in its state.
+ * and when a queue of this host or the pacing timer releases the socket (tcp_tsq_write()). Before
+ * 5dfe9d273932 (v6.10, and some stable kernels) tcp_rcv_fastopen_synack() retransmits that data
+ * itself. The functions below find out which of them can have left the socket in its state.
  */
 
 /*
@@ -281,14 +281,18 @@ struct loss_memory {
 	__u32 ports;
 	__u32 high_seq;
 	__u32 undo_marker;
-	/* icsk_pmtu_cookie at the last attempt. An ICMP error causes attempts if it lowers this. */
+	/*
+	 * icsk_pmtu_cookie at the last attempt. An ICMP error causes attempts if it lowers this. If
+	 * the MTU was raised in between, the error is not detected.
+	 */
 	__u32 pmtu;
 	/* At the last attempt of the timer, or the first one in Loss that was seen. */
 	__u32 segs_in;
+	bool by_timer; /* true if segs_in is from an attempt of the timer */
+	/* Of the last attempt. */
 	__u8 retransmits;
-	bool by_timer;
-	__u8 kind;  /* of the last attempt */
-	__u8 state; /* at the last attempt */
+	__u8 kind;
+	__u8 state;
 };
 
 struct {
@@ -319,8 +323,8 @@ static __always_inline struct loss_memory loss_memory_of(const struct attempt *a
 
 /*
  * Returns the memory of the socket's present time in Loss, or NULL. undo_marker is the sequence
- * number at which a timeout entered Loss, and stays the same if high_seq advances (F-RTO, RFC
- * 5682). It is 0 if Loss was entered in another way; then high_seq does not change.
+ * number at which a recovery began. It stays the same if high_seq advances (F-RTO, RFC 5682). If it
+ * is 0, high_seq decides; if that has advanced, the memory is lost.
  */
 static __always_inline struct loss_memory *loss_memory_lookup(const struct attempt *a,
 							      const struct loss_memory *now)
@@ -340,24 +344,16 @@ static __always_inline bool is_timer_kind(__u8 kind)
 	       kind == RETRANS_KIND_ZERO_WINDOW_PROBE;
 }
 
-/* Requires the kind in `now`. */
+/* Requires the kind in `now`. `m` is the memory of the attempt before, or NULL. */
 static __always_inline void remember_loss(const struct attempt *a, struct loss_memory *now,
-					  struct loss_memory *m)
+					  const struct loss_memory *m)
 {
 	__u64 key = (__u64)a->sk;
 
 	now->by_timer |= is_timer_kind(now->kind);
 	if (m && !now->by_timer && now->kind != RETRANS_KIND_MTU) {
-		/*
-		 * If the element was evicted since the lookup, this writes into the memory of
-		 * another socket. Its clock then differs, which makes no kind more precise.
-		 */
-		m->clock = now->clock;
-		m->high_seq = now->high_seq;
-		m->pmtu = now->pmtu;
-		m->kind = now->kind;
-		m->state = now->state;
-		return;
+		now->segs_in = m->segs_in;
+		now->by_timer = m->by_timer;
 	}
 	bpf_map_update_elem(&rt_loss_memory, &key, now, BPF_ANY);
 }
@@ -464,23 +460,28 @@ static __always_inline __u8 kind_in_syn_sent(const struct attempt *a, const stru
 }
 
 /* Returns the kind of an attempt in Loss if the attempt before it in this state was seen. */
-static __always_inline __u8 kind_since(const struct attempt *a, const struct loss_memory *now,
-				       const struct loss_memory *m)
+static __always_inline __u8 kind_since(const struct attempt *a, __u8 pending,
+				       const struct loss_memory *now, const struct loss_memory *m)
 {
+	bool is_closed = !KREAD(a, a->tp, snd_wnd);
+
 	if (now->retransmits > m->retransmits)
 		return is_reverted_timeout(a, now, m) ? RETRANS_KIND_RTO : RETRANS_KIND_UNKNOWN;
-	/* An ICMP error arrived since, and something else, too. */
-	if (now->pmtu < m->pmtu)
+	/*
+	 * Each of these leaves two causes: an ICMP error about the MTU and something else; a tail
+	 * loss probe that was set before Loss; the acknowledgement of the SYN; a zero-window probe
+	 * by tcp_ld_RTO_revert(), which requires a timeout before it.
+	 */
+	if (now->pmtu < m->pmtu || may_be_probe(a, pending) || m->state == TCP_SYN_SENT ||
+	    (is_closed && now->retransmits))
+		return RETRANS_KIND_UNKNOWN;
+	/* So does an attempt of the timer that failed and was not seen. */
+	if (!sees_failures() && (is_closed || now->retransmits))
 		return RETRANS_KIND_UNKNOWN;
 	if (now->segs_in != m->segs_in)
 		return RETRANS_KIND_SLOW_START;
-	/*
-	 * Nothing was received since the timer's attempt. A zero-window probe by
-	 * tcp_ld_RTO_revert() is excluded: it requires a timeout before it.
-	 */
-	if (!m->by_timer || (now->retransmits && !KREAD(a, a->tp, snd_wnd)))
-		return RETRANS_KIND_UNKNOWN;
-	return RETRANS_KIND_RESUME;
+	/* Nothing was received since the timer's attempt. */
+	return m->by_timer ? RETRANS_KIND_RESUME : RETRANS_KIND_UNKNOWN;
 }
 
 /* Returns the kind of an attempt in the state Loss that is not made with icsk_pending 0. */
@@ -492,8 +493,13 @@ static __always_inline __u8 kind_in_loss(const struct attempt *a, __u8 pending,
 	bool may_be_cut;
 
 	if (m && m->clock == now->clock) {
+		/*
+		 * A tunnel may reduce the MTU of its own route while it sends a segment, and the
+		 * next one finds out. Then no ICMP error has reported this MTU to the socket.
+		 */
 		if (now->pmtu < m->pmtu)
-			return RETRANS_KIND_MTU;
+			return now->pmtu == KREAD(a, tp, mtu_info) ? RETRANS_KIND_MTU
+								   : RETRANS_KIND_UNKNOWN;
 		return is_timer_kind(m->kind) ? RETRANS_KIND_UNKNOWN : m->kind;
 	}
 	if (a->state == TCP_SYN_SENT)
@@ -502,24 +508,31 @@ static __always_inline __u8 kind_in_loss(const struct attempt *a, __u8 pending,
 	may_be_cut = KREAD(a, tp, mtu_info) || KREAD_BITFIELD(a, icsk, icsk_mtup.enabled);
 	/*
 	 * The SYN-ACK clears retrans_stamp. If it does not acknowledge the data of the SYN, it
-	 * causes the first attempt after it. Without an attempt in Loss before it, the attempt may
-	 * have been made outside Loss, and an ICMP error may have caused this one, unless nothing
-	 * but the SYN-ACK was received. Over a fast link the answer arrives during the attempt.
+	 * causes the first attempt after it, unless an ICMP error does. Such an error cannot come
+	 * first if there was an attempt in SYN_SENT. Otherwise the attempt is the first one if
+	 * nothing was retransmitted before.
 	 */
-	if (is_syn_data_unacked(a) && a->is_first && !now->retransmits &&
-	    (!m || m->state == TCP_SYN_SENT))
-		return !may_be_cut || m || now->segs_in <= 1 ? RETRANS_KIND_FASTOPEN
-							     : RETRANS_KIND_UNKNOWN;
+	if (KREAD_BITFIELD(a, tp, syn_data) && a->is_first && !now->retransmits &&
+	    (!m || m->state == TCP_SYN_SENT)) {
+		bool is_unacked = KREAD(a, tp, bytes_acked) <= 1;
+
+		if (is_unacked && (!may_be_cut || m || KREAD(a, tp, total_retrans) <= a->segs))
+			return RETRANS_KIND_FASTOPEN;
+		/* A part of the data may have been acknowledged. */
+		if (is_unacked || now->segs_in <= 1)
+			return RETRANS_KIND_UNKNOWN;
+	}
 	if (m)
-		return kind_since(a, now, m);
+		return kind_since(a, pending, now, m);
 
 	/*
-	 * The probe timer is not set in Loss, but tcp_simple_retransmit() enters Loss and leaves it
-	 * set.
+	 * The probe timer is not set in Loss. Only tcp_non_congestion_loss_retransmit(), or before
+	 * v6.1 the end of tcp_simple_retransmit(), enters Loss and leaves it set.
 	 */
 	if (pending == ICSK_TIME_LOSS_PROBE)
-		return may_be_cut && !may_be_probe(a, pending) ? RETRANS_KIND_MTU
-							       : RETRANS_KIND_UNKNOWN;
+		return may_be_cut && a->is_first && !may_be_probe(a, pending)
+			   ? RETRANS_KIND_MTU
+			   : RETRANS_KIND_UNKNOWN;
 	/* The timer made an attempt that was not seen, or may have made one: a zero-window probe.
 	 */
 	if (now->retransmits || !KREAD(a, tp, snd_wnd))
@@ -527,10 +540,10 @@ static __always_inline __u8 kind_in_loss(const struct attempt *a, __u8 pending,
 	/* tcp_simple_retransmit() leaves both at 0 if it enters Loss. */
 	if (now->undo_marker || KREAD(a, tp, prior_ssthresh))
 		return KREAD(a, tp, mtu_info) ? RETRANS_KIND_UNKNOWN : RETRANS_KIND_SLOW_START;
-	if (!may_be_cut)
-		return RETRANS_KIND_SLOW_START;
 	/* Every timeout sets retrans_stamp, after its attempt. */
-	return a->is_first ? RETRANS_KIND_MTU : RETRANS_KIND_UNKNOWN;
+	if (!a->is_first)
+		return may_be_cut ? RETRANS_KIND_UNKNOWN : RETRANS_KIND_SLOW_START;
+	return may_be_cut ? RETRANS_KIND_MTU : RETRANS_KIND_UNKNOWN;
 }
 
 /* Returns the kind of an attempt outside the state Loss that is not made with icsk_pending 0. */
@@ -538,7 +551,7 @@ static __always_inline __u8 kind_outside_loss(const struct attempt *a, __u8 pend
 {
 	/* tcp_xmit_retransmit_queue() sends only what is marked lost. */
 	bool is_lost = KREAD(a, (const struct tcp_skb_cb *)a->skb->cb, sacked) & TCPCB_LOST;
-	/* Otherwise only tcp_rcv_fastopen_synack() is left, up to v6.9. */
+	/* Otherwise only tcp_rcv_fastopen_synack() is left, before 5dfe9d273932. */
 	bool is_fastopen = is_syn_data_unacked(a);
 
 	if (may_be_probe(a, pending))

@@ -64,6 +64,7 @@ static __always_inline void count_tracepoint_only(void)
 {
 	struct retrans_counters *c = counters_of_cpu();
 
+	exit_unseen = true;
 	/* Cannot fail; the verifier requires the check. */
 	if (c)
 		count(&c->tracepoint_only, 1);
