@@ -17,6 +17,12 @@ use crate::log::{Test, TestResult};
 const REQUIREMENTS: &[(&str, &[Requirement])] = &[
     ("applications::", &[As(DENIED)]),
     ("attach_methods::a_failed_synack_is_reported", &[As(Outcome::SynackDenied)]),
+    ("field::fastopen_after_syn_timeout", &[As(Outcome::FastopenAfterSynTimeout)]),
+    ("field::mtu_in_syn_sent", &[As(Outcome::MtuInSynSent)]),
+    ("field::reroute_fail", &[As(Outcome::RerouteFail)]),
+    ("field::resume_by_pacing", &[As(Outcome::ResumeByPacing)]),
+    ("field::resume_still_queued", &[As(Outcome::ResumeStillQueued)]),
+    ("field::zero_window_then_drain", &[As(Outcome::ZeroWindowThenDrain)]),
     ("histogram::", &[As(DENIED)]),
     ("kernel_text::trace_pipe_output_is_replayed", &[As(DENIED), As(TBF)]),
     ("leftovers::nothing_is_left_after_drop", &[As(TBF)]),

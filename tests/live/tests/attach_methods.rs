@@ -302,7 +302,8 @@ fn an_attempt_without_its_exit_withdraws_the_claim_of_failures() -> Result<()> {
         until(&mut stream, PATIENCE, |events| events.iter().any(its))?;
         scenario.finish()?;
         let stats = stream.stats();
-        if stats.missed.unwrap_or_default() == 0 {
+        // The kernel does not count the kprobes that it skips, as it does on an emulated CPU.
+        if stats.missed == Some(0) {
             assert_eq!(stats.tracepoint_only.unwrap_or_default(), 0, "{method}: {stats}");
             assert!(matches!(stats.failures, Failures::Observed(_)), "{method}: {stats}");
         }
