@@ -76,6 +76,9 @@ const volatile bool nomem_sites = false;
  * tcp_fragment() into __tcp_retransmit_skb(). Then attempts do not run the program, because it is
  * attached to the copy that remains for other callers. So until the program has run during an
  * attempt, its silence does not prove that tcp_fragment() succeeded.
+ *
+ * If the kernel skipped the exit of an attempt, a later call outside of attempts finds its element
+ * and sets this as well. Then unclone_nomem may be wrong if the function was inlined.
  */
 bool fragment_seen = false;
 

@@ -119,7 +119,7 @@ fn comparable(events: &[Event], traced: &[TraceEvent], failures: Failures) -> (V
 
 /// Checks the kind of each attempt against the call stack that the trace contains for it, and
 /// returns the number of compared attempts. The attempts must match ([`text_matches`]). `counted`
-/// are the counters of their namespace ([`Trigger::in_namespace`]).
+/// are the counters of their namespace (`Trigger::in_namespace`).
 ///
 /// Attempts that only one side reports are not compared, nor those for which the kernel may have
 /// written no stack ([`TraceEvent::may_lack_stack`]) and has written none. Neither are those whose
