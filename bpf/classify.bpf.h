@@ -475,7 +475,7 @@ static __always_inline __u8 kind_since(const struct attempt *a, __u8 pending,
 	if (now->pmtu < m->pmtu || may_be_probe(a, pending) || m->state == TCP_SYN_SENT ||
 	    (is_closed && now->retransmits))
 		return RETRANS_KIND_UNKNOWN;
-	/* So does an attempt of the timer that failed and was not seen. */
+	/* Unseen, the timer may have made an attempt that failed, and this one follows from it. */
 	if (!sees_failures() && (is_closed || now->retransmits))
 		return RETRANS_KIND_UNKNOWN;
 	if (now->segs_in != m->segs_in)
