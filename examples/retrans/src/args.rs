@@ -93,7 +93,7 @@ pub(crate) struct Input {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum RecordingFormat {
     #[default]
-    /// Detected from the first line
+    /// Detected from the first line of a recording; lines before it are skipped
     Auto,
     /// key=value lines, as `retrans watch` prints them
     Kv,

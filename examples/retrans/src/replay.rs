@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 
 use crate::args::{Format, Input, Terms};
 use crate::output::Output;
+use crate::status::say_text_losses;
 use crate::table::{Table, count};
 use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
@@ -80,9 +81,16 @@ fn print(mut lines: RecordedLines, file: &Path, filter: &Filter, mut style: impl
     if let Err(error) = printed {
         return fail_to_write(&error);
     }
-    if lines.skipped() > 0 {
-        let _ = writeln!(io::stderr(), "retrans: {} skipped", count(lines.skipped(), "malformed line"));
+    if let Some(detected) = lines.detected_format()
+        && detected.line > 1
+        && lines.skipped() > 0
+    {
+        let _ = writeln!(io::stderr(), "retrans: {} since line {}", detected.format, detected.line);
     }
+    if lines.skipped() > 0 {
+        let _ = writeln!(io::stderr(), "retrans: {} skipped", count(lines.skipped(), "line"));
+    }
+    say_text_losses(lines.text_losses());
     match failed {
         Some(error) if file == Path::new("-") => fail(FAILED, &format!("stdin: {error}")),
         Some(error) => fail(FAILED, &error),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
+use retrans_sdk::stats::TextLosses;
 use retrans_sdk::{RetransKind, Stats, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -42,6 +43,17 @@ pub(crate) fn say_stats(stats: &Stats) {
     }
     for count in &stats.transmits {
         say(format_args!("seen {count}"));
+    }
+}
+
+/// Prints the losses that a kernel text reports on stderr, if there are any.
+pub(crate) fn say_text_losses(losses: TextLosses) {
+    if losses.entries > 0 {
+        say(format_args!("retrans: the text reports {} lost trace entries, of any event", losses.entries));
+    }
+    if losses.unknown > 0 {
+        let times = crate::table::count(losses.unknown, "time");
+        say(format_args!("retrans: the text reports {times} that trace entries were lost, without their number"));
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn summary(stats: &Stats) -> String {
         (stats.rejected, "rejected by the predicate"),
         (stats.dropped, "dropped in this process"),
         (stats.missed.unwrap_or_default(), "missed: the kernel skipped the BPF program"),
-        (stats.skipped.unwrap_or_default(), "malformed lines skipped"),
+        (stats.skipped.unwrap_or_default(), "lines skipped"),
         (stats.waiting(), "not read before the end"),
     ];
     for (number, why) in withheld.into_iter().filter(|(number, _)| *number > 0) {

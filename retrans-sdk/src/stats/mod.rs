@@ -82,8 +82,7 @@ pub struct Stats {
     /// number is an upper bound.
     ///
     /// `None` if the kernel does not count skipped programs: before Linux 5.12, and with kprobes.
-    /// For a [`Recording`](crate::offline::Recording) of kernel text it is the number of lost trace
-    /// events of any tracepoint, or `None` if the text does not report the number.
+    /// `None` for a [`Recording`](crate::offline::Recording).
     pub missed: Option<u64>,
     /// Attempts that only the tracepoint reported, although programs are attached to function
     /// exits. The compiler inlined the function, or the kernel skipped a program. The tracepoint
@@ -96,10 +95,13 @@ pub struct Stats {
     /// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe), on a kernel whose
     /// tracepoint reports no failures.
     pub tracepoint_only: Option<u64>,
-    /// Malformed lines of a [`Recording`](crate::offline::Recording) that were skipped
-    /// ([`BadLines::Skip`](crate::offline::BadLines::Skip)); `None` for other streams. No other
-    /// counter includes them.
+    /// Lines of a [`Recording`](crate::offline::Recording) that were skipped: lines before the
+    /// recording, and malformed lines ([`BadLines::Skip`](crate::offline::BadLines::Skip)). `None`
+    /// for other streams. No other counter includes them.
     pub skipped: Option<u64>,
+    /// The losses that a [`Recording`](crate::offline::Recording) of kernel text reports; `None`
+    /// for other streams. No other counter includes them.
+    pub text_losses: Option<TextLosses>,
     /// Failed attempts, before the filter, including the
     /// [`synack_failures`](Self::synack_failures) if these are observed.
     pub failures: Failures,
@@ -116,6 +118,38 @@ pub struct Stats {
     /// All attempts by [`Transmit`] (whether they reached the transmit step), before the filter.
     /// The sum of their attempts is `seen`.
     pub transmits: Vec<TransmitCount>,
+}
+
+/// The trace entries that a kernel text reports as lost. They may belong to any event of the trace,
+/// so the number of lost attempts is not known.
+///
+/// tracefs and trace-cmd report them as `CPU:1 [LOST 12 EVENTS]`, the heading of tracefs as
+/// `entries-in-buffer/entries-written: 187/739`, and `perf script --show-lost-events` as
+/// `PERF_RECORD_LOST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct TextLosses {
+    /// The sum of the reported numbers.
+    pub entries: u64,
+    /// The number of reports without a number, such as `CPU:1 [LOST EVENTS]`. Unless it is 0, more
+    /// entries were lost.
+    pub unknown: u64,
+}
+
+impl TextLosses {
+    /// Adds a report.
+    pub(crate) fn add(&mut self, count: Option<u64>) {
+        match count {
+            Some(count) => self.entries = self.entries.saturating_add(count),
+            None => self.unknown = self.unknown.saturating_add(1),
+        }
+    }
+
+    /// Returns true if nothing was reported as lost.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries == 0 && self.unknown == 0
+    }
 }
 
 /// The number of failed attempts, if failures are observable.
@@ -224,7 +258,8 @@ impl Stats {
 }
 
 /// Prints `key=value` pairs: the counters, `failures`, `tracepoint_only` if it applies to the
-/// attach method, and `skipped` for a recording. A counter that is not available prints as `-`.
+/// attach method, `skipped` for a recording, and `text_lost` and `text_lost_unknown` for kernel
+/// text. A counter that is not available prints as `-`.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -236,7 +271,12 @@ impl fmt::Display for Stats {
             separator = " ";
         }
         write!(f, "{separator}{}", KeyVal { key: "failures", value: self.failures })?;
-        for (key, value) in [("tracepoint_only", self.tracepoint_only), ("skipped", self.skipped)] {
+        for (key, value) in [
+            ("tracepoint_only", self.tracepoint_only),
+            ("skipped", self.skipped),
+            ("text_lost", self.text_losses.map(|losses| losses.entries)),
+            ("text_lost_unknown", self.text_losses.map(|losses| losses.unknown)),
+        ] {
             if let Some(value) = value {
                 write!(f, " {}", KeyVal { key, value })?;
             }

@@ -18,7 +18,7 @@ use crate::event::transmit::Transmit;
 use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, NetnsStats, PASSED_WORDS, word};
 
 use crate::stats::user_counters::UserCounters;
-use crate::stats::{Count, Failures, Stats, TransmitCount};
+use crate::stats::{Count, Failures, Stats, TextLosses, TransmitCount};
 use crate::sys::mmap::Words;
 
 /// The counters of the BPF programs, one element for each CPU, mapped into this process.
@@ -205,7 +205,7 @@ impl StatsReader {
             Attempts::InKernel { programs, .. } => {
                 programs.as_ref().and_then(|programs| programs.iter().map(missed).sum())
             }
-            Attempts::Offline(counters) => counters.missed(),
+            Attempts::Offline(_) => None,
         }
     }
 
@@ -213,6 +213,13 @@ impl StatsReader {
         match &self.0.attempts {
             Attempts::InKernel { .. } => None,
             Attempts::Offline(counters) => counters.skipped(),
+        }
+    }
+
+    fn text_losses(&self) -> Option<TextLosses> {
+        match &self.0.attempts {
+            Attempts::InKernel { .. } => None,
+            Attempts::Offline(counters) => counters.text_losses(),
         }
     }
 
@@ -269,6 +276,7 @@ impl StatsReader {
             missed: self.missed(),
             tracepoint_only: self.tracepoint_only(),
             skipped: self.skipped(),
+            text_losses: self.text_losses(),
             failures: Failures::of(&counts, self.observes_failures()),
             synack_failures: Failures::of_kind(&counts, RetransKind::Synack, self.observes_synack_failures()),
             passed: passed.unwrap_or_else(|| counts.clone()),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::event::Event;
 use crate::event::kind::RetransKind;
 use crate::event::result::{ResultSlots, RetransResult};
+use crate::stats::TextLosses;
 use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, PASSED_WORDS, TRANSMIT_SLOTS, word};
 
 /// Adds to a counter. Only the thread that reads the stream may call it.
@@ -41,13 +42,13 @@ pub(crate) struct UserCounters {
     observes_failures: AtomicBool,
     /// The same of SYN-ACKs.
     observes_synack_failures: AtomicBool,
-    /// The number of events that a kernel text reports as lost.
-    missed: AtomicU64,
-    /// True if the kernel text reports lost events, with or without their number.
-    counts_missed: AtomicBool,
-    /// True if the kernel text reports lost events without their number.
-    missed_more: AtomicBool,
-    /// The number of malformed lines; `None` if the stream does not consist of lines.
+    /// True if the stream is kernel text.
+    is_kernel_text: AtomicBool,
+    /// The number of trace entries that the text reports as lost.
+    text_lost: AtomicU64,
+    /// The number of reports without a number.
+    text_lost_unknown: AtomicU64,
+    /// The number of skipped lines; `None` if the stream does not consist of lines.
     skipped: Option<AtomicU64>,
 }
 
@@ -59,9 +60,9 @@ impl UserCounters {
             slots: ResultSlots::new(),
             observes_failures: observes_failures.into(),
             observes_synack_failures: observes_failures.into(),
-            missed: AtomicU64::new(0),
-            counts_missed: AtomicBool::new(false),
-            missed_more: AtomicBool::new(false),
+            is_kernel_text: AtomicBool::new(false),
+            text_lost: AtomicU64::new(0),
+            text_lost_unknown: AtomicU64::new(0),
             skipped: has_lines.then(AtomicU64::default),
         }
     }
@@ -133,21 +134,27 @@ impl UserCounters {
         self.observes_synack_failures.load(Ordering::Acquire)
     }
 
-    /// Counts events that were lost before they were recorded; `None` if their number is not known.
-    pub(crate) fn miss(&self, count: Option<u64>) {
-        match count {
-            Some(count) => {
-                let missed = self.missed.load(Ordering::Relaxed).saturating_add(count);
-                self.missed.store(missed, Ordering::Release);
-            }
-            None => self.missed_more.store(true, Ordering::Release),
-        }
-        self.counts_missed.store(true, Ordering::Release);
+    /// Records that the stream is kernel text.
+    pub(crate) fn set_kernel_text(&self) {
+        self.is_kernel_text.store(true, Ordering::Release);
     }
 
-    pub(crate) fn missed(&self) -> Option<u64> {
-        let is_known = self.counts_missed.load(Ordering::Acquire) && !self.missed_more.load(Ordering::Acquire);
-        is_known.then(|| self.missed.load(Ordering::Acquire))
+    /// Counts trace entries that the text reports as lost; `None` if it reports no number.
+    pub(crate) fn lose_text(&self, count: Option<u64>) {
+        match count {
+            Some(count) => {
+                let lost = self.text_lost.load(Ordering::Relaxed).saturating_add(count);
+                self.text_lost.store(lost, Ordering::Release);
+            }
+            None => add(&self.text_lost_unknown, 1),
+        }
+    }
+
+    pub(crate) fn text_losses(&self) -> Option<TextLosses> {
+        self.is_kernel_text.load(Ordering::Acquire).then(|| TextLosses {
+            entries: self.text_lost.load(Ordering::Acquire),
+            unknown: self.text_lost_unknown.load(Ordering::Acquire),
+        })
     }
 
     pub(crate) fn skip(&self) {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::args::{Format, Input};
 use crate::signals::until_interrupted;
-use crate::status::{is_closed, say_ready, say_stats};
+use crate::status::{is_closed, say_ready, say_stats, say_text_losses};
 use crate::{CANNOT_START, FAILED, fail};
 use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::stats::Failures;
@@ -72,7 +72,7 @@ fn read(mut stream: Stream, count: &mut Count) -> Result<(), Box<dyn Error>> {
     let read = stream.iter().try_for_each(|event| Ok(count.add(&event?)?));
     // After an error, too, these counters are valid for the lines before it.
     let stats = stream.stats();
-    count.missing = stats.missed.unwrap_or_default();
+    say_text_losses(stats.text_losses.unwrap_or_default());
     count.skipped = stats.skipped.unwrap_or_default();
     count.synack_failures = stats.synack_failures != Failures::Unobservable;
     read

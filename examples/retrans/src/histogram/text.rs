@@ -28,7 +28,7 @@ pub(crate) fn remarks(table: &Table) -> Vec<String> {
         remarks.push(format!("LOST: {} attempts are not counted here.", table.missing));
     }
     if table.skipped > 0 {
-        remarks.push(format!("{} skipped.", crate::table::count(table.skipped, "malformed line")));
+        remarks.push(format!("{} skipped.", crate::table::count(table.skipped, "line")));
     }
     remarks
 }

@@ -143,7 +143,22 @@ fn skip_bad_lines_skips_malformed_lines() {
     let output = replay_of(format!("{line}\nhello\n{line}\n").as_bytes(), &["--skip-bad-lines"]);
     assert!(output.status.success());
     assert_eq!(printed(&output), format!("{line}\n{line}\n"));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "retrans: 1 malformed line skipped\n");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "retrans: 1 line skipped\n");
+}
+
+#[test]
+fn what_precedes_and_what_is_lost_is_reported() {
+    let text = "root@host:~# cat trace\n# tracer: nop\n# entries-in-buffer/entries-written: 1/553   #P:2\n\
+        CPU:1 [LOST EVENTS]\n          <idle>-0       [001] ..s2. 1234.567890: tcp_retransmit_skb: family=AF_INET \
+        sport=40000 dport=443 saddr=10.1.2.1 daddr=10.1.2.2 saddrv6=::ffff:10.1.2.1 daddrv6=::ffff:10.1.2.2 \
+        state=TCP_ESTABLISHED err=-16\n";
+    let output = replay_of(text.as_bytes(), &[]);
+    assert!(output.status.success());
+    assert_eq!(printed(&output).lines().count(), 1);
+    let said = "retrans: kernel text since line 2\nretrans: 1 line skipped\n\
+        retrans: the text reports 552 lost trace entries, of any event\n\
+        retrans: the text reports 1 time that trace entries were lost, without their number\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), said);
 }
 
 #[test]

@@ -190,11 +190,11 @@ fn a_malformed_line_is_shown_and_returns_status_1() {
     std::io::Write::write_all(&mut file, b"hello\n").expect("it can be written");
     let path = file.path().to_str().expect("a path");
     let mut screen = Screen::of(110, 30, &["--replay", path]);
-    screen.wait_for("the recording ends at line 1: neither key=value nor JSON nor kernel text");
+    screen.wait_for("the recording ends with an error: no key=value line");
     screen.type_in("q");
     let ended = screen.end();
     assert_eq!(ended.status.code(), Some(1));
-    assert!(ended.restored && ended.text.contains(&format!("retrans: {path}: line 1")), "{}", ended.text);
+    assert!(ended.restored && ended.text.contains(&format!("retrans: {path}: no key=value line")), "{}", ended.text);
 }
 
 /// A file name cannot control the terminal.

@@ -22,10 +22,10 @@ pub(super) struct Lines {
 #[derive(Debug)]
 pub(super) enum Piece<'a> {
     Line(RawLine<'a>),
-    /// The beginning of a line that is too long; the rest is skipped.
-    TooLong,
-    /// A part of the rest of a line that is too long.
-    Rest,
+    /// The beginning of a line that is too long, and its length; the rest is skipped.
+    TooLong(u64),
+    /// The length of a part of the rest of a line that is too long.
+    Rest(u64),
 }
 
 /// A line without its end.
@@ -46,15 +46,11 @@ impl Lines {
         self.input.buffer().contains(&b'\n')
     }
 
-    /// Returns the number of the last line, from 1.
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// Returns the next part of the input, at most 64 KiB. Returns `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Piece<'_>>, Error> {
+    /// Returns the number of the next line, from 1, and the next part of the input, at most 64 KiB.
+    /// Returns `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, Piece<'_>)>, Error> {
         if self.skips_rest {
-            return Ok(self.skip_rest()?.then_some(Piece::Rest));
+            return Ok(self.skip_rest()?.map(|length| (self.number, Piece::Rest(length))));
         }
         self.line.clear();
         let read = self.input.by_ref().take(MAX_LINE).read_until(b'\n', &mut self.line).map_err(unreadable)?;
@@ -68,11 +64,13 @@ impl Lines {
             self.line.pop_if(|byte| *byte == b'\r');
         }
         self.skips_rest = !has_end && read as u64 == MAX_LINE;
-        Ok(Some(if self.skips_rest { Piece::TooLong } else { Piece::Line(RawLine { bytes: &self.line, has_end }) }))
+        let line = RawLine { bytes: &self.line, has_end };
+        Ok(Some((self.number, if self.skips_rest { Piece::TooLong(MAX_LINE) } else { Piece::Line(line) })))
     }
 
-    /// Skips the part of the line that is in the buffer. Returns false at the end of the input.
-    fn skip_rest(&mut self) -> Result<bool, Error> {
+    /// Skips the part of the line that is in the buffer, and returns its length. Returns `None` at
+    /// the end of the input.
+    fn skip_rest(&mut self) -> Result<Option<u64>, Error> {
         let buffer = loop {
             match self.input.fill_buf() {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -80,9 +78,10 @@ impl Lines {
             }
         };
         let end = self.input.buffer().iter().position(|byte| *byte == b'\n');
-        self.input.consume(end.map_or(buffer, |at| at + 1));
+        let skipped = end.map_or(buffer, |at| at + 1);
+        self.input.consume(skipped);
         self.skips_rest = end.is_none();
-        Ok(buffer > 0)
+        Ok((buffer > 0).then_some(skipped as u64))
     }
 }
 

@@ -5,6 +5,7 @@ mod kernel_text;
 mod lines;
 mod pacing;
 mod parser;
+mod reader;
 mod recorded;
 #[cfg(test)]
 mod tests;
@@ -18,9 +19,9 @@ use std::time::Duration;
 
 pub use self::recorded::RecordedLines;
 
-use self::lines::{Lines, Piece, too_long};
 use self::pacing::Pacer;
 use self::parser::{Parsed, Parser};
+use self::reader::Reader;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::event::buffer::BATCH;
@@ -62,12 +63,17 @@ use crate::offline::channel::EventSender;
 ///
 /// Kernel text consists of lines of the tracepoints `tcp_retransmit_skb` and
 /// `tcp_retransmit_synack` as tracefs (`trace` and `trace_pipe`), `perf script` and `trace-cmd
-/// report` print them. The formats of every kernel since Linux 5.10 are supported, and those of
-/// kernels with the patch proposed in July 2025. Other lines are skipped. The events contain less
+/// report` print them, with any of their columns. The time and the name of the event are required.
+/// The formats of every kernel since Linux 5.10 are supported, and those of kernels with the patch
+/// proposed in July 2025. Lines of other events are ignored. A line with the name of one of the
+/// tracepoints and its fields is malformed if its columns are not known. The events contain less
 /// than the events of a live stream:
 ///
-/// - `kind` is `synack` or `unknown`. `segs` is 0 except for SYN-ACKs. The only optional field is
-///   `transmit`: `yes` for a success, and `unknown` for a failure.
+/// - `kind` is `synack` or `unknown`, unless the text contains the call chain of the attempt and
+///   the chain proves `rto`, `syn`, `tlp`, `mtu` or `fastopen`. A call chain does not distinguish
+///   `zero_window_probe` from `rto`. Such an attempt is `rto`.
+/// - `segs` is 0 except for SYN-ACKs. The only optional field is `transmit`: `yes` for a success,
+///   and `unknown` for a failure.
 /// - Before Linux 6.17 the text contains successes only. Failures are then
 ///   [unobservable](crate::stats::Failures::Unobservable).
 /// - The result is derived from `err` alone, so some results are less precise: -EAGAIN, -EINVAL and
@@ -75,8 +81,15 @@ use crate::offline::channel::EventSender;
 ///   -ENOMEM is `nomem`, although the transmit step may have returned them. The text of the
 ///   proposed patch has no `err`.
 /// - `ts` is the timestamp of the trace clock plus [`clock_offset`](Self::clock_offset).
-/// - [`Stats::missed`](crate::Stats::missed) is the number of events that the text reports as lost,
-///   of any tracepoint; `None` if the text does not report a number.
+/// - [`Stats::text_losses`](crate::Stats::text_losses) counts the trace entries that the text
+///   reports as lost. They may belong to any event.
+///
+/// An attempt is delivered when the line after it was read, because a call chain may follow. In a
+/// text without call chains this applies only to the first attempt.
+///
+/// Users of the traced host choose task names and file names. These cannot imitate an attempt in a
+/// line, but a file name with a line end can imitate a whole line if the trace contains events with
+/// file names. Record only the two tracepoints if this matters.
 pub struct Recording {
     input: Box<dyn Read + Send>,
     /// The name of the file, for errors.
@@ -98,6 +111,28 @@ pub enum Format {
     Json,
     /// The kernel's own text of its tracepoints.
     KernelText,
+}
+
+/// The format of a recording, and the line that determined it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DetectedFormat {
+    /// The format.
+    pub format: Format,
+    /// The number of the line, from 1. The lines before it are comments, or were
+    /// [skipped](RecordedLines::skipped).
+    pub line: u64,
+}
+
+/// Prints the name of the format for a message: `kernel text`.
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KeyVal => "key=value lines",
+            Self::Json => "JSON",
+            Self::KernelText => "kernel text",
+        })
+    }
 }
 
 /// The treatment of malformed lines, and of a last line without a line end.
@@ -152,8 +187,9 @@ impl Recording {
         }
     }
 
-    /// Sets the format. By default the first line that is neither a comment nor malformed
-    /// determines it.
+    /// Sets the format. By default the first line of a recording in the input determines it. The
+    /// lines before it, at most 16 MiB, may be comments or anything else that a terminal or a page
+    /// contains. They are [skipped](crate::Stats::skipped), and comments are not counted.
     #[must_use]
     pub fn format(mut self, format: Format) -> Self {
         self.format = Some(format);
@@ -237,24 +273,24 @@ impl Recording {
 
     /// Sends all events, until the receiver is closed.
     fn send(self, sender: &mut EventSender, mut speed: Option<Pacer>) -> Result<(), Error> {
-        let mut lines = Lines::new(plain(self.input)?);
-        let mut parser = Parser::new(self.format, self.clock_offset);
+        let parser = Parser::new(self.format, self.clock_offset, false);
+        let mut reader = Reader::new(self.input, parser, self.bad_lines)?;
         let mut read: Vec<Event> = Vec::with_capacity(BATCH);
         loop {
             // The next line may have to be waited for, so the events before it are sent first.
-            if (read.len() >= BATCH || !lines.is_at_hand()) && !sender.send_all(&mut read) {
+            if (read.len() >= BATCH || !reader.is_at_hand()) && !sender.send_all(&mut read) {
                 return Ok(());
             }
-            let parsed = match lines.next()? {
-                None => break,
-                Some(Piece::Line(line)) => parser.parse(line, None),
-                Some(Piece::TooLong) => Err(too_long()),
-                // The rest of such a line may never end, so nothing else would detect the close.
-                Some(Piece::Rest) if sender.is_closed() => return Ok(()),
-                Some(Piece::Rest) => Ok(Parsed::Nothing),
-            };
-            match parsed {
-                Ok(Parsed::Event(event)) => {
+            let next = reader.next();
+            let counters = &sender.pipeline().counters;
+            if reader.parser().shows_failures() {
+                counters.set_observes_failures();
+            }
+            if reader.parser().is_kernel_text() {
+                counters.set_kernel_text();
+            }
+            match next {
+                Ok(Some(Parsed::Event(event, _))) => {
                     if let Some(speed) = &mut speed
                         && !(sender.send_all(&mut read) && sender.wait_until(speed.due(event.ts)))
                     {
@@ -262,23 +298,20 @@ impl Recording {
                     }
                     read.push(*event);
                 }
-                Ok(Parsed::Missed(count)) => sender.pipeline().counters.miss(count),
-                Ok(Parsed::Nothing) => {}
-                Err(_) if self.bad_lines == BadLines::Skip => sender.pipeline().counters.skip(),
-                Err(problem) => {
+                Ok(Some(Parsed::Lost(count))) => counters.lose_text(count),
+                Ok(Some(Parsed::Skipped)) => counters.skip(),
+                // An input may never end, so nothing else would detect the close.
+                Ok(Some(Parsed::Nothing)) if sender.is_closed() => return Ok(()),
+                Ok(Some(Parsed::Nothing)) => {}
+                Ok(None) => {
                     sender.send_all(&mut read);
-                    let message = format!("line {}: {problem}", lines.number());
-                    return Err(Error::new(ErrorKind::Recording, message));
+                    return Ok(());
+                }
+                Err(error) => {
+                    sender.send_all(&mut read);
+                    return Err(error);
                 }
             }
-            if parser.shows_failures() {
-                sender.pipeline().counters.set_observes_failures();
-            }
-        }
-        sender.send_all(&mut read);
-        match parser.problem() {
-            Some(problem) if lines.number() > 0 => Err(Error::new(ErrorKind::Recording, problem)),
-            _ => Ok(()),
         }
     }
 }

@@ -2,11 +2,12 @@
 //! Parses a line of a recording, in any format.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Format;
-use super::kernel_text::{self, TraceLine};
-use super::lines::RawLine;
+use super::kernel_text::{self, Found, KernelText};
+use super::lines::{Piece, too_long};
+use super::{DetectedFormat, Format};
 use crate::event::Event;
 #[cfg(feature = "json")]
 use crate::event::schema;
@@ -15,110 +16,225 @@ use crate::format::kv;
 /// Keys and values that this version does not know.
 pub(super) type Unknown = Vec<(String, String)>;
 
-/// The contents of a line.
+/// The maximum number of bytes before the first line of a recording. A page with a trace (systrace)
+/// begins with megabytes of scripts.
+const MAX_PREAMBLE: u64 = 16 * 1024 * 1024;
+
+/// An item that a part of the input yields.
+#[derive(Debug)]
 pub(super) enum Parsed {
-    Event(Box<Event>),
-    /// Lost events, with their number if the line reports it.
-    Missed(Option<u64>),
-    /// A line that is not about an attempt.
+    Event(Box<Event>, Unknown),
+    /// Lost trace entries of any event, with their number if the line reports it.
+    Lost(Option<u64>),
+    /// A line before the recording, or a malformed line that is skipped.
+    Skipped,
+    /// Nothing, but a part of the input was read.
     Nothing,
 }
 
-impl Parsed {
-    fn of(event: Event) -> Self {
-        Self::Event(Box::new(event))
+/// Why a part of the input cannot be parsed.
+pub(super) enum Problem {
+    /// The line is malformed.
+    Line(String),
+    /// The input is not a recording.
+    Recording(String),
+}
+
+impl From<String> for Problem {
+    fn from(problem: String) -> Self {
+        Self::Line(problem)
     }
 }
 
+/// Parses lines, and finds out the format.
 pub(super) struct Parser {
     /// The format, once it is known.
     format: Option<Format>,
-    clock_offset: Duration,
-    shows_failures: bool,
+    /// The number of the line that determined the format.
+    first_line: Option<u64>,
+    /// True if unknown keys are kept.
+    keeps_unknown: bool,
+    kernel_text: KernelText,
     /// True once a line was recognized as kernel text.
     is_trace: bool,
+    /// The number of bytes before the recording, with comments.
+    preamble: u64,
+    /// True if a line before the recording is not a comment.
+    has_skipped: bool,
+    found: VecDeque<Found>,
 }
 
 impl Parser {
-    pub(super) fn new(format: Option<Format>, clock_offset: Duration) -> Self {
-        Self { format, clock_offset, shows_failures: false, is_trace: false }
+    pub(super) fn new(format: Option<Format>, clock_offset: Duration, keeps_unknown: bool) -> Self {
+        Self {
+            format,
+            first_line: None,
+            keeps_unknown,
+            kernel_text: KernelText::new(clock_offset),
+            is_trace: false,
+            preamble: 0,
+            has_skipped: false,
+            found: VecDeque::new(),
+        }
     }
 
     /// Returns true if the form of a line shows that failures are reported as well.
     pub(super) fn shows_failures(&self) -> bool {
-        self.shows_failures
+        self.kernel_text.shows_failures()
     }
 
-    /// Parses a line, and appends the keys that this version does not know to `unknown` if it is
-    /// present.
-    pub(super) fn parse(&mut self, line: RawLine<'_>, mut unknown: Option<&mut Unknown>) -> Result<Parsed, String> {
-        let text = String::from_utf8_lossy(line.bytes);
-        // A leading comment does not determine the format.
-        if self.format.is_none() && text.starts_with('#') {
-            return Ok(Parsed::Nothing);
+    /// Returns true if the format is known to be kernel text.
+    pub(super) fn is_kernel_text(&self) -> bool {
+        self.format == Some(Format::KernelText)
+    }
+
+    /// Returns the format and the number of the line that determined it, if it was detected.
+    pub(super) fn detected(&self) -> Option<DetectedFormat> {
+        Some(DetectedFormat { format: self.format?, line: self.first_line? })
+    }
+
+    /// Parses a part of the input, and appends what it completes to `parsed`. The error does not
+    /// contain the number of the line.
+    pub(super) fn parse(
+        &mut self,
+        number: u64,
+        piece: Piece<'_>,
+        parsed: &mut VecDeque<Parsed>,
+    ) -> Result<(), Problem> {
+        let line = match piece {
+            Piece::Line(line) => line,
+            Piece::TooLong(length) if self.format.is_none() => {
+                self.has_skipped = true;
+                parsed.push_back(Parsed::Skipped);
+                return self.count_preamble(length);
+            }
+            Piece::TooLong(_) => return Err(too_long().into()),
+            Piece::Rest(length) if self.format.is_none() => return self.count_preamble(length),
+            Piece::Rest(_) => return Ok(()),
+        };
+        // Windows marks UTF-8 with U+FEFF.
+        let bytes =
+            if number == 1 { line.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line.bytes) } else { line.bytes };
+        if number == 1 && (bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")) {
+            return Err("UTF-16: convert the recording with `iconv -f UTF-16 -t UTF-8`".to_owned().into());
         }
-        let format = self.format.map_or_else(|| format_of(&text), Ok)?;
+        let text = String::from_utf8_lossy(bytes);
+        let format = match self.format {
+            Some(format) => format,
+            None => match format_of(&text) {
+                Some(format) => format,
+                None => {
+                    if !text.starts_with('#') {
+                        self.has_skipped = true;
+                        parsed.push_back(Parsed::Skipped);
+                    }
+                    return self.count_preamble(bytes.len() as u64 + 1);
+                }
+            },
+        };
         // Kernel text contains task names, which may contain any bytes or a truncated character.
         if matches!(text, Cow::Owned(_)) && format != Format::KernelText {
-            return Err("not valid UTF-8".to_owned());
+            return Err("not valid UTF-8".to_owned().into());
         }
         // A truncated line may be valid with another meaning: `sk_err_soft=1` instead of 13. A
         // truncated JSON object is never valid.
         if !line.has_end && format != Format::Json {
-            return Err("unterminated last line (truncated recording?)".to_owned());
+            return Err("unterminated last line (truncated recording?)".to_owned().into());
         }
-        let parsed = match format {
-            Format::KeyVal => {
-                let keep = |key: &str, value: &str, column| match &mut unknown {
-                    Some(unknown) => kv::keep_unknown(unknown, key, value, column),
-                    None => Ok(()),
-                };
-                kv::parse(&text, keep).map(Parsed::of).map_err(|error| error.to_string())
+        match format {
+            Format::KeyVal => parsed.push_back(self.key_val(&text)?),
+            Format::Json => parsed.push_back(json(&text, self.keeps_unknown)?),
+            Format::KernelText => {
+                self.is_trace |= kernel_text::is_recognised(&text);
+                let read = self.kernel_text.read(&text, &mut self.found);
+                self.take_found(parsed);
+                read?;
             }
-            Format::Json => json(&text, unknown).map(Parsed::of),
-            Format::KernelText => self.kernel_text(&text),
-        };
-        // A malformed line does not determine the format.
-        if parsed.is_ok() {
-            self.format = Some(format);
         }
-        parsed
+        // A malformed line does not determine the format.
+        if self.format.is_none() {
+            (self.format, self.first_line) = (Some(format), Some(number));
+        }
+        Ok(())
+    }
+
+    /// Appends what the last lines complete, after the last line.
+    pub(super) fn finish(&mut self, parsed: &mut VecDeque<Parsed>) {
+        self.kernel_text.finish(&mut self.found);
+        self.take_found(parsed);
     }
 
     /// Returns the problem of the whole recording, after its last line was parsed.
-    pub(super) fn problem(&self) -> Option<&'static str> {
-        (self.format == Some(Format::KernelText) && !self.is_trace).then_some("no line is kernel trace text")
+    pub(super) fn problem(&self) -> Option<String> {
+        match self.format {
+            None if self.has_skipped => Some(NOT_A_RECORDING.to_owned()),
+            Some(Format::KernelText) if !self.is_trace => Some("no line is kernel trace text".to_owned()),
+            _ => None,
+        }
     }
 
-    fn kernel_text(&mut self, text: &str) -> Result<Parsed, String> {
-        self.is_trace |= kernel_text::is_recognised(text);
-        match kernel_text::parse(text, self.clock_offset)? {
-            TraceLine::Attempt { event, shows_failures } => {
-                self.shows_failures |= shows_failures;
-                Ok(Parsed::Event(event))
+    /// Returns a problem of a line, with the format if it was detected at another line.
+    pub(super) fn explain(&self, number: u64, problem: &str) -> String {
+        match self.detected() {
+            Some(DetectedFormat { format, line }) if line > 1 => {
+                format!("line {number}: {problem} ({format} since line {line})")
             }
-            TraceLine::Lost(count) => Ok(Parsed::Missed(count)),
-            TraceLine::Nothing => Ok(Parsed::Nothing),
+            _ => format!("line {number}: {problem}"),
         }
+    }
+
+    fn count_preamble(&mut self, bytes: u64) -> Result<(), Problem> {
+        self.preamble = self.preamble.saturating_add(bytes);
+        if self.preamble > MAX_PREAMBLE {
+            let problem = format!("{NOT_A_RECORDING} in the first {} MiB", MAX_PREAMBLE >> 20);
+            return Err(Problem::Recording(problem));
+        }
+        Ok(())
+    }
+
+    fn key_val(&self, text: &str) -> Result<Parsed, String> {
+        let mut unknown = Unknown::new();
+        let keep = |key: &str, value: &str, column| {
+            if self.keeps_unknown { kv::keep_unknown(&mut unknown, key, value, column) } else { Ok(()) }
+        };
+        let event = kv::parse(text, keep).map_err(|error| error.to_string())?;
+        Ok(Parsed::Event(Box::new(event), unknown))
+    }
+
+    fn take_found(&mut self, parsed: &mut VecDeque<Parsed>) {
+        parsed.extend(self.found.drain(..).map(|found| match found {
+            Found::Attempt(event) => Parsed::Event(event, Unknown::new()),
+            Found::Lost(count) => Parsed::Lost(count),
+        }));
     }
 }
 
-fn format_of(line: &str) -> Result<Format, String> {
+const NOT_A_RECORDING: &str = "no key=value line of an event, no JSON and no kernel text";
+
+/// Returns the format of a line, or `None` if it belongs to no recording: a blank line, the prompt
+/// of a shell, or a message of a tool.
+fn format_of(line: &str) -> Option<Format> {
+    let is_json = || line.starts_with('{') && line.contains("\"result\"") && line.contains("\"ts\"");
+    let is_key_val = || {
+        let has = |key: &str| line.split(' ').any(|pair| pair.starts_with(key));
+        line.starts_with("ts=") || has("result=") && has("kind=")
+    };
     match line {
-        _ if line.starts_with('{') => Ok(Format::Json),
-        _ if kernel_text::is_recognised(line) => Ok(Format::KernelText),
+        _ if is_json() => Some(Format::Json),
         // If the line is malformed, the parser of key=value lines reports the column.
-        _ if line.contains('=') => Ok(Format::KeyVal),
-        _ => Err("neither key=value nor JSON nor kernel text".to_owned()),
+        _ if is_key_val() => Some(Format::KeyVal),
+        _ if kernel_text::is_recognised(line) => Some(Format::KernelText),
+        _ => None,
     }
 }
 
 #[cfg(feature = "json")]
-fn json(text: &str, unknown: Option<&mut Unknown>) -> Result<Event, String> {
+fn json(text: &str, keeps_unknown: bool) -> Result<Parsed, String> {
     use serde_json::{Map, Value};
 
     let event = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if let Some(unknown) = unknown {
+    let mut unknown = Unknown::new();
+    if keeps_unknown {
         let object: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
         // Values that a key=value line cannot contain are left out.
         unknown.extend(object.into_iter().filter_map(|(key, value)| {
@@ -131,10 +247,10 @@ fn json(text: &str, unknown: Option<&mut Unknown>) -> Result<Event, String> {
             is_unknown.then_some((key, value))
         }));
     }
-    Ok(event)
+    Ok(Parsed::Event(Box::new(event), unknown))
 }
 
 #[cfg(not(feature = "json"))]
-fn json(_: &str, _: Option<&mut Unknown>) -> Result<Event, String> {
+fn json(_: &str, _: bool) -> Result<Parsed, String> {
     Err("JSON requires the feature `json`".to_owned())
 }

@@ -4,30 +4,32 @@
 use std::fmt;
 use std::io::Read;
 
-use super::lines::{Lines, Piece, too_long};
 use super::parser::{Parsed, Parser};
-use super::{BadLines, Recording, plain};
-use crate::error::{Error, ErrorKind};
+use super::reader::Reader;
+use super::{BadLines, DetectedFormat, Recording};
+use crate::error::Error;
 use crate::format::kv::Line;
+use crate::stats::TextLosses;
 
 /// An iterator over the lines of a recording, which reads in the calling thread. It ends after the
 /// first error.
 ///
 /// [`Recording::lines`] returns it. An item is an error if the input cannot be read
-/// ([`ErrorKind::System`]) or a line is malformed ([`ErrorKind::Recording`]).
+/// ([`ErrorKind::System`](crate::ErrorKind::System)) or a line is malformed
+/// ([`ErrorKind::Recording`](crate::ErrorKind::Recording)).
 pub struct RecordedLines {
     input: Input,
-    parser: Parser,
     bad_lines: BadLines,
     name: Option<String>,
+    detected: Option<DetectedFormat>,
     skipped: u64,
-    missed: Option<u64>,
+    losses: TextLosses,
 }
 
 enum Input {
     /// Nothing was read yet, so it is not known whether the input is compressed.
-    Unread(Box<dyn Read + Send>),
-    Open(Lines),
+    Unread(Box<dyn Read + Send>, Box<Parser>),
+    Open(Box<Reader>),
     Ended,
 }
 
@@ -40,61 +42,54 @@ impl fmt::Debug for RecordedLines {
 impl RecordedLines {
     pub(super) fn new(recording: Recording) -> Self {
         let Recording { input, name, format, bad_lines, clock_offset, .. } = recording;
-        let parser = Parser::new(format, clock_offset);
-        Self { input: Input::Unread(input), parser, bad_lines, name, skipped: 0, missed: None }
+        let input = Input::Unread(input, Box::new(Parser::new(format, clock_offset, true)));
+        Self { input, bad_lines, name, detected: None, skipped: 0, losses: TextLosses::default() }
     }
 
-    /// Returns the number of malformed lines skipped so far ([`BadLines::Skip`]).
+    /// Returns the number of lines skipped so far: lines before the recording, and malformed lines
+    /// ([`BadLines::Skip`]).
     #[must_use]
     pub const fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Returns the number of events that the kernel text so far reports as lost; `None` if the text
-    /// does not report a number.
+    /// Returns the losses that the lines so far report. Only kernel text contains such reports.
     #[must_use]
-    pub const fn missed(&self) -> Option<u64> {
-        self.missed
+    pub const fn text_losses(&self) -> TextLosses {
+        self.losses
+    }
+
+    /// Returns the detected format and the line that determined it. Returns `None` if the format
+    /// was set with [`Recording::format`], or is not known yet.
+    #[must_use]
+    pub const fn detected_format(&self) -> Option<DetectedFormat> {
+        self.detected
     }
 
     /// Returns true if the next line was already read, so that [`next`](Iterator::next) does not
     /// wait for the input.
     #[must_use]
     pub fn is_buffered(&self) -> bool {
-        matches!(&self.input, Input::Open(lines) if lines.is_at_hand())
+        matches!(&self.input, Input::Open(reader) if reader.is_at_hand())
     }
 
     fn read(&mut self) -> Result<Option<Line>, Error> {
-        if let Input::Unread(_) = self.input
-            && let Input::Unread(input) = std::mem::replace(&mut self.input, Input::Ended)
+        if let Input::Unread(..) = self.input
+            && let Input::Unread(input, parser) = std::mem::replace(&mut self.input, Input::Ended)
         {
-            self.input = Input::Open(Lines::new(plain(input)?));
+            self.input = Input::Open(Box::new(Reader::new(input, *parser, self.bad_lines)?));
         }
-        let Input::Open(lines) = &mut self.input else { return Ok(None) };
+        let Input::Open(reader) = &mut self.input else { return Ok(None) };
         loop {
-            let mut unknown = Vec::new();
-            let parsed = match lines.next()? {
-                None => break,
-                Some(Piece::Line(line)) => self.parser.parse(line, Some(&mut unknown)),
-                Some(Piece::TooLong) => Err(too_long()),
-                Some(Piece::Rest) => Ok(Parsed::Nothing),
-            };
-            match parsed {
-                Ok(Parsed::Event(event)) => return Ok(Some(Line { event: *event, unknown })),
-                Ok(Parsed::Missed(count)) => {
-                    self.missed = count.map(|count| self.missed.unwrap_or_default().saturating_add(count));
-                }
-                Ok(Parsed::Nothing) => {}
-                Err(_) if self.bad_lines == BadLines::Skip => self.skipped += 1,
-                Err(problem) => {
-                    let message = format!("line {}: {problem}", lines.number());
-                    return Err(Error::new(ErrorKind::Recording, message));
-                }
+            let next = reader.next();
+            self.detected = reader.parser().detected();
+            match next? {
+                None => return Ok(None),
+                Some(Parsed::Event(event, unknown)) => return Ok(Some(Line { event: *event, unknown })),
+                Some(Parsed::Lost(count)) => self.losses.add(count),
+                Some(Parsed::Skipped) => self.skipped += 1,
+                Some(Parsed::Nothing) => {}
             }
-        }
-        match self.parser.problem() {
-            Some(problem) if lines.number() > 0 => Err(Error::new(ErrorKind::Recording, problem)),
-            _ => Ok(None),
         }
     }
 }

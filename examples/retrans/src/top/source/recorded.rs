@@ -132,8 +132,12 @@ impl Recorded {
         if self.lines.skipped() > 0 {
             values.push(("skipped", self.lines.skipped()));
         }
-        // The text of a kernel reports missed events.
-        values.extend(self.lines.missed().map(|missed| ("missed", missed)));
+        let losses = self.lines.text_losses();
+        values.extend(
+            [("text_lost", losses.entries), ("text_lost_unknown", losses.unknown)]
+                .into_iter()
+                .filter(|(_, lost)| *lost > 0),
+        );
         Counters { values: values.into_iter().map(|(key, value)| (key, Some(value))).collect(), seen: None }
     }
 }

@@ -78,7 +78,7 @@ fn state<'a>(shown: &Shown<'a>) -> Line<'a> {
     match shown.progress {
         Progress::GoesOn => {}
         Progress::Ended => spans.push("end of the recording".bold()),
-        Progress::Broken(why) => spans.push(Span::styled(format!("the recording ends at {why}"), ERROR)),
+        Progress::Broken(why) => spans.push(Span::styled(format!("the recording ends with an error: {why}"), ERROR)),
     }
     if shown.paused {
         spans.push(Span::styled("PAUSED, counting continues", WARNING));

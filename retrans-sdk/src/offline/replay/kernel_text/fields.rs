@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Parses the text of the two tracepoints: every layout since Linux 5.10, and the layouts of the
+//! proposed patch.
+//!
+//! # Design
+//!
+//! A line with `err` contains none of the socket's fields by which the BPF programs distinguish
+//! results with the same `err`. Therefore a specific result is reported only if `err` alone proves
+//! it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use crate::event::Event;
+use crate::event::kind::RetransKind;
+use crate::event::result::RetransResult;
+use crate::event::tcp_enums::TcpState;
+use crate::event::transmit::Transmit;
+use crate::text::reason_table::UNLISTED_BASE;
+
+/// The prefix of each field that the text of these tracepoints may begin with.
+const FIRST_FIELDS: [&str; 3] = ["skbaddr=", "family=", "sport="];
+
+/// The attempt in the text of a tracepoint.
+#[derive(Debug, PartialEq)]
+pub(super) struct Attempt {
+    pub(super) event: Box<Event>,
+    /// True if lines of this form also report failures.
+    pub(super) shows_failures: bool,
+}
+
+/// One of the two tracepoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tracepoint {
+    Skb,
+    Synack,
+}
+
+impl Tracepoint {
+    const ALL: [(&'static str, Self); 2] = [("tcp_retransmit_skb", Self::Skb), ("tcp_retransmit_synack", Self::Synack)];
+
+    /// Returns the tracepoint with the name of an event: `tcp_retransmit_skb`, or with perf
+    /// `tcp:tcp_retransmit_skb`, to which the terms and modifiers of the command line are appended:
+    /// `tcp:tcp_retransmit_skb/call-graph=no/:k`.
+    ///
+    /// An event of another system is another event, such as a kprobe event of the same name.
+    pub(super) fn of_event(name: &str) -> Option<Self> {
+        let name = name.split('/').next().unwrap_or(name);
+        let name = match name.split_once(':') {
+            Some(("tcp", name)) => name.split(':').next().unwrap_or(name),
+            Some(_) => return None,
+            None => name,
+        };
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, tracepoint)| *tracepoint)
+    }
+
+    /// Returns the name of a tracepoint in a text, and the text after the name, if fields follow.
+    pub(super) fn mentioned(text: &str) -> Option<(&'static str, &str)> {
+        let after = |name: &'static str| {
+            let (_, after) = text.split_once(name)?;
+            // `perf trace` prints `sport: 443`.
+            ["sport=", "sport:"].iter().any(|field| after.contains(field)).then_some((name, after))
+        };
+        Self::ALL.iter().find_map(|(name, _)| after(name))
+    }
+}
+
+/// Returns true if a text begins as the text of these tracepoints, and contains their fields.
+///
+/// The text of tcp_send_reset was the same up to Linux 6.9, so the name of the event is required.
+pub(super) fn may_be_an_attempt(text: &str) -> bool {
+    is_attempt(text) && !text.contains(" oldstate=") && text.contains(" daddrv6=")
+}
+
+/// Returns true if a text begins with one of the fields. The text of a kprobe event of the same
+/// name begins with an address in parentheses, and the text of a kernel function with anything.
+pub(super) fn is_attempt(text: &str) -> bool {
+    text.starts_with("[FAILED TO PARSE]") || FIRST_FIELDS.iter().any(|field| text.starts_with(field))
+}
+
+/// Parses the text of a tracepoint. The timestamp is not part of it.
+pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, String> {
+    if let Some((name, _)) = Tracepoint::mentioned(text) {
+        return Err(format!("a second event `{name}` in one line: the end of a line is missing"));
+    }
+    if text.starts_with("[FAILED TO PARSE]") {
+        return Err("trace-cmd could not parse the format of the event (`[FAILED TO PARSE]`): \
+             print the recording with a newer trace-cmd, or use the text of tracefs"
+            .to_owned());
+    }
+    if text.contains("=ARRAY[") || text.contains("={0x") {
+        return Err("the fields are not formatted: print the recording with `trace-cmd report` without -R, \
+             or tracefs without the option `fields`"
+            .to_owned());
+    }
+    // The first drafts print sentences as results. The result is last and extends to the end of the
+    // line.
+    let (text, sentence) = match text.split_once(" quit_reason=") {
+        Some((text, sentence)) => (text, Some(sentence.trim_end())),
+        None => (text, None),
+    };
+    let values = Values(text);
+    let (saddr, daddr, mapped) = addresses(&values)?;
+    let mut event = Event { saddr, daddr, mapped, ..Event::blank() };
+    (event.sport, event.dport) = (values.parsed("sport")?, values.parsed("dport")?);
+    if tracepoint == Tracepoint::Synack {
+        // The tracepoint fires only for successes, and only for sockets in this state. A SYN-ACK is
+        // one segment.
+        (event.kind, event.state, event.segs) = (RetransKind::Synack, TcpState::NewSynRecv, 1);
+        (event.result, event.err) = (RetransResult::Success, Some(0));
+        event.transmit = Some(Transmit::Yes);
+        return Ok(Attempt { event: Box::new(event), shows_failures: false });
+    }
+    event.state = state(values.required("state")?)?;
+    let (err, named) = (values.get("err"), sentence.or_else(|| values.get("result")));
+    let shows_failures = err.is_some() || named.is_some();
+    (event.result, event.err) = match (err, named) {
+        (_, Some(named)) => (meaning(named).ok_or_else(|| format!("unknown result `{}`", named.escape_debug()))?, None),
+        (Some(err), None) => {
+            let err = err.parse().map_err(|_| format!("`err={}` is not an integer", err.escape_debug()))?;
+            (proven_by(err), Some(err))
+        }
+        (None, None) => (RetransResult::Success, Some(0)),
+    };
+    event.transmit = Some(if event.result == RetransResult::Success { Transmit::Yes } else { Transmit::Unknown });
+    Ok(Attempt { event: Box::new(event), shows_failures })
+}
+
+/// `key=val` separated by white space.
+struct Values<'a>(&'a str);
+
+impl<'a> Values<'a> {
+    fn get(&self, key: &str) -> Option<&'a str> {
+        self.0.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    }
+
+    fn required(&self, key: &str) -> Result<&'a str, String> {
+        self.get(key).ok_or_else(|| format!("missing `{key}`"))
+    }
+
+    fn parsed<T: FromStr>(&self, key: &str) -> Result<T, String> {
+        let value = self.required(key)?;
+        value.parse().map_err(|_| format!("invalid value `{key}={}`", value.escape_debug()))
+    }
+}
+
+/// Parses the local and remote address, and whether they are IPv4 on an IPv6 socket.
+fn addresses(values: &Values<'_>) -> Result<(IpAddr, IpAddr, bool), String> {
+    let of_v6 = || Ok::<[Ipv6Addr; 2], String>([values.parsed("saddrv6")?, values.parsed("daddrv6")?]);
+    let of_v4 = || Ok::<[Ipv4Addr; 2], String>([values.parsed("saddr")?, values.parsed("daddr")?]);
+    // No socket has an IPv4-mapped address on one side only.
+    let mapped = |[saddr, daddr]: [Ipv6Addr; 2]| match (saddr.to_ipv4_mapped(), daddr.to_ipv4_mapped()) {
+        (Some(saddr), Some(daddr)) => Ok(Some((saddr, daddr))),
+        (None, None) => Ok(None),
+        _ => {
+            let [saddr, daddr] = ["saddrv6", "daddrv6"].map(|key| values.get(key).unwrap_or_default());
+            Err(format!("only one of `saddrv6={saddr}` and `daddrv6={daddr}` is an IPv4-mapped address"))
+        }
+    };
+    match values.get("family") {
+        Some("AF_INET" | "0x2") => of_v4().map(|[saddr, daddr]| (saddr.into(), daddr.into(), false)),
+        Some("AF_INET6" | "0xa") => of_v6().and_then(|v6| match mapped(v6)? {
+            Some((saddr, daddr)) => Ok((saddr.into(), daddr.into(), true)),
+            None => Ok((v6[0].into(), v6[1].into(), false)),
+        }),
+        Some(other) => Err(format!("unknown `family={}`", other.escape_debug())),
+        // Before Linux 5.15 the text contains IPv6 addresses for an IPv4 socket as well. Such a
+        // socket cannot be distinguished from an IPv6 socket with IPv4-mapped addresses.
+        None => of_v6().and_then(|v6| match mapped(v6)? {
+            Some((saddr, daddr)) => Ok((saddr.into(), daddr.into(), false)),
+            None => Ok((v6[0].into(), v6[1].into(), false)),
+        }),
+    }
+}
+
+fn state(name: &str) -> Result<TcpState, String> {
+    let entry = TcpState::ALL.iter().find(|entry| entry.c_name == Some(name));
+    // perf prints the number if it does not know the names.
+    let state = entry.map(|entry| entry.variant).or_else(|| hexadecimal(name).map(TcpState::from_raw));
+    state.ok_or_else(|| format!("unknown state `{}`", name.escape_debug()))
+}
+
+/// Parses `0x1f`.
+fn hexadecimal(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
+
+/// Returns the result that the error number alone proves. Other results would require the state of
+/// the socket (`bpf/classify.bpf.h`).
+fn proven_by(err: i32) -> RetransResult {
+    match err {
+        0 => RetransResult::Success,
+        -16 => RetransResult::InHostQueue,
+        -1 => RetransResult::Denied,
+        1 => RetransResult::XmitDrop,
+        -12 => RetransResult::Nomem,
+        -105 => RetransResult::Nobufs,
+        _ => RetransResult::ErrDefault,
+    }
+}
+
+/// Returns the result of a name or sentence in the versions of the proposal (netdev, July 2025).
+///
+/// The patch in `tests/kernels/patches` uses this crate's own names.
+fn meaning(text: &str) -> Option<RetransResult> {
+    use RetransResult::*;
+    Some(match text {
+        "retrans_err_default" | "retransmit terminate unexpectedly" => ErrDefault,
+        "retrans_succ" | "retransmit successfully" => Success,
+        "packet_in_driver" | "packet still queued in driver" => InHostQueue,
+        "invalid end sequence" => EndSeqError,
+        "trim head no memory" => TrimHeadNomem,
+        "skb_unclone_nomem" | "skb unclone keeptruesize no memory" => UncloneNomem,
+        "fragment no memory" => FragNomem,
+        "retrans_nomem" => Nomem,
+        "routing failure" => RouteFail,
+        // The typo is in the proposal.
+        "closed recevier window" => RcvZeroWindow,
+        "no buffer for skb copy" => PskbCopyNobufs,
+        other => return named(other),
+    })
+}
+
+/// Returns the result with this name in this crate, or an unlisted result for a number.
+///
+/// The versions of the proposal number their results differently, and a line does not show which
+/// version printed it. Therefore the meaning of a number is not known.
+fn named(text: &str) -> Option<RetransResult> {
+    let by_number = || {
+        let number = hexadecimal(text)?;
+        (number < UNLISTED_BASE).then(|| RetransResult::from_raw(UNLISTED_BASE | number))
+    };
+    RetransResult::ALL.iter().find(|entry| entry.value == text).map(|entry| entry.variant).or_else(by_number)
+}

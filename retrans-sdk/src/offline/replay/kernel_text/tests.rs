@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use proptest::prelude::*;
+
+use super::super::tests::{of, read};
+use super::head::MAX_TASK;
+use super::*;
+use crate::event::result::RetransResult;
+use crate::event::tcp_enums::TcpState;
+use crate::event::transmit::Transmit;
+use crate::offline::Format;
+use crate::stats::{Failures, TextLosses};
+
+const SYMBOLS: &str = "          <idle>-0       [001] ..s2. 1234.567890: tcp_retransmit_skb: skbaddr=000000001b2a3c4d \
+    skaddr=00000000deadbeef family=AF_INET sport=40000 dport=443 saddr=10.1.2.1 daddr=10.1.2.2 \
+    saddrv6=::ffff:10.1.2.1 daddrv6=::ffff:10.1.2.2 state=TCP_ESTABLISHED err=-16";
+
+/// The columns that tracefs, trace-cmd and perf print, for the same time.
+const HEADS: [&str; 23] = [
+    "          <idle>-0       [001] ..s2. 1234.567890: tcp_retransmit_skb: ",
+    "          <idle>-0       [001] ..s2.  1234.567890: tcp_retransmit_skb: ",
+    // Copied from a page.
+    "&lt;idle&gt;-0 [001] ..s. 1234.567890: tcp_retransmit_skb: ",
+    // The option record-tgid.
+    "         python3-6385    (-------) [000] .Ns1. 1234.567890: tcp_retransmit_skb: ",
+    "         python3-6385    (  6385)  [000] .Ns1. 1234.567890: tcp_retransmit_skb: ",
+    // A task name that ends with a line end.
+    "-77      [001] ..s2. 1234.567890: tcp_retransmit_skb: ",
+    // grep.
+    "trace.txt:          <idle>-0       [001] ..s2. 1234.567890: tcp_retransmit_skb: ",
+    // trace-cmd report, and with -t, -l, --ts-diff, and several files.
+    "          <idle>-0     [001]  1234.567890: tcp_retransmit_skb:   ",
+    " my task: x-12345 [001] d.s2. 1234.567890000: tcp_retransmit_skb:   ",
+    "          <idle>-0       1d.s2.  1234.567890: tcp_retransmit_skb:   ",
+    "          <idle>-0     [001]  1234.567890: (+12)     tcp_retransmit_skb:   ",
+    "   first.dat:           <idle>-0     [001]  1234.567890: tcp_retransmit_skb:   ",
+    // perf script, and with --ns.
+    "swapper     0 [001]  1234.567890: tcp:tcp_retransmit_skb: ",
+    "         nc -l 31712/31713 [001]  1234.567890000:          tcp:tcp_retransmit_skb: ",
+    // perf script -F.
+    "task  7296/7296  [000]  1234.567890:          1    tcp:tcp_retransmit_skb: ",
+    " ld-linux-x86-64  5749 1234.567890: tcp:tcp_retransmit_skb: ",
+    " ld-linux-x86-64 [001] 1234.567890: tcp:tcp_retransmit_skb: ",
+    " ld-linux-x86-64 1234.567890: tcp:tcp_retransmit_skb: ",
+    "1234.567890: tcp:tcp_retransmit_skb: ",
+    " ld-linux-x86-64  5749 [001] K     1234.567890: tcp:tcp_retransmit_skb: ",
+    ":-1    -1/-1    [001] 2026-11-30 06:38:58.123456 1234.567890: tcp:tcp_retransmit_skb: ",
+    // Terms and modifiers of the event.
+    "swapper     0 [001]   1234.567890: tcp:tcp_retransmit_skb/call-graph=no/: ",
+    "swapper     0 [001]   1234.567890: tcp:tcp_retransmit_skb:k: ",
+];
+
+/// Returns what a text yields, and the first problem.
+fn found_by(reader: &mut KernelText, text: &str) -> (Vec<Found>, Option<String>) {
+    let mut found = VecDeque::new();
+    let problem = text.lines().find_map(|line| reader.read(line, &mut found).err());
+    reader.finish(&mut found);
+    (found.into(), problem)
+}
+
+fn found(text: &str) -> (Vec<Found>, Option<String>) {
+    found_by(&mut KernelText::new(Duration::ZERO), text)
+}
+
+fn problem_of(line: &str) -> String {
+    let (found, problem) = found(line);
+    assert_eq!(found, [], "{line}");
+    problem.unwrap_or_else(|| panic!("no problem: {line}"))
+}
+
+fn events(text: &str) -> Vec<Event> {
+    let (found, problem) = found(text);
+    assert_eq!(problem, None, "{text}");
+    let event = |found| match found {
+        Found::Attempt(event) => Some(*event),
+        Found::Lost(_) => None,
+    };
+    found.into_iter().filter_map(event).collect()
+}
+
+fn event(line: &str) -> Event {
+    let events = events(line);
+    assert_eq!(events.len(), 1, "{line}");
+    events.into_iter().next().expect("one")
+}
+
+/// The text that each kernel prints after the head, including the proposed ones, and its meaning.
+#[test]
+fn every_layout_of_kernel_text_is_read() {
+    let ports = "sport=40000 dport=443 saddr=10.1.2.1 daddr=10.1.2.2 saddrv6=::ffff:10.1.2.1 daddrv6=::ffff:10.1.2.2 state=TCP_CLOSE_WAIT";
+    let since_515 = format!("family=AF_INET {ports}");
+    let since_612 = format!("skbaddr=00000000d1 skaddr=(____ptrval____) {since_515}");
+    use RetransResult::*;
+    for (text, result, err, shows_failures) in [
+        (ports.to_owned(), Success, Some(0), false),
+        (since_515.clone(), Success, Some(0), false),
+        (since_612.clone(), Success, Some(0), false),
+        (format!("{since_612} err=0"), Success, Some(0), true),
+        (format!("{since_612} err=-16"), InHostQueue, Some(-16), true),
+        (format!("{since_612} err=-1"), Denied, Some(-1), true),
+        (format!("{since_612} err=1"), XmitDrop, Some(1), true),
+        (format!("{since_612} err=-12"), Nomem, Some(-12), true),
+        (format!("{since_612} err=-105"), Nobufs, Some(-105), true),
+        (format!("{since_612} err=-113"), ErrDefault, Some(-113), true),
+        (format!("{since_612} err=-11"), ErrDefault, Some(-11), true),
+        (format!("{since_612} err=-22"), ErrDefault, Some(-22), true),
+        // v1 and v2.
+        (format!("{since_612} quit_reason=closed recevier window"), RcvZeroWindow, None, true),
+        (format!("{since_612} quit_reason=retransmit successfully"), Success, None, true),
+        // v3, v4.
+        (format!("{since_612} result=packet_in_driver"), InHostQueue, None, true),
+        (format!("{since_612} result=skb_unclone_nomem"), UncloneNomem, None, true),
+        (format!("{since_612} result=pskb_copy_nobufs"), PskbCopyNobufs, None, true),
+        (format!("{since_612} result=retrans_nomem"), Nomem, None, true),
+        // A number for which the kernel has no name.
+        (format!("{since_612} result=0xb"), RetransResult::from_raw(0x1000b), None, true),
+    ] {
+        for head in HEADS {
+            let line = format!("{head}{text}");
+            assert!(is_recognised(&line), "{line}");
+            let mut expected = Event::sample(result);
+            expected.ts = Timestamp::from_nanos(1_234_567_890_000);
+            (expected.kind, expected.err, expected.segs) = (RetransKind::Unknown, err, 0);
+            (expected.saddr, expected.daddr) = ([10, 1, 2, 1].into(), [10, 1, 2, 2].into());
+            expected.state = TcpState::CloseWait;
+            expected.transmit = Some(if result == Success { Transmit::Yes } else { Transmit::Unknown });
+            let mut reader = KernelText::new(Duration::ZERO);
+            assert_eq!(found_by(&mut reader, &line), (vec![Found::Attempt(Box::new(expected))], None), "{line}");
+            assert_eq!(reader.shows_failures(), shows_failures, "{line}");
+        }
+    }
+}
+
+#[test]
+fn ipv6_and_syn_ack_lines_are_read() {
+    let mapped = event(&SYMBOLS.replace("AF_INET ", "AF_INET6 "));
+    assert_eq!((mapped.mapped, mapped.saddr), (true, [10, 1, 2, 1].into()));
+    let v6 = SYMBOLS.replace("AF_INET ", "AF_INET6 ").replace("::ffff:10.1.2.", "fd00:0:0:7::");
+    assert_eq!((event(&v6).mapped, event(&v6).saddr), (false, "fd00:0:0:7::1".parse().expect("an address")));
+    let synack = event(
+        "           b-7     [000] ..s..    0.000001: tcp_retransmit_synack: family=AF_INET6 sport=443 dport=1 \
+         saddr=0.0.0.0 daddr=0.0.0.0 saddrv6=fd00:0:0:7::2 daddrv6=fd00:0:0:7::1",
+    );
+    assert_eq!((synack.kind, synack.state, synack.segs), (RetransKind::Synack, TcpState::NewSynRecv, 1));
+    assert_eq!(synack.ts.as_nanos(), 1000);
+    // An IPv4-mapped address on one side only.
+    let odd = SYMBOLS.replace("family=AF_INET ", "").replace("daddrv6=::ffff:10.1.2.2", "daddrv6=::10.1.2.2");
+    let problem = "only one of `saddrv6=::ffff:10.1.2.1` and `daddrv6=::10.1.2.2` is an IPv4-mapped address";
+    assert_eq!(problem_of(&odd), problem);
+    assert_eq!(problem_of(&odd.replace("sport=", "family=AF_INET6 sport=")), problem);
+}
+
+#[test]
+fn other_lines_are_ignored_or_counted() {
+    for (line, lost) in [
+        ("CPU:1 [LOST 12 EVENTS]", Some(Some(12))),
+        ("CPU:0 [4711 EVENTS DROPPED]", Some(Some(4711))),
+        ("  first.dat: CPU:0 [4711 EVENTS DROPPED]", Some(Some(4711))),
+        ("  swapper 0 [000] 1.000000: PERF_RECORD_LOST lost 3", Some(Some(3))),
+        ("  swapper 0 [000] 1.000000: PERF_RECORD_LOST_SAMPLES", Some(None)),
+        ("CPU:1 [LOST EVENTS]", Some(None)),
+        ("CPU:0 [EVENTS DROPPED]", Some(None)),
+        ("Processed 8 events and lost 1 chunks!", Some(None)),
+        ("# entries-in-buffer/entries-written: 187/739   #P:2", Some(Some(552))),
+        ("# entries-in-buffer/entries-written: 739/739   #P:2", None),
+        ("# tracer: nop", None),
+        ("cpus=2", None),
+        ("CPU 0 is empty", None),
+        ("  bash-1 [000] d.... 1.000000: sched_switch: prev_comm=a", None),
+    ] {
+        assert_eq!(found(line), (lost.map(Found::Lost).into_iter().collect(), None), "{line}");
+        assert!(is_recognised(line) || line.starts_with("Processed"), "{line}");
+    }
+    for line in ["", "x", "root@host:~# cat trace_pipe", "CPU:x [LOST EVENTS]", "# a comment", "12:30: a b", "{", "a=b"]
+    {
+        assert_eq!(found(line), (vec![], None), "{line}");
+        assert!(!is_recognised(line), "{line}");
+    }
+}
+
+/// A line that contains an attempt is never ignored.
+#[test]
+fn a_line_of_an_attempt_that_cannot_be_parsed_is_an_error() {
+    let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
+    let latency = "tracefs in latency format: switch it off with `echo 0 >/sys/kernel/tracing/options/latency-format`";
+    let unknown = "unknown layout before `tcp_retransmit_skb`: task, PID, CPU and time of tracefs, perf script or \
+        trace-cmd are expected";
+    for (line, problem) in [
+        (SYMBOLS.replace("1234.567890", "soon"), unknown),
+        (SYMBOLS.replace("dport=443", ""), "missing `dport`"),
+        (SYMBOLS.replace("dport=443", "dport=x"), "invalid value `dport=x`"),
+        (SYMBOLS.replace("AF_INET ", "AF_UNIX "), "unknown `family=AF_UNIX`"),
+        (SYMBOLS.replace("ESTABLISHED", "OPEN"), "unknown state `TCP_OPEN`"),
+        (SYMBOLS.replace("err=-16", "err=EBUSY"), "`err=EBUSY` is not an integer"),
+        (SYMBOLS.replace("err=-16", "result=odd"), "unknown result `odd`"),
+        (SYMBOLS.replace("TCP_ESTABLISHED", "\u{1b}]0;x\u{7}\u{202e}"), "unknown state `\\u{1b}]0;x\\u{7}\\u{202e}`"),
+        (
+            format!("{SYMBOLS}{SYMBOLS}"),
+            "a second event `tcp_retransmit_skb` in one line: the end of a line is missing",
+        ),
+        (format!("2026-11-30T06:38:58Z host cat[1]: {SYMBOLS}"), unknown),
+        (format!("a b c d e f g h i j k-0 [001] ..s2. 1.000000: tcp_retransmit_skb: {text}"), unknown),
+        (
+            SYMBOLS.replace("1234.567890", "123456789"),
+            "the timestamp is not in seconds: the clocks `counter`, `uptime` \
+            and `x86-tsc` of tracefs, and `trace-cmd report --raw-ts`, are not supported",
+        ),
+        (format!(" python3-6385      0.Ns1. 39383809464us+: tcp_retransmit_skb: {text}"), latency),
+        (format!(" python3-6385      0.Ns1. 39383809464us : tcp_retransmit_skb: {text}"), latency),
+        (
+            format!(" python3 6385 0 52 0001 0000 [92b753db8] 39383809.464ms (+0.031ms): tcp_retransmit_skb: {text}"),
+            latency,
+        ),
+        (
+            format!("tcp:tcp_retransmit_skb: {text}"),
+            "no timestamp before `tcp_retransmit_skb`: print it with `perf script -F +time`, or set the option \
+             `context-info` of tracefs",
+        ),
+        (
+            format!(" ld-linux-x86-64  5749 [001] 39356.005113: {text}"),
+            "the name of the event is missing: print it with `perf script -F +event`",
+        ),
+        (
+            "     0.000 swapper/0 tcp:tcp_retransmit_skb(skbaddr: 0xff, state: 1, sport: 443, dport: 5)".to_owned(),
+            "output of `perf trace`: record with `perf record` and print with `perf script`",
+        ),
+        (
+            "   <idle>-0 [001] 1.000000: tcp_retransmit_skb: skbaddr=0x1 sport=443 family=2 saddr=ARRAY[c0, 00]"
+                .to_owned(),
+            "the fields are not formatted: print the recording with `trace-cmd report` without -R, or tracefs without \
+             the option `fields`",
+        ),
+        (
+            "   <idle>-0 [001] 1.000000: tcp_retransmit_skb:   [FAILED TO PARSE] skbaddr=0x1 sport=443".to_owned(),
+            "trace-cmd could not parse the format of the event (`[FAILED TO PARSE]`): print the recording with a newer \
+             trace-cmd, or use the text of tracefs",
+        ),
+    ] {
+        assert_eq!(problem_of(&line), problem, "{line}");
+        assert!(is_recognised(&line), "{line}");
+    }
+    // perf prints numbers if it does not know the names.
+    assert_eq!(event(&SYMBOLS.replace("TCP_ESTABLISHED", "0x1").replace("AF_INET ", "0x2 ")), event(SYMBOLS));
+    let at = |offset| found_by(&mut KernelText::new(offset), SYMBOLS);
+    let (later, _) = at(Duration::from_secs(1_700_000_000));
+    assert!(matches!(&later[..], [Found::Attempt(event)] if event.ts.to_string() == "1700001234.567890000"));
+    assert_eq!(at(Duration::MAX).1.as_deref(), Some("timestamp later than the year 2554"));
+}
+
+const PERF_CHAIN: &str = "\tffffffff81eb9e87 __traceiter_tcp_retransmit_skb ([kernel.kallsyms])\n\
+    \tffffffff8202941a __tcp_retransmit_skb+0x4ea ([kernel.kallsyms])\n\
+    \tffffffff82029892 tcp_send_loss_probe.part.0+0x12 ([kernel.kallsyms])\n\
+    \tffffffff8202d271 tcp_write_timer ([kernel.kallsyms])\n\
+    \tffffffff8202d271 tcp_ack ([kernel.kallsyms])\n\n";
+
+#[test]
+fn a_call_chain_proves_the_kind() {
+    use RetransKind::{Fastopen, Mtu, Rto, Syn, Tlp, Unknown};
+    let perf = SYMBOLS.replace("          <idle>-0       [001] ..s2.", "swapper 0 [001]").replace(" tcp_", " tcp:tcp_");
+    let kinds = |text: &str| events(text).iter().map(|event| event.kind).collect::<Vec<_>>();
+    let of_function = |line: &str, function: &str| {
+        let chain = PERF_CHAIN.replace("tcp_send_loss_probe.part.0", function);
+        kinds(&format!("{line}\n{chain}{line}\n{chain}"))
+    };
+    for (function, kind) in [
+        ("tcp_send_loss_probe.part.0", Tlp),
+        ("tcp_retransmit_timer", Rto),
+        ("tcp_simple_retransmit", Mtu),
+        ("tcp_rcv_fastopen_synack", Fastopen),
+        ("tcp_xmit_recovery", Unknown),
+        ("tcp_release_cb", Unknown),
+        // The next known caller is an acknowledgement.
+        ("some_function", Unknown),
+    ] {
+        assert_eq!(of_function(&perf, function), [kind, kind], "{function}");
+    }
+    let syn = perf.replace("TCP_ESTABLISHED", "TCP_SYN_SENT");
+    assert_eq!(of_function(&syn, "tcp_retransmit_timer"), [Syn, Syn]);
+    // Without addresses, and copied from a terminal that replaced the tab.
+    assert_eq!(kinds(&format!("{perf}\n\t__tcp_retransmit_skb\n\ttcp_send_loss_probe\n\n")), [Tlp]);
+    assert_eq!(kinds(&format!("{perf}\n        ffffffff82029892 tcp_send_loss_probe ([k])\n\n")), [Tlp]);
+    // The chain of another event.
+    let other = "swapper 0 [001] 1234.567891: tcp:tcp_probe: family=AF_INET";
+    assert_eq!(kinds(&format!("{perf}\n\n{other}\n{PERF_CHAIN}{perf}\n")), [Unknown, Unknown]);
+}
+
+#[test]
+fn a_stack_of_tracefs_belongs_to_the_attempt_of_the_same_task_and_cpu() {
+    use RetransKind::{Rto, Tlp, Unknown};
+    let kinds = |text: &str| events(text).iter().map(|event| event.kind).collect::<Vec<_>>();
+    let head = |cpu: u32| format!("          <idle>-0       [{cpu:03}] ..s2. 1234.567891: ");
+    let attempt = |cpu: u32| SYMBOLS.replace("[001]", &format!("[{cpu:03}]")) + "\n";
+    let stack = |cpu: u32, function: &str| {
+        format!(
+            "{}<stack trace>\n => __tcp_retransmit_skb+0x1/0x2\n => {function} <ffffffff82029892>\n => tcp_ack\n",
+            head(cpu)
+        )
+    };
+    let (timer, probe) = ("tcp_retransmit_timer", "tcp_send_loss_probe");
+    assert_eq!(kinds(&(attempt(0) + &stack(0, timer) + &attempt(1) + &stack(1, probe))), [Rto, Tlp]);
+    // Another CPU comes in between.
+    assert_eq!(kinds(&(attempt(0) + &attempt(1) + &stack(1, probe) + &stack(0, timer))), [Rto, Tlp]);
+    // The stack of an event of the same task.
+    let other = head(0) + "sched_switch: prev_comm=a\n";
+    assert_eq!(kinds(&(attempt(0) + &other + &stack(0, timer))), [Unknown]);
+    assert_eq!(kinds(&(attempt(0) + &stack(1, timer))), [Unknown]);
+    // trace-cmd, and the option userstacktrace.
+    let kernel_stack = stack(0, timer).replace("<stack trace>", "kernel_stack:         <stack trace >");
+    assert_eq!(kinds(&(attempt(0) + &kernel_stack)), [Rto]);
+    assert_eq!(kinds(&(attempt(0) + &stack(0, timer).replace("<stack", "<user stack"))), [Unknown]);
+    // A text without stacks, until one appears.
+    assert_eq!(
+        kinds(&(attempt(0).repeat(3) + &stack(0, timer) + &attempt(0) + &stack(0, timer))),
+        [Unknown, Unknown, Unknown, Rto]
+    );
+}
+
+/// A reader of `trace_pipe` waits for the next line, so attempts are not held without reason.
+#[test]
+fn only_the_first_attempt_is_held_in_a_text_without_call_chains() {
+    let (mut reader, mut found) = (KernelText::new(Duration::ZERO), VecDeque::new());
+    for attempts in [0, 2, 3, 4] {
+        reader.read(SYMBOLS, &mut found).expect("an attempt");
+        assert_eq!(found.len(), attempts);
+    }
+    // The number of held attempts is bounded.
+    let mut reader = KernelText::new(Duration::ZERO);
+    for cpu in 0..1000 {
+        reader.read(&SYMBOLS.replace("[001]", &format!("[{cpu:03}]")), &mut found).expect("an attempt");
+        assert!(reader.held.len() <= MAX_HELD);
+    }
+}
+
+#[test]
+fn kernel_text_is_replayed() {
+    let text =
+        format!("# tracer: nop\n#\n{SYMBOLS}\nCPU:1 [LOST 12 EVENTS]\n  bash-1 [000] d.... 1.0: x: y\n{SYMBOLS}\n");
+    let (good, bad, stats) = read(of(text.as_bytes()));
+    assert_eq!((good.len(), bad), (2, None));
+    assert_eq!((stats.missed, stats.failures, stats.skipped), (None, Failures::Observed(2), Some(0)));
+    assert!(stats.to_string().ends_with(" failures=2 skipped=0 text_lost=12 text_lost_unknown=0"), "{stats}");
+    // An older kernel does not print failures.
+    let (good, _, stats) = read(of(text.replace(" err=-16", "").as_bytes()));
+    assert_eq!((good.len(), stats.failures), (2, Failures::Unobservable));
+    let (good, bad, _) = read(of(format!("{text}{SYMBOLS}").as_bytes()));
+    assert_eq!((good.len(), bad.as_deref()), (2, Some("line 7: unterminated last line (truncated recording?)")));
+    // The attempts before an error are delivered.
+    let (good, bad, _) = read(of(format!("{SYMBOLS}\n{}\n", SYMBOLS.replace("sport=", "port=")).as_bytes()));
+    assert_eq!((good.len(), bad.as_deref()), (1, Some("line 2: missing `sport`")));
+}
+
+/// Task names and paths that any user of the host can put into a trace.
+#[test]
+fn task_names_and_paths_do_not_forge_or_break_an_attempt() {
+    let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
+    let exec = "    bash-1   [000] ..... 5.000000: sched_process_exec: filename=/tmp/a";
+    for forged in [
+        format!("{exec} 1.000000: tcp_retransmit_skb: {text}"),
+        format!("{exec}-1 [001] ..s2. 1.000000: tcp_retransmit_skb: {text}"),
+        format!("{exec}: tcp_retransmit_skb: pid=1"),
+        format!("    bash-1   [000] ..... 5.000000: bpf_trace_printk: tcp_retransmit_skb: {text}"),
+        format!("    bash-1   [000] ..... 5.000000: tracing_mark_write: tcp_retransmit_skb: {text}"),
+        format!("    bash-1   [000] ..... 5.000000: bprint: f: x-1 [001] .... 1.0: tcp_retransmit_skb: {text}"),
+        // A kprobe event, and a message of a kernel function of the same name.
+        "    bash-1   [000] ..... 5.000000: tcp_retransmit_skb: (tcp_retransmit_skb+0x0/0xb0) sport=1".to_owned(),
+        "bash 1 [000] 5.000000: probe:tcp_retransmit_skb: skbaddr=0x1 sport=1".to_owned(),
+        "    bash-1   [000] ..... 5.000000: tcp_retransmit_skb: hello".to_owned(),
+        // perf without CPU, with a period, and without more than the time.
+        format!(
+            "bash 1 5.000000: sched:sched_process_exec: filename=/x 1 [000] 1.000000: tcp:tcp_retransmit_skb: {text}"
+        ),
+        format!("bash 1 5.000000: 1 sched:sched_process_exec: filename=/x 1 1.000000: tcp:tcp_retransmit_skb: {text}"),
+        format!("5.000000: sched:sched_process_exec: filename=x 1 [000] 1.000000: tcp:tcp_retransmit_skb: {text}"),
+    ] {
+        assert_eq!(found(&forged), (vec![], None), "{forged}");
+    }
+    // A task name has 15 bytes, and may be truncated in the middle of a character.
+    for name in [&b"[0] 0.000000: a"[..], b"caf\xc3\xa9caf\xc3\xa9caf\xc3", b": tcp: [1] 1.0:", b"\xff\xfe"] {
+        let line =
+            [b"  ", name, b"-77   [001] ..s2. 1234.567890: tcp_retransmit_skb: ", text.as_bytes(), b"\n"].concat();
+        let (good, bad, _) = read(of(&line));
+        assert_eq!((good, bad), (vec![event(SYMBOLS).to_string()], None), "{}", line.escape_ascii());
+    }
+    // perf without CPU, where a task name can contain a whole head.
+    for name in ["1 1.000000: a:", "1.000000: a:b:", "x 1.0000: 7: b", "1 1.000000: 7"] {
+        let line = format!("{name:>16}   77  1234.567890: tcp:tcp_retransmit_skb: {text}");
+        assert_eq!(event(&line), event(SYMBOLS), "{line}");
+        let line = format!("{name}   77  1234.567890:     1 tcp:tcp_retransmit_skb: {text}");
+        assert_eq!(event(&line), event(SYMBOLS), "{line}");
+        let line = format!("{name:>16} 1234.567890: tcp:tcp_retransmit_skb: {text}");
+        assert_eq!(event(&line), event(SYMBOLS), "{line}");
+    }
+}
+
+#[test]
+fn reports_of_losses_are_summed() {
+    let losses = |lines: &str| read(of(format!("{SYMBOLS}\n{lines}{SYMBOLS}\n").as_bytes())).2.text_losses;
+    let known = |entries, unknown| Some(TextLosses { entries, unknown });
+    assert_eq!(losses(""), known(0, 0));
+    assert!(losses("").is_some_and(|losses| losses.is_empty()));
+    assert_eq!(losses("CPU:1 [LOST 3 EVENTS]\nCPU:0 [LOST 4 EVENTS]\n"), known(7, 0));
+    assert_eq!(losses("CPU:1 [LOST 3 EVENTS]\nCPU:0 [LOST EVENTS]\n"), known(3, 1));
+    let most = u64::MAX;
+    assert_eq!(losses(&format!("CPU:1 [LOST {most} EVENTS]\nCPU:0 [LOST 4 EVENTS]\n")), known(most, 0));
+}
+
+#[test]
+fn lines_before_kernel_text_do_not_decide_the_format() {
+    let (good, bad, stats) = read(of(format!("version = 6\ncpus=2\n{SYMBOLS}\n").as_bytes()));
+    assert_eq!((good.len(), bad, stats.skipped), (1, None, Some(0)));
+    let html = format!("<!DOCTYPE html>\n<script>\n{{\n{}\n", "x".repeat(1 << 20));
+    for (before, skipped) in [
+        ("a=b\n", 1),
+        ("\n", 1),
+        ("\u{feff}", 0),
+        ("\u{feff}# tracer: nop\n", 0),
+        ("root@host:~# perf script\n# a comment\n", 1),
+        ("[ perf record: Woken up 1 times to write data ]\n\n", 2),
+        (&html, 4),
+    ] {
+        let (good, bad, stats) = read(of(format!("{before}{SYMBOLS}\n").as_bytes()));
+        assert_eq!((good.len(), bad, stats.skipped), (1, None, Some(skipped)), "{}", before.escape_debug());
+        let broken = format!("{before}{SYMBOLS}\n{}\n", SYMBOLS.replace("sport=", "port="));
+        let mut lines = of(broken.as_bytes()).lines().expect("no speed");
+        assert!(lines.next().is_some_and(|line| line.is_ok()));
+        let detected = lines.detected_format().expect("a format");
+        assert_eq!(detected.format, Format::KernelText);
+        let error = lines.next().expect("an error").expect_err("a broken line").to_string();
+        let since = format!(" (kernel text since line {})", detected.line);
+        assert_eq!(error.ends_with(&since), detected.line > 1, "{error}");
+    }
+    // Windows.
+    let utf16: Vec<u8> = "\u{feff}a".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let (_, bad, _) = read(of(&utf16));
+    assert_eq!(bad.as_deref(), Some("line 1: UTF-16: convert the recording with `iconv -f UTF-16 -t UTF-8`"));
+}
+
+#[test]
+fn input_without_kernel_text_is_not_an_empty_trace() {
+    let line = "ts=1.500000000 result=denied err=-1 kind=rto family=inet";
+    let (_, bad, _) = read(of(format!("{line}\n").as_bytes()).format(Format::KernelText));
+    assert_eq!(bad.as_deref(), Some("no line is kernel trace text"));
+    let (_, bad, _) = read(of(b"# tracer: nop\n").format(Format::KernelText));
+    assert_eq!(bad, None);
+}
+
+/// A regular expression for texts that imitate columns.
+const PARTS_OF_A_HEAD: &str =
+    r"((1|77|7/7|\[1\]|1\.000000|:|a:|-1|x-1|\.s2|tcp:|tcp_retransmit_skb|#|\(|\)|\(\+1\)) ?){0,12}";
+
+proptest! {
+    #[test]
+    fn damaged_kernel_text_does_not_panic(at in 0..400usize, byte: char) {
+        let mut text = SYMBOLS.to_owned();
+        if let Some((at, _)) = text.char_indices().nth(at) {
+            text.insert(at, byte);
+            let _ = found(&text);
+            let _ = found(&text[..at]);
+        }
+    }
+
+    /// Any task name, and any path of a program, in any layout.
+    #[test]
+    fn no_task_name_and_no_path_changes_what_is_found(
+        name in prop_oneof!["[ -~]{0,15}", PARTS_OF_A_HEAD],
+        path in prop_oneof!["[ -~]{0,80}", PARTS_OF_A_HEAD],
+        head in 0..4usize,
+        with_attempt: bool,
+    ) {
+        let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
+        let name = &name[..name.len().min(MAX_TASK)];
+        let columns = match head {
+            0 => format!("{name:>16}-77      [001] ..s2. 1234.567890: "),
+            1 => format!("{name:>16}    77 [001]  1234.567890: "),
+            2 => format!("{name:>16}    77/77     1234.567890:          1 "),
+            _ => format!("{name:>16}-77     [001]  1234.567890: (+12)     "),
+        };
+        let system = if matches!(head, 1 | 2) { "tcp:" } else { "" };
+        let exec = format!("{columns}sched_process_exec: filename={path}{}", if with_attempt { SYMBOLS } else { "" });
+        prop_assert_eq!(found(&exec), (vec![], None), "{}", exec);
+        let attempt = format!("{columns}{system}tcp_retransmit_skb: {text}");
+        prop_assert_eq!(found(&attempt), (vec![Found::Attempt(Box::new(event(SYMBOLS)))], None), "{}", attempt);
+    }
+}
