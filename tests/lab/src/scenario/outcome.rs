@@ -433,6 +433,8 @@ impl Outcome {
             return match (self, index) {
                 // The probe finds the queue empty. The timer's attempt combines both segments.
                 (Self::XmitDrop(Discard::Qdisc), 0) => Self::Tlp.expected(0, probes),
+                // A probe is proven by the end of the data, which this fault moves.
+                (Self::EndSeqError, 0) => Expected { kind: RetransKind::Unknown, ..without(0) },
                 (_, 0) => Expected { kind: RetransKind::Tlp, ..without(0) },
                 // The probe was rejected.
                 (Self::Denied(Refusal::Reject), _) => without(index),
