@@ -46,6 +46,13 @@ pub fn with_companion(builder: StreamBuilder, companion: AttachMethod) -> Stream
     builder.only_companion(companion)
 }
 
+/// Configures a stream that reads its clocks with a function, which returns `CLOCK_BOOTTIME`,
+/// `CLOCK_REALTIME` and `CLOCK_BOOTTIME` in nanoseconds, read in this order. So a test can step the
+/// wall clock of the stream without changing the host's.
+pub fn with_clocks(builder: StreamBuilder, sample: fn() -> [i64; 3]) -> StreamBuilder {
+    builder.clocks(sample)
+}
+
 /// Configures a stream that attaches no program to function entries. Then the programs at the exits
 /// report no attempt, as if the compiler had inlined the functions.
 pub fn without_entries(builder: StreamBuilder) -> StreamBuilder {

@@ -9,7 +9,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, ValueEnum};
 use retrans_sdk::Filter;
 use retrans_sdk::attach::AttachMethod;
-use retrans_sdk::offline::{BadLines, Format as InputFormat, Recording};
+use retrans_sdk::event::Timestamp;
+use retrans_sdk::offline::{BadLines, ClockOffset, Format as InputFormat, Recording};
 
 /// The filter: `TERM… [--or TERM…]…`.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +89,17 @@ pub(crate) struct Input {
     /// Skip malformed lines instead of ending at the first
     #[arg(long)]
     pub(crate) skip_bad_lines: bool,
+    /// Offset of the clock of kernel text from the epoch: seconds to add, or `btime`, the boot time
+    /// of this host. Without it, times are seconds of an unknown clock
+    ///
+    /// btime is for text that was recorded on this host since its last boot. Its error is less than
+    /// 1 µs with `echo boot > /sys/kernel/tracing/trace_clock` or `perf record -k CLOCK_BOOTTIME`.
+    /// With the default clocks it is some milliseconds, plus the time for which the host was
+    /// suspended. Seconds may be negative, and have up to nine decimals. Not needed for key=value
+    /// lines, JSON, and text with the header of `perf script --header` if `perf record -k` selected
+    /// a clock.
+    #[arg(long, value_name = "SECONDS|btime", value_parser = clock_offset, allow_negative_numbers = true)]
+    clock_offset: Option<ClockOffset>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -118,8 +130,21 @@ impl Input {
             RecordingFormat::Json => recording.format(InputFormat::Json),
             RecordingFormat::Kernel => recording.format(InputFormat::KernelText),
         };
+        let recording = self.clock_offset.into_iter().fold(recording, Recording::clock_offset);
         if self.skip_bad_lines { recording.bad_lines(BadLines::Skip) } else { recording }
     }
+}
+
+/// Parses `--clock-offset`.
+fn clock_offset(text: &str) -> Result<ClockOffset, String> {
+    if text == "btime" {
+        return Ok(ClockOffset::boot_time());
+    }
+    let (digits, sign) = text.strip_prefix('-').map_or((text, 1), |digits| (digits, -1));
+    let expected = "expected btime, or a number of seconds with at most nine decimals, such as 1795426283.5";
+    let nanos = digits.parse::<Timestamp>().map_err(|_| expected.to_owned())?.as_nanos();
+    let nanos = i64::try_from(nanos).map_err(|_| "expected an offset of at most 292 years".to_owned())?;
+    Ok(ClockOffset::from_nanos(sign * nanos))
 }
 
 /// Parses `--attach-method`.
@@ -138,4 +163,22 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
         return Err("expected a time that is not negative, in seconds".to_owned());
     }
     Ok(Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_offset_is_btime_or_seconds() {
+        let nanos = |text| clock_offset(text).map(ClockOffset::as_nanos);
+        assert_eq!(nanos("1795426283.5"), Ok(1_795_426_283_500_000_000));
+        assert_eq!((nanos("0"), nanos("-37"), nanos("-0.000000001")), (Ok(0), Ok(-37_000_000_000), Ok(-1)));
+        for text in ["", "-", "--1", "1e9", "0.0000000001", "boot", "+1", "10000000000"] {
+            let error = nanos(text).expect_err(text);
+            assert!(error.starts_with("expected "), "{error}");
+        }
+        let apart = nanos("btime").expect("the boot time") - ClockOffset::boot_time().as_nanos();
+        assert!(apart.abs() < 1_000_000, "{apart} ns");
+    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use retrans_sdk::Filter;
+use retrans_sdk::event::Clock;
 use retrans_sdk::format::Line;
 use retrans_sdk::offline::RecordedLines;
 use serde_json::Value as Json;
@@ -26,7 +27,7 @@ Exit status: 0 success; 1 a malformed line, whose number is reported, or a write
 
 Examples:
   retrans replay attempts.kv class=route
-  sudo cat /sys/kernel/tracing/trace_pipe | retrans replay - --format kv")]
+  sudo cat /sys/kernel/tracing/trace_pipe | retrans replay - --format kv --clock-offset btime")]
 pub(crate) struct Arguments {
     /// Recording to read; `-` is stdin
     file: PathBuf,
@@ -68,16 +69,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
 fn print(mut lines: RecordedLines, file: &Path, filter: &Filter, mut style: impl Style) -> ExitCode {
     let mut out = io::stdout().lock();
     let mut failed = None;
-    let printed = style.start(&mut out).and_then(|()| {
-        for line in &mut lines {
-            match line {
-                Ok(line) if filter.matches(&line.event) => style.print(&mut out, &line)?,
-                Ok(_) => {}
-                Err(error) => failed = Some(error),
-            }
-        }
-        out.flush()
-    });
+    let printed = print_lines(&mut lines, filter, &mut style, &mut out, &mut failed);
     if let Err(error) = printed {
         return fail_to_write(&error);
     }
@@ -98,9 +90,36 @@ fn print(mut lines: RecordedLines, file: &Path, filter: &Filter, mut style: impl
     }
 }
 
+fn print_lines(
+    lines: &mut RecordedLines,
+    filter: &Filter,
+    style: &mut impl Style,
+    out: &mut impl Write,
+    failed: &mut Option<retrans_sdk::Error>,
+) -> io::Result<()> {
+    // The first line shows which clock the times have.
+    let mut next = lines.next();
+    style.start(out, lines.clock())?;
+    if matches!(next, Some(Ok(_))) && lines.clock() == Clock::Unknown {
+        let _ = writeln!(
+            io::stderr(),
+            "retrans: the clock of this text is not known, so its times do not count from the epoch: see --clock-offset"
+        );
+    }
+    while let Some(line) = next {
+        match line {
+            Ok(line) if filter.matches(&line.event) => style.print(out, &line)?,
+            Ok(_) => {}
+            Err(error) => *failed = Some(error),
+        }
+        next = lines.next();
+    }
+    out.flush()
+}
+
 /// The format of the output.
 trait Style {
-    fn start(&mut self, _out: &mut impl Write) -> io::Result<()> {
+    fn start(&mut self, _out: &mut impl Write, _clock: Clock) -> io::Result<()> {
         Ok(())
     }
 
@@ -141,12 +160,13 @@ struct Rows(Table);
 
 impl Rows {
     fn new(output: Output) -> Self {
-        Self(Table::new(output.paint, true))
+        Self(Table::new(output.paint, true, Clock::Realtime))
     }
 }
 
 impl Style for Rows {
-    fn start(&mut self, out: &mut impl Write) -> io::Result<()> {
+    fn start(&mut self, out: &mut impl Write, clock: Clock) -> io::Result<()> {
+        self.0.set_clock(clock);
         out.write_all(self.0.header().as_bytes())
     }
 

@@ -4,12 +4,13 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use retrans_sdk::event::Clock;
 use retrans_sdk::reason_table::ReasonTable;
 use retrans_sdk::stats::Failures;
 use retrans_sdk::{Event, Stats};
 
 use crate::output::Paint;
-use crate::utc;
+use crate::utc::{self, Precision};
 
 /// The lengths of the longest result and the longest kind in the tables.
 const RESULT: usize = 16;
@@ -22,21 +23,28 @@ const STATE: usize = 12;
 pub(crate) struct Table {
     paint: Paint,
     owners: bool,
+    clock: Clock,
     local: usize,
     remote: usize,
 }
 
 impl Table {
-    pub(crate) fn new(paint: Paint, owners: bool) -> Self {
-        Self { paint, owners, local: ADDRESS, remote: ADDRESS }
+    pub(crate) fn new(paint: Paint, owners: bool, clock: Clock) -> Self {
+        Self { paint, owners, clock, local: ADDRESS, remote: ADDRESS }
+    }
+
+    /// Sets the clock of the times.
+    pub(crate) fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
     }
 
     /// Returns the header row, with its end of line.
     pub(crate) fn header(&self) -> String {
         let Self { local, remote, .. } = *self;
+        let time = if self.clock == Clock::Realtime { "TIME (UTC)" } else { "TIME (s)" };
         let mut row = format!(
             "{:<12}  {:<RESULT$}  {:<KIND$}  {:<local$}    {:<remote$}  {:<STATE$}",
-            "TIME (UTC)", "RESULT", "KIND", "LOCAL", "REMOTE", "STATE"
+            time, "RESULT", "KIND", "LOCAL", "REMOTE", "STATE"
         );
         if self.owners {
             row += "  OWNER";
@@ -52,8 +60,8 @@ impl Table {
         self.remote = self.remote.max(remote.len());
         let result = self.paint.class(event.class(), &format!("{:<RESULT$}", event.result.to_string()));
         let mut row = format!(
-            "{}  {result}  {:<KIND$}  {local:<w1$} → {remote:<w2$}  {:<STATE$}",
-            utc::format(event.ts, "%T%.3f"),
+            "{:<12}  {result}  {:<KIND$}  {local:<w1$} → {remote:<w2$}  {:<STATE$}",
+            utc::time(event.ts, self.clock, Precision::Milliseconds),
             event.kind.to_string(),
             event.state.to_string(),
             w1 = self.local + 1,
@@ -152,20 +160,30 @@ mod tests {
 
     #[test]
     fn rows_are_aligned() {
-        let mut table = Table::new(PLAIN, true);
+        let mut table = Table::new(PLAIN, true, Clock::Realtime);
         let rows: String = events()
             .iter()
             .zip([Some("/user.slice"), None, None])
             .map(|(event, path)| table.row(event, path))
             .collect();
         assert_snapshot!(table.header() + &rows);
-        let mut table = Table::new(PLAIN, false);
+        let mut table = Table::new(PLAIN, false, Clock::Realtime);
         assert!(!(table.header() + &table.row(&events()[0], None)).contains("curl"));
     }
 
     #[test]
+    fn times_of_an_unknown_clock_are_seconds() {
+        let mut table = Table::new(PLAIN, false, Clock::Unknown);
+        let [mut event, ..] = events();
+        event.ts = "17783.867820".parse().expect("seconds");
+        let row = table.row(&event, None);
+        assert!(table.header().starts_with("TIME (s)      RESULT  "), "{}", table.header());
+        assert!(row.starts_with("17783.867     denied  "), "{row}");
+    }
+
+    #[test]
     fn a_class_has_its_color() {
-        let mut table = Table::new(Paint { colors: true }, false);
+        let mut table = Table::new(Paint { colors: true }, false, Clock::Realtime);
         assert!(table.row(&events()[0], None).contains("\u{1b}[31mdenied "));
         assert!(table.row(&events()[2], None).contains("\u{1b}[32msuccess "));
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use retrans_sdk::attach::{AttachMethod, Attachment};
-use retrans_sdk::event::{CgroupPaths, PercentEncoded};
+use retrans_sdk::event::{CgroupPaths, Clock, PercentEncoded};
 use retrans_sdk::format::LineBuffer;
 use retrans_sdk::reason_table::KeyVal;
 use retrans_sdk::{Event, FieldSet, Stream, StreamBuilder};
@@ -106,7 +106,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
     // If the cgroup hierarchy is not available, events are printed without paths.
     let paths = owners.then(CgroupPaths::new).and_then(Result::ok);
     let style = match output.format(format) {
-        Format::Table => Style::Table(Table::new(output.paint, owners)),
+        Format::Table => Style::Table(Table::new(output.paint, owners, Clock::Realtime)),
         Format::Json => Style::Json,
         _ => Style::Kv(Box::default()),
     };

@@ -2,6 +2,7 @@
 //! The event type and the types of its fields. An event is one attempt to retransmit.
 
 pub(crate) mod buffer;
+pub(crate) mod clock;
 pub(crate) mod field_set;
 pub(crate) mod kernel_str;
 pub(crate) mod kind;
@@ -14,6 +15,7 @@ pub(crate) mod tcp_flags;
 pub(crate) mod timestamp;
 pub(crate) mod transmit;
 
+pub use self::clock::Clock;
 pub use self::field_set::{FieldSet, ParseFieldSetError};
 pub use self::kernel_str::{KernelStr, ParseKernelStrError, PercentEncoded};
 pub use self::kind::RetransKind;

@@ -354,7 +354,7 @@ impl fmt::Display for WireError {
 ///
 /// It decodes in place, field by field. A returned value would be assembled elsewhere and copied.
 #[inline]
-pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch_offset: u64) -> Result<(), WireError> {
+pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch_offset: i64) -> Result<(), WireError> {
     match bytes.first_chunk::<RECORD_LEN>() {
         Some(record) if bytes.len() == RECORD_LEN => {
             decode_fields(event, &Record::new(record, bytes.len(), !(1 << OWNER))?, epoch_offset)
@@ -377,15 +377,15 @@ pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch_offset: u64) ->
 }
 
 /// Decodes a record that ends before the last field.
-fn decode_shorter(event: &mut Event, bytes: &[u8], epoch_offset: u64) -> Result<(), WireError> {
+fn decode_shorter(event: &mut Event, bytes: &[u8], epoch_offset: i64) -> Result<(), WireError> {
     let mut whole = [0; RECORD_LEN];
     whole[..bytes.len()].copy_from_slice(bytes);
     decode_fields(event, &Record::new(&whole, bytes.len(), ROOM[bytes.len() / WORD])?, epoch_offset)
 }
 
-fn decode_fields(event: &mut Event, record: &Record<'_>, epoch_offset: u64) -> Result<(), WireError> {
+fn decode_fields(event: &mut Event, record: &Record<'_>, epoch_offset: i64) -> Result<(), WireError> {
     record.addresses(event)?;
-    event.ts = Timestamp::from_nanos(record.ts().wrapping_add(epoch_offset));
+    event.ts = Timestamp::from_nanos(record.ts().wrapping_add_signed(epoch_offset));
     event.result = RetransResult::from_raw(record.result());
     event.err = if record.has(ERR) { Some(record.err()) } else { None };
     event.kind = RetransKind::from_raw(record.kind().into());
@@ -400,7 +400,7 @@ fn decode_fields(event: &mut Event, record: &Record<'_>, epoch_offset: u64) -> R
 
 /// Decodes a record.
 #[cfg(test)]
-pub(crate) fn decode(bytes: &[u8], epoch_offset: u64) -> Result<Event, WireError> {
+pub(crate) fn decode(bytes: &[u8], epoch_offset: i64) -> Result<Event, WireError> {
     let mut event = Event::blank();
     decode_into(&mut event, bytes, epoch_offset).map(|()| event)
 }
@@ -472,7 +472,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn any_record_survives_the_line(record in any_record(), epoch_offset in any::<u64>()) {
+        fn any_record_survives_the_line(record in any_record(), epoch_offset in any::<i64>()) {
             let event = decode(&record, epoch_offset).expect("a good header");
             let text = event.to_string();
             prop_assert!(text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{text}");

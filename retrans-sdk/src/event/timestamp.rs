@@ -9,11 +9,13 @@ use crate::text::scanner::Scanner;
 use crate::text::writer::LineWriter;
 
 /// A point in time in nanoseconds since the Unix epoch, until the year 2554. It prints as seconds
-/// with nine decimals.
+/// with nine decimals. In a recording whose [`Clock`](crate::event::Clock) is unknown it counts
+/// from another point in time.
 ///
-/// The BPF programs read `CLOCK_BOOTTIME`. One constant offset per stream converts it to wall-clock
-/// time. Order and intervals in a stream are therefore monotonic, even if the wall clock is
-/// changed.
+/// The BPF programs read `CLOCK_BOOTTIME`, which is monotonic. An offset converts it to wall-clock
+/// time. The offset remains the same until the wall clock is stepped, so that intervals are
+/// measured by the monotonic clock. After a step it is that of the new wall-clock time, so
+/// timestamps decrease after a step backward.
 ///
 /// # Examples
 ///

@@ -111,7 +111,7 @@ pub(crate) struct KernelFilter {
 impl KernelFilter {
     /// Compiles clauses. `epoch_offset` converts `CLOCK_BOOTTIME` to the Unix epoch, in
     /// nanoseconds.
-    pub(super) fn of(clauses: &[Vec<Term>], epoch_offset: u64) -> Self {
+    pub(super) fn of(clauses: &[Vec<Term>], epoch_offset: i64) -> Self {
         let mut compiler = Compiler { epoch_offset, subtrees: Vec::new() };
         let mut tests: Vec<RangeTest> = Vec::new();
         for clause in clauses {
@@ -147,7 +147,7 @@ pub(super) fn tests_of(term: &Term) -> usize {
 type Alternative = Vec<(u8, u64, u64)>;
 
 struct Compiler {
-    epoch_offset: u64,
+    epoch_offset: i64,
     subtrees: Vec<u64>,
 }
 
@@ -207,9 +207,11 @@ impl Compiler {
                 numbers.into_iter().map(|number| vec![(field, number.into(), number.into())]).collect()
             }
             (Operand::Range { low, high }, FieldType::Time) => {
-                let (low, high) = (*low as u64, *high as u64);
-                let in_uptime = |high: u64| vec![(field, low.saturating_sub(self.epoch_offset), high)];
-                high.checked_sub(self.epoch_offset).map(in_uptime).into_iter().collect()
+                // `None` for a time before the host was booted.
+                let in_boottime =
+                    |nanos: i128| u64::try_from((nanos - i128::from(self.epoch_offset)).min(u64::MAX.into())).ok();
+                let from = in_boottime(*low).unwrap_or_default();
+                in_boottime(*high).map(|to| vec![(field, from, to)]).into_iter().collect()
             }
             (Operand::Range { low, high }, FieldType::Int { low: least, .. }) if least < 0 => {
                 vec![vec![(field, ordered(*low), ordered(*high))]]

@@ -106,7 +106,7 @@ impl Filter {
 
     /// Compiles a filter without [`event_only`](Self::event_only) terms for the BPF programs.
     /// `epoch_offset` converts `CLOCK_BOOTTIME` to the Unix epoch, in nanoseconds.
-    pub(crate) fn for_kernel(&self, epoch_offset: u64) -> KernelFilter {
+    pub(crate) fn for_kernel(&self, epoch_offset: i64) -> KernelFilter {
         KernelFilter::of(&self.clauses, epoch_offset)
     }
 }

@@ -9,6 +9,7 @@ use crate::filter::KernelFilter;
 use crate::kernel::Companions;
 use crate::kernel::attach_method::AttachMethod;
 use crate::rate_limit::TokenBucket;
+use crate::sys::clock::EpochOffset;
 
 /// The default size of the ring buffer in bytes: 1 MiB, which has room for about 5,000 records, or
 /// 4,500 with socket owners.
@@ -29,8 +30,8 @@ pub(crate) struct Config {
     pub(crate) summed_netns: Option<u32>,
     /// The ring buffer; `None` to count only.
     pub(crate) ring: Option<RingConfig>,
-    /// The offset from `CLOCK_BOOTTIME` to the Unix epoch, in nanoseconds.
-    pub(crate) epoch_offset: u64,
+    /// The offset from `CLOCK_BOOTTIME` to the Unix epoch.
+    pub(crate) epoch: EpochOffset,
     /// The only attach method to use.
     pub(crate) forced: Option<AttachMethod>,
     /// The companions that may be attached.

@@ -17,6 +17,7 @@ use crate::event::field_set::FieldSet;
 use crate::filter::Filter;
 use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::attachment::Attachment;
+use crate::sys::clock::EpochOffset;
 
 /// A diagnosis of what this kernel and this process support, and what a stream opened now with
 /// [`locate_nomem`](crate::StreamBuilder::locate_nomem) would observe.
@@ -133,7 +134,7 @@ fn config(forced: Option<AttachMethod>) -> Config {
         filter: Filter::default().for_kernel(0),
         limit: None,
         ring: Some(RING),
-        epoch_offset: 0,
+        epoch: EpochOffset::read(),
         forced,
         companions: Companions::Any,
         locate_nomem: true,

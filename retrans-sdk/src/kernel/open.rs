@@ -133,7 +133,7 @@ fn unavailable_error(
 
 fn attach(plan: Plan, config: &Config, ring_config: RingConfig) -> Result<Source, Error> {
     let object = Object::load(&plan, config)?;
-    let ring = RingReader::new(&object, config.epoch_offset)?;
+    let ring = RingReader::new(&object, config.epoch)?;
     let wakeups = Wakeups::new(object.ring_fd()?, object.reader()?, ring_config.max_delay)?;
     let shows_cookie = ring_config.fields.contains("cookie");
     let programs = attach_object(object, plan, config)?;

@@ -13,14 +13,41 @@ use super::object::Object;
 use crate::error::{Error, ErrorKind};
 use crate::event::buffer::EventBuffer;
 use crate::event::record;
+use crate::sys::clock::EpochOffset;
 
 /// The events that the callback has decoded.
-#[derive(Default)]
 struct Decoded {
     /// In the order of the ring buffer.
     events: EventBuffer,
     /// The number of invalid records.
     malformed: u64,
+    /// The offset of the events' times.
+    epoch: EpochOffset,
+}
+
+impl Decoded {
+    fn new(epoch: EpochOffset) -> Self {
+        Self { events: EventBuffer::default(), malformed: 0, epoch }
+    }
+
+    /// Decodes a record. All events of a batch have the same offset.
+    #[inline]
+    fn add(&mut self, bytes: &[u8]) {
+        if self.events.events().is_empty() {
+            self.epoch.follow();
+        }
+        let epoch_offset = self.epoch.nanos();
+        if self.events.push_with(|event| record::decode_into(event, bytes, epoch_offset)).is_err() {
+            self.malformed += 1;
+        }
+    }
+
+    /// Swaps the batch into `events`, and returns the number of invalid records.
+    fn take(&mut self, events: &mut EventBuffer) -> u64 {
+        events.clear();
+        std::mem::swap(&mut self.events, events);
+        std::mem::take(&mut self.malformed)
+    }
 }
 
 pub(super) struct RingReader {
@@ -29,19 +56,14 @@ pub(super) struct RingReader {
 }
 
 impl RingReader {
-    /// Creates a reader of the object's ring buffer. `epoch_offset` converts `CLOCK_BOOTTIME` to
-    /// the Unix epoch, in nanoseconds.
-    pub(super) fn new(object: &Object, epoch_offset: u64) -> Result<Self, Error> {
-        let decoded = Arc::<Mutex<Decoded>>::default();
+    /// Creates a reader of the object's ring buffer. `epoch` converts the times of records to
+    /// wall-clock time.
+    pub(super) fn new(object: &Object, epoch: EpochOffset) -> Result<Self, Error> {
+        let decoded = Arc::new(Mutex::new(Decoded::new(epoch)));
         let write = Arc::clone(&decoded);
         // A panic in the callback would cross libbpf's C frames and abort. Decoding does not panic,
         // and user code runs elsewhere.
-        let ring = object.ring(move |bytes| {
-            let decoded = &mut *lock(&write);
-            if decoded.events.push_with(|event| record::decode_into(event, bytes, epoch_offset)).is_err() {
-                decoded.malformed += 1;
-            }
-        })?;
+        let ring = object.ring(move |bytes| lock(&write).add(bytes))?;
         Ok(Self { ring, decoded })
     }
 
@@ -56,13 +78,70 @@ impl RingReader {
 
     /// Swaps the decoded events into `events`, and returns the number of invalid records.
     pub(super) fn take(&mut self, events: &mut EventBuffer) -> u64 {
-        events.clear();
-        let decoded = &mut *lock(&self.decoded);
-        std::mem::swap(&mut decoded.events, events);
-        std::mem::take(&mut decoded.malformed)
+        lock(&self.decoded).take(events)
     }
 }
 
 fn lock(decoded: &Mutex<Decoded>) -> MutexGuard<'_, Decoded> {
     decoded.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::record::{RECORD_LEN, VERSION};
+    use crate::sys::clock::tests::FakeClock;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    /// Returns a record of an attempt at this `CLOCK_BOOTTIME`.
+    fn record(ts: i64) -> Vec<u8> {
+        let mut record = vec![0; RECORD_LEN];
+        record[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
+        record[2..4].copy_from_slice(&VERSION.to_ne_bytes());
+        record[16..24].copy_from_slice(&ts.to_ne_bytes());
+        const AF_INET: u8 = 2;
+        record[36] = AF_INET;
+        record
+    }
+
+    /// Decodes a batch, and returns the times of its events in seconds since `CLOCK_BOOTTIME` was
+    /// 0.
+    fn batch(decoded: &mut Decoded, records: &[i64]) -> Vec<i64> {
+        records.iter().for_each(|ts| decoded.add(&record(ts * SECOND)));
+        let mut events = EventBuffer::default();
+        assert_eq!(decoded.take(&mut events), 0);
+        let times = events.events().iter().map(|event| event.ts.as_nanos() as i64);
+        times.map(|ts| (ts - FakeClock::offset()) / SECOND).collect()
+    }
+
+    #[test]
+    fn events_after_a_step_have_the_new_time() {
+        let mut decoded = Decoded::new(FakeClock::start());
+        assert_eq!(batch(&mut decoded, &[10, 11]), [10, 11]);
+        for step in [3600, -7200, 1, -1] {
+            FakeClock::step(step * SECOND);
+            assert_eq!(batch(&mut decoded, &[12, 13, 12]), [12, 13, 12], "{step}");
+        }
+    }
+
+    #[test]
+    fn a_batch_has_one_offset() {
+        let mut decoded = Decoded::new(FakeClock::start());
+        decoded.add(&record(10 * SECOND));
+        FakeClock::step(-5 * SECOND);
+        assert_eq!(batch(&mut decoded, &[11]), [15, 16], "the step is followed by the next batch");
+        assert_eq!(batch(&mut decoded, &[12]), [12]);
+    }
+
+    #[test]
+    fn an_invalid_record_does_not_prevent_following() {
+        let mut decoded = Decoded::new(FakeClock::start());
+        decoded.add(&[]);
+        FakeClock::step(SECOND);
+        decoded.add(&record(10 * SECOND));
+        let mut events = EventBuffer::default();
+        assert_eq!(decoded.take(&mut events), 1);
+        assert_eq!(events.events()[0].ts.as_nanos() as i64, FakeClock::offset() + 10 * SECOND);
+    }
 }

@@ -12,6 +12,7 @@ pub use self::reader::StatsReader;
 pub use self::reconcile::{Reconciler, Reconciliation, Sum};
 use std::fmt;
 
+use crate::event::clock::Clock;
 use crate::event::kind::RetransKind;
 use crate::event::result::RetransResult;
 use crate::event::transmit::Transmit;
@@ -102,6 +103,11 @@ pub struct Stats {
     /// The losses that a [`Recording`](crate::offline::Recording) of kernel text reports; `None`
     /// for other streams. No other counter includes them.
     pub text_losses: Option<TextLosses>,
+    /// The clock of the events' timestamps: [`Clock::Realtime`] for a live stream and a mock. For a
+    /// [`Recording`](crate::offline::Recording) it is [`Clock::Unknown`] until the first line of an
+    /// attempt was read, and for kernel text whose offset from the epoch is not known
+    /// ([`Recording::clock_offset`](crate::offline::Recording::clock_offset)).
+    pub clock: Clock,
     /// Failed attempts, before the filter, including the
     /// [`synack_failures`](Self::synack_failures) if these are observed.
     pub failures: Failures,
@@ -258,8 +264,8 @@ impl Stats {
 }
 
 /// Prints `key=value` pairs: the counters, `failures`, `tracepoint_only` if it applies to the
-/// attach method, `skipped` for a recording, and `text_lost` and `text_lost_unknown` for kernel
-/// text. A counter that is not available prints as `-`.
+/// attach method, `skipped` and `clock` for a recording, and `text_lost` and `text_lost_unknown` for
+/// kernel text. A counter that is not available prints as `-`.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -280,6 +286,9 @@ impl fmt::Display for Stats {
             if let Some(value) = value {
                 write!(f, " {}", KeyVal { key, value })?;
             }
+        }
+        if self.skipped.is_some() {
+            write!(f, " {}", KeyVal { key: "clock", value: self.clock })?;
         }
         Ok(())
     }
@@ -312,6 +321,8 @@ mod tests {
         let text = Stats { tracepoint_only: Some(2), ..Stats::default() }.to_string();
         assert!(text.ends_with(" failures=unobservable tracepoint_only=2"), "{text}");
         assert!(Stats::default().to_string().ends_with(" failures=unobservable"));
+        let recorded = Stats { skipped: Some(1), clock: Clock::Realtime, ..Stats::default() };
+        assert!(recorded.to_string().ends_with(" failures=unobservable skipped=1 clock=realtime"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
+use crate::event::clock::Clock;
 use crate::event::kind::RetransKind;
 use crate::event::result::{RESULT_SLOTS, ResultSlots};
 use crate::event::transmit::Transmit;
@@ -223,6 +224,13 @@ impl StatsReader {
         }
     }
 
+    fn clock(&self) -> Clock {
+        match &self.0.attempts {
+            Attempts::InKernel { .. } => Clock::Realtime,
+            Attempts::Offline(counters) => counters.clock(),
+        }
+    }
+
     pub(crate) fn netns_stats(&self) -> NetnsStats {
         let sum = |index: usize| self.0.attempts.sum(word::NETNS + index);
         NetnsStats {
@@ -277,6 +285,7 @@ impl StatsReader {
             tracepoint_only: self.tracepoint_only(),
             skipped: self.skipped(),
             text_losses: self.text_losses(),
+            clock: self.clock(),
             failures: Failures::of(&counts, self.observes_failures()),
             synack_failures: Failures::of_kind(&counts, RetransKind::Synack, self.observes_synack_failures()),
             passed: passed.unwrap_or_else(|| counts.clone()),

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::event::Event;
+use crate::event::clock::Clock;
 use crate::event::kind::RetransKind;
 use crate::event::result::{ResultSlots, RetransResult};
 use crate::stats::TextLosses;
@@ -50,6 +51,8 @@ pub(crate) struct UserCounters {
     text_lost_unknown: AtomicU64,
     /// The number of skipped lines; `None` if the stream does not consist of lines.
     skipped: Option<AtomicU64>,
+    /// True if the events have wall-clock time.
+    is_realtime: AtomicBool,
 }
 
 impl UserCounters {
@@ -64,6 +67,7 @@ impl UserCounters {
             text_lost: AtomicU64::new(0),
             text_lost_unknown: AtomicU64::new(0),
             skipped: has_lines.then(AtomicU64::default),
+            is_realtime: (!has_lines).into(),
         }
     }
 
@@ -155,6 +159,15 @@ impl UserCounters {
             entries: self.text_lost.load(Ordering::Acquire),
             unknown: self.text_lost_unknown.load(Ordering::Acquire),
         })
+    }
+
+    /// Sets the clock of the events.
+    pub(crate) fn set_clock(&self, clock: Clock) {
+        self.is_realtime.store(clock == Clock::Realtime, Ordering::Release);
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        if self.is_realtime.load(Ordering::Acquire) { Clock::Realtime } else { Clock::Unknown }
     }
 
     pub(crate) fn skip(&self) {

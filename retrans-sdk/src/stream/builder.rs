@@ -28,7 +28,7 @@ use crate::stream::backend::Backend;
 use crate::stream::counters::Counters;
 use crate::stream::live::Live;
 use crate::stream::stop::StopHandle;
-use crate::sys::clock::boottime_to_epoch;
+use crate::sys::clock::{self, EpochOffset, Sample};
 
 /// The longest maximum delay; longer ones are clamped to it.
 const MAX_DELAY: Duration = Duration::from_secs(3600);
@@ -107,6 +107,8 @@ pub struct StreamBuilder {
     companions: Companions,
     locate_nomem: bool,
     without_entries: bool,
+    /// Reads the clocks.
+    clocks: fn() -> Sample,
     owners: bool,
     /// The settings that were made explicitly, by the names of their methods.
     explicit: BTreeSet<&'static str>,
@@ -130,6 +132,7 @@ impl Default for StreamBuilder {
             companions: Companions::Any,
             locate_nomem: false,
             without_entries: false,
+            clocks: clock::sample,
             owners: false,
             explicit: BTreeSet::new(),
         }
@@ -159,6 +162,9 @@ impl StreamBuilder {
     /// record, and count the attempt as [`filtered`](crate::Stats::filtered). [`open`](Self::open)
     /// rejects a filter with terms that the BPF programs cannot evaluate ([`Filter::event_only`]).
     /// Use a [`predicate`](Self::predicate) for such terms.
+    ///
+    /// Terms with `ts` are evaluated by the wall clock of the moment at which the stream is opened,
+    /// even if the wall clock is stepped later. The events have the stepped time.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
@@ -310,6 +316,13 @@ impl StreamBuilder {
         self
     }
 
+    /// Sets the function that reads the clocks, for [`harness`](crate::harness).
+    #[cfg(feature = "test-util")]
+    pub(crate) fn clocks(mut self, sample: fn() -> Sample) -> Self {
+        self.clocks = sample;
+        self
+    }
+
     /// Attaches no program to function entries, for [`harness`](crate::harness).
     #[cfg(feature = "test-util")]
     pub(crate) fn without_entries(mut self) -> Self {
@@ -386,8 +399,7 @@ impl StreamBuilder {
         check_terms(&self.filter)?;
         let stop = StopHandle::new()?;
         check_descriptors(&stop)?;
-        let epoch_offset = boottime_to_epoch();
-        let (source, attachment) = kernel::open(&self.config(Some(self.ring), epoch_offset), self.ring)?;
+        let (source, attachment) = kernel::open(&self.config(Some(self.ring)), self.ring)?;
         let stats = source.programs.stats.clone();
         let reconciler = self.netns.map(|netns| Reconciler::new(stats.clone(), netns)).transpose()?;
         let live = Backend::Live(Box::new(Live::new(source, attachment, reconciler)));
@@ -520,7 +532,7 @@ impl StreamBuilder {
         self.refuse("counters", EVENT_SETTINGS)?;
         check_terms(&self.filter)?;
         check_descriptors(&StopHandle::new()?)?;
-        let (programs, attachment) = kernel::open_counters(&self.config(None, boottime_to_epoch()))?;
+        let (programs, attachment) = kernel::open_counters(&self.config(None))?;
         Counters::new(programs, attachment, self.netns)
     }
 
@@ -533,13 +545,14 @@ impl StreamBuilder {
         })
     }
 
-    fn config(&self, ring: Option<RingConfig>, epoch_offset: u64) -> Config {
+    fn config(&self, ring: Option<RingConfig>) -> Config {
+        let epoch = EpochOffset::read_by(self.clocks);
         Config {
-            filter: self.filter.for_kernel(epoch_offset),
+            filter: self.filter.for_kernel(epoch.nanos()),
             limit: self.limit,
             summed_netns: self.netns.as_ref().map(Netns::inode),
             ring,
-            epoch_offset,
+            epoch,
             forced: self.forced,
             companions: self.companions,
             locate_nomem: self.locate_nomem,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::process::Command;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,12 +16,14 @@ use std::time::{Duration, Instant};
 use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
 use retrans_lab::observe::{concerns, drain, filter, open, reports_missed, settle, until};
 use retrans_lab::wait::{PATIENCE, wait_for};
-use retrans_lab::{Context, Error, Family, Outcome, Pair, Refusal, Result, Scenario, command, privilege};
+use retrans_lab::{Context, Error, Family, Outcome, Pair, Refusal, Result, Scenario, Subject, command, privilege};
+use retrans_sdk::harness::with_clocks;
 use retrans_sdk::stats::StatsReader;
 use retrans_sdk::stream::{DEFAULT_RING_SIZE, Overflow, Queue, StopHandle};
 use retrans_sdk::{ErrorKind, Event, Stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Returns a lock. No other test changes the descriptors of this process while it is held.
 fn turn() -> MutexGuard<'static, ()> {
@@ -443,7 +446,8 @@ fn streams_with_different_filters_are_independent() -> Result<()> {
 #[ignore = "live: needs root, run by make test"]
 fn two_streams_report_the_same() -> Result<()> {
     let _turn = turn();
-    let (mut one, mut other) = (open()?, open()?);
+    let stepped = with_clocks(Stream::builder().locate_nomem(), stepped_clocks);
+    let (mut one, mut other) = (open()?, stepped.open().context("cannot open a stream")?);
     let pair = Pair::new()?;
     let scenario = Scenario::run(&pair, Family::V6, Outcome::Denied(Refusal::Drop))?;
     let subject = scenario.subject();
@@ -463,7 +467,37 @@ fn two_streams_report_the_same() -> Result<()> {
     assert_eq!(seen, too);
 
     let scenario = Scenario::run(&pair, Family::V4, Outcome::Rto)?;
-    let subject = scenario.subject();
-    until(&mut other, PATIENCE, |seen| seen.iter().any(|event| concerns(&subject, event)))?;
+    follows_steps(&mut other, &scenario.subject())?;
     scenario.finish()
+}
+
+/// Steps the wall clock of a stream, and checks the times of a socket's events.
+fn follows_steps(other: &mut Stream, subject: &Subject) -> Result<()> {
+    // Each retransmission timeout is twice as long as the one before it.
+    for step in [HOUR, -HOUR, 0] {
+        STEP.store(step, Ordering::SeqCst);
+        let seen = until(other, PATIENCE, |seen| seen.iter().any(|event| concerns(subject, event)))?;
+        let now = stepped_clocks()[1];
+        for event in seen.iter().filter(|event| concerns(subject, event)) {
+            // The event was recorded at most a moment before it was read.
+            let ago = now - event.ts.as_nanos() as i64;
+            assert!((0..PATIENCE.as_nanos() as i64).contains(&ago), "{ago} ns ago after a step of {step}");
+        }
+    }
+    Ok(())
+}
+
+const HOUR: i64 = 3_600_000_000_000;
+
+/// The step of the wall clock of a stream in nanoseconds.
+static STEP: AtomicI64 = AtomicI64::new(0);
+
+/// Reads CLOCK_BOOTTIME, the wall clock with its step, and CLOCK_BOOTTIME.
+fn stepped_clocks() -> [i64; 3] {
+    let nanos = |clock| {
+        let now = clock_gettime(clock);
+        now.tv_sec * 1_000_000_000 + now.tv_nsec
+    };
+    let before = nanos(ClockId::Boottime);
+    [before, nanos(ClockId::Realtime) + STEP.load(Ordering::SeqCst), nanos(ClockId::Boottime)]
 }

@@ -115,7 +115,7 @@ fn check_run(run: ScenarioRun) -> Result<()> {
         }
 
         let time = event.ts.as_system_time();
-        // The epoch is read once, at open, and the wall clock may have been adjusted since.
+        // Between the reading of the clocks and the attempt the wall clock may have been stepped.
         let slack = Duration::from_millis(100);
         assert!(began - slack <= time && time <= ended + slack, "{at}");
         assert!(index == 0 || events[index - 1].ts <= event.ts, "{at}");

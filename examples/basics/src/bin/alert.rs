@@ -41,7 +41,7 @@ impl Alerts {
             let (_, raised) = self.remotes.remove(&event.daddr)?;
             return raised.then(|| format!("ts={} alert=cleared daddr={}", event.ts, event.daddr));
         }
-        let is_recent = |ts: &Timestamp| event.ts.as_nanos().saturating_sub(ts.as_nanos()) <= self.within;
+        let is_recent = |ts: &Timestamp| event.ts.as_nanos().abs_diff(ts.as_nanos()) <= self.within;
         if self.remotes.len() >= MOST && !self.remotes.contains_key(&event.daddr) {
             // Drop addresses without a recent failure.
             self.remotes.retain(|_, (times, _)| times.back().is_some_and(is_recent));

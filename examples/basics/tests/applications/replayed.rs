@@ -36,7 +36,7 @@ fn assert_counted(output: &Output, seen: usize) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let stats = stderr.lines().find(|line| line.starts_with("stats ")).expect("its counters");
     assert!(stats.starts_with(&format!("stats seen={seen} ")), "{stats}");
-    assert!(stats.ends_with("skipped=0"), "{stats}");
+    assert!(stats.ends_with("skipped=0 clock=realtime"), "{stats}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
+use retrans_sdk::event::Clock;
 use retrans_sdk::{Event, RetransKind, RetransResult};
 
 use crate::histogram::arguments::Which;
@@ -54,6 +55,8 @@ pub(crate) struct Count {
     pub(crate) missing: u64,
     /// Malformed lines that were skipped.
     pub(crate) skipped: u64,
+    /// The clock of the events.
+    pub(crate) clock: Clock,
 }
 
 /// The table to print.
@@ -69,6 +72,7 @@ pub(crate) struct Table {
     pub(crate) synack_failures: bool,
     pub(crate) missing: u64,
     pub(crate) skipped: u64,
+    pub(crate) clock: Clock,
     /// The time at which the first column begins, and the length of a column, in nanoseconds.
     pub(crate) begin: u64,
     pub(crate) length: u64,
@@ -100,6 +104,7 @@ impl Count {
             synack_failures: false,
             missing: 0,
             skipped: 0,
+            clock: Clock::Realtime,
         }
     }
 
@@ -168,6 +173,7 @@ impl Count {
             synack_failures: self.synack_failures,
             missing: self.missing,
             skipped: self.skipped,
+            clock: self.clock,
             begin: self.buckets.begin(),
             length: self.buckets.length,
             most: rows.iter().flat_map(|row| &row.cells).max().copied().unwrap_or_default(),

@@ -74,6 +74,7 @@ fn read(mut stream: Stream, count: &mut Count) -> Result<(), Box<dyn Error>> {
     let stats = stream.stats();
     say_text_losses(stats.text_losses.unwrap_or_default());
     count.skipped = stats.skipped.unwrap_or_default();
+    count.clock = stats.clock;
     count.synack_failures = stats.synack_failures != Failures::Unobservable;
     read
 }

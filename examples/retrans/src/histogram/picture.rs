@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The table as SVG: one row per prefix, one column per period, darker cells for larger counts.
 
-use crate::utc;
+use crate::utc::{self, Precision};
 use retrans_sdk::event::Timestamp;
 use retrans_sdk::reason_table::ReasonTable;
 use svg::Document;
@@ -150,13 +150,12 @@ fn cell(table: &Table, layout: &Layout, row: &Row, (column, y): (usize, usize), 
 
 /// Returns the time at which a column begins.
 fn time(table: &Table, column: usize) -> String {
-    let format = match table.length {
-        length if length % 1_000_000_000 != 0 => "%T%.3f",
-        86_400_000_000_000.. => "%F",
-        _ => "%T",
-    };
-    let nanos = table.begin.saturating_add(table.length.saturating_mul(column as u64));
-    utc::format(Timestamp::from_nanos(nanos), format)
+    let ts = Timestamp::from_nanos(table.begin.saturating_add(table.length.saturating_mul(column as u64)));
+    match table.length {
+        length if length % 1_000_000_000 != 0 => utc::time(ts, table.clock, Precision::Milliseconds),
+        86_400_000_000_000.. => utc::date(ts, table.clock),
+        _ => utc::time(ts, table.clock, Precision::Seconds),
+    }
 }
 
 fn time_axis(table: &Table, layout: &Layout) -> Group {
@@ -169,7 +168,7 @@ fn time_axis(table: &Table, layout: &Layout) -> Group {
         group =
             group.add(line((x, y), (x, y + 6))).add(text(x, y + 22, &time(table, column)).set("text-anchor", "middle"));
     }
-    group.add(faint(layout.left, y + 42, "time, UTC"))
+    group.add(faint(layout.left, y + 42, &format!("time, {}", utc::unit(table.clock))))
 }
 
 fn legend(table: &Table, y: usize) -> Group {

@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use crate::utc;
-use retrans_sdk::event::Timestamp;
+use crate::utc::{self, Precision};
+use retrans_sdk::event::{Clock, Timestamp};
 use retrans_sdk::reason_table::ReasonTable;
 
 use crate::histogram::arguments::Which;
@@ -26,6 +26,10 @@ pub(crate) fn remarks(table: &Table) -> Vec<String> {
     }
     if table.missing > 0 {
         remarks.push(format!("LOST: {} attempts are not counted here.", table.missing));
+    }
+    if table.clock != Clock::Realtime && !table.rows.is_empty() {
+        remarks
+            .push("The clock of the recording is not known: --clock-offset sets its offset from the epoch.".to_owned());
     }
     if table.skipped > 0 {
         remarks.push(format!("{} skipped.", crate::table::count(table.skipped, "line")));
@@ -55,10 +59,11 @@ pub(crate) fn title(table: &Table) -> String {
 /// require it.
 pub(crate) fn span(table: &Table) -> String {
     let columns = table.rows.first().map_or(0, |row| row.cells.len()) as u64;
-    let format = if table.length.is_multiple_of(1_000_000_000) { "%F %T" } else { "%F %T%.3f" };
-    let at = |nanos| utc::format(Timestamp::from_nanos(nanos), format);
+    let precision =
+        if table.length.is_multiple_of(1_000_000_000) { Precision::Seconds } else { Precision::Milliseconds };
+    let at = |nanos| utc::date_time(Timestamp::from_nanos(nanos), table.clock, precision);
     let end = table.begin.saturating_add(table.length.saturating_mul(columns));
-    format!("{} to {} UTC, {} a column", at(table.begin), at(end), length(table.length))
+    format!("{} to {} {}, {} a column", at(table.begin), at(end), utc::unit(table.clock), length(table.length))
 }
 
 pub(crate) fn draw(table: &Table) -> String {

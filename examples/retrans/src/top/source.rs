@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use retrans_sdk::attach::AttachMethod;
-use retrans_sdk::event::Timestamp;
+use retrans_sdk::event::{Clock, Timestamp};
 use retrans_sdk::{Event, Filter, Stats};
 
 use self::live::Live;
@@ -34,6 +34,8 @@ pub(crate) struct About {
     pub(crate) observes_failures: Option<bool>,
     /// Empty for a recording, which does not contain this.
     pub(crate) unobservable: Vec<String>,
+    /// The clock of the source's times.
+    pub(crate) clock: Clock,
 }
 
 /// The progress of a source.

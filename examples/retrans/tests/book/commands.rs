@@ -15,10 +15,11 @@ const RUN: [&str; 10] = ["cat", "cut", "ip", "ls", "lsns", "nstat", "ss", "sysct
 
 /// Other programs, and the Debian package of each. They require privileges, or what this machine
 /// does not have.
-const NAMED: [(&str, &str); 13] = [
+const NAMED: [(&str, &str); 15] = [
     ("apt-get", "apt"),
     ("bpftool", "bpftool"),
     ("conntrack", "conntrack"),
+    ("echo", "coreutils"),
     ("install", "coreutils"),
     ("iptables-save", "iptables"),
     ("journalctl", "systemd"),
@@ -29,6 +30,7 @@ const NAMED: [(&str, &str); 13] = [
     ("setcap", "libcap2-bin"),
     ("setpriv", "util-linux"),
     ("systemctl", "systemd"),
+    ("tee", "coreutils"),
 ];
 
 /// The variables that the book uses for the values of an event.

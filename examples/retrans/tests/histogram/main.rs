@@ -127,6 +127,35 @@ fn the_output_of_perf_is_read() {
     assert!(printed(&output).starts_with(&first), "{first}{}", printed(&output));
 }
 
+/// The recorded text of perf states no clock.
+#[test]
+fn times_of_an_unknown_clock_are_not_dates() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let path = scratch.path().join("perf.svg");
+    let path = path.to_str().expect("a path");
+    let draw = |options: &[&str]| {
+        let output = run(&[&["recordings/perf-script.txt", "--svg", path], options].concat());
+        assert!(output.status.success());
+        (printed(&output).to_owned(), fs::read_to_string(path).expect("it was drawn"))
+    };
+    let (text, svg) = draw(&[]);
+    let span = text.lines().nth(1).expect("the time span");
+    assert!(span.starts_with("17783 to ") && span.contains(" s of an unknown clock, "), "{span}");
+    assert!(text.contains("--clock-offset sets its offset from the epoch.\n"), "{text}");
+    assert!(svg.contains("time, s of an unknown clock"), "{svg}");
+    for text in [&text, &svg] {
+        assert!(!text.contains("1970") && !text.contains("UTC"), "{text}");
+    }
+    let (known, svg) = draw(&["--clock-offset", "1795426283"]);
+    assert!(known.lines().nth(1).expect("the time span").starts_with("2026-11-23 14:27:46 to "), "{known}");
+    assert!(!known.contains("--clock-offset") && svg.contains("time, UTC"), "{known}");
+    let (lines, _) = draw(&["--format", "kv"]);
+    assert!(lines.lines().all(|line| line.contains(" begin=17783.") && line.ends_with(" clock=unknown")), "{lines}");
+    let (json, _) = draw(&["--format", "json", "--clock-offset", "btime"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["clock"], "realtime");
+}
+
 #[test]
 fn the_order_of_the_lines_does_not_matter() {
     let mut lines: Vec<_> = recording().lines().map(str::to_owned).collect();

@@ -136,6 +136,38 @@ fn the_output_of_perf_is_replayed() {
     assert_eq!(replay_of(text, &["--input-format", "json"]).status.code(), Some(1));
 }
 
+/// The recorded text of perf states no clock.
+#[test]
+fn times_of_kernel_text_are_dates_only_with_an_offset() {
+    let text = include_bytes!("../../recordings/perf-script.txt");
+    let stderr = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let table = replay_of(text, &["--format", "table"]);
+    let first = printed(&table).lines().nth(1).expect("a row");
+    assert!(printed(&table).starts_with("TIME (s) ") && first.starts_with("17783.867 "), "{}", printed(&table));
+    assert!(stderr(&table).starts_with("retrans: the clock of this text is not known"), "{}", stderr(&table));
+    let lines = replay_of(text, &[]);
+    assert!(printed(&lines).starts_with("ts=17783.867820000 ") && stderr(&lines) == stderr(&table));
+
+    let known = replay_of(text, &["--format", "table", "--clock-offset", "1795426283"]);
+    let first = printed(&known).lines().nth(1).expect("a row");
+    assert!(printed(&known).starts_with("TIME (UTC) ") && first.starts_with("14:27:46.867 "), "{}", printed(&known));
+    assert_eq!(stderr(&known), "");
+    let lines = replay_of(text, &["--clock-offset", "1795426283.000000001"]);
+    assert!(printed(&lines).starts_with("ts=1795444066.867820001 "), "{}", printed(&lines));
+    let earlier = replay_of(text, &["--clock-offset", "-17783.867820"]);
+    assert!(printed(&earlier).starts_with("ts=0.000000000 "), "{}", printed(&earlier));
+
+    let head = "# clockid: boottime (7)\n# reference time: 2026-11-23 14:27:46.867820 = 1795444066.867820 (TOD) \
+        = 17783.867820000 (boottime)\n";
+    let headed = replay_of(&[head.as_bytes(), text].concat(), &[]);
+    assert!(printed(&headed).starts_with("ts=1795444066.867820000 "), "{}", printed(&headed));
+    assert_eq!(stderr(&headed), "");
+
+    let refused = replay_of(text, &["--clock-offset", "boot"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("expected btime, or a number of seconds"), "{}", stderr(&refused));
+}
+
 #[test]
 fn skip_bad_lines_skips_malformed_lines() {
     let text = recording();

@@ -211,3 +211,17 @@ fn no_escape_sequence_gets_through() {
     let written = String::from_utf8_lossy(&ended.written);
     assert!(!written.contains("\u{1b}]0;") && !written.contains("\u{1b}[5m") && !written.contains('\u{7}'));
 }
+
+/// The recorded text of perf states no clock.
+#[test]
+fn times_of_an_unknown_clock_are_seconds() {
+    let arguments = ["--replay", "recordings/perf-script.txt", "--speed", "inf"];
+    let mut screen = Screen::of(110, 40, &arguments);
+    screen.wait_for("since 17783 s of an unknown clock, ");
+    screen.type_in("q");
+    assert!(screen.end().status.success());
+    let mut screen = Screen::of(110, 40, &[&arguments[..], &["--clock-offset", "1795426283"]].concat());
+    screen.wait_for("since 14:27:46 UTC, ");
+    screen.type_in("q");
+    assert!(screen.end().status.success());
+}

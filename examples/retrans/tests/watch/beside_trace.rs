@@ -4,12 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::running::{finish, prepare, ready, socket_of, start, traffic};
+use crate::running::{finish, prepare, ready, socket_of, start};
 use retrans_lab::observe::undisturbed;
+use retrans_lab::program::Program;
 use retrans_lab::{Discard, Hold, Outcome, PrintedFailures, Probes, Refusal, RouteFault, TraceEvent, Tracepoint};
+use retrans_sdk::offline::ClockOffset;
 use retrans_sdk::{Event, RetransKind, RetransResult};
 
 /// The fields that both report. The SYN-ACK tracepoint prints neither state nor err.
@@ -145,17 +148,28 @@ fn compare(filter: impl Fn(&[String]) -> Option<String>) -> usize {
     ours.iter().filter(|socket| sockets.contains(*socket)).count()
 }
 
+/// Starts a `watch` for two attempts of a network namespace, in a time namespace whose
+/// CLOCK_BOOTTIME is 100,000 seconds ahead.
+fn ready_in_time_namespace(netns: u32) -> Program {
+    let mut command = Command::new("unshare");
+    command.args(["--time", "--boottime", "100000", "--fork", "--kill-child"]);
+    command.args([env!("CARGO_BIN_EXE_retrans"), "watch", "--count", "2", "kind=rto", &format!("netns={netns}")]);
+    Program::ready(&mut command)
+}
+
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn timestamps_are_those_of_trace_pipe() {
-    let ((events, subject), traced) = undisturbed(|_| {
+    let ((events, shifted, subject), traced) = undisturbed(|_| {
         let watch = ready(&["kind=rto"]);
-        let traffic = traffic(&[Outcome::Rto]);
+        let mut traffic = prepare(&[Outcome::Rto]);
         let subject = traffic[0].1.subject();
+        let shifted = ready_in_time_namespace(subject.netns);
+        start(&mut traffic);
         // Two timeouts, at 0.2 and 0.6 s.
         thread::sleep(Duration::from_secs(1));
         finish(traffic);
-        Ok((watch.interrupt().events(), subject))
+        Ok((watch.interrupt().events(), shifted.end().events(), subject))
     })
     .expect("the kernel's own stream");
 
@@ -168,4 +182,16 @@ fn timestamps_are_those_of_trace_pipe() {
     let offset = |i: usize| Duration::from_nanos(ours[i].ts.as_nanos()) - theirs[i].timestamp;
     let apart = offset(0).abs_diff(offset(1));
     assert!(apart < Duration::from_millis(100), "{apart:?} between the clocks");
+
+    // `--clock-offset btime` converts the text of this trace, whose clock is `boot`.
+    let booted = Duration::from_nanos(ClockOffset::boot_time().as_nanos().unsigned_abs());
+    let apart = offset(0).abs_diff(booted);
+    assert!(apart < Duration::from_millis(100), "{apart:?} between the stream and the boot time");
+    // Each stream reads the clocks itself, so the times differ by the error of the reading.
+    assert_eq!(shifted.len(), 2);
+    for (event, other) in ours.iter().zip(&shifted) {
+        assert_eq!(socket_of(event), socket_of(other));
+        let apart = event.ts.as_nanos().abs_diff(other.ts.as_nanos());
+        assert!(apart < 1_000_000, "{apart} ns apart in a time namespace");
+    }
 }

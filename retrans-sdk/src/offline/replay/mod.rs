@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Recordings, which are read as streams.
 
+mod clock;
 mod kernel_text;
 mod lines;
 mod pacing;
@@ -15,8 +16,8 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
+pub use self::clock::ClockOffset;
 pub use self::recorded::RecordedLines;
 
 use self::pacing::Pacer;
@@ -80,7 +81,10 @@ use crate::offline::channel::EventSender;
 ///   -EHOSTUNREACH are `err_default`, and -ENOBUFS is `nobufs`. -EBUSY is `in_host_queue` and
 ///   -ENOMEM is `nomem`, although the transmit step may have returned them. The text of the
 ///   proposed patch has no `err`.
-/// - `ts` is the timestamp of the trace clock plus [`clock_offset`](Self::clock_offset).
+/// - `ts` is the timestamp of the text plus [`clock_offset`](Self::clock_offset). Without an offset
+///   it does not count from the Unix epoch ([`Clock::Unknown`](crate::event::Clock::Unknown)),
+///   unless the text contains the header of `perf script --header` and the clock was selected with
+///   `perf record --clockid`.
 /// - [`Stats::text_losses`](crate::Stats::text_losses) counts the trace entries that the text
 ///   reports as lost. They may belong to any event.
 ///
@@ -97,7 +101,7 @@ pub struct Recording {
     format: Option<Format>,
     bad_lines: BadLines,
     speed: Option<f64>,
-    clock_offset: Duration,
+    clock_offset: Option<ClockOffset>,
 }
 
 /// The format of a recording.
@@ -183,7 +187,7 @@ impl Recording {
             format: None,
             bad_lines: BadLines::Fail,
             speed: None,
-            clock_offset: Duration::ZERO,
+            clock_offset: None,
         }
     }
 
@@ -206,19 +210,44 @@ impl Recording {
     /// Sets the speed of the replay. By default the recording is replayed as fast as possible.
     ///
     /// 1 is the speed of the recording, and 2 is twice as fast. An event with an earlier `ts` than
-    /// the one before it is delivered immediately. A factor that is not finite and positive is an
-    /// error of [`StreamBuilder::replay`](crate::StreamBuilder::replay).
+    /// the one before it is delivered immediately. The wall clock was stepped backward if `ts` is
+    /// earlier by a second or more, and the replay continues from there. A factor that is not
+    /// finite and positive is an error of [`StreamBuilder::replay`](crate::StreamBuilder::replay).
     #[must_use]
     pub fn speed(mut self, factor: f64) -> Self {
         self.speed = Some(factor);
         self
     }
 
-    /// Sets the offset that is added to the timestamps of kernel text, whose clock starts when the
-    /// host boots. The default is zero.
+    /// Sets the offset from the clock of kernel text to the Unix epoch. It is added to each
+    /// timestamp. By default it is read from the header of `perf script --header`, or is not known
+    /// and nothing is added.
+    ///
+    /// [`ClockOffset::boot_time`] returns the offset for text of this host. Key=value lines and
+    /// JSON contain wall-clock time, so the offset has no effect on them. A timestamp that becomes
+    /// earlier than 1970 or later than 2554 makes its line malformed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use retrans_sdk::event::Clock;
+    /// use retrans_sdk::offline::{ClockOffset, Recording};
+    ///
+    /// let text = " <idle>-0  [001] ..s3.  17783.867820: tcp_retransmit_synack: family=AF_INET \
+    ///     sport=443 dport=4000 saddr=10.0.0.1 daddr=10.0.0.2 saddrv6=::ffff:10.0.0.1 daddrv6=::ffff:10.0.0.2\n";
+    /// let mut lines = Recording::from_reader(text.as_bytes()).lines()?;
+    /// assert_eq!(lines.next().unwrap()?.event.ts.to_string(), "17783.867820000");
+    /// assert_eq!(lines.clock(), Clock::Unknown);
+    ///
+    /// let offset = ClockOffset::from_nanos(1_795_426_283_000_000_000);
+    /// let mut lines = Recording::from_reader(text.as_bytes()).clock_offset(offset).lines()?;
+    /// assert_eq!(lines.next().unwrap()?.event.ts.to_string(), "1795444066.867820000");
+    /// assert_eq!(lines.clock(), Clock::Realtime);
+    /// # Ok::<(), retrans_sdk::Error>(())
+    /// ```
     #[must_use]
-    pub fn clock_offset(mut self, offset: Duration) -> Self {
-        self.clock_offset = offset;
+    pub fn clock_offset(mut self, offset: impl Into<ClockOffset>) -> Self {
+        self.clock_offset = Some(offset.into());
         self
     }
 
@@ -286,6 +315,7 @@ impl Recording {
             if reader.parser().shows_failures() {
                 counters.set_observes_failures();
             }
+            counters.set_clock(reader.parser().clock());
             if reader.parser().is_kernel_text() {
                 counters.set_kernel_text();
             }

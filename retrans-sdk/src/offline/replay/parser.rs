@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::time::Duration;
 
+use super::clock::ClockOffset;
 use super::kernel_text::{self, Found, KernelText};
 use super::lines::{Piece, too_long};
 use super::{DetectedFormat, Format};
 use crate::event::Event;
+use crate::event::clock::Clock;
 #[cfg(feature = "json")]
 use crate::event::schema;
 use crate::format::kv;
@@ -65,7 +66,7 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    pub(super) fn new(format: Option<Format>, clock_offset: Duration, keeps_unknown: bool) -> Self {
+    pub(super) fn new(format: Option<Format>, clock_offset: Option<ClockOffset>, keeps_unknown: bool) -> Self {
         Self {
             format,
             first_line: None,
@@ -81,6 +82,15 @@ impl Parser {
     /// Returns true if the form of a line shows that failures are reported as well.
     pub(super) fn shows_failures(&self) -> bool {
         self.kernel_text.shows_failures()
+    }
+
+    /// Returns the clock of the lines so far.
+    pub(super) fn clock(&self) -> Clock {
+        match self.format {
+            None => Clock::Unknown,
+            Some(Format::KeyVal | Format::Json) => Clock::Realtime,
+            Some(Format::KernelText) => self.kernel_text.clock(),
+        }
     }
 
     /// Returns true if the format is known to be kernel text.
@@ -119,6 +129,9 @@ impl Parser {
             return Err("UTF-16: convert the recording with `iconv -f UTF-16 -t UTF-8`".to_owned().into());
         }
         let text = String::from_utf8_lossy(bytes);
+        if text.starts_with('#') {
+            self.kernel_text.read_header(&text);
+        }
         let format = match self.format {
             Some(format) => format,
             None => match format_of(&text) {

@@ -8,6 +8,7 @@ use super::parser::{Parsed, Parser};
 use super::reader::Reader;
 use super::{BadLines, DetectedFormat, Recording};
 use crate::error::Error;
+use crate::event::clock::Clock;
 use crate::format::kv::Line;
 use crate::stats::TextLosses;
 
@@ -22,6 +23,7 @@ pub struct RecordedLines {
     bad_lines: BadLines,
     name: Option<String>,
     detected: Option<DetectedFormat>,
+    clock: Clock,
     skipped: u64,
     losses: TextLosses,
 }
@@ -43,7 +45,15 @@ impl RecordedLines {
     pub(super) fn new(recording: Recording) -> Self {
         let Recording { input, name, format, bad_lines, clock_offset, .. } = recording;
         let input = Input::Unread(input, Box::new(Parser::new(format, clock_offset, true)));
-        Self { input, bad_lines, name, detected: None, skipped: 0, losses: TextLosses::default() }
+        Self {
+            input,
+            bad_lines,
+            name,
+            detected: None,
+            clock: Clock::Unknown,
+            skipped: 0,
+            losses: TextLosses::default(),
+        }
     }
 
     /// Returns the number of lines skipped so far: lines before the recording, and malformed lines
@@ -66,6 +76,14 @@ impl RecordedLines {
         self.detected
     }
 
+    /// Returns the clock of the lines so far: [`Clock::Unknown`] before the first line of an
+    /// attempt was read, and for kernel text whose offset from the epoch is not known
+    /// ([`Recording::clock_offset`]).
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Returns true if the next line was already read, so that [`next`](Iterator::next) does not
     /// wait for the input.
     #[must_use]
@@ -82,7 +100,7 @@ impl RecordedLines {
         let Input::Open(reader) = &mut self.input else { return Ok(None) };
         loop {
             let next = reader.next();
-            self.detected = reader.parser().detected();
+            (self.detected, self.clock) = (reader.parser().detected(), reader.parser().clock());
             match next? {
                 None => return Ok(None),
                 Some(Parsed::Event(event, unknown)) => return Ok(Some(Line { event: *event, unknown })),

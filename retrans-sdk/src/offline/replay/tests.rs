@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use std::io::{self, Write as _};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rustix::pipe::pipe;
@@ -46,7 +46,7 @@ fn events_print_as_they_were_recorded() {
     assert_eq!((good, bad), (vec![LINE.to_owned(); 2], None));
     assert_eq!((stats.seen, stats.skipped, stats.missed, stats.failures), (2, Some(0), None, Failures::Observed(2)));
     assert_eq!(stats.counts[0].to_string(), "result=denied kind=rto attempts=2 segs=2");
-    assert_eq!(stats.to_string().split_once("failures").map(|(_, text)| text), Some("=2 skipped=0"));
+    assert_eq!(stats.to_string().split_once("failures").map(|(_, text)| text), Some("=2 skipped=0 clock=realtime"));
 }
 
 #[test]

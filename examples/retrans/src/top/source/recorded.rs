@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use retrans_sdk::event::Timestamp;
+use retrans_sdk::event::{Clock as TimestampClock, Timestamp};
 use retrans_sdk::offline::RecordedLines;
 use retrans_sdk::offline::Recording;
 use retrans_sdk::{Event, Filter};
@@ -57,8 +57,12 @@ impl Recorded {
         if !file.metadata().map_err(named)?.is_file() {
             return Err(named(io::Error::other("not a regular file")));
         }
-        let about =
-            About { what: format!("recording {}", path.display()), observes_failures: None, unobservable: Vec::new() };
+        let about = About {
+            what: format!("recording {}", path.display()),
+            observes_failures: None,
+            unobservable: Vec::new(),
+            clock: TimestampClock::Unknown,
+        };
         let mut recorded = Self {
             lines: input.configure(Recording::from_reader(file)).lines().map_err(io::Error::other)?,
             next: None,
@@ -70,6 +74,7 @@ impl Recorded {
             progress: Progress::GoesOn,
         };
         recorded.advance();
+        recorded.about.clock = recorded.lines.clock();
         let first = recorded.next.map_or(Timestamp::from_nanos(0), |event| event.ts);
         recorded.clock.set_to(first);
         Ok(recorded)

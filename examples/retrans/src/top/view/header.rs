@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header: the source, what it cannot observe, and all counters.
 
-use crate::utc;
+use crate::utc::{self, Precision};
 use ratatui::style::{Style, Stylize};
 use ratatui::text::{Line, Span};
 
@@ -72,7 +72,11 @@ fn state<'a>(shown: &Shown<'a>) -> Line<'a> {
     let since = match model.since.as_nanos() {
         // A recording without events.
         0 => "no events".to_owned(),
-        _ => format!("since {} UTC, {seconds} s", utc::format(model.since, "%T")),
+        _ => {
+            let clock = shown.about.clock;
+            let since = utc::time(model.since, clock, Precision::Seconds);
+            format!("since {since} {}, {seconds} s", utc::unit(clock))
+        }
     };
     let mut spans = vec![Span::raw(since)];
     match shown.progress {

@@ -7,7 +7,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::KeyCode;
 use ratatui::style::{Color, Modifier};
-use retrans_sdk::event::Timestamp;
+use retrans_sdk::event::{Clock, Timestamp};
 use retrans_sdk::{Filter, RetransResult};
 
 use super::{ALARM, Shown, draw, rate, remove_colors, short};
@@ -45,6 +45,7 @@ impl Scene {
                 what: "source=tp_err companion=fexit".to_owned(),
                 observes_failures: Some(true),
                 unobservable: vec!["synack_failures".to_owned()],
+                clock: Clock::Realtime,
             },
             progress: Progress::GoesOn,
             filter: Filter::default(),
@@ -175,6 +176,7 @@ fn failures_unobservable() {
         what: "source=tp_success".to_owned(),
         observes_failures: Some(false),
         unobservable: vec!["failures".to_owned(), "synack_failures".to_owned()],
+        clock: Clock::Realtime,
     };
     scene.now = at(2);
     for ts in [BEGAN, BEGAN + 1] {
@@ -187,7 +189,12 @@ fn failures_unobservable() {
 #[test]
 fn paused_at_the_end_of_a_recording() {
     let mut scene = Scene::busy().typing("jj");
-    scene.about = About { what: "recording lab.kv".to_owned(), observes_failures: None, unobservable: Vec::new() };
+    scene.about = About {
+        what: "recording lab.kv".to_owned(),
+        observes_failures: None,
+        unobservable: Vec::new(),
+        clock: Clock::Realtime,
+    };
     scene.model.counters =
         Counters { values: vec![("read", Some(75)), ("filtered", Some(3)), ("delivered", Some(72))], seen: None };
     scene.filter = "dport=443".parse().expect("a filter");

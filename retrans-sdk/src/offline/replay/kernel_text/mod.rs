@@ -20,11 +20,12 @@ mod head;
 mod tests;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use self::fields::{Attempt, Tracepoint};
 use self::head::{Head, Time};
+use super::clock::{ClockOffset, TextClock};
 use crate::event::Event;
+use crate::event::clock::Clock;
 use crate::event::kind::RetransKind;
 use crate::event::timestamp::Timestamp;
 
@@ -42,7 +43,7 @@ pub(super) enum Found {
 /// A reader of lines, in the order of the text.
 #[derive(Debug)]
 pub(super) struct KernelText {
-    clock_offset: Duration,
+    clock: TextClock,
     shows_failures: bool,
     held: VecDeque<Held>,
     /// True while the next lines may be the call chain of the last held attempt with this task.
@@ -65,8 +66,24 @@ struct Held {
 }
 
 impl KernelText {
-    pub(super) fn new(clock_offset: Duration) -> Self {
-        Self { clock_offset, shows_failures: false, held: VecDeque::new(), chain_of: None, may_have_chains: true }
+    pub(super) fn new(clock_offset: Option<ClockOffset>) -> Self {
+        Self {
+            clock: TextClock::new(clock_offset),
+            shows_failures: false,
+            held: VecDeque::new(),
+            chain_of: None,
+            may_have_chains: true,
+        }
+    }
+
+    /// Returns the clock of the attempts so far.
+    pub(super) fn clock(&self) -> Clock {
+        self.clock.clock()
+    }
+
+    /// Reads a comment, which may state the clock.
+    pub(super) fn read_header(&mut self, line: &str) {
+        self.clock.read_header(line);
     }
 
     /// Returns true if the form of a line shows that failures are reported as well.
@@ -144,8 +161,9 @@ impl KernelText {
                     .to_owned(),
             );
         };
-        let ts = ts.checked_add(self.clock_offset).and_then(|ts| u64::try_from(ts.as_nanos()).ok());
-        ts.map(Timestamp::from_nanos).ok_or_else(|| "timestamp later than the year 2554".to_owned())
+        let ts = u64::try_from(ts.as_nanos()).ok().map(Timestamp::from_nanos);
+        let ts = ts.and_then(|ts| self.clock.convert(ts));
+        ts.ok_or_else(|| "timestamp before 1970 or after 2554: wrong clock offset?".to_owned())
     }
 
     /// Takes a function of the call chain of the last attempt with this task into account.

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::super::tests::{of, read};
 use super::head::MAX_TASK;
 use super::*;
+use crate::event::clock::Clock;
 use crate::event::result::RetransResult;
 use crate::event::tcp_enums::TcpState;
 use crate::event::transmit::Transmit;
-use crate::offline::Format;
+use crate::offline::{Format, Recording};
 use crate::stats::{Failures, TextLosses};
+use crate::stream::Stream;
 
 const SYMBOLS: &str = "          <idle>-0       [001] ..s2. 1234.567890: tcp_retransmit_skb: skbaddr=000000001b2a3c4d \
     skaddr=00000000deadbeef family=AF_INET sport=40000 dport=443 saddr=10.1.2.1 daddr=10.1.2.2 \
@@ -59,7 +63,7 @@ fn found_by(reader: &mut KernelText, text: &str) -> (Vec<Found>, Option<String>)
 }
 
 fn found(text: &str) -> (Vec<Found>, Option<String>) {
-    found_by(&mut KernelText::new(Duration::ZERO), text)
+    found_by(&mut KernelText::new(None), text)
 }
 
 fn problem_of(line: &str) -> String {
@@ -124,7 +128,7 @@ fn every_layout_of_kernel_text_is_read() {
             (expected.saddr, expected.daddr) = ([10, 1, 2, 1].into(), [10, 1, 2, 2].into());
             expected.state = TcpState::CloseWait;
             expected.transmit = Some(if result == Success { Transmit::Yes } else { Transmit::Unknown });
-            let mut reader = KernelText::new(Duration::ZERO);
+            let mut reader = KernelText::new(None);
             assert_eq!(found_by(&mut reader, &line), (vec![Found::Attempt(Box::new(expected))], None), "{line}");
             assert_eq!(reader.shows_failures(), shows_failures, "{line}");
         }
@@ -241,10 +245,13 @@ fn a_line_of_an_attempt_that_cannot_be_parsed_is_an_error() {
     }
     // perf prints numbers if it does not know the names.
     assert_eq!(event(&SYMBOLS.replace("TCP_ESTABLISHED", "0x1").replace("AF_INET ", "0x2 ")), event(SYMBOLS));
-    let at = |offset| found_by(&mut KernelText::new(offset), SYMBOLS);
-    let (later, _) = at(Duration::from_secs(1_700_000_000));
+    let at = |offset| found_by(&mut KernelText::new(Some(offset)), SYMBOLS);
+    let (later, _) = at(ClockOffset::from_nanos(1_700_000_000_000_000_000));
     assert!(matches!(&later[..], [Found::Attempt(event)] if event.ts.to_string() == "1700001234.567890000"));
-    assert_eq!(at(Duration::MAX).1.as_deref(), Some("timestamp later than the year 2554"));
+    let problem = "timestamp before 1970 or after 2554: wrong clock offset?";
+    assert_eq!(at(ClockOffset::from_nanos(-2_000_000_000_000)).1.as_deref(), Some(problem));
+    let late = SYMBOLS.replace("1234.567890", "18446744073.709552");
+    assert_eq!(problem_of(&late), problem);
 }
 
 const PERF_CHAIN: &str = "\tffffffff81eb9e87 __traceiter_tcp_retransmit_skb ([kernel.kallsyms])\n\
@@ -318,13 +325,13 @@ fn a_stack_of_tracefs_belongs_to_the_attempt_of_the_same_task_and_cpu() {
 /// A reader of `trace_pipe` waits for the next line, so attempts are not held without reason.
 #[test]
 fn only_the_first_attempt_is_held_in_a_text_without_call_chains() {
-    let (mut reader, mut found) = (KernelText::new(Duration::ZERO), VecDeque::new());
+    let (mut reader, mut found) = (KernelText::new(None), VecDeque::new());
     for attempts in [0, 2, 3, 4] {
         reader.read(SYMBOLS, &mut found).expect("an attempt");
         assert_eq!(found.len(), attempts);
     }
     // The number of held attempts is bounded.
-    let mut reader = KernelText::new(Duration::ZERO);
+    let mut reader = KernelText::new(None);
     for cpu in 0..1000 {
         reader.read(&SYMBOLS.replace("[001]", &format!("[{cpu:03}]")), &mut found).expect("an attempt");
         assert!(reader.held.len() <= MAX_HELD);
@@ -338,7 +345,10 @@ fn kernel_text_is_replayed() {
     let (good, bad, stats) = read(of(text.as_bytes()));
     assert_eq!((good.len(), bad), (2, None));
     assert_eq!((stats.missed, stats.failures, stats.skipped), (None, Failures::Observed(2), Some(0)));
-    assert!(stats.to_string().ends_with(" failures=2 skipped=0 text_lost=12 text_lost_unknown=0"), "{stats}");
+    assert!(
+        stats.to_string().ends_with(" failures=2 skipped=0 text_lost=12 text_lost_unknown=0 clock=unknown"),
+        "{stats}"
+    );
     // An older kernel does not print failures.
     let (good, _, stats) = read(of(text.replace(" err=-16", "").as_bytes()));
     assert_eq!((good.len(), stats.failures), (2, Failures::Unobservable));
@@ -347,6 +357,52 @@ fn kernel_text_is_replayed() {
     // The attempts before an error are delivered.
     let (good, bad, _) = read(of(format!("{SYMBOLS}\n{}\n", SYMBOLS.replace("sport=", "port=")).as_bytes()));
     assert_eq!((good.len(), bad.as_deref()), (1, Some("line 2: missing `sport`")));
+}
+
+/// A key=value line.
+const LINE: &str = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 \
+    daddr=10.0.0.2 dport=443 state=established segs=1 class=drop";
+
+#[test]
+fn the_clock_of_a_recording_is_reported() {
+    let first = |recording: Recording| {
+        let (events, error, stats) = read(recording);
+        let ts = events.first().map(|line| line.split_once(' ').expect("a line").0.to_owned());
+        (ts.unwrap_or_default(), error.unwrap_or_default(), stats.clock)
+    };
+    let text = format!("{SYMBOLS}\n");
+    let of_text = |head: &str| of(format!("{head}{text}").as_bytes());
+    let good = |ts: &str, clock| (ts.to_owned(), String::new(), clock);
+    assert_eq!(first(of(b"")), good("", Clock::Unknown));
+    assert_eq!(first(of(format!("{LINE}\n").as_bytes())), good("ts=1.500000000", Clock::Realtime));
+    assert_eq!(first(of_text("# tracer: nop\n")), good("ts=1234.567890000", Clock::Unknown));
+
+    let offset = Duration::from_secs(1_700_000_000);
+    let known = good("ts=1700001234.567890000", Clock::Realtime);
+    assert_eq!(first(of_text("").clock_offset(offset)), known);
+    assert_eq!(first(of_text("").clock_offset(offset).format(Format::KernelText)), known);
+    let head = "# clockid: boottime (7)\n\
+        # reference time: 2023-11-14 22:13:30.000000 = 1700000010.000000 (TOD) = 10.000000000 (boottime)\n";
+    assert_eq!(first(of_text(head)), known);
+    assert_eq!(first(of_text(head).format(Format::KernelText)), known);
+    assert_eq!(
+        first(of_text("").clock_offset(Duration::ZERO)),
+        good("ts=1234.567890000", Clock::Realtime),
+        "the caller states that it is the wall clock"
+    );
+
+    let (_, error, _) = first(of_text("").clock_offset(ClockOffset::from_nanos(-1_235_000_000_000)));
+    assert_eq!(error, "line 1: timestamp before 1970 or after 2554: wrong clock offset?");
+
+    let mut lines = of_text("").lines().expect("lines");
+    assert_eq!(lines.clock(), Clock::Unknown);
+    lines.next().expect("a line").expect("an attempt");
+    assert_eq!(lines.clock(), Clock::Unknown);
+    let mut lines = of_text(head).lines().expect("lines");
+    lines.next().expect("a line").expect("an attempt");
+    assert_eq!(lines.clock(), Clock::Realtime);
+    let (_, stream) = Stream::builder().mock().expect("a stream");
+    assert_eq!(stream.stats().clock, Clock::Realtime);
 }
 
 /// Task names and paths that any user of the host can put into a trace.
