@@ -2,8 +2,10 @@
 //! The error type of the crate.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
+
+use crate::text::escape::Escaped;
 
 /// The kind of an [`Error`], for programs. The error's text is for people.
 ///
@@ -123,7 +125,19 @@ impl Error {
 
     /// Returns the text without the detail.
     pub(crate) fn in_short(&self) -> String {
-        self.to_string().strip_suffix(&self.detail).map_or_else(|| self.to_string(), str::to_owned)
+        Escaped::text(&self.with_causes()).to_string()
+    }
+
+    /// Returns the message and its causes, unescaped.
+    fn with_causes(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ": {error}");
+            cause = error.source();
+        }
+        text
     }
 
     /// Returns the error of a system call.
@@ -154,16 +168,11 @@ impl Error {
     }
 }
 
-/// Prints the message, the chain of causes, and the remedy.
+/// Prints the message, the chain of causes, and the remedy. They may contain text of files and of
+/// libraries, so they are escaped.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        f.write_str(&self.detail)
+        write!(f, "{}{}", Escaped::text(&self.with_causes()), Escaped::text(&self.detail))
     }
 }
 
@@ -200,6 +209,16 @@ mod tests {
         assert_eq!(twice.raw_os_error(), Some(EMFILE), "{twice}");
         let system = Error::system("cannot wait", rustix::io::Errno::INTR);
         assert_eq!(system.raw_os_error(), Some(rustix::io::Errno::INTR.raw_os_error()));
+    }
+
+    #[test]
+    fn the_text_is_escaped() {
+        let cause = io::Error::other("\u{202e}\x1b[2J");
+        let error = Error::new(ErrorKind::Load, "a\x07\r").caused_by(cause).with_detail("\n    log\t\u{9b}1m\n");
+        assert_eq!(error.to_string(), "a\\u{7}\\r: \\u{202e}\\u{1b}[2J\n    log\t\\u{9b}1m\n");
+        assert_eq!(error.in_short(), "a\\u{7}\\r: \\u{202e}\\u{1b}[2J");
+        let outer = Error::new(ErrorKind::Load, "cannot load").caused_by(error);
+        assert!(outer.to_string().starts_with("cannot load: a\\u{7}\\r: "), "escaped once: {outer}");
     }
 
     #[test]

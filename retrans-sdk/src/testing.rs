@@ -24,6 +24,14 @@ impl Made {
         Self(path)
     }
 
+    /// Writes a file with any content.
+    #[cfg(feature = "check")]
+    pub(crate) fn file(bytes: &[u8]) -> Self {
+        let path = Self::path("btf");
+        fs::write(&path, bytes).expect("a file in the temporary directory");
+        Self(path)
+    }
+
     /// Compiles a C source to an object with BTF: what a kernel with such headers would show.
     pub(crate) fn object(source: &str) -> Self {
         let (c, object) = (Self::path("c"), Self::path("o"));

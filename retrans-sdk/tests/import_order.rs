@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 /// The top-level modules of the crate, lowest first. A file imports from its own module and lower
 /// levels.
-const LEVELS: [&[&str]; 7] = [
+const LEVELS: [&[&str]; 8] = [
+    &["text"],
     &["error", "rate_limit"],
-    &["text", "sys"],
+    &["sys"],
     &["event"],
     &["format", "filter", "stats"],
     &["kernel", "offline"],

@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Code that the programs share: signals, arguments and status lines.
 
+// They panic if the output is closed or full.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 #[cfg(doctest)]
 mod book;
 mod source;
 
 pub use self::source::Source;
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, Read as _, Write};
 use std::os::unix::net::UnixStream;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use retrans_sdk::format::Escaped;
 use retrans_sdk::stream::Live;
 use retrans_sdk::stream::StopHandle;
 use retrans_sdk::{RetransKind, Stats, Stream};
@@ -72,9 +78,35 @@ impl Interrupted {
     }
 }
 
-/// Prints a line on stderr. Ignores an error, because it cannot be reported anywhere.
-fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Prints a line on stderr, escaped. Ignores an error, because it cannot be reported anywhere.
+pub fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{}", Escaped::text(&line.to_string()));
+}
+
+/// The result of printing.
+pub type Printed = Result<(), Box<dyn Error>>;
+
+/// Prints a line on stdout. Ends the program without an error if the reader of stdout, such as
+/// `head`, has exited.
+///
+/// # Errors
+///
+/// Returns an error if stdout cannot be written, such as on a full disk.
+pub fn print(line: fmt::Arguments<'_>) -> Printed {
+    written(writeln!(io::stdout(), "{line}"))
+}
+
+/// Checks the result of writing to stdout, as [`print`] does.
+///
+/// # Errors
+///
+/// As [`print`].
+pub fn written(result: io::Result<()>) -> Printed {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => process::exit(0),
+        Err(error) => Err(format!("cannot write to stdout: {error}").into()),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Prints on stderr that the stream is attached, and the attach method.

@@ -2,7 +2,6 @@
 //! `retrans check`: compares the SDK's tables with the kernel's enums.
 
 use std::env;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +11,7 @@ use serde_json::json;
 
 use crate::args::Format;
 use crate::output::{Output, Paint};
-use crate::{CANNOT_START, FAILED, fail, fail_to_write};
+use crate::{CANNOT_START, FAILED, fail, print};
 
 /// Compares the SDK's tables with the kernel's enums
 ///
@@ -70,12 +69,10 @@ pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
     if format == Format::Table {
         text += &if passed { output.paint.good("No difference.\n") } else { output.paint.bad("The tables differ.\n") };
     }
-    match io::stdout().write_all(text.as_bytes()) {
-        // The exit status reports a difference even if the reader of stdout, such as `head`, has
-        // exited.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail_to_write(&error),
-        _ if passed => ExitCode::SUCCESS,
-        _ => ExitCode::from(FAILED),
+    match print(text.as_bytes()) {
+        Err(status) => status,
+        Ok(()) if passed => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(FAILED),
     }
 }
 
@@ -88,10 +85,7 @@ fn generate(name: &str, arguments: &Arguments) -> ExitCode {
         _ => return fail(CANNOT_START, "--generate accepts at most one PATH"),
     };
     match check::generate_table(source, name, arguments.c_prefix.as_deref()) {
-        Ok(table) => match io::stdout().write_all(table.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail_to_write(&error),
-        },
+        Ok(table) => print(table.as_bytes()).err().unwrap_or(ExitCode::SUCCESS),
         Err(error) => fail(CANNOT_START, &error),
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Shell completions and manual pages, generated from the command line's own definition.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use retrans_sdk::format::Escaped;
 
 use crate::{CANNOT_START, Cli, fail, fail_to_write};
 
@@ -48,7 +48,12 @@ pub(crate) fn man(arguments: &Man) -> ExitCode {
         None => command,
         Some(name) => match command.find_subcommand(name) {
             Some(found) => found.clone().name(format!("retrans-{name}")).bin_name(format!("retrans {name}")),
-            None => return fail(CANNOT_START, &format!("no manual page: `{name}` is not a subcommand (see --help)")),
+            None => {
+                return fail(
+                    CANNOT_START,
+                    &format!("no manual page: `{}` is not a subcommand (see --help)", Escaped::value(name)),
+                );
+            }
         },
     };
     let mut text = Vec::new();
@@ -59,5 +64,5 @@ pub(crate) fn man(arguments: &Man) -> ExitCode {
 }
 
 fn print(text: &[u8]) -> ExitCode {
-    io::stdout().write_all(text).map_or_else(|error| fail_to_write(&error), |()| ExitCode::SUCCESS)
+    crate::print(text).err().unwrap_or(ExitCode::SUCCESS)
 }

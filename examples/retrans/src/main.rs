@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command `retrans`: shows the result of every TCP retransmission attempt of this host.
 
+// They panic if the output is closed or full.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod args;
 mod check;
 #[cfg(feature = "demo")]
@@ -20,13 +23,16 @@ mod top;
 mod utc;
 mod watch;
 
+use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ColorChoice, Parser, Subcommand};
+use retrans_sdk::format::Escaped;
 
 use crate::output::Output;
+use crate::status::say;
 
 /// The exit status of a subcommand that found a difference, or failed after it had started.
 const FAILED: u8 = 1;
@@ -75,7 +81,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { color, command } = Cli::parse();
+    let Cli { color, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
     let output = Output::new(color);
     match command {
         Command::Watch(arguments) => watch::main(arguments, output),
@@ -92,10 +101,31 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints a usage error, or the help or version that was requested, and returns the exit status.
+fn explain(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return error
+            .print()
+            .and_then(|()| io::stdout().flush())
+            .map_or_else(|error| fail_to_write(&error), |()| ExitCode::SUCCESS);
+    }
+    // clap prints arguments as they are. Without styles, nothing but the arguments can be escaped.
+    let is_escaped = |argument: std::ffi::OsString| {
+        let bytes = argument.as_encoded_bytes();
+        Escaped::text(bytes).to_string().as_bytes() != bytes
+    };
+    // An error is ignored, because it cannot be reported anywhere.
+    let _ = if env::args_os().any(is_escaped) {
+        write!(io::stderr(), "{}", Escaped::text(&error.render().to_string()))
+    } else {
+        error.print()
+    };
+    ExitCode::from(CANNOT_START)
+}
+
 /// Reports why a subcommand ended, and returns its exit status.
 fn fail(status: u8, why: &(impl Display + ?Sized)) -> ExitCode {
-    // An error is ignored, because it cannot be reported anywhere.
-    let _ = writeln!(io::stderr(), "retrans: {why}");
+    say(format_args!("retrans: {why}"));
     ExitCode::from(status)
 }
 
@@ -105,4 +135,15 @@ fn fail_to_write(error: &io::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     fail(FAILED, &format!("cannot write to stdout: {error}"))
+}
+
+/// Writes a text to stdout. Reports an error, and then returns the exit status. A closed pipe is
+/// not an error: the status of the caller still reports a difference if the reader of stdout, such
+/// as `head`, has exited.
+fn print(text: &[u8]) -> Result<(), ExitCode> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(fail_to_write(&error)),
+        _ => Ok(()),
+    }
 }

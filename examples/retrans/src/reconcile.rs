@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::args::{Format, seconds};
 use crate::output::{Output, Paint};
 use crate::signals::until_interrupted;
+use crate::status::say;
 use crate::{CANNOT_START, FAILED, fail};
 
 /// Compares the attempts in a network namespace with its SNMP counters
@@ -70,9 +71,9 @@ fn run(arguments: &Arguments, output: Output, started: &mut bool) -> Result<bool
     let counters = Stream::builder().reconcile(netns).open_counters()?;
     let reconciler = counters.reconciler().ok_or("no network namespace was requested")?;
     if format == Format::Table {
-        eprintln!("Counting the attempts in network namespace {}. Press Ctrl-C to stop.", reconciler.netns());
+        say(format_args!("Counting the attempts in network namespace {}. Press Ctrl-C to stop.", reconciler.netns()));
     } else {
-        eprintln!("ready {}", counters.attachment());
+        say(format_args!("ready {}", counters.attachment()));
     }
 
     *started = true;
@@ -93,7 +94,7 @@ fn run(arguments: &Arguments, output: Output, started: &mut bool) -> Result<bool
             match io::stdout().write_all(text.as_bytes()) {
                 // The reader has exited. The exit status still reports a difference.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exact),
-                written => written?,
+                written => written.map_err(|error| format!("cannot write to stdout: {error}"))?,
             }
             next += every;
         }

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use crate::args::{Format, Input, Terms};
 use crate::output::Output;
-use crate::status::say_text_losses;
+use crate::status::{say, say_text_losses};
 use crate::table::{Table, count};
 use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
@@ -77,10 +77,10 @@ fn print(mut lines: RecordedLines, file: &Path, filter: &Filter, mut style: impl
         && detected.line > 1
         && lines.skipped() > 0
     {
-        let _ = writeln!(io::stderr(), "retrans: {} since line {}", detected.format, detected.line);
+        say(format_args!("retrans: {} since line {}", detected.format, detected.line));
     }
     if lines.skipped() > 0 {
-        let _ = writeln!(io::stderr(), "retrans: {} skipped", count(lines.skipped(), "line"));
+        say(format_args!("retrans: {} skipped", count(lines.skipped(), "line")));
     }
     say_text_losses(lines.text_losses());
     match failed {

@@ -5,13 +5,14 @@ use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
+use retrans_sdk::format::Escaped;
 use retrans_sdk::stats::TextLosses;
 use retrans_sdk::{RetransKind, Stats, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Prints a line on stderr. Ignores an error, because it cannot be reported anywhere.
-fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Prints a line on stderr, escaped. Ignores an error, because it cannot be reported anywhere.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{}", Escaped::text(&line.to_string()));
 }
 
 /// Prints on stderr that the stream is attached, and the attach method.

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::args::{Format, Terms, attach_method, seconds};
 use crate::output::Output;
 use crate::signals::Interrupted;
-use crate::status::{say_ready, say_stats};
+use crate::status::{say, say_ready, say_stats};
 use crate::table::{Table, summary};
 use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
@@ -228,7 +228,7 @@ impl<W: Write> Printer<W> {
             return Ok(());
         };
         if let Some(attachment) = stream.live().map(|live| live.attachment()) {
-            let _ = writeln!(io::stderr(), "{}", attached(attachment));
+            say(format_args!("{}", attached(attachment)));
         }
         self.out.write_all(table.header().as_bytes())?;
         self.out.flush()
@@ -236,7 +236,7 @@ impl<W: Write> Printer<W> {
 
     fn end(&mut self, stream: &Stream) -> Result<(), Failure> {
         match &self.style {
-            Style::Table(_) => drop(write!(io::stderr(), "\n{}", summary(&stream.stats()))),
+            Style::Table(_) => say(format_args!("\n{}", summary(&stream.stats()).trim_end())),
             _ => say_stats(&stream.stats()),
         }
         Ok(())

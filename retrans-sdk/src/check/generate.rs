@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Generates the source of a table from an enum of the kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{CEnum, enums_as_written};
 use crate::error::{Error, ErrorKind};
 use crate::kernel;
+use crate::text::escape::Escaped;
 use crate::text::reason_table::{MAX_VALUE_LEN, UNLISTED_BASE, snake_case};
 use crate::text::suggest::did_you_mean;
 
@@ -29,7 +30,7 @@ impl EnumSource<'_> {
     fn enums(self) -> Result<Vec<CEnum>, Error> {
         match self {
             Self::RunningKernel => Self::Btf(Path::new(kernel::VMLINUX)).enums(),
-            Self::Btf(path) => Ok(kernel::enums(&kernel::read_btf(path)?)),
+            Self::Btf(path) => kernel::enums(&kernel::read_btf(path)?),
             Self::Object(bytes) => kernel::enums_of_object(bytes),
             Self::Header(path) => enums_as_written(path),
         }
@@ -38,9 +39,9 @@ impl EnumSource<'_> {
     fn describe(self) -> String {
         match self {
             Self::RunningKernel => "the running kernel's BTF".to_owned(),
-            Self::Btf(path) => format!("the BTF in {}", path.display()),
+            Self::Btf(path) => format!("the BTF in {}", Escaped::path(path)),
             Self::Object(_) => "an object's BTF".to_owned(),
-            Self::Header(path) => path.display().to_string(),
+            Self::Header(path) => Escaped::path(path).to_string(),
         }
     }
 }
@@ -71,8 +72,8 @@ impl EnumSource<'_> {
 /// # Errors
 ///
 /// - [`ErrorKind::NoBtf`] if there is no BTF
-/// - [`ErrorKind::System`] if the source cannot be read or has no such enum, or if no enumerator
-///   with the prefix can be in a table
+/// - [`ErrorKind::System`] if the source cannot be read, is invalid or has no such enum, or if no
+///   enumerator with the prefix can be in a table
 pub fn generate_table(source: EnumSource<'_>, name: &str, c_prefix: Option<&str>) -> Result<String, Error> {
     let enums = source.enums()?;
     let from = source.describe();
@@ -80,8 +81,13 @@ pub fn generate_table(source: EnumSource<'_>, name: &str, c_prefix: Option<&str>
     let has_name = |found: &&CEnum| found.name.as_deref() == Some(name) && !found.values.is_empty();
     let Some(found) = enums.iter().find(has_name) else {
         let near = did_you_mean(name, enums.iter().filter_map(|found| found.name.as_deref()));
+        let name = Escaped::value(name);
         return Err(Error::new(ErrorKind::System, format!("no enum {name} with enumerators in {from}{near}")));
     };
+    if !is_identifier(name) {
+        let message = format!("enum {} in {from} has a name that is not a C identifier", Escaped::value(name));
+        return Err(Error::new(ErrorKind::System, message));
+    }
     let prefix = c_prefix.map_or_else(|| prefix_of(found, name), str::to_owned);
     let table = Table::of(found, &prefix);
     if table.rows.is_empty() {
@@ -120,6 +126,8 @@ struct Row {
 #[derive(Default)]
 struct Table {
     rows: Vec<Row>,
+    /// The enumerators of the rows, by number.
+    by_number: BTreeMap<u32, String>,
     /// The enumerators that are left out, each with the reason.
     left_out: Vec<String>,
 }
@@ -146,6 +154,7 @@ impl Table {
                         row.value = format!("reason_{number}");
                         values.insert(row.value.clone());
                     }
+                    table.by_number.insert(number, row.c_name.clone());
                     table.rows.push(row);
                 }
                 Err(why) => table.left_out.push(format!("{c_name} = {number}: {why}")),
@@ -161,20 +170,20 @@ impl Table {
     /// it cannot.
     fn number(&self, c_name: &str, number: i64, prefix: &str, greatest: i64) -> Result<u32, String> {
         let Some(rest) = c_name.strip_prefix(prefix).filter(|rest| !rest.is_empty()) else {
-            return Err(format!("does not begin with {prefix}"));
+            return Err(format!("does not begin with {}", Escaped::value(prefix)));
         };
         let is_end = rest == "MAX"
             || (number == greatest && rest.split('_').any(|word| ["MAX", "LAST", "NUM", "COUNT"].contains(&word)));
         if is_end || rest.starts_with('_') || is_mask(c_name) {
             return Err("marks the end or a part of the enum".to_owned());
         }
-        if !rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        if !is_identifier(c_name) {
             return Err("is not a C identifier".to_owned());
         }
         let number =
             table_number(number).ok_or_else(|| format!("its number is not within 0..{:#x}", UNLISTED_BASE - 1))?;
-        match self.rows.iter().find(|row| row.number == number) {
-            Some(row) => Err(format!("another name of {}", row.c_name)),
+        match self.by_number.get(&number) {
+            Some(first) => Err(format!("another name of {first}")),
             None => Ok(number),
         }
     }
@@ -213,6 +222,11 @@ impl Table {
 /// Returns a number if a table can contain it.
 fn table_number(number: i64) -> Option<u32> {
     u32::try_from(number).ok().filter(|number| *number < UNLISTED_BASE)
+}
+
+fn is_identifier(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn is_mask(c_name: &str) -> bool {
@@ -304,6 +318,25 @@ pub enum RainReason {
         assert_eq!(prefix(&["ONE", "TWO"]), "");
         assert_eq!(prefix(&["ONE_TWO"]), "ONE_");
         assert_eq!(prefix(&[]), "");
+    }
+
+    #[test]
+    fn a_name_that_is_no_identifier_is_an_error() {
+        for name in ["é", "a\x1b[2J", ""] {
+            let error =
+                generated("enum rain_reason { RAIN_FRONT }; enum é { A };", name, None).expect_err("no identifier");
+            assert!(error.starts_with("no enum ") && !error.contains('\x1b'), "{error:?}");
+        }
+        let prefix = generated("enum rain_reason { RAIN_FRONT };", "rain_reason", Some("é\x1b\n")).expect_err("none");
+        assert!(prefix.contains("begins with \"é\\u{1b}\\n\""), "{prefix:?}");
+    }
+
+    #[test]
+    fn a_table_of_any_number_of_enumerators_is_generated() {
+        let names: String = (0..100_000).map(|number| format!("RAIN_{number} = {},", number % 65_000)).collect();
+        let table = generated(&format!("enum rain_reason {{ {names} }};"), "rain_reason", None).expect("a table");
+        assert!(table.contains("// Left out: RAIN_99999 = 34999: another name of RAIN_34999\n"), "a second name");
+        assert!(table.contains("    N64999 = 64999,\n"), "the last row");
     }
 
     #[test]

@@ -36,7 +36,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 pub use self::generate::{EnumSource, generate_table};
@@ -48,9 +49,12 @@ use crate::event::tcp_enums::{CaState, TcpState};
 use crate::event::transmit::Transmit;
 use crate::kernel::c_enum::CEnum;
 use crate::kernel::{self, ThirdArgument};
+use crate::text::escape::Escaped;
 use crate::text::reason_table::ReasonTable;
 
 /// A difference between a table and an enum of the kernel. Prints as one line of text.
+///
+/// Names that were read from BTF or a header are escaped, so they are safe to print.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
@@ -174,7 +178,7 @@ impl Report {
     /// As [`hold`](Self::hold), for the enum that contains one of these enumerators.
     fn hold_enum_with<T: ReasonTable>(&mut self, enums: &[CEnum], enumerators: [&str; 2], prefix: &str) {
         // Two names, so that the enum is found even if one of them is missing.
-        match enums.iter().find(|e| enumerators.iter().any(|name| e.values.iter().any(|(n, _)| n == name))) {
+        match enums.iter().find(|e| e.names().any(|name| enumerators.contains(&name))) {
             Some(found) => self.hold::<T>(found, prefix),
             None => self.findings.push(Finding::NoEnum { what: format!("enum with {}", enumerators[0]) }),
         }
@@ -303,6 +307,7 @@ pub fn object_in(object: &[u8]) -> Result<Report, Error> {
 /// # Errors
 ///
 /// - [`ErrorKind::NoBtf`] if the kernel provides no BTF
+/// - [`ErrorKind::System`] if the BTF is invalid
 /// - [`ErrorKind::NoTracepoint`] if the BTF has no `tcp_retransmit_skb` tracepoint
 pub fn running_kernel() -> Result<Report, Error> {
     kernel_btf(Path::new(kernel::VMLINUX))
@@ -315,8 +320,8 @@ pub fn running_kernel() -> Result<Report, Error> {
 /// As [`running_kernel`].
 pub fn kernel_btf(path: &Path) -> Result<Report, Error> {
     let btf = kernel::read_btf(path)?;
-    let enums = kernel::enums(&btf);
-    let mut report = Report::new(format!("BTF in {}", path.display()));
+    let enums = kernel::enums(&btf)?;
+    let mut report = Report::new(format!("BTF in {}", Escaped::path(path)));
     report.hold_states(&enums);
     report.hold_ca_states(&enums);
     if !report.hold_proposal(&enums) {
@@ -338,9 +343,10 @@ pub fn kernel_btf(path: &Path) -> Result<Report, Error> {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::System`] if nothing can be read there, or if a file contains no enum of any table.
+/// [`ErrorKind::System`] if nothing can be read there, if a file is larger than 16 MiB, or if it
+/// contains no enum of any table.
 pub fn header(path: &Path) -> Result<Report, Error> {
-    let mut report = Report::new(format!("headers in {}", path.display()));
+    let mut report = Report::new(format!("headers in {}", Escaped::path(path)));
     if path.is_dir() {
         let folder = FOLDERS
             .iter()
@@ -351,13 +357,13 @@ pub fn header(path: &Path) -> Result<Report, Error> {
         if let Some(proposal) = folder.proposal {
             let proposal = path.join(proposal);
             if !report.hold_proposal(&enums_in(&proposal)?) {
-                report.notes.push(format!("enum {} does not exist in {}", PROPOSAL[0], proposal.display()));
+                report.notes.push(format!("enum {} does not exist in {}", PROPOSAL[0], Escaped::path(&proposal)));
             }
         }
         return Ok(report);
     }
     let enums = enums_in(path)?;
-    let has = |prefix: &str| enums.iter().any(|e| e.values.iter().any(|(name, _)| name.starts_with(prefix)));
+    let has = |prefix: &str| enums.iter().any(|e| e.names().any(|name| name.starts_with(prefix)));
     if has("TCP_ESTABLISHED") || has("TCP_SYN_") {
         report.hold_states(&enums);
     }
@@ -406,10 +412,21 @@ fn enums_in(path: &Path) -> Result<Vec<CEnum>, Error> {
 
 /// Returns the enums of a header.
 fn enums_as_written(path: &Path) -> Result<Vec<CEnum>, Error> {
-    let text = fs::read_to_string(path).map_err(|error| unreadable(path, "cannot be read").caused_by(error))?;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_HEADER + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(path, "cannot be read").caused_by(error))?;
+    if bytes.len() as u64 > MAX_HEADER {
+        return Err(unreadable(path, "is larger than 16 MiB, so it is not a C header"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(path, "cannot be read").caused_by(error))?;
     Ok(c_header::enums(&text))
 }
 
+/// The maximum size of a header, in bytes. `vmlinux.h`, which contains all types of a kernel, has
+/// about 4 MiB.
+const MAX_HEADER: u64 = 16 << 20;
+
 fn unreadable(path: &Path, why: &str) -> Error {
-    Error::new(ErrorKind::System, format!("{}: {why}", path.display()))
+    Error::new(ErrorKind::System, format!("{}: {why}", Escaped::path(path)))
 }

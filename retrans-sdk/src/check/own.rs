@@ -11,6 +11,7 @@ use std::path::Path;
 use super::{CEnum, Compared, Finding, Report, compare, enums_as_written};
 use crate::error::Error;
 use crate::kernel;
+use crate::text::escape::Escaped;
 use crate::text::reason_table::ReasonTable;
 
 /// Compares a table of the application with an enum of the running kernel, by the names of the
@@ -60,7 +61,8 @@ use crate::text::reason_table::ReasonTable;
 ///
 /// # Errors
 ///
-/// [`ErrorKind::NoBtf`](crate::ErrorKind::NoBtf) if there is no BTF to compare the table with.
+/// - [`ErrorKind::NoBtf`](crate::ErrorKind::NoBtf) if there is no BTF to compare the table with
+/// - [`ErrorKind::System`](crate::ErrorKind::System) if the BTF is invalid
 pub fn table_in_running_kernel<T: ReasonTable>(name: &str, prefix: &str) -> Result<Report, Error> {
     table_in_btf::<T>(Path::new(kernel::VMLINUX), name, prefix)
 }
@@ -72,8 +74,8 @@ pub fn table_in_running_kernel<T: ReasonTable>(name: &str, prefix: &str) -> Resu
 ///
 /// As [`table_in_running_kernel`].
 pub fn table_in_btf<T: ReasonTable>(path: &Path, name: &str, prefix: &str) -> Result<Report, Error> {
-    let enums = kernel::enums(&kernel::read_btf(path)?);
-    Ok(report::<T>(format!("BTF in {}", path.display()), &enums, name, prefix))
+    let enums = kernel::enums(&kernel::read_btf(path)?)?;
+    Ok(report::<T>(format!("BTF in {}", Escaped::path(path)), &enums, name, prefix))
 }
 
 /// Compares a table as [`table_in_running_kernel`] does, with the bytes of an object, such as one
@@ -96,9 +98,10 @@ pub fn table_in_object<T: ReasonTable>(object: &[u8], name: &str, prefix: &str) 
 ///
 /// # Errors
 ///
-/// [`ErrorKind::System`](crate::ErrorKind::System) if the file cannot be read.
+/// [`ErrorKind::System`](crate::ErrorKind::System) if the file cannot be read, or is larger than 16
+/// MiB.
 pub fn table_in_header<T: ReasonTable>(path: &Path, name: &str, prefix: &str) -> Result<Report, Error> {
-    Ok(report::<T>(format!("header {}", path.display()), &enums_as_written(path)?, name, prefix))
+    Ok(report::<T>(format!("header {}", Escaped::path(path)), &enums_as_written(path)?, name, prefix))
 }
 
 fn report<T: ReasonTable>(subject: String, enums: &[CEnum], name: &str, prefix: &str) -> Report {
@@ -108,7 +111,7 @@ fn report<T: ReasonTable>(subject: String, enums: &[CEnum], name: &str, prefix: 
     let has_any = |found: &CEnum| !found.values.is_empty() || found.unread.is_some();
     let mut found = enums.iter().filter(|found| found.name.as_deref() == Some(name) && has_any(found)).peekable();
     if found.peek().is_none() {
-        report.findings.push(Finding::NoEnum { what: format!("enum {name}") });
+        report.findings.push(Finding::NoEnum { what: format!("enum {}", Escaped::value(name)) });
     }
     found.for_each(|found| report.hold_own::<T>(found, prefix));
     report

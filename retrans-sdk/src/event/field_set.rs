@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::event::Event;
 use crate::event::record::{self, OPTIONAL};
+use crate::text::escape::Escaped;
 
 /// A set of optional fields.
 ///
@@ -151,7 +152,12 @@ impl ParseFieldSetError {
 
 impl fmt::Display for ParseFieldSetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is not an optional field; the optional fields are {}", self.key.escape_debug(), FieldSet::all())
+        write!(
+            f,
+            "`{}` is not an optional field; the optional fields are {}",
+            Escaped::value(&self.key),
+            FieldSet::all()
+        )
     }
 }
 

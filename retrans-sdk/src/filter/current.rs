@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use super::{Filter, FilterError};
 use crate::error::{Error, ErrorKind};
 use crate::sys::mountinfo::{Mount, cgroup2_mounts};
+use crate::text::escape::Escaped;
 
 impl Filter {
     /// Matches sockets of the calling thread's network namespace: `netns=NUMBER`. The filter does
@@ -130,7 +131,7 @@ fn of_one_term(text: &str) -> Filter {
 }
 
 fn cannot_read(path: &Path, error: io::Error) -> Error {
-    Error::new(ErrorKind::System, format!("cannot read {}", path.display())).caused_by(error)
+    Error::new(ErrorKind::System, format!("cannot read {}", Escaped::path(path))).caused_by(error)
 }
 
 /// Returns the path of the process's cgroup in the unified hierarchy, from /proc/self/cgroup.

@@ -13,6 +13,7 @@ use crate::event::kernel_str::KernelStr;
 use crate::event::schema::{self, Field, FieldType};
 use crate::event::tcp_flags::TcpFlags;
 use crate::event::timestamp::Timestamp;
+use crate::text::escape::Escaped;
 use crate::text::suggest::{did_you_mean, nearest};
 
 /// The maximum number of clauses in a filter.
@@ -36,7 +37,7 @@ impl FilterError {
 
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "filter, column {}: {}", self.column, self.problem)
+        write!(f, "filter, column {}: {}", self.column, Escaped::value(&self.problem))
     }
 }
 
@@ -319,6 +320,29 @@ fn as_printed(net: IpNet) -> IpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_escaped() {
+        for harmful in ["\x1b]52;c;x\x07", "\u{202e}", "\x7f", "\u{200b}"] {
+            let escaped = Escaped::value(harmful).to_string();
+            for text in [
+                "%",
+                "%=1",
+                "result=%",
+                "dport=%",
+                "saddr=%",
+                "saddr=10.0.0.1/%",
+                "ts=%",
+                "tcp_flags=%",
+                "comm=%",
+                "dport>%",
+            ] {
+                let error = text.replace('%', harmful).parse::<Filter>().expect_err(text).to_string();
+                assert!(error.contains(&escaped) || !error.contains(harmful), "{error}");
+                assert!(!error.contains(harmful), "{error:?}");
+            }
+        }
+    }
 
     #[test]
     fn each_mistake_reports_its_column() {

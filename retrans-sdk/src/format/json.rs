@@ -11,6 +11,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use crate::event::Event;
 use crate::event::schema::{self, FIELDS, Field, FieldType, Value};
 use crate::format::kv::{draft, validated};
+use crate::text::escape::Escaped;
 
 /// The JSON Schema (2020-12) of an [`Event`]. Requires the feature `serde`.
 ///
@@ -72,8 +73,9 @@ impl<'de> Visitor<'de> for EventVisitor {
             seen |= 1 << index;
             next = index + 1;
             let text = map.next_value::<JsonValue>()?.of(field).map_err(A::Error::custom)?;
-            (field.set)(&mut draft, &text)
-                .map_err(|problem| A::Error::custom(format_args!("`{key}` is `{}`: {problem}", text.escape_debug())))?;
+            (field.set)(&mut draft, &text).map_err(|problem| {
+                A::Error::custom(format_args!("`{key}` is `{}`: {problem}", Escaped::value(&text)))
+            })?;
         }
         let missing = FIELDS.iter().enumerate().find(|(index, field)| field.always && seen & 1 << index == 0);
         if let Some((_, missing)) = missing {

@@ -12,11 +12,13 @@
 //! `Line` keeps unknown keys. `Event` does not, because an event owns no heap memory. The parser of
 //! `Event` rejects unknown keys rather than lose them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
 use crate::event::Event;
 use crate::event::schema::{self, Draft, FIELDS, MAX_LINE, scan_line, write_line};
+use crate::text::escape::Escaped;
 use crate::text::writer::WRITE_PADDING;
 
 /// Prints the key=value line.
@@ -158,23 +160,34 @@ impl FromStr for Line {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut unknown = Vec::new();
-        let event = parse(text, |key, value, column| keep_unknown(&mut unknown, key, value, column))?;
+        let mut keep = UnknownKeys::new(&mut unknown);
+        let event = parse(text, |key, value, column| keep.add(key, value, column))?;
         Ok(Self { event, unknown })
     }
 }
 
-/// Keeps a key that this version does not know; a duplicate is an error.
-pub(crate) fn keep_unknown(
-    unknown: &mut Vec<(String, String)>,
-    key: &str,
-    value: &str,
-    column: usize,
-) -> Result<(), ParseLineError> {
-    if unknown.iter().any(|(known, _)| known == key) {
-        return Err(ParseLineError { column, problem: format!("duplicate key `{key}`") });
+/// Keeps the keys of a line that this version does not know.
+pub(crate) struct UnknownKeys<'text, 'pairs> {
+    pairs: &'pairs mut Vec<(String, String)>,
+    /// The keys in `pairs`. A line may have any number of keys, so a search of `pairs` for each key
+    /// would be quadratic.
+    seen: HashSet<&'text str>,
+}
+
+impl<'text, 'pairs> UnknownKeys<'text, 'pairs> {
+    /// Keeps the keys in `pairs`, which must be empty.
+    pub(crate) fn new(pairs: &'pairs mut Vec<(String, String)>) -> Self {
+        Self { pairs, seen: HashSet::new() }
     }
-    unknown.push((key.to_owned(), value.to_owned()));
-    Ok(())
+
+    /// Keeps a key and its value; a duplicate key is an error.
+    pub(crate) fn add(&mut self, key: &'text str, value: &str, column: usize) -> Result<(), ParseLineError> {
+        if !self.seen.insert(key) {
+            return Err(ParseLineError { column, problem: format!("duplicate key `{key}`") });
+        }
+        self.pairs.push((key.to_owned(), value.to_owned()));
+        Ok(())
+    }
 }
 
 /// Parses a line with keys in any order.
@@ -193,9 +206,11 @@ impl FromStr for Event {
     }
 }
 
-pub(crate) fn parse(
-    text: &str,
-    unknown: impl FnMut(&str, &str, usize) -> Result<(), ParseLineError>,
+/// Parses a line. `unknown` is called with each key that this version does not know, which is a key
+/// of the grammar, its value and its column.
+pub(crate) fn parse<'text>(
+    text: &'text str,
+    unknown: impl FnMut(&'text str, &'text str, usize) -> Result<(), ParseLineError>,
 ) -> Result<Event, ParseLineError> {
     match parse_canonical(text) {
         Some(draft) => validated(draft),
@@ -210,9 +225,9 @@ fn parse_canonical(text: &str) -> Option<Draft> {
 }
 
 /// Parses any line: with keys in any order, and unknown keys.
-fn parse_any_order(
-    text: &str,
-    mut unknown: impl FnMut(&str, &str, usize) -> Result<(), ParseLineError>,
+fn parse_any_order<'text>(
+    text: &'text str,
+    mut unknown: impl FnMut(&'text str, &'text str, usize) -> Result<(), ParseLineError>,
 ) -> Result<Event, ParseLineError> {
     let mut draft = draft();
     let mut seen = 0u64;
@@ -221,7 +236,7 @@ fn parse_any_order(
     for pair in text.split(' ') {
         let fail = |problem: String| Err(ParseLineError { column, problem });
         let Some((key, value)) = pair.split_once('=') else {
-            return fail(format!("`{}` is not key=value", pair.escape_debug()));
+            return fail(format!("`{}` is not key=value", Escaped::value(pair)));
         };
         match schema::by_key(key, next) {
             Some((index, _)) if seen & 1 << index != 0 => return fail(format!("duplicate key `{key}`")),
@@ -229,10 +244,10 @@ fn parse_any_order(
                 seen |= 1 << index;
                 next = index + 1;
                 if let Err(problem) = (field.set)(&mut draft, value) {
-                    return fail(format!("`{key}={}`: {problem}", value.escape_debug()));
+                    return fail(format!("`{key}={}`: {problem}", Escaped::value(value)));
                 }
             }
-            None if !is_key(key) => return fail(format!("`{}` is not a key", key.escape_debug())),
+            None if !is_key(key) => return fail(format!("`{}` is not a key", Escaped::value(key))),
             None if !is_value(value) => {
                 return fail(format!("the value of `{key}` contains an invalid byte"));
             }
@@ -297,6 +312,49 @@ mod tests {
         let event = parse_canonical(text).map(validated).expect("as it is written").expect("an event");
         assert_eq!(event.to_string(), text);
         assert_eq!(in_any_order(text), Ok(event));
+    }
+
+    const LINE: &str = "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 \
+        state=established segs=1";
+
+    #[test]
+    fn any_number_of_unknown_keys_is_kept() {
+        // 1 MiB. A search for each key among those before it needs minutes.
+        let mut text = LINE.to_owned();
+        let count = 140_000;
+        (0..count).for_each(|number| text += &format!(" a{number:x}="));
+        let line: Line = text.parse().expect("a line");
+        assert_eq!(line.unknown.len(), count);
+        assert_eq!((&*line.unknown[16].0, &*line.unknown[count - 1].0), ("a10", "a222df"));
+        let column = text.len() + 2;
+        let error = (text + " a10=").parse::<Line>().expect_err("a duplicate");
+        assert_eq!(error, ParseLineError { column, problem: "duplicate key `a10`".to_owned() });
+    }
+
+    #[test]
+    fn errors_are_escaped() {
+        for harmful in ["\x1b]52;c;x\x07", "\u{9b}2J", "\u{202e}", "\r\n", "\x7f"] {
+            let escaped = Escaped::value(harmful).to_string();
+            for text in [
+                format!("{LINE} {harmful}"),
+                format!("{LINE} {harmful}=1"),
+                format!("{LINE} later={harmful}"),
+                LINE.replace("denied", harmful),
+                LINE.replace("10.0.0.1", harmful),
+            ] {
+                for error in
+                    [text.parse::<Line>().expect_err("malformed"), text.parse::<Event>().expect_err("malformed")]
+                {
+                    let error = error.to_string();
+                    assert!(error.contains(&escaped) || error.ends_with("contains an invalid byte"), "{error}");
+                    assert_eq!(
+                        Escaped::value(&error.replace('\\', "")).to_string(),
+                        error.replace('\\', ""),
+                        "{error:?}"
+                    );
+                }
+            }
+        }
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads the BTF of a kernel or of a built object.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use libbpf_rs::btf::{Btf, BtfKind, BtfType, TypeId};
 use super::libbpf_error::LibbpfError;
 use super::libbpf_log::capture_log;
 use crate::error::{Error, ErrorKind};
+use crate::text::escape::Escaped;
 
 /// The tracepoint that streams attach to.
 pub(super) const TRACEPOINT: &str = "tcp_retransmit_skb";
@@ -59,7 +61,7 @@ pub(crate) fn read(path: &Path) -> Result<Btf<'static>, Error> {
         btf.map_err(LibbpfError::new)
     });
     btf.map_err(|error| {
-        let path = path.display();
+        let path = Escaped::path(path);
         let message = format!(
             "no BTF in {path}: a kernel built with CONFIG_DEBUG_INFO_BTF=y is required (as distribution kernels since 5.10 are)\
              {}",
@@ -86,17 +88,76 @@ pub(super) fn third_argument_of(btf: &Btf<'_>, prototype: FuncProto<'_>) -> Resu
     let Some(third) = prototype.iter().nth(3) else {
         return Ok(ThirdArgument::Absent);
     };
-    let Some(third) = btf.type_by_id::<BtfType<'_>>(third.ty).map(|t| t.skip_mods_and_typedefs()) else {
+    let Some(third) = btf.type_by_id::<BtfType<'_>>(third.ty) else {
         return Ok(ThirdArgument::Other("a type that BTF lacks".to_owned()));
     };
-    let name = third.name().map(|name| name.to_string_lossy().into_owned());
+    let third = without_typedefs(btf, third)?;
+    let mut names = Names::default();
+    let name = third.name().map_or_else(|| Ok(String::new()), |name| names.read(name))?;
     Ok(if Int::try_from(third).is_ok() {
         ThirdArgument::Err
     } else if let Ok(found) = Enum::try_from(third) {
-        ThirdArgument::Enum { name: name.unwrap_or_default(), members: members(&found) }
+        ThirdArgument::Enum { name, members: members(&found, &mut names)? }
     } else {
-        ThirdArgument::Other(format!("{:?} {}", third.kind(), name.unwrap_or_default()))
+        ThirdArgument::Other(format!("{:?} {name}", third.kind()))
     })
+}
+
+/// Returns the type that a chain of modifiers and typedefs leads to.
+///
+/// In a file the chain may be a cycle, in which libbpf-rs would not end.
+pub(super) fn without_typedefs<'btf>(btf: &Btf<'_>, of: BtfType<'btf>) -> Result<BtfType<'btf>, Error> {
+    let mut found = of;
+    for _ in 0..btf.len() {
+        if !found.is_mod() && found.kind() != BtfKind::Typedef {
+            return Ok(found);
+        }
+        let Some(next) = found.next_type() else { break };
+        found = next;
+    }
+    Err(invalid(format!("the chain of typedefs and modifiers at type {} has no end", of.type_id())))
+}
+
+/// Returns the error of BTF that no compiler produces.
+fn invalid(why: String) -> Error {
+    Error::new(ErrorKind::System, format!("invalid BTF: {why}"))
+}
+
+/// Reads names, in bounded memory. In a file any number of types may share one long string.
+#[derive(Default)]
+pub(super) struct Names {
+    /// The total length of the names that were read.
+    length: usize,
+}
+
+impl Names {
+    /// The maximum length of a name, in bytes. The kernel allows 512, and C++ has longer ones.
+    const LONGEST: usize = 4096;
+    /// The maximum length of all names, in bytes. In a kernel the names of all enumerators have
+    /// about 1 MiB.
+    const MOST: usize = 16 << 20;
+
+    /// Returns an error if a name is too long. It is checked before any other use of the name, so a
+    /// long one is read only once.
+    pub(super) fn check(name: Option<&OsStr>) -> Result<(), Error> {
+        match name {
+            Some(name) if name.len() > Self::LONGEST => {
+                Err(invalid(format!("a name has {} bytes; the maximum is {}", name.len(), Self::LONGEST)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns a name, escaped. A name in C contains nothing that is escaped.
+    pub(super) fn read(&mut self, name: &OsStr) -> Result<String, Error> {
+        Self::check(Some(name))?;
+        let name = Escaped::path(name).to_string();
+        self.length += name.len();
+        if self.length > Self::MOST {
+            return Err(invalid(format!("the names of its enums have more than {} bytes", Self::MOST)));
+        }
+        Ok(name)
+    }
 }
 
 /// Returns the name of the typedef that contains a tracepoint's prototype.
@@ -129,6 +190,7 @@ pub(super) fn find<'btf>(btf: &'btf Btf<'_>, wanted: impl Fn(BtfKind, &[u8]) -> 
 }
 
 /// Returns the named enumerators of an enum.
-pub(super) fn members(of: &Enum<'_>) -> Vec<(String, i64)> {
-    of.iter().filter_map(|member| Some((member.name?.to_string_lossy().into_owned(), member.value))).collect()
+pub(super) fn members(of: &Enum<'_>, names: &mut Names) -> Result<Vec<(String, i64)>, Error> {
+    let named = of.iter().filter_map(|member| Some((member.name?, member.value)));
+    named.map(|(name, value)| Ok((names.read(name)?, value))).collect()
 }

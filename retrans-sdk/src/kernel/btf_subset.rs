@@ -23,6 +23,8 @@ use libbpf_rs::btf::types::{Array, Composite, Enum, Enum64, Float, Int, IntEncod
 use libbpf_rs::btf::{Btf, BtfKind, BtfType};
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::btf::without_typedefs;
+
 /// A memfd with some of the kernel's types, and the types that they contain.
 #[derive(Debug)]
 pub(super) struct Subset {
@@ -101,7 +103,7 @@ impl Writer {
     /// Writes a type after all types that it contains. Modifiers and typedefs are omitted, since
     /// they do not change the layout.
     fn write(&mut self, btf: &Btf<'_>, of: BtfType<'_>) -> Option<u32> {
-        let of = of.skip_mods_and_typedefs();
+        let of = without_typedefs(btf, of).ok()?;
         let old = u32::from(of.type_id());
         if let Some(new) = self.written.get(&old) {
             return Some(*new);

@@ -20,6 +20,7 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use crate::text::escape::Escaped;
 use crate::text::suggest::nearest;
 use crate::text::writer::LineWriter;
 
@@ -318,7 +319,7 @@ impl fmt::Display for ParseReasonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Escaped, since input must not control a terminal.
         let rest = if self.is_truncated { "…" } else { "" };
-        write!(f, "{}={}{rest}: no such value", self.key, self.text.escape_debug())?;
+        write!(f, "{}={}{rest}: no such value", self.key, Escaped::value(&*self.text))?;
         match self.suggestion() {
             Some(suggestion) => write!(f, "; did you mean `{suggestion}`?"),
             None => Ok(()),

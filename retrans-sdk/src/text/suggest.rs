@@ -4,6 +4,9 @@
 /// The maximum length of a word that is compared, in bytes. It bounds the work for any input.
 const LONGEST: usize = 64;
 
+/// The maximum number of edits between a word and a suggestion.
+const MOST_EDITS: usize = 3;
+
 /// Returns the candidate that is nearest to a word. `None` if more edits are needed than one for
 /// each three letters, at least one and at most three. The case of letters is ignored.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -12,8 +15,12 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     }
     let word = word.to_ascii_lowercase();
     let near = |candidate: &&'a str| {
+        // The lengths differ by more edits than are allowed.
+        if candidate.len() > LONGEST + MOST_EDITS {
+            return None;
+        }
         let edits = distance(word.as_bytes(), candidate.as_bytes());
-        let allowed = (word.len().max(candidate.len()) / 3).clamp(1, 3);
+        let allowed = (word.len().max(candidate.len()) / 3).clamp(1, MOST_EDITS);
         (edits <= allowed && edits < candidate.len()).then_some(edits)
     };
     let near = candidates.into_iter().filter_map(|candidate| Some((near(&candidate)?, candidate)));

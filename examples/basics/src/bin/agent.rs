@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An agent that counts attempts by service (its cgroup) and result, at an interval. It starts with
 //! CAP_BPF and CAP_PERFMON (see `docs/retrans-agent.service`) and then drops all privileges.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use retrans_examples::{Interrupted, Source, say_ready, say_stats};
+use retrans_examples::{Interrupted, Source, say_ready, say_stats, written};
 use retrans_sdk::attach::drop_privileges;
 use retrans_sdk::event::{CgroupPaths, PercentEncoded};
-use retrans_sdk::reason_table::KeyVal;
 use retrans_sdk::{Event, RetransResult, Stream};
 
 /// Prints the number of new attempts by service and result at an interval, one line each
@@ -42,8 +42,8 @@ impl Counts {
 
     fn print(&mut self, mut out: impl Write) -> io::Result<()> {
         for ((service, result), attempts) in std::mem::take(&mut self.attempts) {
-            let service = KeyVal { key: "service", value: service.as_deref().unwrap_or("-") };
-            writeln!(out, "{service} {} {} attempts={attempts}", result.key_val(), result.class().key_val())?;
+            let (service, class) = (service.as_deref().unwrap_or("-"), result.class().key_val());
+            writeln!(out, "service={service} {} {class} attempts={attempts}", result.key_val())?;
         }
         out.flush()
     }
@@ -67,14 +67,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let until = end.map_or(next, |end| end.min(next));
         stream.for_each_timeout(until.saturating_duration_since(Instant::now()), |event| counts.add(event))?;
         if Instant::now() >= next {
-            counts.print(io::stdout().lock())?;
+            written(counts.print(io::stdout().lock()))?;
             next += every;
         }
     }
     // Detached, the stream only returns what is left in the ring buffer, so this loop ends.
     stream.detach();
     while stream.for_each_timeout(Duration::MAX, |event| counts.add(event))? > 0 {}
-    counts.print(io::stdout().lock())?;
+    written(counts.print(io::stdout().lock()))?;
     say_stats(&stream.stats());
     Ok(())
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An alert that reports addresses to which attempts keep failing, and when one succeeds again.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Parser;
-use retrans_examples::{Interrupted, Source, say_ready, say_stats};
+use retrans_examples::{Interrupted, Source, print, say_ready, say_stats};
 use retrans_sdk::event::Timestamp;
 use retrans_sdk::stats::Failures;
 use retrans_sdk::{Event, RetransResult, Stream};
@@ -43,7 +44,6 @@ impl Alerts {
         }
         let is_recent = |ts: &Timestamp| event.ts.as_nanos().abs_diff(ts.as_nanos()) <= self.within;
         if self.remotes.len() >= MOST && !self.remotes.contains_key(&event.daddr) {
-            // Drop addresses without a recent failure.
             self.remotes.retain(|_, (times, _)| times.back().is_some_and(is_recent));
             (self.remotes.len() < MOST).then_some(())?;
         }
@@ -53,8 +53,8 @@ impl Alerts {
             times.pop_front();
         }
         (times.len() == self.failures && !std::mem::replace(raised, true)).then(|| {
-            let last = event.result;
-            format!("ts={} alert=raised daddr={} failures={} {}", event.ts, event.daddr, times.len(), last.key_val())
+            let (ts, daddr, last) = (event.ts, event.daddr, event.result.key_val());
+            format!("ts={ts} alert=raised daddr={daddr} failures={} {last}", times.len())
         })
     }
 }
@@ -71,9 +71,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("failures cannot be observed on this kernel: see `retrans doctor`".into());
     }
     while !stopped() && !stream.is_finished() {
-        stream.for_each_timeout(Duration::MAX, |event| {
-            alerts.judge(event).into_iter().for_each(|alert| println!("{alert}"))
-        })?;
+        for alert in stream.recv_batch_timeout(Duration::MAX)?.filter_map(|event| alerts.judge(&event)) {
+            print(format_args!("{alert}"))?;
+        }
     }
     say_stats(&stream.stats());
     Ok(())

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A predicate in user space, in addition to a filter in the kernel: prints timeouts of connections
 //! with more than half of the receive window in flight.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 use std::error::Error;
 use std::time::Duration;
 
 use clap::Parser;
-use retrans_examples::{Interrupted, say_ready, say_stats};
+use retrans_examples::{Interrupted, print, say_ready, say_stats};
 use retrans_sdk::{Event, Filter, Stream};
 
 /// Returns whether more than half of the receive window is in flight. A filter term cannot compare
@@ -33,9 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut stream = Stream::builder().filter(filter).predicate(in_full_flight).open()?;
     say_ready(&stream);
     while !interrupted.is() {
-        stream.for_each_timeout(Duration::from_millis(100), |event| {
-            println!("{} to {} port {}: {}", event.ts, event.daddr, event.dport, event.result);
-        })?;
+        for event in stream.recv_batch_timeout(Duration::from_millis(100))? {
+            print(format_args!("{} to {} port {}: {}", event.ts, event.daddr, event.dport, event.result))?;
+        }
     }
     say_stats(&stream.stats());
     Ok(())

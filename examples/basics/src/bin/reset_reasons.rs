@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Compares a tool's own table of kernel reasons with the running kernel: why TCP sent a reset
 //! (`enum sk_rst_reason`, Linux 6.10 and newer, the tracepoint `tcp_send_reset`).
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
+use std::fmt;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use retrans_examples::say;
 use retrans_sdk::{Error, check, reason_table};
 
 /// The reason for a reset. MPTCP reasons are left out: they print as `k` and their number.
@@ -56,16 +60,21 @@ fn main() -> ExitCode {
     exit_status(report)
 }
 
-/// Returns 0 if they match, 1 if they do not, 2 if the BTF cannot be read.
+/// Returns 0 if they match, 1 if they do not, 2 if the BTF cannot be read or stdout cannot be
+/// written.
 fn exit_status(report: Result<check::Report, Error>) -> ExitCode {
     match report {
-        Ok(report) => {
-            println!("{report}");
-            if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(error) => {
-            eprintln!("cannot compare: {error}");
-            ExitCode::from(2)
-        }
+        Ok(report) => match writeln!(io::stdout(), "{report}") {
+            // The status is valid even if the reader of stdout, such as `head`, has exited.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(format_args!("cannot print: {error}")),
+            _ if report.passed() => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        },
+        Err(error) => fail(format_args!("cannot compare: {error}")),
     }
+}
+
+fn fail(why: fmt::Arguments<'_>) -> ExitCode {
+    say(why);
+    ExitCode::from(2)
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A log shipper: sends attempts as key=value lines to a collector by TCP. While it is unavailable,
 //! a queue keeps the newest and counts dropped ones. Lines of a broken connection may repeat.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 use std::error::Error;
 use std::io::Write as _;
@@ -9,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use retrans_examples::{Interrupted, Source, say_ready, say_stats};
+use retrans_examples::{Interrupted, Source, say, say_ready, say_stats};
 use retrans_sdk::format::LineBuffer;
 use retrans_sdk::stream::Overflow;
 use retrans_sdk::{Event, Stream};
@@ -41,8 +42,7 @@ impl Collector {
         let Some(connection) = &mut self.connection else { return false };
         let mut lines = Vec::new();
         for event in events {
-            lines.extend_from_slice(buffer.line(event));
-            lines.push(b'\n');
+            lines.extend([buffer.line(event), b"\n"].concat());
         }
         let sent = connection.write_all(&lines).is_ok();
         if !sent {
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     // After a signal, the last batch may be unsent, although the queue counts it as `delivered`.
-    eprintln!("unsent={}", events.len());
+    say(format_args!("unsent={}", events.len()));
     say_stats(&queue.stats());
     Ok(())
 }

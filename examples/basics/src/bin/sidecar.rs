@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A sidecar, written for tokio on one thread: prints JSON for each failed attempt of the container
 //! that it runs in. The container is its own cgroup and all cgroups below it.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 use std::error::Error;
 use std::io::{self, Write as _};
 
 use clap::Parser;
-use retrans_examples::{Source, say_ready, say_stats};
+use retrans_examples::{Source, say_ready, say_stats, written};
 use retrans_sdk::{Event, Filter, RetransResult, Stream};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -40,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     loop {
         tokio::select! {
             batch = stream.recv_batch() => match batch {
-                Some(events) => print(&events?)?,
+                Some(events) => written(print(&events?))?,
                 None => break,
             },
             _ = interrupt.recv() => break,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reports connections that a closed window stalls. Its tests require neither root nor a kernel.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::net::SocketAddr;
 
 use clap::Parser;
-use retrans_examples::Source;
+use retrans_examples::{Printed, Source, print};
 use retrans_sdk::{Event, Filter, RetransKind, RetransResult, Stream, StreamBuilder};
 
 /// Prints each connection whose receive window was closed at three attempts in a row
@@ -20,11 +20,11 @@ const IN_A_ROW: u32 = 3;
 /// The maximum number of tracked connections. No event reports the end of a connection.
 const MOST: usize = 10_000;
 
-fn wanted(filter: &Filter) -> Result<StreamBuilder, Box<dyn Error>> {
+fn wanted(filter: &Filter) -> Result<StreamBuilder, retrans_sdk::filter::FilterError> {
     Ok(Stream::builder().filter("kind!=synack".parse::<Filter>()?.and(filter)?))
 }
 
-fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event)) -> Result<(), retrans_sdk::Error> {
+fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event) -> Printed) -> Printed {
     let mut closed: HashMap<(SocketAddr, SocketAddr), u32> = HashMap::new();
     for event in stream.iter() {
         let event = event?;
@@ -37,20 +37,18 @@ fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event)) -> Re
         if closed.len() >= MOST {
             closed.clear();
         }
-        let count = closed.entry((local, remote)).or_default();
-        *count += 1;
-        if *count == IN_A_ROW {
-            stalled(remote, &event);
+        *closed.entry((local, remote)).or_default() += 1;
+        if closed.get(&(local, remote)) == Some(&IN_A_ROW) {
+            stalled(remote, &event)?;
         }
     }
     Ok(())
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Printed {
     let Arguments { source } = Arguments::parse();
     let mut stream = source.open(wanted(&source.filter()?)?)?;
-    watch(&mut stream, |remote, event| println!("ts={} stalled={remote} snd_wnd={:?}", event.ts, event.snd_wnd))?;
-    Ok(())
+    watch(&mut stream, |remote, e| print(format_args!("ts={} stalled={remote} snd_wnd={:?}", e.ts, e.snd_wnd)))
 }
 
 #[cfg(test)]
@@ -58,17 +56,16 @@ mod tests {
     use super::*;
 
     fn stalled(attempts: &[(u16, RetransResult)]) -> Vec<u16> {
-        let builder = wanted(&Filter::default()).expect("a filter");
-        let (script, mut stream) = builder.mock().expect("a stream");
+        let (script, mut stream) = wanted(&Filter::default()).expect("a filter").mock().expect("a stream");
         for (port, result) in attempts {
             let mut event = Event::sample(*result);
             event.dport = *port;
             script.push(event);
         }
         script.finish();
-        let mut ports = Vec::new();
-        watch(&mut stream, |remote, _| ports.push(remote.port())).expect("no error");
-        ports
+        let (sender, ports) = std::sync::mpsc::channel();
+        watch(&mut stream, |remote, _| Ok(sender.send(remote.port())?)).expect("no error");
+        ports.try_iter().collect()
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use retrans_lab::privilege;
 use retrans_lab::run::Progress;
+use retrans_sdk::format::Escaped;
 use retrans_sdk::offline::RecordedLines;
 use retrans_sdk::offline::Recording;
 use retrans_sdk::{ErrorKind, Stream};
@@ -52,7 +53,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
         Ok(faults) if faults.is_empty() => ExitCode::SUCCESS,
         Ok(faults) => {
             for fault in faults {
-                let _ = writeln!(io::stderr(), "retrans: {fault}");
+                crate::status::say(format_args!("retrans: {fault}"));
             }
             ExitCode::from(FAILED)
         }
@@ -68,6 +69,7 @@ impl<W: Write> Write for UntilClosed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            Err(error) => Err(io::Error::new(error.kind(), format!("cannot write to stdout: {error}"))),
             written => written,
         }
     }
@@ -88,7 +90,7 @@ fn run(arguments: Arguments) -> Faults {
     let mut out = UntilClosed(io::stdout().lock());
     if let Some(path) = replay {
         let recording = Recording::open(&path)?.lines()?;
-        writeln!(out, "REPLAY of {}: nothing is caused here.\n", path.display())?;
+        writeln!(out, "REPLAY of {}: nothing is caused here.\n", Escaped::path(&path))?;
         return self::replay(&mut out, recording);
     }
     let must_be_live = live || record.is_some();
@@ -121,7 +123,7 @@ fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bo
         faults.extend(without.map(|(act, _)| format!("{}: not possible or not observable on this kernel", act.name())));
     }
     if let (Some(path), true) = (record, faults.is_empty()) {
-        acted.record(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        acted.record(path).map_err(|error| format!("{}: {error}", Escaped::path(path)))?;
     }
 
     writeln!(out, "\n{}", Table(&acted.rows))?;
@@ -143,7 +145,7 @@ fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bo
     )?;
     writeln!(out, "{}", stream.stats())?;
     let retrans = std::env::current_exe()?;
-    writeln!(out, "\nTo watch this machine: sudo {} watch 'result!=success'", retrans.display())?;
+    writeln!(out, "\nTo watch this machine: sudo {} watch 'result!=success'", Escaped::path(&retrans))?;
     Ok(faults)
 }
 

@@ -3,19 +3,19 @@
 
 mod report;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use retrans_sdk::attach::{Attachment, Candidate, CandidateOutcome, Diagnosis, Support, Verdict};
 use retrans_sdk::event::PercentEncoded;
+use retrans_sdk::format::Escaped;
 use retrans_sdk::reason_table::KeyVal;
 use serde_json::{Value as Json, json};
 
 use self::report::Report;
 use crate::args::Format;
-use crate::fail_to_write;
 use crate::output::Output;
+use crate::print;
 
 /// Reports what this kernel and this process allow, and what a stream cannot observe
 ///
@@ -43,9 +43,8 @@ pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
         Format::Json => format!("{:#}\n", as_json(&diagnosis)),
         _ => as_lines(&diagnosis),
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return fail_to_write(&error),
-        _ => {}
+    if let Err(status) = print(text.as_bytes()) {
+        return status;
     }
     ExitCode::from(match diagnosis.verdict() {
         Verdict::Full => 0,
@@ -164,8 +163,8 @@ fn as_json(diagnosis: &Diagnosis) -> Json {
     };
     json!({
         "verdict": name_of(diagnosis.verdict()),
-        "kernel": diagnosis.kernel,
-        "lockdown": diagnosis.lockdown,
+        "kernel": Escaped::value(&diagnosis.kernel).to_string(),
+        "lockdown": diagnosis.lockdown.as_ref().map(|mode| Escaped::value(mode).to_string()),
         "third_argument": diagnosis.third_argument,
         "available": serde_json::Map::from_iter(available),
         "capabilities": capabilities,

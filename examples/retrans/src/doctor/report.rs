@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use retrans_sdk::attach::{AttachMethod, Diagnosis, Support, Unobservable, Verdict};
+use retrans_sdk::format::Escaped;
 
 use super::tried;
 use crate::output::Paint;
@@ -54,8 +55,8 @@ impl Report {
         };
         Self {
             verdict: diagnosis.verdict(),
-            kernel: diagnosis.kernel.clone(),
-            lockdown: diagnosis.lockdown.clone(),
+            kernel: Escaped::value(&diagnosis.kernel).to_string(),
+            lockdown: diagnosis.lockdown.as_ref().map(|mode| Escaped::value(mode).to_string()),
             available: available.to_vec(),
             capabilities: diagnosis.capabilities.iter().map(|found| (found.name, found.held)).collect(),
             stream,

@@ -24,6 +24,7 @@ use crate::signals::until_interrupted;
 use crate::status::{is_closed, say_ready, say_stats, say_text_losses};
 use crate::{CANNOT_START, FAILED, fail};
 use retrans_sdk::attach::AttachMethod;
+use retrans_sdk::format::Escaped;
 use retrans_sdk::stats::Failures;
 use retrans_sdk::stream::Live;
 use retrans_sdk::{Filter, Stream};
@@ -124,15 +125,16 @@ fn show(count: &Count, rows: usize, format: Format, svg: Option<&Path>) -> Resul
         Format::Kv => lines::draw(&table),
         Format::Json => lines::draw_json(&table),
     };
-    match io::stdout().write_all(text.as_bytes()) {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // The reader of stdout has exited.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written?,
+        written => written.map_err(|error| format!("cannot write to stdout: {error}"))?,
     }
     match svg {
         Some(path) => {
             let written = write_whole(path, &picture::draw(&table));
-            written.map_err(|error| format!("{}: {error}", path.display()).into())
+            written.map_err(|error| format!("{}: {error}", Escaped::path(path)).into())
         }
         None => Ok(()),
     }

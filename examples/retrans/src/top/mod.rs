@@ -25,6 +25,7 @@ use ratatui::crossterm::event::KeyEvent;
 use ratatui::crossterm::style::force_color_output;
 use retrans_sdk::Filter;
 use retrans_sdk::event::Timestamp;
+use retrans_sdk::format::Escaped;
 
 pub(crate) use arguments::Arguments;
 use input::{Action, Choices};
@@ -107,7 +108,9 @@ impl Top {
             say_stats(&stats);
         }
         match (self.source.progress(), &self.origin) {
-            (Progress::Broken(why), Origin::Recording { path, .. }) => Err(format!("{}: {why}", path.display()).into()),
+            (Progress::Broken(why), Origin::Recording { path, .. }) => {
+                Err(format!("{}: {why}", Escaped::path(path)).into())
+            }
             _ => Ok(()),
         }
     }

@@ -201,15 +201,17 @@ fn a_malformed_line_is_shown_and_returns_status_1() {
 #[test]
 fn no_escape_sequence_gets_through() {
     let scratch = tempfile::tempdir().expect("a directory");
-    let path = scratch.path().join("\u{1b}]0;pwned\u{7}\u{1b}[5mx");
+    let path = scratch.path().join("\u{1b}]0;pwned\u{7}\u{1b}[5m\u{202e}x");
     fs::copy("recordings/lab.kv", &path).expect("a copy");
     let mut screen = Screen::of(200, 30, &["--replay", path.to_str().expect("a path"), "--speed", "inf"]);
     screen.wait_for("end of the recording");
-    screen.wait_for("]0;pwned[5mx");
+    screen.wait_for(r"\u{1b}]0;pwned\u{7}\u{1b}[5m\u{202e}x");
     screen.type_in("q");
     let ended = screen.end();
     let written = String::from_utf8_lossy(&ended.written);
-    assert!(!written.contains("\u{1b}]0;") && !written.contains("\u{1b}[5m") && !written.contains('\u{7}'));
+    assert!(
+        !written.contains("\u{1b}]0;") && !written.contains("\u{1b}[5m") && !written.contains(['\u{7}', '\u{202e}'])
+    );
 }
 
 /// The recorded text of perf states no clock.

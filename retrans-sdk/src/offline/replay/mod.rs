@@ -27,6 +27,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::event::buffer::BATCH;
 use crate::offline::channel::EventSender;
+use crate::text::escape::Escaped;
 
 /// A recording, which can be read as a [`Stream`](crate::Stream).
 ///
@@ -169,9 +170,9 @@ impl Recording {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         match File::open(path) {
-            Ok(file) => Ok(Self { name: Some(path.display().to_string()), ..Self::from_reader(file) }),
+            Ok(file) => Ok(Self { name: Some(Escaped::path(path).to_string()), ..Self::from_reader(file) }),
             Err(error) => {
-                Err(Error::new(ErrorKind::System, format!("cannot open {}", path.display())).caused_by(error))
+                Err(Error::new(ErrorKind::System, format!("cannot open {}", Escaped::path(path))).caused_by(error))
             }
         }
     }

@@ -207,8 +207,10 @@ impl Parser {
 
     fn key_val(&self, text: &str) -> Result<Parsed, String> {
         let mut unknown = Unknown::new();
-        let keep = |key: &str, value: &str, column| {
-            if self.keeps_unknown { kv::keep_unknown(&mut unknown, key, value, column) } else { Ok(()) }
+        let mut keys = self.keeps_unknown.then(|| kv::UnknownKeys::new(&mut unknown));
+        let keep = |key, value, column| match &mut keys {
+            Some(keys) => keys.add(key, value, column),
+            None => Ok(()),
         };
         let event = kv::parse(text, keep).map_err(|error| error.to_string())?;
         Ok(Parsed::Event(Box::new(event), unknown))

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use retrans_sdk::event::{Clock as TimestampClock, Timestamp};
+use retrans_sdk::format::Escaped;
 use retrans_sdk::offline::RecordedLines;
 use retrans_sdk::offline::Recording;
 use retrans_sdk::{Event, Filter};
@@ -51,14 +52,14 @@ impl Clock {
 
 impl Recorded {
     pub(super) fn open(path: &Path, speed: f64, input: Input, filter: &Filter) -> io::Result<Self> {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", Escaped::path(path)));
         let file = File::open(path).map_err(named)?;
         // A regular file never blocks the display, and can be read again for another filter.
         if !file.metadata().map_err(named)?.is_file() {
             return Err(named(io::Error::other("not a regular file")));
         }
         let about = About {
-            what: format!("recording {}", path.display()),
+            what: format!("recording {}", Escaped::path(path)),
             observes_failures: None,
             unobservable: Vec::new(),
             clock: TimestampClock::Unknown,

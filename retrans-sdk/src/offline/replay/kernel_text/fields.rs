@@ -16,6 +16,7 @@ use crate::event::kind::RetransKind;
 use crate::event::result::RetransResult;
 use crate::event::tcp_enums::TcpState;
 use crate::event::transmit::Transmit;
+use crate::text::escape::Escaped;
 use crate::text::reason_table::UNLISTED_BASE;
 
 /// The prefix of each field that the text of these tracepoints may begin with.
@@ -115,9 +116,11 @@ pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, Strin
     let (err, named) = (values.get("err"), sentence.or_else(|| values.get("result")));
     let shows_failures = err.is_some() || named.is_some();
     (event.result, event.err) = match (err, named) {
-        (_, Some(named)) => (meaning(named).ok_or_else(|| format!("unknown result `{}`", named.escape_debug()))?, None),
+        (_, Some(named)) => {
+            (meaning(named).ok_or_else(|| format!("unknown result `{}`", Escaped::value(named)))?, None)
+        }
         (Some(err), None) => {
-            let err = err.parse().map_err(|_| format!("`err={}` is not an integer", err.escape_debug()))?;
+            let err = err.parse().map_err(|_| format!("`err={}` is not an integer", Escaped::value(err)))?;
             (proven_by(err), Some(err))
         }
         (None, None) => (RetransResult::Success, Some(0)),
@@ -140,7 +143,7 @@ impl<'a> Values<'a> {
 
     fn parsed<T: FromStr>(&self, key: &str) -> Result<T, String> {
         let value = self.required(key)?;
-        value.parse().map_err(|_| format!("invalid value `{key}={}`", value.escape_debug()))
+        value.parse().map_err(|_| format!("invalid value `{key}={}`", Escaped::value(value)))
     }
 }
 
@@ -163,7 +166,7 @@ fn addresses(values: &Values<'_>) -> Result<(IpAddr, IpAddr, bool), String> {
             Some((saddr, daddr)) => Ok((saddr.into(), daddr.into(), true)),
             None => Ok((v6[0].into(), v6[1].into(), false)),
         }),
-        Some(other) => Err(format!("unknown `family={}`", other.escape_debug())),
+        Some(other) => Err(format!("unknown `family={}`", Escaped::value(other))),
         // Before Linux 5.15 the text contains IPv6 addresses for an IPv4 socket as well. Such a
         // socket cannot be distinguished from an IPv6 socket with IPv4-mapped addresses.
         None => of_v6().and_then(|v6| match mapped(v6)? {
@@ -177,7 +180,7 @@ fn state(name: &str) -> Result<TcpState, String> {
     let entry = TcpState::ALL.iter().find(|entry| entry.c_name == Some(name));
     // perf prints the number if it does not know the names.
     let state = entry.map(|entry| entry.variant).or_else(|| hexadecimal(name).map(TcpState::from_raw));
-    state.ok_or_else(|| format!("unknown state `{}`", name.escape_debug()))
+    state.ok_or_else(|| format!("unknown state `{}`", Escaped::value(name)))
 }
 
 /// Parses `0x1f`.
