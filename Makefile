@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 
+# A recipe line that contains the variable MAKE runs even with `make -n`, so no recipe calls make
+# again (tests/live/tests/makefile.rs).
+
 # The packages that a build requires and that a minimal Debian or Ubuntu lacks,
 BUILD_PACKAGES := clang gcc libc6-dev make pkg-config libelf-dev zlib1g-dev
 # and the packages to create namespaces with traffic in them, which requires root anyway.
@@ -62,16 +65,19 @@ help:
 	@echo "make package       packages both crates as for publishing, and builds each alone"
 	@echo "make outside       builds and runs a crate that depends on the SDK by path, by git,"
 	@echo "                   and as it would be published"
+	@echo "make msrv          compiles the SDK with the oldest supported Rust"
 	@echo "make vendored      builds with static libelf and zlib, where neither is installed;"
 	@echo "                   as root"
+	@echo "make without-clang  tests the SDK in a build without the BPF programs"
 	@echo "make image         builds docs/deploy/Dockerfile with docker or podman, and runs"
 	@echo "                   retrans doctor in it"
 	@echo "make unit          runs docs/retrans-agent.service under systemd in namespaces; as"
 	@echo "                   root"
 	@echo "make public-api    records the public API"
 	@echo "make public-api-check  reports changes of the public API since it was recorded"
-	@echo "make release-check  runs outside, vendored, unit, image, matrix-release-check and"
-	@echo "                   bench, which a release requires in addition to the gate"
+	@echo "make release-check  runs outside, msrv, vendored, without-clang, unit, image,"
+	@echo "                   matrix-release-check and bench, which a release requires in"
+	@echo "                   addition to the gate"
 
 .PHONY: build-deps
 build-deps: ; @$(call install,$(BUILD_PACKAGES))
@@ -90,6 +96,22 @@ package: deps
 .PHONY: outside
 outside: deps
 	tests/outside.sh
+
+NO_CLANG := DOCS_RS=1 CLANG=/nonexistent
+# Runs what docs/building.md promises without clang. The tests of the module `check` and those in
+# the sources compare with the built BPF object, so they are left out.
+.PHONY: without-clang
+without-clang: CARGO_ARGUMENTS = --locked --package retrans-sdk --features json,log,tokio,tracing,zstd --target-dir $(or $(CARGO_TARGET_DIR),target)/without-clang
+without-clang: deps
+	$(NO_CLANG) cargo test $(CARGO_ARGUMENTS) --test '*'
+	$(NO_CLANG) cargo test $(CARGO_ARGUMENTS) --doc
+
+# Prints NOT RUN if there is no such toolchain and rustup cannot install one. With MSRV=required
+# that is a failure.
+MSRV ?= if-possible
+.PHONY: msrv
+msrv: deps
+	MSRV=$(MSRV) tests/msrv.sh
 
 .PHONY: unit
 unit: deps
@@ -151,7 +173,7 @@ endef
 .PHONY: demo
 demo: build-deps
 	$(if $(filter cargo,$(firstword $(CLI))),cargo build --locked --release --package retrans-cli --features demo)
-	@if $(CAN_BE_ROOT); then $(MAKE) --no-print-directory deps && $(DEMO_AS_ROOT); else $(DEMO); fi
+	@if $(CAN_BE_ROOT); then ($(call install,$(LAB_PACKAGES))) && $(DEMO_AS_ROOT); else $(DEMO); fi
 
 # The recording that the demo replays without the required privileges.
 .PHONY: recording
@@ -162,24 +184,28 @@ recording: deps
 
 .PHONY: test
 test: unit-tests
-	@$(MAKE) --no-print-directory live LIVE=$(LIVE)
+	@$(run_live)
 
 # Unit tests, documentation tests, and the tests of the programs that do not require root.
 .PHONY: unit-tests
 unit-tests: deps
 	cargo test --locked --workspace $(WORKSPACE_FEATURES) --no-fail-fast
 
-# Each live test has the attribute `#[ignore]`, so a plain `cargo test` skips it. This target runs
-# them as root, or reports that they did not run.
-.PHONY: live
-live:
-	@if $(CAN_BE_ROOT); then \
+# Each live test has the attribute `#[ignore]`, so a plain `cargo test` skips it. This runs them as
+# root, or reports that they did not run.
+define run_live
+	if $(CAN_BE_ROOT); then \
 		$(AS_ROOT) tests/live.sh; \
 	elif [ "$(LIVE)" = required ]; then \
 		echo "live tests: NOT RUN, but required: they require root or sudo"; exit 1; \
 	else \
 		echo "live tests: NOT RUN: they require root or sudo; with LIVE=required this is a failure"; \
 	fi
+endef
+
+.PHONY: live
+live:
+	@$(run_live)
 
 BENCHES := user_space pipeline kernel
 # Fails if a bar is not met. The bars are for an idle machine.
@@ -195,8 +221,8 @@ soak: deps
 	$(AS_ROOT) tests/soak.sh $(RUNS)
 
 # Minimal systems on which the README's commands are run. If an archive is not reachable (Ubuntu's
-# may not be), this is reported.
-SUITES ?= bookworm trixie noble
+# may not be), this is reported. With `-minimal` the build uses rustup's minimal profile.
+SUITES ?= bookworm trixie noble trixie-minimal
 .PHONY: fresh-machines
 fresh-machines:
 	@$(call install,debootstrap wget)
@@ -239,12 +265,14 @@ matrix-gate: deps
 
 .PHONY: lint
 lint: deps lint-deps
-	# Builds the documentation as on a machine without clang. It is the first step, because the
-	# other steps use the same dependencies.
-	RUSTDOCFLAGS="-D warnings" DOCS_RS=1 CLANG=/nonexistent cargo doc --locked --package retrans-sdk --no-deps $(FEATURES)
+	# Builds the SDK and its documentation as on a machine without clang. These are the first
+	# steps, because the others use the same dependencies. rustdoc checks no function bodies.
+	$(NO_CLANG) tests/no-warnings.sh cargo check --locked --package retrans-sdk $(FEATURES)
+	RUSTDOCFLAGS="-D warnings" $(NO_CLANG) cargo doc --locked --package retrans-sdk --no-deps $(FEATURES)
 	cargo fmt --all --check
 	clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/*/bpf/*.c
-	cargo clippy --workspace --all-targets $(WORKSPACE_FEATURES) -- -D warnings
+	@# Also fails if clang warns of a BPF program.
+	tests/no-warnings.sh cargo clippy --workspace --all-targets $(WORKSPACE_FEATURES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(WORKSPACE_FEATURES)
 	@# Any output is an error, even if the status is 0. ExecStart is replaced because the
 	@# program is not installed.
@@ -270,7 +298,8 @@ $(TOOLS)/bin/cargo-deny:
 # The checks that a release requires in addition to the gate (.ci/run). They need hours, most of
 # them for `make matrix` before them.
 .PHONY: release-check
-release-check: outside vendored unit image matrix-release-check bench
+release-check: MSRV := required
+release-check: outside msrv vendored without-clang unit image matrix-release-check bench
 
 .PHONY: deny
 deny: $(DENY)

@@ -2,6 +2,8 @@
 //! Compiles `bpf/retrans.bpf.c` and `bpf/owners.bpf.c` into `OUT_DIR`. It also generates the
 //! skeleton of the former and the list of the kernel types that they use.
 
+#[path = "build/bpf.rs"]
+mod bpf;
 #[path = "build/clang.rs"]
 mod clang;
 
@@ -36,6 +38,7 @@ fn main() {
         // Cargo prints only this line. After a panic it would print the whole output.
         Err(why) => return println!("cargo::error={why}"),
     };
+    bpf::show_warnings();
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
 
@@ -61,22 +64,10 @@ fn compiler(clang: &OsStr, root: &Path, out: &Path, name: &str) -> SkeletonBuild
     prefix_map.push(root);
     prefix_map.push("=.");
 
-    let mut builder = SkeletonBuilder::new();
-    builder
-        .clang(clang)
-        .source(root.join(format!("bpf/{name}.bpf.c")))
-        .obj(out.join(format!("{name}.bpf.o")))
-        .clang_args([
-            OsString::from("-Wall"),
-            "-Wextra".into(),
-            "-Werror".into(),
-            "-Wno-unused-parameter".into(),
-            // Every clang must emit the same instructions. Newer versions default to v3, whose
-            // atomics require Linux 5.12.
-            "-mcpu=v2".into(),
-            prefix_map,
-        ]);
-    builder
+    // Every clang must emit the same instructions. Newer versions default to v3, whose atomics
+    // require Linux 5.12.
+    let arguments = [OsString::from("-mcpu=v2"), prefix_map];
+    bpf::builder(clang, &root.join(format!("bpf/{name}.bpf.c")), out, arguments)
 }
 
 fn finish<E: Display>(name: &str, built: Result<(), E>) {

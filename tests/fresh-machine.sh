@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Runs the README's commands on minimal installations of Debian and Ubuntu, as a user with sudo.
 #
-# usage: tests/fresh-machine.sh SUITE…      such as bookworm, trixie, noble
+# usage: tests/fresh-machine.sh SUITE…      such as bookworm, trixie, noble, trixie-minimal
 #
 # Each installation is a new chroot created by debootstrap. It contains this machine's Rust
 # toolchain and a clone of HEAD, runs on this machine's kernel, and contains nothing else of this
 # machine. Requires root and debootstrap. Prints a line for each command and the path of the log. A
 # suite whose archive is not reachable is reported as not tried, which is not a failure. A failing
 # command is a failure.
+#
+# With SUITE-minimal the installation contains this machine's rustup, and the toolchain as rustup
+# installs it with the minimal profile, which the official images of Rust contain. Its `rustfmt` is
+# a proxy that fails. Then the SDK and the lab are built, and nothing is run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,6 +31,9 @@ toolchain=$(rustc --print sysroot)
 mapfile -t commands < <(sed -n '/^```sh$/,/^```$/{/^make /p}' README.md)
 [ "${#commands[@]}" = 2 ] || { echo "fresh-machine: README.md has ${#commands[@]} commands, not 2" >&2; exit 2; }
 
+# The commands for SUITE-minimal. The lab depends on the SDK.
+build_commands=("make build-deps" "cargo build --locked --package retrans-lab")
+
 is_ubuntu() {
 	case $1 in
 	jammy | noble | plucky | questing | resolute) ;;
@@ -40,6 +47,36 @@ mirror_of() {
 	else
 		echo "http://deb.debian.org/debian"
 	fi
+}
+
+# Replaces the toolchain by rustup's proxies and a toolchain without optional components. The
+# proxies read RUSTUP_HOME, which as_user sets.
+minimize() {
+	local root=$1 rust=$1/opt/rust home=$1/opt/rustup proxy
+	mkdir -p "$home/toolchains"
+	mv "$rust" "$home/toolchains/minimal"
+	rm -f "$home"/toolchains/minimal/bin/{rustfmt,cargo-fmt,cargo-clippy,clippy-driver}
+	mkdir -p "$rust/bin"
+	cp "$(command -v rustup)" "$rust/bin/rustup"
+	for proxy in cargo rustc rustdoc rustfmt; do
+		ln "$rust/bin/rustup" "$rust/bin/$proxy"
+	done
+	chroot "$root" chown user: /opt/rustup
+	# Otherwise nothing is tested.
+	! as_user "$root" "rustfmt --version" || { echo "fresh-machine: this rustfmt does not fail" >&2; return 1; }
+}
+
+# Runs a command in the system, as the user, in the checkout.
+as_user() {
+	unshare --mount --propagation private sh -euc '
+		mount -t proc proc "$1/proc"
+		mount --rbind /sys "$1/sys"
+		mount --rbind /dev "$1/dev"
+		exec chroot "$1" su - user -c "
+			PATH=/opt/rust/bin:\$PATH
+			[ ! -d /opt/rustup ] || export RUSTUP_HOME=/opt/rustup RUSTUP_TOOLCHAIN=minimal
+			cd retrans && $2"
+	' sh "$@" </dev/null
 }
 
 # Creates the system. Ubuntu's installer enables universe. If debootstrap is older than a suite, it
@@ -75,12 +112,7 @@ furnish() {
 run() {
 	local suite=$1 root=$2 command=$3 start=$SECONDS status=0 out=$work/$1.out
 	echo "### $suite: $command"
-	unshare --mount --propagation private sh -euc '
-		mount -t proc proc "$1/proc"
-		mount --rbind /sys "$1/sys"
-		mount --rbind /dev "$1/dev"
-		exec chroot "$1" su - user -c "PATH=/opt/rust/bin:\$PATH; cd retrans && $2"
-	' sh "$root" "$command" </dev/null >"$out" 2>&1 || status=$?
+	as_user "$root" "$command" >"$out" 2>&1 || status=$?
 	cat "$out"
 	if [ "$status" = 0 ] && grep -q '^REPLAY\|NOT RUN' "$out"; then
 		status="0, but not live"
@@ -90,10 +122,14 @@ run() {
 }
 
 try() {
-	local suite=$1 root=$2 command failed=0
-	bootstrap "$suite" "$root"
+	local suite=$1 root=$2 command failed=0 steps=("${commands[@]}")
+	bootstrap "${suite%-minimal}" "$root"
 	furnish "$root"
-	for command in "${commands[@]}"; do
+	if [[ $suite = *-minimal ]]; then
+		minimize "$root"
+		steps=("${build_commands[@]}")
+	fi
+	for command in "${steps[@]}"; do
 		run "$suite" "$root" "$command" || failed=1
 	done
 	return "$failed"
@@ -105,8 +141,12 @@ summary=$work/summary
 trap 'rm -rf --one-file-system "$work"/root-*' EXIT
 failed=0 tried=0
 for suite in "$@"; do
-	status=0
-	wget --quiet --spider --tries 1 --timeout 20 "$(mirror_of "$suite")/dists/$suite/Release" || status=$?
+	status=0 archive=${suite%-minimal}
+	if [ "$archive" != "$suite" ] && ! command -v rustup >/dev/null; then
+		echo "### $suite: NOT TRIED: requires rustup" | tee -a "$summary"
+		continue
+	fi
+	wget --quiet --spider --tries 1 --timeout 20 "$(mirror_of "$archive")/dists/$archive/Release" || status=$?
 	if [ "$status" = 8 ]; then
 		echo "### $suite: FAILED: the archive has no such suite" | tee -a "$summary"
 		failed=1

@@ -27,7 +27,7 @@ pub(crate) fn find() -> Result<OsString, String> {
     let chosen = std::env::var_os("CLANG");
     let clang = chosen.clone().unwrap_or_else(|| "clang".into());
     let name = match &chosen {
-        Some(path) => format!("CLANG={}", path.display()),
+        Some(path) => format!("CLANG={}", path.to_string_lossy()),
         None => "clang".to_owned(),
     };
     let complaint = |what: String| {

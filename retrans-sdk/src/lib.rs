@@ -123,14 +123,15 @@
 //!
 //! | for | required |
 //! |---|---|
-//! | the build | Rust 1.88; clang 14 or newer with the BPF target, found as `clang` or by the variable `CLANG`; a C compiler, make and pkg-config for libbpf; the headers of libelf and zlib |
+//! | the build | Rust 1.85; clang 14 or newer with the BPF target, found as `clang` or by the variable `CLANG`; a C compiler, make and pkg-config for libbpf; the headers of libelf and zlib |
 //! | running a program | the shared libraries of libelf and zlib |
 //! | opening a stream | Linux 5.10 or newer on x86-64 or arm64, with BTF (`CONFIG_DEBUG_INFO_BTF`); CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN |
 //! | reading an open stream, recordings, mocks | no privileges |
 //!
 //! The feature `vendored` of `libbpf-rs` links libelf and zlib statically. Add
 //! `libbpf-rs = { version = "0.27", features = ["vendored"] }` to your own dependencies. The build
-//! then requires autoconf, automake, autopoint, flex, bison and gawk instead of the headers.
+//! then requires autoconf, automake, autopoint, flex, bison and gawk instead of the headers. The
+//! program then contains libelf, which is under LGPL-3.0-or-later or GPL-2.0-or-later.
 //!
 //! Before Linux 5.11 the BPF maps count against RLIMIT_MEMLOCK, whose default of 64 KiB is too low.
 //!
@@ -158,6 +159,10 @@
 //!
 //! The macro [`reason_table`](macro@reason_table) defines a table of your own.
 // Code in an application's process must neither abort it nor print.
+#![cfg_attr(
+    retrans_docs_only,
+    allow(dead_code, unused_imports, reason = "used by the code that loads the BPF programs, which is left out")
+)]
 #![cfg_attr(
     not(test),
     deny(

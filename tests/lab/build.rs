@@ -10,9 +10,10 @@ mod bpf;
 
 fn main() {
     println!("cargo:rerun-if-env-changed=CLANG");
-    for path in ["bpf", "build", "../../bpf"] {
+    for path in ["bpf", "build", "../../bpf", "../../retrans-sdk/build"] {
         println!("cargo:rerun-if-changed={path}");
     }
+    bpf::show_warnings();
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let lab = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let headers = lab.join("../../bpf");

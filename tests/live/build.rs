@@ -13,9 +13,10 @@ include!("bpf/mutations.rs");
 
 fn main() {
     println!("cargo:rerun-if-env-changed=CLANG");
-    for path in ["bpf", "../lab/build", "../../bpf"] {
+    for path in ["bpf", "../lab/build", "../../bpf", "../../retrans-sdk/build"] {
         println!("cargo:rerun-if-changed={path}");
     }
+    bpf::show_warnings();
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let live = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let headers = live.join("../../bpf");

@@ -24,10 +24,10 @@ pub(crate) const VERSION: u16 = 2;
 pub(crate) const RECORD_LEN: usize = {
     let (mut end, mut i) = (CORE_LEN, 0);
     while i < PLACED.len() {
-        if let Some(field) = &PLACED[i]
-            && field.end > end
-        {
-            end = field.end;
+        if let Some(field) = &PLACED[i] {
+            if field.end > end {
+                end = field.end;
+            }
         }
         i += 1;
     }
@@ -362,16 +362,14 @@ pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch_offset: i64) ->
         Some(record) if bytes.len() == RECORD_LEN + OWNER_LEN => {
             let record = Record::new(record, bytes.len(), !0)?;
             decode_fields(event, &record, epoch_offset)?;
-            if record.has(OWNER)
-                && let Some(owner) = bytes.last_chunk().and_then(owner)
-            {
-                owner.assign_to(event);
+            if record.has(OWNER) {
+                if let Some(owner) = bytes.last_chunk().and_then(owner) {
+                    owner.assign_to(event);
+                }
             }
             Ok(())
         }
-        None if bytes.len() >= CORE_LEN && bytes.len().is_multiple_of(WORD) => {
-            decode_shorter(event, bytes, epoch_offset)
-        }
+        None if bytes.len() >= CORE_LEN && bytes.len() % WORD == 0 => decode_shorter(event, bytes, epoch_offset),
         _ => Err(WireError::Length(bytes.len())),
     }
 }

@@ -293,7 +293,7 @@ fn address(from: &mut Scanner<'_>) -> Option<IpAddr> {
         return Some(address.into());
     }
     *from = before;
-    FieldValue::parse(str::from_utf8(from.value()).ok()?).ok()
+    FieldValue::parse(std::str::from_utf8(from.value()).ok()?).ok()
 }
 
 impl FieldValue for u64 {
@@ -517,7 +517,7 @@ macro_rules! scan_field {
         // A lone `-`, without digits.
         $draft.event.$name = match $from.value() {
             b"-" => None,
-            value => Some(<$type as FieldValue>::parse(str::from_utf8(value).ok()?).ok()?),
+            value => Some(<$type as FieldValue>::parse(std::str::from_utf8(value).ok()?).ok()?),
         };
     }};
     (follows($always:literal) $name:ident: $type:ty, $draft:ident, $from:ident) => {

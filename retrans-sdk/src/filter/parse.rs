@@ -103,10 +103,10 @@ impl Capacity {
             return Err(format!("too many values: the kernel filter has room for {MAX_TESTS} tests"));
         }
         for operand in &term.operands {
-            if let Operand::Subtree(id) = operand
-                && !self.subtrees.contains(id)
-            {
-                self.subtrees.push(*id);
+            if let Operand::Subtree(id) = operand {
+                if !self.subtrees.contains(id) {
+                    self.subtrees.push(*id);
+                }
             }
         }
         if self.subtrees.len() > MAX_SUBTREES {

@@ -24,7 +24,7 @@ use crate::text::writer::WRITE_PADDING;
 /// Prints the key=value line.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(str::from_utf8(LineBuffer::new().line(self)).unwrap_or_default())
+        f.write_str(std::str::from_utf8(LineBuffer::new().line(self)).unwrap_or_default())
     }
 }
 

@@ -19,6 +19,7 @@ use crate::filter::{MAX_SUBTREES, MAX_TESTS, operands};
 use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, NETNS_WORDS, PASSED_WORDS, TRANSMIT_SLOTS, word};
 
 /// Returns the size of a field, by a pointer that is never read.
+#[allow(dead_code, reason = "Rust 1.85 does not count the uses in unnamed constants")]
 const fn size_of_field<R, F>(_: fn(&R) -> &F) -> usize {
     size_of::<F>()
 }

@@ -211,6 +211,15 @@ impl Combination {
         let is_exit = |method: &AttachMethod| matches!(method, AttachMethod::Fexit | AttachMethod::Kretprobe);
         Some(self.method).filter(is_exit).or(self.companion)
     }
+
+    /// Returns the method by which function exits report each attempt, if they do.
+    pub(super) fn by_exit(self) -> Option<AttachMethod> {
+        match self.method {
+            AttachMethod::Fexit | AttachMethod::Kretprobe => Some(self.method),
+            AttachMethod::TpEnum => self.companion,
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Combination {

@@ -3,7 +3,7 @@
 
 use libbpf_rs::ProgramMut;
 
-use super::plan::{Combination, Plan};
+use super::plan::Plan;
 use super::skel::RetransSkel;
 use crate::kernel::attach_method::AttachMethod;
 
@@ -112,17 +112,6 @@ impl Program {
             Self::KretprobeInner => Some(("__tcp_retransmit_skb", true)),
             Self::KprobeSynack => Some(("tcp_rtx_synack", false)),
             Self::KretprobeSynack => Some(("tcp_rtx_synack", true)),
-            _ => None,
-        }
-    }
-}
-
-impl Combination {
-    /// Returns the method by which function exits report each attempt, if they do.
-    pub(super) fn by_exit(self) -> Option<AttachMethod> {
-        match self.method {
-            AttachMethod::Fexit | AttachMethod::Kretprobe => Some(self.method),
-            AttachMethod::TpEnum => self.companion,
             _ => None,
         }
     }

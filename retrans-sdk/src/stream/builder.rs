@@ -576,7 +576,7 @@ impl Recording {
 
 fn check_ring_size(bytes: u32) -> Result<(), Error> {
     let page = rustix::param::page_size() as u32;
-    if bytes.is_multiple_of(page) && (bytes / page).is_power_of_two() {
+    if bytes % page == 0 && (bytes / page).is_power_of_two() {
         return Ok(());
     }
     // The error suggests the next larger valid size, or the largest one.

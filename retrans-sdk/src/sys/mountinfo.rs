@@ -39,7 +39,7 @@ fn unescaped(path: &[u8]) -> PathBuf {
     let mut rest = path;
     while let Some((first, after)) = rest.split_first() {
         let octal =
-            after.first_chunk::<3>().and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
+            after.first_chunk::<3>().and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
         match octal {
             Some(byte) if *first == b'\\' => {
                 bytes.push(byte);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The errors of the SDK's build script without a suitable clang. The tests run the script as cargo
-//! runs it, with fake compilers.
+//! The SDK's build script without a suitable clang, with a clang that warns, and without rustfmt.
+//! The tests run the script as cargo runs it, with fake compilers.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
+use std::iter;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use serde_json::Value as Json;
@@ -46,21 +47,48 @@ fn folder(name: &str) -> PathBuf {
 
 /// Creates a script that is run as `clang`.
 fn clang(name: &str, script: &str) -> PathBuf {
-    let path = folder(name).join("clang");
+    program("clang", &folder(name), script)
+}
+
+/// Creates a script in `folder`.
+fn program(name: &str, folder: &Path, script: &str) -> PathBuf {
+    let path = folder.join(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("the folder just made");
     fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("the file just written");
     path
 }
 
-/// Returns the build script's error with this `CLANG` and this `PATH`.
-fn complaint(clang: Option<&Path>, path: &OsStr) -> String {
+/// Runs the build script with this `CLANG`, or `None`, and this `PATH`.
+fn run(clang: Option<&Path>, path: &OsStr, out: &Path) -> Output {
     let mut script = Command::new(&*BUILD_SCRIPT);
-    script.current_dir(SDK).env("CARGO_MANIFEST_DIR", SDK).env("OUT_DIR", "/nonexistent").env("PATH", path);
+    script.current_dir(SDK).env("CARGO_MANIFEST_DIR", SDK).env("OUT_DIR", out).env("PATH", path);
     script.env_remove("CLANG").env_remove("DOCS_RS");
     if let Some(clang) = clang {
         script.env("CLANG", clang);
     }
-    let output = script.output().expect("the build script runs");
+    script.output().expect("the build script runs")
+}
+
+/// Returns `PATH` with `folder` as its first entry.
+fn path_with(folder: &Path) -> OsString {
+    let path = env::var_os("PATH").expect("PATH is set");
+    env::join_paths(iter::once(folder.to_owned()).chain(env::split_paths(&path))).expect("no colon in a path")
+}
+
+/// Runs the build script, which must succeed. Returns the warnings that cargo would show.
+fn warnings(clang: Option<&Path>, path: &OsStr, out: &Path) -> Vec<String> {
+    let output = run(clang, path, out);
+    let (said, panicked) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && !said.contains("cargo::error="), "{said}{panicked}");
+    let skeleton = fs::read_to_string(out.join("retrans.skel.rs")).expect("the generated skeleton");
+    assert!(skeleton.contains("RetransSkelBuilder"), "{skeleton}");
+    assert!(out.join("owners.bpf.o").exists() && out.join("types.rs").exists(), "{said}");
+    said.lines().filter_map(|line| line.strip_prefix("cargo:warning=")).map(str::to_owned).collect()
+}
+
+/// Returns the build script's error with this `CLANG` and this `PATH`.
+fn complaint(clang: Option<&Path>, path: &OsStr) -> String {
+    let output = run(clang, path, Path::new("/nonexistent"));
     let (said, panicked) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     // Otherwise cargo would show the whole output, with the error somewhere in it.
     assert!(output.status.success() && panicked.is_empty(), "{said}{panicked}");
@@ -127,4 +155,33 @@ fn clang_lacks_the_bpf_target() {
     let what = "cannot compile for BPF: \"error: unable to create target: 'No available targets are compatible \
         with triple \\\"bpf\\\"'\"";
     complains(&only_x86, &format!("CLANG={} {what}", only_x86.display()));
+}
+
+#[test]
+fn rustfmt_is_not_used() {
+    let out = folder("rustfmt");
+    let used = out.join("used");
+    // rustup's proxy in a toolchain with the minimal profile.
+    let script = format!(
+        "touch '{}'; echo \"error: 'rustfmt' is not installed for the toolchain 'stable'\" >&2; exit 1",
+        used.display(),
+    );
+    program("rustfmt", &out, &script);
+    let warnings = warnings(env::var_os("CLANG").as_deref().map(Path::new), &path_with(&out), &out);
+    assert!(!used.exists(), "rustfmt ran");
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[test]
+fn warning_of_clang_is_shown_and_is_not_an_error() {
+    let out = folder("warning");
+    let real = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
+    // As a newer clang, it warns of something that is not in -Wall or -Wextra.
+    let newer = program("clang", &out, &format!("exec {real} -Wreserved-macro-identifier \"$@\""));
+    let path = env::var_os("PATH").expect("PATH is set");
+    let warnings = warnings(Some(&newer), &path, &out);
+    assert!(
+        warnings.iter().any(|line| line.contains("warning: ") && line.contains("-Wreserved-macro")),
+        "{warnings:?}"
+    );
 }

@@ -58,10 +58,13 @@ impl Lines {
             return Ok(None);
         }
         self.number += 1;
-        let has_end = self.line.pop_if(|byte| *byte == b'\n').is_some();
+        let has_end = self.line.last() == Some(&b'\n');
         if has_end {
+            self.line.pop();
             // Lines may end with CRLF after an editor or a mail program.
-            self.line.pop_if(|byte| *byte == b'\r');
+            if self.line.last() == Some(&b'\r') {
+                self.line.pop();
+            }
         }
         self.skips_rest = !has_end && read as u64 == MAX_LINE;
         let line = RawLine { bytes: &self.line, has_end };
