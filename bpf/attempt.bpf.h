@@ -146,9 +146,9 @@ struct attempt {
 	__u64 ts;
 
 	/*
-	 * True in kprobes, where the verifier does not know the types of pointers, so memory is
-	 * read with probe_read(). False in programs that dereference pointers. This is a constant
-	 * in each program.
+	 * True in kprobes and raw tracepoints, where the verifier does not know the types of
+	 * pointers, so memory is read with probe_read(). False in programs that dereference
+	 * pointers. This is a constant in each program.
 	 */
 	bool probing;
 };
@@ -229,22 +229,36 @@ static __always_inline __u64 cookie_of(const struct attempt *a)
 }
 
 /*
+ * True if cgroup v1 controllers are in use, or cgroup v2 is not. Then the sockets of unrelated
+ * containers and services belong to the root of cgroup v2, so its id does not identify any of them,
+ * and is not reported. User space sets this.
+ */
+const volatile bool hides_root_cgroup = false;
+
+/* The id of the root of cgroup v2 since v5.5: see cgroup_setup_root(). */
+#define ROOT_CGROUP_ID 1
+
+/*
  * Returns the id of the socket's cgroup. Returns 0 before v5.15, where the pointer shares its bits
  * with the data of cgroup v1 (8520e224f547). Also returns 0 if the pointer is NULL: in
  * tracing programs a read through a NULL pointer is allowed and yields 0, because the kernel
- * handles the fault.
+ * handles the fault. The filter calls this function, so it does not branch (see address.bpf.h).
  */
 static __always_inline __u64 cgroup_of(const struct attempt *a)
 {
 	const struct sock *sk = a->sk;
 	const struct cgroup *cgroup;
 	const struct kernfs_node *kn;
+	__u64 id;
 
 	if (!bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
 		return 0;
 	cgroup = KREAD(a, sk, sk_cgrp_data.cgroup);
 	kn = KREAD(a, cgroup, kn);
-	return KREAD(a, kn, id);
+	id = KREAD(a, kn, id);
+	if (hides_root_cgroup)
+		id &= ~mask_of(is_zero(id ^ ROOT_CGROUP_ID));
+	return id;
 }
 
 /* Reads an IPv6 address. It is stored in the socket itself, so no further pointer is followed. */

@@ -116,17 +116,22 @@ static __always_inline __u64 cgroup_at(const struct cgroup *cgroup, __u32 level)
 
 /*
  * Reads the id of the ancestor of the socket's cgroup at this level. Returns false if the level is
- * deeper than the cgroup itself.
+ * deeper than the cgroup itself, or the cgroup is not reported.
  */
 static __always_inline bool input_cgroup_at(filter_input a, __u32 level, __u64 *id)
 {
 	const struct sock *sk = a->sk;
 	const struct cgroup *cgroup;
+	__u32 own_level;
 
 	if (!bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
 		return false;
 	cgroup = KREAD(a, sk, sk_cgrp_data.cgroup);
-	if (level > (__u32)KREAD(a, cgroup, level))
+	own_level = KREAD(a, cgroup, level);
+	if (level > own_level)
+		return false;
+	/* The cgroup is the root itself, and cgroup_of() does not report it. */
+	if (hides_root_cgroup && !own_level)
 		return false;
 	*id = cgroup_at(cgroup, level);
 	return true;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Reads kernel memory in two ways. In tp_btf, fentry and fexit programs the verifier knows the
- * types of pointers, and the programs dereference them directly. In kprobes the verifier does not
- * know the types of pointers, and every read is a helper call. The same source is compiled for
- * both: a->probing is a constant in each program, and clang removes the unused branch.
+ * types of pointers, and the programs dereference them directly. In kprobes and raw tracepoints the
+ * verifier does not know the types of pointers, and every read is a helper call. The same source is
+ * compiled for both: a->probing is a constant in each program, and clang removes the unused branch.
  */
 #ifndef RETRANS_KREAD_BPF_H
 #define RETRANS_KREAD_BPF_H
@@ -18,8 +18,8 @@ static __noinline __attribute__((unused)) __u64 probe_read(const void *from, __u
 	__u64 value = 0;
 
 	/*
-	 * A smaller value is in the low bytes: retrans uses kprobes on little-endian architectures
-	 * only.
+	 * A smaller value is in the low bytes: retrans uses kprobes and raw tracepoints on
+	 * little-endian architectures only.
 	 */
 	bpf_probe_read_kernel(&value, size & 15, from);
 	return value;

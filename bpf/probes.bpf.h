@@ -71,15 +71,15 @@ static __always_inline void count_tracepoint_only(void)
 }
 
 /*
- * The third argument is read as ctx[2], and only where it is known to exist. The verifier rejects a
- * program that reads an argument that the tracepoint does not have.
+ * Handles the tcp_retransmit_skb tracepoint. The third argument is read as ctx[2], and only where
+ * it is known to exist. The kernel rejects a program that reads an argument that the tracepoint
+ * does not have.
  */
-SEC("tp_btf/tcp_retransmit_skb")
-int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
+static __always_inline int handle_tracepoint(unsigned long long *ctx, const struct tcp_sock *tp,
+					     const struct sk_buff *skb, bool probing)
 {
-	const struct tcp_sock *tp = untrusted(socket);
 	const struct sock *sk = (const void *)tp;
-	struct attempt a = {.skb = skb, .probing = false};
+	struct attempt a = {.skb = skb, .probing = probing};
 	struct in_flight *f;
 
 	/*
@@ -122,6 +122,21 @@ int BPF_PROG(rt_tp_skb, const struct sock *socket, const struct sk_buff *skb)
 		attempt_end(sk);
 	}
 	return emit_with_errno(&a, NULL);
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(rt_tp_skb, const struct sock *sk, const struct sk_buff *skb)
+{
+	return handle_tracepoint(ctx, untrusted(sk), skb, false);
+}
+
+/*
+ * The same tracepoint on a kernel whose own BTF is not available, which a tp_btf program requires.
+ */
+SEC("?raw_tp/tcp_retransmit_skb")
+int BPF_PROG(rt_raw_skb, const struct sock *sk, const struct sk_buff *skb)
+{
+	return handle_tracepoint(ctx, (const void *)sk, skb, true);
 }
 
 /*
@@ -170,16 +185,28 @@ static __always_inline bool fill_synack(struct attempt *a, const struct sock *sk
 }
 
 /* The tracepoint fires for successes only, on every kernel. handle_synack() reports failures. */
-SEC("tp_btf/tcp_retransmit_synack")
-int BPF_PROG(rt_tp_synack, const struct sock *sk, const struct request_sock *req)
+static __always_inline int handle_synack_tracepoint(const struct sock *sk,
+						    const struct request_sock *req, bool probing)
 {
 	struct attempt a = {
 	    .result = TCP_RETRANS_SUCCESS,
 	    .transmit = RETRANS_TRANSMIT_YES,
-	    .probing = false,
+	    .probing = probing,
 	};
 
 	return fill_synack(&a, sk, req) ? emit(&a) : 0;
+}
+
+SEC("tp_btf/tcp_retransmit_synack")
+int BPF_PROG(rt_tp_synack, const struct sock *sk, const struct request_sock *req)
+{
+	return handle_synack_tracepoint(sk, req, false);
+}
+
+SEC("?raw_tp/tcp_retransmit_synack")
+int BPF_PROG(rt_raw_synack, const struct sock *sk, const struct request_sock *req)
+{
+	return handle_synack_tracepoint(sk, req, true);
 }
 
 /*

@@ -24,7 +24,8 @@ pub enum ErrorKind {
     /// A capability is missing, or a security module refused an operation that the capability
     /// allows.
     MissingCapability,
-    /// The kernel provides no BTF.
+    /// The kernel provides no BTF, its file cannot be opened, or a file contains no BTF. The text
+    /// names the file and the cause.
     NoBtf,
     /// The kernel has no such tracepoint, or its BTF does not contain it.
     NoTracepoint,
@@ -40,6 +41,9 @@ pub enum ErrorKind {
     /// cannot be filtered by a term that requires more than the event
     /// ([`Filter::live_only`](crate::Filter::live_only)).
     Filter,
+    /// The cgroup of this process does not identify its sockets, because the host uses cgroup v1
+    /// ([`Filter::current_cgroup`](crate::Filter::current_cgroup)).
+    Cgroup,
     /// A recording cannot be read further. The text names the line and the mistake.
     Recording,
     /// The requested attach method is not available on this kernel.

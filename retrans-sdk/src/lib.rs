@@ -125,7 +125,7 @@
 //! |---|---|
 //! | the build | Rust 1.85; clang 14 or newer with the BPF target, found as `clang` or by the variable `CLANG`; a C compiler, make and pkg-config for libbpf; the headers of libelf and zlib |
 //! | running a program | the shared libraries of libelf and zlib |
-//! | opening a stream | Linux 5.10 or newer on x86-64 or arm64, with BTF (`CONFIG_DEBUG_INFO_BTF`); CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN |
+//! | opening a stream | Linux 5.10 or newer on x86-64 or arm64, with BTF (`CONFIG_DEBUG_INFO_BTF`), or with its BTF in a file ([`StreamBuilder::btf_path`]); CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN |
 //! | reading an open stream, recordings, mocks | no privileges |
 //!
 //! The feature `vendored` of `libbpf-rs` links libelf and zlib statically. Add
@@ -219,6 +219,7 @@ pub mod attach {
     pub use crate::kernel::owner_hooks::OwnerHooks;
     pub use crate::kernel::socket_set::SocketSet;
     pub use crate::kernel::support::Support;
+    pub use crate::sys::cgroups::CgroupMode;
     pub use crate::sys::privileges::drop_privileges;
 }
 

@@ -64,7 +64,7 @@ fn the_status_is_1_if_the_enum_differs() {
     assert_report("enum sk_rst_reason", "enum other_reason", 1, "there is no enum sk_rst_reason");
     let nowhere = reset_reasons(Some(Path::new("/nonexistent")));
     assert_eq!((nowhere.status.code(), text(&nowhere.stdout)), (Some(2), ""));
-    assert!(text(&nowhere.stderr).starts_with("cannot compare: no BTF in /nonexistent"), "{nowhere:?}");
+    assert!(text(&nowhere.stderr).starts_with("cannot compare: cannot open /nonexistent: No such file"), "{nowhere:?}");
 }
 
 /// Returns whether the BTF of the running kernel contains the name of an enumerator.

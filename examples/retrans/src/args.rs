@@ -2,15 +2,15 @@
 //! Arguments that several subcommands share.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, ValueEnum};
-use retrans_sdk::Filter;
 use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::event::Timestamp;
 use retrans_sdk::offline::{BadLines, ClockOffset, Format as InputFormat, Recording};
+use retrans_sdk::{Filter, StreamBuilder};
 
 /// The filter: `TERM… [--or TERM…]…`.
 #[derive(Debug, Clone, Default)]
@@ -145,6 +145,22 @@ fn clock_offset(text: &str) -> Result<ClockOffset, String> {
     let nanos = digits.parse::<Timestamp>().map_err(|_| expected.to_owned())?.as_nanos();
     let nanos = i64::try_from(nanos).map_err(|_| "expected an offset of at most 292 years".to_owned())?;
     Ok(ClockOffset::from_nanos(sign * nanos))
+}
+
+/// Options for opening a live stream.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Attach {
+    /// The only attach method to use.
+    pub(crate) method: Option<AttachMethod>,
+    /// The file with the kernel's BTF.
+    pub(crate) btf: Option<PathBuf>,
+}
+
+impl Attach {
+    pub(crate) fn configure(&self, builder: StreamBuilder) -> StreamBuilder {
+        let builder = self.method.into_iter().fold(builder, StreamBuilder::attach_method);
+        self.btf.iter().fold(builder, StreamBuilder::btf_path)
+    }
 }
 
 /// Parses `--attach-method`.

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use retrans_sdk::Stream;
 use retrans_sdk::stats::{Netns, Reconciliation, Sum};
 use serde_json::json;
 
-use crate::args::{Format, seconds};
+use crate::args::{Attach, Format, seconds};
 use crate::output::{Output, Paint};
 use crate::signals::until_interrupted;
 use crate::status::say;
@@ -41,6 +42,9 @@ pub(crate) struct Arguments {
     /// Compare in the network namespace of this process (default: the namespace of `retrans`)
     #[arg(long, allow_negative_numbers = true)]
     pid: Option<u32>,
+    /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
+    #[arg(long, value_name = "FILE")]
+    btf: Option<PathBuf>,
     /// Output format. auto prints a table on a terminal, otherwise key=value lines; json prints one
     /// object per comparison
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
@@ -68,7 +72,8 @@ fn run(arguments: &Arguments, output: Output, started: &mut bool) -> Result<bool
     let interrupted = until_interrupted()?;
     let netns = arguments.pid.map_or_else(Netns::current, Netns::of_process)?;
     // Opens the counters without a ring buffer, because no events are read.
-    let counters = Stream::builder().reconcile(netns).open_counters()?;
+    let attach = Attach { btf: arguments.btf.clone(), ..Attach::default() };
+    let counters = attach.configure(Stream::builder().reconcile(netns)).open_counters()?;
     let reconciler = counters.reconciler().ok_or("no network namespace was requested")?;
     if format == Format::Table {
         say(format_args!("Counting the attempts in network namespace {}. Press Ctrl-C to stop.", reconciler.netns()));

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -10,12 +11,12 @@ use retrans_sdk::attach::{AttachMethod, Attachment};
 use retrans_sdk::event::{CgroupPaths, Clock, PercentEncoded};
 use retrans_sdk::format::LineBuffer;
 use retrans_sdk::reason_table::KeyVal;
-use retrans_sdk::{Event, FieldSet, Stream, StreamBuilder};
+use retrans_sdk::{Event, FieldSet, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use crate::args::{Format, Terms, attach_method, seconds};
+use crate::args::{Attach, Format, Terms, attach_method, seconds};
 use crate::output::Output;
 use crate::signals::Interrupted;
 use crate::status::{say, say_ready, say_stats};
@@ -50,6 +51,9 @@ pub(crate) struct Arguments {
     /// Use only this attach method (default: the best that the kernel supports)
     #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method())]
     attach_method: Option<AttachMethod>,
+    /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
+    #[arg(long, value_name = "FILE")]
+    btf: Option<PathBuf>,
     /// Optional keys to report, separated by commas; an empty list reports none (default: all). The
     /// list of keys below shows which ones are optional. The keys of --owners require --owners
     #[arg(long, value_name = "KEY,...", default_value_t = FieldSet::all(), hide_default_value = true)]
@@ -84,7 +88,7 @@ Examples:
 }
 
 pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
-    let Arguments { terms, format, count, limit, attach_method, fields, owners, locate_nomem } = arguments;
+    let Arguments { terms, format, count, limit, attach_method, btf, fields, owners, locate_nomem } = arguments;
     let filter = match terms.parse() {
         Ok(filter) => filter,
         Err(error) => return fail(CANNOT_START, &error),
@@ -98,8 +102,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
     let builder = Stream::builder().filter(filter).fields(fields);
     let builder = if owners { builder.resolve_owners() } else { builder };
     let builder = if locate_nomem { builder.locate_nomem() } else { builder };
-    let builder = attach_method.into_iter().fold(builder, StreamBuilder::attach_method);
-    let stream = match builder.open() {
+    let stream = match (Attach { method: attach_method, btf }).configure(builder).open() {
         Ok(stream) => stream,
         Err(error) => return fail(CANNOT_START, &error),
     };

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Runs `doctor` as a user does.
 
-use std::process::{Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Output, Stdio};
+use std::{env, fs};
 
 use serde_json::Value as Json;
 
@@ -109,6 +111,83 @@ fn without_capabilities_it_is_unable_and_says_which() {
     assert_eq!((output.status.code(), found(lines, "verdict", "verdict")), (Some(2), Some("unable")), "{lines}");
     assert_eq!(found(lines, "capability", "held"), Some("no"));
     assert!(found(lines, "unable", "why").is_some_and(|why| why.contains("CAP_BPF")), "{lines}");
+}
+
+/// Runs doctor in a mount namespace of its own, after a script of `sh`.
+fn doctor_after(script: &str, operand: &Path, arguments: &[&str]) -> Output {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-ec", &format!("file=$1; shift; {script}; exec \"$@\""), "sh"]).arg(operand);
+    run(unshare.arg(env!("CARGO_BIN_EXE_retrans")).arg("doctor").args(arguments))
+}
+
+/// A file that is removed on drop.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, contents: &[u8]) -> Self {
+        let scratch = Self(env::temp_dir().join(format!("retrans-doctor-{}-{name}", process::id())));
+        fs::write(&scratch.0, contents).expect("a file in the temporary directory");
+        scratch
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn it_says_which_cgroups_the_host_uses() {
+    // A service of a hybrid host, a container on it, CentOS 7, and none.
+    let service = "4:memory:/system.slice\n1:name=systemd:/system.slice/a.service\n0::/system.slice/a.service\n";
+    let docker = "4:memory:/docker/4f1c\n1:name=systemd:/docker/4f1c\n0::/system.slice/containerd.service\n";
+    let cases = [
+        ("v2", "0::/\n", None),
+        // The mounts are not those of this process, so the directory does not exist.
+        ("hybrid", service, Some("a.service")),
+        ("hybrid", docker, Some("`/docker/4f1c` of v1 (name=systemd) but in `/system.slice/containerd.service` of v2")),
+        ("hybrid", "4:memory:/\n0::/\n", Some("use Filter::current_netns()")),
+        ("v1", "4:memory:/docker/4f1c\n", Some("cgroup v2 is not mounted on this host")),
+        ("unknown", "", Some("cgroup v2 is not mounted on this host")),
+    ];
+    for (mode, cgroups, why) in cases {
+        let cgroups = Scratch::new("cgroup", cgroups.as_bytes());
+        let script = "mount --bind \"$file\" /proc/$$/cgroup";
+        let json = doctor_after(script, &cgroups.0, &["--format", "json"]);
+        let json: Json = serde_json::from_slice(&json.stdout).expect("JSON");
+        let of = &json["cgroups"];
+        assert_eq!((&of["mode"], of["meaning"].is_string()), (&Json::from(mode), true), "{json}");
+        // Before Linux 5.15 no cgroup is known.
+        let reason = of["current_cgroup"]["why"].as_str();
+        if !reason.is_some_and(|reason| reason.contains("before Linux 5.15")) {
+            assert_eq!(of["current_cgroup"]["available"], why.is_none(), "{json}");
+            assert_eq!(reason.zip(why).map(|(reason, why)| reason.contains(why)), why.map(|_| true), "{json}");
+        }
+        let table = doctor_after(script, &cgroups.0, &["--format", "table"]);
+        let line = format!("\n  cgroups        {mode}: ");
+        assert!(text(&table.stdout).contains(&line), "{}", text(&table.stdout));
+    }
+}
+
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn it_reads_btf_from_a_file_where_the_kernels_own_is_masked() {
+    let btf = Scratch::new("btf", &fs::read("/sys/kernel/btf/vmlinux").expect("BTF"));
+    let mask = "mount -t tmpfs none /sys/kernel/btf";
+    let without = doctor_after(mask, &btf.0, &[]);
+    let lines = text(&without.stdout);
+    assert_eq!((without.status.code(), found(lines, "verdict", "verdict")), (Some(2), Some("unable")), "{lines}");
+    let why = found(lines, "available", "why").expect("the first is btf");
+    assert!(why.starts_with("cannot%20open%20/sys/kernel/btf/vmlinux:") && why.contains("masked"), "{lines}");
+
+    let with = doctor_after(mask, &btf.0, &["--format", "json", "--btf", btf.0.to_str().expect("UTF-8")]);
+    let json: Json = serde_json::from_slice(&with.stdout).expect("JSON");
+    assert_eq!((with.status.code(), &json["available"]["btf"]["available"]), (Some(1), &Json::from(true)), "{json}");
+    assert!(json["attachment"]["source"].is_string(), "{json}");
+    let why = json["available"]["fexit"]["why"].as_str();
+    assert!(why.is_some_and(|why| why.contains("requires the kernel's own BTF")), "{json}");
 }
 
 #[test]

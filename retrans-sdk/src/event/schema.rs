@@ -35,13 +35,15 @@ macro_rules! optional_fields {
             /// nothing proves either. Absent from recordings made by versions without this key.
             transmit: Transmit => [],
             /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. For a SYN-ACK it
-            /// is the cookie of the future accepted socket. Before Linux 5.12 it is present only
-            /// for sockets whose cookie has been read before.
+            /// is the cookie of the future accepted socket. Before Linux 5.12, with kretprobes, and
+            /// without the kernel's own BTF, it is present only for sockets whose cookie has been
+            /// read before.
             cookie: u64 => [80, RETRANS_FIELD_COOKIE = 1],
             /// The inode number of the socket's network namespace (`/proc/PID/ns/net`).
             netns: u32 => [76, RETRANS_FIELD_NETNS = 2],
             /// The id of the socket's cgroup in the unified hierarchy, which is the inode number
-            /// of its directory. Requires Linux 5.15.
+            /// of its directory. Requires Linux 5.15. On a host that uses cgroup v1 the root is
+            /// absent, because it does not identify a socket.
             cgroup: u64 => [88, RETRANS_FIELD_CGROUP = 3],
             /// The user id of the socket's owner (`sk_uid`), in the initial user namespace. For a
             /// SYN-ACK it is the user id of the listener's owner.

@@ -7,15 +7,14 @@
 //! the application's set. Such a term (`Filter::live_only`) therefore behaves on an event alone as
 //! on an absent value: neither the term nor its negation matches.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Filter, FilterError};
 use crate::error::{Error, ErrorKind};
+use crate::sys::cgroups::Cgroups;
 use crate::sys::mountinfo::{Mount, cgroup2_mounts};
 use crate::text::escape::Escaped;
 
@@ -32,22 +31,39 @@ impl Filter {
         Ok(of_one_term(&format!("netns={}", namespace.ino())))
     }
 
-    /// Matches sockets of this process's cgroup in the unified hierarchy and of all cgroups below
-    /// it: `cgroup=NUMBER/`. Requires Linux 5.15. Before that no socket's cgroup is known, and
-    /// nothing matches.
+    /// Matches sockets of this process's cgroup in the unified hierarchy (cgroup v2) and of all
+    /// cgroups below it: `cgroup=NUMBER/`. Requires Linux 5.15. Before that no socket's cgroup is
+    /// known, and nothing matches.
     ///
     /// A socket stays in the cgroup in which it was created, or in the cgroup of the listener that
-    /// accepted it, even if its process moves later.
+    /// accepted it, even if its process moves later. On a host with cgroup v2 only, the filter of a
+    /// process in the root cgroup matches every socket.
+    ///
+    /// On a host that uses cgroup v1, containers may share one cgroup of v2. The filter would match
+    /// the sockets of other containers, so this function returns an error unless v1 shows that the
+    /// cgroup is the process's own. [`Filter::current_netns`] is the alternative for a container
+    /// with its own network namespace.
     ///
     /// # Errors
     ///
-    /// Returns [`ErrorKind::System`] if no mount of the unified hierarchy contains the process's
-    /// cgroup.
+    /// - [`ErrorKind::Cgroup`] if the cgroup in v2 does not identify the sockets of this process
+    /// - [`ErrorKind::System`] if /proc cannot be read, or no mount of the unified hierarchy
+    ///   contains the process's cgroup
     pub fn current_cgroup() -> Result<Self, Error> {
-        let read = |path: &str| fs::read(path).map_err(|error| cannot_read(path.as_ref(), error));
-        let (own, mounts) = (read("/proc/self/cgroup")?, read("/proc/self/mountinfo")?);
-        let directory = own_cgroup(&own).and_then(|own| seen_at(&own, &mounts)).ok_or_else(|| {
-            Error::new(ErrorKind::System, "no mount of the unified hierarchy (cgroup2) contains this process's cgroup")
+        let cgroups = Cgroups::read().map_err(|error| cannot_read("/proc/self/cgroup".as_ref(), error))?;
+        let own = cgroups.own().map_err(|why| {
+            let message = format!("the cgroup of this process does not identify its sockets: {why}; {ALTERNATIVE}");
+            Error::new(ErrorKind::Cgroup, message)
+        })?;
+        let mounts = "/proc/self/mountinfo";
+        let mounts = fs::read(mounts).map_err(|error| cannot_read(mounts.as_ref(), error))?;
+        let directory = seen_at(own, &mounts).ok_or_else(|| {
+            let message = format!(
+                "no mount of the unified hierarchy (cgroup2) in this mount namespace contains this process's cgroup `{}`; \
+                 {ALTERNATIVE}",
+                own.display()
+            );
+            Error::new(ErrorKind::System, message)
         })?;
         // A cgroup's id is the inode number of its directory.
         let id = fs::metadata(&directory).map_err(|error| cannot_read(&directory, error))?.ino();
@@ -125,6 +141,9 @@ impl Filter {
     }
 }
 
+/// The alternative if the cgroup of this process does not serve as a filter.
+const ALTERNATIVE: &str = "use Filter::current_netns() in a container with its own network namespace";
+
 #[allow(clippy::expect_used, reason = "a number is all that varies")]
 fn of_one_term(text: &str) -> Filter {
     text.parse().expect("a term")
@@ -132,12 +151,6 @@ fn of_one_term(text: &str) -> Filter {
 
 fn cannot_read(path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::System, format!("cannot read {}", Escaped::path(path))).caused_by(error)
-}
-
-/// Returns the path of the process's cgroup in the unified hierarchy, from /proc/self/cgroup.
-fn own_cgroup(cgroups: &[u8]) -> Option<PathBuf> {
-    let own = cgroups.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
-    Some(PathBuf::from(OsString::from_vec(own.to_vec())))
 }
 
 /// Returns the directory of a cgroup, from /proc/self/mountinfo.
@@ -153,20 +166,16 @@ mod tests {
 
     #[test]
     fn a_cgroup_is_found_under_its_mount() {
-        let own = b"12:cpu:/a\n1:name=systemd:/b\n0::/system.slice/one two.service\n";
-        let own = own_cgroup(own).expect("there is one");
-        assert_eq!(own, Path::new("/system.slice/one two.service"));
-        assert_eq!(own_cgroup(b"12:cpu:/a\n"), None);
-
+        let own = Path::new("/system.slice/one two.service");
         let mounts = b"30 24 0:26 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu\n\
             31 24 0:27 /user.slice /other rw - cgroup2 cgroup2 rw\n\
             32 24 0:27 / /sys/fs/c\\040group rw,relatime shared:4 - cgroup2 cgroup2 rw\n";
-        assert_eq!(seen_at(&own, mounts).expect("the last"), Path::new("/sys/fs/c group/system.slice/one two.service"));
+        assert_eq!(seen_at(own, mounts).expect("the last"), Path::new("/sys/fs/c group/system.slice/one two.service"));
         let part = seen_at(Path::new("/user.slice/a"), mounts);
         assert_eq!(part.expect("the one of a part"), Path::new("/other/a"));
-        assert_eq!(seen_at(&own, b"30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
+        assert_eq!(seen_at(own, b"30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
         // The cgroup of a process outside this cgroup namespace.
-        assert_eq!(seen_at(&own, b"31 24 0:27 /../.. /x rw - cgroup2 cgroup2 rw\n"), None);
+        assert_eq!(seen_at(own, b"31 24 0:27 /../.. /x rw - cgroup2 cgroup2 rw\n"), None);
     }
 
     #[test]

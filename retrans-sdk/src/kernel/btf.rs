@@ -3,6 +3,8 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use libbpf_rs::ReferencesType as _;
@@ -54,21 +56,40 @@ impl fmt::Display for ThirdArgument {
 
 /// Reads the BTF in a file: `/sys/kernel/btf/vmlinux`, or an object.
 pub(crate) fn read(path: &Path) -> Result<Btf<'static>, Error> {
+    // libbpf's error does not distinguish a file that it cannot open from a file without BTF.
+    open(path)?;
     // The running kernel's BTF is mapped, not copied, where the kernel allows it (Linux 6.16).
-    let running = path == Path::new(VMLINUX) && path.exists();
     let (btf, log) = capture_log(|| {
-        let btf = if running { Btf::from_vmlinux() } else { Btf::from_path(path) };
+        let btf = if path == Path::new(VMLINUX) { Btf::from_vmlinux() } else { Btf::from_path(path) };
         btf.map_err(LibbpfError::new)
     });
     btf.map_err(|error| {
-        let path = Escaped::path(path);
-        let message = format!(
-            "no BTF in {path}: a kernel built with CONFIG_DEBUG_INFO_BTF=y is required (as distribution kernels since 5.10 are)\
-             {}",
-            indent(&log)
-        );
+        let message = format!("no BTF in {}{}", Escaped::path(path), indent(&log));
         error.cause(Error::new(ErrorKind::NoBtf, message))
     })
+}
+
+/// Opens a file of BTF.
+pub(super) fn open(path: &Path) -> Result<File, Error> {
+    File::open(path).map_err(|error| {
+        let detail = if path == Path::new(VMLINUX) { cause_of(error.kind()) } else { "" };
+        Error::new(ErrorKind::NoBtf, format!("cannot open {}", path.display())).caused_by(error).with_detail(detail)
+    })
+}
+
+/// Returns the possible causes if the running kernel's BTF cannot be opened.
+fn cause_of(error: io::ErrorKind) -> &'static str {
+    match error {
+        io::ErrorKind::NotFound => {
+            "; /sys is not mounted or is masked here, as in some containers, or the kernel was built without \
+             CONFIG_DEBUG_INFO_BTF=y (distribution kernels since 5.10 have it); StreamBuilder::btf_path reads the BTF of the \
+             kernel from another file"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; every user may read the file, so a directory above it, a security module or a sandbox forbids it"
+        }
+        _ => "",
+    }
 }
 
 /// Formats libbpf's log for the end of a message.

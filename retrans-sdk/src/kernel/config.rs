@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The configuration of a live stream.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::event::field_set::FieldSet;
@@ -43,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) without_entries: bool,
     /// True if socket owners are resolved.
     pub(crate) owners: bool,
+    /// The file that contains the BTF of the running kernel, if it is not the kernel's own.
+    pub(crate) btf: Option<PathBuf>,
 }
 
 /// The configuration of the ring buffer.

@@ -2,9 +2,11 @@
 //! Diagnoses what this kernel and this process support.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libbpf_rs::MapType;
+use libbpf_rs::btf::Btf;
+use libbpf_rs::btf::types::Struct;
 use rustix::system::uname;
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -13,10 +15,12 @@ use super::config::{Config, DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP
 use super::libbpf_log::capture_log;
 use super::support::Support;
 use super::{Companions, open};
+use crate::error::{Error, ErrorKind};
 use crate::event::field_set::FieldSet;
 use crate::filter::Filter;
 use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::attachment::Attachment;
+use crate::sys::cgroups::{CgroupMode, Cgroups};
 use crate::sys::clock::EpochOffset;
 
 /// A diagnosis of what this kernel and this process support, and what a stream opened now with
@@ -45,7 +49,8 @@ use crate::sys::clock::EpochOffset;
 pub struct Diagnosis {
     /// The kernel release, as in `uname -r`. Informational: nothing depends on it.
     pub kernel: String,
-    /// Support for BTF (`/sys/kernel/btf/vmlinux`).
+    /// Support for BTF: `/sys/kernel/btf/vmlinux`, or the file of
+    /// [`run_with_btf`](Self::run_with_btf).
     pub btf: Support,
     /// The third argument of the `tcp_retransmit_skb` tracepoint in C, or `absent`. `None` without
     /// BTF or without the tracepoint.
@@ -58,9 +63,14 @@ pub struct Diagnosis {
     pub ring_buffer: Support,
     /// The relevant capabilities, and whether this process holds them.
     pub capabilities: Vec<Capability>,
-    /// The kernel lockdown mode: `none`, `integrity` or `confidentiality`; `None` if the kernel
-    /// does not report it.
+    /// The kernel lockdown mode: `none`, `integrity` or `confidentiality`. `None` if
+    /// `/sys/kernel/security/lockdown` cannot be read, because the kernel does not support
+    /// lockdown, or securityfs is not mounted here.
     pub lockdown: Option<String>,
+    /// The versions of cgroups that the host uses.
+    pub cgroup_mode: CgroupMode,
+    /// Support for [`Filter::current_cgroup`] in this process.
+    pub current_cgroup: Support,
     /// The attachment of a stream, or the reason that it cannot be opened.
     pub attachment: Result<Attachment, String>,
 }
@@ -96,19 +106,36 @@ impl Diagnosis {
     /// reported as not available.
     #[must_use]
     pub fn run() -> Self {
-        let btf = read(Path::new(VMLINUX));
+        Self::run_as(None)
+    }
+
+    /// Runs the diagnosis with the kernel's BTF in a file, as
+    /// [`StreamBuilder::btf_path`](crate::StreamBuilder::btf_path) sets it.
+    #[must_use]
+    pub fn run_with_btf(path: impl Into<PathBuf>) -> Self {
+        Self::run_as(Some(path.into()))
+    }
+
+    fn run_as(file: Option<PathBuf>) -> Self {
+        let btf = read(file.as_deref().unwrap_or(Path::new(VMLINUX)));
         let third = btf.as_ref().ok().and_then(|btf| third_argument(btf).ok());
         let try_from =
-            |forced| open(&config(forced), RING).map(|(_, attachment)| attachment).map_err(|error| error.in_short());
+            |forced| open(&config(forced, file.clone()), RING).map(|(_, attachment)| attachment).map_err(described);
+        let current_cgroup = match &btf {
+            Ok(btf) if !knows_cgroups(btf) => Err("no socket's cgroup is known before Linux 5.15".to_owned()),
+            _ => Filter::current_cgroup().map_err(|error| error.to_string()),
+        };
         Self {
             kernel: uname().release().to_string_lossy().into_owned(),
-            btf: Support::of(btf.map_err(|error| error.in_short())),
+            btf: Support::of(btf.map_err(described)),
             third_argument: third.as_ref().map(ThirdArgument::to_string),
             fexit: Support::of(try_from(Some(AttachMethod::Fexit))),
             kretprobe: Support::of(try_from(Some(AttachMethod::Kretprobe))),
             ring_buffer: ring_buffer(),
             capabilities: held(),
             lockdown: fs::read_to_string("/sys/kernel/security/lockdown").ok().and_then(|modes| chosen(&modes)),
+            cgroup_mode: Cgroups::read().map_or(CgroupMode::Unknown, |cgroups| cgroups.mode()),
+            current_cgroup: Support::of(current_cgroup),
             attachment: try_from(None),
         }
     }
@@ -128,7 +155,7 @@ const RING: RingConfig = RingConfig {
     wakeup_bytes: DEFAULT_WAKEUP_BYTES,
 };
 
-fn config(forced: Option<AttachMethod>) -> Config {
+fn config(forced: Option<AttachMethod>, btf: Option<PathBuf>) -> Config {
     Config {
         summed_netns: None,
         filter: Filter::default().for_kernel(0),
@@ -140,7 +167,19 @@ fn config(forced: Option<AttachMethod>) -> Config {
         locate_nomem: true,
         without_entries: false,
         owners: false,
+        btf,
     }
+}
+
+/// Returns the text of an error without its log. The remedy of missing BTF is kept.
+fn described(error: Error) -> String {
+    if error.kind() == ErrorKind::NoBtf { error.to_string() } else { error.in_short() }
+}
+
+/// Returns whether the kernel knows the cgroup of a socket (8520e224f547, Linux 5.15).
+fn knows_cgroups(btf: &Btf<'_>) -> bool {
+    let data = btf.type_by_name::<Struct<'_>>("sock_cgroup_data");
+    data.is_some_and(|data| data.iter().any(|member| member.name.is_some_and(|name| name == "cgroup")))
 }
 
 fn ring_buffer() -> Support {
@@ -187,6 +226,8 @@ mod tests {
             ring_buffer: Support::Available,
             capabilities: Vec::new(),
             lockdown: None,
+            cgroup_mode: CgroupMode::V2,
+            current_cgroup: Support::Available,
             attachment,
         }
     }

@@ -9,6 +9,7 @@
 //! The kernel keeps the RTO in jiffies, and BTF does not contain CONFIG_HZ. The resolution of
 //! `CLOCK_MONOTONIC_COARSE` is one tick, so it converts `rto_us`.
 
+use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -35,6 +36,7 @@ use crate::filter::{KernelFilter, RangeTest, operand};
 use crate::kernel::attach_method::AttachMethod;
 use crate::rate_limit::TokenBucket;
 use crate::stats::reader::KernelCounters;
+use crate::sys::cgroups::{CgroupMode, Cgroups};
 use crate::sys::mmap::WritableWords;
 
 self_cell!(
@@ -86,6 +88,9 @@ impl Object {
             programs.retain(|program| !program.is_entry());
         }
         let counts_passed = !filter.tests.is_empty();
+        // Not proven to identify a socket if the hierarchies are unknown.
+        let hides_root_cgroup = !Cgroups::read().is_ok_and(|cgroups| cgroups.mode() == CgroupMode::V2);
+        let cpus = cpus()? as u32;
         if let Some(exit) = plan.exit {
             with_log(|| step("load the programs", probe::fexit(exit)))?;
         }
@@ -93,8 +98,8 @@ impl Object {
         let skeleton = with_log(|| {
             Skeleton::try_new(MutBorrow::new(MaybeUninit::uninit()), |object| {
                 let mut builder = RetransSkelBuilder::default();
-                if let Some(types) = &plan.types {
-                    step("set the kernel's BTF", builder.obj_builder.btf_custom_path(types.path()).map(|_| ()))?;
+                if let Some(types) = plan.types() {
+                    step("set the kernel's BTF", builder.obj_builder.btf_custom_path(types).map(|_| ()))?;
                 }
                 let open = builder.open(object.borrow_mut());
                 let mut open = step("open the object", open)?;
@@ -114,6 +119,7 @@ impl Object {
                 rodata.nomem_sites = plan.combination.sites;
                 rodata.has_cookie_helper = plan.has_cookie_helper;
                 rodata.with_owners = *owners;
+                rodata.hides_root_cgroup = hides_root_cgroup;
                 // The resolution of the coarse clock is one jiffy.
                 rodata.tick_ns = clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64;
                 fill_filter(&mut rodata.filter, filter);
@@ -121,7 +127,6 @@ impl Object {
                     (rodata.limit_interval, rodata.limit_burst) = (interval, burst);
                 }
                 rodata.reconciled_netns = summed_netns.unwrap_or_default();
-                let cpus = cpus()? as u32;
                 rodata.cpus = cpus;
                 match ring {
                     Some(ring) => {
@@ -175,11 +180,13 @@ impl Object {
         skeleton.with_dependent_mut(|_, skeleton| {
             for wanted in programs {
                 let program = wanted.in_skeleton(skeleton);
-                let attach = || match wanted.kprobe() {
-                    Some((function, at_return)) => program.attach_kprobe(at_return, function),
-                    None => program.attach_trace(),
+                let attach = || match (wanted.kprobe(), wanted.raw_tracepoint()) {
+                    (Some((function, at_return)), _) => program.attach_kprobe(at_return, function),
+                    (None, Some(tracepoint)) => program.attach_raw_tracepoint(tracepoint),
+                    (None, None) => program.attach_trace(),
                 };
-                let link = with_log(|| step(wanted.attaching(), attach()))?;
+                let link = with_log(|| step(wanted.attaching(), attach()));
+                let link = link.map_err(|error| if wanted.kprobe().is_some() { kprobe_error(error) } else { error })?;
                 // Detached in reverse order, so that no entry is without its exit, and no attempt
                 // is reported by the tracepoint alone.
                 links.insert(0, link);
@@ -230,7 +237,7 @@ impl Object {
     }
 
     pub(super) fn counters(&self) -> Result<KernelCounters, Error> {
-        let cpus = with_log(cpus)?;
+        let cpus = cpus()?;
         self.skeleton.with_dependent(|_, skeleton| {
             let passed = self.counts_passed.then(|| skeleton.maps.rt_passed.as_fd());
             KernelCounters::map(skeleton.maps.rt_counters.as_fd(), passed, cpus)
@@ -269,8 +276,40 @@ fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
         .map_err(|error| Error::new(ErrorKind::System, "cannot duplicate a descriptor").caused_by(error))
 }
 
-fn cpus() -> Step<usize> {
-    step("count the CPUs", libbpf_rs::num_possible_cpus())
+/// Returns the number of possible CPUs, which the kernel reports in
+/// /sys/devices/system/cpu/possible. Where /sys is masked, the kernel reports an upper bound in
+/// /proc.
+fn cpus() -> Result<usize, Error> {
+    let (counted, log) = capture_log(|| libbpf_rs::num_possible_cpus().map_err(LibbpfError::new));
+    counted.or_else(|error| {
+        let bound = fs::read_to_string("/proc/self/status").ok().and_then(|status| cpu_bound(&status));
+        bound.ok_or_else(|| {
+            let message = format!(
+                "cannot count the CPUs: neither /sys/devices/system/cpu/possible nor /proc/self/status can be read{}",
+                indent(&log)
+            );
+            error.cause(Error::new(ErrorKind::System, message))
+        })
+    })
+}
+
+/// Returns the number of bits in the CPU mask of /proc/PID/status: the number of possible CPUs,
+/// rounded up to the four bits of a digit.
+fn cpu_bound(status: &str) -> Option<usize> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+    Some(4 * mask.bytes().filter(u8::is_ascii_hexdigit).count()).filter(|bits| *bits > 0)
+}
+
+/// Adds the file that libbpf could not open to the error of attaching a kprobe. Without the file
+/// libbpf uses tracefs, and its error names neither.
+fn kprobe_error(error: Error) -> Error {
+    const TYPE: &str = "/sys/bus/event_source/devices/kprobe/type";
+    match fs::metadata(TYPE) {
+        Ok(_) => error,
+        Err(missing) => error.within(&format!(
+            "the kernel was built without CONFIG_KPROBE_EVENTS, or /sys is masked here, since {TYPE} cannot be read ({missing})"
+        )),
+    }
 }
 
 /// The number of attempts in flight that a map has room for.
@@ -335,6 +374,19 @@ mod tests {
             assert!(lru_entries(IN_FLIGHT, cpus) >= 1024 + 2 * reserved, "{cpus}");
         }
         assert_eq!(lru_entries(IN_FLIGHT, u32::MAX), lru_entries(IN_FLIGHT, 1024));
+    }
+
+    #[test]
+    fn the_cpu_mask_bounds_the_number_of_cpus() {
+        assert_eq!(cpu_bound("Name:\tx\nCpus_allowed:\t3\nCpus_allowed_list:\t0-1\n"), Some(4));
+        assert_eq!(cpu_bound("Cpus_allowed:\t00000000,0000ffff\n"), Some(64));
+        assert_eq!(cpu_bound("Cpus_allowed:\t\n"), None);
+        assert_eq!(cpu_bound("Name:\tx\n"), None);
+        // Not less than the count, which the array of counters must have room for.
+        let status = fs::read_to_string("/proc/self/status").expect("/proc");
+        let counted = libbpf_rs::num_possible_cpus().expect("/sys");
+        let bound = cpu_bound(&status).expect("a mask");
+        assert!((counted..counted + 4).contains(&bound), "{counted} {bound}");
     }
 
     #[test]

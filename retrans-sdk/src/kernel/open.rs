@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::btf::{ThirdArgument, VMLINUX, read};
+use super::btf::{self, ThirdArgument, VMLINUX, read};
 use super::capabilities;
 use super::config::{Config, RingConfig};
 use super::object::Object;
@@ -41,13 +41,18 @@ fn open_as<T>(config: &Config, attach: impl Fn(Plan, &Config) -> Result<T, Error
     let began = Instant::now();
     // Dropped last: after such a large allocation is freed, malloc would serve libbpf's own reading
     // from the heap and keep half a megabyte.
-    let vmlinux = read(Path::new(VMLINUX))?;
-    let kernel = Kernel::read(&vmlinux)?;
-    let btf = began.elapsed();
+    let file = config.btf.as_deref().filter(|file| *file != Path::new(VMLINUX));
+    let vmlinux = read(file.unwrap_or(Path::new(VMLINUX)))?;
+    let mut kernel = Kernel::read(&vmlinux)?;
+    if let Some(file) = file {
+        let own = btf::open(Path::new(VMLINUX));
+        kernel = kernel.in_file(file, own.map(drop).map_err(|error| error.in_short()));
+    }
+    let btf_time = began.elapsed();
     let combinations = kernel.combinations(config.companions, config.locate_nomem);
     let (attached, mut attachment) =
         attach_best(&kernel.third, combinations, config.forced, |plan| attach(plan, config))?;
-    (attachment.timing.btf, attachment.timing.total) = (btf, began.elapsed());
+    (attachment.timing.btf, attachment.timing.total) = (btf_time, began.elapsed());
     drop(vmlinux);
     Ok((attached, attachment))
 }
@@ -161,7 +166,7 @@ fn attach_object(mut object: Object, plan: Plan, config: &Config) -> Result<Atta
 mod tests {
     use super::*;
     use crate::kernel::plan::Companions;
-    use crate::testing::{FRAGMENT, FUNCTIONS, Made, kernel};
+    use crate::testing::{FRAGMENT, FUNCTIONS, Made, SYNACK, kernel};
 
     fn kernel_of(third: Option<&str>) -> Kernel {
         let made = Made::object(&format!("{}{FUNCTIONS}", kernel(third)));
@@ -236,6 +241,35 @@ mod tests {
         });
         assert_eq!(forced.expect("kprobes").1.unavailable().count(), 0);
         assert_eq!(tried, ["kretprobe"]);
+    }
+
+    #[test]
+    fn without_the_kernels_own_btf_raw_tracepoints_are_used() {
+        let missing = || Err("cannot open /sys/kernel/btf/vmlinux".to_owned());
+        let reason = "requires the kernel's own BTF: cannot open /sys/kernel/btf/vmlinux";
+        let made = Made::object(&format!("{}{FUNCTIONS}{SYNACK}", kernel(Some("int"))));
+        let of = |own| {
+            let kernel = Kernel::read(&read(made.as_path()).expect("BTF")).expect("a kernel");
+            kernel.in_file(made.as_path(), own)
+        };
+        let open = |kernel: &Kernel| {
+            let mut raw = None;
+            let opened = best(kernel, None, |plan| {
+                raw = Some(plan.raw_tracepoints);
+                assert!(plan.exit.is_none(), "the ids of a file may not be those of the kernel");
+                Ok(())
+            });
+            (opened.expect("an attach method").1, raw)
+        };
+        let (attachment, raw) = open(&of(missing()));
+        assert_eq!((attachment.to_string(), raw), ("source=tp_err".to_owned(), Some(true)));
+        let refused: Vec<_> = attachment.unavailable().filter(|of| of.method == "tp_err+fexit").collect();
+        assert_eq!(refused.first().and_then(|of| of.reason()), Some(reason));
+        let (attachment, raw) = open(&of(Ok(())));
+        assert_eq!((attachment.companion, raw), (Some(AttachMethod::Fexit), Some(false)));
+
+        let error = best(&of(missing()), Some(AttachMethod::Fexit), |_| Ok(())).expect_err("fexit");
+        assert!(error.to_string().contains(reason), "{error}");
     }
 
     #[test]

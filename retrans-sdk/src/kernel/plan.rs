@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libbpf_rs::btf::types::{Func, Typedef};
@@ -40,6 +41,10 @@ pub(super) struct Kernel {
     accept_parameters: Option<usize>,
     /// The types that relocations need.
     types: Option<Arc<Subset>>,
+    /// The file with this BTF, if it is not the kernel's own.
+    file: Option<PathBuf>,
+    /// The reason that the kernel's own BTF is not available.
+    lacks_own_btf: Option<String>,
 }
 
 /// The functions that are looked up.
@@ -86,7 +91,15 @@ impl Kernel {
             has_cookie_helper: parameters(COOKIE).is_some(),
             accept_parameters: parameters(ACCEPT),
             types: Subset::of(btf, found.iter().copied().filter(BtfType::is_composite)).map(Arc::new),
+            file: None,
+            lacks_own_btf: None,
         })
+    }
+
+    /// States that the BTF is from this file, and whether the kernel's own BTF is available too.
+    pub(super) fn in_file(mut self, file: &Path, own: Result<(), String>) -> Self {
+        (self.file, self.lacks_own_btf) = (Some(file.to_owned()), own.err());
+        self
     }
 
     /// Returns all combinations with these companions, best first: a plan for each, or the reason
@@ -143,6 +156,15 @@ impl Kernel {
             (_, third) => return Err(format!("the tracepoint's third argument is {third}")),
         }
         let by = |wanted| method == wanted || companion == Some(wanted);
+        if let Some(reason) = &self.lacks_own_btf {
+            // The kernel identifies the function by the id of a type in its own BTF.
+            if by(AttachMethod::Fexit) {
+                return Err(format!("requires the kernel's own BTF: {reason}"));
+            }
+            if cfg!(target_endian = "big") {
+                return Err(format!("requires the kernel's own BTF on big-endian machines: {reason}"));
+            }
+        }
         // Without sites, fexit adds to `tp_err` the failures of SYN-ACKs, and entries if possible.
         let only_synacks = method == AttachMethod::TpErr && companion.is_some() && !sites;
         if only_synacks && self.synack.is_none() {
@@ -165,10 +187,12 @@ impl Kernel {
             ThirdArgument::Enum { .. } => Some(ThirdArgMode::Enum),
         };
         let Self { has_cookie_helper, accept_parameters, .. } = *self;
-        let exit = self.outer.or(self.synack).filter(|_| by(AttachMethod::Fexit));
+        // The ids of a file may not be those of the kernel.
+        let exit = self.outer.or(self.synack).filter(|_| by(AttachMethod::Fexit) && self.file.is_none());
         let synack_exit = combination.exit_method().filter(|_| self.synack.is_some());
         let entries = combination.exit_method().is_some() && (self.functions || by(AttachMethod::Kretprobe));
-        let types = self.types.clone();
+        let (types, file) = (self.types.clone(), self.file.clone());
+        let raw_tracepoints = self.lacks_own_btf.is_some();
         Ok(Plan {
             combination,
             tracepoint,
@@ -178,7 +202,9 @@ impl Kernel {
             synack_exit,
             has_cookie_helper,
             accept_parameters,
+            raw_tracepoints,
             types,
+            file,
         })
     }
 }
@@ -259,11 +285,19 @@ pub(super) struct Plan {
     /// The number of parameters of `inet_csk_accept()`, which determines where its return value is
     /// found.
     pub(super) accept_parameters: Option<usize>,
-    /// The types that relocations need; without them libbpf searches the whole BTF.
-    pub(super) types: Option<Arc<Subset>>,
+    /// True if the tracepoints are attached to without the kernel's own BTF.
+    pub(super) raw_tracepoints: bool,
+    types: Option<Arc<Subset>>,
+    file: Option<PathBuf>,
 }
 
 impl Plan {
+    /// Returns the file with the types that relocations need: the subset, or all of them. Returns
+    /// `None` if libbpf reads the kernel's own BTF.
+    pub(super) fn types(&self) -> Option<&Path> {
+        self.types.as_deref().map(Subset::path).or(self.file.as_deref())
+    }
+
     /// Returns whether the allocation site of -ENOMEM is located: by a program, or by the kernel's
     /// own enum.
     pub(super) fn locates_nomem(&self) -> bool {
@@ -342,8 +376,6 @@ impl Enumerators {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::testing::{FRAGMENT, FUNCTIONS, Made, SYNACK, kernel};
 
@@ -528,10 +560,17 @@ mod tests {
         let error = Kernel::read(&btf).expect_err("there is no tracepoint in it");
         assert_eq!(error.kind(), crate::error::ErrorKind::NoTracepoint);
         assert!(error.to_string().contains("tcp:tcp_retransmit_"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_distinguished_from_one_without_btf() {
+        const ENOENT: i32 = 2;
         let error = btf::read(Path::new("/nonexistent/btf")).expect_err("there is no such file");
+        assert_eq!((error.kind(), error.raw_os_error()), (crate::error::ErrorKind::NoBtf, Some(ENOENT)));
+        assert_eq!(error.to_string(), "cannot open /nonexistent/btf: No such file or directory (os error 2)");
+        let error = btf::read(Path::new("/proc/self/cmdline")).expect_err("not BTF");
         assert_eq!(error.kind(), crate::error::ErrorKind::NoBtf);
-        let text = error.to_string();
-        assert!(text.contains("/nonexistent/btf") && text.contains("CONFIG_DEBUG_INFO_BTF"), "{text}");
+        assert!(error.to_string().starts_with("no BTF in /proc/self/cmdline"), "{error}");
     }
 
     #[test]

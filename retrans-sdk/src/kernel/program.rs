@@ -55,13 +55,16 @@ programs! {
     FexitSynack = rt_fexit_synack,
     KprobeSynack = rt_kp_synack,
     KretprobeSynack = rt_krp_synack,
+    RawSkb = rt_raw_skb,
+    RawSynack = rt_raw_synack,
 }
 
 impl Program {
     /// Returns the programs of a plan in the order of attachment: an exit before its entry, so that
     /// every observed entry has its exit.
     pub(super) fn of(plan: &Plan) -> Vec<Self> {
-        let mut programs = vec![Self::RetransmitSynack];
+        let raw = plan.raw_tracepoints;
+        let mut programs = vec![if raw { Self::RawSynack } else { Self::RetransmitSynack }];
         let by_exit = plan.combination.by_exit();
         match by_exit {
             Some(AttachMethod::Fexit) => programs.extend([Self::FexitOuter, Self::FexitInner]),
@@ -82,7 +85,7 @@ impl Program {
             _ => {}
         }
         if plan.tracepoint.is_some() {
-            programs.push(Self::RetransmitSkb);
+            programs.push(if raw { Self::RawSkb } else { Self::RetransmitSkb });
         }
         programs
     }
@@ -90,9 +93,10 @@ impl Program {
     /// Returns whether an attempt may not be observed if the kernel skips this program.
     pub(super) fn is_essential(self, plan: &Plan) -> bool {
         match self {
-            Self::RetransmitSynack | Self::FexitSynack | Self::KretprobeSynack | Self::KprobeSynack => true,
+            Self::RetransmitSynack | Self::RawSynack => true,
+            Self::FexitSynack | Self::KretprobeSynack | Self::KprobeSynack => true,
             Self::FexitFragment => false,
-            Self::RetransmitSkb => plan.combination.by_exit().is_none(),
+            Self::RetransmitSkb | Self::RawSkb => plan.combination.by_exit().is_none(),
             // Where the tracepoint reports failures, they prove `transmit` and locate -ENOMEM.
             _ => plan.combination.by_exit().is_some(),
         }
@@ -101,6 +105,15 @@ impl Program {
     /// Returns whether the program runs at the entry of a function that retransmits segments.
     pub(super) const fn is_entry(self) -> bool {
         matches!(self, Self::FentryOuter | Self::FentryInner | Self::KprobeOuter | Self::KprobeInner)
+    }
+
+    /// Returns the tracepoint of a program that does not require the kernel's own BTF.
+    pub(super) const fn raw_tracepoint(self) -> Option<&'static str> {
+        match self {
+            Self::RawSkb => Some("tcp_retransmit_skb"),
+            Self::RawSynack => Some("tcp_retransmit_synack"),
+            _ => None,
+        }
     }
 
     /// Returns the function of a kprobe, and whether it is a kretprobe.

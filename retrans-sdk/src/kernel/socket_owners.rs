@@ -158,12 +158,15 @@ fn attach(program: &str, owners: &MapHandle, pid_namespace: u32, plan: &Plan) ->
             "the helper bpf_get_socket_cookie() is not available to tracing programs (before Linux 5.12)",
         ));
     }
+    if plan.raw_tracepoints {
+        return Err(Error::new(ErrorKind::Load, format!("{program} requires the kernel's own BTF")));
+    }
     // Each error is converted where it occurs: closing an opened object overwrites errno.
     let not_found = || LibbpfError::new(libbpf_rs::Error::from(std::io::Error::from(IoErrorKind::NotFound)));
     let load = || -> Result<Link, LibbpfError> {
         let mut builder = ObjectBuilder::default();
-        if let Some(types) = &plan.types {
-            builder.btf_custom_path(types.path()).map_err(LibbpfError::new)?;
+        if let Some(types) = plan.types() {
+            builder.btf_custom_path(types).map_err(LibbpfError::new)?;
         }
         let mut open = builder.open_memory(OBJECT).map_err(LibbpfError::new)?;
         for mut map in open.maps_mut() {

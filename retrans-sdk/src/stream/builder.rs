@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ const LIVE_SETTINGS: &[Setting] = &[
     ("locate_nomem", ", or open a live stream"),
     ("resolve_owners", "; an event has the owner that was recorded"),
     ("reconcile", ", or open a live stream"),
+    ("btf_path", ", or open a live stream"),
 ];
 const RING_SIZE: Setting = ("ring_size", ", or open a live stream");
 
@@ -110,6 +112,7 @@ pub struct StreamBuilder {
     /// Reads the clocks.
     clocks: fn() -> Sample,
     owners: bool,
+    btf: Option<PathBuf>,
     /// The settings that were made explicitly, by the names of their methods.
     explicit: BTreeSet<&'static str>,
 }
@@ -134,6 +137,7 @@ impl Default for StreamBuilder {
             without_entries: false,
             clocks: clock::sample,
             owners: false,
+            btf: None,
             explicit: BTreeSet::new(),
         }
     }
@@ -151,6 +155,7 @@ impl fmt::Debug for StreamBuilder {
             .field("companions", &self.companions)
             .field("locate_nomem", &self.locate_nomem)
             .field("resolve_owners", &self.owners)
+            .field("btf_path", &self.btf)
             .finish()
     }
 }
@@ -373,6 +378,33 @@ impl StreamBuilder {
         self
     }
 
+    /// Sets the file that contains the BTF of the running kernel, in the raw format or in an ELF
+    /// file. The default is `/sys/kernel/btf/vmlinux`.
+    ///
+    /// Intended for kernels that were built without CONFIG_DEBUG_INFO_BTF, for which projects such
+    /// as BTFHub publish files, and for containers in which `/sys` is masked. The file must be of
+    /// exactly this kernel, and not reduced to the types of another program. With the file of
+    /// another kernel the BPF programs read wrong fields, unless the kernel refuses them.
+    ///
+    /// If `/sys/kernel/btf/vmlinux` cannot be opened, fexit is not available, and neither are
+    /// socket owners: the kernel requires its own BTF for them. The tracepoints and kretprobes are
+    /// available, and read kernel memory with a helper that `lockdown=confidentiality` forbids. If
+    /// all of `/sys` is masked, kretprobes are not available either.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use retrans_sdk::Stream;
+    ///
+    /// let stream = Stream::builder().btf_path("/usr/lib/btf/5.10.0-custom.btf").open()?;
+    /// # Ok::<(), retrans_sdk::Error>(())
+    /// ```
+    pub fn btf_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.btf = Some(path.into());
+        self.explicit.insert("btf_path");
+        self
+    }
+
     /// Loads and attaches the BPF programs, and opens a stream of the running kernel.
     ///
     /// Requires Linux 5.10, and CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN. The stream and its
@@ -429,7 +461,8 @@ impl StreamBuilder {
     ///   [`ring_size`](Self::ring_size), [`max_delay`](Self::max_delay),
     ///   [`wakeup_bytes`](Self::wakeup_bytes), [`attach_method`](Self::attach_method),
     ///   [`without_companion`](Self::without_companion), [`locate_nomem`](Self::locate_nomem),
-    ///   [`resolve_owners`](Self::resolve_owners) or [`reconcile`](Self::reconcile)
+    ///   [`resolve_owners`](Self::resolve_owners), [`reconcile`](Self::reconcile) or
+    ///   [`btf_path`](Self::btf_path)
     /// - [`ErrorKind::Filter`] if the filter requires more than a recording contains
     ///   ([`Filter::live_only`])
     /// - [`ErrorKind::Recording`] if the input is not a recording, or its speed is invalid
@@ -558,6 +591,7 @@ impl StreamBuilder {
             locate_nomem: self.locate_nomem,
             without_entries: self.without_entries,
             owners: self.owners,
+            btf: self.btf.clone(),
         }
     }
 }
@@ -619,7 +653,7 @@ mod tests {
 
     /// Returns the settings out of `of` that a mode refuses.
     fn refused(of: &[&str], open: impl Fn(StreamBuilder) -> Result<(), Error>) -> BTreeSet<&'static str> {
-        let settings: [(&str, Set); 11] = [
+        let settings: [(&str, Set); 12] = [
             ("predicate", |builder| builder.predicate(|_| true)),
             ("ring_size", |builder| builder.ring_size(DEFAULT_RING_SIZE)),
             ("fields", |builder| builder.fields(FieldSet::all())),
@@ -631,6 +665,7 @@ mod tests {
             ("without_companion", StreamBuilder::without_companion),
             ("resolve_owners", |builder| builder.resolve_owners()),
             ("locate_nomem", |builder| builder.locate_nomem()),
+            ("btf_path", |builder| builder.btf_path("/nonexistent")),
         ];
         let is_refused = |(name, set): &(&'static str, Set)| {
             let error = open(set(Stream::builder())).err().filter(|error| error.kind() == ErrorKind::Setting)?;
@@ -650,6 +685,7 @@ mod tests {
             "locate_nomem",
             "resolve_owners",
             "reconcile",
+            "btf_path",
         ];
         let of_events =
             ["predicate", "rate_limit", "fields", "ring_size", "max_delay", "wakeup_bytes", "resolve_owners"];

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::statfs;
 
@@ -65,14 +65,7 @@ impl CgroupPaths {
             .map_err(|error| Error::new(ErrorKind::System, format!("cannot read {path}")).caused_by(error))?;
         let mut mounts: Vec<Mount> =
             cgroup2_mounts(&mountinfo).into_iter().filter(|mount| is_cgroup2(&mount.place)).collect();
-        // The widest mounts first, and others only if these do not contain them.
-        mounts.sort_by_key(|mount| mount.root.components().count());
-        let all = std::mem::take(&mut mounts);
-        for mount in all {
-            if !mounts.iter().any(|wider| mount.root.starts_with(&wider.root)) {
-                mounts.push(mount);
-            }
-        }
+        keep_widest(&mut mounts);
         if mounts.is_empty() {
             return Err(Error::new(ErrorKind::System, "the unified cgroup hierarchy (cgroup2) is not mounted"));
         }
@@ -109,6 +102,30 @@ impl CgroupPaths {
                 break;
             }
             self.known.entry(id).or_insert(path);
+        }
+    }
+}
+
+/// Removes the mounts that another mount contains, and puts the widest first.
+fn keep_widest(mounts: &mut Vec<Mount>) {
+    // The kernel describes a root outside of this cgroup namespace by `/..` for each level above
+    // the root of the namespace.
+    let split = |root: &Path| {
+        let above = root.components().filter(|part| *part == Component::ParentDir).count();
+        (above, root.components().count() - above)
+    };
+    let contains = |wider: &Mount, mount: &Mount| {
+        let ((above, below), (other, _)) = (split(&wider.root), split(&mount.root));
+        // `/../a` does not contain the root of the namespace; the kernel would not mention `a`.
+        if above == other { mount.root.starts_with(&wider.root) } else { above > other && below == 1 }
+    };
+    mounts.sort_by_key(|mount| {
+        let (above, below) = split(&mount.root);
+        (std::cmp::Reverse(above), below)
+    });
+    for mount in std::mem::take(mounts) {
+        if !mounts.iter().any(|wider| contains(wider, &mount)) {
+            mounts.push(mount);
         }
     }
 }
@@ -221,6 +238,24 @@ mod tests {
         assert_eq!(paths.path(last), None);
         paths.throttle = Throttle::default();
         assert_eq!(paths.path(last), Some(Path::new("/part/last")));
+    }
+
+    #[test]
+    fn the_widest_mounts_are_scanned() {
+        let kept = |roots: &[&str]| {
+            let of = |(index, root): (usize, &&str)| Mount { root: root.into(), place: format!("/{index}").into() };
+            let mut mounts: Vec<_> = roots.iter().enumerate().map(of).collect();
+            keep_widest(&mut mounts);
+            mounts.into_iter().map(|mount| mount.place.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&["/a/b", "/", "/a"]), ["/1"]);
+        assert_eq!(kept(&["/a/b", "/a", "/ab"]), ["/1", "/2"]);
+        // A container's own mount, and the host's hierarchy at another place.
+        assert_eq!(kept(&["/", "/../../.."]), ["/1"]);
+        assert_eq!(kept(&["/", "/../../..", "/.."]), ["/1"]);
+        // A cgroup next to that of the namespace.
+        assert_eq!(kept(&["/", "/../other", "/../other/one"]), ["/1", "/0"]);
+        assert_eq!(kept(&["/", "/"]), ["/0"]);
     }
 
     #[test]

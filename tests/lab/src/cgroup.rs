@@ -53,23 +53,35 @@ impl Cgroup {
     /// # Errors
     /// Returns an error if the process cannot be moved into the cgroup, or back.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
-        struct Back(PathBuf);
-        impl Drop for Back {
-            fn drop(&mut self) {
-                // If this fails, the cgroup cannot be removed either, and that failure is noticed.
-                let _ = enter(&self.0);
-            }
-        }
-        let before = own()?;
-        let back = Back(before.clone());
-        enter(self.dir.path())?;
-        let result = work();
-        drop(back);
-        if own()? != before {
-            return Err(Error::new(format!("cannot move back to cgroup {before:?}")));
-        }
-        Ok(result)
+        run_in(self.dir.path(), work)
     }
+
+    /// Runs `work` with the whole process in the root of the hierarchy.
+    ///
+    /// # Errors
+    /// Returns the errors of [`run`](Self::run).
+    pub fn run_in_root<T>(work: impl FnOnce() -> T) -> Result<T> {
+        run_in(&own_and_root()?.1, work)
+    }
+}
+
+fn run_in<T>(cgroup: &Path, work: impl FnOnce() -> T) -> Result<T> {
+    struct Back(PathBuf);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            // If this fails, the cgroup cannot be removed either, and that failure is noticed.
+            let _ = enter(&self.0);
+        }
+    }
+    let before = own()?;
+    let back = Back(before.clone());
+    enter(cgroup)?;
+    let result = work();
+    drop(back);
+    if own()? != before {
+        return Err(Error::new(format!("cannot move back to cgroup {before:?}")));
+    }
+    Ok(result)
 }
 
 fn enter(cgroup: &Path) -> Result<()> {
@@ -79,6 +91,10 @@ fn enter(cgroup: &Path) -> Result<()> {
 
 /// Returns the directory of this process's cgroup, in the mount of the whole hierarchy.
 pub(crate) fn own() -> Result<PathBuf> {
+    own_and_root().map(|(own, _)| own)
+}
+
+fn own_and_root() -> Result<(PathBuf, PathBuf)> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     let path = cgroups.lines().find_map(|line| line.strip_prefix("0::/"));
@@ -87,7 +103,7 @@ pub(crate) fn own() -> Result<PathBuf> {
         (line.contains(" - cgroup2 ") && words.get(3) == Some(&"/")).then(|| words[4])
     });
     match (path, mount) {
-        (Some(path), Some(mount)) => Ok(Path::new(mount).join(path)),
+        (Some(path), Some(mount)) => Ok((Path::new(mount).join(path), PathBuf::from(mount))),
         _ => Err(Error::new("cgroup2 is not mounted")),
     }
 }

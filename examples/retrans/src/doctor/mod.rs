@@ -3,6 +3,7 @@
 
 mod report;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,10 +35,13 @@ pub(crate) struct Arguments {
     /// one object
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     format: Format,
+    /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
+    #[arg(long, value_name = "FILE")]
+    btf: Option<PathBuf>,
 }
 
 pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
-    let diagnosis = Diagnosis::run();
+    let diagnosis = arguments.btf.as_ref().map_or_else(Diagnosis::run, Diagnosis::run_with_btf);
     let text = match output.format(arguments.format) {
         Format::Table => Report::of(&diagnosis).render(output.paint),
         Format::Json => format!("{:#}\n", as_json(&diagnosis)),
@@ -90,6 +94,14 @@ fn as_lines(diagnosis: &Diagnosis) -> String {
             _ => {}
         }
     }
+    let mode = diagnosis.cgroup_mode.to_string();
+    let cgroups = [("mode", mode.as_str()), ("meaning", diagnosis.cgroup_mode.description())];
+    match &diagnosis.current_cgroup {
+        Support::Unavailable { reason } => {
+            say("cgroups", &[&cgroups[..], &[("current_cgroup", "no"), ("why", reason)]].concat());
+        }
+        _ => say("cgroups", &[&cgroups[..], &[("current_cgroup", "yes")]].concat()),
+    }
     for capability in &diagnosis.capabilities {
         say("capability", &[("name", capability.name), ("held", if capability.held { "yes" } else { "no" })]);
     }
@@ -129,14 +141,12 @@ fn attempted(attachment: &Attachment) -> impl Iterator<Item = (&Candidate, &'sta
 }
 
 fn as_json(diagnosis: &Diagnosis) -> Json {
-    let available = tried(diagnosis).map(|(name, available)| {
-        let found = match available {
-            Support::Available => json!({ "available": true }),
-            Support::Unavailable { reason } => json!({ "available": false, "why": reason }),
-            _ => Json::Null,
-        };
-        (name.to_owned(), found)
-    });
+    let support = |found: &Support| match found {
+        Support::Available => json!({ "available": true }),
+        Support::Unavailable { reason } => json!({ "available": false, "why": reason }),
+        _ => Json::Null,
+    };
+    let available = tried(diagnosis).map(|(name, available)| (name.to_owned(), support(available)));
     let capabilities: serde_json::Map<_, _> =
         diagnosis.capabilities.iter().map(|capability| (capability.name.to_owned(), capability.held.into())).collect();
     let attachment = match &diagnosis.attachment {
@@ -167,6 +177,11 @@ fn as_json(diagnosis: &Diagnosis) -> Json {
         "lockdown": diagnosis.lockdown.as_ref().map(|mode| Escaped::value(mode).to_string()),
         "third_argument": diagnosis.third_argument,
         "available": serde_json::Map::from_iter(available),
+        "cgroups": {
+            "mode": diagnosis.cgroup_mode.to_string(),
+            "meaning": diagnosis.cgroup_mode.description(),
+            "current_cgroup": support(&diagnosis.current_cgroup),
+        },
         "capabilities": capabilities,
         "attachment": attachment,
     })

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use retrans_sdk::attach::{AttachMethod, Diagnosis, Support, Unobservable, Verdict};
+use retrans_sdk::attach::{AttachMethod, CgroupMode, Diagnosis, Support, Unobservable, Verdict};
 use retrans_sdk::format::Escaped;
 
 use super::tried;
@@ -15,6 +15,9 @@ pub(crate) struct Report {
     pub(crate) verdict: Verdict,
     pub(crate) kernel: String,
     pub(crate) lockdown: Option<String>,
+    pub(crate) cgroups: CgroupMode,
+    /// The reason that `Filter::current_cgroup` is not available.
+    pub(crate) no_current_cgroup: Option<String>,
     /// The names of features. A feature that is not available has a reason.
     pub(crate) available: Vec<(&'static str, Option<String>)>,
     /// The names of capabilities, each with true if it is held.
@@ -57,6 +60,11 @@ impl Report {
             verdict: diagnosis.verdict(),
             kernel: Escaped::value(&diagnosis.kernel).to_string(),
             lockdown: diagnosis.lockdown.as_ref().map(|mode| Escaped::value(mode).to_string()),
+            cgroups: diagnosis.cgroup_mode,
+            no_current_cgroup: match &diagnosis.current_cgroup {
+                Support::Unavailable { reason } => Some(reason.clone()),
+                _ => None,
+            },
             available: available.to_vec(),
             capabilities: diagnosis.capabilities.iter().map(|found| (found.name, found.held)).collect(),
             stream,
@@ -68,7 +76,13 @@ impl Report {
         text += "\n";
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  kernel         {}", self.kernel);
-        let _ = writeln!(text, "  lockdown       {}", self.lockdown.as_deref().unwrap_or("not reported by the kernel"));
+        let lockdown = self.lockdown.as_deref().unwrap_or("unknown: /sys/kernel/security/lockdown cannot be read");
+        let _ = writeln!(text, "  lockdown       {lockdown}");
+        let _ = writeln!(text, "  cgroups        {}: {}", self.cgroups, plain(self.cgroups.description()));
+        if let Some(why) = &self.no_current_cgroup {
+            let _ =
+                writeln!(text, "                 Filter::current_cgroup() {}: {why}", paint.warning("not available"));
+        }
         let held = |(name, held): &(&str, bool)| {
             format!("{name} {}", if *held { paint.good("held") } else { paint.warning("not held") })
         };
@@ -131,9 +145,16 @@ impl Report {
                 missing.join(" and ")
             ));
         }
-        if self.is_missing("btf") {
+        if let Some(why) = self.reason("btf") {
             steps.push(
-                "Use a kernel built with CONFIG_DEBUG_INFO_BTF=y, so that /sys/kernel/btf/vmlinux exists.".into(),
+                if why.contains("No such file") {
+                    "Make /sys/kernel/btf/vmlinux visible if /sys is masked here, use a kernel built with CONFIG_DEBUG_INFO_BTF=y, or name a \
+                     file that contains the BTF of exactly this kernel (--btf FILE)."
+                } else {
+                    "Make the file with the kernel's BTF readable, or name another one that contains the BTF of exactly this kernel \
+                     (--btf FILE)."
+                }
+                .into(),
             );
         }
         if self.lockdown.as_deref() == Some("confidentiality") && self.stream.is_err() {
@@ -238,6 +259,8 @@ mod tests {
             verdict: Verdict::Full,
             kernel: "6.18.0".to_owned(),
             lockdown: Some("none".to_owned()),
+            cgroups: CgroupMode::V2,
+            no_current_cgroup: None,
             available: vec![("btf", None), ("ring_buffer", None), ("fexit", None), ("kretprobe", None)],
             capabilities: vec![("CAP_BPF", true), ("CAP_PERFMON", true), ("CAP_SYS_ADMIN", false)],
             stream: Ok(Attached {
@@ -284,7 +307,7 @@ mod tests {
     fn a_refusal_and_lockdown_have_their_own_advice() {
         let mut report = full();
         report.lockdown = Some("confidentiality".to_owned());
-        report.available[0].1 = Some("no BTF".to_owned());
+        report.available[0].1 = Some("cannot open it: No such file or directory (os error 2)".to_owned());
         report.available[2].1 = Some("cannot load the programs: Operation not permitted (os error 1)".to_owned());
         report.stream = Err("no attach method".to_owned());
         let steps = report.advice().join("\n");

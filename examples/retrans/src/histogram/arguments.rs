@@ -10,7 +10,7 @@ use retrans_sdk::Filter;
 use retrans_sdk::attach::AttachMethod;
 
 use super::prefix::Prefixes;
-use crate::args::{Format, Input, Terms, attach_method, seconds};
+use crate::args::{Attach, Format, Input, Terms, attach_method, seconds};
 
 /// Counts attempts by remote prefix over time
 ///
@@ -40,6 +40,9 @@ pub(crate) struct Arguments {
     /// Use only this attach method (default: the best that the kernel supports)
     #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method(), requires = "limit")]
     attach_method: Option<AttachMethod>,
+    /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
+    #[arg(long, value_name = "FILE", requires = "limit")]
+    btf: Option<PathBuf>,
     /// Attempts that the columns count
     #[arg(long, value_name = "WHICH", default_value = "failed")]
     count: Which,
@@ -79,7 +82,7 @@ pub(crate) enum Which {
 
 pub(crate) enum Origin {
     Recording(PathBuf, Input),
-    Live { limit: Duration, source: Option<AttachMethod> },
+    Live { limit: Duration, attach: Attach },
 }
 
 /// The parsed arguments.
@@ -102,6 +105,7 @@ impl Arguments {
             mut terms,
             limit,
             attach_method,
+            btf,
             count,
             bucket,
             v4_prefix,
@@ -117,7 +121,7 @@ impl Arguments {
                 if let Some(term) = first {
                     terms.0.insert(0, term.into_os_string().into_string().map_err(|_| "a term is not UTF-8")?);
                 }
-                Origin::Live { limit, source: attach_method }
+                Origin::Live { limit, attach: Attach { method: attach_method, btf } }
             }
             (None, Some(path)) => Origin::Recording(path, input),
             (None, None) => return Err("missing operand FILE, or --for SECONDS (see --help)".into()),

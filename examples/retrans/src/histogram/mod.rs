@@ -19,11 +19,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::args::{Format, Input};
+use crate::args::{Attach, Format, Input};
 use crate::signals::until_interrupted;
 use crate::status::{is_closed, say_ready, say_stats, say_text_losses};
 use crate::{CANNOT_START, FAILED, fail};
-use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::format::Escaped;
 use retrans_sdk::stats::Failures;
 use retrans_sdk::stream::Live;
@@ -47,7 +46,7 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
             Ok(stream) => read(stream, &mut count).map_err(|error| named(path, error)),
             Err(error) => return fail(CANNOT_START, &error),
         },
-        Origin::Live { limit, source } => match open(filter, *source, which) {
+        Origin::Live { limit, attach } => match open(filter, attach, which) {
             Ok(stream) => listen(stream, *limit, &mut count),
             Err(error) => return fail(CANNOT_START, &*error),
         },
@@ -80,9 +79,8 @@ fn read(mut stream: Stream, count: &mut Count) -> Result<(), Box<dyn Error>> {
     read
 }
 
-fn open(filter: Filter, source: Option<AttachMethod>, which: Which) -> Result<Stream, Box<dyn Error>> {
-    let builder = Stream::builder().filter(filter);
-    let stream = source.into_iter().fold(builder, retrans_sdk::StreamBuilder::attach_method).open()?;
+fn open(filter: Filter, attach: &Attach, which: Which) -> Result<Stream, Box<dyn Error>> {
+    let stream = attach.configure(Stream::builder().filter(filter)).open()?;
     if let Some(attachment) = stream
         .live()
         .map(Live::attachment)

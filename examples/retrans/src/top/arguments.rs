@@ -8,7 +8,7 @@ use retrans_sdk::Filter;
 use retrans_sdk::attach::AttachMethod;
 
 use super::source::Origin;
-use crate::args::{Input, Terms, attach_method};
+use crate::args::{Attach, Input, Terms, attach_method};
 
 /// Shows attempts in a terminal dashboard, live or from a recording
 ///
@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// Use only this attach method (default: the best that the kernel supports)
     #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method(), conflicts_with = "replay")]
     attach_method: Option<AttachMethod>,
+    /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    btf: Option<PathBuf>,
     /// Show a recording instead of this host; requires no privilege
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -49,10 +52,10 @@ fn speed(text: &str) -> Result<f64, String> {
 impl Arguments {
     /// Returns the origin and the first filter.
     pub(super) fn parse(self) -> Result<(Origin, Filter), Box<dyn Error>> {
-        let Self { terms, attach_method, replay, speed, input } = self;
+        let Self { terms, attach_method, btf, replay, speed, input } = self;
         let origin = match replay {
             Some(path) => Origin::Recording { path, speed, input },
-            None => Origin::Live(attach_method),
+            None => Origin::Live(Attach { method: attach_method, btf }),
         };
         Ok((origin, terms.parse()?))
     }

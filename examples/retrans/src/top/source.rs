@@ -8,20 +8,19 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::event::{Clock, Timestamp};
 use retrans_sdk::{Event, Filter, Stats};
 
 use self::live::Live;
 use self::recorded::Recorded;
-use crate::args::Input;
+use crate::args::{Attach, Input};
 use crate::top::model::Counters;
 
 /// The source to open; it is opened again for each filter.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// This host, with this attach method or the best one.
-    Live(Option<AttachMethod>),
+    /// This host.
+    Live(Attach),
     /// A recording, at a multiple of its recorded speed.
     Recording { path: PathBuf, speed: f64, input: Input },
 }
@@ -56,7 +55,7 @@ pub(crate) enum Source {
 impl Source {
     pub(crate) fn open(origin: &Origin, filter: &Filter) -> Result<Self, Box<dyn Error>> {
         Ok(match origin {
-            Origin::Live(forced) => Self::Live(Live::open(*forced, filter)?),
+            Origin::Live(attach) => Self::Live(Live::open(attach, filter)?),
             Origin::Recording { path, speed, input } => {
                 Self::Recorded(Box::new(Recorded::open(path, *speed, *input, filter)?))
             }

@@ -52,7 +52,7 @@ fn key_value_lines_are_printed_on_request() {
 
 #[test]
 fn the_doctor_prints_sentences() {
-    let ended = ended(&["doctor"], &[]);
+    let ended = Screen::running(150, 60, &[RETRANS, "doctor"], &[]).end();
     assert!(ended.text.starts_with("Verdict: "), "{}", ended.text);
     assert!(!ended.text.contains("%20") && !ended.text.contains("verdict="), "{}", ended.text);
     let status =

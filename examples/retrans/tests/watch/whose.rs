@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::running::{finish, ready, sockets, traffic};
 use retrans_lab::Outcome;
+use retrans_lab::cgroup::Cgroup;
 use retrans_sdk::event::{CgroupPaths, PercentEncoded};
 use retrans_sdk::format::Line;
 use serde_json::Value;
@@ -29,7 +30,9 @@ fn the_process_and_its_cgroup_are_on_the_line() {
     let whose = ready(&["--owners", "kind=syn"]);
     let json = ready(&["--whose", "--format", "json", "kind=syn"]);
     let plain = ready(&["kind=syn"]);
-    let traffic = traffic(&[Outcome::Syn]);
+    // Not in the root, which is not known on a host with cgroup v1.
+    let placed = Cgroup::new().expect("a cgroup");
+    let (traffic, cgroup) = placed.run(|| (traffic(&[Outcome::Syn]), own_cgroup())).expect("this process can move");
     let sockets = sockets(&traffic);
     thread::sleep(Duration::from_millis(2500));
     finish(traffic);
@@ -38,7 +41,7 @@ fn the_process_and_its_cgroup_are_on_the_line() {
     assert!(ready.contains(" owners="), "{ready}");
     assert!(!plain.stderr.iter().any(|line| line.contains("owners=")), "{:?}", plain.stderr);
 
-    let (mut seen, cgroup) = (0, own_cgroup());
+    let mut seen = 0;
     for text in whose.stdout.lines() {
         let line: Line = text.parse().unwrap_or_else(|error| panic!("{error}: {text}"));
         let event = &line.event;

@@ -3,13 +3,14 @@
 
 use std::time::Instant;
 
-use retrans_sdk::attach::{AttachMethod, Attachment};
+use retrans_sdk::attach::Attachment;
 use retrans_sdk::event::{Clock, Timestamp};
 use retrans_sdk::stream::{Overflow, Queue};
 use retrans_sdk::{Error, Event, Filter, Stats, Stream};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::About;
+use crate::args::Attach;
 
 /// The capacity of the queue. Events in excess of it are counted as `dropped`.
 const QUEUE: usize = 1 << 14;
@@ -54,9 +55,8 @@ fn nanos(clock: ClockId) -> u64 {
 }
 
 impl Live {
-    pub(super) fn open(forced: Option<AttachMethod>, filter: &Filter) -> Result<Self, Error> {
-        let builder = Stream::builder().filter(filter.clone());
-        let stream = forced.into_iter().fold(builder, retrans_sdk::StreamBuilder::attach_method).open()?;
+    pub(super) fn open(attach: &Attach, filter: &Filter) -> Result<Self, Error> {
+        let stream = attach.configure(Stream::builder().filter(filter.clone())).open()?;
         let attachment = stream.live().map(|live| live.attachment());
         let about = About {
             what: attachment.map(ToString::to_string).unwrap_or_default(),
