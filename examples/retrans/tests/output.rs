@@ -228,7 +228,7 @@ fn no_argument_controls_the_terminal() {
             let output = retrans(&arguments).output().expect("retrans is built");
             assert_harmless(&output);
             // A filter ignores white space, and `\r\n` is that.
-            let is_space = harmful == OsStr::new("\r\n") && (before.is_empty() || before == [&"replay", RECORDING]);
+            let is_space = harmful == OsStr::new("\r\n") && (before.is_empty() || before == ["replay", RECORDING]);
             assert!(is_space || !output.status.success(), "{arguments:?}: {output:?}");
         }
     }

@@ -264,8 +264,8 @@ impl Stats {
 }
 
 /// Prints `key=value` pairs: the counters, `failures`, `tracepoint_only` if it applies to the
-/// attach method, `skipped` and `clock` for a recording, and `text_lost` and `text_lost_unknown` for
-/// kernel text. A counter that is not available prints as `-`.
+/// attach method, `skipped` and `clock` for a recording, and `text_lost` and `text_lost_unknown`
+/// for kernel text. A counter that is not available prints as `-`.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";

@@ -184,7 +184,7 @@ fn what_precedes_and_what_is_lost_is_reported() {
         CPU:1 [LOST EVENTS]\n          <idle>-0       [001] ..s2. 1234.567890: tcp_retransmit_skb: family=AF_INET \
         sport=40000 dport=443 saddr=10.1.2.1 daddr=10.1.2.2 saddrv6=::ffff:10.1.2.1 daddrv6=::ffff:10.1.2.2 \
         state=TCP_ESTABLISHED err=-16\n";
-    let output = replay_of(text.as_bytes(), &[]);
+    let output = replay_of(text.as_bytes(), &["--clock-offset", "0"]);
     assert!(output.status.success());
     assert_eq!(printed(&output).lines().count(), 1);
     let said = "retrans: kernel text since line 2\nretrans: 1 line skipped\n\

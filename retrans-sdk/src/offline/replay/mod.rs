@@ -322,10 +322,10 @@ impl Recording {
             }
             match next {
                 Ok(Some(Parsed::Event(event, _))) => {
-                    if let Some(speed) = &mut speed
-                        && !(sender.send_all(&mut read) && sender.wait_until(speed.due(event.ts)))
-                    {
-                        return Ok(());
+                    if let Some(speed) = &mut speed {
+                        if !(sender.send_all(&mut read) && sender.wait_until(speed.due(event.ts))) {
+                            return Ok(());
+                        }
                     }
                     read.push(*event);
                 }

@@ -35,10 +35,10 @@ impl Pacer {
     /// Returns the time at which the event with this timestamp is to be sent. After a step backward
     /// of the recorded wall clock, the replay continues without a gap.
     pub(super) fn due(&mut self, ts: Timestamp) -> Instant {
-        if let Some((last, due)) = self.last
-            && last.as_nanos().saturating_sub(ts.as_nanos()) >= STEP_BACK
-        {
-            self.start = Some((ts, due));
+        if let Some((last, due)) = self.last {
+            if last.as_nanos().saturating_sub(ts.as_nanos()) >= STEP_BACK {
+                self.start = Some((ts, due));
+            }
         }
         let due = self.due_since_start(ts);
         self.last = Some((ts, due));

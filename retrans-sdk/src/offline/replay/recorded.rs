@@ -92,10 +92,10 @@ impl RecordedLines {
     }
 
     fn read(&mut self) -> Result<Option<Line>, Error> {
-        if let Input::Unread(..) = self.input
-            && let Input::Unread(input, parser) = std::mem::replace(&mut self.input, Input::Ended)
-        {
-            self.input = Input::Open(Box::new(Reader::new(input, *parser, self.bad_lines)?));
+        if let Input::Unread(..) = self.input {
+            if let Input::Unread(input, parser) = std::mem::replace(&mut self.input, Input::Ended) {
+                self.input = Input::Open(Box::new(Reader::new(input, *parser, self.bad_lines)?));
+            }
         }
         let Input::Open(reader) = &mut self.input else { return Ok(None) };
         loop {

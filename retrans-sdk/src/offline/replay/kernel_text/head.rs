@@ -127,18 +127,14 @@ fn before_day<'a, 'b>(words: &'b [Word<'a>]) -> &'b [Word<'a>] {
 
 /// Removes and returns the CPU, and removes the flags after it.
 fn before_cpu<'a, 'b>(words: &'b [Word<'a>]) -> (&'b [Word<'a>], Option<u32>) {
-    if let [rest @ .., (_, last)] = words
-        && let Some(cpu) = bracketed(last)
-    {
+    let [rest @ .., (_, last)] = words else { return (words, None) };
+    if let Some(cpu) = bracketed(last) {
         return (rest, Some(cpu));
     }
-    let [rest @ .., (_, last)] = words else { return (words, None) };
-    if let [before @ .., (_, previous)] = rest
-        && let Some(cpu) = bracketed(previous)
-        && last.len() <= 8
-        && is_flags(last)
-    {
-        return (before, Some(cpu));
+    if let [before @ .., (_, previous)] = rest {
+        if let Some(cpu) = bracketed(previous).filter(|_| last.len() <= 8 && is_flags(last)) {
+            return (before, Some(cpu));
+        }
     }
     // `trace-cmd report -l` prints both as one word: `0d.s2`.
     let digits = last.bytes().take_while(u8::is_ascii_digit).count();

@@ -94,9 +94,7 @@ impl KernelText {
     /// Reads a line, and appends what it completes to `found`. After an error everything before the
     /// line is complete.
     pub(super) fn read(&mut self, line: &str, found: &mut VecDeque<Found>) -> Result<(), String> {
-        if let Some(task) = self.chain_of
-            && let Some(function) = callchain::function(line)
-        {
+        if let (Some(task), Some(function)) = (self.chain_of, callchain::function(line)) {
             self.learn(task, function);
             return Ok(());
         }
@@ -169,23 +167,21 @@ impl KernelText {
     /// Takes a function of the call chain of the last attempt with this task into account.
     fn learn(&mut self, task: Task, function: &str) {
         self.may_have_chains = true;
-        let held = self.held.iter_mut().rev().find(|held| held.task == task);
-        if let Some(Held { event, is_decided, .. }) = held
-            && !*is_decided
-            && let Some(kind) = callchain::decides(function, event.state)
-        {
-            *is_decided = true;
-            if event.kind == RetransKind::Unknown {
-                event.kind = kind;
-            }
+        let Some(held) = self.held.iter_mut().rev().find(|held| held.task == task) else { return };
+        if held.is_decided {
+            return;
+        }
+        let Some(kind) = callchain::decides(function, held.event.state) else { return };
+        held.is_decided = true;
+        if held.event.kind == RetransKind::Unknown {
+            held.event.kind = kind;
         }
     }
 
     /// Completes the attempt whose call chain was read.
     fn end_chain(&mut self) {
-        if let Some(task) = self.chain_of.take()
-            && let Some(held) = self.held.iter_mut().rev().find(|held| held.task == task)
-        {
+        let Some(task) = self.chain_of.take() else { return };
+        if let Some(held) = self.held.iter_mut().rev().find(|held| held.task == task) {
             held.is_complete = true;
         }
     }
@@ -287,10 +283,8 @@ fn lost(line: &str) -> Option<Option<u64>> {
         Some((file, report)) if file.ends_with(':') => report.trim_start(),
         _ => line,
     };
-    if let Some((cpu, inner)) =
-        report.strip_prefix("CPU:").and_then(|report| report.strip_suffix(']')?.split_once(" ["))
-        && cpu.bytes().all(|byte| byte.is_ascii_digit())
-    {
+    let of_cpu = report.strip_prefix("CPU:").and_then(|report| report.strip_suffix(']')?.split_once(" ["));
+    if let Some((_, inner)) = of_cpu.filter(|(cpu, _)| cpu.bytes().all(|byte| byte.is_ascii_digit())) {
         let count = match inner {
             "LOST EVENTS" | "EVENTS DROPPED" => return Some(None),
             _ => inner.strip_prefix("LOST ").and_then(|after| after.strip_suffix(" EVENTS")),
