@@ -96,11 +96,11 @@ pub fn print(line: fmt::Arguments<'_>) -> Printed {
     written(writeln!(io::stdout(), "{line}"))
 }
 
-/// Checks the result of writing to stdout, as [`print`] does.
+/// Checks the result of writing to stdout, as [`print()`] does.
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub fn written(result: io::Result<()>) -> Printed {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => process::exit(0),

@@ -65,7 +65,7 @@ use crate::text::escape::Escaped;
 ///
 /// Kernel text consists of lines of the tracepoints `tcp_retransmit_skb` and
 /// `tcp_retransmit_synack` as tracefs (`trace` and `trace_pipe`), `perf script` and `trace-cmd
-/// report` print them, with any of their columns. The time and the name of the event are required.
+/// report` print them, with any of their columns. The time, the name and the fields are required.
 /// The formats of every kernel since Linux 5.10 are supported, and those of kernels with the patch
 /// proposed in July 2025. Lines of other events are ignored. A line with the name of one of the
 /// tracepoints and its fields is malformed if its columns are not known. The events contain less
@@ -89,12 +89,12 @@ use crate::text::escape::Escaped;
 /// - [`Stats::text_losses`](crate::Stats::text_losses) counts the trace entries that the text
 ///   reports as lost. They may belong to any event.
 ///
-/// An attempt is delivered when the line after it was read, because a call chain may follow. In a
-/// text without call chains this applies only to the first attempt.
+/// In a text without call chains, only the first attempt waits for the next line before it is
+/// delivered. In a text with call chains, each attempt waits for the end of its chain.
 ///
-/// Users of the traced host choose task names and file names. These cannot imitate an attempt in a
-/// line, but a file name with a line end can imitate a whole line if the trace contains events with
-/// file names. Record only the two tracepoints if this matters.
+/// Users of the traced host choose task names and file names. These cannot imitate or hide an
+/// attempt in a line. But a file name with a line end can imitate a whole line if the trace
+/// contains events with file names. Record only the two tracepoints if this matters.
 pub struct Recording {
     input: Box<dyn Read + Send>,
     /// The name of the file, for errors.
@@ -355,11 +355,27 @@ const WINDOW_LOG: u32 = 23;
 /// The magic number of zstd frames (RFC 8878, 3.1.1). pzstd begins with skippable frames (3.1.2).
 const ZSTD: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 
+/// The beginnings of files that others than this crate can read, and how to read them.
+const OTHERS: [(&[u8], &str); 5] = [
+    (b"\x1f\x8b", "compressed with gzip: decompress it with zcat"),
+    (b"\xfd7zXZ", "compressed with xz: decompress it with xzcat"),
+    (b"BZh", "compressed with bzip2: decompress it with bzcat"),
+    (b"PERFILE2", "a file of perf record: print it with perf script"),
+    (b"\x17\x08\x44tracing", "a file of trace-cmd record: print it with trace-cmd report"),
+];
+
 /// Decompresses the input if it is compressed.
 fn plain(mut input: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>, Error> {
     let mut first = Vec::new();
     input.by_ref().take(ZSTD.len() as u64).read_to_end(&mut first).map_err(unreadable)?;
-    let is_compressed = matches!(first[..], [0x50..=0x5F, 0x2A, 0x4D, 0x18]) || first == ZSTD;
+    if let Some((magic, how)) = OTHERS.iter().find(|(magic, _)| first.starts_with(&magic[..magic.len().min(4)])) {
+        let rest = (magic.len() - magic.len().min(first.len())) as u64;
+        input.by_ref().take(rest).read_to_end(&mut first).map_err(unreadable)?;
+        if first.starts_with(magic) {
+            return Err(Error::new(ErrorKind::Recording, format!("the recording is {how}")));
+        }
+    }
+    let is_compressed = matches!(first[..], [0x50..=0x5F, 0x2A, 0x4D, 0x18]) || first.starts_with(&ZSTD);
     let input = Box::new(Cursor::new(first).chain(input));
     if is_compressed { decompressed(input) } else { Ok(input) }
 }

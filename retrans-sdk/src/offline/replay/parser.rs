@@ -125,7 +125,7 @@ impl Parser {
         // Windows marks UTF-8 with U+FEFF.
         let bytes =
             if number == 1 { line.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line.bytes) } else { line.bytes };
-        if number == 1 && (bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")) {
+        if number == 1 && is_utf16(bytes) {
             return Err("UTF-16: convert the recording with `iconv -f UTF-16 -t UTF-8`".to_owned().into());
         }
         let text = String::from_utf8_lossy(bytes);
@@ -152,13 +152,23 @@ impl Parser {
         // A truncated line may be valid with another meaning: `sk_err_soft=1` instead of 13. A
         // truncated JSON object is never valid.
         if !line.has_end && format != Format::Json {
+            if format == Format::KernelText && is_prompt(&text) {
+                parsed.push_back(Parsed::Skipped);
+                return Ok(());
+            }
             return Err("unterminated last line (truncated recording?)".to_owned().into());
         }
         match format {
             Format::KeyVal => parsed.push_back(self.key_val(&text)?),
             Format::Json => parsed.push_back(json(&text, self.keeps_unknown)?),
             Format::KernelText => {
-                self.is_trace |= kernel_text::is_recognised(&text);
+                self.is_trace = self.is_trace || kernel_text::is_recognised(&text);
+                let may_be_other = text.starts_with("ts=") || text.starts_with('{');
+                if may_be_other && !kernel_text::is_recognised(&text) {
+                    if let Some(other) = format_of_events(&text) {
+                        return Err(format!("{other} in kernel text").into());
+                    }
+                }
                 let read = self.kernel_text.read(&text, &mut self.found);
                 self.take_found(parsed);
                 read?;
@@ -224,23 +234,42 @@ impl Parser {
     }
 }
 
+/// Returns true if a text begins with the mark of UTF-16, or with two characters of ASCII in it.
+fn is_utf16(bytes: &[u8]) -> bool {
+    match *bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        [first, 0, second, 0, ..] | [0, first, 0, second, ..] => first != 0 && second != 0,
+        _ => false,
+    }
+}
+
+/// Returns true if the last line of a copied text is the prompt of the shell.
+fn is_prompt(line: &str) -> bool {
+    line.trim_end().ends_with(['#', '$', '%', '>']) && !kernel_text::is_recognised(line)
+}
+
 const NOT_A_RECORDING: &str = "no key=value line of an event, no JSON and no kernel text";
 
 /// Returns the format of a line, or `None` if it belongs to no recording: a blank line, the prompt
 /// of a shell, or a message of a tool.
+///
+/// A line of kernel text is recognized first, because it contains task names and paths, which may
+/// imitate the other formats. Those contain no columns.
 fn format_of(line: &str) -> Option<Format> {
-    let is_json = || line.starts_with('{') && line.contains("\"result\"") && line.contains("\"ts\"");
-    let is_key_val = || {
-        let has = |key: &str| line.split(' ').any(|pair| pair.starts_with(key));
-        line.starts_with("ts=") || has("result=") && has("kind=")
-    };
-    match line {
-        _ if is_json() => Some(Format::Json),
-        // If the line is malformed, the parser of key=value lines reports the column.
-        _ if is_key_val() => Some(Format::KeyVal),
-        _ if kernel_text::is_recognised(line) => Some(Format::KernelText),
-        _ => None,
+    if kernel_text::is_recognised(line) { Some(Format::KernelText) } else { format_of_events(line) }
+}
+
+/// Returns the format of a line that contains an event of this crate, possibly a malformed one.
+fn format_of_events(line: &str) -> Option<Format> {
+    const KEYS: [&str; 11] =
+        ["ts", "result", "err", "kind", "family", "saddr", "sport", "daddr", "dport", "state", "segs"];
+    let line = line.trim_end();
+    if line.starts_with('{') && line.ends_with('}') && line.contains("\"result\"") && line.contains("\"ts\"") {
+        return Some(Format::Json);
     }
+    let has = |key: &&str| line.split(' ').any(|pair| pair.split_once('=').is_some_and(|(found, _)| found == *key));
+    let is_begun = line.strip_prefix("ts=").is_some_and(|ts| ts.starts_with(|digit: char| digit.is_ascii_digit()));
+    (is_begun || KEYS.iter().filter(|key| has(key)).count() >= 3).then_some(Format::KeyVal)
 }
 
 #[cfg(feature = "json")]

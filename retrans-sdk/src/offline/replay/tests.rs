@@ -75,7 +75,7 @@ fn a_malformed_line_is_named_or_counted() {
         let before = u64::from(text.starts_with("hello"));
         assert_eq!((lines.len(), bad, stats.skipped), (2, None, Some(1 + before)), "{problem}");
     }
-    let (_, bad, _) = read(of(b"ts=\xff\n"));
+    let (_, bad, _) = read(of(b"ts=1\xff\n"));
     assert_eq!(bad.as_deref(), Some("line 1: not valid UTF-8"));
     let error = Recording::open("/nonexistent").expect_err("no such file");
     assert_eq!(error.kind(), ErrorKind::System);

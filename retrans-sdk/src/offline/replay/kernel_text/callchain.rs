@@ -12,35 +12,44 @@
 use crate::event::kind::RetransKind;
 use crate::event::tcp_enums::TcpState;
 
-/// Returns the function in a line of a call chain.
+/// The program that prints a call chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Printer {
+    /// ` => function`, after a line with `<stack trace>`. trace-cmd prints the same.
+    Tracefs,
+    /// An address and the function. Other lines, such as those of source lines, come in between.
+    Perf,
+}
+
+/// Returns the function in a line of a call chain, without the offset and the suffix that a
+/// compiler appends to a copy of a function: `.part.0`.
 ///
-/// tracefs and trace-cmd print ` => function`, and perf prints an address and the function, or the
-/// function alone after a tab.
-pub(super) fn function(line: &str) -> Option<&str> {
+/// Only kernel addresses count. They have 16 digits, more than fit into a task name, so that a task
+/// name with line ends cannot imitate such a line.
+pub(super) fn function(line: &str, printer: Printer) -> Option<&str> {
     let text = line.trim_start();
     if text.len() == line.len() {
         return None;
     }
-    let mut words = text.split_whitespace();
-    let first = words.next()?;
-    let symbol = if first == "=>" || is_address(first) {
-        words.next()?
-    } else if line.starts_with('\t') {
-        first
-    } else {
-        return None;
+    let (first, rest) = text.split_once(char::is_whitespace)?;
+    let is_frame = match printer {
+        Printer::Tracefs => first == "=>",
+        Printer::Perf => first.len() == 16 && first.bytes().all(|byte| byte.is_ascii_hexdigit()),
     };
-    // Offsets and the suffixes that a compiler appends to copies of a function: `.part.0`.
-    let name = symbol.split(['+', '.']).next().unwrap_or(symbol);
-    Some(name)
+    let symbol = rest.split_whitespace().next().filter(|_| is_frame)?;
+    symbol.split(['+', '.']).next()
 }
 
-fn is_address(word: &str) -> bool {
-    word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// Returns true if a function contains the tracepoint, or is called by it. The chain begins with
+/// such a function, unless perf was configured to print callers first.
+pub(super) fn is_attempt(function: &str) -> bool {
+    function.starts_with("trace_event_raw_event_tcp")
+        || function.starts_with("__traceiter_tcp_retransmit")
+        || matches!(function, "__tcp_retransmit_skb" | "tcp_retransmit_skb")
 }
 
-/// Returns what a function of the call chain decides: `None` if it decides nothing, so that its
-/// caller is asked.
+/// Returns the kind that a function proves, `Unknown` if it has several kinds of attempts, and
+/// `None` if it is not known, so that its caller decides.
 pub(super) fn decides(function: &str, state: TcpState) -> Option<RetransKind> {
     Some(match function {
         "tcp_retransmit_timer" if state == TcpState::SynSent => RetransKind::Syn,

@@ -11,6 +11,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use super::head;
 use crate::event::Event;
 use crate::event::kind::RetransKind;
 use crate::event::result::RetransResult;
@@ -55,15 +56,38 @@ impl Tracepoint {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, tracepoint)| *tracepoint)
     }
 
-    /// Returns the name of a tracepoint in a text, and the text after the name, if fields follow.
+    /// Returns the name of a tracepoint in a text, and the text after the name, if the name of an
+    /// event and fields follow.
     pub(super) fn mentioned(text: &str) -> Option<(&'static str, &str)> {
-        let after = |name: &'static str| {
-            let (_, after) = text.split_once(name)?;
-            // `perf trace` prints `sport: 443`.
-            ["sport=", "sport:"].iter().any(|field| after.contains(field)).then_some((name, after))
+        let has_port = |after: &str, key: &str| {
+            after
+                .match_indices(key)
+                .any(|(at, _)| after[at + key.len()..].starts_with(|digit: char| digit.is_ascii_digit()))
         };
-        Self::ALL.iter().find_map(|(name, _)| after(name))
+        // `perf trace` prints `(sport: 443`. A colour may follow the name.
+        let is_event = |after: &str| {
+            after.starts_with([':', '/', '(', '\u{1b}']) && (has_port(after, "sport=") || has_port(after, "sport: "))
+        };
+        let after = |name: &'static str| {
+            text.match_indices(name).map(|(at, _)| &text[at + name.len()..]).find(|after| is_event(after))
+        };
+        Self::ALL.iter().find_map(|(name, _)| Some((*name, after(name)?)))
     }
+}
+
+/// Returns the problem of a text after the name of one of the tracepoints, if it is not another
+/// event's. `is_perf` if the name contains its system.
+pub(super) fn missing(text: &str, is_perf: bool) -> Option<&'static str> {
+    // The text of a kprobe event of the same name begins with an address in parentheses, and that
+    // of a message of a kernel function (trace_printk) with anything.
+    if text.is_empty() || is_perf && !text.contains("sport=") {
+        return Some(
+            "the fields of the event are missing: print them with `perf script -F +trace`; in a copied text, join the \
+             lines of the event",
+        );
+    }
+    let is_of_other = text.starts_with('(') || !text.contains("sport=");
+    (!is_of_other).then_some("unknown text before the fields of the event")
 }
 
 /// Returns true if a text begins as the text of these tracepoints, and contains their fields.
@@ -73,17 +97,13 @@ pub(super) fn may_be_an_attempt(text: &str) -> bool {
     is_attempt(text) && !text.contains(" oldstate=") && text.contains(" daddrv6=")
 }
 
-/// Returns true if a text begins with one of the fields. The text of a kprobe event of the same
-/// name begins with an address in parentheses, and the text of a kernel function with anything.
+/// Returns true if a text begins with one of the fields.
 pub(super) fn is_attempt(text: &str) -> bool {
     text.starts_with("[FAILED TO PARSE]") || FIRST_FIELDS.iter().any(|field| text.starts_with(field))
 }
 
 /// Parses the text of a tracepoint. The timestamp is not part of it.
 pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, String> {
-    if let Some((name, _)) = Tracepoint::mentioned(text) {
-        return Err(format!("a second event `{name}` in one line: the end of a line is missing"));
-    }
     if text.starts_with("[FAILED TO PARSE]") {
         return Err("trace-cmd could not parse the format of the event (`[FAILED TO PARSE]`): \
              print the recording with a newer trace-cmd, or use the text of tracefs"
@@ -94,12 +114,18 @@ pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, Strin
              or tracefs without the option `fields`"
             .to_owned());
     }
-    // The first drafts print sentences as results. The result is last and extends to the end of the
-    // line.
-    let (text, sentence) = match text.split_once(" quit_reason=") {
-        Some((text, sentence)) => (text, Some(sentence.trim_end())),
-        None => (text, None),
+    if text.contains("=3D") {
+        return Err("the mail is in quoted-printable: decode it".to_owned());
+    }
+    let (text, result) = split(tracepoint, text);
+    let after = match result.split_once(char::is_whitespace) {
+        Some((first, after)) if first.starts_with("err=") || first.starts_with("result=") => after,
+        _ => result,
     };
+    let next = Tracepoint::mentioned(after).and_then(|_| head::parse(after)?.event);
+    if next.and_then(Tracepoint::of_event).is_some() {
+        return Err("two events in one line: the end of a line is missing".to_owned());
+    }
     let values = Values(text);
     let (saddr, daddr, mapped) = addresses(&values)?;
     let mut event = Event { saddr, daddr, mapped, ..Event::blank() };
@@ -113,7 +139,10 @@ pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, Strin
         return Ok(Attempt { event: Box::new(event), shows_failures: false });
     }
     event.state = state(values.required("state")?)?;
-    let (err, named) = (values.get("err"), sentence.or_else(|| values.get("result")));
+    let word = |key: &str| result.strip_prefix(key)?.split_whitespace().next();
+    // The first drafts print sentences as results, which extend to the end of the line.
+    let sentence = result.strip_prefix("quit_reason=").map(str::trim_end);
+    let (err, named) = (word("err="), sentence.or_else(|| word("result=")));
     let shows_failures = err.is_some() || named.is_some();
     (event.result, event.err) = match (err, named) {
         (_, Some(named)) => {
@@ -127,6 +156,19 @@ pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, Strin
     };
     event.transmit = Some(if event.result == RetransResult::Success { Transmit::Yes } else { Transmit::Unknown });
     Ok(Attempt { event: Box::new(event), shows_failures })
+}
+
+/// Splits the text into its fields, and the result that may follow the last field. perf appends
+/// other columns, such as the path of a cgroup, whose name a user of the host may choose.
+fn split(tracepoint: Tracepoint, text: &str) -> (&str, &str) {
+    let last = match tracepoint {
+        Tracepoint::Skb => " state=",
+        Tracepoint::Synack => " daddrv6=",
+    };
+    let Some((fields, rest)) = text.split_once(last) else { return (text, "") };
+    let value = rest.find(char::is_whitespace).unwrap_or(rest.len());
+    let end = fields.len() + last.len() + value;
+    (text.get(..end).unwrap_or(text), rest.get(value..).unwrap_or_default().trim_start())
 }
 
 /// `key=val` separated by white space.

@@ -16,7 +16,9 @@
 //! Both may imitate the columns. So a head is accepted only as a whole, and only if what remains
 //! before its columns can be a task name, which has at most 15 bytes. The first such head in a line
 //! is the head of the line, because everything that follows it is the text of the event. A head
-//! that ends within 15 bytes may be part of a task name, so another one is preferred to it.
+//! that ends within the first 15 characters may be part of a task name, so a later one is preferred
+//! to it. A byte that is not UTF-8 and an escape of HTML count as one character, and the name of a
+//! file before the task name does not count.
 
 use std::time::Duration;
 
@@ -53,7 +55,6 @@ type Word<'a> = (usize, &'a str);
 /// Returns the head of a line.
 pub(super) fn parse(line: &str) -> Option<Head<'_>> {
     let words = words(line);
-    let start = words.first()?.0;
     let found = words.iter().enumerate().filter_map(|(at, word)| {
         let time = time(word.1)?;
         let (pid, cpu) = columns(line, words.get(..at)?)?;
@@ -62,7 +63,7 @@ pub(super) fn parse(line: &str) -> Option<Head<'_>> {
     });
     let mut first = None;
     for head in found {
-        let is_certain = head.0 - start > MAX_TASK;
+        let is_certain = is_longer_than_a_task(line.get(..head.0)?);
         if is_certain || first.is_none() {
             first = Some(head);
         }
@@ -172,16 +173,25 @@ fn pid(word: &str) -> Option<(Option<u32>, usize)> {
     Some((Some(thread?), 0))
 }
 
-/// Returns true if a text can be a task's name. trace-cmd prints the name of the file or of the
-/// instance before it if it reads several, and so does grep.
+/// Returns true if a text can be a task's name, which may follow the name of a file.
 fn is_task(text: &str, may_follow_file: bool) -> bool {
     let text = text.trim();
     let fits = |name: &str| name.len() <= MAX_HEAD && unescaped_len(name) <= MAX_TASK;
-    let after_file = || {
-        let (file, name) = text.split_once(':')?;
-        (!file.contains(char::is_whitespace)).then(|| name.trim_start())
-    };
-    fits(text) || may_follow_file && after_file().is_some_and(fits)
+    fits(text) || may_follow_file && after_file(text).is_some_and(fits)
+}
+
+/// Returns true if a head is too long to be a part of a task's name, even after the name of a file.
+fn is_longer_than_a_task(head: &str) -> bool {
+    let head = head.trim_start();
+    unescaped_len(after_file(head).unwrap_or(head)) > MAX_TASK
+}
+
+/// Returns the text after the name of a file or of an instance, which trace-cmd prints first if it
+/// reads several, and so does grep.
+fn after_file(text: &str) -> Option<&str> {
+    let (file, name) = text.split_once(':')?;
+    let is_file = !file.contains(char::is_whitespace) && seconds(file).is_none();
+    (is_file && !name.is_empty()).then(|| name.trim_start())
 }
 
 /// Returns the number of characters, where a character that is escaped for HTML counts as one. A
@@ -202,8 +212,9 @@ fn event(text: &str) -> (Option<&str>, &str) {
         rest = after;
         (word, after) = first_word(rest);
     }
-    match word.strip_suffix(':') {
-        Some(name) if name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') => {
+    match word.strip_suffix(':').filter(|name| seconds(name).is_none()) {
+        // Kernels before Linux 5.9 print an address or a number as the name of `bpf_trace_printk`.
+        Some(name) if name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_') => {
             (Some(name), after)
         }
         _ => (None, rest),

@@ -5,8 +5,7 @@
 //! # Design
 //!
 //! A line that contains the name of one of the two tracepoints and its fields is an attempt, part
-//! of the text of another event, or an error. It is never ignored because its layout is not
-//! known.
+//! of the text of another event, or an error.
 //!
 //! A call chain may follow the line of an attempt, and prove its kind. So the attempt is held until
 //! the next line was read. With tracefs, lines of other CPUs may come in between. While a text
@@ -19,8 +18,10 @@ mod head;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use self::callchain::Printer;
 use self::fields::{Attempt, Tracepoint};
 use self::head::{Head, Time};
 use super::clock::{ClockOffset, TextClock};
@@ -46,10 +47,18 @@ pub(super) struct KernelText {
     clock: TextClock,
     shows_failures: bool,
     held: VecDeque<Held>,
-    /// True while the next lines may be the call chain of the last held attempt with this task.
-    chain_of: Option<Task>,
+    /// The call chain that the next lines may belong to.
+    chain: Option<Chain>,
     /// False once an attempt had no call chain, until one appears.
     may_have_chains: bool,
+}
+
+/// The call chain of the last held attempt of a task.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    task: Task,
+    printer: Printer,
+    has_functions: bool,
 }
 
 /// A task and its CPU, where the columns contain them.
@@ -59,6 +68,8 @@ type Task = (Option<u32>, Option<u32>);
 struct Held {
     event: Box<Event>,
     task: Task,
+    /// True once the call chain contained a function of the attempt itself.
+    has_begun: bool,
     /// True once a function of the call chain decided.
     is_decided: bool,
     /// True if no more lines can belong to this attempt.
@@ -71,7 +82,7 @@ impl KernelText {
             clock: TextClock::new(clock_offset),
             shows_failures: false,
             held: VecDeque::new(),
-            chain_of: None,
+            chain: None,
             may_have_chains: true,
         }
     }
@@ -94,11 +105,7 @@ impl KernelText {
     /// Reads a line, and appends what it completes to `found`. After an error everything before the
     /// line is complete.
     pub(super) fn read(&mut self, line: &str, found: &mut VecDeque<Found>) -> Result<(), String> {
-        if let (Some(task), Some(function)) = (self.chain_of, callchain::function(line)) {
-            self.learn(task, function);
-            return Ok(());
-        }
-        self.end_chain();
+        let line = &*undecorated(line);
         let read = self.read_line(line, found);
         if read.is_err() {
             self.finish(found);
@@ -116,7 +123,10 @@ impl KernelText {
     fn read_line(&mut self, line: &str, found: &mut VecDeque<Found>) -> Result<(), String> {
         let parsed = parse(line)?;
         let head = match parsed {
-            Line::Nothing => return Ok(()),
+            Line::Nothing => {
+                self.read_function(line);
+                return Ok(());
+            }
             Line::Lost(count) => {
                 // The attempts before the loss come first.
                 self.finish(found);
@@ -125,16 +135,17 @@ impl KernelText {
             }
             Line::Other(ref head) | Line::Attempt(ref head, _) => head,
         };
+        self.end_chain();
         let task = (head.pid, head.cpu);
         if head.text.starts_with("<stack trace") && matches!(head.event, None | Some("kernel_stack")) {
             if self.held.iter().any(|held| held.task == task && !held.is_complete) {
-                self.chain_of = Some(task);
+                self.chain = Some(Chain { task, printer: Printer::Tracefs, has_functions: false });
             }
             // The next attempts will be held.
             self.may_have_chains = true;
             return Ok(());
         }
-        // What follows on the same CPU is not the call chain of an earlier attempt.
+        // The call chain of an attempt is the next line of its CPU.
         for held in self.held.iter_mut().filter(|held| held.task.1 == task.1) {
             self.may_have_chains &= held.is_complete || held.is_decided;
             held.is_complete = true;
@@ -143,10 +154,15 @@ impl KernelText {
             attempt.event.ts = self.timestamp(&head)?;
             self.shows_failures |= attempt.shows_failures;
             let is_perf = head.event.is_some_and(|name| name.contains(':'));
-            let (is_decided, is_complete) = (false, !self.may_have_chains);
-            self.held.push_back(Held { event: attempt.event, task, is_decided, is_complete });
+            self.held.push_back(Held {
+                event: attempt.event,
+                task,
+                has_begun: false,
+                is_decided: false,
+                is_complete: !self.may_have_chains,
+            });
             // perf prints the call chain in the next lines.
-            self.chain_of = is_perf.then_some(task);
+            self.chain = is_perf.then_some(Chain { task, printer: Printer::Perf, has_functions: false });
         }
         Ok(())
     }
@@ -164,24 +180,37 @@ impl KernelText {
         ts.ok_or_else(|| "timestamp before 1970 or after 2554: wrong clock offset?".to_owned())
     }
 
-    /// Takes a function of the call chain of the last attempt with this task into account.
-    fn learn(&mut self, task: Task, function: &str) {
+    /// Reads a line without columns, which may be a function of the call chain.
+    fn read_function(&mut self, line: &str) {
+        let Some(chain) = &mut self.chain else { return };
+        let Some(function) = callchain::function(line, chain.printer) else {
+            // perf prints other lines between the functions, and a blank line after them.
+            if chain.printer == Printer::Tracefs || line.trim().is_empty() {
+                self.end_chain();
+            }
+            return;
+        };
+        chain.has_functions = true;
         self.may_have_chains = true;
+        let task = chain.task;
         let Some(held) = self.held.iter_mut().rev().find(|held| held.task == task) else { return };
+        held.has_begun |= callchain::is_attempt(function);
         if held.is_decided {
             return;
         }
         let Some(kind) = callchain::decides(function, held.event.state) else { return };
         held.is_decided = true;
-        if held.event.kind == RetransKind::Unknown {
+        // A chain in the opposite order begins with the outermost caller, which proves nothing.
+        if held.has_begun && held.event.kind == RetransKind::Unknown {
             held.event.kind = kind;
         }
     }
 
     /// Completes the attempt whose call chain was read.
     fn end_chain(&mut self) {
-        let Some(task) = self.chain_of.take() else { return };
-        if let Some(held) = self.held.iter_mut().rev().find(|held| held.task == task) {
+        let Some(chain) = self.chain.take() else { return };
+        self.may_have_chains &= chain.has_functions;
+        if let Some(held) = self.held.iter_mut().rev().find(|held| held.task == chain.task) {
             held.is_complete = true;
         }
     }
@@ -207,57 +236,91 @@ enum Line<'a> {
 
 fn parse(line: &str) -> Result<Line<'_>, String> {
     let Some(head) = head::parse(line) else {
-        if let Some(count) = lost(line) {
-            return Ok(Line::Lost(count));
-        }
-        let is_passed_over = line.starts_with('#') || Tracepoint::mentioned(line).is_none();
-        return if is_passed_over { Ok(Line::Nothing) } else { Err(unknown_head(line)) };
+        return match lost(line) {
+            Some(count) => Ok(Line::Lost(count)),
+            None => unknown_head(line).map_or(Ok(Line::Nothing), Err),
+        };
     };
-    match head.event {
-        Some(name) => match Tracepoint::of_event(name) {
-            Some(tracepoint) if fields::is_attempt(head.text) => {
-                let attempt = fields::parse(tracepoint, head.text)?;
-                Ok(Line::Attempt(head, attempt))
-            }
-            _ => Ok(Line::Other(head)),
-        },
-        None if fields::may_be_an_attempt(head.text) => {
-            Err("the name of the event is missing: print it with `perf script -F +event`".to_owned())
+    let Some(name) = head.event else {
+        if fields::may_be_an_attempt(head.text) {
+            return Err("the name of the event is missing: print it with `perf script -F +event`".to_owned());
         }
-        None if Tracepoint::mentioned(head.text).is_some() => Err(unknown_head(line)),
-        None => Ok(lost_by_perf(head.text).map_or(Line::Other(head), Line::Lost)),
+        if let Some(lost) = lost_by_perf(head.text) {
+            return Ok(Line::Lost(lost));
+        }
+        // Records of perf contain file names.
+        let problem = if head.text.starts_with("PERF_RECORD_") { None } else { unknown_head(line) };
+        return problem.map_or(Ok(Line::Other(head)), Err);
+    };
+    let Some(tracepoint) = Tracepoint::of_event(name) else { return Ok(Line::Other(head)) };
+    if fields::is_attempt(head.text) {
+        let attempt = fields::parse(tracepoint, head.text)?;
+        return Ok(Line::Attempt(head, attempt));
     }
+    fields::missing(head.text, name.contains(':')).map_or(Ok(Line::Other(head)), |problem| Err(problem.to_owned()))
 }
 
-/// Returns the problem of a line that contains an attempt after a head that is not known.
-fn unknown_head(line: &str) -> String {
-    let Some((name, after)) = Tracepoint::mentioned(line) else { return String::new() };
-    let before = line.split_once(name).map_or("", |(before, _)| before).trim_end_matches("tcp:").trim_end();
+/// Returns the problem of a line that contains an attempt after columns that are not known.
+fn unknown_head(line: &str) -> Option<String> {
+    let (name, after) = Tracepoint::mentioned(line)?;
+    let before = line.get(..line.len() - after.len() - name.len())?.trim_end_matches("tcp:").trim_end();
     if after.starts_with('(') {
-        return "output of `perf trace`: record with `perf record` and print with `perf script`".to_owned();
+        return Some("output of `perf trace`: record with `perf record` and print with `perf script`".to_owned());
     }
     let is_latency = [":", "+:", "!:", "#:", "*:", "@:", "$:"]
         .iter()
         .any(|mark| before.strip_suffix(mark).is_some_and(|before| before.trim_end().ends_with("us")));
     if is_latency || before.ends_with("ms):") {
-        return "tracefs in latency format: switch it off with `echo 0 >/sys/kernel/tracing/options/latency-format`"
-            .to_owned();
-    }
-    if before.is_empty() {
-        return format!(
-            "no timestamp before `{name}`: print it with `perf script -F +time`, or set the option `context-info` of tracefs"
+        return Some(
+            "tracefs in latency format: switch it off with `echo 0 >/sys/kernel/tracing/options/latency-format`"
+                .to_owned(),
         );
     }
-    format!("unknown layout before `{name}`: task, PID, CPU and time of tracefs, perf script or trace-cmd are expected")
+    let has_time = before.split_whitespace().any(|word| {
+        word.strip_suffix(':')
+            .is_some_and(|word| !word.is_empty() && word.bytes().all(|byte| b"0123456789.,".contains(&byte)))
+    });
+    if !has_time {
+        return Some(format!(
+            "no timestamp before `{name}`: print it with `perf script -F +time`, or set the option `context-info` of tracefs"
+        ));
+    }
+    Some(format!(
+        "unknown columns before `{name}`: remove what is not of tracefs, perf script or trace-cmd (task, PID, CPU, time \
+         in seconds with six or nine decimals)"
+    ))
+}
+
+/// Removes what a terminal or a mail adds to a line: colours, and the marks of a quotation.
+fn undecorated(line: &str) -> Cow<'_, str> {
+    let line = if line.starts_with('>') { line.trim_start_matches(['>', ' ']) } else { line };
+    let Some((first, mut rest)) = line.split_once("\u{1b}[") else { return Cow::Borrowed(line) };
+    let mut plain = first.to_owned();
+    loop {
+        // A control sequence ends with the first byte that is neither a parameter nor a separator.
+        rest = rest.trim_start_matches(|byte: char| matches!(byte, '0'..='?' | ' '..='/'));
+        rest = rest.strip_prefix(|_| true).unwrap_or_default();
+        let Some((text, after)) = rest.split_once("\u{1b}[") else { break };
+        plain.push_str(text);
+        rest = after;
+    }
+    plain.push_str(rest);
+    Cow::Owned(plain)
 }
 
 /// Returns true if a line shows that the text is kernel text: a line of an event, a report of lost
 /// events, a heading, or a line of these tracepoints that cannot be parsed.
 pub(super) fn is_recognised(line: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let line = &*undecorated(line);
     match parse(line) {
         Err(_) | Ok(Line::Attempt(..) | Line::Lost(_)) => return true,
-        Ok(Line::Other(head)) if head.event.is_some() && (head.cpu.is_some() || head.pid.is_some()) => return true,
+        // The name of an event of perf contains its system.
+        Ok(Line::Other(head))
+            if head.event.is_some_and(|name| name.contains(':') || head.cpu.is_some() || head.pid.is_some()) =>
+        {
+            return true;
+        }
         Ok(Line::Other(_) | Line::Nothing) => {}
     }
     line.starts_with("# tracer: ")
@@ -278,22 +341,20 @@ fn lost(line: &str) -> Option<Option<u64>> {
         let overwritten = written.parse::<u64>().ok()?.checked_sub(left.parse().ok()?)?;
         return (overwritten > 0).then_some(Some(overwritten));
     }
-    // trace-cmd prints the name of a file or an instance before it if it reads several.
-    let report = match line.split_once(char::is_whitespace) {
-        Some((file, report)) if file.ends_with(':') => report.trim_start(),
-        _ => line,
-    };
-    let of_cpu = report.strip_prefix("CPU:").and_then(|report| report.strip_suffix(']')?.split_once(" ["));
-    if let Some((_, inner)) = of_cpu.filter(|(cpu, _)| cpu.bytes().all(|byte| byte.is_ascii_digit())) {
+    // The name of a file, or the columns of a log, may precede it.
+    let of_cpu = line.split_once("CPU:").and_then(|(_, report)| report.split_once(']')?.0.split_once(" ["));
+    if let Some((_, inner)) = of_cpu.filter(|(cpu, _)| !cpu.is_empty() && cpu.bytes().all(|byte| byte.is_ascii_digit()))
+    {
         let count = match inner {
             "LOST EVENTS" | "EVENTS DROPPED" => return Some(None),
             _ => inner.strip_prefix("LOST ").and_then(|after| after.strip_suffix(" EVENTS")),
         };
         return count.or_else(|| inner.strip_suffix(" EVENTS DROPPED"))?.parse().ok().map(Some);
     }
-    // A warning of perf, which counts parts of its buffer.
+    // Warnings of perf, which count parts of its buffer, or report a percentage.
     let (_, after) = line.split_once("Processed ")?;
-    (after.contains(" events and lost ") && after.contains(" chunks!")).then_some(None)
+    let is_warning = after.contains(" and lost ") && (after.contains(" chunks!") || after.contains("%!"));
+    is_warning.then_some(None)
 }
 
 /// Returns the number of lost samples in the text of `perf script --show-lost-events`.

@@ -165,6 +165,9 @@ fn other_lines_are_ignored_or_counted() {
         ("CPU:1 [LOST EVENTS]", Some(None)),
         ("CPU:0 [EVENTS DROPPED]", Some(None)),
         ("Processed 8 events and lost 1 chunks!", Some(None)),
+        ("Processed 1000 samples and lost 12.34%!", Some(None)),
+        ("trace.txt:CPU:1 [LOST 12 EVENTS]", Some(Some(12))),
+        ("Nov 30 host cat[1]: CPU:1 [LOST 12 EVENTS]<br>", Some(Some(12))),
         ("# entries-in-buffer/entries-written: 187/739   #P:2", Some(Some(552))),
         ("# entries-in-buffer/entries-written: 739/739   #P:2", None),
         ("# tracer: nop", None),
@@ -187,10 +190,14 @@ fn other_lines_are_ignored_or_counted() {
 fn a_line_of_an_attempt_that_cannot_be_parsed_is_an_error() {
     let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
     let latency = "tracefs in latency format: switch it off with `echo 0 >/sys/kernel/tracing/options/latency-format`";
-    let unknown = "unknown layout before `tcp_retransmit_skb`: task, PID, CPU and time of tracefs, perf script or \
-        trace-cmd are expected";
+    let unknown = "unknown columns before `tcp_retransmit_skb`: remove what is not of tracefs, perf script or \
+        trace-cmd (task, PID, CPU, time in seconds with six or nine decimals)";
+    let no_time = "no timestamp before `tcp_retransmit_skb`: print it with `perf script -F +time`, or set the option \
+        `context-info` of tracefs";
+    let no_fields = "the fields of the event are missing: print them with `perf script -F +trace`; in a copied text, \
+        join the lines of the event";
     for (line, problem) in [
-        (SYMBOLS.replace("1234.567890", "soon"), unknown),
+        (SYMBOLS.replace("1234.567890", "soon"), no_time),
         (SYMBOLS.replace("dport=443", ""), "missing `dport`"),
         (SYMBOLS.replace("dport=443", "dport=x"), "invalid value `dport=x`"),
         (SYMBOLS.replace("AF_INET ", "AF_UNIX "), "unknown `family=AF_UNIX`"),
@@ -198,10 +205,7 @@ fn a_line_of_an_attempt_that_cannot_be_parsed_is_an_error() {
         (SYMBOLS.replace("err=-16", "err=EBUSY"), "`err=EBUSY` is not an integer"),
         (SYMBOLS.replace("err=-16", "result=odd"), "unknown result `odd`"),
         (SYMBOLS.replace("TCP_ESTABLISHED", "\u{1b}]0;x\u{7}\u{202e}"), "unknown state `\\u{1b}]0;x\\u{7}\\u{202e}`"),
-        (
-            format!("{SYMBOLS}{SYMBOLS}"),
-            "a second event `tcp_retransmit_skb` in one line: the end of a line is missing",
-        ),
+        (format!("{SYMBOLS}{SYMBOLS}"), "two events in one line: the end of a line is missing"),
         (format!("2026-11-30T06:38:58Z host cat[1]: {SYMBOLS}"), unknown),
         (format!("a b c d e f g h i j k-0 [001] ..s2. 1.000000: tcp_retransmit_skb: {text}"), unknown),
         (
@@ -215,11 +219,20 @@ fn a_line_of_an_attempt_that_cannot_be_parsed_is_an_error() {
             format!(" python3 6385 0 52 0001 0000 [92b753db8] 39383809.464ms (+0.031ms): tcp_retransmit_skb: {text}"),
             latency,
         ),
+        (format!("tcp:tcp_retransmit_skb: {text}"), no_time),
+        (format!("swapper     0 [001] tcp:tcp_retransmit_skb: {text}"), no_time),
+        (SYMBOLS.replace("1234.567890", "1234,567890"), unknown),
+        (SYMBOLS.replace("1234.567890", "1234.567"), unknown),
+        (format!("# {}", SYMBOLS.replace("1234.567890", "1234.567")), unknown),
+        ("swapper     0 [001] 1.000000: tcp:tcp_retransmit_skb: ".to_owned(), no_fields),
         (
-            format!("tcp:tcp_retransmit_skb: {text}"),
-            "no timestamp before `tcp_retransmit_skb`: print it with `perf script -F +time`, or set the option \
-             `context-info` of tracefs",
+            "swapper     0 [001] 1.000000: tcp:tcp_retransmit_skb:  ffffffff8202941a __tcp_retransmit_skb ([k])"
+                .to_owned(),
+            no_fields,
         ),
+        ("   <idle>-0 [001] 1.000000: tcp_retransmit_skb:".to_owned(), no_fields),
+        (SYMBOLS.replace("skb: ", "skb: \u{200b}"), "unknown text before the fields of the event"),
+        (SYMBOLS.replace('=', "=3D"), "the mail is in quoted-printable: decode it"),
         (
             format!(" ld-linux-x86-64  5749 [001] 39356.005113: {text}"),
             "the name of the event is missing: print it with `perf script -F +event`",
@@ -274,6 +287,8 @@ fn a_call_chain_proves_the_kind() {
         ("tcp_retransmit_timer", Rto),
         ("tcp_simple_retransmit", Mtu),
         ("tcp_rcv_fastopen_synack", Fastopen),
+        // Source lines come in between.
+        ("tcp_send_loss_probe+0x1 ([k])\n  tcp_output.c:3000\n\tffffffff82029892 f", Tlp),
         ("tcp_xmit_recovery", Unknown),
         ("tcp_release_cb", Unknown),
         // The next known caller is an acknowledgement.
@@ -283,9 +298,13 @@ fn a_call_chain_proves_the_kind() {
     }
     let syn = perf.replace("TCP_ESTABLISHED", "TCP_SYN_SENT");
     assert_eq!(of_function(&syn, "tcp_retransmit_timer"), [Syn, Syn]);
-    // Without addresses, and copied from a terminal that replaced the tab.
-    assert_eq!(kinds(&format!("{perf}\n\t__tcp_retransmit_skb\n\ttcp_send_loss_probe\n\n")), [Tlp]);
-    assert_eq!(kinds(&format!("{perf}\n        ffffffff82029892 tcp_send_loss_probe ([k])\n\n")), [Tlp]);
+    // Copied from a terminal that replaced the tabs.
+    assert_eq!(kinds(&format!("{perf}\n{}", PERF_CHAIN.replace('\t', "        "))), [Tlp]);
+    // Without addresses, a task name could imitate a function.
+    assert_eq!(kinds(&format!("{perf}\n\t__tcp_retransmit_skb\n\ttcp_send_loss_probe\n\n")), [Unknown]);
+    // `call-graph.order = caller` of perf.
+    let functions: Vec<_> = PERF_CHAIN.trim_end().lines().rev().collect();
+    assert_eq!(kinds(&format!("{perf}\n{}\n\n", functions.join("\n"))), [Unknown]);
     // The chain of another event.
     let other = "swapper 0 [001] 1234.567891: tcp:tcp_probe: family=AF_INET";
     assert_eq!(kinds(&format!("{perf}\n\n{other}\n{PERF_CHAIN}{perf}\n")), [Unknown, Unknown]);
@@ -427,18 +446,33 @@ fn task_names_and_paths_do_not_forge_or_break_an_attempt() {
         ),
         format!("bash 1 5.000000: 1 sched:sched_process_exec: filename=/x 1 1.000000: tcp:tcp_retransmit_skb: {text}"),
         format!("5.000000: sched:sched_process_exec: filename=x 1 [000] 1.000000: tcp:tcp_retransmit_skb: {text}"),
+        format!("5.000000: printk:console: 1 [000] 1.000000: tcp:tcp_retransmit_skb: {text}"),
+        // bpf_trace_printk before Linux 5.9.
+        format!("    bash-1   [000] ..... 5.000000: 0: tcp_retransmit_skb: {text}"),
+        format!("    bash-1   [000] ..... 5.000000: 0x00000001: tcp_retransmit_skb: {text}"),
+        // perf script --show-mmap-events.
+        format!("bash 1 [000] 5.000000: PERF_RECORD_MMAP2 1/1: [0x1(0x1)]: r-xp /x tcp_retransmit_skb: {text}"),
     ] {
         assert_eq!(found(&forged), (vec![], None), "{forged}");
     }
     // A task name has 15 bytes, and may be truncated in the middle of a character.
-    for name in [&b"[0] 0.000000: a"[..], b"caf\xc3\xa9caf\xc3\xa9caf\xc3", b": tcp: [1] 1.0:", b"\xff\xfe"] {
+    for name in [
+        &b"\xff\xff\xff 1.000000: "[..],
+        b"[0] 0.000000: a",
+        b"caf\xc3\xa9caf\xc3\xa9caf\xc3",
+        b": tcp: [1] 1.0:",
+        b"\xff\xfe",
+    ] {
         let line =
             [b"  ", name, b"-77   [001] ..s2. 1234.567890: tcp_retransmit_skb: ", text.as_bytes(), b"\n"].concat();
         let (good, bad, _) = read(of(&line));
         assert_eq!((good, bad), (vec![event(SYMBOLS).to_string()], None), "{}", line.escape_ascii());
     }
     // perf without CPU, where a task name can contain a whole head.
-    for name in ["1 1.000000: a:", "1.000000: a:b:", "x 1.0000: 7: b", "1 1.000000: 7"] {
+    let replaced = "\u{fffd}\u{fffd} 1.000000: a:";
+    for name in
+        [replaced, "&lt;&lt; 1.000000: a:", "1 1.000000: a:", "1.000000: a:b:", "x 1.0000: 7: b", "1 1.000000: 7"]
+    {
         let line = format!("{name:>16}   77  1234.567890: tcp:tcp_retransmit_skb: {text}");
         assert_eq!(event(&line), event(SYMBOLS), "{line}");
         let line = format!("{name}   77  1234.567890:     1 tcp:tcp_retransmit_skb: {text}");
@@ -446,6 +480,76 @@ fn task_names_and_paths_do_not_forge_or_break_an_attempt() {
         let line = format!("{name:>16} 1234.567890: tcp:tcp_retransmit_skb: {text}");
         assert_eq!(event(&line), event(SYMBOLS), "{line}");
     }
+}
+
+/// Names that imitate a line of a call chain, the other formats, or the columns after a file name.
+#[test]
+fn no_task_name_hides_an_attempt_or_changes_it() {
+    let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
+    let perf = |name: &str| format!("{name:>16}     0 [001] 1234.567890: tcp:tcp_retransmit_skb: {text}");
+    for name in ["cafe", "1234", "=>", "\tx", "\tcafe x", "kind= result=", "ts=1", "#evil"] {
+        for unpadded in [false, true] {
+            let line = if unpadded { perf(name).trim_start_matches(' ').to_owned() } else { perf(name) };
+            let (good, bad, _) = read(of(format!("{line}\n{line}\n{line}\n").as_bytes()));
+            assert_eq!((good.len(), bad), (3, None), "{}", line.escape_debug());
+        }
+    }
+    // Columns that begin with a number.
+    let line = format!(" 5749 1234.567890: tcp:tcp_retransmit_skb: {text}");
+    assert_eq!(events(&format!("{line}\n{line}\n{line}\n")), vec![event(SYMBOLS); 3]);
+    for name in ["1.000000: a:", "1.000000: ts=", "x [1] 1.000000:"] {
+        let line = format!("  first.dat: {name:>16}-0     [001] 1234.567890: tcp_retransmit_skb: {text}");
+        assert_eq!(event(&line), event(SYMBOLS), "{line}");
+    }
+    // A name with line ends cannot prove a kind.
+    let forged = format!("{}\n       => tcp_v4_err\n 77 [001] 1234.567891: tcp:tcp_probe: family=AF_INET\n", perf("x"));
+    assert_eq!(event(&forged), event(SYMBOLS));
+    let (good, bad, _) =
+        read(of(format!("x\nts=1-77 [001] ..s2. 1234.567890: tcp_retransmit_skb: {text}\n").as_bytes()));
+    assert_eq!((good.len(), bad), (1, None));
+}
+
+/// perf appends other columns, such as the path of a cgroup.
+#[test]
+fn what_follows_the_fields_changes_no_result() {
+    for after in [" /a err=-1", " /x result=denied", " tcp_retransmit_skb: sport=1", " ffffffff8202941a f ([k])"] {
+        assert_eq!(event(&format!("{SYMBOLS}{after}")), event(SYMBOLS), "{after}");
+        let old = SYMBOLS.replace(" err=-16", "");
+        assert_eq!(event(&format!("{old}{after}")), event(&old), "{after}");
+    }
+}
+
+#[test]
+fn what_a_terminal_or_a_mail_adds_is_removed() {
+    let colored = SYMBOLS.replace("retransmit", "\u{1b}[01;31m\u{1b}[Kretransmit\u{1b}[m\u{1b}[K");
+    assert_eq!(event(&colored), event(SYMBOLS));
+    assert!(is_recognised(&colored));
+    assert_eq!(event(&format!("> > {SYMBOLS}")), event(SYMBOLS));
+    for rest in ["\u{1b}[", "\u{1b}[1;", "x\u{1b}[31mé\u{1b}["] {
+        let _ = undecorated(rest);
+    }
+    assert_eq!(undecorated("a\u{1b}[1;31mb\u{1b}[0mc"), "abc");
+}
+
+#[test]
+fn other_formats_and_files_are_errors() {
+    let (_, bad, _) = read(of(format!("{SYMBOLS}\n{LINE}\n").as_bytes()));
+    assert_eq!(bad.as_deref(), Some("line 2: key=value lines in kernel text"));
+    let (_, bad, _) = read(of(format!("# tracer: nop\n{LINE}\n").as_bytes()));
+    assert_eq!(bad.as_deref(), Some("line 2: key=value lines in kernel text"));
+    let (_, bad, _) = read(of(b"cpus=2\n{\"ts\":\"1.5\",\"result\":\"denied\"}\n"));
+    assert_eq!(bad.as_deref(), Some("line 2: JSON in kernel text"));
+    for (magic, problem) in [
+        (&b"\x1f\x8b\x08"[..], "the recording is compressed with gzip: decompress it with zcat"),
+        (b"PERFILE2abc", "the recording is a file of perf record: print it with perf script"),
+        (b"\x17\x08\x44tracing6", "the recording is a file of trace-cmd record: print it with trace-cmd report"),
+    ] {
+        assert_eq!(read(of(magic)).1.as_deref(), Some(problem));
+    }
+    assert!(read(of(b"PERFORM\n")).1.is_some_and(|problem| problem.starts_with("no key=value line")));
+    // The prompt at the end of a copied text.
+    let (good, bad, stats) = read(of(format!("{SYMBOLS}\nroot@host:~# ").as_bytes()));
+    assert_eq!((good.len(), bad, stats.skipped), (1, None, Some(1)));
 }
 
 #[test]
@@ -493,8 +597,7 @@ fn lines_before_kernel_text_do_not_decide_the_format() {
 
 #[test]
 fn input_without_kernel_text_is_not_an_empty_trace() {
-    let line = "ts=1.500000000 result=denied err=-1 kind=rto family=inet";
-    let (_, bad, _) = read(of(format!("{line}\n").as_bytes()).format(Format::KernelText));
+    let (_, bad, _) = read(of(b"a=b\n").format(Format::KernelText));
     assert_eq!(bad.as_deref(), Some("no line is kernel trace text"));
     let (_, bad, _) = read(of(b"# tracer: nop\n").format(Format::KernelText));
     assert_eq!(bad, None);
