@@ -229,7 +229,7 @@ static __always_inline __u64 cookie_of(const struct attempt *a)
 }
 
 /*
- * True if cgroup v1 controllers are in use, or cgroup v2 is not. Then the sockets of unrelated
+ * True unless the host uses cgroup v2 alone. Then the sockets of unrelated
  * containers and services belong to the root of cgroup v2, so its id does not identify any of them,
  * and is not reported. User space sets this.
  */

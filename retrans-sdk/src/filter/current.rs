@@ -10,10 +10,11 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Filter, FilterError};
 use crate::error::{Error, ErrorKind};
+use crate::sys::cgroup_paths::is_cgroup2;
 use crate::sys::cgroups::Cgroups;
 use crate::sys::mountinfo::{Mount, cgroup2_mounts};
 use crate::text::escape::Escaped;
@@ -41,8 +42,9 @@ impl Filter {
     ///
     /// On a host that uses cgroup v1, containers may share one cgroup of v2. The filter would match
     /// the sockets of other containers, so this function returns an error unless v1 shows that the
-    /// cgroup is the process's own. [`Filter::current_netns`] is the alternative for a container
-    /// with its own network namespace.
+    /// cgroup is the process's own. In the service that starts containers, such as containerd, the
+    /// filter also matches containers that share its cgroup. [`Filter::current_netns`] is the
+    /// alternative for a container with its own network namespace.
     ///
     /// # Errors
     ///
@@ -57,11 +59,11 @@ impl Filter {
         })?;
         let mounts = "/proc/self/mountinfo";
         let mounts = fs::read(mounts).map_err(|error| cannot_read(mounts.as_ref(), error))?;
-        let directory = seen_at(own, &mounts).ok_or_else(|| {
+        let directory = seen_at(own, &mounts).find(|directory| is_cgroup2(directory)).ok_or_else(|| {
             let message = format!(
-                "no mount of the unified hierarchy (cgroup2) in this mount namespace contains this process's cgroup `{}`; \
-                 {ALTERNATIVE}",
-                own.display()
+                "no mount of the unified hierarchy (cgroup2) in this mount namespace has this process's cgroup `{}` at or \
+                 below its root; {ALTERNATIVE}",
+                Escaped::path(own)
             );
             Error::new(ErrorKind::System, message)
         })?;
@@ -153,11 +155,12 @@ fn cannot_read(path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::System, format!("cannot read {}", Escaped::path(path))).caused_by(error)
 }
 
-/// Returns the directory of a cgroup, from /proc/self/mountinfo.
-fn seen_at(cgroup: &Path, mounts: &[u8]) -> Option<PathBuf> {
-    cgroup2_mounts(mounts)
-        .into_iter()
-        .find_map(|Mount { root, place }| Some(place.join(cgroup.strip_prefix(root).ok()?)))
+/// Returns the directories of a cgroup by /proc/self/mountinfo. Another file system may cover them.
+fn seen_at(cgroup: &Path, mounts: &[u8]) -> impl Iterator<Item = PathBuf> {
+    let below = |Mount { root, place }: Mount| Some(place.join(cgroup.strip_prefix(root).ok()?));
+    let is_outside = cgroup.components().any(|part| part == Component::ParentDir);
+    let found: Vec<_> = cgroup2_mounts(mounts).into_iter().filter_map(below).filter(|_| !is_outside).collect();
+    found.into_iter()
 }
 
 #[cfg(test)]
@@ -170,12 +173,13 @@ mod tests {
         let mounts = b"30 24 0:26 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu\n\
             31 24 0:27 /user.slice /other rw - cgroup2 cgroup2 rw\n\
             32 24 0:27 / /sys/fs/c\\040group rw,relatime shared:4 - cgroup2 cgroup2 rw\n";
-        assert_eq!(seen_at(own, mounts).expect("the last"), Path::new("/sys/fs/c group/system.slice/one two.service"));
-        let part = seen_at(Path::new("/user.slice/a"), mounts);
+        let first = |own: &Path, mounts: &[u8]| seen_at(own, mounts).next();
+        assert_eq!(first(own, mounts).expect("the last"), Path::new("/sys/fs/c group/system.slice/one two.service"));
+        let part = seen_at(Path::new("/user.slice/a"), mounts).next();
         assert_eq!(part.expect("the one of a part"), Path::new("/other/a"));
-        assert_eq!(seen_at(own, b"30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
+        assert_eq!(first(own, b"30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
         // The cgroup of a process outside this cgroup namespace.
-        assert_eq!(seen_at(own, b"31 24 0:27 /../.. /x rw - cgroup2 cgroup2 rw\n"), None);
+        assert_eq!(first(own, b"31 24 0:27 /../.. /x rw - cgroup2 cgroup2 rw\n"), None);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use libbpf_rs::ReferencesType as _;
@@ -71,9 +71,19 @@ pub(crate) fn read(path: &Path) -> Result<Btf<'static>, Error> {
 
 /// Opens a file of BTF.
 pub(super) fn open(path: &Path) -> Result<File, Error> {
-    File::open(path).map_err(|error| {
+    // A FIFO would block, and a container may mask the file with an empty one or with /dev/null.
+    let opened = fs::metadata(path).and_then(|found| {
+        if !found.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let file = File::open(path)?;
+        let is_empty = (&file).read(&mut [0])? == 0;
+        if is_empty { Err(io::Error::other("the file is empty")) } else { Ok(file) }
+    });
+    opened.map_err(|error| {
         let detail = if path == Path::new(VMLINUX) { cause_of(error.kind()) } else { "" };
-        Error::new(ErrorKind::NoBtf, format!("cannot open {}", path.display())).caused_by(error).with_detail(detail)
+        let message = format!("cannot open {}", Escaped::path(path));
+        Error::new(ErrorKind::NoBtf, message).caused_by(error).with_detail(detail)
     })
 }
 
@@ -88,7 +98,10 @@ fn cause_of(error: io::ErrorKind) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "; every user may read the file, so a directory above it, a security module or a sandbox forbids it"
         }
-        _ => "",
+        _ => {
+            "; a container runtime may have masked it; StreamBuilder::btf_path reads the BTF of the kernel from another \
+             file"
+        }
     }
 }
 

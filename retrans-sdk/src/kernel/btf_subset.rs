@@ -73,7 +73,7 @@ fn bytes_of<'btf>(btf: &'btf Btf<'_>, types: impl IntoIterator<Item = BtfType<'b
     // The empty string comes first.
     let mut writer = Writer { strings: vec![0], ..Writer::default() };
     for of in types {
-        writer.write(btf, of)?;
+        writer.write(btf, of, 0)?;
     }
     let Writer { types, strings, .. } = writer;
     let mut bytes = MAGIC.to_ne_bytes().to_vec();
@@ -86,6 +86,12 @@ fn bytes_of<'btf>(btf: &'btf Btf<'_>, types: impl IntoIterator<Item = BtfType<'b
     bytes.extend(strings);
     Some(bytes)
 }
+
+/// The maximum depth of types in types.
+const MAX_DEPTH: usize = 64;
+
+/// The maximum length of all names, a hundred times the length for a kernel.
+const MAX_STRINGS: usize = 16 << 20;
 
 #[derive(Default)]
 struct Writer {
@@ -102,7 +108,11 @@ struct Writer {
 impl Writer {
     /// Writes a type after all types that it contains. Modifiers and typedefs are omitted, since
     /// they do not change the layout.
-    fn write(&mut self, btf: &Btf<'_>, of: BtfType<'_>) -> Option<u32> {
+    fn write(&mut self, btf: &Btf<'_>, of: BtfType<'_>, depth: usize) -> Option<u32> {
+        // A kernel's types are less than ten levels deep. A damaged type may contain itself.
+        if depth > MAX_DEPTH || self.strings.len() > MAX_STRINGS {
+            return None;
+        }
         let of = without_typedefs(btf, of).ok()?;
         let old = u32::from(of.type_id());
         if let Some(new) = self.written.get(&old) {
@@ -117,14 +127,14 @@ impl Writer {
                     MemberAttr::BitField { size, offset } => u32::from(size) << 24 | offset,
                 };
                 let name = self.string(member.name);
-                members.extend([name, self.write(btf, btf.type_by_id(member.ty)?)?, offset]);
+                members.extend([name, self.write(btf, btf.type_by_id(member.ty)?, depth + 1)?, offset]);
             }
             // Marked as having bit fields, whose offsets have 24 bits. Without bit fields the
             // encoding is equal.
             let len = u32::try_from(of.len()).ok()?;
             self.add(of.name(), 1 << 31 | kind << 24 | len, of.size() as u32, &members)
         } else if let Ok(of) = Array::try_from(of) {
-            let element = self.write(btf, of.contained_type())?;
+            let element = self.write(btf, of.contained_type(), depth + 1)?;
             self.add(None, kind << 24, 0, &[element, 0, u32::try_from(of.capacity()).ok()?])
         } else if let Ok(of) = Int::try_from(of) {
             let encoding = match of.encoding {
@@ -165,7 +175,8 @@ impl Writer {
     }
 
     fn string(&mut self, name: Option<&OsStr>) -> u32 {
-        let Some(name) = name else { return 0 };
+        // A damaged file may use one long name for many members.
+        let Some(name) = name.filter(|_| self.strings.len() <= MAX_STRINGS) else { return 0 };
         let at = self.strings.len() as u32;
         self.strings.extend(name.as_bytes());
         self.strings.push(0);
@@ -250,6 +261,24 @@ mod tests {
         assert!(expected.iter().any(|field| field.starts_with("outer___flavour")), "{expected:#?}");
         assert_eq!(fields_of(&part, "outer"), expected);
         assert_eq!(fields_of(&part, "other"), [""; 0]);
+    }
+
+    /// A file that the caller selected may be damaged.
+    #[cfg(feature = "check")]
+    #[test]
+    fn a_type_that_contains_itself_is_not_followed_without_end() {
+        let header = [24u32, 0, 24, 24, 5];
+        // `struct s { struct s x; }`.
+        let types = [1u32, 4 << 24 | 1, 8, 3, 1, 0];
+        let mut bytes = 0xeb9fu16.to_ne_bytes().to_vec();
+        bytes.extend([1, 0]);
+        bytes.extend(header.iter().chain(&types).flat_map(|word| word.to_ne_bytes()));
+        bytes.extend(b"\0s\0x\0");
+        let made = Made::file(&bytes);
+        let btf = read(made.as_path()).expect("BTF");
+        let found = find(&btf, |kind, name| is_composite(kind) && name == b"s");
+        assert_eq!(found.len(), 1);
+        assert!(Subset::of(&btf, found).is_none());
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) struct Config {
     pub(crate) without_entries: bool,
     /// True if socket owners are resolved.
     pub(crate) owners: bool,
-    /// The file that contains the BTF of the running kernel, if it is not the kernel's own.
+    /// The file to read BTF from instead of /sys/kernel/btf/vmlinux.
     pub(crate) btf: Option<PathBuf>,
 }
 

@@ -88,7 +88,7 @@ impl Object {
             programs.retain(|program| !program.is_entry());
         }
         let counts_passed = !filter.tests.is_empty();
-        // Not proven to identify a socket if the hierarchies are unknown.
+        // If the mode is unknown, the root may be shared, so it is hidden.
         let hides_root_cgroup = !Cgroups::read().is_ok_and(|cgroups| cgroups.mode() == CgroupMode::V2);
         let cpus = cpus()? as u32;
         if let Some(exit) = plan.exit {

@@ -46,7 +46,7 @@ fn open_as<T>(config: &Config, attach: impl Fn(Plan, &Config) -> Result<T, Error
     let mut kernel = Kernel::read(&vmlinux)?;
     if let Some(file) = file {
         let own = btf::open(Path::new(VMLINUX));
-        kernel = kernel.in_file(file, own.map(drop).map_err(|error| error.in_short()));
+        kernel = kernel.in_file(file, own.map(drop).map_err(|error| error.in_short()))?;
     }
     let btf_time = began.elapsed();
     let combinations = kernel.combinations(config.companions, config.locate_nomem);
@@ -250,7 +250,7 @@ mod tests {
         let made = Made::object(&format!("{}{FUNCTIONS}{SYNACK}", kernel(Some("int"))));
         let of = |own| {
             let kernel = Kernel::read(&read(made.as_path()).expect("BTF")).expect("a kernel");
-            kernel.in_file(made.as_path(), own)
+            kernel.in_file(made.as_path(), own).expect("types")
         };
         let open = |kernel: &Kernel| {
             let mut raw = None;

@@ -19,9 +19,10 @@ use libbpf_rs::btf::{Btf, BtfKind, BtfType};
 
 use super::btf::{self, TRACEPOINT, ThirdArgument};
 use super::btf_subset::{self, Subset};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::result::{ResultSlots, RetransResult, SLOT_UNKNOWN};
 use crate::kernel::attach_method::AttachMethod;
+use crate::text::escape::Escaped;
 use crate::text::reason_table::UNLISTED_BASE;
 
 /// The relevant contents of a kernel's BTF.
@@ -96,10 +97,17 @@ impl Kernel {
         })
     }
 
-    /// States that the BTF is from this file, and whether the kernel's own BTF is available too.
-    pub(super) fn in_file(mut self, file: &Path, own: Result<(), String>) -> Self {
+    /// Records the file that the BTF was read from, and why the kernel's own BTF is not available,
+    /// if it is not.
+    ///
+    /// libbpf must not read a damaged file: it follows a cycle of typedefs without end.
+    pub(super) fn in_file(mut self, file: &Path, own: Result<(), String>) -> Result<Self, Error> {
+        if self.types.is_none() {
+            let message = format!("the types in {} cannot be extracted", Escaped::path(file));
+            return Err(Error::new(ErrorKind::NoBtf, message));
+        }
         (self.file, self.lacks_own_btf) = (Some(file.to_owned()), own.err());
-        self
+        Ok(self)
     }
 
     /// Returns all combinations with these companions, best first: a plan for each, or the reason

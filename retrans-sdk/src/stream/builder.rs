@@ -384,7 +384,8 @@ impl StreamBuilder {
     /// Intended for kernels that were built without CONFIG_DEBUG_INFO_BTF, for which projects such
     /// as BTFHub publish files, and for containers in which `/sys` is masked. The file must be of
     /// exactly this kernel, and not reduced to the types of another program. With the file of
-    /// another kernel the BPF programs read wrong fields, unless the kernel refuses them.
+    /// another kernel the BPF programs read wrong fields, unless the kernel refuses them, and a
+    /// failure may be reported as a success.
     ///
     /// If `/sys/kernel/btf/vmlinux` cannot be opened, fexit is not available, and neither are
     /// socket owners: the kernel requires its own BTF for them. The tracepoints and kretprobes are

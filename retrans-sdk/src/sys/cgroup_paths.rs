@@ -131,7 +131,7 @@ fn keep_widest(mounts: &mut Vec<Mount>) {
 }
 
 /// Returns true if cgroup2 is visible at a path. Another mount may cover it.
-fn is_cgroup2(place: &Path) -> bool {
+pub(crate) fn is_cgroup2(place: &Path) -> bool {
     // CGROUP2_SUPER_MAGIC, from linux/magic.h.
     const MAGIC: u64 = 0x6367_7270;
     statfs(place).is_ok_and(|stat| stat.f_type as u64 == MAGIC)

@@ -7,8 +7,9 @@
 //! a host that uses cgroup v1. There a container runtime without systemd's cgroup driver places a
 //! container in v1 hierarchies only. In v2 the container remains in the cgroup of the process that
 //! started it. This is the root without systemd, and `/system.slice/containerd.service` with it
-//! (docker/for-linux issue 1293). All containers share that cgroup. So the root's id does not
-//! identify a socket, and the cgroup of a process identifies its sockets only if v1 agrees with it.
+//! (docker/for-linux issue 1293). All containers share that cgroup. The id of the root therefore
+//! identifies no container. The cgroup of a process identifies its sockets only if the process has
+//! the same cgroup in v1, or one above it.
 //!
 //! /proc/self/cgroup lists every hierarchy of the host, also those that are not mounted in this
 //! mount namespace. It lists v2 only after its first mount.
@@ -17,12 +18,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use retrans_macros::reason_table;
 
-/// The versions of cgroups that a host uses, which determines whether the cgroup of a socket is
-/// known.
+use crate::text::escape::Escaped;
+
+/// The cgroup versions of a host. They determine whether the cgroup of a socket is known.
 ///
 /// # Examples
 ///
@@ -35,7 +37,7 @@ use retrans_macros::reason_table;
 #[reason_table(key = "cgroups")]
 #[non_exhaustive]
 pub enum CgroupMode {
-    /// cgroup v2 alone: events contain the cgroup of every socket.
+    /// cgroup v2 alone: events contain the cgroup of every socket since Linux 5.15.
     #[reason(value = "v2")]
     V2 = 0,
     /// cgroup v1 and v2: the root cgroup is not reported, and containers may share a cgroup.
@@ -53,6 +55,8 @@ pub enum CgroupMode {
 /// The hierarchies, with this process's cgroup in each.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cgroups {
+    /// True if this process is in the host's cgroup namespace.
+    is_host_namespace: bool,
     /// The cgroup in v2.
     v2: Option<PathBuf>,
     /// The hierarchies of v1.
@@ -72,14 +76,18 @@ impl Hierarchy {
     /// Returns whether it controls resources. A named hierarchy does not. net_cls and net_prio
     /// exist only in v1, so they are also mounted on hosts whose containers are in v2.
     fn has_controllers(&self) -> bool {
-        !self.name.starts_with("name=") && self.name.split(',').any(|name| !matches!(name, "net_cls" | "net_prio"))
+        self.name.split(',').any(|name| !name.starts_with("name=") && !matches!(name, "net_cls" | "net_prio"))
     }
 }
 
 impl Cgroups {
     /// Reads the hierarchies.
     pub(crate) fn read() -> io::Result<Self> {
-        fs::read("/proc/self/cgroup").map(|text| Self::parse(&text))
+        /// The initial namespace (`PROC_CGROUP_INIT_INO`).
+        const INITIAL: &str = "cgroup:[4026531835]";
+        let namespace = fs::read_link("/proc/self/ns/cgroup").unwrap_or_default();
+        let text = fs::read("/proc/self/cgroup")?;
+        Ok(Self { is_host_namespace: namespace == Path::new(INITIAL), ..Self::parse(&text) })
     }
 
     /// Parses lines of `number:controllers:cgroup`. The line of v2 begins with `0::`.
@@ -120,23 +128,28 @@ impl Cgroups {
         if self.mode() == CgroupMode::V2 {
             return Ok(own);
         }
-        // The root of a cgroup namespace may be any cgroup, also one that containers share.
+        // In a cgroup namespace `/` is an arbitrary cgroup of the host, which containers may share.
         if own == Path::new("/") {
             return Err(
                 "this host uses cgroup v1, and this process is in cgroup `/` of v2, which other containers may share"
                     .into(),
             );
         }
-        // Every runtime places a container in systemd's hierarchy if there is one. An administrator
-        // may place services in any other (cgexec, cset).
-        let systemd = self.v1.iter().find(|of| of.name == "name=systemd");
-        let placed = systemd.map_or(&self.v1[..], std::slice::from_ref);
-        match placed.iter().find(|of| !own.starts_with(&of.cgroup)) {
+        // In another cgroup namespace paths of different hierarchies are not comparable.
+        if !self.is_host_namespace || own.components().any(|part| part == Component::ParentDir) {
+            return Err("this host uses cgroup v1, and in a cgroup namespace its hierarchies cannot be compared".into());
+        }
+        // Container runtimes and batch systems (Slurm, YARN) place their jobs in hierarchies of
+        // controllers, and some of them not in systemd's. `cset shield` moves all processes of the
+        // host to a cgroup of cpuset.
+        let systemd = self.v1.iter().filter(|of| of.name == "name=systemd");
+        let controllers = self.v1.iter().filter(|of| of.has_controllers() && of.name != "cpuset");
+        match systemd.chain(controllers).find(|of| !own.starts_with(&of.cgroup)) {
             None => Ok(own),
             Some(Hierarchy { name, cgroup }) => Err(format!(
                 "this host uses cgroup v1, and this process is in cgroup `{}` of v1 ({name}) but in `{}` of v2, which other containers may share",
-                cgroup.display(),
-                own.display()
+                Escaped::path(cgroup),
+                Escaped::path(own)
             )),
         }
     }
@@ -146,11 +159,15 @@ impl Cgroups {
 mod tests {
     use super::*;
 
+    fn on_host(text: &str) -> Cgroups {
+        Cgroups { is_host_namespace: true, ..Cgroups::parse(text.as_bytes()) }
+    }
+
     /// A hybrid host: the controllers, and then systemd's hierarchy and v2.
     fn hybrid(controllers: &str, systemd: &str, v2: &str) -> Cgroups {
         let names = ["rdma", "memory", "cpu,cpuacct", "net_cls,net_prio", "pids", "devices", "freezer"];
         let lines = names.iter().enumerate().map(|(index, name)| format!("{}:{name}:{controllers}\n", 12 - index));
-        Cgroups::parse(format!("{}1:name=systemd:{systemd}\n0::{v2}\n", lines.collect::<String>()).as_bytes())
+        on_host(&format!("{}1:name=systemd:{systemd}\n0::{v2}\n", lines.collect::<String>()))
     }
 
     fn refused(cgroups: &Cgroups) -> String {
@@ -180,8 +197,9 @@ mod tests {
             );
         }
         // `cset shield` moves all processes of the host.
-        let shielded = hybrid("/user", "/system.slice/ssh.service", "/system.slice/ssh.service");
-        assert!(shielded.own().is_ok());
+        let ssh = "/system.slice/ssh.service";
+        let shielded = format!("9:cpuset:/user\n8:memory:{ssh}\n1:name=systemd:{ssh}\n0::{ssh}\n");
+        assert!(on_host(&shielded).own().is_ok());
         // Kubernetes with the cgroup driver `systemd`, in the host's cgroup namespace.
         let pod = "/kubepods.slice/kubepods-pod1.slice/cri-containerd-2f.scope";
         assert_eq!(hybrid(pod, pod, pod).own(), Ok(Path::new(pod)));
@@ -200,9 +218,21 @@ mod tests {
         let why = refused(&hybrid("/", "/", "/"));
         assert!(why.contains("uses cgroup v1") && why.contains("`/`"), "{why}");
         // Without systemd any controller counts.
-        let without = Cgroups::parse(b"4:memory:/docker/4f1c\n1:cpu:/\n0::/runtime\n");
+        let without = on_host("4:memory:/docker/4f1c\n1:cpu:/\n0::/runtime\n");
         assert!(refused(&without).contains("`/docker/4f1c` of v1 (memory)"));
-        assert!(Cgroups::parse(b"4:memory:/run\n1:cpu:/\n0::/run/time\n").own().is_ok());
+        assert!(on_host("4:memory:/run\n1:cpu:/\n0::/run/time\n").own().is_ok());
+        // A job of Slurm, which is not in systemd's hierarchy.
+        let slurmd = "/system.slice/slurmd.service";
+        let job = "11:freezer:/slurm/uid_9/job_6/step_0\n4:memory:/slurm/uid_9/job_6/step_0/task_0\n3:cpu,cpuacct:/";
+        assert!(refused(&on_host(&format!("{job}\n1:name=systemd:{slurmd}\n0::{slurmd}\n"))).contains("freezer"));
+        // The same paths in a cgroup namespace, and a cgroup outside it.
+        let same =
+            "4:memory:/system.slice/x.service\n1:name=systemd:/system.slice/x.service\n0::/system.slice/x.service\n";
+        assert!(on_host(same).own().is_ok());
+        assert!(refused(&Cgroups::parse(same.as_bytes())).contains("namespace"));
+        assert!(on_host("1:name=systemd:/\n4:memory:/\n0::/../x\n").own().is_err());
+        // A named hierarchy with net_cls controls no resources.
+        assert_eq!(Cgroups::parse(b"4:net_cls,name=x:/\n0::/a\n").mode(), CgroupMode::V2);
     }
 
     #[test]

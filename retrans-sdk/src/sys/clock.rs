@@ -15,8 +15,8 @@
 //! read in any case.
 //!
 //! The clocks cannot be read at the same moment, so a reading yields an interval that contains the
-//! offset. The offset in use is replaced only if the intervals are apart, which proves a step.
-//! Otherwise it remains the same number, and the time between two events is measured by the
+//! offset. The offset in use is replaced only if the two intervals do not overlap, which proves a
+//! step. Otherwise it remains the same number, and the time between two events is measured by the
 //! monotonic clock alone.
 
 use rustix::time::{ClockId, clock_gettime};
@@ -40,6 +40,9 @@ pub(crate) struct EpochOffset {
     namespace: i64,
     sample: fn() -> Sample,
 }
+
+/// A longer time between two clocks, in nanoseconds, is not that of reading them.
+const PREEMPTED: i64 = 10_000;
 
 impl EpochOffset {
     /// Reads the clocks.
@@ -65,7 +68,11 @@ impl EpochOffset {
     /// Reads the clocks again, and uses the new offset if the wall clock was stepped.
     #[inline]
     pub(crate) fn follow(&mut self) {
-        let (low, high) = bounds((self.sample)());
+        let (mut low, mut high) = bounds((self.sample)());
+        // The thread was preempted between the clocks, so a small step would not be seen.
+        if high - low > PREEMPTED {
+            (low, high) = narrowest(self.sample);
+        }
         if low > self.bounds.1 + ROUNDING || high < self.bounds.0 - ROUNDING {
             self.bounds = narrowest(self.sample);
         }

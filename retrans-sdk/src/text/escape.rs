@@ -10,7 +10,8 @@ use std::path::Path;
 ///
 /// Escaped are control characters (C0, DEL, C1), format characters such as those that change the
 /// direction of text, combining marks, separators other than the space, and unassigned characters.
-/// They print as in a Rust string: `\u{1b}`, `\n`. A byte that is not UTF-8 prints as `\xff`.
+/// They print as in a Rust string: `\u{1b}`, `\n`. Letters of scripts that are written from right
+/// to left are not escaped. A byte that is not UTF-8 prints as `\xff`.
 ///
 /// Key=value lines percent-encode instead: see [`PercentEncoded`](crate::event::PercentEncoded).
 ///
@@ -55,6 +56,8 @@ impl<'a> Escaped<'a> {
         match c {
             '\\' | '\n' | '\t' => self.is_text,
             ' '..='~' => true,
+            // Hangul fillers and the blank Braille pattern, which print as nothing.
+            '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' => false,
             // The character itself, if the standard library does not escape it.
             c => c.escape_debug().len() == 1,
         }
@@ -68,7 +71,10 @@ impl fmt::Display for Escaped<'_> {
             let mut written = 0;
             for (at, c) in text.char_indices().filter(|(_, c)| !self.keeps(*c)) {
                 f.write_str(&text[written..at])?;
-                write!(f, "{}", c.escape_debug())?;
+                match c.escape_debug() {
+                    escaped if escaped.len() > 1 => write!(f, "{escaped}")?,
+                    _ => write!(f, "{}", c.escape_unicode())?,
+                }
                 written = at + c.len_utf8();
             }
             f.write_str(&text[written..])?;

@@ -102,7 +102,9 @@ fn the_error_names_the_file_and_the_possible_causes() -> Result<()> {
 
     let error = masked("/sys/kernel/btf", || File::create(VMLINUX).map(|_| Stream::open().expect_err("empty")))?;
     let error = error.context("cannot create a file")?;
-    assert!(error.to_string().starts_with(&format!("no BTF in {VMLINUX}")), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("cannot open {VMLINUX}: the file is empty; ")), "{text}");
+    assert!(text.contains("masked") && text.contains("StreamBuilder::btf_path"), "{text}");
     let error = Stream::builder().btf_path("/nonexistent/btf").open().expect_err("no file");
     assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::NoBtf, Some(ENOENT)), "{error}");
     Ok(())
