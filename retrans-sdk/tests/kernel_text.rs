@@ -55,7 +55,7 @@ const FILES: [(&str, usize, Option<&str>); 16] = [
     ("20-blank-first-line.txt", 1, None),
     ("20c-prompt.txt", 1, None),
     ("kt_comm_newline.txt", 2, None),
-    ("kt_esc.txt", 0, Some("line 2: unknown state `\\u{1b}]0;PWNED\\u{7}`")),
+    ("kt_esc.txt", 0, Some("line 2: unknown state `\\u{1b}]0;PWNED\\u{7}\\u{1b}[2J`")),
     ("perf-call-chains.txt", 8, None),
     ("tracefs-stacks.txt", 14, None),
     (

@@ -53,8 +53,8 @@ pub(crate) fn say_text_losses(losses: TextLosses) {
         say(format_args!("retrans: the text reports {} lost trace entries, of any event", losses.entries));
     }
     if losses.unknown > 0 {
-        let times = crate::table::count(losses.unknown, "time");
-        say(format_args!("retrans: the text reports {times} that trace entries were lost, without their number"));
+        let reports = crate::table::count(losses.unknown, "loss report");
+        say(format_args!("retrans: the text contains {reports} without a number of entries"));
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// The clock that the timestamps of a stream or a recording count.
+/// The clock of the timestamps in a stream or a recording.
 ///
 /// [`Stats::clock`](crate::Stats::clock) and
 /// [`RecordedLines::clock`](crate::offline::RecordedLines::clock) return it. It prints as

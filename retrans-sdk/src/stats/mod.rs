@@ -137,8 +137,8 @@ pub struct Stats {
 pub struct TextLosses {
     /// The sum of the reported numbers.
     pub entries: u64,
-    /// The number of reports without a number, such as `CPU:1 [LOST EVENTS]`. Unless it is 0, more
-    /// entries were lost.
+    /// The number of reports without a number, such as `CPU:1 [LOST EVENTS]`. Unless it is 0, other
+    /// entries may have been lost.
     pub unknown: u64,
 }
 

@@ -51,8 +51,8 @@ impl ClockOffset {
     /// It is the offset of text that was recorded on this host since its last boot:
     ///
     /// - With the trace clock `boot`, or `perf record --clockid CLOCK_BOOTTIME`, the error is less
-    ///   than a microsecond. If the wall clock was stepped in the meantime, the result is the time
-    ///   by the wall clock of now.
+    ///   than a microsecond. If the wall clock was stepped in the meantime, the result uses
+    ///   the current wall clock.
     /// - With the default clocks of tracefs, trace-cmd and perf, the error is the time for which
     ///   the host was suspended, and some milliseconds, because these clocks are neither adjusted
     ///   by NTP nor started with `CLOCK_BOOTTIME`.

@@ -46,8 +46,8 @@ impl Lines {
         self.input.buffer().contains(&b'\n')
     }
 
-    /// Returns the number of the next line, from 1, and the next part of the input, at most 64 KiB.
-    /// Returns `None` at the end.
+    /// Returns the next part of the input, at most 64 KiB, with its line number (from 1). Returns
+    /// `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<(u64, Piece<'_>)>, Error> {
         if self.skips_rest {
             return Ok(self.skip_rest()?.map(|length| (self.number, Piece::Rest(length))));

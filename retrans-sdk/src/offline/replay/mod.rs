@@ -94,7 +94,8 @@ use crate::text::escape::Escaped;
 ///
 /// Users of the traced host choose task names and file names. These cannot imitate or hide an
 /// attempt in a line. But a file name with a line end can imitate a whole line if the trace
-/// contains events with file names. Record only the two tracepoints if this matters.
+/// contains events or user call chains with file names. If this matters, record only the two
+/// tracepoints, and with perf `--kernel-callchains`.
 pub struct Recording {
     input: Box<dyn Read + Send>,
     /// The name of the file, for errors.
@@ -192,7 +193,7 @@ impl Recording {
         }
     }
 
-    /// Sets the format. By default the first line of a recording in the input determines it. The
+    /// Sets the format. By default it is detected from the first line that is a recording. The
     /// lines before it, at most 16 MiB, may be comments or anything else that a terminal or a page
     /// contains. They are [skipped](crate::Stats::skipped), and comments are not counted.
     #[must_use]
@@ -211,9 +212,9 @@ impl Recording {
     /// Sets the speed of the replay. By default the recording is replayed as fast as possible.
     ///
     /// 1 is the speed of the recording, and 2 is twice as fast. An event with an earlier `ts` than
-    /// the one before it is delivered immediately. The wall clock was stepped backward if `ts` is
-    /// earlier by a second or more, and the replay continues from there. A factor that is not
-    /// finite and positive is an error of [`StreamBuilder::replay`](crate::StreamBuilder::replay).
+    /// the one before it is delivered immediately. A `ts` that is at least 1 s earlier counts as a
+    /// step of the wall clock, and the replay continues from it. A factor that is not finite and
+    /// positive is an error of [`StreamBuilder::replay`](crate::StreamBuilder::replay).
     #[must_use]
     pub fn speed(mut self, factor: f64) -> Self {
         self.speed = Some(factor);
@@ -355,7 +356,7 @@ const WINDOW_LOG: u32 = 23;
 /// The magic number of zstd frames (RFC 8878, 3.1.1). pzstd begins with skippable frames (3.1.2).
 const ZSTD: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 
-/// The beginnings of files that others than this crate can read, and how to read them.
+/// The magic numbers of files that another program must decompress or print first.
 const OTHERS: [(&[u8], &str); 5] = [
     (b"\x1f\x8b", "compressed with gzip: decompress it with zcat"),
     (b"\xfd7zXZ", "compressed with xz: decompress it with xzcat"),

@@ -58,6 +58,8 @@ pub(super) struct Parser {
     kernel_text: KernelText,
     /// True once a line was recognized as kernel text.
     is_trace: bool,
+    /// True once a line contained the columns of an event.
+    has_events: bool,
     /// The number of bytes before the recording, with comments.
     preamble: u64,
     /// True if a line before the recording is not a comment.
@@ -73,6 +75,7 @@ impl Parser {
             keeps_unknown,
             kernel_text: KernelText::new(clock_offset),
             is_trace: false,
+            has_events: false,
             preamble: 0,
             has_skipped: false,
             found: VecDeque::new(),
@@ -129,9 +132,11 @@ impl Parser {
             return Err("UTF-16: convert the recording with `iconv -f UTF-16 -t UTF-8`".to_owned().into());
         }
         let text = String::from_utf8_lossy(bytes);
-        if text.starts_with('#') {
+        // After the header, a file name in the text of an event may imitate such a line.
+        if text.starts_with('#') && !self.has_events {
             self.kernel_text.read_header(&text);
         }
+        self.has_events = self.has_events || kernel_text::has_columns(&text);
         let format = match self.format {
             Some(format) => format,
             None => match format_of(&text) {
@@ -245,7 +250,9 @@ fn is_utf16(bytes: &[u8]) -> bool {
 
 /// Returns true if the last line of a copied text is the prompt of the shell.
 fn is_prompt(line: &str) -> bool {
-    line.trim_end().ends_with(['#', '$', '%', '>']) && !kernel_text::is_recognised(line)
+    !line.starts_with(char::is_whitespace)
+        && line.trim_end().ends_with(['#', '$', '%', '>'])
+        && !kernel_text::is_recognised(line)
 }
 
 const NOT_A_RECORDING: &str = "no key=value line of an event, no JSON and no kernel text";
@@ -256,7 +263,12 @@ const NOT_A_RECORDING: &str = "no key=value line of an event, no JSON and no ker
 /// A line of kernel text is recognized first, because it contains task names and paths, which may
 /// imitate the other formats. Those contain no columns.
 fn format_of(line: &str) -> Option<Format> {
-    if kernel_text::is_recognised(line) { Some(Format::KernelText) } else { format_of_events(line) }
+    match format_of_events(line) {
+        // An object of another event may contain the text of an attempt.
+        Some(Format::Json) if !kernel_text::has_columns(line) => Some(Format::Json),
+        _ if kernel_text::is_recognised(line) => Some(Format::KernelText),
+        other => other,
+    }
 }
 
 /// Returns the format of a line that contains an event of this crate, possibly a malformed one.
@@ -268,7 +280,9 @@ fn format_of_events(line: &str) -> Option<Format> {
         return Some(Format::Json);
     }
     let has = |key: &&str| line.split(' ').any(|pair| pair.split_once('=').is_some_and(|(found, _)| found == *key));
-    let is_begun = line.strip_prefix("ts=").is_some_and(|ts| ts.starts_with(|digit: char| digit.is_ascii_digit()));
+    // A task name with line ends is shorter.
+    let is_begun = line.len() > 15
+        && line.strip_prefix("ts=").is_some_and(|ts| ts.starts_with(|digit: char| digit.is_ascii_digit()));
     (is_begun || KEYS.iter().filter(|key| has(key)).count() >= 3).then_some(Format::KeyVal)
 }
 

@@ -60,7 +60,7 @@ fn a_malformed_line_is_named_or_counted() {
         // The last line would be valid, but it has no line end.
         (format!("{LINE}\n{LINE}\n{LINE}"), 2, "line 3: unterminated last line (truncated recording?)"),
         (format!("{LINE}\n{long}\n{LINE}\n"), 1, "line 2: longer than 65536 bytes"),
-        (format!("ts=1.500000000\n{LINE}\n{LINE}\n"), 0, "line 1: column 1: missing key `result`"),
+        (format!("ts=1.500000000 x=y\n{LINE}\n{LINE}\n"), 0, "line 1: column 1: missing key `result`"),
         (format!("{}\n{LINE}\n{LINE}\n", &LINE[15..]), 0, "line 1: column 1: missing key `ts`"),
         // The line that determined the format is named.
         (
@@ -75,7 +75,7 @@ fn a_malformed_line_is_named_or_counted() {
         let before = u64::from(text.starts_with("hello"));
         assert_eq!((lines.len(), bad, stats.skipped), (2, None, Some(1 + before)), "{problem}");
     }
-    let (_, bad, _) = read(of(b"ts=1\xff\n"));
+    let (_, bad, _) = read(of(b"ts=1.5 result=denied\xff\n"));
     assert_eq!(bad.as_deref(), Some("line 1: not valid UTF-8"));
     let error = Recording::open("/nonexistent").expect_err("no such file");
     assert_eq!(error.kind(), ErrorKind::System);

@@ -24,8 +24,8 @@ pub(super) enum Printer {
 /// Returns the function in a line of a call chain, without the offset and the suffix that a
 /// compiler appends to a copy of a function: `.part.0`.
 ///
-/// Only kernel addresses count. They have 16 digits, more than fit into a task name, so that a task
-/// name with line ends cannot imitate such a line.
+/// A task name with line ends can imitate a line of tracefs with a function of at most 11
+/// characters, but not a kernel address, which has 16 digits.
 pub(super) fn function(line: &str, printer: Printer) -> Option<&str> {
     let text = line.trim_start();
     if text.len() == line.len() {
@@ -37,7 +37,19 @@ pub(super) fn function(line: &str, printer: Printer) -> Option<&str> {
         Printer::Perf => first.len() == 16 && first.bytes().all(|byte| byte.is_ascii_hexdigit()),
     };
     let symbol = rest.split_whitespace().next().filter(|_| is_frame)?;
-    symbol.split(['+', '.']).next()
+    let function = symbol.split(['+', '.']).next()?;
+    let may_be_imitated = printer == Printer::Tracefs && matches!(function, "tcp_v4_err" | "tcp_v6_err");
+    (!may_be_imitated).then_some(function)
+}
+
+/// Returns true for a line of a call chain of perf with any address. It may contain any path.
+pub(super) fn is_frame_of_perf(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let is_address = |word: &str| word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    line.starts_with(char::is_whitespace)
+        && words.next().is_some_and(is_address)
+        && words.next().is_some_and(|symbol| !symbol.ends_with(':'))
+        && line.trim_end().ends_with(')')
 }
 
 /// Returns true if a function contains the tracepoint, or is called by it. The chain begins with
@@ -48,14 +60,15 @@ pub(super) fn is_attempt(function: &str) -> bool {
         || matches!(function, "__tcp_retransmit_skb" | "tcp_retransmit_skb")
 }
 
-/// Returns the kind that a function proves, `Unknown` if it has several kinds of attempts, and
-/// `None` if it is not known, so that its caller decides.
+/// Returns the kind that a function proves: `Unknown` if it makes attempts of several kinds.
+/// Returns `None` for an unknown function. Its caller then decides.
 pub(super) fn decides(function: &str, state: TcpState) -> Option<RetransKind> {
     Some(match function {
         "tcp_retransmit_timer" if state == TcpState::SynSent => RetransKind::Syn,
         "tcp_retransmit_timer" => RetransKind::Rto,
         "tcp_send_loss_probe" => RetransKind::Tlp,
-        // It ends with the call of the attempts. Its callers for an ICMP error remain.
+        // The compiler turns the last call of the first one into a jump, which removes it from the
+        // chain. So its callers for an ICMP error count, too.
         "tcp_simple_retransmit" | "tcp_v4_mtu_reduced" | "tcp_v6_mtu_reduced" | "tcp_v4_err" | "tcp_v6_err" => {
             RetransKind::Mtu
         }

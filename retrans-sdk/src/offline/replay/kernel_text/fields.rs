@@ -56,37 +56,51 @@ impl Tracepoint {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, tracepoint)| *tracepoint)
     }
 
-    /// Returns the name of a tracepoint in a text, and the text after the name, if the name of an
-    /// event and fields follow.
+    /// Returns the name of a tracepoint in a text, and the text after the name, if fields follow.
+    ///
+    /// A colon, the terms of perf, the parenthesis of `perf trace` or a colour follow the name of
+    /// an event. After any other character, three fields are required, because the command of a
+    /// shell prompt may contain the name and a field.
     pub(super) fn mentioned(text: &str) -> Option<(&'static str, &str)> {
-        let has_port = |after: &str, key: &str| {
-            after
-                .match_indices(key)
-                .any(|(at, _)| after[at + key.len()..].starts_with(|digit: char| digit.is_ascii_digit()))
+        let last = |key: &str| {
+            let is_field = |(at, _): &(usize, &str)| {
+                let value = text.get(at + key.len()..).and_then(|after| after.strip_prefix(['=', ':']));
+                value.is_some_and(|value| value.trim_start().starts_with(|first: char| first.is_ascii_hexdigit()))
+            };
+            text.rmatch_indices(key).find(is_field).map(|(at, _)| at)
         };
-        // `perf trace` prints `(sport: 443`. A colour may follow the name.
-        let is_event = |after: &str| {
-            after.starts_with([':', '/', '(', '\u{1b}']) && (has_port(after, "sport=") || has_port(after, "sport: "))
-        };
-        let after = |name: &'static str| {
-            text.match_indices(name).map(|(at, _)| &text[at + name.len()..]).find(|after| is_event(after))
-        };
-        Self::ALL.iter().find_map(|(name, _)| Some((*name, after(name)?)))
+        let (sport, dport, daddr) = (last("sport")?, last("dport"), last("daddr"));
+        Self::ALL.iter().find_map(|(name, _)| {
+            let found = text.match_indices(name).find(|(at, _)| {
+                let end = at + name.len();
+                match text.get(end..).and_then(|after| after.chars().next()) {
+                    Some(':' | '/' | '(' | '\u{1b}') => end <= sport,
+                    Some(next) if next.is_ascii_alphanumeric() || matches!(next, '_' | '+' | '.') => false,
+                    _ => {
+                        end <= sport
+                            && dport.is_some_and(|dport| end <= dport)
+                            && daddr.is_some_and(|daddr| end <= daddr)
+                    }
+                }
+            });
+            Some((*name, text.get(found?.0 + name.len()..)?))
+        })
     }
 }
 
-/// Returns the problem of a text after the name of one of the tracepoints, if it is not another
-/// event's. `is_perf` if the name contains its system.
+/// Returns the reason that a tracepoint's text cannot be parsed. Returns `None` for the text of
+/// another event. `is_perf` is true if the name contains its system.
 pub(super) fn missing(text: &str, is_perf: bool) -> Option<&'static str> {
     // The text of a kprobe event of the same name begins with an address in parentheses, and that
     // of a message of a kernel function (trace_printk) with anything.
-    if text.is_empty() || is_perf && !text.contains("sport=") {
+    let has_port = text.contains("sport=") || text.contains("sport:");
+    if text.is_empty() || is_perf && !has_port {
         return Some(
             "the fields of the event are missing: print them with `perf script -F +trace`; in a copied text, join the \
              lines of the event",
         );
     }
-    let is_of_other = text.starts_with('(') || !text.contains("sport=");
+    let is_of_other = text.starts_with('(') || !has_port;
     (!is_of_other).then_some("unknown text before the fields of the event")
 }
 
@@ -114,17 +128,23 @@ pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, Strin
              or tracefs without the option `fields`"
             .to_owned());
     }
+    let (text, result) = split(tracepoint, text);
     if text.contains("=3D") {
         return Err("the mail is in quoted-printable: decode it".to_owned());
     }
-    let (text, result) = split(tracepoint, text);
-    let after = match result.split_once(char::is_whitespace) {
-        Some((first, after)) if first.starts_with("err=") || first.starts_with("result=") => after,
-        _ => result,
-    };
-    let next = Tracepoint::mentioned(after).and_then(|_| head::parse(after)?.event);
-    if next.and_then(Tracepoint::of_event).is_some() {
-        return Err("two events in one line: the end of a line is missing".to_owned());
+    let (first, rest) = result.split_once(char::is_whitespace).unwrap_or((result, ""));
+    let is_result = ["err=", "result=", "quit_reason="].iter().any(|key| first.starts_with(key));
+    let after = if is_result { rest } else { result };
+    // perf appends the path of a cgroup, which a user of the host may choose.
+    if !after.starts_with('/') {
+        let next = Tracepoint::mentioned(after).and_then(|_| head::parse(after));
+        if next.is_some_and(|next| next.event.and_then(Tracepoint::of_event).is_some() && may_be_an_attempt(next.text))
+        {
+            return Err("two events in one line: the end of a line is missing".to_owned());
+        }
+        if after.split_whitespace().any(|word| word.contains("err=") || word.contains("result=")) {
+            return Err("unknown text before the result".to_owned());
+        }
     }
     let values = Values(text);
     let (saddr, daddr, mapped) = addresses(&values)?;
@@ -162,13 +182,14 @@ pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, Strin
 /// other columns, such as the path of a cgroup, whose name a user of the host may choose.
 fn split(tracepoint: Tracepoint, text: &str) -> (&str, &str) {
     let last = match tracepoint {
-        Tracepoint::Skb => " state=",
-        Tracepoint::Synack => " daddrv6=",
+        Tracepoint::Skb => "state=",
+        Tracepoint::Synack => "daddrv6=",
     };
-    let Some((fields, rest)) = text.split_once(last) else { return (text, "") };
-    let value = rest.find(char::is_whitespace).unwrap_or(rest.len());
-    let end = fields.len() + last.len() + value;
-    (text.get(..end).unwrap_or(text), rest.get(value..).unwrap_or_default().trim_start())
+    let is_word = |(at, _): &(usize, &str)| text.get(..*at).is_some_and(|before| before.ends_with(char::is_whitespace));
+    let Some((at, _)) = text.match_indices(last).find(is_word) else { return (text, "") };
+    let end = text.get(at..).and_then(|value| value.find(char::is_whitespace)).map_or(text.len(), |len| at + len);
+    let (fields, rest) = text.split_at(end);
+    (fields, rest.trim_start())
 }
 
 /// `key=val` separated by white space.

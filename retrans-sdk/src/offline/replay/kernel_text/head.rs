@@ -197,7 +197,7 @@ fn after_file(text: &str) -> Option<&str> {
 /// Returns the number of characters, where a character that is escaped for HTML counts as one. A
 /// replaced byte counts as one too.
 fn unescaped_len(text: &str) -> usize {
-    let escaped = ["&lt;", "&gt;", "&amp;", "&quot;", "&#39;"];
+    let escaped = ["&lt;", "&gt;", "&amp;", "&quot;", "&#34;", "&#39;", "&#x27;"];
     let excess: usize = escaped.iter().map(|escape| text.matches(escape).count() * (escape.len() - 1)).sum();
     text.chars().count().saturating_sub(excess)
 }

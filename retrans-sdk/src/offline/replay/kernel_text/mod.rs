@@ -46,10 +46,14 @@ pub(super) enum Found {
 pub(super) struct KernelText {
     clock: TextClock,
     shows_failures: bool,
+    /// True if the last line was an attempt.
+    follows_attempt: bool,
     held: VecDeque<Held>,
     /// The call chain that the next lines may belong to.
     chain: Option<Chain>,
-    /// False once an attempt had no call chain, until one appears.
+    /// True once a call chain was read.
+    has_chains: bool,
+    /// False once an attempt had no call chain.
     may_have_chains: bool,
 }
 
@@ -81,8 +85,10 @@ impl KernelText {
         Self {
             clock: TextClock::new(clock_offset),
             shows_failures: false,
+            follows_attempt: false,
             held: VecDeque::new(),
             chain: None,
+            has_chains: false,
             may_have_chains: true,
         }
     }
@@ -102,8 +108,8 @@ impl KernelText {
         self.shows_failures
     }
 
-    /// Reads a line, and appends what it completes to `found`. After an error everything before the
-    /// line is complete.
+    /// Reads a line, and appends what it completes to `found`. After an error, no earlier attempt
+    /// is held.
     pub(super) fn read(&mut self, line: &str, found: &mut VecDeque<Found>) -> Result<(), String> {
         let line = &*undecorated(line);
         let read = self.read_line(line, found);
@@ -121,9 +127,18 @@ impl KernelText {
     }
 
     fn read_line(&mut self, line: &str, found: &mut VecDeque<Found>) -> Result<(), String> {
-        let parsed = parse(line)?;
+        let followed_attempt = std::mem::take(&mut self.follows_attempt);
+        let is_perf_chain = self.chain.is_some_and(|chain| chain.printer == Printer::Perf);
+        let parsed = if is_perf_chain && callchain::is_frame_of_perf(line) && head::parse(line).is_none() {
+            Line::Nothing
+        } else {
+            parse(line)?
+        };
         let head = match parsed {
             Line::Nothing => {
+                if followed_attempt && (line.starts_with("err=") || line.starts_with("result=")) {
+                    return Err("the result is in a line of its own: join the lines of the event".to_owned());
+                }
                 self.read_function(line);
                 return Ok(());
             }
@@ -142,7 +157,7 @@ impl KernelText {
                 self.chain = Some(Chain { task, printer: Printer::Tracefs, has_functions: false });
             }
             // The next attempts will be held.
-            self.may_have_chains = true;
+            self.has_chains = true;
             return Ok(());
         }
         // The call chain of an attempt is the next line of its CPU.
@@ -153,13 +168,14 @@ impl KernelText {
         if let Line::Attempt(head, mut attempt) = parsed {
             attempt.event.ts = self.timestamp(&head)?;
             self.shows_failures |= attempt.shows_failures;
+            self.follows_attempt = true;
             let is_perf = head.event.is_some_and(|name| name.contains(':'));
             self.held.push_back(Held {
                 event: attempt.event,
                 task,
                 has_begun: false,
                 is_decided: false,
-                is_complete: !self.may_have_chains,
+                is_complete: !self.may_have_chains && !self.has_chains,
             });
             // perf prints the call chain in the next lines.
             self.chain = is_perf.then_some(Chain { task, printer: Printer::Perf, has_functions: false });
@@ -191,7 +207,7 @@ impl KernelText {
             return;
         };
         chain.has_functions = true;
-        self.may_have_chains = true;
+        self.has_chains = true;
         let task = chain.task;
         let Some(held) = self.held.iter_mut().rev().find(|held| held.task == task) else { return };
         held.has_begun |= callchain::is_attempt(function);
@@ -236,9 +252,9 @@ enum Line<'a> {
 
 fn parse(line: &str) -> Result<Line<'_>, String> {
     let Some(head) = head::parse(line) else {
-        return match lost(line) {
-            Some(count) => Ok(Line::Lost(count)),
-            None => unknown_head(line).map_or(Ok(Line::Nothing), Err),
+        return match unknown_head(line) {
+            Some(problem) => Err(problem),
+            None => Ok(lost(line).map_or(Line::Nothing, Line::Lost)),
         };
     };
     let Some(name) = head.event else {
@@ -286,27 +302,29 @@ fn unknown_head(line: &str) -> Option<String> {
         ));
     }
     Some(format!(
-        "unknown columns before `{name}`: remove what is not of tracefs, perf script or trace-cmd (task, PID, CPU, time \
+        "unknown columns before `{name}`: remove columns that tracefs, perf script or trace-cmd did not print (known: task, PID, CPU, time \
          in seconds with six or nine decimals)"
     ))
 }
 
-/// Removes what a terminal or a mail adds to a line: colours, and the marks of a quotation.
+/// Removes what a terminal or a mail adds to a line: the colours of grep and of other programs, and
+/// the marks of a quotation. Other control sequences may be part of a task name.
 fn undecorated(line: &str) -> Cow<'_, str> {
     let line = if line.starts_with('>') { line.trim_start_matches(['>', ' ']) } else { line };
-    let Some((first, mut rest)) = line.split_once("\u{1b}[") else { return Cow::Borrowed(line) };
+    let Some((first, rest)) = line.split_once(COLOR) else { return Cow::Borrowed(line) };
     let mut plain = first.to_owned();
-    loop {
-        // A control sequence ends with the first byte that is neither a parameter nor a separator.
-        rest = rest.trim_start_matches(|byte: char| matches!(byte, '0'..='?' | ' '..='/'));
-        rest = rest.strip_prefix(|_| true).unwrap_or_default();
-        let Some((text, after)) = rest.split_once("\u{1b}[") else { break };
-        plain.push_str(text);
-        rest = after;
+    for part in rest.split(COLOR) {
+        let after = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+        match after.strip_prefix(['m', 'K']) {
+            Some(text) => plain.push_str(text),
+            None => plain.extend([COLOR, part]),
+        }
     }
-    plain.push_str(rest);
     Cow::Owned(plain)
 }
+
+/// The beginning of the control sequences for colours.
+const COLOR: &str = "\u{1b}[";
 
 /// Returns true if a line shows that the text is kernel text: a line of an event, a report of lost
 /// events, a heading, or a line of these tracepoints that cannot be parsed.
@@ -329,6 +347,11 @@ pub(super) fn is_recognised(line: &str) -> bool {
         || line.strip_prefix("cpus=").is_some_and(is_number)
         || line.strip_prefix("version = ").is_some_and(is_number)
         || line.strip_prefix("CPU ").and_then(|line| line.strip_suffix(" is empty")).is_some_and(is_number)
+}
+
+/// Returns true if a line begins with the columns of an event.
+pub(super) fn has_columns(line: &str) -> bool {
+    head::parse(line).is_some_and(|head| head.event.is_some())
 }
 
 /// Returns the number of lost trace entries that a line without columns reports; the inner value is

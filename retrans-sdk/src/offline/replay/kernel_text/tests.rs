@@ -190,8 +190,8 @@ fn other_lines_are_ignored_or_counted() {
 fn a_line_of_an_attempt_that_cannot_be_parsed_is_an_error() {
     let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
     let latency = "tracefs in latency format: switch it off with `echo 0 >/sys/kernel/tracing/options/latency-format`";
-    let unknown = "unknown columns before `tcp_retransmit_skb`: remove what is not of tracefs, perf script or \
-        trace-cmd (task, PID, CPU, time in seconds with six or nine decimals)";
+    let unknown = "unknown columns before `tcp_retransmit_skb`: remove columns that tracefs, perf \
+        script or trace-cmd did not print (known: task, PID, CPU, time in seconds with six or nine decimals)";
     let no_time = "no timestamp before `tcp_retransmit_skb`: print it with `perf script -F +time`, or set the option \
         `context-info` of tracefs";
     let no_fields = "the fields of the event are missing: print them with `perf script -F +trace`; in a copied text, \
@@ -305,6 +305,14 @@ fn a_call_chain_proves_the_kind() {
     // `call-graph.order = caller` of perf.
     let functions: Vec<_> = PERF_CHAIN.trim_end().lines().rev().collect();
     assert_eq!(kinds(&format!("{perf}\n{}\n\n", functions.join("\n"))), [Unknown]);
+    // Only one of two attempts has a chain.
+    assert_eq!(
+        kinds(&format!("{perf}\n{perf}\n{PERF_CHAIN}{perf}\n{perf}\n{PERF_CHAIN}")),
+        [Unknown, Unknown, Unknown, Tlp]
+    );
+    // A path in the chain.
+    let path = PERF_CHAIN.replace("tcp_ack ([kernel.kallsyms])", "f+0x1 (/tmp/tcp_retransmit_skb: sport=1)");
+    assert_eq!(kinds(&format!("{perf}\n{path}{perf}\n")), [Tlp, Unknown]);
     // The chain of another event.
     let other = "swapper 0 [001] 1234.567891: tcp:tcp_probe: family=AF_INET";
     assert_eq!(kinds(&format!("{perf}\n\n{other}\n{PERF_CHAIN}{perf}\n")), [Unknown, Unknown]);
@@ -487,7 +495,7 @@ fn task_names_and_paths_do_not_forge_or_break_an_attempt() {
 fn no_task_name_hides_an_attempt_or_changes_it() {
     let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
     let perf = |name: &str| format!("{name:>16}     0 [001] 1234.567890: tcp:tcp_retransmit_skb: {text}");
-    for name in ["cafe", "1234", "=>", "\tx", "\tcafe x", "kind= result=", "ts=1", "#evil"] {
+    for name in ["cafe", "1234", "=>", "\tx", "\tcafe x", "kind= result=", "ts=1", "#evil", "aaaaaaaaaaaaa\u{1b}["] {
         for unpadded in [false, true] {
             let line = if unpadded { perf(name).trim_start_matches(' ').to_owned() } else { perf(name) };
             let (good, bad, _) = read(of(format!("{line}\n{line}\n{line}\n").as_bytes()));
@@ -512,11 +520,54 @@ fn no_task_name_hides_an_attempt_or_changes_it() {
 /// perf appends other columns, such as the path of a cgroup.
 #[test]
 fn what_follows_the_fields_changes_no_result() {
-    for after in [" /a err=-1", " /x result=denied", " tcp_retransmit_skb: sport=1", " ffffffff8202941a f ([k])"] {
+    for after in [
+        " /a err=-1",
+        " /x result=denied",
+        " /x=3D",
+        " /tcp_retransmit_skb: sport=1",
+        " /y:x-1 [0] 1.000000: tcp_retransmit_skb: sport=1",
+        " ffffffff8202941a f ([k])",
+    ] {
         assert_eq!(event(&format!("{SYMBOLS}{after}")), event(SYMBOLS), "{after}");
         let old = SYMBOLS.replace(" err=-16", "");
         assert_eq!(event(&format!("{old}{after}")), event(&old), "{after}");
     }
+}
+
+#[test]
+fn a_result_is_never_overlooked() {
+    for space in ["\t", "\u{a0}", "  "] {
+        assert_eq!(event(&SYMBOLS.replace(" state=", &format!("{space}state="))), event(SYMBOLS));
+        assert_eq!(event(&SYMBOLS.replace(" err=", &format!("{space}err="))), event(SYMBOLS));
+    }
+    for between in ["<b>", " reason=x "] {
+        let problem = problem_of(&SYMBOLS.replace(" err=", &format!(" {between}err=")));
+        assert_eq!(problem, "unknown text before the result");
+    }
+    let (found, problem) = found(&SYMBOLS.replace(" err=", "\nerr="));
+    assert_eq!(
+        (found.len(), problem.as_deref()),
+        (1, Some("the result is in a line of its own: join the lines of the event"))
+    );
+}
+
+/// A name that is not followed by a colon.
+#[test]
+fn an_attempt_in_another_form_is_an_error() {
+    let text = SYMBOLS.split_once("skb: ").expect("a marker").1;
+    for name in [
+        "tcp_retransmit_skb ",
+        "tcp_retransmit_skb, ",
+        "tcp_retransmit_skb : ",
+        "<b>tcp_retransmit_skb</b>: ",
+        "**tcp_retransmit_skb**: ",
+    ] {
+        problem_of(&format!("          <idle>-0       [001] ..s2. 1234.567890: {name}{text}"));
+    }
+    problem_of(&format!("ts=x event=tcp_retransmit_skb {text}"));
+    problem_of("          <idle>-0       [001] ..s2. 1234.567890: tcp_retransmit_skb: sport: 1 dport: 2");
+    // The command of a prompt.
+    assert_eq!(found("root@host:~# grep 'tcp_retransmit_skb.*sport=443' trace | grep -v dport=1"), (vec![], None));
 }
 
 #[test]
@@ -525,8 +576,8 @@ fn what_a_terminal_or_a_mail_adds_is_removed() {
     assert_eq!(event(&colored), event(SYMBOLS));
     assert!(is_recognised(&colored));
     assert_eq!(event(&format!("> > {SYMBOLS}")), event(SYMBOLS));
-    for rest in ["\u{1b}[", "\u{1b}[1;", "x\u{1b}[31mé\u{1b}["] {
-        let _ = undecorated(rest);
+    for kept in ["\u{1b}[", "\u{1b}[1;", "\u{1b}[2J", "x\u{1b}[-77 [001]"] {
+        assert_eq!(undecorated(kept), kept);
     }
     assert_eq!(undecorated("a\u{1b}[1;31mb\u{1b}[0mc"), "abc");
 }
