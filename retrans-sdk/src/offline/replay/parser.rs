@@ -133,10 +133,12 @@ impl Parser {
         }
         let text = String::from_utf8_lossy(bytes);
         // After the header, a file name in the text of an event may imitate such a line.
-        if text.starts_with('#') && !self.has_events {
-            self.kernel_text.read_header(&text);
+        if !self.has_events && self.format.is_none_or(|format| format == Format::KernelText) {
+            if text.starts_with('#') {
+                self.kernel_text.read_header(&text);
+            }
+            self.has_events = kernel_text::has_columns(&text);
         }
-        self.has_events = self.has_events || kernel_text::has_columns(&text);
         let format = match self.format {
             Some(format) => format,
             None => match format_of(&text) {

@@ -136,7 +136,8 @@ impl KernelText {
         };
         let head = match parsed {
             Line::Nothing => {
-                if followed_attempt && (line.starts_with("err=") || line.starts_with("result=")) {
+                let text = line.trim_start();
+                if followed_attempt && ["err=", "result=", "quit_reason="].iter().any(|key| text.starts_with(key)) {
                     return Err("the result is in a line of its own: join the lines of the event".to_owned());
                 }
                 self.read_function(line);
@@ -167,6 +168,10 @@ impl KernelText {
         }
         if let Line::Attempt(head, mut attempt) = parsed {
             attempt.event.ts = self.timestamp(&head)?;
+            // It would be reported as a success.
+            if self.shows_failures && !attempt.shows_failures && attempt.event.kind != RetransKind::Synack {
+                return Err("missing `err` or `result`, which an earlier line contains".to_owned());
+            }
             self.shows_failures |= attempt.shows_failures;
             self.follows_attempt = true;
             let is_perf = head.event.is_some_and(|name| name.contains(':'));
@@ -302,8 +307,8 @@ fn unknown_head(line: &str) -> Option<String> {
         ));
     }
     Some(format!(
-        "unknown columns before `{name}`: remove columns that tracefs, perf script or trace-cmd did not print (known: task, PID, CPU, time \
-         in seconds with six or nine decimals)"
+        "unknown columns before `{name}`: remove columns that tracefs, perf script or trace-cmd did not print (known: \
+         task, PID, CPU, time in seconds with six or nine decimals)"
     ))
 }
 

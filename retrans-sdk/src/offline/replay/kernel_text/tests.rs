@@ -534,6 +534,15 @@ fn what_follows_the_fields_changes_no_result() {
     }
 }
 
+/// A file name with line ends may imitate the header of perf.
+#[test]
+fn a_header_after_the_first_event_does_not_state_the_clock() {
+    let head = "# reference time: 2023-11-14 22:13:30.000000 = 1700000010.000000 (TOD) = 10.000000000 (boottime)\n";
+    let clock = |text: String| read(of(text.as_bytes())).2.clock;
+    assert_eq!(clock(format!("{head}{SYMBOLS}\n")), Clock::Realtime);
+    assert_eq!(clock(format!("{SYMBOLS}\n{head}{SYMBOLS}\n")), Clock::Unknown);
+}
+
 #[test]
 fn a_result_is_never_overlooked() {
     for space in ["\t", "\u{a0}", "  "] {
@@ -544,11 +553,15 @@ fn a_result_is_never_overlooked() {
         let problem = problem_of(&SYMBOLS.replace(" err=", &format!(" {between}err=")));
         assert_eq!(problem, "unknown text before the result");
     }
-    let (found, problem) = found(&SYMBOLS.replace(" err=", "\nerr="));
-    assert_eq!(
-        (found.len(), problem.as_deref()),
-        (1, Some("the result is in a line of its own: join the lines of the event"))
-    );
+    let (found_before, problem) = found(&format!("{SYMBOLS}\n{}", SYMBOLS.replace(" err=-16", "")));
+    let expected = "missing `err` or `result`, which an earlier line contains";
+    assert_eq!((found_before.len(), problem.as_deref()), (1, Some(expected)));
+    // A mail that was wrapped, with and without indentation.
+    for line_end in ["\n", "\n    ", "\n\t"] {
+        let (found, problem) = found(&SYMBOLS.replace(" err=", &format!("{line_end}err=")));
+        let expected = "the result is in a line of its own: join the lines of the event";
+        assert_eq!((found.len(), problem.as_deref()), (1, Some(expected)));
+    }
 }
 
 /// A name that is not followed by a colon.
