@@ -10,8 +10,11 @@ use std::time::Duration;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::KeyEvent;
-use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::crossterm::terminal::{
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode,
+};
+use ratatui::crossterm::{execute, queue};
 use ratatui::{DefaultTerminal, Frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
@@ -59,13 +62,17 @@ impl Terminal {
         taken_over.map(|screen| Self { screen, keys: Decoder::default() }).inspect_err(|_| give_back())
     }
 
-    /// Draws in the current size of the terminal.
+    /// Draws in the current size of the terminal. A terminal that knows synchronized updates (DEC
+    /// private mode 2026) shows the picture at once; others ignore the request.
     ///
     /// # Errors
     ///
     /// Returns an error if the terminal cannot be written to.
     pub(crate) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        self.screen.draw(draw).map(drop)
+        queue!(stdout(), BeginSynchronizedUpdate)?;
+        // After an error, too, or the terminal would wait for the rest.
+        let drawn = self.screen.draw(draw).map(drop);
+        drawn.and(execute!(stdout(), EndSynchronizedUpdate))
     }
 
     /// Waits for keys, at most for `limit`.
@@ -113,6 +120,6 @@ fn give_back() {
     if TAKEN_OVER.swap(false, Ordering::Relaxed) {
         // An error is ignored, because it cannot be reported anywhere.
         let _ = disable_raw_mode();
-        let _ = execute!(stdout(), LeaveAlternateScreen, Show);
+        let _ = execute!(stdout(), EndSynchronizedUpdate, LeaveAlternateScreen, Show);
     }
 }

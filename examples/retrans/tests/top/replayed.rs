@@ -52,8 +52,7 @@ fn the_whole_recording_is_counted() {
     for name in ["success", "xmit_drop", "route_fail", "nomem"] {
         let attempts = events.iter().filter(|event| event.result.to_string() == name).count();
         assert!(attempts > 0);
-        // The screen is drawn in pieces.
-        screen.wait_until(name, |text| (total(text, name)? == attempts.to_string()).then_some(()));
+        assert_eq!(total(&screen.text(), name), Some(attempts.to_string()), "{name}");
     }
     screen.wait_for(&format!("remote addresses, {}", remotes().len()));
     screen.type_in("q");

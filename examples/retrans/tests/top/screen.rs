@@ -167,10 +167,14 @@ impl Screen {
     }
 }
 
+/// The begin and the end of a synchronized update: a terminal shows what is between them at once.
+const UPDATE: [&[u8]; 2] = [b"\x1b[?2026h", b"\x1b[?2026l"];
+
 /// Shows what is written until the program's end is closed or the terminal hangs up. Returns all
 /// bytes.
 fn read(mut terminal: File, shown: &Mutex<vt100::Parser>, hung_up: &AtomicBool) -> Vec<u8> {
-    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+    let (mut all, mut done, mut buffer) = (Vec::new(), 0, [0; 4096]);
+    let show = |bytes: &[u8]| shown.lock().expect("no panic").process(bytes);
     while !hung_up.load(Ordering::Relaxed) {
         let mut fds = [PollFd::from_borrowed_fd(terminal.as_fd(), PollFlags::IN)];
         if poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 20_000_000 })) == Ok(0) {
@@ -178,9 +182,13 @@ fn read(mut terminal: File, shown: &Mutex<vt100::Parser>, hung_up: &AtomicBool) 
         }
         // At the end, a read fails.
         let Ok(count @ 1..) = terminal.read(&mut buffer) else { break };
-        shown.lock().expect("no panic").process(&buffer[..count]);
         all.extend_from_slice(&buffer[..count]);
+        let [begun, ended] = UPDATE.map(|sequence| all.windows(sequence.len()).rposition(|bytes| bytes == sequence));
+        let complete = if begun > ended { begun.unwrap_or_default().max(done) } else { all.len() };
+        show(&all[done..complete]);
+        done = complete;
     }
+    show(&all[done..]);
     all
 }
 
