@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 use std::{env, process, thread};
 
 use nix::sched::{CloneFlags, unshare};
-use retrans_lab::observe::{attachment, concerns, until};
+use retrans_lab::filters::demanding;
+use retrans_lab::observe::{attachment, concerns, filter, until};
 use retrans_lab::wait::PATIENCE;
 use retrans_lab::{
     Context, Discard, Family, Outcome, Pair, Refusal, Result, RouteFault, Scenario, ScenarioRun, TraceInstance,
     privilege,
 };
 use retrans_sdk::attach::{AttachMethod, Diagnosis, Support, Unobservable};
-use retrans_sdk::stream::Live;
+use retrans_sdk::stream::{Live, RateLimit};
 use retrans_sdk::{Error, ErrorKind, Event, Stream, StreamBuilder};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
@@ -156,6 +157,32 @@ fn without_the_kernels_own_btf_a_file_replaces_it() -> Result<()> {
         let Support::Unavailable { reason } = hook else { panic!("{hooks:?}") };
         assert!(reason.contains("the kernel's own BTF") || reason.contains("before Linux 5.12"), "{reason}");
     }
+    Ok(())
+}
+
+/// The verifier accepts the programs that require no BTF of the kernel with every demanding filter.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn demanding_filters_load_without_the_kernels_own_btf() -> Result<()> {
+    privilege::check()?;
+    let btf = Copied::new()?;
+    let mut loaded = 0;
+    for entry in AttachMethod::ALL {
+        for text in demanding() {
+            let builder = btf.builder().attach_method(entry.variant).filter(filter(&text)?);
+            let builder = builder.rate_limit(RateLimit { per_second: 10, burst: 10 });
+            match masked("/sys/kernel/btf", || builder.open())? {
+                Err(error) if error.kind() == ErrorKind::MethodUnavailable => {
+                    let message = error.to_string();
+                    assert!(!message.contains("BEGIN PROG LOAD LOG"), "{} with {text}: {message}", entry.variant);
+                    break;
+                }
+                stream => stream.map(drop).with_context(|| format!("{} with {text}", entry.variant))?,
+            }
+            loaded += 1;
+        }
+    }
+    assert!(loaded > 0, "no attach method is available");
     Ok(())
 }
 
