@@ -21,8 +21,8 @@ use crate::list::{Package, Pinned};
 const MODULES: [&str; 6] = ["veth", "tun", "nf_tables", "nft_numgen", "nft_reject_inet", "sch_tbf"];
 
 /// The host's programs that the lab, its tests and their shell scripts run.
-const PROGRAMS: [&str; 13] =
-    ["ip", "nft", "tc", "sh", "rmdir", "sleep", "env", "grep", "sed", "setpriv", "setsid", "unshare", "cat"];
+const PROGRAMS: [&str; 14] =
+    ["ip", "nft", "tc", "sh", "rmdir", "sleep", "env", "grep", "sed", "setpriv", "setsid", "unshare", "mount", "cat"];
 
 /// The project's programs that a guest needs if it runs no live tests.
 const SCENARIO_PROGRAMS: [&str; 2] = ["matrix_guest", "retrans"];

@@ -161,15 +161,17 @@ fn without_the_kernels_own_btf_a_file_replaces_it() -> Result<()> {
 }
 
 /// The verifier accepts the programs that require no BTF of the kernel with every demanding filter.
+/// The kprobes, which need half a minute in a guest, are the same with BTF (`filter_cost`).
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn demanding_filters_load_without_the_kernels_own_btf() -> Result<()> {
     privilege::check()?;
     let btf = Copied::new()?;
-    let mut loaded = 0;
+    let (mut loaded, all) = (0, demanding());
     for entry in AttachMethod::ALL {
-        for text in demanding() {
-            let builder = btf.builder().attach_method(entry.variant).filter(filter(&text)?);
+        let filters = if entry.variant == AttachMethod::Kretprobe { &all[..1] } else { &all[..] };
+        for text in filters {
+            let builder = btf.builder().attach_method(entry.variant).filter(filter(text)?);
             let builder = builder.rate_limit(RateLimit { per_second: 10, burst: 10 });
             match masked("/sys/kernel/btf", || builder.open())? {
                 Err(error) if error.kind() == ErrorKind::MethodUnavailable => {

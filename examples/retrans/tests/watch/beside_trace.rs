@@ -187,11 +187,12 @@ fn timestamps_are_those_of_trace_pipe() {
     let booted = Duration::from_nanos(ClockOffset::boot_time().as_nanos().unsigned_abs());
     let apart = offset(0).abs_diff(booted);
     assert!(apart < Duration::from_millis(100), "{apart:?} between the stream and the boot time");
-    // Each stream reads the clocks itself, so the times differ by the error of the reading.
+    // Each stream reads the clocks itself, so the times differ by the error of the reading, which is
+    // milliseconds in an emulated guest.
     assert_eq!(shifted.len(), 2);
     for (event, other) in ours.iter().zip(&shifted) {
         assert_eq!(socket_of(event), socket_of(other));
-        let apart = event.ts.as_nanos().abs_diff(other.ts.as_nanos());
-        assert!(apart < 1_000_000, "{apart} ns apart in a time namespace");
+        let apart = Duration::from_nanos(event.ts.as_nanos().abs_diff(other.ts.as_nanos()));
+        assert!(apart < Duration::from_millis(100), "{apart:?} apart in a time namespace");
     }
 }
