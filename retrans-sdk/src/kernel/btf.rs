@@ -92,15 +92,15 @@ fn cause_of(error: io::ErrorKind) -> &'static str {
     match error {
         io::ErrorKind::NotFound => {
             "; /sys is not mounted or is masked here, as in some containers, or the kernel was built without \
-             CONFIG_DEBUG_INFO_BTF=y (distribution kernels since 5.10 have it); StreamBuilder::btf_path reads the BTF of the \
-             kernel from another file"
+             CONFIG_DEBUG_INFO_BTF=y (distribution kernels since 5.10 have it); StreamBuilder::btf_path, or --btf FILE of \
+             the command retrans, reads the BTF of the kernel from another file"
         }
         io::ErrorKind::PermissionDenied => {
             "; every user may read the file, so a directory above it, a security module or a sandbox forbids it"
         }
         _ => {
-            "; a container runtime may have masked it; StreamBuilder::btf_path reads the BTF of the kernel from another \
-             file"
+            "; a container runtime may have masked it; StreamBuilder::btf_path, or --btf FILE of the command retrans, \
+             reads the BTF of the kernel from another file"
         }
     }
 }

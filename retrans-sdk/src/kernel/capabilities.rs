@@ -6,7 +6,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 use crate::error::{Error, ErrorKind};
 
 /// The instructions that grant the capabilities, as the continuation of a sentence.
-pub(super) const REMEDY: &str = "run as root, or once `sudo setcap cap_bpf,cap_perfmon=ep PROGRAM`, \
+const REMEDY: &str = "run as root, or once `sudo setcap cap_bpf,cap_perfmon=ep PROGRAM`, \
      or under systemd `AmbientCapabilities=CAP_BPF CAP_PERFMON`";
 
 /// Checks the capabilities: loading requires CAP_BPF and tracing CAP_PERFMON (Linux 5.8);

@@ -19,7 +19,6 @@ use rustix::time::{ClockId, clock_getres};
 use self_cell::{MutBorrow, self_cell};
 
 use super::btf::indent;
-use super::capabilities::REMEDY;
 use super::config::{Config, Wakeup};
 use super::libbpf_error::LibbpfError;
 use super::libbpf_log::capture_log;
@@ -350,16 +349,14 @@ fn load_error(what: &str, error: LibbpfError, log: &str) -> Error {
         // The capabilities are held, as `capabilities` has checked.
         (
             ErrorKind::MissingCapability,
-            format!(
-                "; the capabilities are held, so they may belong to a user namespace, or kernel lockdown or a security \
-                 module forbids it, or (before Linux 5.11) RLIMIT_MEMLOCK is too low, which `ulimit -l unlimited` or \
-                 `LimitMEMLOCK=infinity` raises: {REMEDY}"
-            ),
+            "; the capabilities are held, so they may belong to a user namespace, or kernel lockdown or a security \
+             module forbids it, or (before Linux 5.11) RLIMIT_MEMLOCK is too low, which `ulimit -l unlimited` or \
+             `LimitMEMLOCK=infinity` raises",
         )
     } else {
-        (ErrorKind::Load, String::new())
+        (ErrorKind::Load, "")
     };
-    error.cause(Error::new(kind, format!("cannot {what}"))).with_detail(hint + &indent(log))
+    error.cause(Error::new(kind, format!("cannot {what}"))).with_detail(hint.to_owned() + &indent(log))
 }
 
 #[cfg(test)]
