@@ -13,11 +13,14 @@ use crate::text::escape::Escaped;
 /// Stands for a directive such as `#if`, which may exclude what follows it.
 const CONDITIONAL: &str = "#";
 
+/// Stands for a directive that includes another file, which is not read.
+const INCLUDE: &str = "#include";
+
 /// Returns every enum of a header.
 ///
 /// Values are numbers, or a sum or shift of numbers and earlier enumerators. An enumerator with any
 /// other value ends its enum, and is named: the values after it would be guesses. The same applies
-/// to an enumerator after an `#if` in the enum.
+/// to an enumerator after an `#if` in the enum, and to an `#include` in it.
 pub(crate) fn enums(header: &str) -> Vec<CEnum> {
     let header = without_comments(&without_continuations(header));
     let tokens = tokens(&header);
@@ -44,6 +47,9 @@ fn enumerators(body: &[&str]) -> (Vec<(String, i64)>, Option<String>) {
     let mut earlier = HashMap::new();
     let mut next = Some(0);
     for item in body.split(|token| *token == ",") {
+        if item.contains(&INCLUDE) {
+            return (values, Some(INCLUDE.to_owned()));
+        }
         let Some(name) = item.iter().find(|token| **token != CONDITIONAL) else { continue };
         let value = match item {
             _ if !is_identifier(name) || item.contains(&CONDITIONAL) => None,
@@ -162,7 +168,7 @@ fn quoted(text: &str) -> Result<usize, usize> {
 }
 
 /// Returns words and punctuation, without preprocessor lines. A line that may exclude others is
-/// [`CONDITIONAL`].
+/// [`CONDITIONAL`], and one that includes a file is [`INCLUDE`].
 fn tokens(header: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = header;
@@ -173,6 +179,8 @@ fn tokens(header: &str) -> Vec<&str> {
             let directive = rest[1..line].trim_start();
             if directive.starts_with("if") || directive.starts_with("el") || directive.starts_with("endif") {
                 tokens.push(CONDITIONAL);
+            } else if directive.starts_with("include") {
+                tokens.push(INCLUDE);
             }
             line
         } else if first.is_whitespace() {
@@ -276,6 +284,11 @@ mod tests {
         assert_eq!((first.values.len(), first.unread.as_deref()), (0, Some("A")));
         let around = read("#ifndef X\n#define X\nenum { A, B };\n#endif");
         assert_eq!((around.values.len(), around.unread), (2, None));
+        for header in ["enum { A,\n#include \"list.h\"\n};", "enum { A,\n # include <list.h>\nB };"] {
+            let included = read(header);
+            assert_eq!((included.values.len(), included.unread.as_deref()), (1, Some("#include")), "{header}");
+        }
+        assert_eq!(read("#include <list.h>\nenum { A };\n#include <list.h>").unread, None);
         let empty = read("enum { A, B,\n#ifdef X\n#endif\n};");
         assert_eq!((empty.values.len(), empty.unread), (2, None));
     }
