@@ -51,10 +51,18 @@ pub(super) struct KernelText {
     held: VecDeque<Held>,
     /// The call chain that the next lines may belong to.
     chain: Option<Chain>,
-    /// True once a call chain was read.
-    has_chains: bool,
-    /// False once an attempt had no call chain.
-    may_have_chains: bool,
+    chains: Chains,
+}
+
+/// What the lines so far show about call chains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chains {
+    /// No attempt is complete yet, so the first one is held.
+    Unknown,
+    /// An attempt had no call chain, so attempts are not held.
+    Absent,
+    /// There was a call chain, so attempts are held.
+    Present,
 }
 
 /// The call chain of the last held attempt of a task.
@@ -88,8 +96,7 @@ impl KernelText {
             follows_attempt: false,
             held: VecDeque::new(),
             chain: None,
-            has_chains: false,
-            may_have_chains: true,
+            chains: Chains::Unknown,
         }
     }
 
@@ -138,6 +145,9 @@ impl KernelText {
             Line::Nothing => {
                 let text = line.trim_start();
                 if followed_attempt && ["err=", "result=", "quit_reason="].iter().any(|key| text.starts_with(key)) {
+                    // This attempt, and each later one without a result, would be a success.
+                    self.shows_failures = true;
+                    self.held.pop_back();
                     return Err("the result is in a line of its own: join the lines of the event".to_owned());
                 }
                 self.read_function(line);
@@ -157,14 +167,17 @@ impl KernelText {
             if self.held.iter().any(|held| held.task == task && !held.is_complete) {
                 self.chain = Some(Chain { task, printer: Printer::Tracefs, has_functions: false });
             }
-            // The next attempts will be held.
-            self.has_chains = true;
+            self.chains = Chains::Present;
             return Ok(());
         }
         // The call chain of an attempt is the next line of its CPU.
+        let mut lacks_chain = false;
         for held in self.held.iter_mut().filter(|held| held.task.1 == task.1) {
-            self.may_have_chains &= held.is_complete || held.is_decided;
+            lacks_chain |= !held.is_complete && !held.is_decided;
             held.is_complete = true;
+        }
+        if lacks_chain {
+            self.lack_chain();
         }
         if let Line::Attempt(head, mut attempt) = parsed {
             attempt.event.ts = self.timestamp(&head)?;
@@ -180,7 +193,7 @@ impl KernelText {
                 task,
                 has_begun: false,
                 is_decided: false,
-                is_complete: !self.may_have_chains && !self.has_chains,
+                is_complete: self.chains == Chains::Absent,
             });
             // perf prints the call chain in the next lines.
             self.chain = is_perf.then_some(Chain { task, printer: Printer::Perf, has_functions: false });
@@ -212,7 +225,7 @@ impl KernelText {
             return;
         };
         chain.has_functions = true;
-        self.has_chains = true;
+        self.chains = Chains::Present;
         let task = chain.task;
         let Some(held) = self.held.iter_mut().rev().find(|held| held.task == task) else { return };
         held.has_begun |= callchain::is_attempt(function);
@@ -230,9 +243,17 @@ impl KernelText {
     /// Completes the attempt whose call chain was read.
     fn end_chain(&mut self) {
         let Some(chain) = self.chain.take() else { return };
-        self.may_have_chains &= chain.has_functions;
+        if !chain.has_functions {
+            self.lack_chain();
+        }
         if let Some(held) = self.held.iter_mut().rev().find(|held| held.task == chain.task) {
             held.is_complete = true;
+        }
+    }
+
+    fn lack_chain(&mut self) {
+        if self.chains == Chains::Unknown {
+            self.chains = Chains::Absent;
         }
     }
 
