@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use retrans_sdk::attach::{Attachment, Candidate, CandidateOutcome, Diagnosis, Support, Verdict};
 use retrans_sdk::event::PercentEncoded;
-use retrans_sdk::format::Escaped;
 use retrans_sdk::reason_table::KeyVal;
 use serde_json::{Value as Json, json};
 
@@ -173,8 +172,8 @@ fn as_json(diagnosis: &Diagnosis) -> Json {
     };
     json!({
         "verdict": name_of(diagnosis.verdict()),
-        "kernel": Escaped::value(&diagnosis.kernel).to_string(),
-        "lockdown": diagnosis.lockdown.as_ref().map(|mode| Escaped::value(mode).to_string()),
+        "kernel": diagnosis.kernel,
+        "lockdown": diagnosis.lockdown,
         "third_argument": diagnosis.third_argument,
         "available": serde_json::Map::from_iter(available),
         "cgroups": {

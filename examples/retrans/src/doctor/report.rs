@@ -147,12 +147,11 @@ impl Report {
         }
         if let Some(why) = self.reason("btf") {
             steps.push(
-                if why.contains("No such file") {
+                if why.contains("/sys/kernel/btf/vmlinux") && why.contains("No such file") {
                     "Make /sys/kernel/btf/vmlinux visible if /sys is masked here, use a kernel built with CONFIG_DEBUG_INFO_BTF=y, or name a \
                      file that contains the BTF of exactly this kernel (--btf FILE)."
                 } else {
-                    "Make the file with the kernel's BTF readable, or name another one that contains the BTF of exactly this kernel \
-                     (--btf FILE)."
+                    "Name a readable file that contains the BTF of exactly this kernel (--btf FILE), or make the kernel's own readable."
                 }
                 .into(),
             );
@@ -307,7 +306,8 @@ mod tests {
     fn a_refusal_and_lockdown_have_their_own_advice() {
         let mut report = full();
         report.lockdown = Some("confidentiality".to_owned());
-        report.available[0].1 = Some("cannot open it: No such file or directory (os error 2)".to_owned());
+        let missing = |file: &str| Some(format!("cannot open {file}: No such file or directory (os error 2)"));
+        report.available[0].1 = missing("/sys/kernel/btf/vmlinux");
         report.available[2].1 = Some("cannot load the programs: Operation not permitted (os error 1)".to_owned());
         report.stream = Err("no attach method".to_owned());
         let steps = report.advice().join("\n");
@@ -320,6 +320,11 @@ mod tests {
             assert!(steps.contains(step), "{step}: {steps}");
         }
         assert!(report.render(Paint { colors: true }).contains("\u{1b}["));
+
+        // The file that the user named.
+        report.available[0].1 = missing("/tmp/vmlinux");
+        let steps = report.advice().join("\n");
+        assert!(steps.contains("Name a readable file") && !steps.contains("/sys is masked"), "{steps}");
 
         // The answer of a seccomp filter that hides the system call.
         report.available[2].1 = Some("cannot load the programs: Function not implemented (os error 38)".to_owned());
