@@ -4,7 +4,7 @@
 use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -51,7 +51,11 @@ impl Words {
     }
 
     pub(crate) fn load(&self, index: usize) -> u64 {
-        self.word(index).load(Ordering::Acquire)
+        // Only relaxed loads may access read-only memory (documentation of `std::sync::atomic`).
+        // With the fence it is an acquire load.
+        let value = self.word(index).load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        value
     }
 }
 
