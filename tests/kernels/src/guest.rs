@@ -20,22 +20,51 @@ use crate::live_tests;
 use crate::log::{Cell, CellResult, family_name, findings_line};
 use crate::owners;
 
-/// The argument of the guest that leaves out the live tests.
-pub const SCENARIOS: &str = "--scenarios";
+/// The part of its work that a guest does. All parts contain the scenarios and the demo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Also loads the demanding filters and runs the live tests.
+    Everything,
+    /// Also loads the demanding filters.
+    Scenarios,
+    /// Nothing else. It is for a kernel that has loaded the demanding filters with the same BPF
+    /// programs before: the verdict of its verifier does not change.
+    Recorded,
+}
+
+impl Part {
+    /// Returns the argument of the guest.
+    #[must_use]
+    pub const fn argument(self) -> Option<&'static str> {
+        match self {
+            Self::Everything => None,
+            Self::Scenarios => Some("--scenarios"),
+            Self::Recorded => Some("--recorded"),
+        }
+    }
+
+    /// Returns the part that an argument selects.
+    #[must_use]
+    pub fn of(argument: Option<&str>) -> Option<Self> {
+        [Self::Everything, Self::Scenarios, Self::Recorded].into_iter().find(|part| part.argument() == argument)
+    }
+}
 
 /// Loads the most demanding filters, then runs every scenario over every family by every attach
-/// method that opens, with and without tail loss probes, then the live tests unless `tests` is
-/// false. Writes a line for each to `lines`. The reasons of failures go to standard error.
+/// method that opens, with and without tail loss probes, then the live tests, as far as `part`
+/// contains them. Writes a line for each to `lines`. The reasons of failures go to standard error.
 ///
 /// # Errors
 /// Returns an error if a check of the kernel fails, or if the lab cannot be set up.
-pub fn run(lines: &mut impl Write, tests: bool) -> Result<()> {
+pub fn run(lines: &mut impl Write, part: Part) -> Result<()> {
     let kernel = release()?;
     let lacks = KernelSupport::probe();
     let differs = check::running_kernel().context("cannot check the kernel's types")?.findings;
     say(lines, &findings_line(&differs.iter().map(ToString::to_string).collect::<Vec<_>>()))?;
     let mut count = 0;
-    demanding_filters_load()?;
+    if part != Part::Recorded {
+        demanding_filters_load()?;
+    }
     eprintln!("{}", owners::are_known()?);
     for Source { name: source, mut stream, builder } in sources()? {
         let observes = attachment(&stream).observes_failures();
@@ -69,7 +98,7 @@ pub fn run(lines: &mut impl Write, tests: bool) -> Result<()> {
             return Err(Error::new(format!("{source} counts {failures} failures")));
         }
     }
-    let tests = if tests { live_tests::run(&lacks, "")? } else { Vec::new() };
+    let tests = if part == Part::Everything { live_tests::run(&lacks, "")? } else { Vec::new() };
     tests.iter().try_for_each(|test| say(lines, &test.to_string()))?;
     say(lines, &format!("done cells={count} tests={}", tests.len()))
 }

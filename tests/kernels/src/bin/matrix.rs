@@ -19,7 +19,7 @@ use retrans_kernels::accelerator::Accelerator;
 use retrans_kernels::boot::{Emulator, boot};
 use retrans_kernels::build::{Built, Profile, guest_tests};
 use retrans_kernels::debian::Archive;
-use retrans_kernels::guest::SCENARIOS;
+use retrans_kernels::guest::Part;
 use retrans_kernels::image::{Kernel, programs, remove};
 use retrans_kernels::list::{Pinned, Wanted};
 use retrans_kernels::log::Log;
@@ -243,9 +243,20 @@ fn gate(turn: Option<u64>, tests: bool, profile: Profile) -> Result<bool> {
     say!("turn {turn}: {}", kernels.iter().map(|pinned| pinned.series.as_str()).collect::<Vec<_>>().join(" and "));
     let fetched = bench.fetch_all(&kernels, false)?;
     let accelerator = bench.accelerator(&fetched)?;
-    let part = if tests || accelerator == Accelerator::Kvm { Part::Everything } else { Part::Scenarios };
-    if part == Part::Scenarios {
+    let is_recorded =
+        |pinned: &Pinned| recorded.row(&pinned.series).is_some_and(|row| row.inputs() == bench.current.inputs);
+    let part = if tests || accelerator == Accelerator::Kvm {
+        Part::Everything
+    } else if kernels.iter().all(is_recorded) {
+        Part::Recorded
+    } else {
+        Part::Scenarios
+    };
+    if part != Part::Everything {
         say!("LEFT OUT: the live tests, because emulation is too slow for them; `make matrix` runs them");
+    }
+    if part == Part::Recorded {
+        say!("LEFT OUT: loading the demanding filters, which these kernels did with the same BPF programs");
     }
     bench.boot_all(fetched, accelerator, part, |booted| {
         let differences = booted.differences(&recorded, &bench.current, part);
@@ -268,14 +279,6 @@ fn turn_of_tree() -> Result<u64> {
     }
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
     Ok(since.as_secs() / 86_400)
-}
-
-/// The part of the work that a guest does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Everything,
-    /// The scenarios and the demo, without the live tests.
-    Scenarios,
 }
 
 /// Everything that is the same for all kernels.
@@ -428,12 +431,13 @@ impl Bench {
     }
 
     fn boot(&self, accelerator: Accelerator, pinned: &Pinned, kernel: &Kernel, part: Part, work: &Path) -> Verdict {
-        let (arguments, tests): (&[&str], Vec<&str>) = match part {
-            Part::Everything => (&[], self.built.tests.iter().map(|(name, _)| name.as_str()).collect()),
-            Part::Scenarios => (&[SCENARIOS], Vec::new()),
-        };
+        let tests = self.built.tests.iter().map(|(name, _)| name.as_str());
+        let tests: Vec<_> = tests.filter(|_| part == Part::Everything).collect();
+        let arguments = part.argument();
         let programs = self.programs(part == Part::Everything);
-        match programs.and_then(|programs| boot(&self.emulator, accelerator, kernel, programs, arguments, work)) {
+        match programs
+            .and_then(|programs| boot(&self.emulator, accelerator, kernel, programs, arguments.as_slice(), work))
+        {
             Err(error) => Verdict { passed: None, complaints: vec![error.to_string()], faults: Vec::new() },
             Ok(booted) => {
                 let text = format!("{}\n{}", headline(pinned, kernel), booted.lines);

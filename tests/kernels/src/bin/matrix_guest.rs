@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Process 1 of a guest of `matrix`. It mounts file systems, loads the modules, and starts a child
 //! that runs the demo, the scenarios and the live tests. An argument after `--` on the kernel's
-//! command line selects a part: `--probe` runs nothing, `--scenarios` runs all but the live tests,
-//! and anything else runs the live tests whose names begin with it.
+//! command line selects a part: `--probe` runs nothing, `--scenarios` and `--recorded` are in
+//! [`Part`], and anything else runs the live tests whose names begin with it.
 
 use std::env;
 use std::error::Error;
@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::process::{Command, ExitCode};
 
 use retrans_kernels::accelerator::PROBE;
-use retrans_kernels::guest::{self, SCENARIOS};
+use retrans_kernels::guest::{self, Part};
 use retrans_kernels::image::GUEST_MODULES;
 use retrans_lab::privilege;
 use rustix::mount::{MountFlags, mount};
@@ -90,14 +90,14 @@ fn init() -> Result<()> {
 fn tell() -> Result<()> {
     let mut lines = File::options().write(true).open(LINES)?;
     writeln!(lines, "guest release={}", guest::release()?)?;
-    let part = env::args().nth(1).unwrap_or_default();
-    match part.as_str() {
-        PROBE => Ok(()),
-        "" | SCENARIOS => {
+    let argument = env::args().nth(1);
+    match (argument.as_deref(), Part::of(argument.as_deref())) {
+        (Some(PROBE), _) => Ok(()),
+        (_, Some(part)) => {
             demo(&mut lines)?;
-            Ok(guest::run(&mut lines, part != SCENARIOS)?)
+            Ok(guest::run(&mut lines, part)?)
         }
-        prefix => Ok(guest::run_tests(prefix, &mut lines)?),
+        (prefix, None) => Ok(guest::run_tests(prefix.unwrap_or_default(), &mut lines)?),
     }
 }
 
