@@ -140,6 +140,7 @@ fn as_json(of: &Reconciliation, netns: u32, seconds: u64) -> String {
         "settled": of.settled,
         "failures_observed": of.observes_failures,
         "missed": of.missed,
+        "unseen_segs": of.unseen_segs(),
     });
     format!("{object}\n")
 }
@@ -203,6 +204,11 @@ fn reasons(of: &Reconciliation) -> Vec<String> {
     if !of.settled {
         reasons
             .push("Attempts were in progress during the comparison: compare again when there is less traffic.".into());
+    }
+    if let Some(segs @ 1..) = of.unseen_segs() {
+        reasons.push(format!(
+            "No BPF program saw the attempts of {segs} segments that the kernel counted. A hardened kernel may skip programs."
+        ));
     }
     if let Some(missed @ 1..) = of.missed {
         reasons.push(format!("The kernel skipped the BPF program for {missed} attempts of this host."));

@@ -262,6 +262,21 @@ impl Reconciliation {
         self.spurious_rtx_host_queues.kernel.saturating_sub(self.spurious_rtx_host_queues.seen)
     }
 
+    /// Returns the number of segments in `RetransSegs` whose attempts no program observed, at
+    /// least. [`missed`](Self::missed) includes such an attempt only if the kernel counted that it
+    /// skipped the program. A hardened kernel may skip a program without counting it.
+    ///
+    /// It is `None` if failures are not observed, or if an attempt was in progress
+    /// ([`settled`](Self::settled)), because the difference then has other causes.
+    #[must_use]
+    pub const fn unseen_segs(&self) -> Option<u64> {
+        if !self.observes_failures || !self.settled {
+            return None;
+        }
+        let Sum { kernel, seen } = self.retrans_segs;
+        Some(kernel.saturating_sub(seen).saturating_sub(self.unknown.segs))
+    }
+
     /// Returns true if both sides match. This requires that
     ///
     /// - failures are observed
@@ -374,10 +389,8 @@ impl fmt::Display for Reconciliation {
         let failures = if self.observes_failures { "observed" } else { "unobservable" };
         let (exact, consistent, settled) = (yes(self.is_exact()), yes(self.is_consistent()), yes(self.settled));
         write!(f, "exact={exact} consistent={consistent} settled={settled} failures={failures} missed=")?;
-        match self.missed {
-            Some(missed) => missed.fmt(f),
-            None => f.write_str("-"),
-        }
+        let or_dash = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
+        write!(f, "{} unseen_segs={}", or_dash(self.missed), or_dash(self.unseen_segs()))
     }
 }
 
@@ -453,8 +466,29 @@ mod tests {
              counter=TCPTimeouts kernel=9 seen=5 excess=4\n\
              transmit=unknown attempts=0 segs=0\n\
              result=success kind=unknown attempts=0 segs=0\n\
-             exact=yes consistent=yes settled=yes failures=observed missed=0"
+             exact=yes consistent=yes settled=yes failures=observed missed=0 unseen_segs=0"
         );
+    }
+
+    #[test]
+    fn segments_that_no_program_saw_are_counted() {
+        let mut kernel = KERNEL;
+        kernel[0] += 7;
+        let mut more = compared(kernel, SEEN);
+        assert_eq!((more.unseen_segs(), more.is_exact()), (Some(7), false));
+        assert!(more.to_string().ends_with(" missed=0 unseen_segs=7"), "{more}");
+        // Attempts that may have been transmitted may be the reason.
+        (more.unknown.attempts, more.unknown.segs) = (1, 5);
+        assert_eq!(more.unseen_segs(), Some(2));
+        more.unknown.segs = 8;
+        assert_eq!(more.unseen_segs(), Some(0));
+        for (observes_failures, settled) in [(false, true), (true, false)] {
+            let other = Reconciliation { observes_failures, settled, ..more };
+            assert_eq!(other.unseen_segs(), None);
+            assert!(other.to_string().ends_with(" unseen_segs=-"), "{other}");
+        }
+        kernel[0] -= 8;
+        assert_eq!(compared(kernel, SEEN).unseen_segs(), Some(0), "the kernel counted less");
     }
 
     #[test]
