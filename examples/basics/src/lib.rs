@@ -78,6 +78,21 @@ impl Interrupted {
     }
 }
 
+/// Repeats a call that has timed out ([`WouldBlock`](io::ErrorKind::WouldBlock)) until a signal has
+/// arrived.
+///
+/// # Errors
+///
+/// Returns the error of the call.
+pub fn retry<T>(stopped: impl Fn() -> bool, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !stopped() => {}
+            result => return result,
+        }
+    }
+}
+
 /// Prints a line on stderr, escaped. Ignores an error, because it cannot be reported anywhere.
 pub fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{}", Escaped::text(&line.to_string()));

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Parser;
-use retrans_examples::{Interrupted, Source, print, say_ready, say_stats};
+use retrans_examples::{Interrupted, Source, print, say, say_ready, say_stats};
 use retrans_sdk::event::Timestamp;
 use retrans_sdk::stats::Failures;
 use retrans_sdk::{Event, RetransResult, Stream};
@@ -25,37 +25,36 @@ struct Arguments {
     source: Source,
 }
 
-/// The maximum number of tracked addresses.
+/// The maximum number of tracked addresses. Failures to others are counted as untracked.
 const MOST: usize = 10_000;
 
 struct Alerts {
     failures: usize,
     within: u64,
-    /// The times of the last failures, and whether the alert is raised, by remote address.
+    /// By address: the times of the last failures, and whether the alert is raised.
     remotes: HashMap<IpAddr, (VecDeque<Timestamp>, bool)>,
+    untracked: u64,
 }
 
 impl Alerts {
     /// Returns the alert that an event raises or clears.
-    fn judge(&mut self, event: &Event) -> Option<String> {
-        if event.result == RetransResult::Success {
-            let (_, raised) = self.remotes.remove(&event.daddr)?;
-            return raised.then(|| format!("ts={} alert=cleared daddr={}", event.ts, event.daddr));
+    fn judge(&mut self, Event { ts, result, daddr, .. }: Event) -> Option<String> {
+        if result == RetransResult::Success {
+            return self.remotes.remove(&daddr)?.1.then(|| format!("ts={ts} alert=cleared daddr={daddr}"));
         }
-        let is_recent = |ts: &Timestamp| event.ts.as_nanos().abs_diff(ts.as_nanos()) <= self.within;
-        if self.remotes.len() >= MOST && !self.remotes.contains_key(&event.daddr) {
-            self.remotes.retain(|_, (times, _)| times.back().is_some_and(is_recent));
+        let is_recent = |last: &Timestamp| ts.as_nanos().abs_diff(last.as_nanos()) <= self.within;
+        if self.remotes.len() >= MOST && !self.remotes.contains_key(&daddr) {
+            self.remotes.retain(|_, (times, raised)| *raised || times.back().is_some_and(is_recent));
+            self.untracked += u64::from(self.remotes.len() >= MOST);
             (self.remotes.len() < MOST).then_some(())?;
         }
-        let (times, raised) = self.remotes.entry(event.daddr).or_default();
-        times.push_back(event.ts);
+        let (times, raised) = self.remotes.entry(daddr).or_default();
+        times.push_back(ts);
         while times.len() > self.failures || times.front().is_some_and(|first| !is_recent(first)) {
             times.pop_front();
         }
-        (times.len() == self.failures && !std::mem::replace(raised, true)).then(|| {
-            let (ts, daddr, last) = (event.ts, event.daddr, event.result.key_val());
-            format!("ts={ts} alert=raised daddr={daddr} failures={} {last}", times.len())
-        })
+        (times.len() == self.failures && !std::mem::replace(raised, true))
+            .then(|| format!("ts={ts} alert=raised daddr={daddr} failures={} result={result}", times.len()))
     }
 }
 
@@ -63,7 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { failures, within, source } = Arguments::parse();
     let interrupted = Interrupted::new()?;
     let within = within.saturating_mul(1_000_000_000);
-    let mut alerts = Alerts { failures: failures.clamp(1, 1000), within, remotes: HashMap::new() };
+    let mut alerts = Alerts { failures: failures.clamp(1, 1000), within, remotes: HashMap::new(), untracked: 0 };
     let mut stream = source.open(Stream::builder().filter(source.filter()?))?;
     let stopped = interrupted.stops(stream.stop_handle())?;
     say_ready(&stream);
@@ -71,10 +70,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("failures cannot be observed on this kernel: see `retrans doctor`".into());
     }
     while !stopped() && !stream.is_finished() {
-        for alert in stream.recv_batch_timeout(Duration::MAX)?.filter_map(|event| alerts.judge(&event)) {
+        for alert in stream.recv_batch_timeout(Duration::MAX)?.filter_map(|event| alerts.judge(event)) {
             print(format_args!("{alert}"))?;
         }
     }
+    say(format_args!("untracked={}", alerts.untracked));
     say_stats(&stream.stats());
     Ok(())
 }

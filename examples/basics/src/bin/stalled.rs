@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use clap::Parser;
-use retrans_examples::{Printed, Source, print};
+use retrans_examples::{Printed, Source, print, say};
 use retrans_sdk::{Event, Filter, RetransKind, RetransResult, Stream, StreamBuilder};
 
 /// Prints each connection whose receive window was closed at three attempts in a row
@@ -17,7 +17,7 @@ struct Arguments {
 }
 
 const IN_A_ROW: u32 = 3;
-/// The maximum number of tracked connections. No event reports the end of a connection.
+/// The maximum number of tracked connections, after which attempts are counted as untracked.
 const MOST: usize = 10_000;
 
 fn wanted(filter: &Filter) -> Result<StreamBuilder, retrans_sdk::filter::FilterError> {
@@ -25,7 +25,7 @@ fn wanted(filter: &Filter) -> Result<StreamBuilder, retrans_sdk::filter::FilterE
 }
 
 fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event) -> Printed) -> Printed {
-    let mut closed: HashMap<(SocketAddr, SocketAddr), u32> = HashMap::new();
+    let (mut closed, mut untracked) = (HashMap::new(), 0u64);
     for event in stream.iter() {
         let event = event?;
         let [local, remote] = [(event.saddr, event.sport), (event.daddr, event.dport)].map(SocketAddr::from);
@@ -34,14 +34,17 @@ fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event) -> Pri
             closed.remove(&(local, remote));
             continue;
         }
-        if closed.len() >= MOST {
-            closed.clear();
+        if closed.len() >= MOST && !closed.contains_key(&(local, remote)) {
+            untracked += 1;
+            continue;
         }
-        *closed.entry((local, remote)).or_default() += 1;
-        if closed.get(&(local, remote)) == Some(&IN_A_ROW) {
+        let attempts = closed.entry((local, remote)).or_insert(0);
+        *attempts += 1;
+        if *attempts == IN_A_ROW {
             stalled(remote, &event)?;
         }
     }
+    say(format_args!("untracked={untracked}"));
     Ok(())
 }
 

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use retrans_sdk::format::Line;
 use retrans_sdk::{Event, RetransKind, RetransResult};
+use rustix::process::{Pid, Signal, kill_process};
 
 fn recording() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../retrans/recordings/lab.kv")
@@ -90,27 +92,74 @@ fn the_sidecar_prints_json_of_failures() {
     assert_counted(&output, events().len());
 }
 
+/// The last line of a batch is confirmed only if the collector has read it.
 #[test]
-fn the_shipper_waits_for_its_collector() {
+fn the_shipper_sends_again_what_its_collector_did_not_read() {
     // A free port on which no process listens yet.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("a port").to_string();
     drop(listener);
+    let (end, ended) = mpsc::channel::<()>();
     let collector = {
         let address = address.clone();
         thread::spawn(move || {
             thread::sleep(Duration::from_millis(500));
             let listener = TcpListener::bind(address).expect("the port");
-            let mut text = String::new();
-            listener.accept().expect("a connection").0.read_to_string(&mut text).expect("text");
-            text
+            listener.set_nonblocking(true).expect("a socket");
+            let (mut text, mut connections) = (String::new(), 0);
+            while ended.try_recv() == Err(TryRecvError::Empty) {
+                let Ok((mut connection, _)) = listener.accept() else {
+                    thread::sleep(Duration::from_millis(5));
+                    continue;
+                };
+                connection.set_nonblocking(false).expect("a socket");
+                connections += 1;
+                match connections {
+                    // Closes the connection before it can have read anything.
+                    1..=20 if connections % 2 == 1 => {}
+                    // Closes it with lines in its buffer.
+                    1..=20 => connection.read_exact(&mut [0]).expect("a byte"),
+                    _ => drop(connection.read_to_string(&mut text).expect("text")),
+                }
+            }
+            (text, connections)
         })
     };
     let output = run(env!("CARGO_BIN_EXE_ship"), &[&address, "--keep", "16"]);
-    let shipped: Vec<Event> =
-        collector.join().expect("no panic").lines().map(|line| line.parse().expect("an event")).collect();
+    drop(end);
+    let (text, connections) = collector.join().expect("no panic");
+    let shipped: Vec<Event> = text.lines().map(|line| line.parse().expect("an event")).collect();
     assert_eq!(shipped, events());
+    assert!(connections > 20 && text.ends_with('\n'), "{connections}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("unconfirmed=0\n"), "{output:?}");
     assert_counted(&output, events().len());
+}
+
+#[test]
+fn the_shipper_ends_within_a_second_of_a_signal() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("a port").to_string();
+    for reads in [false, true] {
+        let mut ship = Command::new(env!("CARGO_BIN_EXE_ship"));
+        ship.arg(&address).arg("--replay").arg(recording()).stderr(Stdio::piped());
+        let ship = ship.spawn().expect("it is built");
+        // A collector that does not read, or one that reads but does not close.
+        let (mut connection, _) = listener.accept().expect("a connection");
+        if reads {
+            let mut text = String::new();
+            connection.read_to_string(&mut text).expect("text");
+            assert!(text.lines().count() > 0, "it is half closed");
+        }
+        thread::sleep(Duration::from_millis(300));
+        let signalled = Instant::now();
+        kill_process(Pid::from_child(&ship), Signal::TERM).expect("it runs");
+        let output = ship.wait_with_output().expect("a child");
+        let (elapsed, stderr) = (signalled.elapsed(), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && elapsed < Duration::from_secs(1), "{elapsed:?} {output:?}");
+        let unconfirmed = stderr.lines().find_map(|line| line.strip_prefix("unconfirmed=")?.parse::<usize>().ok());
+        assert!(unconfirmed.is_some_and(|count| (1..=events().len()).contains(&count)), "{stderr}");
+        assert!(stderr.contains("\nstats seen="), "{stderr}");
+    }
 }
 
 #[test]
