@@ -9,6 +9,7 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
+mod explain;
 mod generate;
 mod histogram;
 mod keys;
@@ -70,6 +71,7 @@ enum Command {
     Watch(watch::Arguments),
     Top(top::Arguments),
     Replay(replay::Arguments),
+    Explain(explain::Arguments),
     Histogram(histogram::Arguments),
     Doctor(doctor::Arguments),
     Reconcile(reconcile::Arguments),
@@ -83,13 +85,14 @@ enum Command {
 fn main() -> ExitCode {
     let Cli { color, command } = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return explain(&error),
+        Err(error) => return explain_usage(&error),
     };
     let output = Output::new(color);
     match command {
         Command::Watch(arguments) => watch::main(arguments, output),
         Command::Top(arguments) => top::main(arguments, output),
         Command::Replay(arguments) => replay::main(arguments, output),
+        Command::Explain(arguments) => explain::main(&arguments, output),
         Command::Histogram(arguments) => histogram::main(arguments),
         Command::Doctor(arguments) => doctor::main(&arguments, output),
         Command::Reconcile(arguments) => reconcile::main(&arguments, output),
@@ -102,7 +105,7 @@ fn main() -> ExitCode {
 }
 
 /// Prints a usage error, or the help or version that was requested, and returns the exit status.
-fn explain(error: &clap::Error) -> ExitCode {
+fn explain_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return error
             .print()

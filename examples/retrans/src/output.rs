@@ -28,6 +28,11 @@ impl Output {
         Self { is_terminal: stdout.is_terminal(), paint: Paint { colors } }
     }
 
+    /// Returns true if stdout is a terminal.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.is_terminal
+    }
+
     /// Resolves [`Format::Auto`]: a table on a terminal, otherwise key=value lines.
     pub(crate) fn format(self, asked: Format) -> Format {
         match asked {

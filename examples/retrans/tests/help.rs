@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use insta::assert_snapshot;
 
-const SUBCOMMANDS: [&str; 9] =
-    ["watch", "top", "replay", "histogram", "doctor", "reconcile", "check", "completions", "man"];
+const SUBCOMMANDS: [&str; 10] =
+    ["watch", "top", "replay", "explain", "histogram", "doctor", "reconcile", "check", "completions", "man"];
 
 fn retrans(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_retrans"))

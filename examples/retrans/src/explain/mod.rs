@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `retrans explain`: explains one attempt to a person.
+
+mod facts;
+mod markdown;
+mod page;
+
+use std::error::Error;
+use std::io::Cursor;
+use std::process::ExitCode;
+
+use ratatui::crossterm::terminal;
+use retrans_sdk::event::Clock;
+use retrans_sdk::format::Escaped;
+use retrans_sdk::offline::{RecordedLines, Recording};
+use retrans_sdk::{Event, Filter, ResultClass};
+
+use self::page::Page;
+use crate::args::{Input, Terms};
+use crate::output::Output;
+use crate::status::{say, say_text_losses};
+use crate::table::count;
+use crate::utc::{Precision, date_time};
+use crate::{CANNOT_START, FAILED, fail, print};
+
+/// Explains an attempt: what happened, what proves it, what else it may be, and what to run next
+///
+/// Reads a line, or the last failed attempt of a recording, or its last attempt if none failed.
+/// The commands are those of the page of the result in docs/results, with the values of the
+/// attempt. They are to be run on the host that the attempt is from.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status: 0 success; 1 a malformed line, no attempt, or a write error; 2 usage error, or the recording cannot be opened.
+
+Examples:
+  retrans explain attempts.kv dport=443
+  sudo retrans watch --count 1 'result!=success' | retrans explain -")]
+pub(crate) struct Arguments {
+    /// Recording to read (`-` is stdin), or a line, which begins with `ts=` or `{`
+    #[arg(value_name = "FILE|LINE")]
+    what: String,
+    #[command(flatten)]
+    terms: Terms,
+    #[command(flatten)]
+    input: Input,
+}
+
+/// The longest line of text for a person.
+const WIDEST: u16 = 100;
+/// The width where there is no terminal.
+const WIDTH: u16 = 80;
+
+pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
+    let (lines, filter) = match open(arguments) {
+        Ok(opened) => opened,
+        Err(error) => return fail(CANNOT_START, &error),
+    };
+    let chosen = match choose(lines, &filter) {
+        Ok(chosen) => chosen,
+        Err(error) if arguments.what == "-" => return fail(FAILED, &format!("stdin: {error}")),
+        Err(error) => return fail(FAILED, &error),
+    };
+    let Some(chosen) = chosen else {
+        return fail(FAILED, "no attempt to explain");
+    };
+    let width = match terminal::size() {
+        Ok((width, _)) if output.is_terminal() => width.min(WIDEST),
+        _ => WIDTH,
+    };
+    let text = chosen.explain(output, width.into());
+    print(text.as_bytes()).map_or_else(|status| status, |()| ExitCode::SUCCESS)
+}
+
+/// Returns true if an argument is a line, and not the name of a file.
+fn is_line(what: &str) -> bool {
+    what.starts_with("ts=") || what.starts_with('{')
+}
+
+fn open(arguments: &Arguments) -> Result<(RecordedLines, Filter), Box<dyn Error>> {
+    let Arguments { what, terms, input } = arguments;
+    if is_line(what) {
+        // A line that is pasted without quotes consists of several arguments.
+        let mut line = [&[what.clone()], &terms.0[..]].concat().join(" ");
+        line.push('\n');
+        let recording = input.configure(Recording::from_reader(Cursor::new(line)));
+        return Ok((recording.lines()?, Filter::default()));
+    }
+    let filter = terms.parse()?;
+    if let Some(term) = filter.live_only().next() {
+        return Err(format!("`{term}` requires a live stream; for a recording, use cgroup=ID or cookie=NUMBER").into());
+    }
+    Ok((input.open(what.as_ref())?.lines()?, filter))
+}
+
+/// The attempt to explain.
+struct Chosen {
+    event: Event,
+    clock: Clock,
+    /// The number of attempts that were read and passed the filter, and how many of them failed.
+    read: u64,
+    failed: u64,
+}
+
+/// Returns the last failed attempt that passes the filter, or the last attempt if none failed.
+fn choose(mut lines: RecordedLines, filter: &Filter) -> Result<Option<Chosen>, retrans_sdk::Error> {
+    let (mut chosen, mut read, mut failed) = (None::<Event>, 0, 0);
+    for line in lines.by_ref() {
+        let event = line?.event;
+        if !filter.matches(&event) {
+            continue;
+        }
+        read += 1;
+        let has_failed = event.class() != ResultClass::Ok;
+        failed += u64::from(has_failed);
+        if has_failed || failed == 0 {
+            chosen = Some(event);
+        }
+    }
+    if lines.skipped() > 0 {
+        say(format_args!("retrans: {} skipped", count(lines.skipped(), "line")));
+    }
+    say_text_losses(lines.text_losses());
+    let clock = lines.clock();
+    Ok(chosen.map(|event| Chosen { event, clock, read, failed }))
+}
+
+impl Chosen {
+    fn explain(&self, output: Output, width: usize) -> String {
+        let Self { event, clock, .. } = self;
+        let paint = output.paint;
+        let mut text = String::new();
+        let mut say = |line: &str| {
+            text += line;
+            text += "\n";
+        };
+        let result = event.result.to_string();
+        say(&format!("{} ({})", paint.class(event.class(), &result), event.class().key_val()));
+        let [local, remote] =
+            [(event.saddr, event.sport), (event.daddr, event.dport)].map(|ends| std::net::SocketAddr::from(ends));
+        let time = date_time(event.ts, *clock, Precision::Milliseconds);
+        let unit = if *clock == Clock::Realtime { "UTC" } else { "s, of an unknown clock" };
+        say(&format!("{time} {unit}  {local} → {remote}  {}", event.state));
+        if self.read > 1 {
+            let which = if self.failed > 0 { "failed one" } else { "one" };
+            say(&format!("The last {which} of {}, {} of which failed.", count(self.read, "attempt"), self.failed));
+        }
+
+        let page = Page::of(event.result);
+        let command = |command: &str| facts::fill_in(command, event);
+        let section = |title: &str, markdown: &str| {
+            format!("\n{}\n{}", paint.bold(title), markdown::render(markdown, width, &command))
+        };
+        if let Some(page) = page {
+            say(section("What happened", page.happened).trim_end());
+        }
+        say(&format!("\n{}", paint.bold("What the line shows")));
+        for (fact, meaning) in facts::of(event) {
+            let first = format!("  {fact:<width$}  ", width = facts::WIDTH);
+            let options = markdown::options(width).initial_indent(&first).subsequent_indent(INDENT);
+            say(&textwrap::fill(&Escaped::value(&meaning).to_string(), options));
+        }
+        let Some(page) = page else {
+            say(
+                "\nThis version has no page about this number: a newer retrans, or the kernel's own header, may name it.",
+            );
+            return text;
+        };
+        if !page.alternatives.is_empty() {
+            say(section("What else it may be", page.alternatives).trim_end());
+        }
+        say(section("What to run next", page.next).trim_end());
+        if let Some(where_to) = facts::where_to_run(event) {
+            say("");
+            for paragraph in where_to {
+                say(&textwrap::fill(&paragraph, markdown::options(width).initial_indent("  ").subsequent_indent("  ")));
+            }
+        }
+        text
+    }
+}
+
+/// The column of the meanings, after two spaces and a fact.
+const INDENT: &str = "                            ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_not_the_name_of_a_file() {
+        assert!(is_line("ts=1.000000000") && is_line("{\"ts\":\"1\"}"));
+        assert!(!is_line("-") && !is_line("attempts.kv") && !is_line("./ts=1"));
+    }
+
+    #[test]
+    fn the_meanings_are_in_one_column() {
+        assert_eq!(INDENT.len(), facts::WIDTH + 4);
+    }
+}
