@@ -2,9 +2,9 @@
 //! Reports the result of every TCP retransmission attempt of a Linux host as a typed event.
 //!
 //! An [`Event`] is one attempt to retransmit a segment. It contains the time, the connection, the
-//! [kind](RetransKind) of the attempt, and its [result](RetransResult): the segment was passed to
-//! the IP layer, or the reason that it was not. BPF programs record the attempts in the kernel.
-//! This crate contains the programs, loads and attaches them, and reads their records.
+//! [kind](RetransKind) of the attempt, and its [result](RetransResult): success, if the IP layer
+//! accepted the segment, or the reason for the failure. BPF programs record the attempts in the
+//! kernel. This crate contains the programs, loads and attaches them, and reads their records.
 //!
 //! ```no_run
 //! fn main() -> Result<(), retrans_sdk::Error> {
@@ -27,7 +27,7 @@
 //! ## Filter in the kernel
 //!
 //! A [`Filter`] is parsed from text, or built from the functions of [`filter::key`]. The BPF
-//! programs evaluate it, so an attempt that it excludes costs no record.
+//! programs evaluate it, and write no record for an attempt that it excludes.
 //!
 //! ```no_run
 //! use retrans_sdk::filter::key;
@@ -60,7 +60,7 @@
 //! ## Read asynchronously
 //!
 //! With the feature `tokio`, `Stream::into_async` returns an async stream of batches. Without a
-//! runtime, [`Stream::into_queue`] reads on a thread of its own.
+//! runtime, [`Stream::into_queue`] reads on a dedicated thread.
 //!
 #![cfg_attr(feature = "tokio", doc = "```no_run")]
 #![cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -130,8 +130,8 @@
 //!
 //! The feature `vendored` of `libbpf-rs` links libelf and zlib statically. Add
 //! `libbpf-rs = { version = "0.27", features = ["vendored"] }` to your own dependencies. The build
-//! then requires autoconf, automake, autopoint, flex, bison and gawk instead of the headers. The
-//! program then contains libelf, which is under LGPL-3.0-or-later or GPL-2.0-or-later.
+//! then requires autoconf, automake, autopoint, flex, bison and gawk instead of the headers. Such a
+//! program contains libelf, which is under LGPL-3.0-or-later or GPL-2.0-or-later.
 //!
 //! Before Linux 5.11 the BPF maps count against RLIMIT_MEMLOCK, whose default of 64 KiB is too low.
 //!
@@ -139,9 +139,9 @@
 //!
 //! # Limits
 //!
-//! Kernels differ in what they report. [`Live::attachment`](stream::Live::attachment) lists what an
-//! open stream observes and the reasons, and [`Diagnosis`](attach::Diagnosis) determines the same
-//! without a stream. An outcome that cannot be observed is reported as
+//! Kernels differ in what they report. [`Live::attachment`](stream::Live::attachment) reports what
+//! an open stream cannot observe, and the reasons. [`Diagnosis`](attach::Diagnosis) reports the
+//! same without an open stream. An outcome that cannot be observed is reported as
 //! [unobservable](attach::Unobservable), never as zero.
 //!
 //! # Modules

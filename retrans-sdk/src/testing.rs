@@ -32,7 +32,7 @@ impl Made {
         Self(path)
     }
 
-    /// Compiles a C source to an object with BTF: what a kernel with such headers would show.
+    /// Compiles a C source to an object, whose BTF is that of a kernel with such headers.
     pub(crate) fn object(source: &str) -> Self {
         let (c, object) = (Self::path("c"), Self::path("o"));
         fs::write(&c, source).expect("a file in the temporary directory");
@@ -77,7 +77,8 @@ pub(crate) fn kernel(third_argument: Option<&str>) -> String {
     )
 }
 
-/// include/net/tcp_states.h, as BTF keeps an enum without a name: by a variable of it.
+/// The enum of include/net/tcp_states.h. It has no name, so BTF keeps it only with a variable of
+/// its type.
 pub(crate) const STATES: &str = "
     enum {
         TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_TIME_WAIT, TCP_CLOSE,
@@ -87,7 +88,7 @@ pub(crate) const STATES: &str = "
 pub(crate) const CA_STATES: &str = "
     enum tcp_ca_state { TCP_CA_Open = 0, TCP_CA_Disorder = 1, TCP_CA_CWR = 2, TCP_CA_Recovery = 3, TCP_CA_Loss = 4 };";
 
-/// As the proposal's v2 has it.
+/// The enum of the proposal's v2.
 pub(crate) const PROPOSAL: &str = "
     enum tcp_retransmit_quit_reason {
         TCP_RETRANS_ERR_DEFAULT, TCP_RETRANS_SUCCESS, TCP_RETRANS_IN_HOST_QUEUE, TCP_RETRANS_END_SEQ_ERROR,
@@ -95,7 +96,7 @@ pub(crate) const PROPOSAL: &str = "
         TCP_RETRANS_RCV_ZERO_WINDOW, TCP_RETRANS_PSKB_COPY_NOBUFS
     };";
 
-/// The functions that are attached to, as the kernel has them.
+/// The functions that BPF programs attach to, with the kernel's prototypes.
 pub(crate) const FUNCTIONS: &str = "
     int tcp_retransmit_skb(long sk, long skb, long segs) { return 0; }
     int __tcp_retransmit_skb(long sk, long skb, long segs) { return 0; }";
@@ -104,8 +105,8 @@ pub(crate) const FUNCTIONS: &str = "
 pub(crate) const SYNACK: &str = "
     int tcp_rtx_synack(long sk, long req) { return 0; }";
 
-/// And the one where memory runs out; declared only, for the BPF target has no functions of six
-/// parameters.
+/// The function that splits a segment. It is only declared, because a function of the BPF target
+/// has at most five parameters.
 pub(crate) const FRAGMENT: &str = "
     int tcp_fragment(long sk, long queue, long skb, long len, long mss, long gfp) __attribute__((section(\".ksyms\")));
     void *used(void) { return (void *)tcp_fragment; }";

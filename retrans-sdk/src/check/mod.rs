@@ -6,8 +6,9 @@
 //! the tables of this crate:
 //!
 //! - [`object`]: the enums in the BTF of the built BPF object;
-//! - [`running_kernel`]: the enums in the running kernel's BTF, the proposal's where it exists, and
-//!   the tracepoint's third argument; [`kernel_btf`] reads another kernel's BTF from a file;
+//! - [`running_kernel`]: the enums in the running kernel's BTF, including the proposal's if it
+//!   exists, and the tracepoint's third argument; [`kernel_btf`] reads another kernel's BTF from a
+//!   file;
 //! - [`header`]: the enums in C headers, of a kernel tree or of `linux-libc-dev`.
 //!
 //! Functions for a table of the application, with an enum of a given name:
@@ -275,7 +276,7 @@ pub fn object() -> Result<Report, Error> {
     object_in(kernel::object_bytes())
 }
 
-/// Compares the tables as [`object`] does, with the bytes of any object.
+/// Compares the tables with the enums in the BTF of any object, given as bytes, as [`object`] does.
 ///
 /// # Errors
 ///
@@ -313,7 +314,7 @@ pub fn running_kernel() -> Result<Report, Error> {
     kernel_btf(Path::new(kernel::VMLINUX))
 }
 
-/// Compares the tables as [`running_kernel`] does, with a kernel's BTF in a file.
+/// Compares the tables with a kernel's BTF in a file, as [`running_kernel`] does.
 ///
 /// # Errors
 ///

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A buffer of events that is reused: events are decoded in place and remain there until they are
+//! A reusable buffer of events. Events are decoded in place, and remain there until they are
 //! delivered.
 //!
 //! # Design
 //!
-//! Building an event elsewhere and copying it needs three times as long.
+//! Building an event elsewhere and copying it would need three times as long.
 
 use crate::event::Event;
 

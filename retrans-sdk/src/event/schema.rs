@@ -31,8 +31,9 @@ macro_rules! optional_fields {
     ($then:ident $($first:tt)*) => {
         $then! {
             $($first)*
-            /// The proof that the attempt reached the transmit step, or did not: `unknown` where
-            /// nothing proves either. Absent from recordings made by versions without this key.
+            /// The progress of the attempt: `yes` if it reached the transmit step, `no` if it did
+            /// not, `unknown` if neither is proven. Absent from recordings made by versions without
+            /// this key.
             transmit: Transmit => [],
             /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. For a SYN-ACK it
             /// is the cookie of the future accepted socket. Before Linux 5.12, with kretprobes, and

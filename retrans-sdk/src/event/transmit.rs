@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The progress of an attempt: up to the transmit step, or not.
+//! The progress of an attempt: it reached the transmit step, or it did not.
 
 use retrans_macros::reason_table;
 
-/// The proof that an attempt reached the transmit step, or did not.
+/// The progress of an attempt, as far as it is proven: it reached the transmit step, or it did not.
 ///
 /// At the transmit step the kernel counts the segments of the attempt in RetransSegs and
 /// `total_retrans`, regardless of the result of the step. An attempt that ends before the step is
@@ -15,8 +15,8 @@ use retrans_macros::reason_table;
 /// The value is known if the entry of the attempt was observed
 /// ([`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit),
 /// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe), or either as the
-/// companion). Otherwise the result, the error number or the timestamps of segment and socket may
-/// prove it.
+/// companion). Otherwise the result, the errno or the timestamps of segment and socket may prove
+/// it.
 #[reason_table(key = "transmit")]
 #[non_exhaustive]
 pub enum Transmit {

@@ -23,9 +23,9 @@ use crate::event::schema::{Field, Value};
 
 /// A filter, which selects the attempts that a stream reports.
 ///
-/// A filter is parsed from text. It consists of clauses separated by `--or`, and a clause consists
-/// of terms separated by white space. An attempt passes if all terms of one clause match. Every
-/// attempt passes a filter without terms.
+/// A filter is parsed from text, or built in Rust. The text consists of clauses separated by
+/// `--or`, and a clause consists of terms separated by white space. An attempt passes if all terms
+/// of one clause match. Every attempt passes a filter without terms.
 ///
 /// | term | matches if |
 /// |---|---|

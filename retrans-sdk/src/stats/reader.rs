@@ -63,8 +63,8 @@ pub(crate) struct ObservedFailures {
 
 impl ObservedFailures {
     /// Returns whether all failures are observed, given the number of attempts that only the
-    /// tracepoint reported. If there is one, the compiler inlined the function, or the kernel
-    /// skipped a program. Then an attempt that failed may not have been reported.
+    /// tracepoint reported. Such an attempt shows that the compiler inlined the function, or that
+    /// the kernel skipped a program. Then an attempt that failed may not have been reported.
     const fn is_complete(self, tracepoint_only: u64) -> bool {
         self.any && !(self.at_exit_only && tracepoint_only > 0)
     }
@@ -251,8 +251,8 @@ impl StatsReader {
 
     /// Returns the current counters.
     ///
-    /// Reads one small file in /proc for each BPF program, which contains the number of missed
-    /// attempts.
+    /// Reads one small file in /proc for each BPF program, which contains the number of its skipped
+    /// runs.
     #[must_use]
     pub fn read(&self) -> Stats {
         let Shared { attempts, user } = &*self.0;

@@ -13,8 +13,8 @@
 //!
 //! The counters of kinds check the classification: they show which of the kernel's functions made
 //! the attempts, and the BPF programs infer this from the socket's state. So the sums are by kind,
-//! and most wrong kinds are a difference. A wrong kind is not if both kinds belong to the same
-//! counter. An attempt of an unknown kind is in no sum. It may make up for a difference.
+//! and most wrong kinds cause a difference. A wrong kind causes none if both kinds belong to the
+//! same counter. An attempt of an unknown kind is in no sum, and may explain a difference.
 
 use std::fmt;
 use std::sync::Arc;
@@ -206,8 +206,8 @@ pub struct Reconciliation {
     /// may be greater.
     pub timeouts: Sum,
     /// Successful attempts of kind [`Unknown`](RetransKind::Unknown). They are in none of the four
-    /// sums by kind. The kernel may have counted each of them in any one of the four counters, or
-    /// in no one.
+    /// sums by kind. The kernel may have counted each of them in one of the four counters, or in
+    /// none.
     pub unknown_kind: Count,
     /// Attempts for which it is not known whether they reached the transmit step. The first four
     /// sums do not include them.

@@ -41,7 +41,7 @@ pub(crate) struct UserCounters {
     slots: ResultSlots,
     /// True if it is known that failed attempts would be part of the stream.
     observes_failures: AtomicBool,
-    /// The same of SYN-ACKs.
+    /// The same for SYN-ACKs.
     observes_synack_failures: AtomicBool,
     /// True if the stream is kernel text.
     is_kernel_text: AtomicBool,

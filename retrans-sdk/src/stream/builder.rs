@@ -290,7 +290,7 @@ impl StreamBuilder {
     /// Attaches no companion, so one BPF program runs for an attempt and not several.
     ///
     /// A [companion](crate::attach::Attachment::companion) is a second attach method that supplies
-    /// what the first one does not observe: the error number for [`AttachMethod::TpEnum`], and for
+    /// what the first one does not observe: the errno for [`AttachMethod::TpEnum`], and for
     /// [`AttachMethod::TpEnum`] and [`AttachMethod::TpErr`] the failures of SYN-ACKs and, on
     /// request, the allocation site of -ENOMEM.
     /// [`Attachment::unobservable`](crate::attach::Attachment::unobservable) lists what is missing.
@@ -307,14 +307,15 @@ impl StreamBuilder {
         self
     }
 
-    /// Locates the allocation site of -ENOMEM: the results `frag_nomem` and `unclone_nomem` instead
-    /// of `nomem`. By default it is not located.
+    /// Locates the allocation site of -ENOMEM: results are `frag_nomem` and `unclone_nomem` instead
+    /// of `nomem`. By default the site is not located.
     ///
     /// Requires fexit. A BPF program then runs at each call of the kernel's function
     /// `tcp_fragment()`, which is also called whenever a socket sends a part of a larger buffer. So
-    /// it has a cost even if nothing is retransmitted. If the kernel refuses fexit, the stream
-    /// opens without it ([`Attachment::locates_nomem`](crate::attach::Attachment::locates_nomem)).
-    /// A kernel whose own enum names the site does not need it.
+    /// this setting has a cost even if nothing is retransmitted. If the kernel refuses fexit, the
+    /// stream opens without it
+    /// ([`Attachment::locates_nomem`](crate::attach::Attachment::locates_nomem)). A kernel whose
+    /// own enum names the site does not need it.
     pub fn locate_nomem(mut self) -> Self {
         self.locate_nomem = true;
         self.explicit.insert("locate_nomem");
@@ -343,15 +344,15 @@ impl StreamBuilder {
     /// kernel memory, and a record occupies 232 bytes.
     ///
     /// The kernel does not record which process a socket belongs to, and the process that runs when
-    /// a socket retransmits is unrelated. The owner is therefore learned from two sources:
+    /// a socket retransmits is unrelated. A stream therefore learns the owner from two sources:
     ///
     /// - BPF programs record the processes that connect and accept.
     ///   [`OwnerHooks`](crate::attach::OwnerHooks) reports which hooks are available.
-    /// - For sockets that these programs have not seen, such as those older than the stream, the
-    ///   kernel scans the file descriptors of all processes: once when the stream is opened, and
-    ///   again when an event belongs to a socket whose owner is not known. The scan runs on the
+    /// - For sockets that these programs have not observed, such as those older than the stream,
+    ///   the kernel scans the file descriptors of all processes: once when the stream is opened,
+    ///   and again when an event belongs to a socket whose owner is not known. The scan runs on the
     ///   thread that reads the stream, for at most 2% of its time. Before Linux 5.19 scans end when
-    ///   the process gives up its privileges.
+    ///   the process drops its privileges.
     ///
     /// The owner is absent when no single process can be identified: no process or several
     /// processes hold the socket, the socket is the kernel's own, or the event is a SYN-ACK, whose
@@ -409,7 +410,7 @@ impl StreamBuilder {
     /// Loads and attaches the BPF programs, and opens a stream of the running kernel.
     ///
     /// Requires Linux 5.10, and CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN. The stream and its
-    /// counters can be read after the process has given up these capabilities.
+    /// counters can be read after the process has dropped these capabilities.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Streams of events, and the ways to read them.
+//! Streams of events, and the methods that read them.
 //!
 //! A [`Stream`] is read with a callback, as an iterator, in batches, or by waiting on its file
 //! descriptor. A [`Queue`] reads it on a dedicated thread, and an `AsyncStream` (feature `tokio`)
@@ -141,13 +141,14 @@ impl Stream {
         }
     }
 
-    /// Returns how the stream is attached to the running kernel; `None` for a recording and a mock.
+    /// Returns the part of the stream that exists only for the running kernel, such as its
+    /// attachment; `None` for a recording and a mock.
     #[must_use]
     pub const fn live(&self) -> Option<&Live> {
         self.backend.live()
     }
 
-    /// Returns true if no further event can come and all events were read.
+    /// Returns true if all events were read and no further event can come.
     ///
     /// No further event comes after the end of a recording or a mock, and after a live stream was
     /// [detached](Self::detach).
@@ -492,9 +493,9 @@ impl Drop for Stream {
 
 /// Returns a file descriptor that is readable when events are available.
 ///
-/// Whenever it is readable, read [`Stream::try_iter`] to its end: only then does the kernel wake
-/// the reader again. The descriptor may be readable once or twice without an event. Events that
-/// were left in a batch do not make it readable.
+/// Whenever it is readable, read [`Stream::try_iter`] to its end. Until then the BPF programs do
+/// not wake the reader again. The descriptor may be readable once or twice without an event. Events
+/// that were left in a batch do not make it readable.
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.backend.fd()

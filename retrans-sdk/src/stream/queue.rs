@@ -283,8 +283,8 @@ impl Queue {
 
     /// Returns a handle with which another thread or a signal handler stops the reader thread.
     ///
-    /// The thread then detaches the BPF programs, reads the records that remain in the ring buffer
-    /// into the queue, and ends.
+    /// After a stop, the thread detaches the BPF programs, reads the records that remain in the
+    /// ring buffer into the queue, and ends.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()

@@ -128,8 +128,7 @@ impl AsyncStream {
         &self.stream
     }
 
-    /// Converts it into the stream, for example to read what is left in the ring buffer after a
-    /// stop.
+    /// Returns the stream itself, for example to read what is left in the ring buffer after a stop.
     #[must_use]
     pub fn into_inner(self) -> Stream {
         self.stream

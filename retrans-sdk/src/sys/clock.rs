@@ -41,7 +41,8 @@ pub(crate) struct EpochOffset {
     sample: fn() -> Sample,
 }
 
-/// A longer time between two clocks, in nanoseconds, is not that of reading them.
+/// The maximum time between reading two clocks, in nanoseconds. A longer time means that the thread
+/// was preempted.
 const PREEMPTED: i64 = 10_000;
 
 impl EpochOffset {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reports connections that a closed window stalls. Its tests require neither root nor a kernel.
+//! Reports connections that a closed window stalls. Its tests require no root and no kernel
+//! support.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 use std::collections::HashMap;

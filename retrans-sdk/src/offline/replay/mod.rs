@@ -141,7 +141,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// The treatment of malformed lines, and of a last line without a line end.
+/// The treatment of malformed lines, and of a last line without a line end, except in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum BadLines {
     /// The stream fails with an error that names the line, after the events before it.

@@ -14,8 +14,8 @@ pub(super) struct Pacer {
     last: Option<(Timestamp, Instant)>,
 }
 
-/// The minimum difference by which a timestamp is earlier than the previous one after a step of the
-/// wall clock. Events of two CPUs are out of order by much less.
+/// A timestamp that is earlier than the previous one by at least this difference follows a step of
+/// the wall clock. Events of two CPUs are out of order by much less.
 const STEP_BACK: u64 = 1_000_000_000;
 
 /// The longest delay, which an [`Instant`] can represent.

@@ -251,8 +251,8 @@ fn hexadecimal(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-/// Returns the result that the error number alone proves. Other results would require the state of
-/// the socket (`bpf/classify.bpf.h`).
+/// Returns the result that the errno alone proves. Other results would require the state of the
+/// socket (`bpf/classify.bpf.h`).
 fn proven_by(err: i32) -> RetransResult {
     match err {
         0 => RetransResult::Success,
