@@ -76,7 +76,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    /// The error number of a cause that does not expose it.
+    /// The errno of a cause that does not expose it.
     errno: Option<i32>,
     /// The text after the causes: a remedy, the verifier's log.
     detail: String,
@@ -92,7 +92,7 @@ impl Error {
         self
     }
 
-    /// Sets a cause that does not expose its error number.
+    /// Sets a cause that does not expose its errno.
     pub(crate) fn caused_by_errno(
         mut self,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
@@ -113,7 +113,7 @@ impl Error {
         self
     }
 
-    /// Copies the error number and the detail of an error whose text this one already contains.
+    /// Copies the errno and the detail of an error whose text this one already contains.
     pub(crate) fn with_detail_of(mut self, other: Self) -> Self {
         self.errno = other.raw_os_error();
         self.with_detail(other.detail)
@@ -155,7 +155,7 @@ impl Error {
         self.kind
     }
 
-    /// Returns the error number of the operating system, a positive errno; `None` if the cause is
+    /// Returns the errno of the operating system, a positive errno; `None` if the cause is
     /// not an error of the operating system.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {

@@ -23,7 +23,7 @@ use crate::{CANNOT_START, FAILED, fail};
 /// The BPF programs count the attempts in the namespace, without a filter. At an interval and at
 /// the end, the sums are compared with the namespace's counters RetransSegs, TCPRetransFail,
 /// TCPSynRetrans, TCPSpuriousRtxHostQueues, TCPFastRetrans, TCPSlowStartRetrans, TCPLossProbes and
-/// TCPTimeouts. The last four contradict most wrong kinds.
+/// TCPTimeouts. The last four show most wrong kinds as a difference.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 everything is accounted for; 1 a difference lasted for a second, it is not known whether some attempts were \
@@ -160,7 +160,7 @@ fn as_table(of: &Reconciliation, netns: u32, seconds: u64, paint: Paint) -> Stri
         let note = match name {
             _ if more <= 0 => None,
             // The kernel also counts loss probes that it abandons before they become an attempt.
-            "TCPSpuriousRtxHostQueues" => Some(format!("{more} loss probes abandoned before the attempt")),
+            "TCPSpuriousRtxHostQueues" => Some(format!("{more} loss probes cancelled before the attempt")),
             "TCPLossProbes" | "TCPTimeouts" => Some(format!("{more} more that it counts for other reasons")),
             "TCPFastRetrans" | "TCPSlowStartRetrans" if of.is_consistent() => {
                 Some(format!("{more} segments of an unknown kind"))

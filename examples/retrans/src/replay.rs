@@ -77,7 +77,7 @@ fn print(mut lines: RecordedLines, file: &Path, filter: &Filter, mut style: impl
         && detected.line > 1
         && lines.skipped() > 0
     {
-        say(format_args!("retrans: {} since line {}", detected.format, detected.line));
+        say(format_args!("retrans: the recording begins at line {} ({})", detected.line, detected.format));
     }
     if lines.skipped() > 0 {
         say(format_args!("retrans: {} skipped", count(lines.skipped(), "line")));

@@ -32,7 +32,8 @@ use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 /// top and histogram read. The status goes to stderr. A line `ready` reports the attach method as
 /// soon as the stream is attached. At the end, also after SIGINT or SIGTERM, a line `stats`
 /// contains the counters of the stream, and lines `seen` contain the attempts and segments by
-/// result and kind, before the filter.
+/// result and kind, and by transmit, before the filter. Lines `failed` contain the failures by
+/// kind.
 #[derive(Debug, clap::Args)]
 #[command(after_help = help())]
 pub(crate) struct Arguments {
@@ -63,7 +64,7 @@ pub(crate) struct Arguments {
     #[arg(long, alias = "whose")]
     owners: bool,
     /// Locate the allocation that failed: report frag_nomem and unclone_nomem instead of nomem.
-    /// Requires fexit, and adds a cost whenever the kernel splits a segment
+    /// Requires fexit, and adds a cost whenever a socket sends a part of a larger buffer
     #[arg(long)]
     locate_nomem: bool,
 }

@@ -46,8 +46,8 @@ fn both_formats_and_the_status_say_the_same() {
         json["attachment"]["source"],
         found(lines, "attached", "source").expect("as root a stream can be opened")
     );
-    let passed_over: Vec<_> = json["attachment"]["passed_over"].as_array().expect("a list").iter().collect();
-    assert_eq!(lines.lines().filter(|line| line.starts_with("passed_over ")).count(), passed_over.len());
+    let unavailable: Vec<_> = json["attachment"]["unavailable"].as_array().expect("a list").iter().collect();
+    assert_eq!(lines.lines().filter(|line| line.starts_with("unavailable ")).count(), unavailable.len());
     assert!(unobservable.values().all(serde_json::Value::is_string), "{lines}");
     assert_eq!(json["available"]["btf"]["available"], true);
     assert_eq!(json["capabilities"]["CAP_SYS_ADMIN"], true);
@@ -69,19 +69,19 @@ fn it_says_how_long_each_way_took() {
     let in_json = json["attachment"]["tried"].as_array().expect("a list");
     assert_eq!(tried.len(), in_json.len());
     for (line, in_json) in tried.iter().zip(in_json) {
-        let (way, outcome) = (found(line, "tried", "way"), found(line, "tried", "outcome"));
-        assert_eq!((way, outcome), (in_json["way"].as_str(), in_json["outcome"].as_str()), "{lines}");
+        let (method, outcome) = (found(line, "tried", "method"), found(line, "tried", "outcome"));
+        assert_eq!((method, outcome), (in_json["method"].as_str(), in_json["outcome"].as_str()), "{lines}");
         assert!(in_json["load_us"].is_u64(), "{in_json}");
     }
-    // The last one was attached. Those before it were refused, and are listed as `passed_over`.
+    // The last one was attached. Those before it were refused, and are listed as `unavailable`.
     let (taken, refused) = tried.split_last().expect("as root a stream can be opened");
     assert_eq!(found(taken, "tried", "outcome"), Some("attached"));
     let source = found(lines, "attached", "source").expect("as root a stream can be opened");
-    assert!(found(taken, "tried", "way").is_some_and(|way| way.split('+').next() == Some(source)), "{lines}");
+    assert!(found(taken, "tried", "method").is_some_and(|method| method.split('+').next() == Some(source)), "{lines}");
     for line in refused {
         assert_eq!(found(line, "tried", "outcome"), Some("refused"));
-        let way = format!("passed_over way={} ", found(line, "tried", "way").expect("a way"));
-        assert!(lines.lines().any(|line| line.starts_with(&way)), "{lines}");
+        let method = format!("unavailable method={} ", found(line, "tried", "method").expect("a method"));
+        assert!(lines.lines().any(|line| line.starts_with(&method)), "{lines}");
     }
 
     let opened = lines.lines().find(|line| line.starts_with("opened ")).expect("it was opened");

@@ -18,10 +18,10 @@ use retrans_macros::reason_table;
 /// ```
 #[reason_table(key = "class")]
 pub enum ResultClass {
-    /// Any failure that is not in another class; `err` contains the error number.
+    /// Any failure that is not in another class; `err` contains the errno.
     #[reason(value = "other")]
     Other = 0,
-    /// The segment was passed to the IP layer.
+    /// The IP layer accepted the segment.
     #[reason(value = "ok")]
     Ok = 1,
     /// An earlier copy of the segment is still queued on this host.

@@ -100,7 +100,7 @@ impl Capacity {
         }
         self.tests += tests_of(term);
         if self.tests > MAX_TESTS {
-            return Err(format!("too many values: the kernel filter has room for {MAX_TESTS} tests"));
+            return Err(format!("more than {MAX_TESTS} values, of which an address counts as two or three"));
         }
         for operand in &term.operands {
             if let Operand::Subtree(id) = operand {
@@ -230,7 +230,7 @@ fn operand(field: &Field, text: &str) -> Result<Operand, String> {
         FieldType::Int { low, high } => range(text, |n| {
             let value = integer(n)?;
             let within = (i128::from(low)..=i128::from(high)).contains(&value);
-            if within { Ok(value) } else { Err(format!("not within {low}..{high}")) }
+            if within { Ok(value) } else { Err(format!("not in the range {low}..{high}")) }
         })
         .map_err(wrong),
         FieldType::Id => range(text, |n| id_of(n).map(i128::from)).map_err(wrong),
@@ -259,7 +259,7 @@ fn no_value(field: &Field, text: &str, near: &str) -> String {
 
 fn id_of(text: &str) -> Result<u64, String> {
     integer(text)?;
-    text.parse().map_err(|_| format!("not within 0..{}", u64::MAX))
+    text.parse().map_err(|_| format!("not in the range 0..{}", u64::MAX))
 }
 
 /// Parses `n` or `low..high`.
@@ -376,15 +376,15 @@ mod tests {
             ("prot>1", 1, "no key `prot`"),
             ("result!=success,Denied", 17, "did you mean `denied`?"),
             ("result=k1,k01", 11, "`k01` is not one of"),
-            ("sport=1,70000", 9, "`70000` is not within 0..65535"),
-            ("sport=70000..80000", 7, "not within 0..65535"),
+            ("sport=1,70000", 9, "`70000` is not in the range 0..65535"),
+            ("sport=70000..80000", 7, "not in the range 0..65535"),
             ("sport=9..1", 7, "a range that ends before it begins"),
             ("sport=1..", 7, "not an integer"),
             ("sport=+1", 7, "not an integer"),
             ("sport=", 7, "empty"),
             ("sport=1,", 9, "empty"),
-            ("cookie=-1", 8, "not within 0..18446744073709551615"),
-            ("cookie=18446744073709551616", 8, "not within"),
+            ("cookie=-1", 8, "not in the range 0..18446744073709551615"),
+            ("cookie=18446744073709551616", 8, "not in the range"),
             ("daddr=10.0.0.0/33", 7, "daddr: `10.0.0.0/33` has no valid prefix length: the maximum for IPv4 is 32"),
             ("daddr=fd00::/129", 7, "the maximum for IPv6 is 128"),
             ("daddr=10.0.0.0/", 7, "no valid prefix length"),

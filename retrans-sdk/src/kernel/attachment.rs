@@ -36,7 +36,7 @@ pub struct Attachment {
     /// The attach method in use.
     pub method: AttachMethod,
     /// The method that supplies what [`method`](Self::method) lacks: the failures of SYN-ACKs, the
-    /// error number in addition to [`AttachMethod::TpEnum`], more values of
+    /// errno in addition to [`AttachMethod::TpEnum`], more values of
     /// [`Transmit`](crate::event::Transmit) in addition to [`AttachMethod::TpErr`], and, with
     /// [`AttachMethod::Fexit`], the allocation site of -ENOMEM on request.
     pub companion: Option<AttachMethod>,
@@ -172,7 +172,7 @@ pub enum Unobservable {
     /// Failed attempts: the tracepoint fires for successes only.
     #[reason(value = "failures")]
     Failures = 0,
-    /// The error number: a failure in the transmit step is `err_default`, never `denied`,
+    /// The errno: a failure in the transmit step is `err_default`, never `denied`,
     /// `xmit_drop` or `nobufs`.
     #[reason(value = "err")]
     Err = 1,

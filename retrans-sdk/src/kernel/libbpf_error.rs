@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads the error number of an error of libbpf-rs, which does not expose it.
+//! Reads the errno of an error of libbpf-rs, which does not expose it.
 
 use std::io;
 
 use crate::error::Error;
 
-/// An error of libbpf-rs with its error number, if it has one.
+/// An error of libbpf-rs with its errno, if it has one.
 #[derive(Debug)]
 pub(super) struct LibbpfError {
     error: libbpf_rs::Error,
@@ -13,7 +13,7 @@ pub(super) struct LibbpfError {
 }
 
 impl LibbpfError {
-    /// Reads the error number, so it must be called right after the call that failed, on the same
+    /// Reads the errno, so it must be called right after the call that failed, on the same
     /// thread.
     ///
     /// libbpf sets errno whenever it returns an error (since 1.0). An errno of another kind than

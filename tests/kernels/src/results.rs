@@ -22,7 +22,7 @@ pub const PATH: &str = "tests/kernels/results.tsv";
 /// The first lines of the file.
 const HEADER: &str = "\
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# The results of the kernel matrix, written by `make matrix`; do not edit. docs/kernels.md explains them.
+# The results of the kernel matrix, written by `make matrix`; do not edit. docs/kernel-matrix.md explains them.
 #
 # kernel   the kernel's name in kernels.list
 # kind     kernel: what was booted, and `inputs`, the hash of the sources that it was booted with (`-`: older than the hash)

@@ -31,7 +31,7 @@ const MOST: usize = 10_000;
 struct Alerts {
     failures: usize,
     within: u64,
-    /// By address: the times of the last failures, and whether the alert is raised.
+    /// The times of the last failures, and whether the alert is raised, by address.
     remotes: HashMap<IpAddr, (VecDeque<Timestamp>, bool)>,
     untracked: u64,
 }

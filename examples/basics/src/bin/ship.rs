@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A log shipper: sends key=value lines to a collector by TCP. While it is unavailable, a queue
-//! keeps the newest and counts dropped ones. Each batch has its own connection. Unless the collector
-//! closes it after it has read the last line, the batch is sent again.
+//! keeps the newest and counts dropped ones. Each batch has its own connection. Unless the
+//! collector closes it after it has read the last line, the batch is sent again.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 use std::io::{self, ErrorKind, Read as _, Write as _};

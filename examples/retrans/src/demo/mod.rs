@@ -21,7 +21,7 @@ use self::acts::{ACTS, Act};
 use self::table::{Row, Shown, Table};
 use crate::{CANNOT_START, FAILED, fail};
 
-/// Causes a table of outcomes in temporary network namespaces and prints what the kernel reported
+/// Provokes outcomes in temporary network namespaces, and prints what the kernel reported
 ///
 /// Prints one row per scenario. Requires root. Without root, it replays a recording that is part of
 /// this program.

@@ -19,8 +19,8 @@ use crate::print;
 
 /// Reports what this kernel and this process allow, and what a stream cannot observe
 ///
-/// Briefly opens a stream with each attach method. Times in the output (load_us, btf_us, total_us)
-/// are in microseconds.
+/// Opens a stream for a moment, and one each with fexit and kretprobe. Times in the output
+/// (load_us, btf_us, total_us) are in microseconds.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 full: a stream can observe everything that retrans can observe on any kernel; 1 degraded: a stream can be opened, but \
@@ -113,13 +113,13 @@ fn as_lines(diagnosis: &Diagnosis) -> String {
             }
             for (candidate, outcome) in attempted(attachment) {
                 let load = micros(candidate.elapsed).to_string();
-                say("tried", &[("way", &candidate.method), ("load_us", &load), ("outcome", outcome)]);
+                say("tried", &[("method", &candidate.method), ("load_us", &load), ("outcome", outcome)]);
             }
             let (btf, total) = (micros(attachment.timing.btf), micros(attachment.timing.total));
             say("opened", &[("btf_us", &btf.to_string()), ("total_us", &total.to_string())]);
             for better in attachment.unavailable() {
                 let reason = better.reason().unwrap_or_default();
-                say("passed_over", &[("way", &better.method), ("why", reason)]);
+                say("unavailable", &[("method", &better.method), ("why", reason)]);
             }
             for what in attachment.unobservable() {
                 say("unobservable", &[("what", &what.to_string()), ("meaning", what.description())]);
@@ -155,14 +155,14 @@ fn as_json(diagnosis: &Diagnosis) -> Json {
             "btf_us": micros(attachment.timing.btf),
             "tried": attempted(attachment)
                 .map(|(candidate, outcome)| json!({
-                    "way": candidate.method,
+                    "method": candidate.method,
                     "load_us": micros(candidate.elapsed),
                     "outcome": outcome,
                 }))
                 .collect::<Vec<_>>(),
             "total_us": micros(attachment.timing.total),
-            "passed_over": attachment.unavailable()
-                .map(|better| json!({ "way": better.method, "why": better.reason() }))
+            "unavailable": attachment.unavailable()
+                .map(|better| json!({ "method": better.method, "why": better.reason() }))
                 .collect::<Vec<_>>(),
             "unobservable": attachment.unobservable()
                 .map(|what| (what.to_string(), what.description().into()))

@@ -34,7 +34,7 @@ pub(crate) struct Attached {
     pub(crate) took: f64,
     pub(crate) unobservable: Vec<Unobservable>,
     /// Better attach methods, and why they were not used.
-    pub(crate) passed_over: Vec<(String, String)>,
+    pub(crate) unavailable: Vec<(String, String)>,
 }
 
 impl Report {
@@ -49,7 +49,7 @@ impl Report {
                 companion: attachment.companion,
                 took: attachment.timing.total.as_secs_f64() * 1e3,
                 unobservable: attachment.unobservable().collect(),
-                passed_over: attachment
+                unavailable: attachment
                     .unavailable()
                     .map(|better| (better.method.clone(), better.reason().unwrap_or_default().to_owned()))
                     .collect(),
@@ -228,13 +228,13 @@ impl Attached {
         }
         for what in &self.unobservable {
             let description = plain(what.description());
-            let _ = writeln!(text, "  {:<15}  {description} Another attach method reports them.", what.to_string());
+            let _ = writeln!(text, "  {:<15}  {description} Another attach method reports this.", what.to_string());
         }
-        let width = self.passed_over.iter().map(|(method, _)| method.len()).max().unwrap_or_default();
-        if !self.passed_over.is_empty() {
+        let width = self.unavailable.iter().map(|(method, _)| method.len()).max().unwrap_or_default();
+        if !self.unavailable.is_empty() {
             let _ = writeln!(text, "\n{}", paint.bold("Better attach methods that were not used"));
         }
-        for (method, why) in &self.passed_over {
+        for (method, why) in &self.unavailable {
             let _ = writeln!(text, "  {method:<width$}  {why}");
         }
     }
@@ -267,7 +267,7 @@ mod tests {
                 companion: Some(AttachMethod::Fexit),
                 took: 31.4,
                 unobservable: Vec::new(),
-                passed_over: vec![(
+                unavailable: vec![(
                     "tp_enum+fexit".to_owned(),
                     "the tracepoint's third argument is int err".to_owned(),
                 )],
@@ -289,7 +289,7 @@ mod tests {
         let attached = report.stream.as_mut().expect("a stream");
         (attached.method, attached.companion) = (AttachMethod::TpSuccess, None);
         attached.unobservable = vec![Unobservable::Failures, Unobservable::SynackFailures];
-        attached.passed_over.push(("fexit".to_owned(), "the kernel has no BPF trampoline".to_owned()));
+        attached.unavailable.push(("fexit".to_owned(), "the kernel has no BPF trampoline".to_owned()));
         assert_snapshot!(report.render(PLAIN));
     }
 

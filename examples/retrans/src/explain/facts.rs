@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the fields of an attempt show, in sentences.
+//! The meanings of the fields of an attempt, in sentences.
 
 use std::fs;
 use std::io;

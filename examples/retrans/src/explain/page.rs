@@ -6,11 +6,11 @@ use retrans_sdk::RetransResult;
 /// A page of docs/results, in parts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Page {
-    /// What the kernel did.
+    /// The section about what the kernel did.
     pub(crate) happened: &'static str,
     /// Other causes of the same errno, or what the result does not show.
     pub(crate) alternatives: &'static str,
-    /// What to look at, with commands.
+    /// The section about what to look at, with commands.
     pub(crate) next: &'static str,
 }
 

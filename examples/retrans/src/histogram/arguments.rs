@@ -15,8 +15,8 @@ use crate::args::{Attach, Format, Input, Terms, attach_method, seconds};
 /// Counts attempts by remote prefix over time
 ///
 /// Each row is a prefix of remote addresses, and each column is a time span. Reads a recording: the
-/// output of `retrans watch`, tracefs or `perf script`. With --for, observes this host instead.
-/// Counts failed attempts, or all attempts with --count all.
+/// output of `retrans watch`, JSON, or the text of tracefs, perf or trace-cmd. With --for, observes
+/// this host instead. Counts failed attempts, or all attempts with --count all.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "retrans histogram [OPTIONS] FILE [TERM]... [--or TERM...]\n       \

@@ -187,7 +187,7 @@ fn what_precedes_and_what_is_lost_is_reported() {
     let output = replay_of(text.as_bytes(), &["--clock-offset", "0"]);
     assert!(output.status.success());
     assert_eq!(printed(&output).lines().count(), 1);
-    let said = "retrans: kernel text since line 2\nretrans: 1 line skipped\n\
+    let said = "retrans: the recording begins at line 2 (kernel text)\nretrans: 1 line skipped\n\
         retrans: the text reports 552 lost trace entries, of any event\n\
         retrans: the text contains 1 loss report without a number of entries\n";
     assert_eq!(String::from_utf8_lossy(&output.stderr), said);

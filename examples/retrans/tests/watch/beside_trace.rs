@@ -187,7 +187,7 @@ fn timestamps_are_those_of_trace_pipe() {
     let booted = Duration::from_nanos(ClockOffset::boot_time().as_nanos().unsigned_abs());
     let apart = offset(0).abs_diff(booted);
     assert!(apart < Duration::from_millis(100), "{apart:?} between the stream and the boot time");
-    // Each stream reads the clocks itself, so the times differ by the error of the reading, which is
+    // Each stream reads the clocks itself, so the times differ by the error of the reading: some
     // milliseconds in an emulated guest.
     assert_eq!(shifted.len(), 2);
     for (event, other) in ours.iter().zip(&shifted) {

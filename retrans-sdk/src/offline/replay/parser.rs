@@ -207,7 +207,7 @@ impl Parser {
     pub(super) fn explain(&self, number: u64, problem: &str) -> String {
         match self.detected() {
             Some(DetectedFormat { format, line }) if line > 1 => {
-                format!("line {number}: {problem} ({format} since line {line})")
+                format!("line {number}: {problem} (the recording begins at line {line}, as {format})")
             }
             _ => format!("line {number}: {problem}"),
         }

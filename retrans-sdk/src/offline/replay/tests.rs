@@ -66,7 +66,7 @@ fn a_malformed_line_is_named_or_counted() {
         (
             format!("hello\n{LINE}\nhello\n{LINE}\n"),
             1,
-            "line 3: column 1: `hello` is not key=value (key=value lines since line 2)",
+            "line 3: column 1: `hello` is not key=value (the recording begins at line 2, as key=value lines)",
         ),
     ] {
         let (lines, bad, _) = read(of(text.as_bytes()));

@@ -54,7 +54,7 @@ pub(super) struct KernelText {
     chains: Chains,
 }
 
-/// What the lines so far show about call chains.
+/// The knowledge about call chains in the text so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chains {
     /// No attempt is complete yet, so the first one is held.

@@ -654,7 +654,7 @@ fn lines_before_kernel_text_do_not_decide_the_format() {
         let detected = lines.detected_format().expect("a format");
         assert_eq!(detected.format, Format::KernelText);
         let error = lines.next().expect("an error").expect_err("a broken line").to_string();
-        let since = format!(" (kernel text since line {})", detected.line);
+        let since = format!(" (the recording begins at line {}, as kernel text)", detected.line);
         assert_eq!(error.ends_with(&since), detected.line > 1, "{error}");
     }
     // Windows.
