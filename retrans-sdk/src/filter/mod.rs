@@ -41,10 +41,10 @@ use crate::event::schema::{Field, Value};
 /// contains a key at most once. A filter has at most 16 clauses, 512 values, and 16 different
 /// `cgroup=ID/`. An address counts as two or three values.
 ///
-/// The BPF programs evaluate the whole filter. They cannot evaluate `owner`, `pid` and `comm`
-/// ([`event_only`](Self::event_only)). A stream rejects these keys in its filter; use a
-/// [`predicate`](crate::StreamBuilder::predicate). The last two rows of the table, and their
-/// negations, cannot be evaluated from an event alone ([`live_only`](Self::live_only)).
+/// The BPF programs evaluate every term, except those with the keys `owner`, `pid` and `comm`
+/// ([`event_only`](Self::event_only)). A live stream rejects these keys in its filter; use a
+/// [`predicate`](crate::StreamBuilder::predicate). `cgroup=ID/`, `cookie=mine` and their negations
+/// cannot always be evaluated from an event alone ([`live_only`](Self::live_only)).
 ///
 /// # Examples
 ///
@@ -75,9 +75,10 @@ pub struct Filter {
 impl Filter {
     /// Returns true if an event passes.
     ///
-    /// The result is the same as in the kernel, with two exceptions: terms that require more than
-    /// the event ([`live_only`](Self::live_only)), and terms of a field that the stream does not
-    /// record ([`FieldSet`](crate::FieldSet)). These do not match, like an absent value.
+    /// The result is the same as in the kernel, with two exceptions. For a value that requires more
+    /// than the event ([`live_only`](Self::live_only)) neither the term nor its negation matches,
+    /// except that `cgroup=ID/` matches an event of exactly this cgroup. A field that the stream
+    /// does not record ([`FieldSet`](crate::FieldSet)) is absent, so only `key=-` matches.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_with(event, &KernelContext::default())
@@ -94,7 +95,7 @@ impl Filter {
     }
 
     /// Returns the terms that the BPF programs cannot evaluate, as they were written. These are the
-    /// terms with the keys `owner`, `pid` and `comm`. A stream does not open with them.
+    /// terms with the keys `owner`, `pid` and `comm`. A live stream does not open with them.
     pub fn event_only(&self) -> impl Iterator<Item = &str> {
         self.clauses.iter().flatten().filter(|term| is_event_only(term.field)).map(|term| &*term.text)
     }

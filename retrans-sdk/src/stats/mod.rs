@@ -18,7 +18,8 @@ use crate::event::result::RetransResult;
 use crate::event::transmit::Transmit;
 use crate::text::reason_table::KeyVal;
 
-/// The counters of a stream since it was opened. They account for every attempt.
+/// The counters of a stream since it was opened. They account for every attempt that a BPF program
+/// of the stream observed.
 ///
 /// These equations are exact while no attempt is in progress:
 ///
@@ -30,8 +31,9 @@ use crate::text::reason_table::KeyVal;
 ///
 /// All counters are monotonic.
 ///
-/// While an attempt is in progress, `seen` or `passed` may already include it when no other counter
-/// does. Then the left side of an equation is larger. `submitted` may already include an attempt
+/// While an attempt is in progress, `seen` may include it before `filtered` or `passed` does, and
+/// `passed` before `limited`, `lost` or `submitted` does. Then the left side of an equation is
+/// larger. `submitted` may already include an attempt
 /// whose record cannot be read yet. Then the attempt is counted as waiting. On CPUs that reorder
 /// stores, such as arm64, either side may be larger, by up to the number of attempts in progress.
 ///
@@ -71,16 +73,16 @@ pub struct Stats {
     pub submitted: u64,
     /// Events that the predicate rejected.
     pub rejected: u64,
-    /// Events that were read and not delivered: a [`Queue`](crate::stream::Queue) was full, a queue
-    /// or a stream was dropped while it contained events, or a record was invalid, which only
-    /// corruption causes.
+    /// Events that were read from the ring buffer and not delivered: a
+    /// [`Queue`](crate::stream::Queue) was full, a queue or a stream was closed while it contained
+    /// such events, or a record was invalid, which only corruption causes.
     pub dropped: u64,
     /// Events delivered to the application.
     pub delivered: u64,
-    /// Attempts that were not observed because the kernel skipped a BPF program that was already
-    /// running on that CPU. With [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit)
-    /// several programs observe one attempt, so one attempt may be counted several times, and the
-    /// number is an upper bound.
+    /// The number of times that the kernel skipped a BPF program of the stream because it was
+    /// already running on that CPU: an upper bound of the attempts that were not observed for this
+    /// reason. With [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit) several programs
+    /// observe one attempt, so one attempt may cause several skips, or be observed nevertheless.
     ///
     /// `None` if the kernel does not count skipped programs: before Linux 5.12, and with kprobes.
     /// `None` for a [`Recording`](crate::offline::Recording).

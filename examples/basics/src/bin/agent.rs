@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An agent that counts attempts by service (its cgroup) and result, at an interval. It starts with
-//! CAP_BPF and CAP_PERFMON (see `docs/retrans-agent.service`) and then drops all privileges.
+//! An agent that counts attempts by service (its cgroup) and result, at an interval. It starts as
+//! root, or with CAP_BPF and CAP_PERFMON (`docs/retrans-agent.service`), and drops all privileges.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let end = Instant::now().checked_add(Duration::from_secs(limit));
     let interrupted = Interrupted::new()?;
     let mut stream = source.open(Stream::builder().filter(source.filter()?).fields("cgroup".parse()?))?;
-    let is_live = stream.live().is_some(); // The cgroup ids in a recording are not valid here.
+    let is_live = stream.live().is_some(); // A recording's ids are not valid here.
     let mut counts = Counts { cgroups: if is_live { CgroupPaths::new().ok() } else { None }, ..Counts::default() };
     if is_live {
         drop_privileges(65534, 65534)?;
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             next += every;
         }
     }
-    // Detached, the stream only returns what is left in the ring buffer, so this loop ends.
+    // Once detached, each call returns what is left in the ring buffer, and finally 0, at once.
     stream.detach();
     while stream.for_each_timeout(Duration::MAX, |event| counts.add(event))? > 0 {}
     written(counts.print(io::stdout().lock()))?;
