@@ -64,7 +64,10 @@ fn the_last_failed_attempt_of_a_recording_is_explained() {
     assert!(text.contains("\nThe last failed one of 2 attempts, 1 of which failed.\n"), "{text}");
     let output = explain(&["-", "result=success"], &both);
     let text = printed(&output);
-    assert!(text.starts_with("success (class=ok)\n") && text.contains("ss -tie dst fd00::2 dport = 2\n"), "{text}");
+    assert!(
+        text.starts_with("success (class=ok)\n") && text.contains("ss -tie dst \"[fd00::2]\" dport = 2\n"),
+        "{text}"
+    );
     for entry in retrans_sdk::RetransResult::ALL {
         let output = explain(&[RECORDING, &format!("result={}", entry.value)], "");
         if output.status.success() {
@@ -82,7 +85,7 @@ fn text_of_tracefs_is_explained() {
                 saddrv6=::ffff:10.0.0.1 daddrv6=::ffff:10.0.0.2 state=TCP_ESTABLISHED err=-11\n";
     let output = explain(&["-"], text);
     let text = printed(&output);
-    assert!(text.starts_with("err_default (class=other)\n17783.867 s, of an unknown clock  "), "{text}");
+    assert!(text.starts_with("err_default (class=other)\n17783.867 s of an unknown clock  "), "{text}");
     assert!(!text.contains("transmit=unknown"), "{text}");
 }
 

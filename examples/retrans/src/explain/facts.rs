@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
 use retrans_sdk::Event;
-use retrans_sdk::event::Transmit;
+use retrans_sdk::event::{TcpState, Transmit};
+use retrans_sdk::format::Escaped;
 use retrans_sdk::reason_table::{Entry, ReasonTable};
 
 use crate::table::count;
@@ -17,21 +18,23 @@ pub(crate) const WIDTH: usize = 24;
 /// Returns fields, each with what it shows.
 pub(crate) fn of(event: &Event) -> Vec<(String, String)> {
     let mut facts = vec![
-        (event.result.key_val().to_string(), described(event.result.entry(), "a number without a name")),
+        (event.result.key_val().to_string(), described(event.result.entry(), "A number without a name.")),
         (format!("err={}", event.err.map_or("-".to_owned(), |err| err.to_string())), errno(event.err)),
-        (event.kind.key_val().to_string(), described(event.kind.entry(), "a number without a name")),
+        (event.kind.key_val().to_string(), described(event.kind.entry(), "A number without a name.")),
     ];
     let mut add = |fact: String, meaning: String| facts.push((fact, meaning));
     let transmit = event.transmit.filter(|transmit| *transmit != Transmit::Unknown);
     if let Some(transmit) = transmit {
-        add(transmit.key_val().to_string(), described(transmit.entry(), "a number without a name"));
+        add(transmit.key_val().to_string(), described(transmit.entry(), "A number without a name."));
     }
     add(format!("segs={}", event.segs), format!("{} to send again.", count(event.segs.into(), "segment")));
-    if let (Some(una), Some(next)) = (event.snd_una, event.snd_nxt) {
+    // No window was announced yet, and the SYN is no data.
+    let has_window = event.state != TcpState::SynSent;
+    if let (true, Some(una), Some(next)) = (has_window, event.snd_una, event.snd_nxt) {
         let bytes = next.wrapping_sub(una);
         add("snd_nxt - snd_una".to_owned(), format!("{} sent and not acknowledged.", count(bytes.into(), "byte")));
     }
-    if let Some(window) = event.snd_wnd {
+    if let (true, Some(window)) = (has_window, event.snd_wnd) {
         let meaning = match window {
             0 => "The receiver's window is closed.".to_owned(),
             _ => format!("The receiver accepts {} from snd_una on.", count(window.into(), "byte")),
@@ -39,7 +42,7 @@ pub(crate) fn of(event: &Event) -> Vec<(String, String)> {
         add(format!("snd_wnd={window}"), meaning);
     }
     if let Some(retransmits) = event.retransmits.filter(|retransmits| *retransmits > 0) {
-        let next = event.rto_us.map(|rto| format!("; the timeout is now {} ms", rto / 1000)).unwrap_or_default();
+        let next = event.rto_us.map(|rto| format!("; the timeout was {} ms", rto / 1000)).unwrap_or_default();
         add(
             format!("retransmits={retransmits}"),
             format!("{} in a row without an acknowledgement{next}.", count(retransmits.into(), "timeout")),
@@ -54,7 +57,7 @@ pub(crate) fn of(event: &Event) -> Vec<(String, String)> {
         add(format!("ca_name={name}"), format!("Congestion control{state}{}.", window.unwrap_or_default()));
     }
     if let (Some(pid), Some(comm)) = (event.pid, event.comm) {
-        add(format!("pid={pid}"), format!("The process that owns the socket: {comm}."));
+        add(format!("pid={pid}"), format!("The process that owns the socket: {}.", Escaped::value(comm.as_bytes())));
     }
     facts
 }
@@ -94,10 +97,17 @@ fn os_error(number: i32) -> String {
     text.split_once(" (os error").map_or(&*text, |(text, _)| text).to_owned()
 }
 
+/// The variables that [`fill_in`] may leave in a command, with their meanings.
+pub(crate) const VARIABLES: [(&str, &str); 2] = [
+    ("dev", "the interface after `dev` in the output of `ip route get`"),
+    ("mark", "the mark of the socket (`SO_MARK`), 0 unless set"),
+];
+
 /// Replaces the variables of a command that the attempt contains. The values are addresses and
-/// numbers, which a shell does not interpret.
+/// numbers, which a shell does not interpret. A value that is part of a quoted text stays quoted.
 pub(crate) fn fill_in(command: &str, event: &Event) -> String {
-    let mut command = command.to_owned();
+    // The pages are for a checkout.
+    let mut command = command.replace("target/release/retrans", "retrans");
     let values = [
         ("saddr", Some(event.saddr.to_string())),
         ("sport", Some(event.sport.to_string())),
@@ -107,29 +117,37 @@ pub(crate) fn fill_in(command: &str, event: &Event) -> String {
     ];
     for (name, value) in values {
         if let Some(value) = value {
-            command = command.replace(&format!("\"${name}\""), &value);
+            command =
+                command.replace(&format!("\"${name}\""), &value).replace(&format!("[${name}]"), &format!("[{value}]"));
         }
     }
     // nftables has another keyword for IPv6, and the pages show the one for IPv4.
     if event.daddr.is_ipv6() { command.replace(" ip daddr ", " ip6 daddr ") } else { command }
 }
 
-/// Returns how to run the commands where the socket is, if the attempt is not from this program's
-/// own network namespace.
-pub(crate) fn where_to_run(event: &Event) -> Option<[String; 2]> {
+/// Returns how to run the commands where the socket is, as a sentence and commands, if the attempt
+/// is not from this program's own network namespace.
+pub(crate) fn where_to_run(event: &Event) -> Option<(String, Vec<String>)> {
     let netns = event.netns?;
-    // A number may be that of another host's namespace, too, so this is only a hint.
-    if fs::metadata("/proc/self/ns/net").is_ok_and(|own| own.ino() == u64::from(netns)) {
+    let is_in = |process: &str| {
+        fs::metadata(format!("/proc/{process}/ns/net")).is_ok_and(|namespace| namespace.ino() == u64::from(netns))
+    };
+    // Another host may have a namespace with the same number, so this is only a hint.
+    if is_in("self") {
         return None;
     }
-    let (process, how) = match event.pid {
-        Some(pid) => (pid.to_string(), String::new()),
-        None => ("PID".to_owned(), "; `lsns --type net --output NS,PID,COMMAND` lists a PID of it".to_owned()),
-    };
-    Some([
-        format!("The socket is in another network namespace, with the inode number {netns}{how}:"),
-        format!("    sudo nsenter --net --target {process} COMMAND"),
-    ])
+    let namespace = format!("The socket is in the network namespace with the inode number {netns}");
+    let enter = |process: &str| format!("sudo nsenter --net --target {process} COMMAND");
+    // The process may have exited, or be one of another host.
+    Some(match event.pid.map(|pid| pid.to_string()).filter(|pid| is_in(pid)) {
+        Some(pid) => (format!("{namespace}. This runs a command there:"), vec![enter(&pid)]),
+        None => (
+            format!(
+                "{namespace}. The first command lists a process of each namespace, and the second runs a command there:"
+            ),
+            vec!["sudo lsns --type net --output NS,PID,COMMAND".to_owned(), enter("PID")],
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -152,6 +170,8 @@ mod tests {
             "ip route get \"$daddr\" from \"$saddr\" mark \"$mark\" dev \"$dev\" sport \"$sport\" dport \"$dport\"";
         let expected = "ip route get 10.0.0.2 from 10.0.0.1 mark \"$mark\" dev \"$dev\" sport 4000 dport 443";
         assert_eq!(fill_in(command, &event), expected);
+        assert_eq!(fill_in("ss dst \"[$daddr]\"", &event), "ss dst \"[10.0.0.2]\"");
+        assert_eq!(fill_in("sudo target/release/retrans doctor", &event), "sudo retrans doctor");
         let v6 = super::tests::event(&LINE.replace("inet ", "inet6 ").replace("10.0.0.", "fd00::"));
         assert_eq!(fill_in("output ip daddr \"$daddr\" tcp", &v6), "output ip6 daddr fd00::2 tcp");
     }
@@ -169,7 +189,7 @@ mod tests {
                 assert!(fact.len() <= WIDTH || fact.starts_with("ca_name="), "{fact}");
             }
             let has = |text: &str| facts.iter().any(|(_, meaning)| meaning.contains(text));
-            for text in ["10 bytes", "window is closed", "2 timeouts", "408 ms", "No route to host", "a%20b"] {
+            for text in ["10 bytes", "window is closed", "2 timeouts", "408 ms", "No route to host", "a b"] {
                 assert!(has(text), "{text}: {facts:?}");
             }
         }
@@ -189,8 +209,10 @@ mod tests {
         assert_eq!(where_to_run(&event(&format!("{LINE} netns={own}"))), None);
         assert_eq!(where_to_run(&event(LINE)), None);
         let other = where_to_run(&event(&format!("{LINE} netns=7"))).expect("another one");
-        assert!(other[0].contains("inode number 7; ") && other[1].contains("--target PID"), "{other:?}");
-        let owned = format!("{LINE} netns=7 owner=connect pid=12 comm=x");
-        assert!(where_to_run(&event(&owned)).expect("another one")[1].contains("--target 12"));
+        assert!(other.0.contains("inode number 7. ") && other.1.len() == 2, "{other:?}");
+        assert!(other.1[0].starts_with("sudo lsns ") && other.1[1].contains("--target PID "), "{other:?}");
+        // The process is not in that namespace.
+        let owned = format!("{LINE} netns=7 owner=connect pid={} comm=x", std::process::id());
+        assert_eq!(where_to_run(&event(&owned)), Some(other));
     }
 }

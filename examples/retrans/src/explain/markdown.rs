@@ -20,6 +20,7 @@ pub(crate) fn render(markdown: &str, width: usize, command: &dyn Fn(&str) -> Str
             Event::Text(text) | Event::Code(text) => page.inline.push_str(&text),
             Event::SoftBreak | Event::HardBreak => page.inline.push(' '),
             Event::Start(Tag::Item) => page.block(BULLET),
+            Event::End(TagEnd::Heading(_)) => page.block(PLAIN),
             Event::Start(Tag::CodeBlock(_)) => page.block(PLAIN),
             Event::End(TagEnd::Paragraph) => page.block(if page.items > 0 { BULLET } else { PLAIN }),
             Event::End(TagEnd::Item) => page.block(BULLET),
@@ -97,7 +98,7 @@ impl Rendered {
         let Some((first, others)) = cells.split_first() else { return };
         self.begin(true);
         self.wrapped(first, BULLET);
-        for (head, cell) in mem::take(&mut self.heads.clone()).iter().skip(1).zip(others) {
+        for (head, cell) in self.heads.clone().iter().skip(1).zip(others) {
             self.wrapped(&format!("{head}: {cell}"), CELL);
         }
     }

@@ -6,12 +6,13 @@ mod markdown;
 mod page;
 
 use std::error::Error;
+use std::ffi::{OsStr, OsString};
 use std::io::Cursor;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use ratatui::crossterm::terminal;
 use retrans_sdk::event::Clock;
-use retrans_sdk::format::Escaped;
 use retrans_sdk::offline::{RecordedLines, Recording};
 use retrans_sdk::{Event, Filter, ResultClass};
 
@@ -20,14 +21,15 @@ use crate::args::{Input, Terms};
 use crate::output::Output;
 use crate::status::{say, say_text_losses};
 use crate::table::count;
-use crate::utc::{Precision, date_time};
+use crate::utc::{Precision, date_time, unit};
 use crate::{CANNOT_START, FAILED, fail, print};
 
 /// Explains an attempt: what happened, what proves it, what else it may be, and what to run next
 ///
 /// Reads a line, or the last failed attempt of a recording, or its last attempt if none failed.
 /// The commands are those of the page of the result in docs/results, with the values of the
-/// attempt. They are to be run on the host that the attempt is from.
+/// attempt. They are to be run on the host that the attempt is from. A line may contain the name of
+/// a task, which any user chooses: pass it to stdin, where no shell interprets it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 success; 1 a malformed line, no attempt, or a write error; 2 usage error, or the recording cannot be opened.
@@ -38,7 +40,7 @@ Examples:
 pub(crate) struct Arguments {
     /// Recording to read (`-` is stdin), or a line, which begins with `ts=` or `{`
     #[arg(value_name = "FILE|LINE")]
-    what: String,
+    what: OsString,
     #[command(flatten)]
     terms: Terms,
     #[command(flatten)]
@@ -63,24 +65,23 @@ pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
     let Some(chosen) = chosen else {
         return fail(FAILED, "no attempt to explain");
     };
-    let width = match terminal::size() {
-        Ok((width, _)) if output.is_terminal() => width.min(WIDEST),
-        _ => WIDTH,
-    };
+    let width = output.is_terminal().then(terminal::size).and_then(Result::ok).map_or(0, |(width, _)| width);
+    let width = if width == 0 { WIDTH } else { width.min(WIDEST) };
     let text = chosen.explain(output, width.into());
     print(text.as_bytes()).map_or_else(|status| status, |()| ExitCode::SUCCESS)
 }
 
 /// Returns true if an argument is a line, and not the name of a file.
-fn is_line(what: &str) -> bool {
-    what.starts_with("ts=") || what.starts_with('{')
+fn is_line(what: &OsStr) -> bool {
+    let bytes = what.as_encoded_bytes();
+    bytes.starts_with(b"ts=") || bytes.starts_with(b"{")
 }
 
 fn open(arguments: &Arguments) -> Result<(RecordedLines, Filter), Box<dyn Error>> {
     let Arguments { what, terms, input } = arguments;
     if is_line(what) {
         // A line that is pasted without quotes consists of several arguments.
-        let mut line = [&[what.clone()], &terms.0[..]].concat().join(" ");
+        let mut line = [&[what.to_string_lossy().into_owned()], &terms.0[..]].concat().join(" ");
         line.push('\n');
         let recording = input.configure(Recording::from_reader(Cursor::new(line)));
         return Ok((recording.lines()?, Filter::default()));
@@ -135,16 +136,16 @@ impl Chosen {
         };
         let result = event.result.to_string();
         say(&format!("{} ({})", paint.class(event.class(), &result), event.class().key_val()));
-        let [local, remote] =
-            [(event.saddr, event.sport), (event.daddr, event.dport)].map(|ends| std::net::SocketAddr::from(ends));
+        let [local, remote] = [(event.saddr, event.sport), (event.daddr, event.dport)].map(SocketAddr::from);
         let time = date_time(event.ts, *clock, Precision::Milliseconds);
-        let unit = if *clock == Clock::Realtime { "UTC" } else { "s, of an unknown clock" };
-        say(&format!("{time} {unit}  {local} → {remote}  {}", event.state));
+        say(&format!("{time} {}  {local} → {remote}  {}", unit(*clock), event.state));
         if self.read > 1 {
             let which = if self.failed > 0 { "failed one" } else { "one" };
             say(&format!("The last {which} of {}, {} of which failed.", count(self.read, "attempt"), self.failed));
         }
 
+        let paragraph =
+            |text: &str| textwrap::fill(text, markdown::options(width).initial_indent("  ").subsequent_indent("  "));
         let page = Page::of(event.result);
         let command = |command: &str| facts::fill_in(command, event);
         let section = |title: &str, markdown: &str| {
@@ -157,7 +158,7 @@ impl Chosen {
         for (fact, meaning) in facts::of(event) {
             let first = format!("  {fact:<width$}  ", width = facts::WIDTH);
             let options = markdown::options(width).initial_indent(&first).subsequent_indent(INDENT);
-            say(&textwrap::fill(&Escaped::value(&meaning).to_string(), options));
+            say(&textwrap::fill(&meaning, options));
         }
         let Some(page) = page else {
             say(
@@ -168,12 +169,17 @@ impl Chosen {
         if !page.alternatives.is_empty() {
             say(section("What else it may be", page.alternatives).trim_end());
         }
-        say(section("What to run next", page.next).trim_end());
-        if let Some(where_to) = facts::where_to_run(event) {
-            say("");
-            for paragraph in where_to {
-                say(&textwrap::fill(&paragraph, markdown::options(width).initial_indent("  ").subsequent_indent("  ")));
+        let next = section("What to run next", page.next);
+        say(next.trim_end());
+        for (variable, meaning) in facts::VARIABLES {
+            if next.contains(&format!("\"${variable}\"")) {
+                say(&("\n".to_owned() + &paragraph(&format!("${variable} is {meaning}."))));
             }
+        }
+        if let Some((sentence, commands)) = facts::where_to_run(event) {
+            say(&("\n".to_owned() + &paragraph(&sentence)));
+            say("");
+            commands.iter().for_each(|command| say(&format!("      {command}")));
         }
         text
     }
@@ -188,6 +194,7 @@ mod tests {
 
     #[test]
     fn a_line_is_not_the_name_of_a_file() {
+        let is_line = |what: &str| super::is_line(OsStr::new(what));
         assert!(is_line("ts=1.000000000") && is_line("{\"ts\":\"1\"}"));
         assert!(!is_line("-") && !is_line("attempts.kv") && !is_line("./ts=1"));
     }

@@ -238,6 +238,11 @@ fn the_dockerfile_copies_what_exists() {
         let first = member.split('/').next().unwrap_or(member);
         assert!(copied.contains(first), "{member} is not copied");
     }
+    // So do the pages that the program contains.
+    let pages = fs::read_to_string(root().join("examples/retrans/src/explain/page.rs")).expect("its source");
+    let (_, included) = pages.split_once("include_str!(concat!(\"../../../../").expect("it includes pages");
+    let (directory, _) = included.split_once("/\"").expect("a directory");
+    assert!(copied.contains(directory), "{directory} is not copied");
 }
 
 /// Returns the packages of each `apt-get install`.
