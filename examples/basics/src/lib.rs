@@ -78,19 +78,20 @@ impl Interrupted {
     }
 }
 
-/// Repeats a call that has timed out ([`WouldBlock`](io::ErrorKind::WouldBlock)) until a signal has
-/// arrived.
+/// Makes a call, and repeats it if it has timed out ([`WouldBlock`](io::ErrorKind::WouldBlock)).
 ///
 /// # Errors
 ///
-/// Returns the error of the call.
-pub fn retry<T>(stopped: impl Fn() -> bool, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
+/// Returns the error of the call, or [`TimedOut`](io::ErrorKind::TimedOut) once `over` returns
+/// true.
+pub fn retry<T>(over: impl Fn() -> bool, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    while !over() {
         match call() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !stopped() => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             result => return result,
         }
     }
+    Err(io::ErrorKind::TimedOut.into())
 }
 
 /// Prints a line on stderr, escaped. Ignores an error, because it cannot be reported anywhere.

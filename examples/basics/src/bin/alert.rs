@@ -25,7 +25,7 @@ struct Arguments {
     source: Source,
 }
 
-/// The maximum number of tracked addresses. Failures to others are counted as untracked.
+/// The maximum number of addresses. Then those without a recent failure, and others, are forgotten.
 const MOST: usize = 10_000;
 
 struct Alerts {
@@ -33,7 +33,7 @@ struct Alerts {
     within: u64,
     /// The times of the last failures, and whether the alert is raised, by address.
     remotes: HashMap<IpAddr, (VecDeque<Timestamp>, bool)>,
-    untracked: u64,
+    forgotten: usize,
 }
 
 impl Alerts {
@@ -44,8 +44,8 @@ impl Alerts {
         }
         let is_recent = |last: &Timestamp| ts.as_nanos().abs_diff(last.as_nanos()) <= self.within;
         if self.remotes.len() >= MOST && !self.remotes.contains_key(&daddr) {
-            self.remotes.retain(|_, (times, raised)| *raised || times.back().is_some_and(is_recent));
-            self.untracked += u64::from(self.remotes.len() >= MOST);
+            self.remotes.retain(|_, (times, _)| times.back().is_some_and(is_recent));
+            self.forgotten += (MOST - self.remotes.len()).max(1);
             (self.remotes.len() < MOST).then_some(())?;
         }
         let (times, raised) = self.remotes.entry(daddr).or_default();
@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Arguments { failures, within, source } = Arguments::parse();
     let interrupted = Interrupted::new()?;
     let within = within.saturating_mul(1_000_000_000);
-    let mut alerts = Alerts { failures: failures.clamp(1, 1000), within, remotes: HashMap::new(), untracked: 0 };
+    let mut alerts = Alerts { failures: failures.clamp(1, 1000), within, remotes: HashMap::new(), forgotten: 0 };
     let mut stream = source.open(Stream::builder().filter(source.filter()?))?;
     let stopped = interrupted.stops(stream.stop_handle())?;
     say_ready(&stream);
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             print(format_args!("{alert}"))?;
         }
     }
-    say(format_args!("untracked={}", alerts.untracked));
+    say(format_args!("forgotten={}", alerts.forgotten));
     say_stats(&stream.stats());
     Ok(())
 }

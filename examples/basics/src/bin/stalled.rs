@@ -18,7 +18,7 @@ struct Arguments {
 }
 
 const IN_A_ROW: u32 = 3;
-/// The maximum number of tracked connections, after which attempts are counted as untracked.
+/// The maximum number of connections, after which all are forgotten. No event reports an end.
 const MOST: usize = 10_000;
 
 fn wanted(filter: &Filter) -> Result<StreamBuilder, retrans_sdk::filter::FilterError> {
@@ -26,7 +26,7 @@ fn wanted(filter: &Filter) -> Result<StreamBuilder, retrans_sdk::filter::FilterE
 }
 
 fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event) -> Printed) -> Printed {
-    let (mut closed, mut untracked) = (HashMap::new(), 0u64);
+    let mut closed = HashMap::new();
     for event in stream.iter() {
         let event = event?;
         let [local, remote] = [(event.saddr, event.sport), (event.daddr, event.dport)].map(SocketAddr::from);
@@ -35,9 +35,9 @@ fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event) -> Pri
             closed.remove(&(local, remote));
             continue;
         }
-        if closed.len() >= MOST && !closed.contains_key(&(local, remote)) {
-            untracked += 1;
-            continue;
+        if closed.len() >= MOST {
+            say(format_args!("forgotten={}", closed.len()));
+            closed.clear();
         }
         let attempts = closed.entry((local, remote)).or_insert(0);
         *attempts += 1;
@@ -45,7 +45,6 @@ fn watch(stream: &mut Stream, mut stalled: impl FnMut(SocketAddr, &Event) -> Pri
             stalled(remote, &event)?;
         }
     }
-    say(format_args!("untracked={untracked}"));
     Ok(())
 }
 
