@@ -88,6 +88,14 @@ struct Held {
     is_complete: bool,
 }
 
+impl Held {
+    /// Returns true for the other tracepoint, whose text never contains a result. It does not show
+    /// that the attempts of the first one need not be held.
+    fn is_synack(&self) -> bool {
+        self.event.kind == RetransKind::Synack
+    }
+}
+
 impl KernelText {
     pub(super) fn new(clock_offset: Option<ClockOffset>) -> Self {
         Self {
@@ -173,7 +181,7 @@ impl KernelText {
         // The call chain of an attempt is the next line of its CPU.
         let mut lacks_chain = false;
         for held in self.held.iter_mut().filter(|held| held.task.1 == task.1) {
-            lacks_chain |= !held.is_complete && !held.is_decided;
+            lacks_chain |= !held.is_complete && !held.is_decided && !held.is_synack();
             held.is_complete = true;
         }
         if lacks_chain {
@@ -243,11 +251,13 @@ impl KernelText {
     /// Completes the attempt whose call chain was read.
     fn end_chain(&mut self) {
         let Some(chain) = self.chain.take() else { return };
-        if !chain.has_functions {
-            self.lack_chain();
-        }
-        if let Some(held) = self.held.iter_mut().rev().find(|held| held.task == chain.task) {
+        let held = self.held.iter_mut().rev().find(|held| held.task == chain.task);
+        let is_synack = held.as_ref().is_some_and(|held| held.is_synack());
+        if let Some(held) = held {
             held.is_complete = true;
+        }
+        if !chain.has_functions && !is_synack {
+            self.lack_chain();
         }
     }
 

@@ -135,16 +135,16 @@ fn every_layout_of_kernel_text_is_read() {
     }
 }
 
+const SYNACK: &str = "           b-7     [000] ..s..    0.000001: tcp_retransmit_synack: family=AF_INET6 sport=443 \
+                      dport=1 saddr=0.0.0.0 daddr=0.0.0.0 saddrv6=fd00:0:0:7::2 daddrv6=fd00:0:0:7::1";
+
 #[test]
 fn ipv6_and_syn_ack_lines_are_read() {
     let mapped = event(&SYMBOLS.replace("AF_INET ", "AF_INET6 "));
     assert_eq!((mapped.mapped, mapped.saddr), (true, [10, 1, 2, 1].into()));
     let v6 = SYMBOLS.replace("AF_INET ", "AF_INET6 ").replace("::ffff:10.1.2.", "fd00:0:0:7::");
     assert_eq!((event(&v6).mapped, event(&v6).saddr), (false, "fd00:0:0:7::1".parse().expect("an address")));
-    let synack = event(
-        "           b-7     [000] ..s..    0.000001: tcp_retransmit_synack: family=AF_INET6 sport=443 dport=1 \
-         saddr=0.0.0.0 daddr=0.0.0.0 saddrv6=fd00:0:0:7::2 daddrv6=fd00:0:0:7::1",
-    );
+    let synack = event(SYNACK);
     assert_eq!((synack.kind, synack.state, synack.segs), (RetransKind::Synack, TcpState::NewSynRecv, 1));
     assert_eq!(synack.ts.as_nanos(), 1000);
     // An IPv4-mapped address on one side only.
@@ -566,6 +566,10 @@ fn a_result_is_never_overlooked() {
     let wrapped = SYMBOLS.replace(" err=", "\nerr=") + "\n";
     let (events, bad, stats) = read(of(wrapped.repeat(3).as_bytes()).bad_lines(BadLines::Skip));
     assert_eq!((events.len(), bad, stats.skipped), (0, None, Some(3)));
+    // A SYN-ACK before it never has a result.
+    let (events, bad, _) = read(of(format!("{SYNACK}\n{wrapped}").as_bytes()).bad_lines(BadLines::Skip));
+    assert_eq!((events.len(), bad), (1, None));
+    assert!(events[0].contains(" kind=synack "), "{events:?}");
 }
 
 /// A name that is not followed by a colon.
