@@ -155,7 +155,7 @@ impl Error {
         self.kind
     }
 
-    /// Returns the errno of the operating system, a positive errno; `None` if the cause is
+    /// Returns the operating system's errno as a positive number; `None` if the cause is
     /// not an error of the operating system.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {

@@ -262,8 +262,8 @@ impl Reconciliation {
         self.spurious_rtx_host_queues.kernel.saturating_sub(self.spurious_rtx_host_queues.seen)
     }
 
-    /// Returns the number of segments in `RetransSegs` whose attempts no program observed, at
-    /// least. [`missed`](Self::missed) includes such an attempt only if the kernel counted that it
+    /// Returns the minimum number of segments in `RetransSegs` whose attempts no program observed.
+    /// [`missed`](Self::missed) includes such an attempt only if the kernel counted that it
     /// skipped the program. A hardened kernel may skip a program without counting it.
     ///
     /// It is `None` if failures are not observed, or if an attempt was in progress

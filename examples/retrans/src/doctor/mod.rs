@@ -43,7 +43,7 @@ pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
     let diagnosis = arguments.btf.as_ref().map_or_else(Diagnosis::run, Diagnosis::run_with_btf);
     let text = match output.format(arguments.format) {
         Format::Table => Report::of(&diagnosis).render(output.paint),
-        Format::Json => format!("{:#}\n", as_json(&diagnosis)),
+        Format::Json => ascii(&format!("{:#}\n", as_json(&diagnosis))),
         _ => as_lines(&diagnosis),
     };
     if let Err(status) = print(text.as_bytes()) {
@@ -130,6 +130,20 @@ fn as_lines(diagnosis: &Diagnosis) -> String {
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
+/// Escapes everything outside ASCII, and DEL, in JSON. Such characters are in strings only. Some of
+/// them control a terminal.
+fn ascii(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() && character != '\u{7f}' {
+            text.push(character);
+        } else {
+            text.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    text
+}
+
 /// Returns the candidates that were tried, with the outcome.
 fn attempted(attachment: &Attachment) -> impl Iterator<Item = (&Candidate, &'static str)> {
     attachment.candidates.iter().filter_map(|candidate| match candidate.outcome {
@@ -184,4 +198,17 @@ fn as_json(diagnosis: &Diagnosis) -> Json {
         "capabilities": capabilities,
         "attachment": attachment,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_ascii_and_the_same_value() {
+        let value = json!({ "kernel": "6.1\u{9b}\u{7f}\u{202e}\u{10348}\u{1b}\"\\x" });
+        let text = ascii(&value.to_string());
+        assert!(text.is_ascii() && !text.contains(['\u{7f}', '\u{1b}']), "{text}");
+        assert_eq!(serde_json::from_str::<Json>(&text).expect("JSON"), value);
+    }
 }

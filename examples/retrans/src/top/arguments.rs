@@ -14,7 +14,7 @@ use crate::args::{Attach, Input, Terms, attach_method};
 ///
 /// Shows rates by result and kind, remote addresses with their failures and attempts, and lost
 /// attempts. Press s to sort, f to filter, p to pause, ? for help, q to quit. After a live run, it
-/// prints the counters to stderr: the lines `stats` and `seen` that watch prints, too.
+/// prints the counters to stderr: the lines `stats`, `seen` and `failed` that watch prints, too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 success; 1 the stream, the recording or the terminal failed after the start; 2 usage error, or the dashboard cannot \

@@ -58,6 +58,10 @@ fn the_whole_recording_is_counted() {
     screen.type_in("q");
     let ended = screen.end();
     assert!(ended.status.success() && ended.restored, "{}", ended.text);
+    // Each picture is one synchronized update.
+    let written = String::from_utf8_lossy(&ended.written);
+    let [begun, ended] = ["\x1b[?2026h", "\x1b[?2026l"].map(|sequence| written.matches(sequence).count());
+    assert!(begun > 0 && ended >= begun, "{begun} updates begun, {ended} ended");
 }
 
 #[test]

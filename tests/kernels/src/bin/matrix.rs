@@ -256,7 +256,7 @@ fn gate(turn: Option<u64>, tests: bool, profile: Profile) -> Result<bool> {
         say!("LEFT OUT: the live tests, because emulation is too slow for them; `make matrix` runs them");
     }
     if part == Part::Recorded {
-        say!("LEFT OUT: loading the demanding filters, which these kernels did with the same BPF programs");
+        say!("LEFT OUT: all but one demanding filter with kprobes, because the same programs were recorded");
     }
     bench.boot_all(fetched, accelerator, part, |booted| {
         let differences = booted.differences(&recorded, &bench.current, part);
