@@ -443,8 +443,13 @@ fn counters_are_readable_while_the_stream_is_in_use() -> Result<()> {
     let (all, last) = blocked.join().expect("no panic");
     assert_eq!(all.len() as u64, made);
     assert!(all.iter().all(|event| ends(event) == (subject.local, subject.remote)), "{all:?}");
-    // The stream is dropped. Its counters remain, and do not change any more.
-    let closed = settled(|| Ok(reader.read()))?;
+    // The stream is dropped. Its counters remain. They change only if the exit of an attempt that
+    // was in progress is still counted.
+    let closed = wait_for("the end of the attempts in progress", PATIENCE, || {
+        let before = settled(|| Ok(reader.read()))?;
+        thread::sleep(Duration::from_millis(200));
+        Ok((reader.read() == before).then_some(before))
+    })?;
     assert_eq!((closed.submitted, closed.delivered), (last.submitted, last.delivered), "{closed}");
     let another = StatsReader::clone(&reader);
     drop(reader);
