@@ -26,7 +26,7 @@ pub(crate) struct Others {
     pub(crate) attempts: u64,
     pub(crate) failures: u64,
     /// The number of rows that were removed. An address that was removed twice counts twice.
-    pub(crate) folded: u64,
+    pub(crate) removed: u64,
 }
 
 /// The order of the rows, largest first, or by address.
@@ -89,7 +89,7 @@ impl Remotes {
             self.rows.remove(address);
             self.others.attempts += remote.attempts;
             self.others.failures += remote.failures;
-            self.others.folded += 1;
+            self.others.removed += 1;
         }
     }
 
@@ -98,7 +98,7 @@ impl Remotes {
     }
 
     pub(crate) fn others(&self) -> Option<Others> {
-        (self.others.folded > 0).then_some(self.others)
+        (self.others.removed > 0).then_some(self.others)
     }
 
     pub(crate) fn sorted(&self, order: Order) -> Vec<(IpAddr, Remote)> {
@@ -167,7 +167,7 @@ mod tests {
         remotes.count(&event("8", "denied", "rto", "10.0.0.7"));
         assert_eq!(remotes.len(), 8, "it has a row already");
         remotes.count(&event("9", "success", "rto", "10.0.0.9"));
-        assert_eq!(remotes.others(), Some(Others { attempts: 2, failures: 0, folded: 2 }));
+        assert_eq!(remotes.others(), Some(Others { attempts: 2, failures: 0, removed: 2 }));
         assert!(
             !addresses(&remotes, Order::Address).contains(&"10.0.0.5".to_owned()),
             "it failed least and longest ago"

@@ -23,8 +23,8 @@ pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect, shown: &Shown<'_>) {
     let mut rows = Vec::new();
     if let Some(others) = remotes.others() {
         let failures = failures(shown, others.failures);
-        let folded = format!("folded {}", short(others.folded));
-        rows.push(row(["(others)".to_owned(), short(others.attempts), failures, folded, String::new()]).style(QUIET));
+        let removed = format!("removed {}", short(others.removed));
+        rows.push(row(["(others)".to_owned(), short(others.attempts), failures, removed, String::new()]).style(QUIET));
     }
     let sorted = remotes.sorted(order);
     let below = sorted.iter().skip(shown.choices.scrolled).take(room.saturating_sub(rows.len()));
