@@ -432,7 +432,7 @@ mod tests {
         assert_eq!(outcome(&format!("{} sport=1", list("cookie", 511, ""))), Ok(()));
         let full = list("cookie", 512, "");
         let (column, text) = outcome(&format!("{full} sport=1")).expect_err("513");
-        assert!(column == full.len() + 2 && text.contains("room for 512"), "{text}");
+        assert!(column == full.len() + 2 && text.contains("more than 512 values"), "{text}");
 
         assert_eq!(outcome(&list("cgroup", 16, "/")), Ok(()));
         assert_eq!(outcome(&format!("{0} --or {0}", list("cgroup", 16, "/"))), Ok(()), "they are the same");
