@@ -217,7 +217,9 @@ mod tests {
         let error = or(&eight, &format!("{eight} --or sport=1")).expect_err("17 clauses");
         assert_eq!(error.column(), eight.len() * 2 + " --or ".len() * 2 - "--or ".len() + 1, "{error}");
         let list = |key: &str| format!("{key}={}", ["1"; 300].join(","));
-        assert!(or(&list("sport"), &list("dport")).expect_err("600 values").to_string().contains("more than 512 values"));
+        assert!(
+            or(&list("sport"), &list("dport")).expect_err("600 values").to_string().contains("more than 512 values")
+        );
     }
 
     #[test]

@@ -39,13 +39,13 @@ fn send(address: SocketAddr, mut lines: &[u8], stopped: &impl Fn() -> bool) -> i
     collector.set_write_timeout(Some(CALL))?;
     collector.set_read_timeout(Some(CALL))?;
     while !lines.is_empty() {
-        lines = &lines[retry(&over, || collector.write(lines))?..];
+        lines = &lines[retry(over, || collector.write(lines))?..];
     }
     collector.shutdown(Shutdown::Write)?;
-    while retry(&over, || collector.read(&mut [0; 512]))? > 0 {}
+    while retry(over, || collector.read(&mut [0; 512]))? > 0 {}
     // A kernel resets a connection that is closed with unread data (RFC 1122, 4.2.2.13). The reset
     // may follow the end of the data, so wait until there is no connection any more.
-    retry(&over, || {
+    retry(over, || {
         thread::sleep(CALL / 100);
         collector.peer_addr().map_or(Ok(()), |_| Err(ErrorKind::WouldBlock.into()))
     })?;

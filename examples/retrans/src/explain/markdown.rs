@@ -73,7 +73,7 @@ impl Rendered {
 
     /// Separates a block from the previous one. Items are not separated.
     fn begin(&mut self, is_item: bool) {
-        if !self.text.is_empty() && !(is_item && self.follows_item) {
+        if !(self.text.is_empty() || is_item && self.follows_item) {
             self.text.push('\n');
         }
         self.follows_item = is_item;
