@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::running::{finish, ready, traffic, watch};
+use crate::running::{finish, ready, reference, sockets, traffic, wait_until, watch};
 use retrans_lab::program::Program;
 use retrans_lab::{Outcome, Refusal};
 use retrans_sdk::Event;
@@ -138,9 +138,10 @@ fn a_closed_stdout_ends_it_quietly() {
 #[ignore = "live: needs root, run by make test"]
 fn json_has_the_keys_and_values_of_the_line() {
     let (kv, json) = (ready(&["state=established"]), ready(&["state=established", "--format", "json"]));
+    let mut reference = reference();
     let traffic = traffic(&[Outcome::Rto, Outcome::Denied(Refusal::Drop)]);
     let port = traffic[0].1.subject().local.port();
-    std::thread::sleep(Duration::from_millis(700));
+    wait_until(&mut reference, &sockets(&traffic), |events| events.iter().any(|event| event.sport == port));
     finish(traffic);
     let kv = kv.interrupt().stdout;
     let json = json.interrupt().stdout;
@@ -181,8 +182,9 @@ fn json_has_the_keys_and_values_of_the_line() {
 fn only_the_fields_that_are_asked_for_are_printed() {
     let few = ready(&["kind=rto", "--fields", "netns,snd_cwnd"]);
     let none = ready(&["kind=rto", "--fields", ""]);
+    let mut reference = reference();
     let traffic = traffic(&[Outcome::Rto]);
-    std::thread::sleep(Duration::from_millis(700));
+    wait_until(&mut reference, &sockets(&traffic), |events| !events.is_empty());
     finish(traffic);
     let core = "ts result err kind family saddr sport daddr dport state segs class";
     for (watch, behind) in [(few, "transmit netns snd_cwnd"), (none, "transmit")] {

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A `watch` with a filter prints exactly the lines of an unfiltered one that match the filter.
 
-use std::thread;
-use std::time::Duration;
-
-use crate::running::{finish, ready, socket_of, sockets, traffic};
+use crate::running::{finish, ready, reference, socket_of, sockets, traffic, wait_until};
 use retrans_lab::{Discard, Hold, Outcome, Refusal, RouteFault};
 use retrans_sdk::{Event, Filter};
 
@@ -36,6 +33,7 @@ fn a_filter_lets_through_what_it_matches() {
     ];
     let everything = ready(&[]);
     let filtered = filters.map(|filter| ready(&filter.split(' ').collect::<Vec<_>>()));
+    let mut reference = reference();
     let traffic = traffic(&[
         Outcome::Rto,
         Outcome::Syn,
@@ -46,7 +44,12 @@ fn a_filter_lets_through_what_it_matches() {
         Outcome::XmitDrop(Discard::Qdisc),
     ]);
     let sockets = sockets(&traffic);
-    thread::sleep(Duration::from_millis(1500));
+    let parsed = filters.map(|filter| filter.parse::<Filter>().expect(filter));
+    wait_until(&mut reference, &sockets, |events| {
+        let passes = |filter: &Filter| events.iter().filter(|event| filter.matches(event)).count();
+        let has_both = |(text, filter)| passes(filter) < events.len() && (text == "result=k17" || passes(filter) > 0);
+        filters.into_iter().zip(&parsed).all(has_both)
+    });
     finish(traffic);
 
     let ours = |events: Vec<Event>| -> Vec<Event> {

@@ -7,9 +7,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use retrans_lab::observe::until;
 use retrans_lab::program::Program;
+use retrans_lab::wait::PATIENCE;
 use retrans_lab::{Family, Outcome, Pair, Scenario};
-use retrans_sdk::Event;
+use retrans_sdk::{Event, Stream};
 
 pub(crate) fn watch() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_retrans"));
@@ -54,6 +56,23 @@ pub(crate) fn sockets(traffic: &[(Pair, Scenario)]) -> HashSet<(SocketAddr, Sock
 
 pub(crate) fn socket_of(event: &Event) -> (SocketAddr, SocketAddr) {
     (SocketAddr::new(event.saddr, event.sport), SocketAddr::new(event.daddr, event.dport))
+}
+
+/// Opens a stream, by which a test waits for its traffic.
+pub(crate) fn reference() -> Stream {
+    Stream::builder().open().expect("a stream")
+}
+
+/// Waits until the events of these sockets are enough. While other tests run, attempts may be late.
+pub(crate) fn wait_until(
+    reference: &mut Stream,
+    sockets: &HashSet<(SocketAddr, SocketAddr)>,
+    enough: impl Fn(&[Event]) -> bool,
+) {
+    let ours = |events: &[Event]| -> Vec<Event> {
+        events.iter().filter(|event| sockets.contains(&socket_of(event))).copied().collect()
+    };
+    until(reference, PATIENCE, |events| enough(&ours(events))).expect("the traffic");
 }
 
 /// Ends the traffic, so that nothing is retransmitted any more.
