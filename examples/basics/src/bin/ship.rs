@@ -32,7 +32,7 @@ const CALL: Duration = Duration::from_millis(200);
 
 /// Sends lines. Returns without an error if the collector has read all of them.
 fn send(address: SocketAddr, mut lines: &[u8], stopped: &impl Fn() -> bool) -> io::Result<()> {
-    let end = Instant::now() + 300 * CALL;
+    let end = Instant::now() + 300 * CALL; // A collector may disappear without an error.
     let over = || stopped() || Instant::now() > end;
     let mut collector = TcpStream::connect_timeout(&address, 4 * CALL)?;
     (collector.local_addr()? != address).then_some(()).ok_or(ErrorKind::AddrInUse)?; // Not itself.
