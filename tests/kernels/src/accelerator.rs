@@ -64,7 +64,7 @@ impl Accelerator {
         if let Err(error) = File::options().read(true).write(true).open("/dev/kvm") {
             return Ok((Self::Tcg, format!("/dev/kvm: {error}")));
         }
-        let booted = boot_within(LIMIT, emulator, Self::Kvm, kernel, programs, &[PROBE], work);
+        let booted = boot_within(LIMIT, emulator, Self::Kvm, kernel, programs, "", &[PROBE], work);
         Ok(match booted {
             Ok(booted) if booted.lines.starts_with("guest release=") => {
                 (Self::Kvm, "a trial boot succeeded".to_owned())

@@ -26,8 +26,8 @@ const LIMIT: Duration = Duration::from_secs(1500);
 const MEMORY: [&str; 2] = ["1024", "2048"];
 const LARGE: usize = 256 << 20;
 
-/// Warnings and worse messages go to the console. The kernel must not calibrate the clock, because
-/// the result would depend on the host's load.
+/// Warnings and worse messages go to the console. The kernel must not compare the TSC with another
+/// clock, because the result would depend on the host's load.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable";
 
 /// Texts that a console must not contain, each with the word that it is reported with.
@@ -105,7 +105,8 @@ pub struct Booted {
 }
 
 /// Boots `kernel` in the directory `work`, with an initramfs of `programs` and the kernel's
-/// modules, until it has powered off. Its first process gets the arguments.
+/// modules, until it has powered off. Its first process gets the arguments. The options are added
+/// to the kernel's command line.
 ///
 /// # Errors
 /// Returns an error if a file cannot be read or written. A failure in the guest is a complaint.
@@ -114,19 +115,22 @@ pub fn boot(
     accelerator: Accelerator,
     kernel: &Kernel,
     programs: &[u8],
+    options: &str,
     arguments: &[&str],
     work: &Path,
 ) -> Result<Booted> {
-    boot_within(LIMIT, emulator, accelerator, kernel, programs, arguments, work)
+    boot_within(LIMIT, emulator, accelerator, kernel, programs, options, arguments, work)
 }
 
 /// Does the same as [`boot`], with another limit.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn boot_within(
     limit: Duration,
     emulator: &Emulator,
     accelerator: Accelerator,
     kernel: &Kernel,
     programs: &[u8],
+    options: &str,
     arguments: &[&str],
     work: &Path,
 ) -> Result<Booted> {
@@ -142,7 +146,7 @@ pub(crate) fn boot_within(
     let path = format!("/proc/{}/fd/{}", std::process::id(), initrd.as_raw_fd());
     let mut command = emulator.command(accelerator, MEMORY[usize::from(programs.len() > LARGE)]);
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&path).arg("-append");
-    command.arg(format!("{COMMAND_LINE} -- {}", arguments.join(" ")));
+    command.arg(format!("{COMMAND_LINE} {options} -- {}", arguments.join(" ")));
     // Two ports, so that the kernel's messages do not interrupt the guest's lines.
     for port in [&console, &lines] {
         command.arg("-serial").arg(format!("file:{}", port.display()));

@@ -3,9 +3,9 @@
 //!
 //! Each line is a word and `key=value` pairs: `kernel` once, from the host; `guest` once; `demo`
 //! with its exit status, and once for each line of its table; `check` with the differences between
-//! the kernel's enums and the tables; `source` for each attach method that opened; `cell` for each
-//! scenario, family and attach method; `test` for each live test; `done` with the number of cells
-//! and tests.
+//! the kernel's enums and the tables; `families` with the families that the scenarios run over;
+//! `source` for each attach method that opened; `cell` for each scenario, family and attach method;
+//! `test` for each live test; `done` with the number of cells and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -153,6 +153,8 @@ pub struct Log {
     pub release: String,
     /// Differences between the kernel's enums and the tables.
     pub findings: Vec<String>,
+    /// The names of the families that the scenarios ran over.
+    pub families: Vec<String>,
     /// The attach methods that opened, in the order in which they were tried.
     pub methods: Vec<Method>,
     /// The scenarios.
@@ -173,7 +175,7 @@ impl Log {
     pub fn parse(text: &str) -> Result<Self> {
         let (mut series, mut packages, mut release, mut demo, mut done) = (None, None, None, None, false);
         let (mut methods, mut cells, mut findings, mut tests) = (Vec::new(), Vec::new(), None, Vec::new());
-        let mut demo_lines = Vec::new();
+        let (mut families, mut demo_lines) = (None, Vec::new());
         for line in text.lines() {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             let refused = || format!("malformed line: {line:?}");
@@ -187,6 +189,10 @@ impl Log {
                 }
                 "guest" => release = Some(owned(&pairs(rest), "release").with_context(refused)?),
                 "check" => findings = Some(findings_of(&owned(&pairs(rest), "findings").with_context(refused)?)),
+                "families" => {
+                    families =
+                        Some(families_of(&owned(&pairs(rest), "names").with_context(refused)?).with_context(refused)?)
+                }
                 "source" => methods.push(method(&pairs(rest)).with_context(refused)?),
                 "cell" => cells.push(cell(&pairs(rest)).with_context(refused)?),
                 "test" => tests.push(test(&pairs(rest)).with_context(refused)?),
@@ -215,8 +221,9 @@ impl Log {
         let packages = packages.ok_or_else(|| Error::new("no packages"))?;
         let demo = demo.ok_or_else(|| Error::new("no demo line"))?;
         let findings = findings.ok_or_else(|| Error::new("no check line"))?;
+        let families = families.ok_or_else(|| Error::new("no families line"))?;
         let demo_rows = demo_rows(&demo_lines)?;
-        let log = Self { series, packages, release, findings, methods, cells, tests, demo, demo_rows };
+        let log = Self { series, packages, release, findings, families, methods, cells, tests, demo, demo_rows };
         log.is_whole().map(|()| log)
     }
 
@@ -262,7 +269,8 @@ impl Log {
         here.symmetric_difference(&there).next().map(|test| (*test).to_owned())
     }
 
-    /// Checks that each attach method has exactly one result for each scenario over each family.
+    /// Checks that each attach method has exactly one result for each scenario over each of the
+    /// families.
     fn is_whole(&self) -> Result<()> {
         let mut seen = BTreeMap::new();
         for cell in &self.cells {
@@ -273,8 +281,8 @@ impl Log {
         }
         for Method { name: source, .. } in &self.methods {
             for outcome in Trial::names() {
-                for family in Family::ALL.map(family_name) {
-                    if seen.remove(&(&**source, outcome.clone(), family)) != Some(1) {
+                for family in &self.families {
+                    if seen.remove(&(&**source, outcome.clone(), &**family)) != Some(1) {
                         return Err(Error::new(format!(
                             "not exactly one cell of {outcome} over {family} from {source}"
                         )));
@@ -297,6 +305,17 @@ pub fn findings_line(findings: &[String]) -> String {
 
 fn findings_of(said: &str) -> Vec<String> {
     said.split(';').filter(|finding| *finding != "-").map(|finding| finding.replace('+', " ")).collect()
+}
+
+/// Reads the names of families, at least one, without repetition and in the order of
+/// [`Family::ALL`].
+fn families_of(names: &str) -> Result<Vec<String>> {
+    let known = Family::ALL.map(family_name);
+    let named: Vec<_> = known.into_iter().filter(|name| names.split(',').any(|other| other == *name)).collect();
+    if named.is_empty() || named.join(",") != names {
+        return Err(Error::new(format!("not families: {names:?}")));
+    }
+    Ok(named.into_iter().map(str::to_owned).collect())
 }
 
 fn method(pairs: &Pairs<'_>) -> Result<Method> {
@@ -377,6 +396,7 @@ pub(crate) mod tests {
     pub(crate) fn log(series: &str, sources: &[&str], result: impl Fn(&str, Outcome) -> CellResult) -> String {
         let mut lines =
             format!("kernel series={series} packages=p={series}.9-1\nguest release={series}.9\ncheck findings=-\n");
+        lines += &format!("families names={}\n", Family::ALL.map(family_name).join(","));
         let mut count = 0;
         for source in sources {
             lines += &format!("source source={source} companion=- failures=observed\n");
@@ -473,15 +493,37 @@ pub(crate) mod tests {
     fn an_incomplete_log_is_rejected() {
         let whole = log("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
         let lines: Vec<_> = whole.lines().collect();
-        for left_out in [0, 1, 2, 3, 4, lines.len() - 5, lines.len() - 4, lines.len() - 2, lines.len() - 1] {
+        for left_out in [0, 1, 2, 3, 4, 5, lines.len() - 5, lines.len() - 4, lines.len() - 2, lines.len() - 1] {
             let rest: String =
                 lines.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, line)| format!("{line}\n")).collect();
             assert!(Log::parse(&rest).is_err(), "without {:?}", lines[left_out]);
         }
-        assert!(Log::parse(&format!("{whole}{}\n", lines[4])).is_err(), "more after the end");
+        assert!(Log::parse(&format!("{whole}{}\n", lines[5])).is_err(), "more after the end");
         assert!(Log::parse(&whole.replacen("events=3 matches=yes", "events=3 matches=perhaps", 1)).is_err());
         let another = whole.replacen("cell kernel=6.1.9", "cell kernel=6.1.8", 1);
         assert!(Log::parse(&another).unwrap_err().to_string().starts_with("a cell of another kernel"));
         assert!(Log::parse("").is_err());
+    }
+
+    /// Returns the log of a guest that ran the scenarios over one family.
+    pub(crate) fn sample(whole: &str, family: &str) -> String {
+        let families = format!("families names={}", Family::ALL.map(family_name).join(","));
+        let of_family = |line: &&str| !line.starts_with("cell ") || line.contains(&format!(" family={family} "));
+        let lines: Vec<_> = whole.lines().filter(of_family).collect();
+        let cells = lines.iter().filter(|line| line.starts_with("cell ")).count();
+        let (_, tests) = whole.rsplit_once(" tests=").unwrap();
+        let lines = lines.join("\n").replace(&families, &format!("families names={family}"));
+        format!("{}done cells={cells} tests={tests}", lines.rsplit_once("done ").unwrap().0)
+    }
+
+    #[test]
+    fn a_log_contains_exactly_the_families_that_it_names() {
+        let whole = log("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
+        let one = sample(&whole, "inet6");
+        assert_eq!(Log::parse(&one).unwrap().families, ["inet6"]);
+        for names in ["inet", "inet,inet6", "inet6,inet6", "inet6,", "", "mapped,inet6", "ipv6"] {
+            assert!(Log::parse(&one.replace("names=inet6", &format!("names={names}"))).is_err(), "{names}");
+        }
+        assert!(Log::parse(&whole.replace("names=inet,inet6,mapped", "names=inet6")).is_err());
     }
 }

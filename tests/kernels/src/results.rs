@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-use retrans_lab::{Error, Family, Result, Trial};
+use retrans_lab::{Error, Result, Trial};
 
 use crate::list::order;
 use crate::log::{Cell, CellResult, DemoResult, Log, TestResult};
@@ -138,7 +138,7 @@ impl Row {
             put(Kind::Attach, "stream", &method.name, format!("{sees}{}", with.unwrap_or_default()));
             for outcome in Trial::names() {
                 let cells = log.cells.iter().filter(|cell| cell.source == method.name && cell.outcome == outcome);
-                put(Kind::Scenario, &outcome, &method.name, of_families(&cells.collect::<Vec<_>>()));
+                put(Kind::Scenario, &outcome, &method.name, of_families(&cells.collect::<Vec<_>>(), &log.families));
             }
         }
         for test in &log.tests {
@@ -156,6 +156,20 @@ impl Row {
             };
             put(Kind::Demo, &line.scenario, NONE, result);
         }
+        row
+    }
+
+    /// Returns the row as if the scenarios had run over these families only.
+    #[must_use]
+    pub fn over(&self, families: &[String]) -> Self {
+        let of = |family: &String, result: &str| {
+            let parts = result.split("; ").find_map(|part| part.strip_prefix(&format!("{family} ")));
+            (family.clone(), parts.unwrap_or(result).to_owned())
+        };
+        let project = |result: &str| one_or_each(&families.iter().map(|family| of(family, result)).collect::<Vec<_>>());
+        let mut row = self.clone();
+        let scenarios = row.results.iter_mut().filter(|(key, _)| key.kind == Kind::Scenario);
+        scenarios.for_each(|(_, result)| *result = project(result));
         row
     }
 
@@ -300,19 +314,25 @@ fn impossible(why: &str) -> String {
     format!("impossible: {why}")
 }
 
-/// Returns one word if all families have the same result, else one for each family.
-fn of_families(cells: &[&Cell]) -> String {
-    let result = |cell: &&&Cell| match &cell.result {
+/// Returns the results of one scenario over these families.
+fn of_families(cells: &[&Cell], families: &[String]) -> String {
+    let result = |cell: &Cell| match &cell.result {
         CellResult::Matches(_) => "yes".to_owned(),
         CellResult::Unobservable(_) => "unobservable".to_owned(),
         CellResult::Impossible(why) => impossible(why),
         CellResult::Differs(_) => "failed".to_owned(),
     };
-    let all: Vec<_> = cells.iter().map(|cell| (&cell.family, result(&cell))).collect();
-    match &all[..] {
-        [(_, first), rest @ ..] if rest.len() + 1 == Family::ALL.len() && rest.iter().all(|(_, it)| it == first) => {
-            first.clone()
-        }
+    let of_family = |family: &String| {
+        let cell = cells.iter().find(|cell| cell.family == *family);
+        (family.clone(), cell.map_or_else(|| "failed".to_owned(), |cell| result(cell)))
+    };
+    one_or_each(&families.iter().map(of_family).collect::<Vec<_>>())
+}
+
+/// Returns one word if all families have the same result, else one for each family.
+fn one_or_each(all: &[(String, String)]) -> String {
+    match all {
+        [(_, first), rest @ ..] if rest.iter().all(|(_, it)| it == first) => first.clone(),
         _ => all.iter().map(|(family, result)| format!("{family} {result}")).collect::<Vec<_>>().join("; "),
     }
 }
@@ -481,10 +501,11 @@ fn check_result(kind: Kind, name: &str, result: &str) -> Result<()> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use retrans_lab::{Outcome, Probes};
+    use retrans_lab::{Family, Outcome, Probes};
 
     use super::*;
-    use crate::log::tests::log;
+    use crate::log::family_name;
+    use crate::log::tests::{log, sample};
 
     /// Returns the row of a boot. The closure `result` returns the result of each cell.
     pub(crate) fn row(series: &str, methods: &[&str], result: impl Fn(&str, Outcome) -> CellResult) -> Row {
@@ -548,6 +569,25 @@ pub(crate) mod tests {
         let mut results = Results::default();
         results.set("6.1", row);
         assert_eq!(Results::parse(&results.to_string()).unwrap(), results);
+    }
+
+    #[test]
+    fn a_sample_is_compared_with_the_same_family_of_the_row() {
+        let whole = log("6.1", &["fexit"], |_, _| CellResult::Matches(2)).replace(
+            "outcome=rto family=inet6 events=2 matches=yes",
+            "outcome=rto family=inet6 events=- matches=- why=no_x",
+        );
+        let of = |text: &str| Row::of(&Log::parse(text).unwrap(), "-");
+        let recorded = of(&whole);
+        for (family, other) in [("inet6", "inet"), ("mapped", "inet6")] {
+            let families = [family.to_owned()];
+            let now = of(&sample(&whole, family));
+            assert_eq!(differences(&recorded.over(&families), &now), [""; 0], "{family}");
+            let found = differences(&recorded.over(&[other.to_owned()]), &now);
+            assert_eq!(found.len(), 1, "{family} compared with {other}: {found:?}");
+        }
+        let all = Family::ALL.map(family_name).map(str::to_owned);
+        assert_eq!(recorded.over(&all), recorded);
     }
 
     #[test]

@@ -14,8 +14,11 @@ pub const PAGE: &str = "docs/kernel-matrix.md";
 const BEGIN: &str = "<!-- matrix -->\n";
 const END: &str = "<!-- /matrix -->";
 
-/// The cell of a scenario without a result.
+/// The cell of a scenario that no attach method reported.
 const NOTHING: &str = "–";
+
+/// The cell of a scenario that is newer than the row.
+const NOT_RUN: &str = "not run";
 
 /// Returns the table: a line for each scenario, a column for each kernel, older ones first. A
 /// scenario has a second line if its result with Linux's default tail loss probes is another one.
@@ -58,6 +61,9 @@ fn heading(kernel: &str, row: &Row) -> String {
 
 fn scenario(row: &Row, name: &str) -> String {
     let methods = row.methods();
+    if methods.iter().all(|(method, _)| row.scenario(name, method).is_none()) {
+        return NOT_RUN.to_owned();
+    }
     let result = |method: &str| row.scenario(name, method).unwrap_or(NOTHING);
     if let Some(why) = methods.iter().find_map(|(method, _)| result(method).strip_prefix("impossible: ")) {
         return why.to_owned();
@@ -165,6 +171,13 @@ mod tests {
             let table = table(&results);
             assert_eq!(table.lines().find(|line| line.contains("/defaults")), expected, "{table}");
         }
+    }
+
+    #[test]
+    fn a_scenario_that_is_newer_than_the_row_was_not_run() {
+        let row = row("6.18", &["tp_err", "fexit"], |_, _| CellResult::Matches(2));
+        assert_eq!(scenario(&row, "rto"), "yes");
+        assert_eq!(scenario(&row, "newer"), "not run");
     }
 
     #[test]
