@@ -187,9 +187,15 @@ test: unit-tests
 	@$(run_live)
 
 # Unit tests, documentation tests, and the tests of the programs that do not require root.
+TEST := cargo test --locked --workspace $(WORKSPACE_FEATURES)
 .PHONY: unit-tests
 unit-tests: deps
-	cargo test --locked --workspace $(WORKSPACE_FEATURES) --no-fail-fast
+	$(TEST) --no-fail-fast
+
+# Builds all test programs, the live tests included.
+.PHONY: build-tests
+build-tests: deps
+	$(TEST) --no-run
 
 # Each live test has the attribute `#[ignore]`, so a plain `cargo test` skips it. This runs them as
 # root, or reports that they did not run.
@@ -232,13 +238,15 @@ fresh-machines:
 # results of those that pass. Does not require root. JOBS guests run at a time (default: the number
 # of CPUs). Patched kernels that are not built yet are built, which needs about ten minutes on two
 # CPUs; with CACHED=1 they are left out. ACCEPT=1 records a row even if a recorded result is lost.
-# ONLY=attach_methods:: boots one kernel for the live tests whose names begin with this prefix.
+# ONLY=attach_methods:: boots one kernel for the live tests whose names begin with this prefix, with
+# the options APPEND on its command line, such as APPEND=lockdown=confidentiality.
 # MATRIX_ACCEL=kvm or tcg forces how guests run. Downloads, built kernels, and the console of the
 # last boot of each kernel are kept in $XDG_CACHE_HOME/retrans-matrix.
 KERNELS ?=
 CACHED ?=
 ACCEPT ?=
 ONLY ?=
+APPEND ?=
 TURN ?=
 MATRIX := cargo run --locked --quiet --package retrans-kernels --bin matrix --release --
 # With BUILT=1, runs the program that `make test` has built.
@@ -246,7 +254,7 @@ MATRIX_DEV := $(if $(BUILT),$(or $(CARGO_TARGET_DIR),target)/debug/matrix,cargo 
 .PHONY: matrix
 matrix: deps
 	@$(call install,$(MATRIX_PACKAGES) $(KERNEL_PACKAGES))
-	$(MATRIX) run $(if $(CACHED),--cached) $(if $(ACCEPT),--accept) $(if $(ONLY),--only=$(ONLY)) $(KERNELS)
+	$(MATRIX) run $(if $(CACHED),--cached) $(if $(ACCEPT),--accept) $(if $(ONLY),--only=$(ONLY)) $(if $(APPEND),--append="$(APPEND)") $(KERNELS)
 
 # This target and the next two use the programs that `make test` has built.
 .PHONY: matrix-check
