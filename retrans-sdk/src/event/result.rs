@@ -70,8 +70,7 @@ pub enum ResultClass {
 #[reason_table(key = "result", class = ResultClass, unlisted = Other)]
 #[non_exhaustive]
 pub enum RetransResult {
-    /// The attempt failed for a reason that has no result of its own; `err` contains the error
-    /// number.
+    /// The attempt failed for a reason that has no result of its own; `err` contains the errno.
     #[reason(value = "err_default", c_name = "TCP_RETRANS_ERR_DEFAULT", class = Other)]
     ErrDefault = 0,
     /// The IP layer accepted the segment without an error, which does not yet mean that it left the
@@ -105,21 +104,23 @@ pub enum RetransResult {
     #[reason(value = "rcv_zero_window", c_name = "TCP_RETRANS_RCV_ZERO_WINDOW", class = Window)]
     RcvZeroWindow = 8,
     /// No memory for the copy that a segment with an unusual headroom requires (-ENOBUFS). Reported
-    /// only with the proposed patch.
+    /// only with the proposed patch; otherwise the result is `nobufs`.
     #[reason(value = "pskb_copy_nobufs", c_name = "TCP_RETRANS_PSKB_COPY_NOBUFS", class = Nomem)]
     PskbCopyNobufs = 9,
     /// No memory (-ENOMEM) before the transmit step. It is not known which allocation failed.
     #[reason(value = "nomem", c_name = "RETRANS_OWN_NOMEM", class = Nomem)]
     Nomem = 128,
     /// The transmit step returned -ENOBUFS: there was no memory for a copy or a clone of the
-    /// segment, or a lower layer had no buffer.
+    /// segment, or a lower layer had no buffer. A missing buffer need not be a lack of memory, so
+    /// the class is `other`.
     #[reason(value = "nobufs", c_name = "RETRANS_OWN_NOBUFS", class = Other)]
     Nobufs = 129,
-    /// Netfilter (a rule in OUTPUT or POSTROUTING, or conntrack) or a BPF program refused the
-    /// segment (-EPERM).
+    /// Netfilter (a rule in OUTPUT or POSTROUTING, or conntrack) or a BPF program of the socket's
+    /// cgroup or of the route refused the segment (-EPERM).
     #[reason(value = "denied", c_name = "RETRANS_OWN_DENIED", class = Drop)]
     Denied = 130,
-    /// A qdisc, a device or a cgroup program dropped the segment (+1, `NET_XMIT_DROP`).
+    /// Dropped (+1, `NET_XMIT_DROP`) by a qdisc, a rule at the device's egress, the device, or a
+    /// BPF program of the socket's cgroup that also signals congestion.
     #[reason(value = "xmit_drop", c_name = "RETRANS_OWN_XMIT_DROP", class = Drop)]
     XmitDrop = 131,
 }
