@@ -76,7 +76,7 @@ fn help() -> String {
 Keys of terms and of the output: {}
 
 The keys from ts to transmit are in every event. The other keys are optional: a key whose value is not known is left out. Terms with \
-owner, pid or comm are rejected here, because the owner may be resolved after the filter. Use them to filter a recording (retrans replay).
+owner, pid or comm are rejected here, because the owner may be found only after the filter has run. Use them to filter a recording (retrans replay).
 
 Exit status: 0 success, also if the reader of stdout exits; 1 the stream or stdout failed after the start; 2 usage error, or the \
 stream cannot be opened: a capability is missing, no attach method is available, or a term cannot be evaluated.

@@ -9,12 +9,13 @@
 //!
 //! The kernel does not count an attempt at the moment at which the BPF programs do: it counts
 //! segments and timeouts before, and kinds after them. Therefore both sides are read twice, in
-//! alternation. The two sides belong to the same moment only if neither of them changed.
+//! alternation. If neither changed, both belong to the same moment.
 //!
 //! The counters of kinds check the classification: they show which of the kernel's functions made
-//! the attempts, and the BPF programs infer this from the socket's state. So the sums are by kind,
-//! and most wrong kinds cause a difference. A wrong kind causes none if both kinds belong to the
-//! same counter. An attempt of an unknown kind is in no sum, and may explain a difference.
+//! the attempts, and the BPF programs infer this from the socket's state. So four of the sums are
+//! by kind: `fast_retrans`, `slow_start_retrans`, `loss_probes` and `timeouts`. Most wrong kinds
+//! cause a difference in them. A wrong kind causes none if both kinds belong to the same counter.
+//! An attempt of an unknown kind is in none of the four, and may explain a difference.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ const BASELINE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval between two readings.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Both sides at one moment.
+/// Both sides. They belong to one moment if `at_rest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Reading {
     kernel: Mib,
@@ -96,8 +97,12 @@ impl Reconciler {
     /// difference may be temporary while attempts are made. Therefore this method repeats the
     /// comparison for up to `patience` (at most one day), until the result is
     /// [exact](Reconciliation::is_exact), and returns the last result. If no exact result is
-    /// possible, a [consistent](Reconciliation::is_consistent) one is sufficient. If attempts were
-    /// in progress during the whole baseline, the comparison is not repeated.
+    /// possible, a [consistent](Reconciliation::is_consistent) one is sufficient.
+    ///
+    /// When the stream is opened, the SDK waits for up to one second for a moment without attempts
+    /// in progress. If there was none, [`settled`](Reconciliation::settled) is always false for
+    /// this handle, and the comparison is made once. To compare, open a stream when there are fewer
+    /// retransmissions.
     ///
     /// # Errors
     ///
@@ -184,7 +189,7 @@ pub struct Reconciliation {
     /// `TCPRetransFail`: the segments of attempts whose transmit step failed with an error other
     /// than -EBUSY.
     pub retrans_fail: Sum,
-    /// `TCPSynRetrans`: SYNs and SYN-ACKs that reached the transmit step.
+    /// `TCPSynRetrans`: SYNs that reached the transmit step, and SYN-ACKs that were sent.
     pub syn_retrans: Sum,
     /// `TCPSpuriousRtxHostQueues`: attempts that failed because an earlier copy was still in a
     /// queue of this host. The kernel also counts tail loss probes that it cancels for this reason
@@ -192,10 +197,11 @@ pub struct Reconciliation {
     pub spurious_rtx_host_queues: Sum,
     /// `TCPFastRetrans`: the segments of successful attempts of kind [`Fast`](RetransKind::Fast).
     pub fast_retrans: Sum,
-    /// `TCPSlowStartRetrans`: the segments of successful attempts in the state Loss that neither a
-    /// timer nor a loss probe made: the kinds [`SlowStart`](RetransKind::SlowStart),
-    /// [`Mtu`](RetransKind::Mtu), [`Resume`](RetransKind::Resume) and, since Linux 6.10 and in some
-    /// older stable kernels, [`Fastopen`](RetransKind::Fastopen).
+    /// `TCPSlowStartRetrans`: the segments of successful attempts in the state Loss that neither
+    /// the retransmission timer nor a loss probe made: the kinds
+    /// [`SlowStart`](RetransKind::SlowStart), [`Mtu`](RetransKind::Mtu),
+    /// [`Resume`](RetransKind::Resume) and, since Linux 6.10 and in some older stable kernels,
+    /// [`Fastopen`](RetransKind::Fastopen).
     pub slow_start_retrans: Sum,
     /// `TCPLossProbes`: successful attempts of kind [`Tlp`](RetransKind::Tlp). The kernel also
     /// counts the loss probes that send new data, so its increase may be greater.
@@ -209,16 +215,16 @@ pub struct Reconciliation {
     /// sums by kind. The kernel may have counted each of them in one of the four counters, or in
     /// none.
     pub unknown_kind: Count,
-    /// Attempts for which it is not known whether they reached the transmit step. The first four
-    /// sums do not include them.
+    /// Attempts for which it is not known whether they reached the transmit step
+    /// ([`Transmit::Unknown`]). The first four sums do not include them.
     pub unknown: TransmitCount,
     /// True if failed attempts are observed.
     pub observes_failures: bool,
     /// [`Stats::missed`](crate::Stats::missed): attempts of the whole host for which the kernel
-    /// skipped a program.
+    /// skipped a program; `None` if the kernel does not count them.
     pub missed: Option<u64>,
-    /// True if no attempt was in progress at the baseline and now. If false, a difference may be
-    /// temporary.
+    /// True if there was a baseline without attempts in progress, and if neither side changed
+    /// during the last reading. If false, a difference may be temporary.
     pub settled: bool,
 }
 
@@ -280,7 +286,7 @@ impl Reconciliation {
     /// Returns true if both sides match. This requires that
     ///
     /// - failures are observed
-    /// - there is no [unknown](Self::unknown) attempt, no attempt of an
+    /// - there is no attempt with [`transmit=unknown`](Self::unknown), no attempt of an
     ///   [unknown kind](Self::unknown_kind), and no attempt in progress
     /// - `retrans_segs`, `retrans_fail`, `syn_retrans`, `fast_retrans` and `slow_start_retrans`
     ///   have no difference
@@ -301,10 +307,12 @@ impl Reconciliation {
     /// ([`settled`](Self::settled)). An exact comparison is consistent. So is one whose differences
     /// are not greater than what is not known:
     ///
-    /// - `retrans_segs`, `retrans_fail` and `syn_retrans` may exceed the observed attempts by the
-    ///   [unknown](Self::unknown) ones, or by any number if failures are not observed
+    /// - `retrans_segs` and `retrans_fail` may exceed the observed attempts by the segments with
+    ///   [`transmit=unknown`](Self::unknown), and `syn_retrans` by the number of these attempts; or
+    ///   all three by any number if failures are not observed
     /// - `fast_retrans` and `slow_start_retrans` may together exceed them by the segments of an
     ///   [unknown kind](Self::unknown_kind)
+    /// - `spurious_rtx_host_queues`, `loss_probes` and `timeouts` may exceed them by any number
     #[must_use]
     pub const fn is_consistent(&self) -> bool {
         let (attempts, segs) =
@@ -338,8 +346,7 @@ impl Reconciliation {
             && self.fast_retrans.difference() + self.slow_start_retrans.difference() <= unknown as i64
     }
 
-    /// Returns the key and the value by which the difference of a counter is printed. The key is
-    /// `difference` if the counter contradicts the observed attempts.
+    /// Returns the key and the value by which the difference of a counter is printed.
     fn printed_difference(&self, sum: Sum, comparison: Comparison) -> KeyVal<i64> {
         let value = sum.difference();
         let key = match comparison {
@@ -361,12 +368,15 @@ enum Comparison {
     AtLeast(&'static str),
 }
 
-/// Prints lines of `key=value`: one for each counter, one for unknown attempts, one for attempts of
-/// an unknown kind, and one for the quality of the comparison.
+/// Prints lines of `key=value`: one for each counter, one for attempts with `transmit=unknown`, one
+/// for attempts of an unknown kind, and one for the quality of the comparison.
 ///
-/// The line of a counter ends with `difference`, unless the difference has a known reason:
-/// `untraced_probes` in TCPSpuriousRtxHostQueues, `excess` in TCPLossProbes and TCPTimeouts, and
-/// `of_unknown_kind` in TCPFastRetrans and TCPSlowStartRetrans.
+/// The line of a counter ends with `difference`, which is 0 if both sides match. Other keys contain
+/// a difference that contradicts nothing: `untraced_probes` of TCPSpuriousRtxHostQueues, `excess`
+/// of TCPLossProbes and TCPTimeouts, and `of_unknown_kind` of TCPFastRetrans and
+/// TCPSlowStartRetrans. For RetransSegs, TCPRetransFail and TCPSynRetrans the key is always
+/// `difference`: `consistent` in the last line states whether attempts with `transmit=unknown` can
+/// explain it. `-` in the last line means not known.
 impl fmt::Display for Reconciliation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counters = [
@@ -414,8 +424,8 @@ mod tests {
         }
     }
 
-    /// The sums in the same order, then the unknown attempts and their segments, then those of an
-    /// unknown kind.
+    /// The sums in the same order, then the attempts with `transmit=unknown` and their segments,
+    /// then those of an unknown kind.
     fn seen_of(seen: [u64; 12]) -> NetnsStats {
         let [retrans_segs, retrans_fail, syn_retrans, in_host_queue, ..] = seen;
         let [_, _, _, _, fast_retrans, slow_start_retrans, loss_probes, timeouts, ..] = seen;

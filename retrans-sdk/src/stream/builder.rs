@@ -31,7 +31,7 @@ use crate::stream::live::Live;
 use crate::stream::stop::StopHandle;
 use crate::sys::clock::{self, EpochOffset, Sample};
 
-/// The longest maximum delay; longer ones are clamped to it.
+/// The upper bound of the maximum delay.
 const MAX_DELAY: Duration = Duration::from_secs(3600);
 
 /// The size of the header that the ring buffer puts before each record, in bytes.
@@ -40,21 +40,21 @@ const RING_HEADER: usize = 8;
 /// The number of events of a recording that are read ahead.
 const REPLAY_CAPACITY: usize = 4096;
 
-/// The name of a setting's method, and the end of the error message for it: an alternative to
-/// leaving the setting out.
+/// The name of a setting's method, and the text that follows "leave it out" in the error message.
 type Setting = (&'static str, &'static str);
 
-/// The settings that affect only a live stream.
+/// The settings that do not apply to recordings and mocks.
 const LIVE_SETTINGS: &[Setting] = &[
     ("max_delay", ", or open a live stream"),
     ("wakeup_bytes", ", or open a live stream"),
     ("attach_method", ", or open a live stream"),
     ("without_companion", ", or open a live stream"),
     ("locate_nomem", ", or open a live stream"),
-    ("resolve_owners", "; an event has the owner that was recorded"),
+    ("resolve_owners", "; its events contain the owners that were recorded or pushed"),
     ("reconcile", ", or open a live stream"),
     ("btf_path", ", or open a live stream"),
 ];
+/// Applies to a mock, and not to a recording.
 const RING_SIZE: Setting = ("ring_size", ", or open a live stream");
 
 /// The settings about events, which do not apply to counters.
@@ -77,8 +77,8 @@ pub(crate) type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
 ///
 /// | method | opens | requires |
 /// |---|---|---|
-/// | [`open`](Self::open) | a stream of the running kernel | Linux 5.10, and CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN |
-/// | [`open_counters`](Self::open_counters) | counters without events | the same |
+/// | [`open`](Self::open) | a *live* stream, of the running kernel | Linux 5.10 or newer, and either CAP_SYS_ADMIN or both CAP_BPF and CAP_PERFMON |
+/// | [`open_counters`](Self::open_counters) | counters of the running kernel, without events | the same |
 /// | [`replay`](Self::replay) | a stream of a recording | nothing |
 /// | [`mock`](Self::mock) | a stream of synthetic events | nothing |
 ///
@@ -168,8 +168,9 @@ impl StreamBuilder {
     /// rejects a filter with terms that the BPF programs cannot evaluate ([`Filter::event_only`]).
     /// Use a [`predicate`](Self::predicate) for such terms.
     ///
-    /// Terms with `ts` are evaluated by the wall clock of the moment at which the stream is opened,
-    /// even if the wall clock is stepped later. The events have the stepped time.
+    /// Terms with `ts` are converted to the clock of the BPF programs when the stream is opened. If
+    /// the wall clock is stepped later, the `ts` of events follows the step, and the filter does
+    /// not.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
@@ -177,8 +178,9 @@ impl StreamBuilder {
 
     /// Sets a function that selects events in user space. By default every event passes.
     ///
-    /// The function runs after the filter, on the thread that reads the stream. Events for which it
-    /// returns false or panics are counted as [`rejected`](crate::Stats::rejected).
+    /// The function runs after the filter, on the thread that reads the stream. An event for which
+    /// it returns false is not delivered, and is counted as [`rejected`](crate::Stats::rejected).
+    /// So is one for which it panics; the panic continues in the caller.
     ///
     /// # Examples
     ///
@@ -202,32 +204,36 @@ impl StreamBuilder {
     /// [`DEFAULT_RING_SIZE`], 1 MiB.
     ///
     /// A record occupies [`FieldSet::record_length`] bytes plus a header of 8 bytes. This is 208
-    /// bytes with all fields, and 88 bytes with no optional field. Attempts that cannot be recorded
-    /// because the ring buffer is full are counted as [`lost`](crate::Stats::lost).
+    /// bytes with all fields, 232 with [`resolve_owners`](Self::resolve_owners), and 88 with no
+    /// optional field. Attempts that cannot be recorded because the ring buffer is full are counted
+    /// as [`lost`](crate::Stats::lost).
     pub fn ring_size(mut self, bytes: u32) -> Self {
         self.ring.size = bytes;
         self.explicit.insert("ring_size");
         self
     }
 
-    /// Sets the optional fields of events. By default events contain [all](FieldSet::all).
+    /// Sets which optional fields events contain. By default they contain [all](FieldSet::all).
+    /// Other fields, such as addresses and ports, are always present, and `owner`, `pid` and `comm`
+    /// belong to [`resolve_owners`](Self::resolve_owners).
     ///
-    /// The BPF programs do not read the other fields, and a record ends after the last field in the
-    /// set.
+    /// The events contain no optional field that is not in the set. A record ends after its last
+    /// field, so a set without the fields at the end of a record saves room in the ring buffer
+    /// ([`FieldSet::record_length`]).
     pub fn fields(mut self, fields: FieldSet) -> Self {
         self.ring.fields = fields;
         self.explicit.insert("fields");
         self
     }
 
-    /// Sets the maximum delivery delay, capped at one hour. The default is [`DEFAULT_MAX_DELAY`],
-    /// 10 ms.
+    /// Sets how long an event may wait in the ring buffer before the reader is woken, at most one
+    /// hour. The default is [`DEFAULT_MAX_DELAY`], 10 ms.
     ///
     /// Waking the reader costs the kernel ten times as much as all other work for an event.
-    /// Therefore only the first event after a pause wakes the reader. For the following events the
-    /// reader polls the ring buffer after this delay. No event is lost because of the delay, since
-    /// [`wakeup_bytes`](Self::wakeup_bytes) wakes the reader before the ring buffer is full. An
-    /// idle stream causes no wake-ups.
+    /// Therefore only the first event after the reader has found the ring buffer empty wakes the
+    /// reader. From then on the reader looks again after this delay, until it finds no event. No
+    /// event is lost because of the delay, since [`wakeup_bytes`](Self::wakeup_bytes) wakes the
+    /// reader before the ring buffer is full. An idle stream causes no wake-ups.
     ///
     /// With [`Duration::ZERO`] every event wakes the reader, unless the reader is already running.
     pub fn max_delay(mut self, delay: Duration) -> Self {
@@ -255,9 +261,10 @@ impl StreamBuilder {
     /// filter. For an attempt that exceeds the limit the BPF programs write no record, and count
     /// the attempt as [`limited`](crate::Stats::limited).
     ///
-    /// Results that share a slot of the counters ([`Count::result`](crate::stats::Count::result))
-    /// share one bucket. Attempts of one result that occur on several CPUs at the same moment may
-    /// consume a single token.
+    /// Each result has its own bucket, except for results that are counted together as `None`
+    /// ([`Count::result`](crate::stats::Count::result)). Attempts of one result that occur on
+    /// several CPUs at the same moment may consume a single token, so slightly more events than the
+    /// limit may be recorded.
     ///
     /// In a recording and a mock the limit uses the timestamps of the events, not the clock.
     pub fn rate_limit(mut self, limit: RateLimit) -> Self {
@@ -266,7 +273,8 @@ impl StreamBuilder {
         self
     }
 
-    /// Counts all attempts of a network namespace separately, for [`Live::reconciler`].
+    /// Counts all attempts of a network namespace separately, for [`Live::reconciler`] and
+    /// [`Counters::reconciler`].
     ///
     /// The reconciler compares these counts with the namespace's own counters, from the moment at
     /// which the stream is opened. The filter and the rate limit do not affect the counts. If
@@ -287,13 +295,14 @@ impl StreamBuilder {
         self
     }
 
-    /// Attaches no companion, so one BPF program runs for an attempt and not several.
+    /// Attaches no companion. An attempt then costs less, and less is reported about it.
     ///
-    /// A [companion](crate::attach::Attachment::companion) is a second attach method that supplies
-    /// what the first one does not observe: the errno for [`AttachMethod::TpEnum`], and for
-    /// [`AttachMethod::TpEnum`] and [`AttachMethod::TpErr`] the failures of SYN-ACKs and, on
-    /// request, the allocation site of -ENOMEM.
+    /// By default a [companion](crate::attach::Attachment::companion) is attached in addition to a
+    /// tracepoint with the result or the errno, and supplies what the tracepoint does not report.
+    /// Without it, [`AttachMethod::TpErr`] does not report the failures of SYN-ACKs and the
+    /// allocation site of -ENOMEM, and [`AttachMethod::TpEnum`] does not report the errno either.
     /// [`Attachment::unobservable`](crate::attach::Attachment::unobservable) lists what is missing.
+    /// Other attach methods have no companion.
     pub fn without_companion(mut self) -> Self {
         self.companions = Companions::None;
         self.explicit.insert("without_companion");
@@ -315,7 +324,7 @@ impl StreamBuilder {
     /// this setting has a cost even if nothing is retransmitted. If the kernel refuses fexit, the
     /// stream opens without it
     /// ([`Attachment::locates_nomem`](crate::attach::Attachment::locates_nomem)). A kernel whose
-    /// own enum names the site does not need it.
+    /// enum has an enumerator for each site does not need this setting.
     pub fn locate_nomem(mut self) -> Self {
         self.locate_nomem = true;
         self.explicit.insert("locate_nomem");
@@ -340,8 +349,10 @@ impl StreamBuilder {
     /// [`Event::comm`]. By default events do not contain these fields, and no BPF programs run to
     /// find owners.
     ///
-    /// Requires Linux 5.12. The owners of up to 16,384 sockets are kept, which uses about 2 MiB of
-    /// kernel memory, and a record occupies 232 bytes.
+    /// Requires Linux 5.12 or newer with `/sys/kernel/btf/vmlinux`. Elsewhere the stream opens, and
+    /// events contain no owner ([`Live::owner_hooks`]). The owners of up to 16,384 sockets are
+    /// kept, which uses about 2 MiB of kernel memory. The least recently used ones are evicted. A
+    /// record occupies 232 bytes in the ring buffer, its header included.
     ///
     /// The kernel does not record which process a socket belongs to, and the process that runs when
     /// a socket retransmits is unrelated. A stream therefore learns the owner from two sources:
@@ -350,13 +361,19 @@ impl StreamBuilder {
     ///   [`OwnerHooks`](crate::attach::OwnerHooks) reports which hooks are available.
     /// - For sockets that these programs have not observed, such as those older than the stream,
     ///   the kernel scans the file descriptors of all processes: once when the stream is opened,
-    ///   and again when an event belongs to a socket whose owner is not known. The scan runs on the
-    ///   thread that reads the stream, for at most 2% of its time. Before Linux 5.19 scans end when
-    ///   the process drops its privileges.
+    ///   and again when an event belongs to a socket whose owner is not known. That event waits for
+    ///   the scan. The scan runs on the thread that reads the stream, for at most 2% of its time.
+    ///   Before Linux 5.19 scans end when the process drops its privileges.
     ///
-    /// The owner is absent when no single process can be identified: no process or several
-    /// processes hold the socket, the socket is the kernel's own, or the event is a SYN-ACK, whose
-    /// connection no process has accepted yet (except with TCP Fast Open).
+    /// The owner is absent if
+    ///
+    /// - no process was observed to connect or accept the socket, and no process or several
+    ///   processes hold it
+    /// - the kernel itself connected the socket, which includes MPTCP subflows
+    /// - the event is about a SYN-ACK, whose socket no process holds yet (with TCP Fast Open one
+    ///   may)
+    /// - the process is not visible in the PID namespace of the process that opened the stream
+    /// - a scan would exceed the 2%
     ///
     /// # Examples
     ///
@@ -384,14 +401,16 @@ impl StreamBuilder {
     ///
     /// Intended for kernels that were built without CONFIG_DEBUG_INFO_BTF, for which projects such
     /// as BTFHub publish files, and for containers in which `/sys` is masked. The file must be of
-    /// exactly this kernel, and not reduced to the types of another program. With the file of
-    /// another kernel the BPF programs read wrong fields, unless the kernel refuses them, and a
-    /// failure may be reported as a success.
+    /// exactly this kernel, and contain all its types, so a file that was minimized for another
+    /// program is not sufficient. With the file of another kernel the kernel may refuse the BPF
+    /// programs. If it does not, they read wrong fields, and a failure may be reported as a
+    /// success.
     ///
     /// If `/sys/kernel/btf/vmlinux` cannot be opened, fexit is not available, and neither are
     /// socket owners: the kernel requires its own BTF for them. The tracepoints and kretprobes are
-    /// available, and read kernel memory with a helper that `lockdown=confidentiality` forbids. If
-    /// all of `/sys` is masked, kretprobes are not available either.
+    /// available. Their programs read kernel memory with a helper that `lockdown=confidentiality`
+    /// forbids, so opening fails there. If all of `/sys` is masked, kretprobes are not available
+    /// either.
     ///
     /// # Examples
     ///
@@ -409,8 +428,8 @@ impl StreamBuilder {
 
     /// Loads and attaches the BPF programs, and opens a stream of the running kernel.
     ///
-    /// Requires Linux 5.10, and CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN. The stream and its
-    /// counters can be read after the process has dropped these capabilities.
+    /// Requires Linux 5.10 or newer, and either CAP_SYS_ADMIN or both CAP_BPF and CAP_PERFMON. The
+    /// stream and its counters can be read after the process has dropped these capabilities.
     ///
     /// # Errors
     ///
@@ -430,7 +449,7 @@ impl StreamBuilder {
     /// After an error no program, link or file descriptor remains.
     pub fn open(self) -> Result<Stream, Error> {
         check_ring_size(self.ring.size)?;
-        check_terms(&self.filter)?;
+        check_terms(&self.filter, OF_STREAM)?;
         let stop = StopHandle::new()?;
         check_descriptors(&stop)?;
         let (source, attachment) = kernel::open(&self.config(Some(self.ring)), self.ring)?;
@@ -443,7 +462,7 @@ impl StreamBuilder {
     /// Opens a stream of a recording. Requires no privileges.
     ///
     /// Filter, predicate, fields, rate limit, counters and all methods to read work as with a live
-    /// stream.
+    /// stream. The filter may contain `owner`, `pid` and `comm`.
     ///
     /// # Examples
     ///
@@ -459,7 +478,7 @@ impl StreamBuilder {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Setting`] if a setting was made that only a live stream honours:
+    /// - [`ErrorKind::Setting`] if a setting was made that does not apply to a recording:
     ///   [`ring_size`](Self::ring_size), [`max_delay`](Self::max_delay),
     ///   [`wakeup_bytes`](Self::wakeup_bytes), [`attach_method`](Self::attach_method),
     ///   [`without_companion`](Self::without_companion), [`locate_nomem`](Self::locate_nomem),
@@ -472,10 +491,12 @@ impl StreamBuilder {
     pub fn replay(self, recording: Recording) -> Result<Stream, Error> {
         self.refuse("a recording", LIVE_SETTINGS.iter().chain(&[RING_SIZE]))?;
         if let Some(term) = self.filter.live_only().next() {
-            let message = format!(
-                "`{term}` cannot be evaluated in a recording, which contains neither the application's own sockets nor the parents of \
-                 cgroups: use cgroup=ID or cookie=NUMBER"
-            );
+            let (missing, instead) = match term.starts_with("cookie") {
+                true => ("the application's own sockets", "cookie=NUMBER"),
+                false => ("the parents of cgroups", "cgroup=ID"),
+            };
+            let message =
+                format!("`{term}` cannot be evaluated in a recording, which does not contain {missing}: use {instead}");
             return Err(Error::new(ErrorKind::Filter, message));
         }
         let counters = Arc::new(UserCounters::new(false, true));
@@ -488,9 +509,10 @@ impl StreamBuilder {
     /// privileges.
     ///
     /// Intended for an application's own tests. Filter, predicate, fields, rate limit and counters
-    /// work as with a live stream. The stream holds as many events as a ring buffer of the same
-    /// size. Further events are counted as lost. `cgroup=34/` matches only events of exactly this
-    /// cgroup, and `cookie=mine` matches no event.
+    /// work as with a live stream, except for two terms: `cgroup=34/` (cgroup 34 and all cgroups
+    /// below it) matches only events of cgroup 34 itself, and `cookie=mine` (the application's own
+    /// sockets) matches no event. Until they are read, the stream holds as many events as fit into
+    /// a ring buffer of [`ring_size`](Self::ring_size) bytes. Further ones are counted as lost.
     ///
     /// # Examples
     ///
@@ -516,7 +538,7 @@ impl StreamBuilder {
     pub fn mock(self) -> Result<(MockSource, Stream), Error> {
         self.refuse("a mock", LIVE_SETTINGS)?;
         check_ring_size(self.ring.size)?;
-        check_terms(&self.filter)?;
+        check_terms(&self.filter, OF_STREAM)?;
         let room = self.ring.size as usize / (self.ring.fields.record_length() + RING_HEADER);
         let (sender, stream) = self.offline(Arc::new(UserCounters::new(true, false)), room)?;
         Ok((MockSource::new(sender), stream))
@@ -540,10 +562,12 @@ impl StreamBuilder {
     /// Loads and attaches BPF programs that only count attempts. Requires the same kernel and
     /// capabilities as [`open`](Self::open).
     ///
-    /// There is no ring buffer, so this is the mode with the lowest cost per attempt. Every attempt
-    /// is counted in [`Stats::counts`](crate::Stats::counts). The BPF programs evaluate the filter.
-    /// Attempts that it excludes are also counted as [`filtered`](crate::Stats::filtered), and
-    /// attempts that pass it in [`Stats::passed`](crate::Stats::passed).
+    /// There is no ring buffer, so this is the mode with the lowest cost per attempt, and nothing
+    /// must be read in between. [`Counters::stats`] returns the sums since the counters were
+    /// opened. Every attempt is counted in [`Stats::counts`](crate::Stats::counts). The BPF
+    /// programs evaluate the filter. Attempts that it excludes are also counted as
+    /// [`filtered`](crate::Stats::filtered), and attempts that pass it in
+    /// [`Stats::passed`](crate::Stats::passed).
     ///
     /// # Examples
     ///
@@ -551,6 +575,7 @@ impl StreamBuilder {
     /// use retrans_sdk::Stream;
     ///
     /// let counters = Stream::builder().filter("sport!=22 dport!=22".parse()?).open_counters()?;
+    /// std::thread::sleep(std::time::Duration::from_secs(60));
     /// for count in counters.stats().passed {
     ///     println!("{count}"); // result=… kind=… attempts=… segs=…
     /// }
@@ -565,7 +590,7 @@ impl StreamBuilder {
     /// [`resolve_owners`](Self::resolve_owners). Otherwise the errors of [`open`](Self::open).
     pub fn open_counters(self) -> Result<Counters, Error> {
         self.refuse("counters", EVENT_SETTINGS)?;
-        check_terms(&self.filter)?;
+        check_terms(&self.filter, OF_COUNTERS)?;
         check_descriptors(&StopHandle::new()?)?;
         let (programs, attachment) = kernel::open_counters(&self.config(None))?;
         Counters::new(programs, attachment, self.netns)
@@ -624,14 +649,19 @@ fn check_ring_size(bytes: u32) -> Result<(), Error> {
     Err(Error::new(ErrorKind::RingSize, message))
 }
 
+/// The reason why the filter of a stream must not contain a term, and what to do.
+const OF_STREAM: &str = "cannot be evaluated in the kernel, because the owner of a socket may be found only after the filter has \
+     run: use a predicate (StreamBuilder::predicate), or filter a recording";
+/// The same for the filter of counters.
+const OF_COUNTERS: &str = "cannot be evaluated in the kernel, and counters do not resolve the owners of sockets: leave it out, or \
+     open a stream with a predicate";
+
 /// Checks that the BPF programs can evaluate the whole filter.
-fn check_terms(filter: &Filter) -> Result<(), Error> {
-    let Some(term) = filter.event_only().next() else { return Ok(()) };
-    let message = format!(
-        "`{term}` cannot be evaluated in the kernel, because the owner of a socket may be resolved after the filter: use a \
-         predicate (StreamBuilder::predicate), or filter a recording"
-    );
-    Err(Error::new(ErrorKind::Filter, message))
+fn check_terms(filter: &Filter, why_not: &str) -> Result<(), Error> {
+    match filter.event_only().next() {
+        Some(term) => Err(Error::new(ErrorKind::Filter, format!("`{term}` {why_not}"))),
+        None => Ok(()),
+    }
 }
 
 /// Checks that enough file descriptors are available to open a stream. Without them a feature probe
@@ -641,7 +671,7 @@ fn check_descriptors(stop: &StopHandle) -> Result<(), Error> {
     const ENOUGH: usize = 64;
     (0..ENOUGH).map(|_| stop.eventfd().try_clone()).collect::<Result<Vec<_>, _>>().map(|_| ()).map_err(|error| {
         let message = format!(
-            "cannot open a stream: up to {ENOUGH} file descriptors are required while it opens (RLIMIT_NOFILE)"
+            "cannot open a stream or counters: this requires {ENOUGH} free file descriptors: raise RLIMIT_NOFILE (`ulimit -n`)"
         );
         Error::new(ErrorKind::System, message).caused_by(error)
     })
