@@ -20,14 +20,16 @@ use crate::{CANNOT_START, FAILED, fail};
 
 /// Compares the attempts in a network namespace with its SNMP counters
 ///
-/// The BPF programs count the attempts in the namespace, without a filter. At an interval and at
-/// the end, the sums are compared with the namespace's counters RetransSegs, TCPRetransFail,
-/// TCPSynRetrans, TCPSpuriousRtxHostQueues, TCPFastRetrans, TCPSlowStartRetrans, TCPLossProbes and
-/// TCPTimeouts. The last four show most wrong kinds as a difference.
+/// The BPF programs count the attempts in the namespace, without a filter. At each interval and at
+/// the end, these counts are compared with the increase of the namespace's counters RetransSegs,
+/// TCPRetransFail, TCPSynRetrans, TCPSpuriousRtxHostQueues, TCPFastRetrans, TCPSlowStartRetrans,
+/// TCPLossProbes and TCPTimeouts since the start. If the kind of an attempt were wrong, one of the
+/// last four would usually differ.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 everything is accounted for; 1 a difference lasted for a second, it is not known whether some attempts were \
-transmitted, the kind of some attempts is unknown, or failures cannot be observed; 2 usage error, or the subcommand cannot start.
+Exit status: 0 each comparison accounted for everything; 1 in one of them a difference lasted for a second, or attempts were in \
+progress all the time, or it is not known whether some attempts reached the transmit step, or the kind of some attempts is unknown, \
+or failures cannot be observed, or an error occurred after the start; 2 usage error, or the subcommand cannot start.
 
 Examples:
   sudo retrans reconcile --for 60
@@ -65,7 +67,7 @@ pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
     }
 }
 
-/// Returns false if there was a difference.
+/// Returns whether every comparison was exact.
 fn run(arguments: &Arguments, output: Output, started: &mut bool) -> Result<bool, Box<dyn Error>> {
     let format = output.format(arguments.format);
     let every = arguments.every.max(TICK);
@@ -97,7 +99,7 @@ fn run(arguments: &Arguments, output: Output, started: &mut bool) -> Result<bool
             };
             exact &= reconciliation.is_exact();
             match io::stdout().write_all(text.as_bytes()) {
-                // The reader has exited. The exit status still reports a difference.
+                // The reader has exited. The exit status still reports the comparisons.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exact),
                 written => written.map_err(|error| format!("cannot write to stdout: {error}"))?,
             }
@@ -153,22 +155,31 @@ fn as_table(of: &Reconciliation, netns: u32, seconds: u64, paint: Paint) -> Stri
         _ => paint.bad("not accounted for"),
     };
     text += "\n";
-    text += &paint.bold(&format!("{:<24}  {:>10}  {:>10}  {:>10}", "COUNTER", "KERNEL", "SEEN", "DIFFERENCE"));
+    text += &paint.bold(&format!("{:<24}  {:>10}  {:>10}  {:>11}", "COUNTER", "KERNEL", "SEEN", "UNEXPLAINED"));
     text += "\n";
     for (name, sum) in sums(of) {
         let more = sum.difference();
         let note = match name {
             _ if more <= 0 => None,
             // The kernel also counts loss probes that it abandons before they become an attempt.
-            "TCPSpuriousRtxHostQueues" => Some(format!("{more} loss probes cancelled before the attempt")),
-            "TCPLossProbes" | "TCPTimeouts" => Some(format!("{more} more that it counts for other reasons")),
-            "TCPFastRetrans" | "TCPSlowStartRetrans" if of.is_consistent() => {
-                Some(format!("{more} segments of an unknown kind"))
+            "TCPSpuriousRtxHostQueues" => {
+                Some(format!("{more} explained: loss probes that the kernel cancelled before the attempt"))
             }
+            "TCPLossProbes" | "TCPTimeouts" => {
+                Some(format!("{more} explained: the kernel also counts {}", other_reasons(name)))
+            }
+            "TCPFastRetrans" | "TCPSlowStartRetrans" if of.is_consistent() => {
+                Some(format!("{more} explained: segments of an unknown kind"))
+            }
+            "RetransSegs" | "TCPRetransFail" | "TCPSynRetrans" if of.is_consistent() => Some(if of.observes_failures {
+                format!("{more} explained: attempts that may have reached the transmit step")
+            } else {
+                format!("{more} explained: failures are not observed")
+            }),
             _ => None,
         };
         let difference = if note.is_some() { 0 } else { more };
-        let cell = format!("{difference:>10}");
+        let cell = format!("{difference:>11}");
         let cell = if difference == 0 { cell } else { paint.bad(&cell) };
         text += &format!("{name:<24}  {:>10}  {:>10}  {cell}", sum.kernel, sum.seen);
         if let Some(note) = note {
@@ -182,6 +193,14 @@ fn as_table(of: &Reconciliation, netns: u32, seconds: u64, paint: Paint) -> Stri
     text
 }
 
+/// Returns what the kernel counts in this counter in addition to attempts.
+fn other_reasons(counter: &str) -> &'static str {
+    match counter {
+        "TCPLossProbes" => "loss probes that send new data",
+        _ => "timeouts of SYN-ACKs, those that end a connection, and failed attempts that are not observed",
+    }
+}
+
 /// Returns the reasons why a comparison is not exact, and what to do.
 fn reasons(of: &Reconciliation) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -191,13 +210,14 @@ fn reasons(of: &Reconciliation) -> Vec<String> {
     }
     if of.unknown.attempts > 0 {
         reasons.push(format!(
-            "It is not known whether {} attempts ({} segments) were transmitted. fexit and kretprobe report this (see `retrans doctor`).",
+            "It is not known whether {} attempts ({} segments) reached the transmit step. fexit reports it: `retrans doctor` prints \
+             whether this host allows it.",
             of.unknown.attempts, of.unknown.segs
         ));
     }
     if of.unknown_kind.attempts > 0 {
         reasons.push(format!(
-            "The kind of {} successful attempts ({} segments) is unknown.",
+            "The kind of {} successful attempts ({} segments) is unknown: docs/kernels.md lists the usual cases.",
             of.unknown_kind.attempts, of.unknown_kind.segs
         ));
     }
@@ -207,11 +227,13 @@ fn reasons(of: &Reconciliation) -> Vec<String> {
     }
     if let Some(segs @ 1..) = of.unseen_segs() {
         reasons.push(format!(
-            "No BPF program saw the attempts of {segs} segments that the kernel counted. A hardened kernel may skip programs."
+            "No BPF program saw the attempts of {segs} segments that the kernel counted: it skipped the programs, as hardened kernels may."
         ));
     }
     if let Some(missed @ 1..) = of.missed {
-        reasons.push(format!("The kernel skipped the BPF program for {missed} attempts of this host."));
+        reasons.push(format!(
+            "The kernel skipped the BPF programs for {missed} attempts on this host, possibly in other namespaces."
+        ));
     }
     reasons
 }
