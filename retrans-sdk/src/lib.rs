@@ -43,8 +43,9 @@
 //!
 //! ## Read counters
 //!
-//! The BPF programs count every attempt by result and kind, including attempts that are filtered or
-//! lost. [`Stream::stats`] returns the counters of a stream.
+//! The BPF programs count every observed attempt by result and kind, including those that the
+//! filter excludes and those whose event is lost because the ring buffer is full.
+//! [`Stream::stats`] returns the counters of a stream.
 //! [`StreamBuilder::open_counters`] opens the counters without events.
 //!
 //! ```no_run
@@ -133,7 +134,8 @@
 //! then requires autoconf, automake, autopoint, flex, bison and gawk instead of the headers. Such a
 //! program contains libelf, which is under LGPL-3.0-or-later or GPL-2.0-or-later.
 //!
-//! Before Linux 5.11 the BPF maps count against RLIMIT_MEMLOCK, whose default of 64 KiB is too low.
+//! Before Linux 5.11 the BPF maps count against RLIMIT_MEMLOCK, whose default of 64 KiB is too low
+//! for a program without root.
 //!
 //! rustfmt is not required. `DOCS_RS=1` in the environment builds the documentation without clang.
 //!
@@ -141,8 +143,8 @@
 //!
 //! Kernels differ in what they report. [`Live::attachment`](stream::Live::attachment) reports what
 //! an open stream cannot observe, and the reasons. [`Diagnosis`](attach::Diagnosis) reports the
-//! same without an open stream. An outcome that cannot be observed is reported as
-//! [unobservable](attach::Unobservable), never as zero.
+//! same without an open stream. The counter of an outcome that cannot be observed is
+//! [unobservable](attach::Unobservable), never zero.
 //!
 //! # Modules
 //!

@@ -75,10 +75,11 @@ pub struct Filter {
 impl Filter {
     /// Returns true if an event passes.
     ///
-    /// The result is the same as in the kernel, with two exceptions. For a value that requires more
-    /// than the event ([`live_only`](Self::live_only)) neither the term nor its negation matches,
-    /// except that `cgroup=ID/` matches an event of exactly this cgroup. A field that the stream
-    /// does not record ([`FieldSet`](crate::FieldSet)) is absent, so only `key=-` matches.
+    /// The result is the same as in the kernel, with two exceptions. The values `mine` and `ID/` of
+    /// a term require more than the event ([`live_only`](Self::live_only)), and are not evaluated,
+    /// except that `ID/` matches an event of exactly this cgroup. A term with such a value matches
+    /// only if another of its values matches, and its negation never matches. A field that the
+    /// stream does not record ([`FieldSet`](crate::FieldSet)) is absent, so only `key=-` matches.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_with(event, &KernelContext::default())
@@ -105,8 +106,9 @@ impl Filter {
             || self.clauses.iter().any(|clause| clause.iter().all(|term| term.holds(event, context)))
     }
 
-    /// Compiles a filter without [`event_only`](Self::event_only) terms for the BPF programs.
-    /// `epoch_offset` converts `CLOCK_BOOTTIME` to the Unix epoch, in nanoseconds.
+    /// Compiles the filter for the BPF programs. It must not contain
+    /// [`event_only`](Self::event_only) terms. `epoch_offset` converts `CLOCK_BOOTTIME` to the Unix
+    /// epoch, in nanoseconds.
     pub(crate) fn for_kernel(&self, epoch_offset: i64) -> KernelFilter {
         KernelFilter::of(&self.clauses, epoch_offset)
     }
@@ -294,7 +296,8 @@ impl Term {
                 None => all_known = false,
             }
         }
-        // With an operand that cannot be evaluated, neither the term nor its negation matches.
+        // No operand is known to match. If one of them cannot be evaluated, neither the term nor
+        // its negation matches.
         self.negated && all_known
     }
 }

@@ -89,18 +89,19 @@ pub struct Stats {
     pub missed: Option<u64>,
     /// Attempts that only the tracepoint reported, although programs are attached to function
     /// exits. The compiler inlined the function, or the kernel skipped a program. The tracepoint
-    /// reports successes only, so similar attempts that failed may not have been reported.
-    /// Therefore [`failures`](Self::failures) is [`Failures::Unobservable`] unless this number
-    /// is 0.
+    /// reports successes only, so failed attempts that go through the same function may not have
+    /// been reported. Therefore [`failures`](Self::failures) is [`Failures::Unobservable`] unless
+    /// this number is 0.
     ///
     /// `None` unless failures are observed at function exits only:
     /// [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit) and
     /// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe), on a kernel whose
     /// tracepoint reports no failures.
     pub tracepoint_only: Option<u64>,
-    /// Lines of a [`Recording`](crate::offline::Recording) that were skipped: lines before the
-    /// recording, and malformed lines ([`BadLines::Skip`](crate::offline::BadLines::Skip)). `None`
-    /// for other streams. No other counter includes them.
+    /// Lines of the input of a [`Recording`](crate::offline::Recording) that were skipped: those
+    /// before the line that determined the format, except comments, and malformed lines
+    /// ([`BadLines::Skip`](crate::offline::BadLines::Skip)). `None` for other streams. No other
+    /// counter includes them.
     pub skipped: Option<u64>,
     /// The losses that a [`Recording`](crate::offline::Recording) of kernel text reports; `None`
     /// for other streams. No other counter includes them.

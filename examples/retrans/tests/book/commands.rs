@@ -15,7 +15,7 @@ const RUN: [&str; 10] = ["cat", "cut", "ip", "ls", "lsns", "nstat", "ss", "sysct
 
 /// Other programs, and the Debian package of each. They require privileges, or what this machine
 /// does not have.
-const NAMED: [(&str, &str); 15] = [
+const NAMED: [(&str, &str); 16] = [
     ("apt-get", "apt"),
     ("bpftool", "bpftool"),
     ("conntrack", "conntrack"),
@@ -31,6 +31,7 @@ const NAMED: [(&str, &str); 15] = [
     ("setpriv", "util-linux"),
     ("systemctl", "systemd"),
     ("tee", "coreutils"),
+    ("timeout", "coreutils"),
 ];
 
 /// The variables that the book uses for the values of an event.
