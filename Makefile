@@ -15,6 +15,8 @@ BENCH_PACKAGES := bpftrace linux-perf
 MATRIX_PACKAGES := debian-archive-keyring kmod xz-utils zstd
 # Required to build a kernel: tests/kernels/patches.
 KERNEL_PACKAGES := bc bison dwarves flex patch perl
+# To unpack the kernel's packetdrill scripts, and the programs that they start.
+PACKETDRILL_PACKAGES := bash debian-archive-keyring ethtool iproute2 procps python3 xz-utils
 
 # Required to build with the feature `vendored` of libbpf-rs, which does not require libelf.
 VENDORED_PACKAGES := autoconf automake autopoint bison flex gawk
@@ -57,6 +59,8 @@ help:
 	@echo "make matrix-release-check  does the same, and fails if a row is stale"
 	@echo "make matrix-gate   boots the oldest kernel and another one by rotation, and fails if"
 	@echo "                   the results differ from the recorded ones"
+	@echo "make packetdrill   plays the packetdrill scripts of the kernel's selftests, and compares"
+	@echo "                   each attempt with the kernel; as root (SCRIPTS=… NAMES=…)"
 	@echo "make fresh-machines  runs the README's commands on minimal systems (SUITES=…)"
 	@echo "make lint          checks formatting, clippy and documentation; warnings are errors"
 	@echo "make words         the words and line widths of everything a person reads (tests/words)"
@@ -76,8 +80,8 @@ help:
 	@echo "make public-api    records the public API"
 	@echo "make public-api-check  reports changes of the public API since it was recorded"
 	@echo "make release-check  runs outside, msrv, vendored, without-clang, unit, image,"
-	@echo "                   matrix-release-check and bench, which a release requires in"
-	@echo "                   addition to the gate"
+	@echo "                   packetdrill, matrix-release-check and bench, which a release"
+	@echo "                   requires in addition to the gate"
 
 .PHONY: build-deps
 build-deps: ; @$(call install,$(BUILD_PACKAGES))
@@ -226,6 +230,20 @@ RUNS ?= 50
 soak: deps
 	$(AS_ROOT) tests/soak.sh $(RUNS)
 
+# Plays every script of packetdrill in the kernel's selftests, or in the directory SCRIPTS, and
+# fails if an attempt contradicts the kernel. NAMES selects scripts by parts of their names. The
+# kernel's scripts are fetched once, from the system's archive.
+SCRIPTS ?=
+NAMES ?=
+PACKETDRILL := cargo run --locked --quiet --release --package retrans-packetdrill --
+.PHONY: packetdrill
+packetdrill: deps
+	@$(call install,$(PACKETDRILL_PACKAGES))
+	cargo build --locked --release --package retrans-packetdrill
+	@# Not as root, because the scripts are kept in the user's cache.
+	$(if $(SCRIPTS),,$(PACKETDRILL) --fetch)
+	$(AS_ROOT) $(PACKETDRILL) $(if $(SCRIPTS),--scripts "$(SCRIPTS)") $(NAMES)
+
 # Minimal systems on which the README's commands are run. If an archive is not reachable (Ubuntu's
 # may not be), this is reported. With `-minimal` the build uses rustup's minimal profile.
 SUITES ?= bookworm trixie noble trixie-minimal
@@ -307,7 +325,7 @@ $(TOOLS)/bin/cargo-deny:
 # them for `make matrix` before them.
 .PHONY: release-check
 release-check: MSRV := required
-release-check: outside msrv vendored without-clang unit image matrix-release-check bench
+release-check: outside msrv vendored without-clang unit image packetdrill matrix-release-check bench
 
 .PHONY: deny
 deny: $(DENY)
