@@ -223,7 +223,13 @@ static __always_inline __u32 refine_result(const struct attempt *a, __u32 result
 	case NET_XMIT_DROP:
 	case -ENOBUFS:
 	case -ENOMEM:
+	/* The route may be lost in the transmit step. */
+	case -EHOSTUNREACH:
+	case -ENETUNREACH:
+	case -EACCES:
 		return result_of(a);
+	case -EINVAL:
+		return is_route_lost(a) ? TCP_RETRANS_ROUTE_FAIL : result;
 	default:
 		return result;
 	}
@@ -481,7 +487,17 @@ static __always_inline __u8 kind_since(const struct attempt *a, __u8 pending,
 	if (now->segs_in != m->segs_in)
 		return RETRANS_KIND_SLOW_START;
 	/* Nothing was received since the timer's attempt. */
-	return m->by_timer ? RETRANS_KIND_RESUME : RETRANS_KIND_UNKNOWN;
+	if (m->by_timer)
+		return RETRANS_KIND_RESUME;
+	/*
+	 * Nothing was received since an attempt because of the path MTU. The limit of small queues
+	 * (TSQ) interrupts such attempts, and the rest is sent when the queue drains. The
+	 * reordering timer may be set since before.
+	 */
+	if ((m->kind == RETRANS_KIND_MTU || m->kind == RETRANS_KIND_RESUME) &&
+	    !(pending == ICSK_TIME_REO_TIMEOUT && is_timer_due(a)))
+		return RETRANS_KIND_RESUME;
+	return RETRANS_KIND_UNKNOWN;
 }
 
 /* Returns the kind of an attempt in the state Loss that is not made with icsk_pending 0. */
@@ -492,7 +508,12 @@ static __always_inline __u8 kind_in_loss(const struct attempt *a, __u8 pending,
 	const struct inet_connection_sock *icsk = &tp->inet_conn;
 	bool may_be_cut;
 
-	if (m && m->clock == now->clock) {
+	/*
+	 * The clock may be coarse. But the timer makes one attempt only, so if a segment was
+	 * received since, another call made this one.
+	 */
+	if (m && m->clock == now->clock &&
+	    !(is_timer_kind(m->kind) && now->segs_in != m->segs_in)) {
 		/*
 		 * A tunnel may reduce the MTU of its own route while it sends a segment, and the
 		 * next one finds out. Then no ICMP error has reported this MTU to the socket.

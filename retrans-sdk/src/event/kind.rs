@@ -57,8 +57,9 @@ pub enum RetransKind {
     #[reason(value = "mtu", c_name = "RETRANS_KIND_MTU")]
     Mtu = 8,
     /// A queue of this host released a segment of the socket, or its pacing timer expired, after
-    /// the retransmission timer's own attempt. Nothing has been received from the peer since that
-    /// attempt. Another copy of the segment may still be queued.
+    /// the retransmission timer's own attempt or an attempt of kind [`Mtu`](Self::Mtu). Nothing has
+    /// been received from the peer since that attempt. Another copy of the segment may still be
+    /// queued.
     #[reason(value = "resume", c_name = "RETRANS_KIND_RESUME")]
     Resume = 9,
     /// The SYN contained data (TCP Fast Open, RFC 7413), and the SYN-ACK did not acknowledge it:

@@ -13,7 +13,7 @@ use retrans_sdk::{Event, RetransKind, RetransResult, Stream};
 
 use crate::kernel_enum::{is_consistent, is_consistent_by_errno, result_of_text};
 use crate::observe::{attachment, ends, reaches_transmit};
-use crate::trace::trigger;
+use crate::trace::{Trigger, trigger};
 use crate::{Counters, Error, Expected, PrintedFailures, Result, TraceEvent, TraceInstance, Tracepoint};
 
 type Connection = (SocketAddr, SocketAddr);
@@ -147,6 +147,19 @@ pub fn kinds_match(events: &[Event], traced: &[TraceEvent], counted: &Counters, 
         compared += 1;
     }
     Ok(compared)
+}
+
+/// Returns the cause of an attempt according to the call stack that the trace contains for it.
+pub(crate) fn trigger_of(
+    event: &Event,
+    events: &[Event],
+    traced: &[TraceEvent],
+    failures: Failures,
+) -> Option<Trigger> {
+    let (events, traced) = comparable(events, traced, failures);
+    let pairs = paired(&events, &traced);
+    let (_, traced) = pairs.into_iter().find(|(other, _)| (other.ts, other.seq) == (event.ts, event.seq))?;
+    trigger(&traced.callers)
 }
 
 /// Checks that the counters of a namespace increased by the number that the stream reports.

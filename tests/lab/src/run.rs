@@ -11,7 +11,7 @@ use retrans_sdk::event::Transmit;
 use retrans_sdk::reason_table::ReasonTable;
 use retrans_sdk::{Event, RetransKind, Stream};
 
-use crate::cross_check::{Failures, counters_match, kinds_match, text_matches};
+use crate::cross_check::{Failures, counters_match, kinds_match, text_matches, trigger_of};
 use crate::kernel_enum::CANCELED;
 use crate::observe::{attachment, concerns, drain, open, printed_family, reaches_transmit};
 use crate::scenario::FAST_BYTES;
@@ -245,6 +245,8 @@ impl ScenarioRun {
         for (index, event) in self.events.iter().enumerate() {
             let expected = expected.next().ok_or_else(|| differs(format!("unexpected event {index}")))?;
             let expected = expected.with_pending(event.pending, &self.attachment);
+            let cause = trigger_of(event, &self.events, &self.traced, self.failures);
+            let expected = if index > 0 { expected.with_cause(cause, event) } else { expected };
             // The errno of a SYN-ACK is always known.
             let tells_err = self.attachment.observes_err() || event.kind == RetransKind::Synack;
             if event.err.is_some() != tells_err {

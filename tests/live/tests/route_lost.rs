@@ -6,7 +6,6 @@ use std::io::Write;
 use retrans_lab::observe::{attachment, drain, open, undisturbed, until};
 use retrans_lab::wait::PATIENCE;
 use retrans_lab::{Conn, Context, Counters, Family, Packets, Pair, Result, late_mark};
-use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::event::Transmit;
 use retrans_sdk::{Event, RetransKind, RetransResult};
 
@@ -22,8 +21,7 @@ const RULES: [(&str, i32); 3] = [("unreachable", 101), ("prohibit", 13), ("black
 
 /// The kernel checks the route, and then IP does not find it. IPv4 has one errno for that, and IPv6
 /// returns and stores the error of the lookup. The next attempt fails at the check. The kernel
-/// counts only the first. A kernel with its own enum has one name for every failure of the transmit
-/// step, and the SDK reports that name, because the errno of a lost route does not refine it.
+/// counts only the first.
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn route_lost_in_the_transmit_step_is_route_fail() -> Result<()> {
@@ -36,15 +34,13 @@ fn route_lost_in_the_transmit_step_is_route_fail() -> Result<()> {
 }
 
 fn check(family: Family, rule: &str, error: i32) -> Result<()> {
-    let ((method, events, counted), _) = undisturbed(|_| lose_route(family, rule))?;
+    let ((events, counted), _) = undisturbed(|_| lose_route(family, rule))?;
     let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
     let first = if family.is_ipv4_on_the_wire() { (EHOSTUNREACH, 0) } else { (error, error) };
     for (index, event) in events.iter().enumerate() {
         let at = format!("{rule} over {family:?}, event {index} of\n{lines}");
         let (err, soft) = if index == 0 { first } else { (EHOSTUNREACH, error) };
-        let is_named = index > 0 || method != AttachMethod::TpEnum;
-        let result = if is_named { RetransResult::RouteFail } else { RetransResult::ErrDefault };
-        assert_eq!((event.result, event.kind), (result, RetransKind::Rto), "{at}");
+        assert_eq!((event.result, event.kind), (RetransResult::RouteFail, RetransKind::Rto), "{at}");
         assert_eq!((event.err, event.sk_err_soft), (Some(-err), Some(soft)), "{at}");
         // Earlier checks end with these two as well.
         let possible = match (index, err) {
@@ -58,9 +54,9 @@ fn check(family: Family, rule: &str, error: i32) -> Result<()> {
     Ok(())
 }
 
-/// Returns the attach method, the first two attempts of a connection whose retransmission has no
-/// route, and the increase of the counters.
-fn lose_route(family: Family, rule: &str) -> Result<(AttachMethod, Vec<Event>, Counters)> {
+/// Returns the first two attempts of a connection whose retransmission has no route, and the
+/// increase of the counters.
+fn lose_route(family: Family, rule: &str) -> Result<(Vec<Event>, Counters)> {
     let pair = Pair::new()?;
     let ip = if family.is_ipv4_on_the_wire() { "ip -4" } else { "ip -6" };
     pair.client().sh(&format!("{ip} rule add fwmark {MARK:#x} {rule}"))?;
@@ -76,6 +72,5 @@ fn lose_route(family: Family, rule: &str) -> Result<(AttachMethod, Vec<Event>, C
     let its = |event: &&Event| (event.sport, event.dport) == (port, PORT);
     let events = until(&mut stream, PATIENCE, |events| events.iter().filter(its).count() >= 2)?;
     let counted = Counters::read(pair.client())? - before;
-    let method = attachment(&stream).method;
-    Ok((method, events.into_iter().filter(|event| its(&event)).collect(), counted))
+    Ok((events.into_iter().filter(|event| its(&event)).collect(), counted))
 }

@@ -4,12 +4,12 @@
 use std::fmt;
 
 use retrans_sdk::attach::{AttachMethod, Attachment};
-use retrans_sdk::event::TcpState;
+use retrans_sdk::event::{CaState, TcpState};
 use retrans_sdk::reason_table::ReasonTable;
-use retrans_sdk::{RetransKind, RetransResult};
+use retrans_sdk::{Event, RetransKind, RetransResult};
 
 use crate::kernel_enum::{CANCELED, KernelEnum};
-use crate::{Family, Probes, Tracepoint};
+use crate::{Family, Probes, Tracepoint, Trigger};
 
 /// A result that a scenario provokes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -218,6 +218,28 @@ impl Expected {
         let kind = match pending {
             Some(1..) if is_timeout && !attachment.observes_failures() => RetransKind::Unknown,
             _ => self.kind,
+        };
+        Self { kind, ..self }
+    }
+
+    /// Returns the report of an event with this cause. Since Linux 6.19, the limit of small queues
+    /// (TSQ) interrupts the attempts because of the path MTU. A queue that drains resumes them, and
+    /// an acknowledgement may come in between and begin a recovery.
+    #[must_use]
+    pub(crate) fn with_cause(self, cause: Option<Trigger>, event: &Event) -> Self {
+        /// `ICSK_TIME_REO_TIMEOUT`: the reordering timer, which may have expired as well.
+        const REORDERING: u8 = 6;
+        let kind = match (self.kind, cause) {
+            (RetransKind::Mtu, Some(Trigger::HostQueue)) => match (event.kind, event.pending) {
+                (RetransKind::Unknown, Some(REORDERING)) => RetransKind::Unknown,
+                _ => RetransKind::Resume,
+            },
+            (RetransKind::Mtu, Some(Trigger::Ack | Trigger::AckOrMtuProbe))
+                if event.ca_state == Some(CaState::Recovery) =>
+            {
+                RetransKind::Fast
+            }
+            (kind, _) => kind,
         };
         Self { kind, ..self }
     }
