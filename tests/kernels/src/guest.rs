@@ -100,10 +100,16 @@ pub fn run(lines: &mut impl Write, part: Part) -> Result<()> {
                 stream = builder().locate_nomem().open().context(source.clone())?;
                 results = portion(&mut stream, family, probes, &lacks)?;
             }
-            for (outcome, result) in with(probes).zip(results) {
+            for (outcome, (result, again)) in with(probes).zip(results) {
                 let (source, outcome) = (source.clone(), Trial::name(outcome, probes));
-                let cell =
-                    Cell { kernel: kernel.clone(), source, outcome, family: family_name(family).to_owned(), result };
+                let cell = Cell {
+                    kernel: kernel.clone(),
+                    source,
+                    outcome,
+                    family: family_name(family).to_owned(),
+                    result,
+                    again,
+                };
                 say(lines, &cell.to_string())?;
                 count += 1;
             }
@@ -206,8 +212,14 @@ fn with(probes: Probes) -> impl Iterator<Item = Outcome> {
     Outcome::ALL.into_iter().filter(move |outcome| outcome.settings().contains(&probes))
 }
 
-/// Returns the result of each scenario over this family with this setting.
-fn portion(stream: &mut Stream, family: Family, probes: Probes, lacks: &KernelSupport) -> Result<Vec<CellResult>> {
+/// Returns the result of each scenario over this family with this setting, and whether it is of a
+/// repetition.
+fn portion(
+    stream: &mut Stream,
+    family: Family,
+    probes: Probes,
+    lacks: &KernelSupport,
+) -> Result<Vec<(CellResult, bool)>> {
     let possible = with(probes).filter(|outcome| lacks.missing_for(*outcome).is_none());
     let wanted: Vec<_> = possible.map(|outcome| Trial { outcome, family, probes }).collect();
     let mut trace = TraceInstance::new()?;
@@ -219,6 +231,7 @@ fn portion(stream: &mut Stream, family: Family, probes: Probes, lacks: &KernelSu
         eprintln!("repeated, because it was disturbed: {family:?}, probes {probes:?}");
         trials = ScenarioRun::run_all(stream, &mut trace, &wanted, |_| {})?;
     }
+    let mut is_repeated = vec![false; trials.len()];
     // An emulated kernel may be late by more than a timeout. Only the trials that failed are
     // repeated, because a second boot would repeat everything.
     for _ in 1..RUNS {
@@ -236,14 +249,18 @@ fn portion(stream: &mut Stream, family: Family, probes: Probes, lacks: &KernelSu
         let repeated = ScenarioRun::run_all(stream, &mut trace, &again, |_| {})?;
         for (index, trial) in failed.into_iter().zip(repeated) {
             trials[index] = trial;
+            is_repeated[index] = true;
         }
     }
-    let mut trials = trials.into_iter();
+    let mut trials = trials.into_iter().zip(is_repeated);
     let mut all = Vec::new();
     for outcome in with(probes) {
         all.push(match lacks.missing_for(outcome) {
-            Some(why) => CellResult::Impossible(why.to_owned()),
-            None => result_of(&trials.next().ok_or_else(|| Error::new("a trial is missing"))?),
+            Some(why) => (CellResult::Impossible(why.to_owned()), false),
+            None => {
+                let (trial, again) = trials.next().ok_or_else(|| Error::new("a trial is missing"))?;
+                (result_of(&trial), again)
+            }
         });
     }
     Ok(all)

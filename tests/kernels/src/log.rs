@@ -36,6 +36,9 @@ pub struct Cell {
     pub family: String,
     /// The stream's report.
     pub result: CellResult,
+    /// True if this is the result of a repetition, in which the scenario ran without those that had
+    /// succeeded.
+    pub again: bool,
 }
 
 /// The report of a stream on a scenario.
@@ -64,14 +67,15 @@ impl Cell {
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kernel, source, outcome, family, result } = self;
+        let Self { kernel, source, outcome, family, result, again } = self;
         write!(f, "cell kernel={kernel} source={source} outcome={outcome} family={family} ")?;
         match result {
             CellResult::Matches(events) => write!(f, "events={events} matches=yes"),
             CellResult::Unobservable(events) => write!(f, "events={events} matches=yes why=unobservable"),
             CellResult::Impossible(why) => write!(f, "events=- matches=- why={}", why.replace(' ', "_")),
             CellResult::Differs(events) => write!(f, "events={events} matches=no"),
-        }
+        }?;
+        if *again { f.write_str(" again=yes") } else { Ok(()) }
     }
 }
 
@@ -373,7 +377,8 @@ fn cell(pairs: &Pairs<'_>) -> Result<Cell> {
         _ => return Err(Error::new("a scenario with no valid result")),
     };
     let [kernel, source, outcome, family] = ["kernel", "source", "outcome", "family"].map(|key| owned(pairs, key));
-    Ok(Cell { kernel: kernel?, source: source?, outcome: outcome?, family: family?, result })
+    let again = pairs.get("again") == Some(&"yes");
+    Ok(Cell { kernel: kernel?, source: source?, outcome: outcome?, family: family?, result, again })
 }
 
 fn test(pairs: &Pairs<'_>) -> Result<Test> {
@@ -404,7 +409,7 @@ pub(crate) mod tests {
                 for family in Family::ALL.map(family_name).map(str::to_owned) {
                     let [kernel, source] = [&format!("{series}.9"), *source].map(str::to_owned);
                     let (result, outcome) = (result(&source, outcome), Trial::name(outcome, probes));
-                    lines += &format!("{}\n", Cell { kernel, source, outcome, family, result });
+                    lines += &format!("{}\n", Cell { kernel, source, outcome, family, result, again: false });
                     count += 1;
                 }
             }
@@ -475,6 +480,16 @@ pub(crate) mod tests {
             assert!(log.cells.iter().all(|cell| cell.result == result));
             assert_eq!(log.faults().is_empty(), matches!(result, CellResult::Matches(_)));
         }
+    }
+
+    #[test]
+    fn a_repeated_scenario_is_read_back() {
+        let whole = log("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
+        let cell = whole.lines().find(|line| line.starts_with("cell ")).unwrap();
+        let again = Log::parse(&whole.replacen(cell, &format!("{cell} again=yes"), 1)).unwrap();
+        let repeated: Vec<_> = again.cells.iter().filter(|cell| cell.again).map(ToString::to_string).collect();
+        assert_eq!(repeated, [format!("{cell} again=yes")]);
+        assert!(Log::parse(&whole).unwrap().cells.iter().all(|cell| !cell.again));
     }
 
     #[test]

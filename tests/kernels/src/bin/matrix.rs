@@ -552,6 +552,10 @@ impl fmt::Display for Boot {
             let (tests, all) = (log.passed(), log.tests.len());
             let (trials, release) = (log.cells.len(), &log.release);
             write!(f, "{trials} trials, {tests} of {all} live tests on {release} in {} s", self.seconds)?;
+            let repeated = log.cells.iter().filter(|cell| cell.again);
+            for cell in repeated {
+                write!(f, "; repeated: {} over {} from {}", cell.outcome, cell.family, cell.source)?;
+            }
             let again = log.tests.iter().filter(|test| test.again).map(|test| format!("; second run: {}", test.name));
             return again.collect::<Vec<_>>().iter().try_for_each(|test| f.write_str(test));
         }
