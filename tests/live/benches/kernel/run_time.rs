@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::ops::Sub;
+use std::ops::{Add, Sub};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -46,6 +46,14 @@ impl Sub for Runs {
 
     fn sub(self, earlier: Self) -> Self {
         Self { count: self.count.saturating_sub(earlier.count), ns: self.ns.saturating_sub(earlier.ns) }
+    }
+}
+
+impl Add for Runs {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { count: self.count + other.count, ns: self.ns + other.ns }
     }
 }
 
