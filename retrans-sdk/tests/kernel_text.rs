@@ -109,6 +109,30 @@ fn no_line_with_an_attempt_is_passed_over() {
     }
 }
 
+/// Files that follow each other, in several orders: the layout changes in the middle.
+#[test]
+fn no_line_of_mixed_layouts_is_passed_over() {
+    let texts: Vec<_> = FILES.map(|(name, ..)| fs::read(path(name)).expect(name)).into();
+    let (first, second) = texts.split_at(texts.len() / 2);
+    let reversed: Vec<_> = texts.iter().rev().collect();
+    let alternating: Vec<_> = first.iter().zip(second).flat_map(|(one, other)| [other, one]).collect();
+    for order in [texts.iter().collect(), reversed, alternating] {
+        let mixed = order.iter().fold(Vec::new(), |mut mixed, text| {
+            mixed.extend_from_slice(text);
+            if !mixed.ends_with(b"\n") {
+                mixed.push(b'\n');
+            }
+            mixed
+        });
+        let attempts = attempts_in(std::str::from_utf8(&mixed).expect("UTF-8"));
+        let recording = Recording::from_reader(std::io::Cursor::new(mixed));
+        let (events, error, stats) = read(recording.format(Format::KernelText).bad_lines(BadLines::Skip));
+        assert_eq!(error, None);
+        assert!(events.iter().all(|event| event.saddr.to_string() != "203.0.113.1"), "a forged event");
+        assert_eq!(events.len() as u64 + stats.skipped.expect("a recording"), attempts as u64);
+    }
+}
+
 #[test]
 fn losses_are_reported_and_are_not_attempts() {
     let losses = |name| read(open(name)).2.text_losses.map(|TextLosses { entries, unknown, .. }| (entries, unknown));

@@ -13,8 +13,8 @@ use serde_json::Value as Json;
 
 use crate::args::{Format, Input, Terms};
 use crate::output::Output;
-use crate::status::{say, say_text_losses};
-use crate::table::{Table, count};
+use crate::status::{say_skipped, say_text_losses};
+use crate::table::Table;
 use crate::{CANNOT_START, FAILED, fail, fail_to_write};
 
 /// Prints the attempts of a recording, all or filtered
@@ -73,15 +73,7 @@ fn print(mut lines: RecordedLines, file: &Path, filter: &Filter, mut style: impl
     if let Err(error) = printed {
         return fail_to_write(&error);
     }
-    if let Some(detected) = lines.detected_format()
-        && detected.line > 1
-        && lines.skipped() > 0
-    {
-        say(format_args!("retrans: the recording begins at line {} ({})", detected.line, detected.format));
-    }
-    if lines.skipped() > 0 {
-        say(format_args!("retrans: {} skipped", count(lines.skipped(), "line")));
-    }
+    say_skipped(&lines);
     say_text_losses(lines.text_losses());
     match failed {
         Some(error) if file == Path::new("-") => fail(FAILED, &format!("stdin: {error}")),

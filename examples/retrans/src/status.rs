@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use retrans_sdk::format::Escaped;
+use retrans_sdk::offline::RecordedLines;
 use retrans_sdk::stats::TextLosses;
 use retrans_sdk::{RetransKind, Stats, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -45,6 +46,17 @@ pub(crate) fn say_stats(stats: &Stats) {
     for count in &stats.transmits {
         say(format_args!("seen {count}"));
     }
+}
+
+/// Prints on stderr where a recording begins, and the number of skipped lines, if there are any.
+pub(crate) fn say_skipped(lines: &RecordedLines) {
+    if lines.skipped() == 0 {
+        return;
+    }
+    if let Some(detected) = lines.detected_format().filter(|detected| detected.line > 1) {
+        say(format_args!("retrans: the recording begins at line {} ({})", detected.line, detected.format));
+    }
+    say(format_args!("retrans: {} skipped", crate::table::count(lines.skipped(), "line")));
 }
 
 /// Prints the losses that a kernel text reports on stderr, if there are any.

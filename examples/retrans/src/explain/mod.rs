@@ -19,7 +19,7 @@ use retrans_sdk::{Event, Filter, ResultClass};
 use self::page::Page;
 use crate::args::{Input, Terms};
 use crate::output::Output;
-use crate::status::{say, say_text_losses};
+use crate::status::{say_skipped, say_text_losses};
 use crate::table::count;
 use crate::utc::{Precision, date_time, unit};
 use crate::{CANNOT_START, FAILED, fail, print};
@@ -117,9 +117,7 @@ fn choose(mut lines: RecordedLines, filter: &Filter) -> Result<Option<Chosen>, r
             chosen = Some(event);
         }
     }
-    if lines.skipped() > 0 {
-        say(format_args!("retrans: {} skipped", count(lines.skipped(), "line")));
-    }
+    say_skipped(&lines);
     say_text_losses(lines.text_losses());
     let clock = lines.clock();
     Ok(chosen.map(|event| Chosen { event, clock, read, failed }))

@@ -285,7 +285,9 @@ fn format_of_events(line: &str) -> Option<Format> {
     // A task name with line ends is shorter.
     let is_begun = line.len() > 15
         && line.strip_prefix("ts=").is_some_and(|ts| ts.starts_with(|digit: char| digit.is_ascii_digit()));
-    (is_begun || KEYS.iter().filter(|key| has(key)).count() >= 3).then_some(Format::KeyVal)
+    // A filter in the command of a shell prompt contains keys as well.
+    let may_begin = line.split(' ').next().is_some_and(|first| first.contains('=')) || has(&"ts");
+    (is_begun || may_begin && KEYS.iter().filter(|key| has(key)).count() >= 3).then_some(Format::KeyVal)
 }
 
 #[cfg(feature = "json")]

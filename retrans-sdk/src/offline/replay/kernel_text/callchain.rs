@@ -42,11 +42,21 @@ pub(super) fn function(line: &str, printer: Printer) -> Option<&str> {
     (!may_be_imitated).then_some(function)
 }
 
+/// Returns true for a line of a user-space call chain of tracefs, which contains a path.
+pub(super) fn is_user_frame(line: &str) -> bool {
+    let text = line.trim();
+    text.starts_with("=> ") && text.ends_with(']') && text.contains("[+0x")
+}
+
 /// Returns true for a line of a call chain of perf with any address. It may contain any path.
+///
+/// The line of an attempt whose columns are not known may end with the first frame of its chain.
 pub(super) fn is_frame_of_perf(line: &str) -> bool {
     let mut words = line.split_whitespace();
     let is_address = |word: &str| word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let before_path = line.split(" (").next().unwrap_or(line);
     line.starts_with(char::is_whitespace)
+        && !(before_path.contains("tcp_retransmit_s") && before_path.contains("sport="))
         && words.next().is_some_and(is_address)
         && words.next().is_some_and(|symbol| !symbol.ends_with(':'))
         && line.trim_end().ends_with(')')

@@ -23,6 +23,9 @@ use crate::text::reason_table::UNLISTED_BASE;
 /// The prefix of each field that the text of these tracepoints may begin with.
 const FIRST_FIELDS: [&str; 3] = ["skbaddr=", "family=", "sport="];
 
+/// The prefix of the result that may follow the fields.
+const RESULTS: [&str; 3] = ["err=", "result=", "quit_reason="];
+
 /// The attempt in the text of a tracepoint.
 #[derive(Debug, PartialEq)]
 pub(super) struct Attempt {
@@ -58,14 +61,19 @@ impl Tracepoint {
 
     /// Returns the name of a tracepoint in a text, and the text after the name, if fields follow.
     ///
-    /// A colon, the terms of perf, the parenthesis of `perf trace` or a colour follow the name of
-    /// an event. After any other character, three fields are required, because the command of a
-    /// shell prompt may contain the name and a field.
+    /// A colon, the parenthesis of `perf trace` or a colour follow the name of an event. After any
+    /// other character, three fields are required, because the command of a shell prompt may
+    /// contain the name and a field.
     pub(super) fn mentioned(text: &str) -> Option<(&'static str, &str)> {
         let last = |key: &str| {
             let is_field = |(at, _): &(usize, &str)| {
-                let value = text.get(at + key.len()..).and_then(|after| after.strip_prefix(['=', ':']));
-                value.is_some_and(|value| value.trim_start().starts_with(|first: char| first.is_ascii_hexdigit()))
+                // babeltrace prints spaces around the `=`.
+                let value = text.get(at + key.len()..).and_then(|after| after.trim_start().strip_prefix(['=', ':']));
+                // Text that was made anonymous has letters or brackets. A comparison, a format and
+                // a pattern have other characters.
+                let begins_value =
+                    |first: char| first.is_ascii_alphanumeric() || matches!(first, '<' | '[' | '(' | '?');
+                value.is_some_and(|value| value.trim_start().starts_with(begins_value))
             };
             text.rmatch_indices(key).find(is_field).map(|(at, _)| at)
         };
@@ -74,7 +82,7 @@ impl Tracepoint {
             let found = text.match_indices(name).find(|(at, _)| {
                 let end = at + name.len();
                 match text.get(end..).and_then(|after| after.chars().next()) {
-                    Some(':' | '/' | '(' | '\u{1b}') => end <= sport,
+                    Some(':' | '(' | '\u{1b}') => end <= sport,
                     Some(next) if next.is_ascii_alphanumeric() || matches!(next, '_' | '+' | '.') => false,
                     _ => {
                         end <= sport
@@ -93,15 +101,20 @@ impl Tracepoint {
 pub(super) fn missing(text: &str, is_perf: bool) -> Option<&'static str> {
     // The text of a kprobe event of the same name begins with an address in parentheses, and that
     // of a message of a kernel function (trace_printk) with anything.
-    let has_port = text.contains("sport=") || text.contains("sport:");
-    if text.is_empty() || is_perf && !has_port {
+    let has = |key: &str| text.contains(&format!("{key}=")) || text.contains(&format!("{key}:"));
+    let has_fields = ["sport", "dport", "saddr", "daddr"].into_iter().any(has);
+    if text.is_empty() || is_perf && !has_fields {
         return Some(
             "the fields of the event are missing: print them with `perf script -F +trace`; in a copied text, join the \
              lines of the event",
         );
     }
-    let is_of_other = text.starts_with('(') || !has_port;
-    (!is_of_other).then_some("unknown text before the fields of the event")
+    let is_of_other = text.starts_with('(') || !has_fields;
+    (!is_of_other).then_some(if has("sport") {
+        "unknown text before the fields of the event"
+    } else {
+        "the field `sport` of the event is missing"
+    })
 }
 
 /// Returns true if a text begins as the text of these tracepoints, and contains their fields.
@@ -123,7 +136,9 @@ pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, Strin
              print the recording with a newer trace-cmd, or use the text of tracefs"
             .to_owned());
     }
-    if text.contains("=ARRAY[") || text.contains("={0x") {
+    // The path of a cgroup may follow the fields.
+    let unformatted = |text: &str| text.contains("=ARRAY[") || text.contains("={0x");
+    if unformatted(text.split(" /").next().unwrap_or(text)) {
         return Err("the fields are not formatted: print the recording with `trace-cmd report` without -R, \
              or tracefs without the option `fields`"
             .to_owned());
@@ -132,8 +147,19 @@ pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, Strin
     if text.contains("=3D") {
         return Err("the mail is in quoted-printable: decode it".to_owned());
     }
+    // Each field contains a `=`. The columns of another line do not.
+    if let Some(word) = text.split_whitespace().find(|word| !word.contains('=')) {
+        return Err(format!(
+            "unknown text `{}` between the fields of the event: the end of a line is missing",
+            Escaped::value(word)
+        ));
+    }
     let (first, rest) = result.split_once(char::is_whitespace).unwrap_or((result, ""));
-    let is_result = ["err=", "result=", "quit_reason="].iter().any(|key| first.starts_with(key));
+    let is_result = RESULTS.iter().any(|key| first.starts_with(key));
+    // Without its result, the attempt would be a success.
+    if RESULTS.iter().any(|key| first == *key || !first.is_empty() && key.starts_with(first)) {
+        return Err("the result is incomplete: the end of the line is missing".to_owned());
+    }
     let after = if is_result { rest } else { result };
     // perf appends the path of a cgroup, which a user of the host may choose.
     if !after.starts_with('/') {
@@ -170,7 +196,7 @@ pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, Strin
         }
         (Some(err), None) => {
             let err = err.parse().map_err(|_| format!("`err={}` is not an integer", Escaped::value(err)))?;
-            (proven_by(err), Some(err))
+            (of_errno(err), Some(err))
         }
         (None, None) => (RetransResult::Success, Some(0)),
     };
@@ -224,7 +250,12 @@ fn addresses(values: &Values<'_>) -> Result<(IpAddr, IpAddr, bool), String> {
         }
     };
     match values.get("family") {
-        Some("AF_INET" | "0x2") => of_v4().map(|[saddr, daddr]| (saddr.into(), daddr.into(), false)),
+        Some("AF_INET" | "0x2") => {
+            if let Ok(v6) = of_v6() {
+                mapped(v6)?;
+            }
+            of_v4().map(|[saddr, daddr]| (saddr.into(), daddr.into(), false))
+        }
         Some("AF_INET6" | "0xa") => of_v6().and_then(|v6| match mapped(v6)? {
             Some((saddr, daddr)) => Ok((saddr.into(), daddr.into(), true)),
             None => Ok((v6[0].into(), v6[1].into(), false)),
@@ -251,9 +282,10 @@ fn hexadecimal(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-/// Returns the result that the errno alone proves. Other results would require the state of the
-/// socket (`bpf/classify.bpf.h`).
-fn proven_by(err: i32) -> RetransResult {
+/// Returns the result of an errno without the state of the socket, which other results would
+/// require (`bpf/classify.bpf.h`). The results of -EBUSY and -ENOMEM assume that the attempt ended
+/// before the transmit step, which the text does not show.
+fn of_errno(err: i32) -> RetransResult {
     match err {
         0 => RetransResult::Success,
         -16 => RetransResult::InHostQueue,

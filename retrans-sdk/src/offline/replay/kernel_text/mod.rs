@@ -46,8 +46,10 @@ pub(super) enum Found {
 pub(super) struct KernelText {
     clock: TextClock,
     shows_failures: bool,
-    /// True if the last line was an attempt.
+    /// True if the last line was an attempt without a result.
     follows_attempt: bool,
+    /// True if perf printed the last event, so that its call chain may follow.
+    follows_perf: bool,
     held: VecDeque<Held>,
     /// The call chain that the next lines may belong to.
     chain: Option<Chain>,
@@ -102,6 +104,7 @@ impl KernelText {
             clock: TextClock::new(clock_offset),
             shows_failures: false,
             follows_attempt: false,
+            follows_perf: false,
             held: VecDeque::new(),
             chain: None,
             chains: Chains::Unknown,
@@ -143,12 +146,9 @@ impl KernelText {
 
     fn read_line(&mut self, line: &str, found: &mut VecDeque<Found>) -> Result<(), String> {
         let followed_attempt = std::mem::take(&mut self.follows_attempt);
-        let is_perf_chain = self.chain.is_some_and(|chain| chain.printer == Printer::Perf);
-        let parsed = if is_perf_chain && callchain::is_frame_of_perf(line) && head::parse(line).is_none() {
-            Line::Nothing
-        } else {
-            parse(line)?
-        };
+        // A frame may contain any path.
+        let is_frame = (self.follows_perf && callchain::is_frame_of_perf(line)) || callchain::is_user_frame(line);
+        let parsed = if is_frame && head::parse(line).is_none() { Line::Nothing } else { parse(line)? };
         let head = match parsed {
             Line::Nothing => {
                 let text = line.trim_start();
@@ -170,6 +170,8 @@ impl KernelText {
             Line::Other(ref head) | Line::Attempt(ref head, _) => head,
         };
         self.end_chain();
+        let is_perf = head.event.is_some_and(|name| name.contains(':'));
+        self.follows_perf = is_perf;
         let task = (head.pid, head.cpu);
         if head.text.starts_with("<stack trace") && matches!(head.event, None | Some("kernel_stack")) {
             if self.held.iter().any(|held| held.task == task && !held.is_complete) {
@@ -194,8 +196,7 @@ impl KernelText {
                 return Err("missing `err` or `result`, which an earlier line contains".to_owned());
             }
             self.shows_failures |= attempt.shows_failures;
-            self.follows_attempt = true;
-            let is_perf = head.event.is_some_and(|name| name.contains(':'));
+            self.follows_attempt = !attempt.shows_failures;
             self.held.push_back(Held {
                 event: attempt.event,
                 task,
@@ -379,6 +380,7 @@ pub(super) fn is_recognised(line: &str) -> bool {
     }
     line.starts_with("# tracer: ")
         || line.starts_with("# entries-in-buffer/entries-written: ")
+        || line.starts_with("# latency: ")
         // Printed by trace-cmd before the events.
         || line.strip_prefix("cpus=").is_some_and(is_number)
         || line.strip_prefix("version = ").is_some_and(is_number)
@@ -394,9 +396,12 @@ pub(super) fn has_columns(line: &str) -> bool {
 /// `None` if the number is not known.
 fn lost(line: &str) -> Option<Option<u64>> {
     let line = line.trim();
-    if let Some(counts) = line.strip_prefix("# entries-in-buffer/entries-written: ") {
+    // The heading of tracefs, and that of its latency format.
+    let latency = || line.strip_prefix("# latency: ")?.split_once(" #");
+    let counts = line.strip_prefix("# entries-in-buffer/entries-written: ").or_else(|| Some(latency()?.1));
+    if let Some(counts) = counts {
         // The ring buffer of tracefs was full, and the oldest entries were overwritten.
-        let (left, written) = counts.split_whitespace().next()?.split_once('/')?;
+        let (left, written) = counts.split([' ', ',']).next()?.split_once('/')?;
         let overwritten = written.parse::<u64>().ok()?.checked_sub(left.parse().ok()?)?;
         return (overwritten > 0).then_some(Some(overwritten));
     }

@@ -151,7 +151,9 @@ fn ipv6_and_syn_ack_lines_are_read() {
     let odd = SYMBOLS.replace("family=AF_INET ", "").replace("daddrv6=::ffff:10.1.2.2", "daddrv6=::10.1.2.2");
     let problem = "only one of `saddrv6=::ffff:10.1.2.1` and `daddrv6=::10.1.2.2` is an IPv4-mapped address";
     assert_eq!(problem_of(&odd), problem);
-    assert_eq!(problem_of(&odd.replace("sport=", "family=AF_INET6 sport=")), problem);
+    for family in ["AF_INET6", "AF_INET", "0x2"] {
+        assert_eq!(problem_of(&odd.replace("sport=", &format!("family={family} sport="))), problem);
+    }
 }
 
 #[test]
@@ -170,6 +172,8 @@ fn other_lines_are_ignored_or_counted() {
         ("Nov 30 host cat[1]: CPU:1 [LOST 12 EVENTS]<br>", Some(Some(12))),
         ("# entries-in-buffer/entries-written: 187/739   #P:2", Some(Some(552))),
         ("# entries-in-buffer/entries-written: 739/739   #P:2", None),
+        ("# latency: 0 us, #187/739, CPU#0 | (M:preempt VP:0, KP:0, SP:0 HP:0 #P:2)", Some(Some(552))),
+        ("# latency: 0 us, #739/739, CPU#0 | (M:preempt VP:0, KP:0, SP:0 HP:0 #P:2)", None),
         ("# tracer: nop", None),
         ("cpus=2", None),
         ("CPU 0 is empty", None),
@@ -232,6 +236,36 @@ fn a_line_of_an_attempt_that_cannot_be_parsed_is_an_error() {
         ),
         ("   <idle>-0 [001] 1.000000: tcp_retransmit_skb:".to_owned(), no_fields),
         (SYMBOLS.replace("skb: ", "skb: \u{200b}"), "unknown text before the fields of the event"),
+        // A line that another one cuts off.
+        (
+            SYMBOLS.replace("daddr=10.1.2.2 ", &format!("daddr=10.1.2.2{SYMBOLS}")),
+            "unknown text `<idle>-0` between the fields of the event: the end of a line is missing",
+        ),
+        (SYMBOLS.replace("err=-16", "err="), "the result is incomplete: the end of the line is missing"),
+        (SYMBOLS.replace("err=-16", "er"), "the result is incomplete: the end of the line is missing"),
+        (SYMBOLS.replace("err=-16", "result="), "the result is incomplete: the end of the line is missing"),
+        (SYMBOLS.replace("err=-16", "quit_reason="), "the result is incomplete: the end of the line is missing"),
+        (
+            "   <idle>-0 [001] 1.000000: tcp_retransmit_skb: saddr=10.1.2.1 daddr=10.1.2.2 state=TCP_ESTABLISHED"
+                .to_owned(),
+            "the field `sport` of the event is missing",
+        ),
+        // Text that was made anonymous, and text of babeltrace.
+        (format!("tcp_retransmit_skb: {}", text.replace("sport=40000", "sport=XXXX")), no_time),
+        (SYMBOLS.replace("1234.567890", "1234,567890").replace("sport=40000", "sport=<port>"), unknown),
+        (
+            "[12:00:00.123456789] (+0.1) host tcp:tcp_retransmit_skb: { cpu_id = 1 }, { sport = 443, dport = 51000 }"
+                .to_owned(),
+            no_time,
+        ),
+        // perf without the time, after another event of perf: the line ends as a frame does.
+        (
+            format!(
+                "swapper     0 [001] 1.000000: sched:sched_switch: prev_comm=a\n     5749 [001] tcp:tcp_retransmit_skb: {text} \
+                 ffffffff8202941a __tcp_retransmit_skb ([kernel.kallsyms])"
+            ),
+            no_time,
+        ),
         (SYMBOLS.replace('=', "=3D"), "the mail is in quoted-printable: decode it"),
         (
             format!(" ld-linux-x86-64  5749 [001] 39356.005113: {text}"),
@@ -256,6 +290,9 @@ fn a_line_of_an_attempt_that_cannot_be_parsed_is_an_error() {
         assert_eq!(problem_of(&line), problem, "{line}");
         assert!(is_recognised(&line), "{line}");
     }
+    // Columns that follow the fields in the output of perf do not belong to the event.
+    let appended = SYMBOLS.replace("err=-16", "err=-16 /user.slice/x={0x1");
+    assert_eq!(event(&appended), event(SYMBOLS));
     // perf prints numbers if it does not know the names.
     assert_eq!(event(&SYMBOLS.replace("TCP_ESTABLISHED", "0x1").replace("AF_INET ", "0x2 ")), event(SYMBOLS));
     let at = |offset| found_by(&mut KernelText::new(Some(offset)), SYMBOLS);
@@ -313,6 +350,11 @@ fn a_call_chain_proves_the_kind() {
     // A path in the chain.
     let path = PERF_CHAIN.replace("tcp_ack ([kernel.kallsyms])", "f+0x1 (/tmp/tcp_retransmit_skb: sport=1)");
     assert_eq!(kinds(&format!("{perf}\n{path}{perf}\n")), [Tlp, Unknown]);
+    // The chain of another event contains such a path, too.
+    let other = "swapper 0 [001] 1234.567891: sched:sched_switch: prev_comm=a";
+    let frames =
+        "\t    55c56f7b1778 main (/tmp/tcp_retransmit_skb: sport=1/x)\n => /tmp/tcp_retransmit_skb: sport=1[+0x1]\n";
+    assert_eq!(kinds(&format!("{other}\n{frames}\n{perf}\n{PERF_CHAIN}")), [Tlp]);
     // The chain of another event.
     let other = "swapper 0 [001] 1234.567891: tcp:tcp_probe: family=AF_INET";
     assert_eq!(kinds(&format!("{perf}\n\n{other}\n{PERF_CHAIN}{perf}\n")), [Unknown, Unknown]);
@@ -509,6 +551,10 @@ fn no_task_name_hides_an_attempt_or_changes_it() {
         let line = format!("  first.dat: {name:>16}-0     [001] 1234.567890: tcp_retransmit_skb: {text}");
         assert_eq!(event(&line), event(SYMBOLS), "{line}");
     }
+    // A name with line ends that begins as a wrapped result does.
+    let broken = format!("            err=\ny-77      [001] ..s2. 1234.567890: tcp_retransmit_skb: {text}");
+    let (good, bad, _) = read(of(format!("{SYMBOLS}\n{broken}\n").as_bytes()));
+    assert_eq!((good.len(), bad), (2, None));
     // A name with line ends cannot prove a kind.
     let forged = format!("{}\n       => tcp_v4_err\n 77 [001] 1234.567891: tcp:tcp_probe: family=AF_INET\n", perf("x"));
     assert_eq!(event(&forged), event(SYMBOLS));
@@ -647,6 +693,14 @@ fn lines_before_kernel_text_do_not_decide_the_format() {
         ("\u{feff}", 0),
         ("\u{feff}# tracer: nop\n", 0),
         ("root@host:~# perf script\n# a comment\n", 1),
+        // Commands that contain the name, or a filter of retrans.
+        (
+            "root@host:~# echo 1 >/sys/kernel/tracing/events/tcp/tcp_retransmit_skb/enable; cat trace | grep sport=443\n",
+            1,
+        ),
+        ("root@host:~# awk '/tcp_retransmit_skb/ && /sport=443/' trace\n", 1),
+        ("root@host:~# perf record -e tcp:tcp_retransmit_skb --filter 'sport == 443 && dport == 5 && daddr == 1'\n", 1),
+        ("root@host:~# retrans replay t.txt kind=rto state=established dport=443\n", 1),
         ("[ perf record: Woken up 1 times to write data ]\n\n", 2),
         (&html, 4),
     ] {
