@@ -17,7 +17,7 @@ use retrans_sdk::stream::RateLimit;
 use retrans_sdk::{ErrorKind, Stream, StreamBuilder, check};
 
 use crate::live_tests;
-use crate::log::{Cell, CellResult, family_name, findings_line};
+use crate::log::{Cell, CellResult, Kinds, family_name, findings_line};
 use crate::owners;
 
 /// The only line of a guest whose clock is too coarse for the lab. The host boots it again.
@@ -86,8 +86,9 @@ pub fn run(lines: &mut impl Write, part: Part) -> Result<()> {
         let failures = if observes { "observed" } else { "unobservable" };
         let companion = attachment(&stream).companion.map_or_else(|| "-".to_owned(), |companion| companion.to_string());
         say(lines, &format!("source source={source} companion={companion} failures={failures}"))?;
+        let mut kinds = Kinds { source: source.clone(), ..Kinds::default() };
         for (family, probes) in families.iter().flat_map(|&family| Probes::ALL.map(|probes| (family, probes))) {
-            let mut results = portion(&mut stream, family, probes, &lacks)?;
+            let mut trials = portion(&mut stream, family, probes, &lacks)?;
             for _ in 1..RUNS {
                 // A kprobe is skipped, and not counted, while another BPF program runs on its CPU.
                 // Then failures are unobservable for this stream, and fewer kinds are proven.
@@ -98,9 +99,18 @@ pub fn run(lines: &mut impl Write, part: Part) -> Result<()> {
                     "repeated with a new stream, because an exit was not observed: {source}, {family:?}, {probes:?}"
                 );
                 stream = builder().locate_nomem().open().context(source.clone())?;
-                results = portion(&mut stream, family, probes, &lacks)?;
+                trials = portion(&mut stream, family, probes, &lacks)?;
             }
-            for (outcome, (result, again)) in with(probes).zip(results) {
+            let mut trials = trials.into_iter();
+            for outcome in with(probes) {
+                let (result, again) = match lacks.missing_for(outcome) {
+                    Some(why) => (CellResult::Impossible(why.to_owned()), false),
+                    None => {
+                        let (trial, again) = trials.next().ok_or_else(|| Error::new("a trial is missing"))?;
+                        count_kinds(&mut kinds, &trial);
+                        (result_of(&trial), again)
+                    }
+                };
                 let (source, outcome) = (source.clone(), Trial::name(outcome, probes));
                 let cell = Cell {
                     kernel: kernel.clone(),
@@ -114,6 +124,7 @@ pub fn run(lines: &mut impl Write, part: Part) -> Result<()> {
                 count += 1;
             }
         }
+        say(lines, &kinds.to_string())?;
         let (told, failures) = (observes, stream.stats().failures);
         if matches!(failures, Failures::Observed(1..)) != told || (failures == Failures::Unobservable) == told {
             return Err(Error::new(format!("{source} counts {failures} failures")));
@@ -212,14 +223,14 @@ fn with(probes: Probes) -> impl Iterator<Item = Outcome> {
     Outcome::ALL.into_iter().filter(move |outcome| outcome.settings().contains(&probes))
 }
 
-/// Returns the result of each scenario over this family with this setting, and whether it is of a
+/// Runs each possible scenario over this family with this setting, and returns whether the run is a
 /// repetition.
 fn portion(
     stream: &mut Stream,
     family: Family,
     probes: Probes,
     lacks: &KernelSupport,
-) -> Result<Vec<(CellResult, bool)>> {
+) -> Result<Vec<(ScenarioRun, bool)>> {
     let possible = with(probes).filter(|outcome| lacks.missing_for(*outcome).is_none());
     let wanted: Vec<_> = possible.map(|outcome| Trial { outcome, family, probes }).collect();
     let mut trace = TraceInstance::new()?;
@@ -252,18 +263,16 @@ fn portion(
             is_repeated[index] = true;
         }
     }
-    let mut trials = trials.into_iter().zip(is_repeated);
-    let mut all = Vec::new();
-    for outcome in with(probes) {
-        all.push(match lacks.missing_for(outcome) {
-            Some(why) => (CellResult::Impossible(why.to_owned()), false),
-            None => {
-                let (trial, again) = trials.next().ok_or_else(|| Error::new("a trial is missing"))?;
-                (result_of(&trial), again)
-            }
-        });
+    Ok(trials.into_iter().zip(is_repeated).collect())
+}
+
+/// Adds the attempts of a scenario, if they are as expected.
+fn count_kinds(kinds: &mut Kinds, trial: &ScenarioRun) {
+    if let (Ok(()), Ok(compared)) = (trial.verify(), trial.compared_stacks()) {
+        kinds.attempts += trial.events.len();
+        kinds.unknown += trial.unknown_kinds();
+        kinds.compared += compared;
     }
-    Ok(all)
 }
 
 fn result_of(trial: &ScenarioRun) -> CellResult {

@@ -5,7 +5,8 @@
 //! with its exit status, and once for each line of its table; `check` with the differences between
 //! the kernel's enums and the tables; `families` with the families that the scenarios run over;
 //! `source` for each attach method that opened; `cell` for each scenario, family and attach method;
-//! `test` for each live test; `done` with the number of cells and tests.
+//! `kinds` for each attach method, with the number of its attempts; `test` for each live test;
+//! `done` with the number of cells and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,6 +23,31 @@ pub fn family_name(family: Family) -> &'static str {
         Family::Mapped => "mapped",
     }
 }
+
+/// The attempts of the scenarios that an attach method reported as expected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kinds {
+    /// The name of the attach method.
+    pub source: String,
+    /// The number of attempts.
+    pub attempts: usize,
+    /// The number of attempts whose kind is unknown.
+    pub unknown: usize,
+    /// The number of attempts whose kind was compared with a call stack.
+    pub compared: usize,
+}
+
+impl fmt::Display for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, attempts, unknown, compared } = self;
+        write!(f, "kinds source={source} attempts={attempts} unknown={unknown} compared={compared}")
+    }
+}
+
+/// The share of attempts whose kind may be unknown is less than one in this number.
+const UNKNOWN_LIMIT: usize = 100;
+/// The share of attempts whose kind must be compared with a call stack is one in this number.
+const COMPARED_LIMIT: usize = 4;
 
 /// The result of one scenario over one family by one attach method.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +189,8 @@ pub struct Log {
     pub methods: Vec<Method>,
     /// The scenarios.
     pub cells: Vec<Cell>,
+    /// The attempts of each attach method.
+    pub kinds: Vec<Kinds>,
     /// The live tests.
     pub tests: Vec<Test>,
     /// True if the demo exited with status 0.
@@ -179,7 +207,7 @@ impl Log {
     pub fn parse(text: &str) -> Result<Self> {
         let (mut series, mut packages, mut release, mut demo, mut done) = (None, None, None, None, false);
         let (mut methods, mut cells, mut findings, mut tests) = (Vec::new(), Vec::new(), None, Vec::new());
-        let (mut families, mut demo_lines) = (None, Vec::new());
+        let (mut families, mut demo_lines, mut kinds) = (None, Vec::new(), Vec::new());
         for line in text.lines() {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             let refused = || format!("malformed line: {line:?}");
@@ -199,6 +227,7 @@ impl Log {
                 }
                 "source" => methods.push(method(&pairs(rest)).with_context(refused)?),
                 "cell" => cells.push(cell(&pairs(rest)).with_context(refused)?),
+                "kinds" => kinds.push(kinds_of(&pairs(rest)).with_context(refused)?),
                 "test" => tests.push(test(&pairs(rest)).with_context(refused)?),
                 "demo" => match rest.strip_prefix("| ") {
                     Some(line) => demo_lines.push(line),
@@ -227,7 +256,7 @@ impl Log {
         let findings = findings.ok_or_else(|| Error::new("no check line"))?;
         let families = families.ok_or_else(|| Error::new("no families line"))?;
         let demo_rows = demo_rows(&demo_lines)?;
-        let log = Self { series, packages, release, findings, families, methods, cells, tests, demo, demo_rows };
+        let log = Self { series, packages, release, findings, families, methods, cells, kinds, tests, demo, demo_rows };
         log.is_whole().map(|()| log)
     }
 
@@ -241,6 +270,16 @@ impl Log {
             .collect();
         if !self.cells.iter().any(|cell| matches!(cell.result, CellResult::Matches(_))) {
             faults.push("no trial".to_owned());
+        }
+        for Kinds { source, attempts, unknown, compared } in &self.kinds {
+            let sees_failures = self.methods.iter().any(|method| method.name == *source && method.observes_failures);
+            // Without failures, fewer kinds are proven.
+            if sees_failures && *unknown > 0 && unknown * UNKNOWN_LIMIT >= *attempts {
+                faults.push(format!("{unknown} of {attempts} attempts from {source} have an unknown kind"));
+            }
+            if compared * COMPARED_LIMIT < *attempts {
+                faults.push(format!("only {compared} of {attempts} attempts from {source} have a call stack"));
+            }
         }
         let failed = self.tests.iter().filter(|test| matches!(test.result, TestResult::Failed | TestResult::NoResult));
         faults.extend(failed.map(|test| test.name.clone()));
@@ -284,6 +323,9 @@ impl Log {
             *seen.entry((&*cell.source, cell.outcome.clone(), &*cell.family)).or_insert(0) += 1;
         }
         for Method { name: source, .. } in &self.methods {
+            if self.kinds.iter().filter(|kinds| kinds.source == *source).count() != 1 {
+                return Err(Error::new(format!("not exactly one line of kinds from {source}")));
+            }
             for outcome in Trial::names() {
                 for family in &self.families {
                     if seen.remove(&(&**source, outcome.clone(), &**family)) != Some(1) {
@@ -381,6 +423,12 @@ fn cell(pairs: &Pairs<'_>) -> Result<Cell> {
     Ok(Cell { kernel: kernel?, source: source?, outcome: outcome?, family: family?, result, again })
 }
 
+fn kinds_of(pairs: &Pairs<'_>) -> Result<Kinds> {
+    let number = |key| owned(pairs, key)?.parse().with_context(|| format!("{key} is not a number"));
+    let [attempts, unknown, compared] = [number("attempts")?, number("unknown")?, number("compared")?];
+    Ok(Kinds { source: owned(pairs, "source")?, attempts, unknown, compared })
+}
+
 fn test(pairs: &Pairs<'_>) -> Result<Test> {
     let result = match (*pairs.get("result").unwrap_or(&""), pairs.get("why")) {
         ("ok", None) => TestResult::Passed,
@@ -405,6 +453,8 @@ pub(crate) mod tests {
         let mut count = 0;
         for source in sources {
             lines += &format!("source source={source} companion=- failures=observed\n");
+            let kinds = Kinds { source: (*source).to_owned(), attempts: 300, unknown: 2, compared: 75 };
+            lines += &format!("{kinds}\n");
             for (outcome, probes) in Trial::all() {
                 for family in Family::ALL.map(family_name).map(str::to_owned) {
                     let [kernel, source] = [&format!("{series}.9"), *source].map(str::to_owned);
@@ -493,6 +543,24 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn unknown_kinds_and_missing_stacks_are_faults() {
+        let whole = log("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
+        let line = "kinds source=tp_err attempts=300 unknown=2 compared=75";
+        let faults = |with: &str, whole: &str| Log::parse(&whole.replace(line, with)).unwrap().faults();
+        assert_eq!(faults(line, &whole), Vec::<String>::new());
+        let unknown = "kinds source=tp_err attempts=300 unknown=3 compared=75";
+        assert_eq!(faults(unknown, &whole), ["3 of 300 attempts from tp_err have an unknown kind"]);
+        let blind = whole.replace("failures=observed", "failures=unobservable");
+        assert_eq!(faults(unknown, &blind), Vec::<String>::new());
+        let few = "kinds source=tp_err attempts=300 unknown=2 compared=74";
+        assert_eq!(faults(few, &whole), ["only 74 of 300 attempts from tp_err have a call stack"]);
+        for wrong in ["", "kinds source=fexit attempts=300 unknown=2 compared=75", "kinds source=tp_err attempts=many"]
+        {
+            assert!(Log::parse(&whole.replace(line, wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn findings_are_read_back() {
         let findings = ["TCP_RETRANS_NOMEM = 4 is in no table", "TCP_CA_X is missing"].map(str::to_owned).to_vec();
         let line = findings_line(&findings);
@@ -508,7 +576,7 @@ pub(crate) mod tests {
     fn an_incomplete_log_is_rejected() {
         let whole = log("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
         let lines: Vec<_> = whole.lines().collect();
-        for left_out in [0, 1, 2, 3, 4, 5, lines.len() - 5, lines.len() - 4, lines.len() - 2, lines.len() - 1] {
+        for left_out in [0, 1, 2, 3, 4, 5, 6, lines.len() - 5, lines.len() - 4, lines.len() - 2, lines.len() - 1] {
             let rest: String =
                 lines.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, line)| format!("{line}\n")).collect();
             assert!(Log::parse(&rest).is_err(), "without {:?}", lines[left_out]);
