@@ -44,7 +44,7 @@ fn each_type_of_value_prints_in_the_grammar() {
         (key::mapped().eq(false), "mapped=-"),
         (key::cookie().eq(7), "cookie=7"),
         (key::cookie().eq([7, 8]), "cookie=7,8"),
-        (key::cookie().eq(CookieId::Mine), "cookie=mine"),
+        (key::cookie().eq(CookieId::OwnSockets), "cookie=mine"),
         (key::cookie().eq(Values::absent().or(7)), "cookie=-,7"),
         (key::cgroup().eq(34), "cgroup=34"),
         (key::cgroup().ne([CgroupId::Subtree(34), CgroupId::One(7)]), "cgroup!=34/,7"),

@@ -309,14 +309,14 @@ pub enum CookieId {
     /// The socket with this cookie.
     One(u64),
     /// A socket of this process: `cookie=mine`, see [`Filter::own_sockets`].
-    Mine,
+    OwnSockets,
 }
 
 impl fmt::Display for CookieId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::One(cookie) => write!(f, "{cookie}"),
-            Self::Mine => f.write_str("mine"),
+            Self::OwnSockets => f.write_str("mine"),
         }
     }
 }
