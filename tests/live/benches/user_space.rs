@@ -70,7 +70,7 @@ fn record() -> Vec<u8> {
 
 fn main() -> ExitCode {
     println!("{}", machine());
-    let first = RECORDING.lines().next().and_then(|line| line.rsplit_once(" act=")).expect("a recording").0;
+    let first = RECORDING.lines().next().and_then(|line| line.rsplit_once(" scenario=")).expect("a recording").0;
     let event: Event = first.parse().expect("a line");
     let mut buffer = LineBuffer::new();
     let mut out = Vec::with_capacity(4096);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `retrans demo`: causes every outcome in temporary network namespaces, or replays a recording.
 
-mod acts;
 mod live;
+mod scenarios;
 mod table;
 
 use std::error::Error;
@@ -17,7 +17,7 @@ use retrans_sdk::offline::RecordedLines;
 use retrans_sdk::offline::Recording;
 use retrans_sdk::{ErrorKind, Stream};
 
-use self::acts::{ACTS, Act};
+use self::scenarios::{DemoScenario, SCENARIOS};
 use self::table::{Row, Shown, Table};
 use crate::{CANNOT_START, FAILED, fail};
 
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     #[arg(long, group = "mode")]
     live: bool,
     /// Also write the events to FILE if every row is as expected. The file contains one key=value
-    /// line per event, with the additional key `act` for the scenario
+    /// line per event, with the name of its scenario as the additional key `scenario`
     #[arg(long, value_name = "FILE", group = "mode")]
     record: Option<PathBuf>,
     /// Print the table of a recording that --record wrote, and cause nothing
@@ -113,20 +113,23 @@ fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bo
     writeln!(out, "Each row is what the kernel of this host has just reported about its own retransmission attempts.")?;
     let attachment = stream.live().ok_or("not a live stream")?.attachment().clone();
     writeln!(out, "{attachment}")?;
-    let acted = live::act(&mut stream, attachment.observes_failures(), say)?;
+    let finished = live::run(&mut stream, attachment.observes_failures(), say)?;
     if io::stderr().is_terminal() {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
-    let mut faults = faults_of(&acted.rows);
+    let mut faults = faults_of(&finished.rows);
     if all {
-        let without = acted.acts.iter().zip(&acted.rows).filter(|(_, row)| row.fault.is_none() && !row.has_event());
-        faults.extend(without.map(|(act, _)| format!("{}: not possible or not observable on this kernel", act.name())));
+        let without =
+            finished.scenarios.iter().zip(&finished.rows).filter(|(_, row)| row.fault.is_none() && !row.has_event());
+        faults.extend(
+            without.map(|(scenario, _)| format!("{}: not possible or not observable on this kernel", scenario.name())),
+        );
     }
     if let (Some(path), true) = (record, faults.is_empty()) {
-        acted.record(path).map_err(|error| format!("{}: {error}", Escaped::path(path)))?;
+        finished.record(path).map_err(|error| format!("{}: {error}", Escaped::path(path)))?;
     }
 
-    writeln!(out, "\n{}", Table(&acted.rows))?;
+    writeln!(out, "\n{}", Table(&finished.rows))?;
     writeln!(
         out,
         "matches kernel: tracefs contains the same attempts, and RetransSegs and TCPRetransFail rose by the same number."
@@ -140,8 +143,8 @@ fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bo
     writeln!(
         out,
         "\n{} rows in {:.1} s. The counters, which include other traffic of this host:",
-        acted.rows.len(),
-        acted.took.as_secs_f64()
+        finished.rows.len(),
+        finished.took.as_secs_f64()
     )?;
     writeln!(out, "{}", stream.stats())?;
     let retrans = std::env::current_exe()?;
@@ -150,16 +153,19 @@ fn live(out: &mut impl Write, mut stream: Stream, record: Option<&Path>, all: bo
 }
 
 fn replay(out: &mut impl Write, recording: RecordedLines) -> Faults {
-    let mut shown: Vec<_> = ACTS.iter().map(|_| Shown::default()).collect();
+    let mut shown: Vec<_> = SCENARIOS.iter().map(|_| Shown::default()).collect();
     for line in recording {
         let line = line?;
-        let is_of = |act: &Act| line.unknown.iter().any(|(key, value)| key == Act::KEY && *value == act.name());
-        if let Some(index) = ACTS.iter().position(is_of) {
-            shown[index].add(&ACTS[index], &line.event);
+        let is_of = |scenario: &DemoScenario| {
+            line.unknown.iter().any(|(key, value)| key == DemoScenario::KEY && *value == scenario.name())
+        };
+        if let Some(index) = SCENARIOS.iter().position(is_of) {
+            shown[index].add(&SCENARIOS[index], &line.event);
         }
     }
-    let recorded = ACTS.iter().zip(&shown).filter(|(act, shown)| !act.is_of_the_lab_kernel() || shown.has_event());
-    let rows: Vec<_> = recorded.map(|(act, shown)| Row::new(act, shown, None)).collect();
+    let recorded =
+        SCENARIOS.iter().zip(&shown).filter(|(scenario, shown)| !scenario.is_of_the_lab_kernel() || shown.has_event());
+    let rows: Vec<_> = recorded.map(|(scenario, shown)| Row::new(scenario, shown, None)).collect();
     writeln!(out, "{}", Table(&rows))?;
     writeln!(out, "REPLAY: these rows are recorded. As root, the demo is live.")?;
     Ok(faults_of(&rows))

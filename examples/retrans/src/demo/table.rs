@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use retrans_lab::{Outcome, Probes};
 use retrans_sdk::Event;
 
-use crate::demo::acts::Act;
+use crate::demo::scenarios::DemoScenario;
 
 const HEAD: [&str; COLUMNS] = ["scenario", "result", "class", "kind", "err", "errno", "events", "matches kernel"];
 const COLUMNS: usize = 8;
@@ -18,7 +18,7 @@ pub(crate) struct Row {
     pub(crate) fault: Option<String>,
 }
 
-/// The events of an act: the event that shows the outcome, and the number of all events.
+/// The events of a scenario: the event that shows the outcome, and the number of all events.
 #[derive(Default)]
 pub(crate) struct Shown {
     event: Option<Event>,
@@ -26,9 +26,9 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    pub(crate) fn add(&mut self, act: &Act, event: &Event) {
+    pub(crate) fn add(&mut self, scenario: &DemoScenario, event: &Event) {
         self.events += 1;
-        if self.event.is_none() && shows(act.outcome, event) {
+        if self.event.is_none() && shows(scenario.outcome, event) {
             self.event = Some(*event);
         }
     }
@@ -38,23 +38,23 @@ impl Shown {
         self.event.is_some()
     }
 
-    pub(crate) fn of(act: &Act, events: &[Event]) -> Self {
+    pub(crate) fn of(scenario: &DemoScenario, events: &[Event]) -> Self {
         let mut shown = Self::default();
-        events.iter().for_each(|event| shown.add(act, event));
+        events.iter().for_each(|event| shown.add(scenario, event));
         shown
     }
 }
 
 impl Row {
-    /// Returns the row of an act. `matches` is the result of the cross-checks. It is `None` for a
-    /// recording, which has no cross-checks.
-    pub(crate) fn new(act: &Act, shown: &Shown, matches: Option<Result<(), String>>) -> Self {
+    /// Returns the row of a scenario. `matches` is the result of the cross-checks. It is `None` for
+    /// a recording, which has no cross-checks.
+    pub(crate) fn new(scenario: &DemoScenario, shown: &Shown, matches: Option<Result<(), String>>) -> Self {
         let Some(event) = &shown.event else {
             let why = matches.and_then(Result::err).map(|why| format!("; {why}")).unwrap_or_default();
-            return Self::missing(act, format!("not among {} events{why}", shown.events));
+            return Self::missing(scenario, format!("not among {} events{why}", shown.events));
         };
         let cells = [
-            act.words.to_owned(),
+            scenario.words.to_owned(),
             event.result.to_string(),
             event.class().to_string(),
             event.kind.to_string(),
@@ -67,22 +67,22 @@ impl Row {
                 None => "-".to_owned(),
             },
         ];
-        Self { cells, fault: matches.and_then(Result::err).map(|why| format!("{}: {why}", act.name())) }
+        Self { cells, fault: matches.and_then(Result::err).map(|why| format!("{}: {why}", scenario.name())) }
     }
 
-    /// Returns the row of an act that has no event, or could not be performed.
-    pub(crate) fn missing(act: &Act, why: impl Display) -> Self {
+    /// Returns the row of a scenario that has no event, or could not be performed.
+    pub(crate) fn missing(scenario: &DemoScenario, why: impl Display) -> Self {
         let mut cells = [const { String::new() }; COLUMNS];
-        cells[0] = act.words.to_owned();
+        cells[0] = scenario.words.to_owned();
         cells[1] = "MISSING".to_owned();
-        Self { cells, fault: Some(format!("{}: {why}", act.name())) }
+        Self { cells, fault: Some(format!("{}: {why}", scenario.name())) }
     }
 
-    /// Returns the row of an act that cannot be observed or performed on this kernel, which is not
-    /// a fault.
-    pub(crate) fn without(act: &Act, why: &str) -> Self {
+    /// Returns the row of a scenario that cannot be observed or performed on this kernel, which is
+    /// not a fault.
+    pub(crate) fn without(scenario: &DemoScenario, why: &str) -> Self {
         let mut cells = [const { String::new() }; COLUMNS];
-        cells[0] = act.words.to_owned();
+        cells[0] = scenario.words.to_owned();
         cells[1] = why.to_owned();
         Self { cells, fault: None }
     }
@@ -93,9 +93,9 @@ impl Row {
     }
 }
 
-/// Returns whether this event of an act shows the outcome. Compares the class, the kind and `err`,
-/// because an attach method may report a less precise result of the same class. The cross-checks of
-/// a live run are stricter.
+/// Returns whether this event of a scenario shows the outcome. Compares the class, the kind and
+/// `err`, because an attach method may report a less precise result of the same class. The
+/// cross-checks of a live run are stricter.
 fn shows(outcome: Outcome, event: &Event) -> bool {
     let expected = outcome.expected(outcome.defining_attempt(Probes::Off), Probes::Off);
     (event.class(), event.kind, event.err) == (expected.result.class(), expected.kind, Some(expected.err))

@@ -27,7 +27,7 @@ fn a_missing_row_is_a_failure_without_a_reader() {
     let recording = fs::read_to_string(RECORDING).expect("the recording");
     let scratch = tempfile::tempdir().expect("a directory");
     let path = scratch.path().join("without.kv");
-    let without = recording.lines().filter(|line| !line.ends_with(" act=rto")).map(|line| format!("{line}\n"));
+    let without = recording.lines().filter(|line| !line.ends_with(" scenario=rto")).map(|line| format!("{line}\n"));
     fs::write(&path, without.collect::<String>()).expect("a file");
     assert_eq!(replayed(&path), (Some(1), vec!["retrans: rto: not among 0 events".to_owned()]));
 }

@@ -57,17 +57,17 @@ fn interrupt(signal: Signal) {
     let mut demo = Group(demo);
     let stderr = BufReader::new(demo.0.stderr.take().expect("piped"));
     // "N/M outcomes seen": M is the number of outcomes that this kernel can cause.
-    let acts = stderr
+    let scenarios = stderr
         .lines()
         .map_while(Result::ok)
         .find_map(|line| line.strip_suffix(" outcomes seen")?.rsplit_once('/')?.1.parse::<usize>().ok());
-    let acts = acts.expect("it ended early");
+    let scenarios = scenarios.expect("it ended early");
     // Stopped, so that it does not end before it is interrupted.
     demo.signal(Signal::STOP);
     let pid = demo.0.id();
     assert_eq!(traces_of(&instances, pid), 1);
     let watches = tie_to_namespaces_of(pid);
-    assert!(watches.len() >= 2 * acts, "{} namespaces for {acts} acts", watches.len());
+    assert!(watches.len() >= 2 * scenarios, "{} namespaces for {scenarios} scenarios", watches.len());
 
     demo.signal(signal);
     demo.signal(Signal::CONT);

@@ -14,25 +14,25 @@ use crate::{assert_a_row_each, demo, outcomes, rows};
 
 const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.kv");
 
-/// Returns the events of each act, in order.
-fn by_act(recording: &str) -> BTreeMap<String, Vec<Event>> {
-    let mut acts: BTreeMap<String, Vec<Event>> = BTreeMap::new();
+/// Returns the events of each scenario, in order.
+fn by_scenario(recording: &str) -> BTreeMap<String, Vec<Event>> {
+    let mut scenarios: BTreeMap<String, Vec<Event>> = BTreeMap::new();
     for text in recording.lines() {
         let line: Line = text.parse().unwrap_or_else(|error| panic!("{error}: {text}"));
         assert_eq!(line.to_string(), text, "it does not print as it was recorded");
-        let [(key, act)] = &line.unknown[..] else { panic!("other keys than `act` are unknown: {text}") };
-        assert_eq!(key, "act");
-        acts.entry(act.clone()).or_default().push(line.event);
+        let [(key, scenario)] = &line.unknown[..] else { panic!("other keys than `scenario` are unknown: {text}") };
+        assert_eq!(key, "scenario");
+        scenarios.entry(scenario.clone()).or_default().push(line.event);
     }
-    acts
+    scenarios
 }
 
 #[test]
 fn the_recording_has_every_outcome_as_expected() {
-    let acts = by_act(&fs::read_to_string(RECORDING).expect("the recording"));
-    assert_eq!(acts.len(), outcomes().len());
+    let scenarios = by_scenario(&fs::read_to_string(RECORDING).expect("the recording"));
+    assert_eq!(scenarios.len(), outcomes().len());
     for outcome in outcomes() {
-        let events = acts.get(&outcome.to_string()).unwrap_or_else(|| panic!("no {outcome}"));
+        let events = scenarios.get(&outcome.to_string()).unwrap_or_else(|| panic!("no {outcome}"));
         assert!(events.len() >= outcome.attempts(Probes::Off), "{outcome}");
         for (index, event) in events.iter().enumerate() {
             let expected = outcome.expected(index, Probes::Off);
@@ -83,7 +83,7 @@ fn a_missing_row_is_a_failure() {
         let path = scratch.path().join("without.kv");
         let without: String = recording
             .lines()
-            .filter(|line| !line.ends_with(&format!("act={outcome}")))
+            .filter(|line| !line.ends_with(&format!("scenario={outcome}")))
             .map(|l| format!("{l}\n"))
             .collect();
         fs::write(&path, without).expect("a file");
@@ -144,13 +144,13 @@ fn a_live_run_matches_the_recording() {
     assert!(rows(&stdout).iter().all(|row| row.ends_with(" yes")), "both cross-checks match: {stdout}");
     assert!(stderr.contains("33/33 connections made"), "{stderr}");
 
-    let live = by_act(&fs::read_to_string(&path).expect("the recording"));
-    let recorded = by_act(&fs::read_to_string(RECORDING).expect("the recording"));
-    assert!(live.keys().eq(recorded.keys()), "the acts differ: run `make recording`");
-    for (act, live) in &live {
+    let live = by_scenario(&fs::read_to_string(&path).expect("the recording"));
+    let recorded = by_scenario(&fs::read_to_string(RECORDING).expect("the recording"));
+    assert!(live.keys().eq(recorded.keys()), "the scenarios differ: run `make recording`");
+    for (scenario, live) in &live {
         // Compares the events that both have: a busy machine may have had time for one more.
-        for (live, recorded) in live.iter().zip(&recorded[act]) {
-            assert_eq!(shape(live), shape(recorded), "{act}: run `make recording`\n{live}\n{recorded}");
+        for (live, recorded) in live.iter().zip(&recorded[scenario]) {
+            assert_eq!(shape(live), shape(recorded), "{scenario}: run `make recording`\n{live}\n{recorded}");
         }
     }
 }

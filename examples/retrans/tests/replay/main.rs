@@ -115,7 +115,7 @@ fn json_and_back_is_the_same() {
     assert!(json.status.success());
     let first: serde_json::Value =
         serde_json::from_slice(json.stdout.split(|byte| *byte == b'\n').next().expect("a line")).expect("JSON");
-    assert_eq!(first["act"], "rto", "unknown keys are kept");
+    assert_eq!(first["scenario"], "rto", "unknown keys are kept");
     let output = replay_of(&json.stdout, &["--format", "kv"]);
     assert!(printed(&output) == recording(), "a byte differs");
 }
