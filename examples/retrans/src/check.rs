@@ -42,9 +42,6 @@ pub(crate) struct Arguments {
     format: Format,
 }
 
-/// The maximum number of kernel-only names to print. The rest are counted.
-const MOST_NAMES: usize = 10;
-
 pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
     if let Some(name) = &arguments.generate {
         return generate(name, arguments);
@@ -125,12 +122,6 @@ fn as_text(what: &str, report: &Result<Report, Error>, nothing: bool, paint: Pai
     }
     for note in &report.notes {
         text += &format!("  {note}\n");
-    }
-    if !report.kernel_only.is_empty() {
-        let names: Vec<_> = report.kernel_only.iter().take(MOST_NAMES).map(|(name, _)| name.as_str()).collect();
-        let more = report.kernel_only.len() - names.len();
-        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-        text += &format!("  only in the kernel: {}{more}\n", names.join(", "));
     }
     text
 }

@@ -15,7 +15,7 @@ use crate::{CANNOT_START, Cli, fail, fail_to_write};
 Exit status: 0 success; 1 stdout cannot be written; 2 usage error.
 
 Examples:
-  retrans completions bash > /etc/bash_completion.d/retrans
+  retrans completions bash | sudo tee /etc/bash_completion.d/retrans > /dev/null
   retrans completions zsh > ~/.zfunc/_retrans")]
 pub(crate) struct Completions {
     /// Shell to generate the script for
@@ -28,7 +28,7 @@ pub(crate) struct Completions {
 Exit status: 0 success; 1 stdout cannot be written; 2 usage error.
 
 Examples:
-  retrans man > /usr/local/share/man/man1/retrans.1
+  retrans man | sudo tee /usr/local/share/man/man1/retrans.1 > /dev/null
   retrans man watch | man -l -")]
 pub(crate) struct Man {
     /// Subcommand (default: the page of `retrans` itself)

@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     limit: Option<Duration>,
     /// Use only this attach method (default: the best that the kernel supports)
-    #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method())]
+    #[arg(long, value_name = "METHOD", value_parser = attach_method())]
     attach_method: Option<AttachMethod>,
     /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
     #[arg(long, value_name = "FILE")]
@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
     fields: FieldSet,
     /// Also report the process that owns the socket (keys owner, pid and comm, if the process is
     /// known), and the path of the socket's cgroup (key cgroup_path)
-    #[arg(long, alias = "whose")]
+    #[arg(long)]
     owners: bool,
     /// Locate the allocation that failed: report frag_nomem and unclone_nomem instead of nomem.
     /// Requires fexit, and adds a cost whenever a socket sends a part of a larger buffer

@@ -23,7 +23,7 @@ use crate::print;
 /// (load_us, btf_us, total_us) are in microseconds.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit status: 0 full: a stream can observe everything that retrans can observe on any kernel; 1 degraded: a stream can be opened, but \
+Exit status: 0 full: a stream can observe everything that retrans can observe on any released kernel; 1 degraded: a stream can be opened, but \
 observes less than that; 2 unable: no stream can be opened, or a usage error.
 
 Examples:

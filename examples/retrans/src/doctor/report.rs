@@ -113,7 +113,7 @@ impl Report {
     fn headline(&self, paint: Paint) -> String {
         let (verdict, meaning) = match self.verdict {
             Verdict::Full => {
-                (paint.good("full"), "A stream can observe everything that retrans can observe on any kernel.")
+                (paint.good("full"), "A stream can observe everything that retrans can observe on any released kernel.")
             }
             Verdict::Degraded => {
                 (paint.warning("degraded"), "A stream can be opened, but retrans could observe more on another kernel.")

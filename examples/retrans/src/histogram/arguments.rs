@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     limit: Option<Duration>,
     /// Use only this attach method (default: the best that the kernel supports)
-    #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method(), requires = "limit")]
+    #[arg(long, value_name = "METHOD", value_parser = attach_method(), requires = "limit")]
     attach_method: Option<AttachMethod>,
     /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
     #[arg(long, value_name = "FILE", requires = "limit")]
@@ -59,9 +59,9 @@ pub(crate) struct Arguments {
     /// Maximum number of prefixes to show; one more row contains the sum of all others
     #[arg(long, value_name = "N", default_value = "20")]
     rows: usize,
-    /// Output format. auto and table print rows with bars, kv prints one key=value line per row,
-    /// and json prints one object
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    /// Output format: auto, table, kv or json. auto and table print rows with bars, kv prints one
+    /// key=value line per row, and json prints one object
+    #[arg(long, value_name = "FORMAT", default_value = "auto", hide_possible_values = true)]
     format: Format,
     /// Also draw the histogram to this SVG file
     #[arg(long, value_name = "FILE")]

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     terms: Terms,
     /// Use only this attach method (default: the best that the kernel supports)
-    #[arg(long, alias = "source", value_name = "METHOD", value_parser = attach_method(), conflicts_with = "replay")]
+    #[arg(long, value_name = "METHOD", value_parser = attach_method(), conflicts_with = "replay")]
     attach_method: Option<AttachMethod>,
     /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]

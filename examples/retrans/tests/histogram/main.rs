@@ -110,6 +110,28 @@ fn skip_bad_lines_skips_malformed_lines() {
 }
 
 #[test]
+fn each_format_of_a_recording_has_the_same_histogram() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let json = Command::new(env!("CARGO_BIN_EXE_retrans"))
+        .args(["replay", RECORDING, "--format", "json"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("retrans is built")
+        .stdout;
+    let zstd = zstd::encode_all(&json[..], 0).expect("compressed");
+    for (name, bytes) in [("json", json), ("zstd", zstd)] {
+        let path = scratch.path().join(name);
+        fs::write(&path, bytes).expect("a file");
+        let path = path.to_str().expect("a path");
+        for options in [&[][..], &["--input-format", "json"]] {
+            assert_eq!(printed(&run(&[&[path], options].concat())), printed(&run(&[RECORDING])), "{name} {options:?}");
+        }
+        let forced = run(&[path, "--input-format", "kv"]);
+        assert_eq!(forced.status.code(), Some(1), "{}", String::from_utf8_lossy(&forced.stderr));
+    }
+}
+
+#[test]
 fn stdin_is_read_like_a_file() {
     let output = fed(&["-"], &recording());
     assert!(output.status.success());
@@ -207,7 +229,7 @@ fn errors_at_the_start_return_status_2() {
         (&[RECORDING, "--v4-prefix", "33"], "33 is not in 0..=32"),
         (&[RECORDING, "--v6-prefix", "129"], "129 is not in 0..=128"),
         (&[RECORDING, "--rows", "few"], "'--rows <N>'"),
-        (&[RECORDING, "--source", "fexit"], "--for <SECONDS>"),
+        (&[RECORDING, "--attach-method", "fexit"], "--for <SECONDS>"),
         (&["--for", "never"], "'--for <SECONDS>': expected a number"),
         (&[RECORDING, "--no-such"], "--no-such"),
     ] {

@@ -188,6 +188,38 @@ fn the_display_follows_the_size_of_the_terminal() {
 }
 
 #[test]
+fn each_format_of_a_recording_is_shown() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let json = std::process::Command::new(env!("CARGO_BIN_EXE_retrans"))
+        .args(["replay", "recordings/lab.kv", "--format", "json"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("retrans is built")
+        .stdout;
+    let zstd = zstd::encode_all(&json[..], 0).expect("compressed");
+    let kv = fs::read("recordings/lab.kv").expect("a recording");
+    let bad = [&b"hello\n"[..], &kv, b"hello\n"].concat();
+    let (all, skipped) = (recorded().len(), 2);
+    for (name, bytes, options, bad) in [
+        ("json", &json, &["--input-format", "json"][..], 0),
+        ("zstd", &zstd, &[], 0),
+        ("bad", &bad, &["--input-format", "kv", "--skip-bad-lines"], skipped),
+    ] {
+        let path = scratch.path().join(name);
+        fs::write(&path, bytes).expect("a file");
+        let path = path.to_str().expect("a path");
+        let mut screen = Screen::of(110, 40, &[&["--replay", path, "--speed", "inf"], options].concat());
+        screen.wait_for("end of the recording");
+        screen.wait_for(&format!("read={all} filtered=0 delivered={all}"));
+        if bad > 0 {
+            screen.wait_for(&format!("skipped={bad}"));
+        }
+        screen.type_in("q");
+        assert!(screen.end().status.success(), "{name}");
+    }
+}
+
+#[test]
 fn a_malformed_line_is_shown_and_returns_status_1() {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     std::io::Write::write_all(&mut file, b"hello\n").expect("it can be written");

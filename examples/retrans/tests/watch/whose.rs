@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `watch --owners` (formerly `--whose`) reports the process and the cgroup in both formats, and
+//! `watch --owners` reports the process and the cgroup in both formats, and
 //! its output is a recording.
 
 use std::fs;
@@ -28,7 +28,7 @@ fn own_cgroup() -> Option<String> {
 #[ignore = "live: needs root, run by make test"]
 fn the_process_and_its_cgroup_are_on_the_line() {
     let whose = ready(&["--owners", "kind=syn"]);
-    let json = ready(&["--whose", "--format", "json", "kind=syn"]);
+    let json = ready(&["--owners", "--format", "json", "kind=syn"]);
     let plain = ready(&["kind=syn"]);
     // Not in the root, which is not known on a host with cgroup v1.
     let placed = Cgroup::new().expect("a cgroup");
