@@ -4,12 +4,15 @@
 use std::fs;
 use std::io::Read as _;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use retrans_lab::cgroup::Cgroup;
 use retrans_lab::observe::{concerns, until};
 use retrans_lab::program::{Ended, Program};
+use retrans_lab::tun::Crowd;
 use retrans_lab::wait::{PATIENCE, wait_for};
 use retrans_lab::{Error, Family, Outcome, Pair, Refusal, Result, Scenario, privilege};
 use retrans_sdk::{ErrorKind, Event, Filter, Stream};
@@ -45,7 +48,7 @@ fn the_sidecar_sees_its_own_cgroup_and_no_other() -> Result<()> {
         let count = |of| seen.iter().filter(|event| concerns(of, event)).count();
         count(&outside_of) >= 2 && count(&inside_of) >= 2
     })?;
-    std::thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     let Ended { status, stdout, stderr } = sidecar.interrupt();
     outside.finish()?;
     inside.finish()?;
@@ -81,7 +84,7 @@ fn the_agent_counts_on_without_any_privilege() -> Result<()> {
     let mut stream = Stream::builder().open().map_err(|error| Error::new(error.to_string()))?;
     let subject = scenario.subject();
     let seen = until(&mut stream, PATIENCE, |seen| seen.iter().filter(|event| concerns(&subject, event)).count() >= 2)?;
-    std::thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     let ended = agent.interrupt();
     scenario.finish()?;
     assert!(ended.status.success(), "{:?}", ended.stderr);
@@ -96,6 +99,41 @@ fn the_agent_counts_on_without_any_privilege() -> Result<()> {
         })
         .sum();
     assert!(counted >= 2 && ended.stats()["delivered"] == counted, "{ended:?}");
+    Ok(())
+}
+
+/// Attempts that never stop do not keep a stopped agent from ending, and it has counted each
+/// attempt that was submitted until then.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn the_agent_ends_under_a_flood() -> Result<()> {
+    const END_WITHIN: Duration = Duration::from_secs(5);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    let pair = Pair::new()?;
+    let mut crowd = Crowd::open(&pair, 16)?;
+    let filter = format!("netns={}", pair.client().inode());
+    let agent = Program::ready(Command::new(env!("CARGO_BIN_EXE_agent")).args(["--every", "1", &filter]));
+    let (done, began) = (AtomicBool::new(false), Instant::now());
+    let (ended, took, made) = thread::scope(|scope| {
+        // The time limit ends the flood if the agent does not end.
+        let flood = scope.spawn(|| crowd.attempts(None, || done.load(Ordering::Acquire) || began.elapsed() > PATIENCE));
+        thread::sleep(Duration::from_secs(2));
+        let interrupted = Instant::now();
+        let ended = agent.interrupt();
+        let took = interrupted.elapsed();
+        done.store(true, Ordering::Release);
+        let made = flood.join().map_err(|_| Error::new("the flood panicked"))?;
+        Ok::<_, Error>((ended, took, made))
+    })?;
+    made?;
+    assert!(ended.status.success(), "{:?}", ended.stderr);
+    assert!(took < END_WITHIN, "the agent ended {took:?} after the signal");
+    let stats = ended.stats();
+    assert!(stats["submitted"] > 10_000 && stats["delivered"] == stats["submitted"], "{stats:?}");
+    let last = |line: &str| line.rsplit_once(" attempts=").and_then(|(_, count)| count.parse::<u64>().ok());
+    let counted: u64 = ended.stdout.lines().filter_map(last).sum();
+    assert_eq!(counted, stats["delivered"], "{}", ended.stdout);
     Ok(())
 }
 
@@ -122,7 +160,7 @@ fn the_shipper_and_the_alert_are_live_too() -> Result<()> {
         }
         Ok((text.lines().count() >= 2).then_some(()))
     })?;
-    std::thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     let (shipped, alerted) = (ship.interrupt(), alert.interrupt());
     scenario.finish()?;
     assert!(shipped.status.success() && alerted.status.success(), "{shipped:?}\n{alerted:?}");
