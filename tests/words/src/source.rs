@@ -19,7 +19,8 @@ pub enum Kind {
     Doc,
     /// A Markdown page.
     Markdown,
-    /// A string literal of Rust that holds several words.
+    /// A string literal of Rust that holds several words, or a text that a shell script or a
+    /// Makefile prints.
     Message,
 }
 
@@ -46,7 +47,13 @@ pub fn prose(name: &str, text: &str) -> Option<Result<Vec<Prose>, String>> {
         "md" => Ok(vec![markdown(text)]),
         "rs" => rust(text),
         "c" | "h" => Ok(merged(text, &c_comments(text), |_| Kind::Comment)),
-        "sh" | "toml" | "Makefile" | "Dockerfile" | "yaml" | "service" | "run" | "list" => Ok(hash_comments(text)),
+        "sh" | "Makefile" | "run" => {
+            let messages = (1..).zip(text.lines()).filter_map(|(number, line)| {
+                Some(Prose { kind: Kind::Message, lines: vec![(number, printed(line)?.to_owned())] })
+            });
+            Ok(hash_comments(text).into_iter().chain(messages).collect())
+        }
+        "toml" | "Dockerfile" | "yaml" | "service" | "list" => Ok(hash_comments(text)),
         _ => return None,
     })
 }
@@ -67,6 +74,13 @@ fn hash_comments(text: &str) -> Vec<Prose> {
         }
     }
     all
+}
+
+/// Returns the text of several words that a line of a shell script or a Makefile prints.
+fn printed(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("echo \"")?;
+    let (text, _) = rest.rsplit_once('"')?;
+    (!line.trim_start().starts_with('#') && text.contains(' ')).then_some(text)
 }
 
 /// Adds a line to the last piece if it continues that, else as a piece of its own.
@@ -272,6 +286,9 @@ mod tests {
             assert_eq!(of(name, "# One.\n"), [(Kind::Comment, vec![line(1, " One.")])], "{name}");
         }
         assert_eq!(of("x.md", "One\n"), [(Kind::Markdown, vec![line(1, "One")])]);
+        let makefile = "all:\n\t@echo \"one two\"; x\n\t@echo \"one\"\n# echo \"a comment\"\n";
+        let comment = (Kind::Comment, vec![line(4, " echo \"a comment\"")]);
+        assert_eq!(of("Makefile", makefile), [comment, (Kind::Message, vec![line(2, "one two")])]);
         assert!(prose("a.tsv", "x").is_none());
     }
 }
