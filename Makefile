@@ -254,12 +254,13 @@ fresh-machines:
 
 # Boots kernels of tests/kernels/kernels.list (KERNELS="6.12 7.3"; default: all) and records the
 # results of those that pass. Does not require root. JOBS guests run at a time (default: the number
-# of CPUs). Patched kernels that are not built yet are built, which needs about ten minutes on two
+# of CPUs). Patched kernels that are not built yet are built, which needs about 15 minutes on two
 # CPUs; with CACHED=1 they are left out. ACCEPT=1 records a row even if a recorded result is lost.
 # ONLY=attach_methods:: boots one kernel for the live tests whose names begin with this prefix, with
 # the options APPEND on its command line, such as APPEND=lockdown=confidentiality.
 # MATRIX_ACCEL=kvm or tcg forces how guests run. Downloads, built kernels, and the console of the
-# last boot of each kernel are kept in $XDG_CACHE_HOME/retrans-matrix.
+# last boot of each kernel are kept in $RETRANS_MATRIX_CACHE, by default
+# ${XDG_CACHE_HOME:-$HOME/.cache}/retrans-matrix.
 KERNELS ?=
 CACHED ?=
 ACCEPT ?=

@@ -135,7 +135,7 @@
 //! program contains libelf, which is under LGPL-3.0-or-later or GPL-2.0-or-later.
 //!
 //! Before Linux 5.11 the BPF maps count against RLIMIT_MEMLOCK, whose default of 64 KiB is too low
-//! for a program without root.
+//! for a program without CAP_SYS_RESOURCE.
 //!
 //! rustfmt is not required. `DOCS_RS=1` in the environment builds the documentation without clang.
 //!

@@ -95,8 +95,8 @@ pub enum RetransResult {
     /// Reported only on request with fexit, or with the proposed patch.
     #[reason(value = "frag_nomem", c_name = "TCP_RETRANS_FRAG_NOMEM", class = Nomem)]
     FragNomem = 6,
-    /// No route to the peer, or the local address was removed (-EHOSTUNREACH); `sk_err_soft`
-    /// contains the cause.
+    /// No route to the peer, or the local address was removed (-EHOSTUNREACH; an IPv6 route lost in
+    /// the transmit step also -ENETUNREACH, -EACCES or -EINVAL); `sk_err_soft` contains the cause.
     #[reason(value = "route_fail", c_name = "TCP_RETRANS_ROUTE_FAIL", class = Route)]
     RouteFail = 7,
     /// The receiver's window does not cover this segment, and the segment is not the first
@@ -107,7 +107,8 @@ pub enum RetransResult {
     /// only with the proposed patch; otherwise the result is `nobufs`.
     #[reason(value = "pskb_copy_nobufs", c_name = "TCP_RETRANS_PSKB_COPY_NOBUFS", class = Nomem)]
     PskbCopyNobufs = 9,
-    /// No memory (-ENOMEM) before the transmit step. It is not known which allocation failed.
+    /// -ENOMEM before the transmit step, from an unknown site: no memory to make the segment's
+    /// buffer private, no memory to split it, or too much queued data to allow a split.
     #[reason(value = "nomem", c_name = "RETRANS_OWN_NOMEM", class = Nomem)]
     Nomem = 128,
     /// The transmit step returned -ENOBUFS: there was no memory for a copy or a clone of the

@@ -109,7 +109,7 @@ macro_rules! optional_fields {
             /// The congestion avoidance state (`icsk_ca_state`).
             ca_state: CaState => [130, RETRANS_FIELD_CA_STATE = 24],
             /// The number of consecutive timeouts (`icsk_retransmits`), including the one that
-            /// caused this attempt.
+            /// caused this attempt. For a zero-window probe it is 0.
             retransmits: u8 => [131, RETRANS_FIELD_RETRANSMITS = 25],
             /// The exponent of the timeout's back-off (`icsk_backoff`).
             backoff: u8 => [132, RETRANS_FIELD_BACKOFF = 26],

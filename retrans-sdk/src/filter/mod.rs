@@ -75,11 +75,16 @@ pub struct Filter {
 impl Filter {
     /// Returns true if an event passes.
     ///
-    /// The result is the same as in the kernel, with two exceptions. The values `mine` and `ID/` of
-    /// a term require more than the event ([`live_only`](Self::live_only)), and are not evaluated,
-    /// except that `ID/` matches an event of exactly this cgroup. A term with such a value matches
-    /// only if another of its values matches, and its negation never matches. A field that the
-    /// stream does not record ([`FieldSet`](crate::FieldSet)) is absent, so only `key=-` matches.
+    /// The terms that the kernel can evaluate have the same result as in the kernel, with two
+    /// exceptions:
+    ///
+    /// - The values `mine` and `ID/` require more than the event ([`live_only`](Self::live_only)).
+    ///   Here `mine` never matches, and `ID/` matches only an event of exactly this cgroup. Other
+    ///   values of the same term are evaluated as usual. A negated term with such a value never
+    ///   matches.
+    /// - A field that the stream does not record ([`FieldSet`](crate::FieldSet)) is absent here,
+    ///   although the kernel evaluates it. Of the terms with its key, only those with the value `-`
+    ///   match.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_with(event, &KernelContext::default())

@@ -89,7 +89,7 @@ pub struct Capability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Everything that is observable on any kernel.
+    /// Everything that is observable on any released kernel.
     Full,
     /// Something is unobservable that another kernel would show.
     Degraded,

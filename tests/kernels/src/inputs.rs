@@ -9,8 +9,8 @@
 //! archive.
 //!
 //! Comments of C and Rust sources do not count, and neither does the layout of Rust sources. An
-//! edited sentence changes no program, and would cost an hour of boots. Nothing else is normalized.
-//! A source that cannot be split into tokens counts byte by byte.
+//! edited sentence changes no program, and would cost more than two hours of boots. Nothing else is
+//! normalized. A source that cannot be split into tokens counts byte by byte.
 
 use std::fs;
 use std::io;
