@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Finds the mounts of the unified cgroup hierarchy in /proc/self/mountinfo.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -25,11 +26,12 @@ pub(crate) fn cgroup2_mounts(mountinfo: &[u8]) -> Vec<Mount> {
         let mount = Mount { root: unescaped(words.get(3)?), place: unescaped(words.get(4)?) };
         is_cgroup2.then_some(mount)
     };
-    let mut mounts: Vec<Mount> = Vec::new();
-    for mount in mountinfo.split(|byte| *byte == b'\n').filter_map(of_line) {
-        mounts.retain(|covered| covered.place != mount.place);
-        mounts.push(mount);
-    }
+    let mut mounts: Vec<Mount> = mountinfo.split(|byte| *byte == b'\n').filter_map(of_line).collect();
+    let mut places = HashSet::new();
+    // From the last one, which covers the others.
+    let is_visible: Vec<bool> = mounts.iter().rev().map(|mount| places.insert(mount.place.clone())).collect();
+    let mut is_visible = is_visible.into_iter().rev();
+    mounts.retain(|_| is_visible.next().unwrap_or_default());
     mounts
 }
 
