@@ -147,8 +147,9 @@ impl Cgroups {
         match systemd.chain(controllers).find(|of| !own.starts_with(&of.cgroup)) {
             None => Ok(own),
             Some(Hierarchy { name, cgroup }) => Err(format!(
-                "this host uses cgroup v1, and this process is in cgroup `{}` of v1 ({name}) but in `{}` of v2, which other containers may share",
+                "this host uses cgroup v1, and this process is in cgroup `{}` of v1 ({}) but in `{}` of v2, which other containers may share",
                 Escaped::path(cgroup),
+                Escaped::value(name),
                 Escaped::path(own)
             )),
         }
@@ -172,6 +173,13 @@ mod tests {
 
     fn refused(cgroups: &Cgroups) -> String {
         cgroups.own().expect_err("shared")
+    }
+
+    #[test]
+    fn a_name_in_an_error_is_escaped() {
+        let cgroups = on_host("2:name=\x1b[2J,memory:/a\x07\n0::/b\n");
+        let error = refused(&cgroups);
+        assert!(error.contains(r"/a\u{7}` of v1 (name=\u{1b}[2J,memory) but in `/b` of v2"), "{error}");
     }
 
     #[test]
