@@ -160,32 +160,35 @@ impl FromStr for Line {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut unknown = Vec::new();
-        let mut keep = UnknownKeys::new(&mut unknown);
+        let mut keep = UnknownKeys::new(Some(&mut unknown));
         let event = parse(text, |key, value, column| keep.add(key, value, column))?;
         Ok(Self { event, unknown })
     }
 }
 
-/// Keeps the keys of a line that this version does not know.
+/// The keys of a line that this version does not know, each at most once.
 pub(crate) struct UnknownKeys<'text, 'pairs> {
-    pairs: &'pairs mut Vec<(String, String)>,
-    /// The keys in `pairs`. A line may have any number of keys, so a search of `pairs` for each key
+    /// `None` if the pairs are not kept.
+    pairs: Option<&'pairs mut Vec<(String, String)>>,
+    /// The keys so far. A line may have any number of keys, so a search of `pairs` for each key
     /// would be quadratic.
     seen: HashSet<&'text str>,
 }
 
 impl<'text, 'pairs> UnknownKeys<'text, 'pairs> {
-    /// Keeps the keys in `pairs`, which must be empty.
-    pub(crate) fn new(pairs: &'pairs mut Vec<(String, String)>) -> Self {
+    /// Appends the pairs to `pairs`, if it is given.
+    pub(crate) fn new(pairs: Option<&'pairs mut Vec<(String, String)>>) -> Self {
         Self { pairs, seen: HashSet::new() }
     }
 
-    /// Keeps a key and its value; a duplicate key is an error.
+    /// Adds a key and its value; a duplicate key is an error.
     pub(crate) fn add(&mut self, key: &'text str, value: &str, column: usize) -> Result<(), ParseLineError> {
         if !self.seen.insert(key) {
             return Err(ParseLineError { column, problem: format!("duplicate key `{key}`") });
         }
-        self.pairs.push((key.to_owned(), value.to_owned()));
+        if let Some(pairs) = &mut self.pairs {
+            pairs.push((key.to_owned(), value.to_owned()));
+        }
         Ok(())
     }
 }

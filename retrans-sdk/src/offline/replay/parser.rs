@@ -224,12 +224,9 @@ impl Parser {
 
     fn key_val(&self, text: &str) -> Result<Parsed, String> {
         let mut unknown = Unknown::new();
-        let mut keys = self.keeps_unknown.then(|| kv::UnknownKeys::new(&mut unknown));
-        let keep = |key, value, column| match &mut keys {
-            Some(keys) => keys.add(key, value, column),
-            None => Ok(()),
-        };
-        let event = kv::parse(text, keep).map_err(|error| error.to_string())?;
+        // A duplicate key is an error, whether or not unknown keys are kept.
+        let mut keys = kv::UnknownKeys::new(self.keeps_unknown.then_some(&mut unknown));
+        let event = kv::parse(text, |key, value, column| keys.add(key, value, column)).map_err(|e| e.to_string())?;
         Ok(Parsed::Event(Box::new(event), unknown))
     }
 
@@ -292,22 +289,29 @@ fn format_of_events(line: &str) -> Option<Format> {
 
 #[cfg(feature = "json")]
 fn json(text: &str, keeps_unknown: bool) -> Result<Parsed, String> {
-    use serde_json::{Map, Value};
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+    use serde_json::value::RawValue;
 
     let event = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let mut unknown = Unknown::new();
     if keeps_unknown {
-        let object: Map<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        // Values that a key=value line cannot contain are left out.
-        unknown.extend(object.into_iter().filter_map(|(key, value)| {
-            let value = match value {
-                Value::String(text) => text,
-                Value::Number(number) => number.to_string(),
-                _ => return None,
-            };
-            let is_unknown = schema::by_key(&key, 0).is_none() && kv::is_key(&key) && kv::is_value(&value);
-            is_unknown.then_some((key, value))
-        }));
+        // Accepts every value that the event ignores, such as a number that no type contains.
+        let object: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        // Values that a key=value line cannot contain are left out. Arrays and objects are not even
+        // parsed, because they may be nested to any depth.
+        unknown.extend(object.into_iter().filter(|(_, raw)| !raw.get().starts_with(['[', '{'])).filter_map(
+            |(key, raw)| {
+                let value = match serde_json::from_str::<Value>(raw.get()).ok()? {
+                    Value::String(text) => text,
+                    Value::Number(number) => number.to_string(),
+                    _ => return None,
+                };
+                let is_unknown = schema::by_key(&key, 0).is_none() && kv::is_key(&key) && kv::is_value(&value);
+                is_unknown.then_some((key, value))
+            },
+        ));
     }
     Ok(Parsed::Event(Box::new(event), unknown))
 }

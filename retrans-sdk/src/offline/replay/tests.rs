@@ -105,6 +105,29 @@ fn lines_keep_unknown_keys() {
     assert_eq!(printed(of(&zstd::encode_all(text.as_bytes(), 0).expect("compressed"))).len(), 2);
 }
 
+/// A stream does not keep unknown keys, and must still reject the lines that `Line` rejects.
+#[test]
+fn a_stream_and_an_iterator_reject_the_same_lines() {
+    let text = format!("{LINE} later=1 moon=2 later=3\n");
+    let problem = format!("line 1: column {}: duplicate key `later`", LINE.len() + " later=1 moon=2 ".len() + 1);
+    let (lines, bad, _) = read(of(text.as_bytes()));
+    assert_eq!((lines, bad.as_ref()), (Vec::new(), Some(&problem)));
+    let error = of(text.as_bytes()).lines().expect("no speed").next().expect("an error").expect_err("a duplicate");
+    assert_eq!(error.to_string(), problem);
+
+    // A value that is ignored may be nested to any depth, or not be a valid string or number.
+    #[cfg(feature = "json")]
+    {
+        let json = serde_json::to_string(&LINE.parse::<Event>().expect("a line")).expect("JSON");
+        let (open, close) = ("[".repeat(10_000), "]".repeat(10_000));
+        let ignored = format!(r#"{{"deep":{open}{close},"half":"\ud800","huge":1e999,"later":1.5,"#);
+        let json = json.replacen('{', &ignored, 1) + "\n";
+        assert_eq!(read(of(json.as_bytes())).0, [LINE]);
+        let line = of(json.as_bytes()).lines().expect("no speed").next().expect("an event").expect("valid");
+        assert_eq!(line.to_string(), format!("{LINE} later=1.5"));
+    }
+}
+
 #[test]
 fn lines_end_at_an_error_or_skip_it() {
     let text = format!("{LINE}\nhello\n{LINE}\n");
