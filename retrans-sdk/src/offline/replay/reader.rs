@@ -51,6 +51,8 @@ impl Reader {
             Ok(Some((number, piece))) => match self.parser.parse(number, piece, &mut self.parsed) {
                 Ok(()) => return,
                 Err(Problem::Line(_)) if self.bad_lines == BadLines::Skip => {
+                    // A call chain does not continue after the line, as if it were the last one.
+                    self.parser.finish(&mut self.parsed);
                     return self.parsed.push_back(Parsed::Skipped);
                 }
                 Err(Problem::Line(problem)) => Err(self.parser.explain(number, &problem)),

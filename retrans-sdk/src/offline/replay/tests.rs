@@ -129,6 +129,18 @@ fn a_stream_and_an_iterator_reject_the_same_lines() {
 }
 
 #[test]
+fn a_skipped_line_does_not_change_the_event_before_it() {
+    let mut lines: Vec<_> = include_str!("../../../tests/kernel_text/tracefs-stacks.txt").lines().collect();
+    let attempt = lines.iter().position(|line| line.contains(": tcp_retransmit_skb: ")).expect("an attempt");
+    lines.insert(attempt + 1, r#"{"ts":"1","result":"denied"}"#);
+    let text = lines.join("\n") + "\n";
+    let (strict, bad, _) = read(of(text.as_bytes()));
+    assert!(strict.len() == 1 && bad.as_ref().is_some_and(|bad| bad.contains("JSON in kernel text")), "{bad:?}");
+    let (lenient, bad, stats) = read(of(text.as_bytes()).bad_lines(BadLines::Skip));
+    assert_eq!((&lenient[..1], bad, stats.skipped), (&strict[..], None, Some(1)));
+}
+
+#[test]
 fn lines_end_at_an_error_or_skip_it() {
     let text = format!("{LINE}\nhello\n{LINE}\n");
     let mut lines = of(text.as_bytes()).lines().expect("no speed");
