@@ -11,13 +11,22 @@ const ESCAPE: u8 = 0x1b;
 pub(crate) struct Decoder {
     parser: Parser,
     decoded: Decoded,
+    /// The beginning of a character at the end of the last read.
+    incomplete: Vec<u8>,
 }
 
 impl Decoder {
     /// Returns the keys in one read. An escape at its end is the Esc key, not the start of a
     /// sequence.
     pub(crate) fn decode(&mut self, bytes: &[u8]) -> Vec<KeyEvent> {
-        let (sequences, escape) = match bytes {
+        // If a read ends inside a character, vte 0.15.0 may lose the character after it.
+        let mut bytes = [self.incomplete.as_slice(), bytes].concat();
+        self.incomplete = split_incomplete(&mut bytes);
+        if !split_incomplete(&mut bytes).is_empty() {
+            // Another character follows, so this one stays incomplete.
+            bytes.extend("\u{fffd}".bytes());
+        }
+        let (sequences, escape) = match &*bytes {
             [before @ .., ESCAPE] => (before, true),
             all => (all, false),
         };
@@ -29,6 +38,16 @@ impl Decoder {
         }
         std::mem::take(&mut self.decoded.keys)
     }
+}
+
+/// Removes an incomplete character from the end of a text, and returns it.
+fn split_incomplete(bytes: &mut Vec<u8>) -> Vec<u8> {
+    let is_incomplete = |start: &usize| {
+        let error = bytes.get(*start..).and_then(|end| str::from_utf8(end).err());
+        error.is_some_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    let start = (bytes.len().saturating_sub(3)..bytes.len()).find(is_incomplete);
+    bytes.split_off(start.unwrap_or(bytes.len()))
 }
 
 #[derive(Default)]
@@ -144,6 +163,16 @@ mod tests {
         }
         assert_eq!(decoder.decode(b"Ax\xc3"), [KeyCode::Up, KeyCode::Char('x')].map(KeyEvent::from));
         assert_eq!(decoder.decode(b"\xa9"), [KeyCode::Char('é').into()]);
+        for (piece, keys) in
+            [(&b"\xc3"[..], ""), (b"\xa9a\xe2", "éa"), (b"\x82", ""), (b"\xac\xf0\x9f", "€"), (b"x", "\u{fffd}x")]
+        {
+            let keys: Vec<KeyEvent> = keys.chars().map(|key| KeyCode::Char(key).into()).collect();
+            assert_eq!(decoder.decode(piece), keys, "{}", piece.escape_ascii());
+        }
+        for (piece, keys) in [(&b"\xf0\x9f\x92"[..], ""), (b"\xf0\x9f", "\u{fffd}"), (b"\x98\x80", "😀")] {
+            let keys: Vec<KeyEvent> = keys.chars().map(|key| KeyCode::Char(key).into()).collect();
+            assert_eq!(decoder.decode(piece), keys, "{}", piece.escape_ascii());
+        }
         assert_eq!(decoder.decode(b"\x1b["), []);
         assert_eq!(decoder.decode(b"\x1b"), [KeyCode::Esc.into()], "Esc ends an incomplete sequence");
         assert_eq!(decoder.decode(b"q"), [KeyCode::Char('q').into()]);
