@@ -13,7 +13,7 @@ mod tests;
 mod text;
 
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -146,6 +146,13 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     }
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
-    fs::write(&temporary, text)?;
+    // A run that was killed leaves it. In a directory such as /tmp it may also be another user's
+    // link, which must not be followed: `create_new` follows none.
+    if let Err(error) = fs::remove_file(&temporary)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    File::create_new(&temporary)?.write_all(text.as_bytes())?;
     fs::rename(&temporary, path)
 }

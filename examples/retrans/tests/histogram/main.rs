@@ -79,6 +79,19 @@ fn the_lab_as_svg() {
     assert_eq!(fs::read_to_string(path).expect("it was drawn"), drawn);
 }
 
+/// Another user may have created the name of the temporary file as a link to a file of this user.
+#[test]
+fn an_svg_file_is_not_written_through_a_link() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let [path, temporary, other] = ["lab.svg", "lab.svg.new", "other"].map(|name| scratch.path().join(name));
+    fs::write(&other, "other").expect("a file");
+    std::os::unix::fs::symlink(&other, &temporary).expect("a link");
+    assert!(run(&[RECORDING, "--svg", path.to_str().expect("a path")]).status.success());
+    assert_eq!(fs::read_to_string(&other).expect("a file"), "other");
+    assert!(fs::read_to_string(&path).expect("it was drawn").contains("</svg>"));
+    assert!(fs::symlink_metadata(&path).expect("it was drawn").is_file() && !temporary.exists());
+}
+
 #[test]
 fn all_attempts_of_the_lab_as_text() {
     let output = run(&[RECORDING, "--count", "all", "--rows", "5"]);
