@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use retrans_sdk::event::{KernelStr, PercentEncoded};
+
 const RECORDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/lab.kv");
 const HEADER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../retrans-sdk/bpf/retrans.h");
 
@@ -180,6 +182,42 @@ fn nothing_in_a_recording_controls_the_terminal() {
                 is_refused(&retrans(&arguments).output().expect("retrans is built"));
             }
         }
+    }
+}
+
+/// Names that users of the traced host choose, as a recording contains them.
+#[test]
+fn no_recorded_name_controls_the_terminal() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let page = scratch.path().join("histogram.svg");
+    for harmful in HARMFUL {
+        let name = PercentEncoded(harmful);
+        let short = PercentEncoded(&harmful[..harmful.len().min(KernelStr::CAPACITY)]);
+        let text = format!("{LINE} owner=accept pid=7 comm={short} ca_name={short} cgroup_path=/{name}\n");
+        let path = scratch.path().join("names.kv");
+        fs::write(&path, &text).expect("a file");
+        for arguments in [
+            &["replay", "--format", "kv"][..],
+            &["replay", "--format", "json"],
+            &["replay", "--format", "table"],
+            &["histogram", "--format", "kv"],
+            &["histogram", "--format", "json"],
+            &["histogram", "--format", "table", "--svg"],
+            &["explain"],
+        ] {
+            let mut command = retrans(&arguments[..1]);
+            command.args(&arguments[1..]);
+            if arguments.last() == Some(&"--svg") {
+                command.arg(&page);
+            }
+            let output = command.arg(&path).output().expect("retrans is built");
+            assert!(output.status.success(), "{arguments:?}: {output:?}");
+            assert_harmless(&output);
+            let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+            assert!(stdout.lines().count() == 1 || arguments[0] != "replay" || arguments[2] == "table", "{stdout}");
+        }
+        let picture = fs::read(&page).expect("a picture");
+        assert!(harmful.len() == 1 || !picture.windows(harmful.len()).any(|part| part == harmful), "{name}");
     }
 }
 
