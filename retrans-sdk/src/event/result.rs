@@ -95,8 +95,9 @@ pub enum RetransResult {
     /// Reported only on request with fexit, or with the proposed patch.
     #[reason(value = "frag_nomem", c_name = "TCP_RETRANS_FRAG_NOMEM", class = Nomem)]
     FragNomem = 6,
-    /// No route to the peer, or the local address was removed (-EHOSTUNREACH; an IPv6 route lost in
-    /// the transmit step also -ENETUNREACH, -EACCES or -EINVAL); `sk_err_soft` contains the cause.
+    /// No route to the peer, or the local address was removed (-EHOSTUNREACH; if an IPv6 route is
+    /// lost in the transmit step, the errno can instead be -ENETUNREACH, -EACCES or -EINVAL);
+    /// `sk_err_soft` contains the cause.
     #[reason(value = "route_fail", c_name = "TCP_RETRANS_ROUTE_FAIL", class = Route)]
     RouteFail = 7,
     /// The receiver's window does not cover this segment, and the segment is not the first

@@ -196,8 +196,8 @@ impl Stream {
     }
 }
 
-/// Reads the stream until it is stopped. Then detaches it, and reads the events that were submitted
-/// before.
+/// Reads the stream into the queue until the stream is stopped. Then detaches the BPF programs, and
+/// reads the events into the queue that they submitted before they were detached.
 fn fill(mut stream: Stream, queue: &Shared) -> Result<(), Error> {
     let stats = stream.stats_reader();
     let read_all = |stream: &mut Stream| -> Result<(), Error> {
