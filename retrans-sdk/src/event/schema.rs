@@ -22,11 +22,11 @@ use crate::text::writer::{LineWriter, WRITE_PADDING};
 /// The list of the optional fields, in the order of the key=value line: documentation, key, type
 /// and place in the record.
 ///
-/// The place is `[offset, presence bit]` with the name of the bit in `enum retrans_field`
-/// (`bpf/retrans.h`), which is also the operand of the filter. It is empty for fields that are
-/// decoded separately. The type in the record follows from the type of the field
-/// (`record::WireValue`), and `kernel/layout.rs` compares both with the built object at compile
-/// time.
+/// The place is `[offset, NAME = presence bit]`. NAME is the constant of the bit in `enum
+/// retrans_field` (`bpf/retrans.h`). The filter in the BPF programs identifies a field by the same
+/// number. The place is empty for fields that are decoded separately. The type in the record follows
+/// from the type of the field (`record::WireValue`). `kernel/layout.rs` compares the place and the
+/// type with the built object at compile time.
 macro_rules! optional_fields {
     ($then:ident $($first:tt)*) => {
         $then! {
@@ -36,15 +36,17 @@ macro_rules! optional_fields {
             /// this key.
             transmit: Transmit => [],
             /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. For a SYN-ACK it
-            /// is the cookie of the future accepted socket. Before Linux 5.12, with kretprobes, and
-            /// without the kernel's own BTF, it is present only for sockets whose cookie has been
-            /// read before.
+            /// is the cookie of the future accepted socket. In each of three cases (before Linux 5.12;
+            /// with kretprobes; without the kernel's own BTF) the BPF programs cannot request a
+            /// cookie. Then it is present only if something else on the host has requested the
+            /// cookie of this socket before.
             cookie: u64 => [80, RETRANS_FIELD_COOKIE = 1],
             /// The inode number of the socket's network namespace (`/proc/PID/ns/net`).
             netns: u32 => [76, RETRANS_FIELD_NETNS = 2],
             /// The id of the socket's cgroup in the unified hierarchy, which is the inode number
-            /// of its directory. Requires Linux 5.15. On a host that uses cgroup v1 the root is
-            /// absent, because it does not identify a socket.
+            /// of its directory. Requires Linux 5.15. On a host that uses cgroup v1 the field
+            /// is absent if the kernel reports the root cgroup, because unrelated containers are in
+            /// it.
             cgroup: u64 => [88, RETRANS_FIELD_CGROUP = 3],
             /// The user id of the socket's owner (`sk_uid`), in the initial user namespace. For a
             /// SYN-ACK it is the user id of the listener's owner.
@@ -186,8 +188,8 @@ pub(crate) trait FieldValue: Copy {
     fn number(self) -> i64;
     /// Prints the value.
     fn write_to(self, out: &mut LineWriter<'_>);
-    /// Scans what [`write_to`](Self::write_to) prints. `None` does not mean that the text is
-    /// invalid.
+    /// Scans exactly what [`write_to`](Self::write_to) prints, which is fast. `None` means that the
+    /// text has another form, which may be valid: [`parse`](Self::parse) then decides.
     fn scan(from: &mut Scanner<'_>) -> Option<Self>;
     fn parse(text: &str) -> Result<Self, String>;
 }
@@ -365,7 +367,8 @@ pub(crate) struct Draft {
 /// A field: one key of the key=value line.
 pub(crate) struct Field {
     pub(crate) key: &'static str,
-    /// True if every line contains the field; `-` then stands for an absent value.
+    /// True if the parser requires the field in every line. An absent value is then printed as `-`,
+    /// which only `err` can have.
     pub(crate) always: bool,
     pub(crate) field_type: FieldType,
     pub(crate) get: fn(&Event) -> Option<Value>,
@@ -566,8 +569,9 @@ macro_rules! lists {
             out.len()
         }
 
-        /// Scans what [`write_line`] prints, and nothing else: `None` does not mean that the text
-        /// is invalid. Values that derive from other fields are not validated.
+        /// Scans exactly what [`write_line`] prints. `None` means that the text has another form,
+        /// which may be valid: the general parser then decides. Values that derive from other
+        /// fields are not validated.
         pub(crate) fn scan_line(draft: &mut Draft, text: &str) -> Option<()> {
             let mut from = Scanner::new(text);
             let from = &mut from;
