@@ -73,9 +73,10 @@ pub struct Stats {
     pub submitted: u64,
     /// Events that the predicate rejected.
     pub rejected: u64,
-    /// Events that were read from the ring buffer and not delivered: a
-    /// [`Queue`](crate::stream::Queue) was full, a queue or a stream was closed while it contained
-    /// such events, or a record was invalid, which only corruption causes.
+    /// Events that were read from the ring buffer but not delivered, for one of three reasons: a
+    /// [`Queue`](crate::stream::Queue) was full; a queue or a stream was closed while it held
+    /// events that it had read from the ring buffer (those still in the ring buffer remain
+    /// [`waiting`](Self::waiting)); or a record was invalid, which only corruption causes.
     pub dropped: u64,
     /// Events delivered to the application.
     pub delivered: u64,
@@ -87,21 +88,19 @@ pub struct Stats {
     /// `None` if the kernel does not count skipped programs: before Linux 5.12, and with kprobes.
     /// `None` for a [`Recording`](crate::offline::Recording).
     pub missed: Option<u64>,
-    /// Attempts that only the tracepoint reported, although programs are attached to function
-    /// exits. The compiler inlined the function, or the kernel skipped a program. The tracepoint
-    /// reports successes only, so failed attempts that go through the same function may not have
-    /// been reported. Therefore [`failures`](Self::failures) is [`Failures::Unobservable`] unless
-    /// this number is 0.
+    /// Attempts that the tracepoint reported, and no program at a function exit: the compiler
+    /// inlined the function, or the kernel skipped the program. Failed attempts that go through the
+    /// same function are then not reported by anything. Therefore [`failures`](Self::failures) is
+    /// [`Failures::Unobservable`] unless this number is 0.
     ///
-    /// `None` unless failures are observed at function exits only:
-    /// [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit) and
-    /// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe), on a kernel whose
-    /// tracepoint reports no failures.
+    /// Counted with [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit) and
+    /// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe) on a kernel whose
+    /// tracepoint reports successes only. `None` for all other streams.
     pub tracepoint_only: Option<u64>,
-    /// Lines of the input of a [`Recording`](crate::offline::Recording) that were skipped: those
-    /// before the line that determined the format, except comments, and malformed lines
-    /// ([`BadLines::Skip`](crate::offline::BadLines::Skip)). `None` for other streams. No other
-    /// counter includes them.
+    /// Skipped lines of the input of a [`Recording`](crate::offline::Recording): malformed lines
+    /// ([`BadLines::Skip`](crate::offline::BadLines::Skip)), and the lines before the line that
+    /// determined the format, without comments. `None` for other streams. No other counter includes
+    /// them.
     pub skipped: Option<u64>,
     /// The losses that a [`Recording`](crate::offline::Recording) of kernel text reports; `None`
     /// for other streams. No other counter includes them.
@@ -138,10 +137,11 @@ pub struct Stats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct TextLosses {
-    /// The sum of the reported numbers.
+    /// The sum of the reported numbers of lost entries. The heading of tracefs reports the
+    /// difference of its two numbers: 552 in the example above.
     pub entries: u64,
-    /// The number of reports without a number, such as `CPU:1 [LOST EVENTS]`. Unless it is 0, other
-    /// entries may have been lost.
+    /// The number of reports without a number, such as `CPU:1 [LOST EVENTS]`. Unless it is 0, more
+    /// than [`entries`](Self::entries) entries were lost.
     pub unknown: u64,
 }
 
@@ -205,9 +205,10 @@ impl fmt::Display for Failures {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Count {
-    /// The result. Up to 17 unlisted results are counted separately, under their own numbers. All
-    /// further unlisted results, and those whose number in the kernel exceeds 31, are counted
-    /// together with the result `None`.
+    /// The result. A number of the kernel for which [`RetransResult`] has no name is *unlisted*. The
+    /// first 17 different unlisted results have counts of their own. Each further unlisted result,
+    /// and each unlisted result whose number exceeds 31, is included in one common count, whose
+    /// result is `None`.
     pub result: Option<RetransResult>,
     /// The kind.
     pub kind: RetransKind,
