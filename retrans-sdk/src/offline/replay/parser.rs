@@ -282,9 +282,11 @@ fn format_of_events(line: &str) -> Option<Format> {
     // A task name with line ends is shorter.
     let is_begun = line.len() > 15
         && line.strip_prefix("ts=").is_some_and(|ts| ts.starts_with(|digit: char| digit.is_ascii_digit()));
-    // A filter in the command of a shell prompt contains keys as well.
-    let may_begin = line.split(' ').next().is_some_and(|first| first.contains('=')) || has(&"ts");
-    (is_begun || may_begin && KEYS.iter().filter(|key| has(key)).count() >= 3).then_some(Format::KeyVal)
+    // A filter in the command of a shell prompt contains a few keys as well, and a line whose
+    // beginning is missing contains most of them.
+    let first = line.split('=').next().unwrap_or(line);
+    let least = if KEYS.contains(&first) || has(&"ts") { 3 } else { 8 };
+    (is_begun || KEYS.iter().filter(|key| has(key)).count() >= least).then_some(Format::KeyVal)
 }
 
 #[cfg(feature = "json")]
@@ -305,7 +307,8 @@ fn json(text: &str, keeps_unknown: bool) -> Result<Parsed, String> {
             |(key, raw)| {
                 let value = match serde_json::from_str::<Value>(raw.get()).ok()? {
                     Value::String(text) => text,
-                    Value::Number(number) => number.to_string(),
+                    // Unchanged, whatever its size and precision.
+                    Value::Number(_) => raw.get().to_owned(),
                     _ => return None,
                 };
                 let is_unknown = schema::by_key(&key, 0).is_none() && kv::is_key(&key) && kv::is_value(&value);

@@ -62,6 +62,7 @@ fn a_malformed_line_is_named_or_counted() {
         (format!("{LINE}\n{long}\n{LINE}\n"), 1, "line 2: longer than 65536 bytes"),
         (format!("ts=1.500000000 x=y\n{LINE}\n{LINE}\n"), 0, "line 1: column 1: missing key `result`"),
         (format!("{}\n{LINE}\n{LINE}\n", &LINE[15..]), 0, "line 1: column 1: missing key `ts`"),
+        (format!("{}\n{LINE}\n{LINE}\n", &LINE[8..]), 0, "line 1: column 1: `000000` is not key=value"),
         // The line that determined the format is named.
         (
             format!("hello\n{LINE}\nhello\n{LINE}\n"),
@@ -138,6 +139,9 @@ fn a_skipped_line_does_not_change_the_event_before_it() {
     assert!(strict.len() == 1 && bad.as_ref().is_some_and(|bad| bad.contains("JSON in kernel text")), "{bad:?}");
     let (lenient, bad, stats) = read(of(text.as_bytes()).bad_lines(BadLines::Skip));
     assert_eq!((&lenient[..1], bad, stats.skipped), (&strict[..], None, Some(1)));
+    // The next attempts have their kinds.
+    let unknown = |events: &[String]| events.iter().filter(|event| event.contains(" kind=unknown ")).count();
+    assert_eq!(unknown(&lenient), 1, "{lenient:?}");
 }
 
 #[test]

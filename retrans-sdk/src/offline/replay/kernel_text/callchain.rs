@@ -44,17 +44,21 @@ pub(super) fn function(line: &str, printer: Printer) -> Option<&str> {
 
 /// Returns true for a line of a user-space call chain of tracefs, which contains a path.
 pub(super) fn is_user_frame(line: &str) -> bool {
+    let offset = |text: &str| text.rsplit_once("[+0x")?.1.strip_suffix(']').map(str::to_owned);
     let text = line.trim();
-    text.starts_with("=> ") && text.ends_with(']') && text.contains("[+0x")
+    text.starts_with("=> ")
+        && !text.contains(" state=")
+        && offset(text).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Returns true for a line of a call chain of perf with any address. It may contain any path.
 ///
-/// The line of an attempt whose columns are not known may end with the first frame of its chain.
+/// The line of an attempt whose columns are not known may end with the first frame of its chain, so
+/// a line with the fields of an attempt is no frame.
 pub(super) fn is_frame_of_perf(line: &str) -> bool {
     let mut words = line.split_whitespace();
     let is_address = |word: &str| word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let before_path = line.split(" (").next().unwrap_or(line);
+    let before_path = line.rsplit_once(" (").map_or(line, |(before, _)| before);
     line.starts_with(char::is_whitespace)
         && !(before_path.contains("tcp_retransmit_s") && before_path.contains("sport="))
         && words.next().is_some_and(is_address)

@@ -68,12 +68,11 @@ impl Tracepoint {
         let last = |key: &str| {
             let is_field = |(at, _): &(usize, &str)| {
                 // babeltrace prints spaces around the `=`.
-                let value = text.get(at + key.len()..).and_then(|after| after.trim_start().strip_prefix(['=', ':']));
-                // Text that was made anonymous has letters or brackets. A comparison, a format and
-                // a pattern have other characters.
-                let begins_value =
-                    |first: char| first.is_ascii_alphanumeric() || matches!(first, '<' | '[' | '(' | '?');
-                value.is_some_and(|value| value.trim_start().starts_with(begins_value))
+                let after = text.get(at + key.len()..).map(str::trim_start);
+                after.is_some_and(|after| {
+                    after.strip_prefix('=').is_some_and(|value| is_value(value.trim_start()))
+                        || after.strip_prefix(':').is_some_and(|value| is_printed_value(value.trim_start()))
+                })
             };
             text.rmatch_indices(key).find(is_field).map(|(at, _)| at)
         };
@@ -94,6 +93,31 @@ impl Tracepoint {
             Some((*name, text.get(found?.0 + name.len()..)?))
         })
     }
+}
+
+/// Returns the value at the beginning of a text, without what may enclose it.
+fn bare_value(text: &str) -> &str {
+    let value = text.split(char::is_whitespace).next().unwrap_or_default().trim_end_matches([',', ';', '}']);
+    let enclosed = [('<', '>'), ('[', ']'), ('(', ')')]
+        .into_iter()
+        .find_map(|(open, close)| value.strip_prefix(open)?.strip_suffix(close));
+    enclosed.unwrap_or_else(|| value.trim_end_matches(')'))
+}
+
+/// Returns true if a text begins with a value of a field, which may have been made anonymous:
+/// `443`, `XXXX` or `<port>`. A pattern, a format, a comparison or an expression contains other
+/// characters.
+fn is_value(text: &str) -> bool {
+    let value = bare_value(text);
+    !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:".contains(&byte))
+}
+
+/// Returns true if a text begins with a value that follows a colon, as in the text of `perf trace`.
+/// In a sentence, other words follow it.
+fn is_printed_value(text: &str) -> bool {
+    let is_replaced = |value: &str| value.bytes().all(|byte| byte.is_ascii_uppercase());
+    is_value(text)
+        && (text.starts_with(|c: char| c.is_ascii_digit() || "<[".contains(c)) || is_replaced(bare_value(text)))
 }
 
 /// Returns the reason that a tracepoint's text cannot be parsed. Returns `None` for the text of
@@ -162,15 +186,12 @@ pub(super) fn parse(tracepoint: Tracepoint, text: &str) -> Result<Attempt, Strin
     }
     let after = if is_result { rest } else { result };
     // perf appends the path of a cgroup, which a user of the host may choose.
-    if !after.starts_with('/') {
-        let next = Tracepoint::mentioned(after).and_then(|_| head::parse(after));
-        if next.is_some_and(|next| next.event.and_then(Tracepoint::of_event).is_some() && may_be_an_attempt(next.text))
-        {
-            return Err("two events in one line: the end of a line is missing".to_owned());
-        }
-        if after.split_whitespace().any(|word| word.contains("err=") || word.contains("result=")) {
-            return Err("unknown text before the result".to_owned());
-        }
+    let after = if after.starts_with('/') { "" } else { after.split(" /").next().unwrap_or(after) };
+    if head::parse(after).is_some_and(|next| next.event.is_some()) {
+        return Err("two events in one line: the end of a line is missing".to_owned());
+    }
+    if after.split_whitespace().any(|word| word.contains("err=") || word.contains("result=")) {
+        return Err("unknown text before the result".to_owned());
     }
     let values = Values(text);
     let (saddr, daddr, mapped) = addresses(&values)?;

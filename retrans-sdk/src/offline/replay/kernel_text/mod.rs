@@ -140,7 +140,8 @@ impl KernelText {
 
     /// Appends all held attempts, after the last line.
     pub(super) fn finish(&mut self, found: &mut VecDeque<Found>) {
-        self.end_chain();
+        // An interrupted chain does not show that the text contains no chains.
+        self.chain = None;
         found.extend(self.held.drain(..).map(|held| Found::Attempt(held.event)));
     }
 

@@ -210,6 +210,15 @@ fn a_line_of_an_attempt_that_cannot_be_parsed_is_an_error() {
         (SYMBOLS.replace("err=-16", "result=odd"), "unknown result `odd`"),
         (SYMBOLS.replace("TCP_ESTABLISHED", "\u{1b}]0;x\u{7}\u{202e}"), "unknown state `\\u{1b}]0;x\\u{7}\\u{202e}`"),
         (format!("{SYMBOLS}{SYMBOLS}"), "two events in one line: the end of a line is missing"),
+        // Cut off in the result, and in the state.
+        (
+            SYMBOLS.replace("err=-16", "err=-1   bash-1 [000] d.... 1.000000: sched_switch: prev_comm=a"),
+            "two events in one line: the end of a line is missing",
+        ),
+        (
+            SYMBOLS.replace("TCP_ESTABLISHED err=-16", "TCP_CLOSE   bash-1 [000] d.... 1.000000: sched_switch: x=a"),
+            "two events in one line: the end of a line is missing",
+        ),
         (format!("2026-11-30T06:38:58Z host cat[1]: {SYMBOLS}"), unknown),
         (format!("a b c d e f g h i j k-0 [001] ..s2. 1.000000: tcp_retransmit_skb: {text}"), unknown),
         (
@@ -291,8 +300,9 @@ fn a_line_of_an_attempt_that_cannot_be_parsed_is_an_error() {
         assert!(is_recognised(&line), "{line}");
     }
     // Columns that follow the fields in the output of perf do not belong to the event.
-    let appended = SYMBOLS.replace("err=-16", "err=-16 /user.slice/x={0x1");
-    assert_eq!(event(&appended), event(SYMBOLS));
+    for appended in ["/user.slice/x={0x1", "              0 /x err=-1", "0 /x 1 [000] 1.000000: a:b: c"] {
+        assert_eq!(event(&SYMBOLS.replace("err=-16", &format!("err=-16 {appended}"))), event(SYMBOLS));
+    }
     // perf prints numbers if it does not know the names.
     assert_eq!(event(&SYMBOLS.replace("TCP_ESTABLISHED", "0x1").replace("AF_INET ", "0x2 ")), event(SYMBOLS));
     let at = |offset| found_by(&mut KernelText::new(Some(offset)), SYMBOLS);
@@ -701,6 +711,12 @@ fn lines_before_kernel_text_do_not_decide_the_format() {
         ("root@host:~# awk '/tcp_retransmit_skb/ && /sport=443/' trace\n", 1),
         ("root@host:~# perf record -e tcp:tcp_retransmit_skb --filter 'sport == 443 && dport == 5 && daddr == 1'\n", 1),
         ("root@host:~# retrans replay t.txt kind=rto state=established dport=443\n", 1),
+        ("RUST_LOG=x retrans replay t.txt kind=rto state=established dport=443\n", 1),
+        ("root@host:~# grep -oP 'tcp_retransmit_skb: .*sport=(\\d+)' trace\n", 1),
+        ("root@host:~# sed -E 's/.*tcp_retransmit_skb: .*sport=([0-9]+).*/\\1/' trace\n", 1),
+        ("# bpftrace -e 'tracepoint:tcp:tcp_retransmit_skb { $sport = args->sport; $dport = args->dport; }'\n", 0),
+        ("root@host:~# perf probe -a 'tcp_retransmit_skb sport=sk->a dport=sk->b daddr=sk->c'\n", 1),
+        ("The fields of tcp_retransmit_skb: sport: source port\n", 1),
         ("[ perf record: Woken up 1 times to write data ]\n\n", 2),
         (&html, 4),
     ] {
