@@ -186,8 +186,8 @@ fn it_reads_btf_from_a_file_where_the_kernels_own_is_masked() {
     let json: Json = serde_json::from_slice(&with.stdout).expect("JSON");
     assert_eq!(&json["available"]["btf"]["available"], &Json::from(true), "{json}");
     assert!(json["attachment"]["source"].is_string(), "{json}");
-    // Without fexit, only a kernel with its own enum shows everything, if the enum has an enumerator
-    // for each allocation site of -ENOMEM.
+    // Without fexit, only a kernel with its own enum shows everything, if the enum has an
+    // enumerator for each allocation site of -ENOMEM.
     let has_enum = json["attachment"]["source"] == "tp_enum";
     let missing = json["attachment"]["unobservable"].as_object().expect("an object");
     assert_eq!(missing.keys().all(|what| what == "nomem_sites"), has_enum, "{json}");

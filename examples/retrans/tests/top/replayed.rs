@@ -268,7 +268,7 @@ fn times_of_an_unknown_clock_are_seconds() {
 fn no_recorded_name_controls_the_terminal() {
     let scratch = tempfile::tempdir().expect("a directory");
     let path = scratch.path().join("names.kv");
-    let name = "%1B%5D0%3Bpwned%07%0A";
+    let name = "%1B]0;pwned%07%0A";
     let line = format!(
         "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 \
          state=established segs=1 owner=accept pid=7 comm={name} ca_name={name} cgroup_path=/{name}\n"
