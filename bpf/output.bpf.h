@@ -202,8 +202,8 @@ static __always_inline void hide_constants(struct attempt *a)
 
 /*
  * Counts an attempt as seen, and then as filtered, limited, lost or submitted. Without a ring
- * buffer, an attempt that passes the filter is counted as seen and as passed, and then nothing
- * else.
+ * buffer, an attempt is counted as seen, and as passed if there is a filter and it passes, and
+ * then nothing else.
  */
 static __always_inline int emit(struct attempt *a)
 {

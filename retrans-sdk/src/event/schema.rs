@@ -24,9 +24,9 @@ use crate::text::writer::{LineWriter, WRITE_PADDING};
 ///
 /// The place is `[offset, NAME = presence bit]`. NAME is the constant of the bit in `enum
 /// retrans_field` (`bpf/retrans.h`). The filter in the BPF programs identifies a field by the same
-/// number. The place is empty for fields that are decoded separately. The type in the record follows
-/// from the type of the field (`record::WireValue`). `kernel/layout.rs` compares the place and the
-/// type with the built object at compile time.
+/// number. The place is empty for fields that are decoded separately. The type in the record
+/// follows from the type of the field (`record::WireValue`). `kernel/layout.rs` compares the place
+/// and the type with the built object at compile time.
 macro_rules! optional_fields {
     ($then:ident $($first:tt)*) => {
         $then! {
@@ -36,9 +36,9 @@ macro_rules! optional_fields {
             /// this key.
             transmit: Transmit => [],
             /// The socket's cookie (`SO_COOKIE`), unique until the host reboots. For a SYN-ACK it
-            /// is the cookie of the future accepted socket. In each of three cases (before Linux 5.12;
-            /// with kretprobes; without the kernel's own BTF) the BPF programs cannot request a
-            /// cookie. Then it is present only if something else on the host has requested the
+            /// is the cookie of the future accepted socket. In each of three cases (before Linux
+            /// 5.12; with kretprobes; without the kernel's own BTF) the BPF programs cannot request
+            /// a cookie. Then it is present only if something else on the host has requested the
             /// cookie of this socket before.
             cookie: u64 => [80, RETRANS_FIELD_COOKIE = 1],
             /// The inode number of the socket's network namespace (`/proc/PID/ns/net`).
@@ -111,7 +111,7 @@ macro_rules! optional_fields {
             /// The congestion avoidance state (`icsk_ca_state`).
             ca_state: CaState => [130, RETRANS_FIELD_CA_STATE = 24],
             /// The number of consecutive timeouts (`icsk_retransmits`), including the one that
-            /// caused this attempt. For a zero-window probe it is 0.
+            /// caused this attempt. A zero-window probe does not increase it.
             retransmits: u8 => [131, RETRANS_FIELD_RETRANSMITS = 25],
             /// The exponent of the timeout's back-off (`icsk_backoff`).
             backoff: u8 => [132, RETRANS_FIELD_BACKOFF = 26],

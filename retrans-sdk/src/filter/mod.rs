@@ -83,8 +83,7 @@ impl Filter {
     ///   values of the same term are evaluated as usual. A negated term with such a value never
     ///   matches.
     /// - A field that the stream does not record ([`FieldSet`](crate::FieldSet)) is absent here,
-    ///   although the kernel evaluates it. Of the terms with its key, only those with the value `-`
-    ///   match.
+    ///   although the kernel evaluates it. Of the terms with its key, only `key=-` matches.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.matches_with(event, &KernelContext::default())

@@ -88,10 +88,10 @@ pub struct Stats {
     /// `None` if the kernel does not count skipped programs: before Linux 5.12, and with kprobes.
     /// `None` for a [`Recording`](crate::offline::Recording).
     pub missed: Option<u64>,
-    /// Attempts that the tracepoint reported, and no program at a function exit: the compiler
-    /// inlined the function, or the kernel skipped the program. Failed attempts that go through the
-    /// same function are then not reported by anything. Therefore [`failures`](Self::failures) is
-    /// [`Failures::Unobservable`] unless this number is 0.
+    /// Attempts that only the tracepoint reported, because the compiler inlined the function at
+    /// whose exit a program is attached, or because the kernel skipped that program. Failed
+    /// attempts that go through the same function are then not reported by anything. Therefore
+    /// [`failures`](Self::failures) is [`Failures::Unobservable`] unless this number is 0.
     ///
     /// Counted with [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit) and
     /// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe) on a kernel whose
@@ -141,7 +141,7 @@ pub struct TextLosses {
     /// difference of its two numbers: 552 in the example above.
     pub entries: u64,
     /// The number of reports without a number, such as `CPU:1 [LOST EVENTS]`. Unless it is 0, more
-    /// than [`entries`](Self::entries) entries were lost.
+    /// entries may have been lost than [`entries`](Self::entries) counts.
     pub unknown: u64,
 }
 
@@ -205,10 +205,10 @@ impl fmt::Display for Failures {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Count {
-    /// The result. A number of the kernel for which [`RetransResult`] has no name is *unlisted*. The
-    /// first 17 different unlisted results have counts of their own. Each further unlisted result,
-    /// and each unlisted result whose number exceeds 31, is included in one common count, whose
-    /// result is `None`.
+    /// The result. A number of the kernel for which [`RetransResult`] has no name is *unlisted*.
+    /// The first 17 different unlisted results have counts of their own. Each further unlisted
+    /// result, and each unlisted result whose number exceeds 31, is included in one common count,
+    /// whose result is `None`.
     pub result: Option<RetransResult>,
     /// The kind.
     pub kind: RetransKind,

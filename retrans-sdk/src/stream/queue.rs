@@ -197,7 +197,7 @@ impl Stream {
 }
 
 /// Reads the stream into the queue until the stream is stopped. Then detaches the BPF programs, and
-/// reads the events into the queue that they submitted before they were detached.
+/// also reads the events that these had submitted by then into the queue.
 fn fill(mut stream: Stream, queue: &Shared) -> Result<(), Error> {
     let stats = stream.stats_reader();
     let read_all = |stream: &mut Stream| -> Result<(), Error> {
