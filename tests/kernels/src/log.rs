@@ -46,8 +46,10 @@ impl fmt::Display for Kinds {
 
 /// The share of attempts whose kind may be unknown is less than one in this number.
 const UNKNOWN_LIMIT: usize = 100;
-/// The share of attempts whose kind must be compared with a call stack is one in this number.
-const COMPARED_LIMIT: usize = 4;
+/// The share of attempts whose kind must be compared with a call stack is one in this number. Linux
+/// 5.10 writes no stack for an attempt that interrupts the idle task, and only one in 33 in a guest
+/// interrupts another one. On the other kernels nearly all attempts have a stack.
+const COMPARED_LIMIT: usize = 100;
 
 /// The result of one scenario over one family by one attach method.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -453,7 +455,7 @@ pub(crate) mod tests {
         let mut count = 0;
         for source in sources {
             lines += &format!("source source={source} companion=- failures=observed\n");
-            let kinds = Kinds { source: (*source).to_owned(), attempts: 300, unknown: 2, compared: 75 };
+            let kinds = Kinds { source: (*source).to_owned(), attempts: 300, unknown: 2, compared: 3 };
             lines += &format!("{kinds}\n");
             for (outcome, probes) in Trial::all() {
                 for family in Family::ALL.map(family_name).map(str::to_owned) {
@@ -545,17 +547,16 @@ pub(crate) mod tests {
     #[test]
     fn unknown_kinds_and_missing_stacks_are_faults() {
         let whole = log("6.1", &["tp_err"], |_, _| CellResult::Matches(3));
-        let line = "kinds source=tp_err attempts=300 unknown=2 compared=75";
+        let line = "kinds source=tp_err attempts=300 unknown=2 compared=3";
         let faults = |with: &str, whole: &str| Log::parse(&whole.replace(line, with)).unwrap().faults();
         assert_eq!(faults(line, &whole), Vec::<String>::new());
-        let unknown = "kinds source=tp_err attempts=300 unknown=3 compared=75";
+        let unknown = "kinds source=tp_err attempts=300 unknown=3 compared=3";
         assert_eq!(faults(unknown, &whole), ["3 of 300 attempts from tp_err have an unknown kind"]);
         let blind = whole.replace("failures=observed", "failures=unobservable");
         assert_eq!(faults(unknown, &blind), Vec::<String>::new());
-        let few = "kinds source=tp_err attempts=300 unknown=2 compared=74";
-        assert_eq!(faults(few, &whole), ["only 74 of 300 attempts from tp_err have a call stack"]);
-        for wrong in ["", "kinds source=fexit attempts=300 unknown=2 compared=75", "kinds source=tp_err attempts=many"]
-        {
+        let few = "kinds source=tp_err attempts=300 unknown=2 compared=2";
+        assert_eq!(faults(few, &whole), ["only 2 of 300 attempts from tp_err have a call stack"]);
+        for wrong in ["", "kinds source=fexit attempts=300 unknown=2 compared=3", "kinds source=tp_err attempts=many"] {
             assert!(Log::parse(&whole.replace(line, wrong)).is_err(), "{wrong}");
         }
     }
