@@ -189,35 +189,27 @@ fn nothing_in_a_recording_controls_the_terminal() {
 #[test]
 fn no_recorded_name_controls_the_terminal() {
     let scratch = tempfile::tempdir().expect("a directory");
-    let page = scratch.path().join("histogram.svg");
     for harmful in HARMFUL {
         let name = PercentEncoded(harmful);
         let short = PercentEncoded(&harmful[..harmful.len().min(KernelStr::CAPACITY)]);
         let text = format!("{LINE} owner=accept pid=7 comm={short} ca_name={short} cgroup_path=/{name}\n");
         let path = scratch.path().join("names.kv");
         fs::write(&path, &text).expect("a file");
+        // The other subcommands that read a recording print no names.
         for arguments in [
             &["replay", "--format", "kv"][..],
             &["replay", "--format", "json"],
             &["replay", "--format", "table"],
-            &["histogram", "--format", "kv"],
-            &["histogram", "--format", "json"],
-            &["histogram", "--format", "table", "--svg"],
             &["explain"],
         ] {
-            let mut command = retrans(&arguments[..1]);
-            command.args(&arguments[1..]);
-            if arguments.last() == Some(&"--svg") {
-                command.arg(&page);
-            }
-            let output = command.arg(&path).output().expect("retrans is built");
+            let output = retrans(arguments).arg(&path).output().expect("retrans is built");
             assert!(output.status.success(), "{arguments:?}: {output:?}");
             assert_harmless(&output);
-            let stdout = String::from_utf8(output.stdout).expect("UTF-8");
-            assert!(stdout.lines().count() == 1 || arguments[0] != "replay" || arguments[2] == "table", "{stdout}");
+            if arguments.ends_with(&["kv"]) {
+                let stdout = String::from_utf8_lossy(&output.stdout);
+                assert!(stdout.contains(&format!(" comm={short} ")), "{stdout}");
+            }
         }
-        let picture = fs::read(&page).expect("a picture");
-        assert!(harmful.len() == 1 || !picture.windows(harmful.len()).any(|part| part == harmful), "{name}");
     }
 }
 

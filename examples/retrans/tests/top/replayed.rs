@@ -262,25 +262,3 @@ fn times_of_an_unknown_clock_are_seconds() {
     screen.type_in("q");
     assert!(screen.end().status.success());
 }
-
-/// Users of the traced host choose the names of tasks, of congestion control and of cgroups.
-#[test]
-fn no_recorded_name_controls_the_terminal() {
-    let scratch = tempfile::tempdir().expect("a directory");
-    let path = scratch.path().join("names.kv");
-    let name = "%1B]0;pwned%07%0A";
-    let line = format!(
-        "ts=1.500000000 result=denied err=-1 kind=rto family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 \
-         state=established segs=1 owner=accept pid=7 comm={name} ca_name={name} cgroup_path=/{name}\n"
-    );
-    fs::write(&path, line.repeat(3)).expect("a file");
-    let path = path.to_str().expect("UTF-8");
-    let mut screen = Screen::of(110, 40, &["--replay", path, "--speed", "inf"]);
-    screen.wait_for("end of the recording");
-    screen.wait_for("10.0.0.2");
-    screen.type_in("q");
-    let ended = screen.end();
-    let written = String::from_utf8_lossy(&ended.written);
-    assert!(ended.status.success() && ended.restored, "{}", ended.text);
-    assert!(!written.contains("\u{1b}]0;") && !written.contains('\u{7}'), "{written:?}");
-}

@@ -44,11 +44,11 @@ pub(super) fn function(line: &str, printer: Printer) -> Option<&str> {
 
 /// Returns true for a line of a user-space call chain of tracefs, which contains a path.
 pub(super) fn is_user_frame(line: &str) -> bool {
-    let offset = |text: &str| text.rsplit_once("[+0x")?.1.strip_suffix(']').map(str::to_owned);
     let text = line.trim();
+    let offset = || text.rsplit_once("[+0x")?.1.strip_suffix(']');
     text.starts_with("=> ")
         && !text.contains(" state=")
-        && offset(text).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        && offset().is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Returns true for a line of a call chain of perf with any address. It may contain any path.

@@ -105,7 +105,7 @@ fn bare_value(text: &str) -> &str {
 }
 
 /// Returns true if a text begins with a value of a field, which may have been made anonymous:
-/// `443`, `XXXX` or `<port>`. A pattern, a format, a comparison or an expression contains other
+/// `443`, `NNNN` or `<port>`. A pattern, a format, a comparison or an expression contains other
 /// characters.
 fn is_value(text: &str) -> bool {
     let value = bare_value(text);

@@ -260,7 +260,7 @@ fn a_line_of_an_attempt_that_cannot_be_parsed_is_an_error() {
             "the field `sport` of the event is missing",
         ),
         // Text that was made anonymous, and text of babeltrace.
-        (format!("tcp_retransmit_skb: {}", text.replace("sport=40000", "sport=XXXX")), no_time),
+        (format!("tcp_retransmit_skb: {}", text.replace("sport=40000", "sport=NNNN")), no_time),
         (SYMBOLS.replace("1234.567890", "1234,567890").replace("sport=40000", "sport=<port>"), unknown),
         (
             "[12:00:00.123456789] (+0.1) host tcp:tcp_retransmit_skb: { cpu_id = 1 }, { sport = 443, dport = 51000 }"
