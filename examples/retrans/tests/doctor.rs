@@ -56,7 +56,7 @@ fn both_formats_and_the_status_say_the_same() {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn it_says_how_long_each_way_took() {
+fn the_load_time_of_each_method_is_printed() {
     let (kv, json) = (doctor(&[]), doctor(&["--format", "json"]));
     let lines = text(&kv.stdout);
     let json: Json = serde_json::from_slice(&json.stdout).expect("JSON");
@@ -95,7 +95,7 @@ fn it_says_how_long_each_way_took() {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn without_capabilities_it_is_unable_and_says_which() {
+fn missing_capabilities_are_named() {
     let mut setpriv = Command::new("setpriv");
     setpriv.args([
         "--bounding-set",
@@ -139,7 +139,7 @@ impl Drop for Scratch {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn it_says_which_cgroups_the_host_uses() {
+fn the_cgroup_version_of_the_host_is_printed() {
     // A service of a hybrid host, a container on it, CentOS 7, and none.
     let service = "4:memory:/system.slice\n1:name=systemd:/system.slice/a.service\n0::/system.slice/a.service\n";
     let docker = "4:memory:/docker/4f1c\n1:name=systemd:/docker/4f1c\n0::/system.slice/containerd.service\n";
@@ -173,7 +173,7 @@ fn it_says_which_cgroups_the_host_uses() {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn it_reads_btf_from_a_file_where_the_kernels_own_is_masked() {
+fn btf_is_read_from_a_file_if_the_kernels_own_is_masked() {
     let btf = Scratch::new("btf", &fs::read("/sys/kernel/btf/vmlinux").expect("BTF"));
     let mask = "mount -t tmpfs none /sys/kernel/btf";
     let without = doctor_after(mask, &btf.0, &[]);

@@ -122,7 +122,7 @@ fn the_attempts_of_another_namespace_are_accounted_for() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_is_unknown_is_printed_and_told_by_the_status() -> Result<()> {
+fn unknown_attempts_are_printed_and_change_the_status() -> Result<()> {
     undisturbed(|_| {
         let pair = Pair::new()?;
         let fault = Seg6::unreachable(&pair)?;

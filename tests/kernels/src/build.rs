@@ -32,7 +32,7 @@ const NOT_IN_A_GUEST: [&str; 12] = [
     "attach_methods::each_method_reports_the_same_or_why_it_is_unsupported",
     "filter_cost::demanding_filters_load_with_each_attach_method",
     "demo::",
-    "watch::beside_trace::fifty_attempts_are_those_of_trace_pipe",
+    "watch::trace_pipe::fifty_attempts_are_those_of_trace_pipe",
     // `filter_harness` covers each key on each kernel.
     "accounting::filtered_events_are_counted",
     "filter_harness::each_mutation_is_detected",

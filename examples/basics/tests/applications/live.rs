@@ -130,7 +130,8 @@ fn the_agent_ends_under_a_flood() -> Result<()> {
     assert!(ended.status.success(), "{:?}", ended.stderr);
     assert!(took < END_WITHIN, "the agent ended {took:?} after the signal");
     let stats = ended.stats();
-    assert!(stats["submitted"] > 10_000 && stats["delivered"] == stats["submitted"], "{stats:?}");
+    // Far fewer than this machine makes, so that a busy one is enough.
+    assert!(stats["submitted"] > 1_000 && stats["delivered"] == stats["submitted"], "{stats:?}");
     let last = |line: &str| line.rsplit_once(" attempts=").and_then(|(_, count)| count.parse::<u64>().ok());
     let counted: u64 = ended.stdout.lines().filter_map(last).sum();
     assert_eq!(counted, stats["delivered"], "{}", ended.stdout);
@@ -139,7 +140,7 @@ fn the_agent_ends_under_a_flood() -> Result<()> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn the_shipper_and_the_alert_are_live_too() -> Result<()> {
+fn the_shipper_and_the_alert_read_a_live_stream() -> Result<()> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     privilege::check()?;
     let pair = Pair::new()?;

@@ -205,7 +205,7 @@ fn a_table_of_the_lab() {
 /// Runs `watch > FILE`, as in a shell.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn what_watch_has_written() {
+fn the_output_of_watch_is_replayed() {
     let scratch = tempfile::tempdir().expect("a directory");
     let path = scratch.path().join("recording.kv");
     let file = File::create(&path).expect("a file");

@@ -46,7 +46,7 @@ fn help_names_every_key() {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn without_the_privilege_it_says_what_is_missing() {
+fn a_missing_privilege_is_named() {
     for (capabilities, missing) in
         [("-all", "CAP_BPF and CAP_PERFMON"), ("-all,+bpf", "CAP_PERFMON"), ("-all,+perfmon", "CAP_BPF")]
     {
@@ -97,7 +97,7 @@ fn each_signal_ends_it_with_its_counters() {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn it_ends_after_its_time() {
+fn watch_ends_after_the_given_time() {
     let start = Instant::now();
     let ended = ready(&["--for", "0.5"]).end();
     assert!(ended.status.success());

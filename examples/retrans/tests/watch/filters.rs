@@ -13,7 +13,7 @@ fn without_time(event: &Event) -> String {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn a_filter_lets_through_what_it_matches() {
+fn only_matching_attempts_are_printed() {
     let filters = [
         "result=in_host_queue,route_fail",
         "result!=success",

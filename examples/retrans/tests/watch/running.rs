@@ -85,7 +85,7 @@ pub(crate) fn finish(traffic: Vec<(Pair, Scenario)>) {
 /// It sleeps while there are no events, because it is left enabled.
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn while_nothing_comes_it_sleeps() {
+fn watch_sleeps_while_there_are_no_events() {
     const IDLE: Duration = Duration::from_secs(10);
     // No connection has this port.
     let watch = ready(&["dport=0"]);

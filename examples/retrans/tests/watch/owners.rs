@@ -26,8 +26,8 @@ fn own_cgroup() -> Option<String> {
 
 #[test]
 #[ignore = "live: needs root, run by make test"]
-fn the_process_and_its_cgroup_are_on_the_line() {
-    let whose = ready(&["--owners", "kind=syn"]);
+fn the_process_and_its_cgroup_are_printed() {
+    let lines = ready(&["--owners", "kind=syn"]);
     let json = ready(&["--owners", "--format", "json", "kind=syn"]);
     let plain = ready(&["kind=syn"]);
     // Not in the root, which is not known on a host with cgroup v1.
@@ -36,13 +36,13 @@ fn the_process_and_its_cgroup_are_on_the_line() {
     let sockets = sockets(&traffic);
     thread::sleep(Duration::from_millis(2500));
     finish(traffic);
-    let (whose, json, plain) = (whose.interrupt(), json.interrupt(), plain.interrupt());
-    let ready = whose.stderr.iter().find(|line| line.starts_with("ready ")).expect("it was");
+    let (lines, json, plain) = (lines.interrupt(), json.interrupt(), plain.interrupt());
+    let ready = lines.stderr.iter().find(|line| line.starts_with("ready ")).expect("it was");
     assert!(ready.contains(" owners="), "{ready}");
     assert!(!plain.stderr.iter().any(|line| line.contains("owners=")), "{:?}", plain.stderr);
 
     let mut seen = 0;
-    for text in whose.stdout.lines() {
+    for text in lines.stdout.lines() {
         let line: Line = text.parse().unwrap_or_else(|error| panic!("{error}: {text}"));
         let event = &line.event;
         if !sockets.contains(&((event.saddr, event.sport).into(), (event.daddr, event.dport).into())) {
@@ -53,7 +53,7 @@ fn the_process_and_its_cgroup_are_on_the_line() {
         let path = line.unknown.iter().find(|(key, _)| key == "cgroup_path").map(|(_, path)| path);
         assert_eq!(path, event.cgroup.and(cgroup.as_ref()), "{text}");
     }
-    assert!(seen >= sockets.len(), "{}", whose.stdout);
+    assert!(seen >= sockets.len(), "{}", lines.stdout);
     assert!(plain.events().iter().all(|event| event.pid.is_none()));
 
     let mut objects = 0;
@@ -74,8 +74,8 @@ fn the_process_and_its_cgroup_are_on_the_line() {
 
     // The output replays unchanged. A recording can be filtered by keys that the kernel rejects.
     let replay = |terms: &[&str]| {
-        let recording = std::env::temp_dir().join(format!("retrans-whose-{}", std::process::id()));
-        fs::write(&recording, &whose.stdout).expect("a file");
+        let recording = std::env::temp_dir().join(format!("retrans-lines-{}", std::process::id()));
+        fs::write(&recording, &lines.stdout).expect("a file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_retrans"));
         let output = command
             .arg("replay")
@@ -87,6 +87,6 @@ fn the_process_and_its_cgroup_are_on_the_line() {
         fs::remove_file(recording).expect("it is ours");
         String::from_utf8(output.stdout).expect("text")
     };
-    assert_eq!(replay(&[]), whose.stdout);
+    assert_eq!(replay(&[]), lines.stdout);
     assert_eq!(replay(&["pid=-"]).is_empty(), !ready.ends_with("owners=-"));
 }
