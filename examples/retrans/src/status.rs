@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use retrans_sdk::format::Escaped;
-use retrans_sdk::offline::RecordedLines;
+use retrans_sdk::offline::{DetectedFormat, RecordedLines};
 use retrans_sdk::stats::TextLosses;
 use retrans_sdk::{RetransKind, Stats, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -48,15 +48,25 @@ pub(crate) fn say_stats(stats: &Stats) {
     }
 }
 
-/// Prints on stderr where a recording begins, and the number of skipped lines, if there are any.
-pub(crate) fn say_skipped(lines: &RecordedLines) {
-    if lines.skipped() == 0 {
-        return;
-    }
-    if let Some(detected) = lines.detected_format().filter(|detected| detected.line > 1) {
+/// Returns the detected format of a recording, and the line at which it begins, if lines before it
+/// were skipped.
+pub(crate) fn beginning(lines: &RecordedLines) -> Option<DetectedFormat> {
+    lines.detected_format().filter(|detected| detected.line > 1 && lines.skipped() > 0)
+}
+
+/// Prints on stderr where a recording begins, if lines before it were skipped.
+pub(crate) fn say_beginning(lines: &RecordedLines) {
+    if let Some(detected) = beginning(lines) {
         say(format_args!("retrans: the recording begins at line {} ({})", detected.line, detected.format));
     }
-    say(format_args!("retrans: {} skipped", crate::table::count(lines.skipped(), "line")));
+}
+
+/// Prints on stderr where a recording begins, and the number of skipped lines, if there are any.
+pub(crate) fn say_skipped(lines: &RecordedLines) {
+    say_beginning(lines);
+    if lines.skipped() > 0 {
+        say(format_args!("retrans: {} skipped", crate::table::count(lines.skipped(), "line")));
+    }
 }
 
 /// Prints the losses that a kernel text reports on stderr, if there are any.

@@ -19,11 +19,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::args::{Attach, Format, Input};
+use crate::args::{Attach, Format};
 use crate::signals::until_interrupted;
-use crate::status::{is_closed, say_ready, say_stats, say_text_losses};
+use crate::status::{is_closed, say_beginning, say_ready, say_stats, say_text_losses};
 use crate::{CANNOT_START, FAILED, fail};
+use retrans_sdk::event::{RetransKind, RetransResult};
 use retrans_sdk::format::Escaped;
+use retrans_sdk::offline::{RecordedLines, Recording};
 use retrans_sdk::stats::Failures;
 use retrans_sdk::stream::Live;
 use retrans_sdk::{Filter, Stream};
@@ -42,8 +44,8 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
     };
     let mut count = Count::new(prefixes, bucket, which);
     let ended = match &origin {
-        Origin::Recording(path, input) => match replay(path, *input, filter) {
-            Ok(stream) => read(stream, &mut count).map_err(|error| named(path, error)),
+        Origin::Recording(path, input) => match input.open(path).and_then(Recording::lines) {
+            Ok(lines) => read(lines, &filter, &mut count).map_err(|error| named(path, error)),
             Err(error) => return fail(CANNOT_START, &error),
         },
         Origin::Live { limit, attach } => match open(filter, attach, which) {
@@ -64,18 +66,18 @@ fn named(path: &Path, error: Box<dyn Error>) -> Box<dyn Error> {
     if path == Path::new("-") { format!("stdin: {error}").into() } else { error }
 }
 
-fn replay(path: &Path, input: Input, filter: Filter) -> Result<Stream, retrans_sdk::Error> {
-    Stream::builder().filter(filter).replay(input.open(path)?)
-}
-
-fn read(mut stream: Stream, count: &mut Count) -> Result<(), Box<dyn Error>> {
-    let read = stream.iter().try_for_each(|event| Ok(count.add(&event?)?));
-    // After an error, too, these counters are valid for the lines before it.
-    let stats = stream.stats();
-    say_text_losses(stats.text_losses.unwrap_or_default());
-    count.skipped = stats.skipped.unwrap_or_default();
-    count.clock = stats.clock;
-    count.synack_failures = stats.synack_failures != Failures::Unobservable;
+fn read(mut lines: RecordedLines, filter: &Filter, count: &mut Count) -> Result<(), Box<dyn Error>> {
+    let read = lines.try_for_each(|line| {
+        let event = line?.event;
+        // A recording with one failed SYN-ACK was made where they are observable.
+        count.synack_failures |= event.kind == RetransKind::Synack && event.result != RetransResult::Success;
+        if filter.matches(&event) { Ok(count.add(&event)?) } else { Ok(()) }
+    });
+    // After an error, too, these numbers are valid for the lines before it.
+    say_beginning(&lines);
+    say_text_losses(lines.text_losses());
+    count.skipped = lines.skipped();
+    count.clock = lines.clock();
     read
 }
 

@@ -120,6 +120,34 @@ fn skip_bad_lines_skips_malformed_lines() {
     let output = fed(&["-", "--skip-bad-lines"], &text);
     assert!(output.status.success());
     assert!(printed(&output).ends_with("2 lines skipped.\n"), "{}", printed(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn the_first_line_of_a_recording_is_stated() {
+    let line = recording().lines().next().expect("a line").to_owned();
+    let output = fed(&["-"], &format!("$ cat recording.kv\n{line}\n"));
+    assert!(output.status.success());
+    assert!(printed(&output).ends_with("1 line skipped.\n"), "{}", printed(&output));
+    let said = "retrans: the recording begins at line 2 (key=value lines)\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), said);
+}
+
+#[test]
+fn a_filter_leaves_out_attempts_of_a_recording() {
+    let failures = |class: &str| {
+        let output = run(&[RECORDING, "--format", "json", "--count", "all", class]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        json["rows"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| row["attempts"].as_u64().expect("a number"))
+            .sum::<u64>()
+    };
+    let drops = recording().lines().filter(|line| line.contains(" class=drop ")).count() as u64;
+    assert!(drops > 0);
+    assert_eq!((failures("class=drop"), failures("class!=drop")), (drops, recording().lines().count() as u64 - drops));
 }
 
 #[test]

@@ -65,6 +65,17 @@ fn the_whole_recording_is_counted() {
 }
 
 #[test]
+fn the_first_line_of_a_recording_is_shown() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let path = scratch.path().join("r");
+    let text = fs::read_to_string("recordings/lab.kv").expect("a recording");
+    fs::write(&path, format!("$ cat r\n{text}")).expect("a file");
+    let path = path.to_str().expect("UTF-8");
+    let screen = Screen::of(110, 40, &["--replay", path, "--speed", "inf"]);
+    screen.wait_for(&format!("recording {path} (key=value lines from line 2)"));
+}
+
+#[test]
 fn colors_can_be_turned_off() {
     let has_colors = |arguments: &[&str], environment: &[(&str, &str)]| {
         let command_line = [&[env!("CARGO_BIN_EXE_retrans"), "top"], &ALL[..], arguments].concat();

@@ -14,6 +14,7 @@ use retrans_sdk::{Event, Filter};
 
 use super::{About, Progress};
 use crate::args::Input;
+use crate::status::beginning;
 use crate::top::model::Counters;
 
 /// The maximum gap between two events. Longer gaps are shortened to it.
@@ -76,6 +77,9 @@ impl Recorded {
         };
         recorded.advance();
         recorded.about.clock = recorded.lines.clock();
+        if let Some(detected) = beginning(&recorded.lines) {
+            recorded.about.what += &format!(" ({} from line {})", detected.format, detected.line);
+        }
         let first = recorded.next.map_or(Timestamp::from_nanos(0), |event| event.ts);
         recorded.clock.set_to(first);
         Ok(recorded)
