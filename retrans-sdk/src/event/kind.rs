@@ -42,24 +42,28 @@ pub enum RetransKind {
     /// The SYN-ACK of a passive open. Its failures are observed only with fexit or a kretprobe.
     #[reason(value = "synack", c_name = "RETRANS_KIND_SYNACK")]
     Synack = 5,
-    /// The retransmission timeout expired while the receiver's window is closed. The first segment
-    /// probes the window (RFC 9293, 3.8.6.1). Without unacknowledged data the kernel sends another
-    /// kind of probe, which is not a retransmission.
+    /// The retransmission timeout expired while the receiver's window is closed. The first
+    /// unacknowledged segment probes the window (RFC 9293, 3.8.6.1). If the application has closed
+    /// the socket, the kind is [`Rto`](Self::Rto). Without unacknowledged data the kernel sends
+    /// another kind of probe, which is not a retransmission.
     #[reason(value = "zero_window_probe", c_name = "RETRANS_KIND_ZERO_WINDOW_PROBE")]
     ZeroWindowProbe = 6,
-    /// Segments that were marked lost at a timeout, or because they are too large for the path, are
-    /// sent again as the congestion window allows, after a segment of the peer was received. The
-    /// kernel counts them in TCPSlowStartRetrans.
+    /// Segments that were marked lost earlier, at a timeout or because they are too large for the
+    /// path ([`Mtu`](Self::Mtu)), are sent again as the congestion window allows, after a segment
+    /// of the peer was received. The kernel counts them in TCPSlowStartRetrans.
     #[reason(value = "slow_start", c_name = "RETRANS_KIND_SLOW_START")]
     SlowStart = 7,
-    /// Segments are too large for the path and are sent again in smaller pieces: an ICMP error
-    /// reduced the path MTU, or a probe for a larger MTU was lost (RFC 1191, RFC 8201, RFC 4821).
+    /// The kernel has just found that segments are too large for the path, and sends them again at
+    /// once in smaller pieces: an ICMP error reduced the path MTU, or a probe for a larger MTU was
+    /// lost (RFC 1191, RFC 8201, RFC 4821). Those that the congestion window does not allow yet
+    /// are sent later, as [`SlowStart`](Self::SlowStart) or [`Resume`](Self::Resume).
     #[reason(value = "mtu", c_name = "RETRANS_KIND_MTU")]
     Mtu = 8,
-    /// A queue of this host released a segment of the socket, or its pacing timer expired, after
-    /// the retransmission timer's own attempt or an attempt of kind [`Mtu`](Self::Mtu). Nothing has
-    /// been received from the peer since that attempt. Another copy of the segment may still be
-    /// queued.
+    /// The kernel goes on with the segments that are marked lost, because a queue of this host
+    /// released a segment of the socket, or because the socket's pacing timer expired. The last
+    /// attempt of another kind was [`Rto`](Self::Rto), made by the retransmission timer itself, or
+    /// [`Mtu`](Self::Mtu), and nothing has been received from the peer since. If a copy of the
+    /// segment that this attempt sends again is still queued, the result is `in_host_queue`.
     #[reason(value = "resume", c_name = "RETRANS_KIND_RESUME")]
     Resume = 9,
     /// The SYN contained data (TCP Fast Open, RFC 7413), and the SYN-ACK did not acknowledge it:

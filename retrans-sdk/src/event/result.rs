@@ -109,8 +109,9 @@ pub enum RetransResult {
     #[reason(value = "pskb_copy_nobufs", c_name = "TCP_RETRANS_PSKB_COPY_NOBUFS", class = Nomem)]
     PskbCopyNobufs = 9,
     /// -ENOMEM before the transmit step, from an unknown site: no memory to make the segment's
-    /// buffer private, no memory to split it, or too much queued data to allow a split. With
-    /// `tp_enum` alone, and in a replay of kernel text, also any other -ENOMEM.
+    /// buffer private, no memory to split it, or too much queued data to allow a split. On a
+    /// kernel with the last version of the proposed patch, and without fexit or a kretprobe, also
+    /// no memory to trim the segment. In a replay of kernel text, each -ENOMEM.
     #[reason(value = "nomem", c_name = "RETRANS_OWN_NOMEM", class = Nomem)]
     Nomem = 128,
     /// The transmit step returned -ENOBUFS: there was no memory for a copy or a clone of the

@@ -89,9 +89,10 @@ pub struct Stats {
     /// `None` for a [`Recording`](crate::offline::Recording).
     pub missed: Option<u64>,
     /// Attempts that only the tracepoint reported, because the compiler inlined the function at
-    /// whose exit a program is attached, or because the kernel skipped that program. Failed
-    /// attempts that go through the same function are then not reported by anything. Therefore
-    /// [`failures`](Self::failures) is [`Failures::Unobservable`] unless this number is 0.
+    /// whose exit a program is attached, or because the kernel skipped that program. Nothing
+    /// reports the failed attempts of a caller into which the function was inlined, nor those for
+    /// which the kernel skipped the program. Therefore [`failures`](Self::failures) is
+    /// [`Failures::Unobservable`] unless this number is 0.
     ///
     /// Counted with [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit) and
     /// [`AttachMethod::Kretprobe`](crate::attach::AttachMethod::Kretprobe) on a kernel whose
@@ -123,8 +124,8 @@ pub struct Stats {
     /// The attempts that passed the filter, by result and kind, before the rate limit. Equal to
     /// `counts` without a filter. Counts of zero are left out.
     pub passed: Vec<Count>,
-    /// All attempts by [`Transmit`] (whether they reached the transmit step), before the filter.
-    /// The sum of their attempts is `seen`.
+    /// All attempts by [`Transmit`] (whether the kernel counted them in RetransSegs), before the
+    /// filter. The sum of their attempts is `seen`.
     pub transmits: Vec<TransmitCount>,
 }
 
@@ -170,8 +171,9 @@ pub enum Failures {
     /// The attach method observes only successes
     /// ([`AttachMethod::TpSuccess`](crate::attach::AttachMethod::TpSuccess)), or some attempts were
     /// not observed at the exits of their functions ([`Stats::tracepoint_only`]), or it is not
-    /// known whether failures were observed when a recording was made. This is not the same as
-    /// zero.
+    /// known whether failures were observed when a recording was made. For
+    /// [`Stats::synack_failures`] also: no program is attached to the exit of `tcp_rtx_synack()`.
+    /// This is not the same as zero.
     #[default]
     Unobservable,
 }
@@ -222,7 +224,8 @@ pub struct Count {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransmitCount {
-    /// The value that these attempts have in common: whether they reached the transmit step.
+    /// The value that these attempts have in common: whether the kernel counted them in
+    /// RetransSegs.
     pub transmit: Transmit,
     /// The number of attempts.
     pub attempts: u64,
