@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Builds and runs a program that enables the feature `vendored` of libbpf-rs. Neither libelf nor
-# zlib is visible to the build. To prove this, the same build without the feature must fail first
-# and name the missing files.
+# Builds and runs a program that enables the feature `vendored` of libbpf-rs, and then the same
+# program as a static one, with glibc. Neither libelf nor zlib is visible to the build. To prove
+# this, the same build without the feature must fail first and name the missing files.
 #
 # Runs in its own mount namespace, in which the files of the packages libelf-dev and zlib1g-dev are
 # hidden. The registry's sources, in which libbpf-sys builds elfutils, are a copy that is discarded.
@@ -75,3 +75,15 @@ if ldd "$program" | grep 'libelf\|libz'; then
 	echo "vendored: linked with the system's library" >&2
 	exit 1
 fi
+
+echo "--- static, with glibc"
+start=$SECONDS
+host=$(rustc -vV | sed -n 's/^host: //p')
+(cd "$work/vendored" && RUSTFLAGS="-C target-feature=+crt-static" cargo build --offline --quiet --target "$host") || exit
+echo "built in $((SECONDS - start)) s"
+program=$CARGO_TARGET_DIR/$host/debug/outside-crate
+must_run "$program"
+ldd "$program" 2>&1 | grep -q 'statically linked\|not a dynamic executable' || {
+	echo "vendored: not static" >&2
+	exit 1
+}
