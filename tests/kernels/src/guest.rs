@@ -85,7 +85,7 @@ pub fn run(lines: &mut impl Write, part: Part) -> Result<()> {
         let failures = failures_word(attachment(&stream).observes_failures());
         let companion = attachment(&stream).companion.map_or_else(|| "-".to_owned(), |companion| companion.to_string());
         say(lines, &format!("source source={source} companion={companion} failures={failures}"))?;
-        let mut kinds = Kinds { source: source.clone(), ..Kinds::default() };
+        let mut kinds = Kinds { source: source.clone(), observed: true, ..Kinds::default() };
         for (family, probes) in families.iter().flat_map(|&family| Probes::ALL.map(|probes| (family, probes))) {
             let mut trials = portion(&mut stream, family, probes, &lacks)?;
             for _ in 1..STREAMS {
@@ -102,6 +102,7 @@ pub fn run(lines: &mut impl Write, part: Part) -> Result<()> {
                 stream = builder().locate_nomem().open().context(source.clone())?;
                 trials = portion(&mut stream, family, probes, &lacks)?;
             }
+            kinds.observed &= stream.stats().failures != Failures::Unobservable;
             let mut trials = trials.into_iter();
             for outcome in with(probes) {
                 let (result, again) = match lacks.missing_for(outcome) {
@@ -125,11 +126,9 @@ pub fn run(lines: &mut impl Write, part: Part) -> Result<()> {
                 count += 1;
             }
         }
-        kinds.observed = match stream.stats().failures {
-            Failures::Observed(1..) => true,
-            Failures::Unobservable => false,
-            failures => return Err(Error::new(format!("{source} counts {failures} failures"))),
-        };
+        if let failures @ Failures::Observed(0) = stream.stats().failures {
+            return Err(Error::new(format!("{source} counts {failures} failures")));
+        }
         say(lines, &kinds.to_string())?;
     }
     let tests = if part == Part::Everything { live_tests::run(&lacks, "")? } else { Vec::new() };
