@@ -39,6 +39,14 @@ impl Terms {
     }
 }
 
+/// Refuses a filter with a term that no recording can evaluate: it would match nothing.
+pub(crate) fn check_for_recording(filter: &Filter) -> Result<(), String> {
+    match filter.live_only().next() {
+        Some(term) => Err(format!("`{term}` requires a live stream; for a recording, use cgroup=ID or cookie=NUMBER")),
+        None => Ok(()),
+    }
+}
+
 impl clap::Args for Terms {
     fn augment_args(command: Command) -> Command {
         let terms = Arg::new("terms").value_name("TERM").num_args(0..).action(ArgAction::Append);

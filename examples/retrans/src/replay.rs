@@ -11,7 +11,7 @@ use retrans_sdk::format::Line;
 use retrans_sdk::offline::RecordedLines;
 use serde_json::Value as Json;
 
-use crate::args::{Format, Input, Terms};
+use crate::args::{Format, Input, Terms, check_for_recording};
 use crate::output::Output;
 use crate::status::{say_skipped, say_text_losses};
 use crate::table::Table;
@@ -47,12 +47,8 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
         Ok(filter) => filter,
         Err(error) => return fail(CANNOT_START, &error),
     };
-    let live_only = filter.live_only().next().map(str::to_owned);
-    if let Some(term) = live_only {
-        return fail(
-            CANNOT_START,
-            &format!("`{term}` requires a live stream; for a recording, use cgroup=ID or cookie=NUMBER"),
-        );
+    if let Err(error) = check_for_recording(&filter) {
+        return fail(CANNOT_START, &error);
     }
     let lines = match input.open(&file).and_then(retrans_sdk::offline::Recording::lines) {
         Ok(lines) => lines,

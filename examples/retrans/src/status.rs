@@ -48,13 +48,13 @@ pub(crate) fn say_stats(stats: &Stats) {
     }
 }
 
-/// Returns the detected format of a recording, and the line at which it begins, if lines before it
-/// were skipped.
+/// Returns the detected format of a recording and the line at which it begins, if this is not the
+/// first line and lines were skipped.
 pub(crate) fn beginning(lines: &RecordedLines) -> Option<DetectedFormat> {
     lines.detected_format().filter(|detected| detected.line > 1 && lines.skipped() > 0)
 }
 
-/// Prints on stderr where a recording begins, if lines before it were skipped.
+/// Prints on stderr where a recording [begins](beginning).
 pub(crate) fn say_beginning(lines: &RecordedLines) {
     if let Some(detected) = beginning(lines) {
         say(format_args!("retrans: the recording begins at line {} ({})", detected.line, detected.format));

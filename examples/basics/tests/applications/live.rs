@@ -130,7 +130,7 @@ fn the_agent_ends_under_a_flood() -> Result<()> {
     assert!(ended.status.success(), "{:?}", ended.stderr);
     assert!(took < END_WITHIN, "the agent ended {took:?} after the signal");
     let stats = ended.stats();
-    // Far fewer than this machine makes, so that a busy one is enough.
+    // Far fewer than an idle machine makes, so that the test also passes on a busy one.
     assert!(stats["submitted"] > 1_000 && stats["delivered"] == stats["submitted"], "{stats:?}");
     let last = |line: &str| line.rsplit_once(" attempts=").and_then(|(_, count)| count.parse::<u64>().ok());
     let counted: u64 = ended.stdout.lines().filter_map(last).sum();

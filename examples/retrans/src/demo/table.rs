@@ -94,8 +94,8 @@ impl Row {
 }
 
 /// Returns whether this event of a scenario shows the outcome. Compares the class, the kind and
-/// `err`, because an attach method may report a less precise result. That of a missing copy has
-/// another class. The cross-checks of a live run are stricter.
+/// `err`, because an attach method may report a less precise result. For a missing copy, that is
+/// `nobufs`, which even has another class. The cross-checks of a live run are stricter.
 fn shows(outcome: Outcome, event: &Event) -> bool {
     let expected = outcome.expected(outcome.defining_attempt(Probes::Off), Probes::Off);
     let is_result = match expected.result {

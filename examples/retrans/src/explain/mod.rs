@@ -17,7 +17,7 @@ use retrans_sdk::offline::{RecordedLines, Recording};
 use retrans_sdk::{Event, Filter, ResultClass};
 
 use self::page::Page;
-use crate::args::{Input, Terms};
+use crate::args::{Input, Terms, check_for_recording};
 use crate::output::Output;
 use crate::status::{say_skipped, say_text_losses};
 use crate::table::count;
@@ -87,9 +87,7 @@ fn open(arguments: &Arguments) -> Result<(RecordedLines, Filter), Box<dyn Error>
         return Ok((recording.lines()?, Filter::default()));
     }
     let filter = terms.parse()?;
-    if let Some(term) = filter.live_only().next() {
-        return Err(format!("`{term}` requires a live stream; for a recording, use cgroup=ID or cookie=NUMBER").into());
-    }
+    check_for_recording(&filter)?;
     Ok((input.open(what.as_ref())?.lines()?, filter))
 }
 

@@ -10,7 +10,7 @@ use retrans_sdk::Filter;
 use retrans_sdk::attach::AttachMethod;
 
 use super::prefix::Prefixes;
-use crate::args::{Attach, Format, Input, Terms, attach_method, seconds};
+use crate::args::{Attach, Format, Input, Terms, attach_method, check_for_recording, seconds};
 
 /// Counts attempts by remote prefix over time
 ///
@@ -127,7 +127,11 @@ impl Arguments {
             (None, None) => return Err("missing operand FILE, or --for SECONDS (see --help)".into()),
         };
         let prefixes = Prefixes { v4: v4_prefix, v6: v6_prefix };
-        Ok(Parsed { origin, filter: terms.parse()?, prefixes, bucket, rows, svg, format, which: count })
+        let filter = terms.parse()?;
+        if let Origin::Recording(..) = origin {
+            check_for_recording(&filter)?;
+        }
+        Ok(Parsed { origin, filter, prefixes, bucket, rows, svg, format, which: count })
     }
 }
 

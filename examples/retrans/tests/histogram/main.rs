@@ -134,9 +134,19 @@ fn the_first_line_of_a_recording_is_stated() {
 }
 
 #[test]
+fn terms_of_a_live_stream_are_refused_for_a_recording() {
+    for term in ["cookie=mine", "cookie!=mine", "cgroup=1/"] {
+        let output = run(&[RECORDING, term]);
+        assert_eq!((output.status.code(), printed(&output)), (Some(2), ""), "{term}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(&format!("`{term}` requires a live stream")), "{said}");
+    }
+}
+
+#[test]
 fn a_filter_leaves_out_attempts_of_a_recording() {
-    let failures = |class: &str| {
-        let output = run(&[RECORDING, "--format", "json", "--count", "all", class]);
+    let attempts = |term: &str| {
+        let output = run(&[RECORDING, "--format", "json", "--count", "all", term]);
         let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         json["rows"]
             .as_array()
@@ -147,7 +157,7 @@ fn a_filter_leaves_out_attempts_of_a_recording() {
     };
     let drops = recording().lines().filter(|line| line.contains(" class=drop ")).count() as u64;
     assert!(drops > 0);
-    assert_eq!((failures("class=drop"), failures("class!=drop")), (drops, recording().lines().count() as u64 - drops));
+    assert_eq!((attempts("class=drop"), attempts("class!=drop")), (drops, recording().lines().count() as u64 - drops));
 }
 
 #[test]

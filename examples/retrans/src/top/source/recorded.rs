@@ -13,7 +13,7 @@ use retrans_sdk::offline::Recording;
 use retrans_sdk::{Event, Filter};
 
 use super::{About, Progress};
-use crate::args::Input;
+use crate::args::{Input, check_for_recording};
 use crate::status::beginning;
 use crate::top::model::Counters;
 
@@ -54,6 +54,7 @@ impl Clock {
 impl Recorded {
     pub(super) fn open(path: &Path, speed: f64, input: Input, filter: &Filter) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", Escaped::path(path)));
+        check_for_recording(filter).map_err(io::Error::other)?;
         let file = File::open(path).map_err(named)?;
         // A regular file never blocks the display, and can be read again for another filter.
         if !file.metadata().map_err(named)?.is_file() {
