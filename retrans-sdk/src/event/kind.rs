@@ -61,9 +61,10 @@ pub enum RetransKind {
     Mtu = 8,
     /// The kernel goes on with the segments that are marked lost, because a queue of this host
     /// released a segment of the socket, or because the socket's pacing timer expired. The last
-    /// attempt of another kind was [`Rto`](Self::Rto), made by the retransmission timer itself, or
-    /// [`Mtu`](Self::Mtu), and nothing has been received from the peer since. If a copy of the
-    /// segment that this attempt sends again is still queued, the result is `in_host_queue`.
+    /// attempt of another kind was one of the retransmission timer ([`Rto`](Self::Rto),
+    /// [`ZeroWindowProbe`](Self::ZeroWindowProbe)) or [`Mtu`](Self::Mtu), and nothing has been
+    /// received from the peer since. If a copy of the segment that this attempt sends again is
+    /// still queued, the result is `in_host_queue`.
     #[reason(value = "resume", c_name = "RETRANS_KIND_RESUME")]
     Resume = 9,
     /// The SYN contained data (TCP Fast Open, RFC 7413), and the SYN-ACK did not acknowledge it:

@@ -110,8 +110,9 @@ pub enum RetransResult {
     PskbCopyNobufs = 9,
     /// -ENOMEM before the transmit step, from an unknown site: no memory to make the segment's
     /// buffer private, no memory to split it, or too much queued data to allow a split. On a
-    /// kernel with the last version of the proposed patch, and without fexit or a kretprobe, also
-    /// no memory to trim the segment. In a replay of kernel text, each -ENOMEM.
+    /// kernel with the last version (v4) of the proposed patch, and without fexit or a kretprobe,
+    /// also no memory to trim the segment. In a replay of kernel text without `result`, each
+    /// -ENOMEM.
     #[reason(value = "nomem", c_name = "RETRANS_OWN_NOMEM", class = Nomem)]
     Nomem = 128,
     /// The transmit step returned -ENOBUFS: there was no memory for a copy or a clone of the

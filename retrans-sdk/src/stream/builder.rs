@@ -320,9 +320,9 @@ impl StreamBuilder {
     /// of `nomem`. By default the site is not located.
     ///
     /// Requires fexit. A BPF program then runs at each call of the kernel's function
-    /// `tcp_fragment()`, which is also called whenever a socket sends a part of a larger buffer. So
-    /// this setting has a cost even if nothing is retransmitted. If the kernel refuses fexit, the
-    /// stream opens without it
+    /// `tcp_fragment()`, which is also called when a socket sends a part of a larger buffer. So
+    /// this setting may have a cost even if nothing is retransmitted. If the kernel refuses fexit,
+    /// the stream opens without it
     /// ([`Attachment::locates_nomem`](crate::attach::Attachment::locates_nomem)). A kernel whose
     /// enum has an enumerator for each site does not need this setting.
     pub fn locate_nomem(mut self) -> Self {
