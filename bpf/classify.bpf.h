@@ -492,10 +492,10 @@ static __always_inline __u8 kind_since(const struct attempt *a, __u8 pending,
 	/*
 	 * Nothing was received since an attempt because of the path MTU. The limit of small queues
 	 * (TSQ) interrupts such attempts, and the rest is sent when the queue drains. The
-	 * reordering timer may be set since before.
+	 * reordering timer is not the reason: tcp_rack_reo_timeout() enters Recovery before it
+	 * retransmits.
 	 */
-	if ((m->kind == RETRANS_KIND_MTU || m->kind == RETRANS_KIND_RESUME) &&
-	    !(pending == ICSK_TIME_REO_TIMEOUT && is_timer_due(a)))
+	if (m->kind == RETRANS_KIND_MTU || m->kind == RETRANS_KIND_RESUME)
 		return RETRANS_KIND_RESUME;
 	return RETRANS_KIND_UNKNOWN;
 }

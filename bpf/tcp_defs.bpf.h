@@ -27,7 +27,6 @@
 /* include/net/inet_connection_sock.h: the purpose of the retransmission timer */
 #define ICSK_TIME_RETRANS     1
 #define ICSK_TIME_LOSS_PROBE  5
-#define ICSK_TIME_REO_TIMEOUT 6
 
 /* include/net/tcp.h */
 #define TCPHDR_SYN 0x02

@@ -53,14 +53,8 @@ impl fmt::Display for Kinds {
     }
 }
 
-/// Returns the limit for the attempts whose kind may be unknown: less than one in this number.
-///
-/// On 6.19 and 7.0, the limit of small queues interrupts the attempts of mtu_probe_failed. If the
-/// reordering timer is due when they continue, either may be the reason. In a guest on a busy host,
-/// whose timers are late, this was the case for 13 of 279 attempts.
-fn unknown_limit(series: &str) -> usize {
-    if matches!(series, "6.19" | "7.0") { 10 } else { 100 }
-}
+/// The limit for the attempts whose kind may be unknown: less than one in this number.
+const UNKNOWN_LIMIT: usize = 100;
 
 /// Returns the limit for the attempts whose kind is compared with a call stack: one in this number.
 ///
@@ -300,7 +294,7 @@ impl Log {
                 faults.push(format!("the failures of attempts from {source} became {failures}"));
             }
             // Without failures, fewer kinds are proven.
-            if *observed && *unknown > 0 && unknown * unknown_limit(&self.series) >= *attempts {
+            if *observed && *unknown > 0 && unknown * UNKNOWN_LIMIT >= *attempts {
                 faults.push(format!("{unknown} of {attempts} attempts from {source} have an unknown kind"));
             }
             if compared * compared_limit(&self.series) < *attempts {
@@ -582,9 +576,6 @@ pub(crate) mod tests {
         assert_eq!(faults(line, &whole), Vec::<String>::new());
         let unknown = line.replace("unknown=2", "unknown=3");
         assert_eq!(faults(&unknown, &whole), ["3 of 300 attempts from tp_err have an unknown kind"]);
-        let late = log("6.19", &["tp_err"], |_, _| CellResult::Matches(3));
-        assert_eq!(faults(&line.replace("unknown=2", "unknown=29"), &late), Vec::<String>::new());
-        assert_eq!(faults(&line.replace("unknown=2", "unknown=30"), &late).len(), 1);
         let few = line.replace("compared=75", "compared=74");
         assert_eq!(faults(&few, &whole), ["only 74 of 300 attempts from tp_err have a call stack"]);
         let old = log("5.10", &["tp_err"], |_, _| CellResult::Matches(3));

@@ -227,13 +227,8 @@ impl Expected {
     /// an acknowledgement may come in between and begin a recovery.
     #[must_use]
     pub(crate) fn with_cause(self, cause: Option<Trigger>, event: &Event) -> Self {
-        /// `ICSK_TIME_REO_TIMEOUT`: the reordering timer, which may have expired as well.
-        const REORDERING: u8 = 6;
         let kind = match (self.kind, cause) {
-            (RetransKind::Mtu, Some(Trigger::HostQueue)) => match (event.kind, event.pending) {
-                (RetransKind::Unknown, Some(REORDERING)) => RetransKind::Unknown,
-                _ => RetransKind::Resume,
-            },
+            (RetransKind::Mtu, Some(Trigger::HostQueue)) => RetransKind::Resume,
             (RetransKind::Mtu, Some(Trigger::Ack | Trigger::AckOrMtuProbe))
                 if event.ca_state == Some(CaState::Recovery) =>
             {
