@@ -7,6 +7,7 @@ use std::time::Duration;
 use retrans_macros::reason_table;
 
 use crate::kernel::attach_method::AttachMethod;
+use crate::kernel::plan::Combination;
 use crate::text::reason_table::KeyVal;
 
 /// The attachment of a stream to the kernel: the method in use, what the stream can observe with
@@ -65,13 +66,18 @@ pub struct Timing {
     pub btf: Duration,
 }
 
-/// An attach method, with its companion, that was considered. Prints `method: attached`, or
-/// `method: reason`.
+/// An attach method, with its companion, that was considered. Prints its [name](Self::name) with
+/// `attached` or the reason: `tp_err+fexit: attached`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Candidate {
-    /// The method, and its companion after a `+` if it has one: `tp_err+fexit`.
-    pub method: String,
+    /// The attach method.
+    pub method: AttachMethod,
+    /// The companion: see [`Attachment::companion`].
+    pub companion: Option<AttachMethod>,
+    /// True if it would also have located the allocation site of -ENOMEM
+    /// ([`StreamBuilder::locate_nomem`](crate::StreamBuilder::locate_nomem)).
+    pub sites: bool,
     /// The outcome: in use, or the reason that it is not.
     pub outcome: CandidateOutcome,
     /// The time until it was attached, or until the kernel refused it; zero if it was not tried.
@@ -79,6 +85,14 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// Returns the method, its companion after a `+` if it has one, and `+sites` if it would also
+    /// have located the allocation site of -ENOMEM: `tp_err+fexit`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Self { method, companion, sites, .. } = *self;
+        Combination { method, companion, sites }.to_string()
+    }
+
     /// Returns the reason that it is not in use; `None` if it is in use.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
@@ -101,10 +115,10 @@ pub enum CandidateOutcome {
     Refused(String),
 }
 
-/// Prints `method: attached`, or `method: reason`.
+/// Prints `name: attached`, or `name: reason`.
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.method, self.reason().unwrap_or("attached"))
+        write!(f, "{}: {}", self.name(), self.reason().unwrap_or("attached"))
     }
 }
 

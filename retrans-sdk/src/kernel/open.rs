@@ -73,15 +73,11 @@ fn attach_best<T>(
         let locates_nomem = plan.as_ref().is_ok_and(Plan::locates_nomem);
         let synack_failures = plan.as_ref().is_ok_and(|plan| plan.synack_exit.is_some());
         let began = Instant::now();
-        let name = combination.to_string();
+        let Combination { method, companion, sites } = combination;
         let (outcome, elapsed) = match plan.map(&mut attach) {
             Ok(Ok(attached)) => {
-                candidates.push(Candidate {
-                    method: name,
-                    outcome: CandidateOutcome::Attached,
-                    elapsed: began.elapsed(),
-                });
-                let Combination { method, companion, .. } = combination;
+                let (outcome, elapsed) = (CandidateOutcome::Attached, began.elapsed());
+                candidates.push(Candidate { method, companion, sites, outcome, elapsed });
                 let timing = Timing::default();
                 let attachment = Attachment { method, companion, locates_nomem, synack_failures, candidates, timing };
                 return Ok((attached, attachment));
@@ -105,7 +101,7 @@ fn attach_best<T>(
             }
             Err(reason) => (CandidateOutcome::Unsupported(reason), Duration::ZERO),
         };
-        candidates.push(Candidate { method: name, outcome, elapsed });
+        candidates.push(Candidate { method, companion, sites, outcome, elapsed });
     }
     Err(unavailable_error(forced, third, &candidates, refusal.map(|(_, error)| error)))
 }
@@ -212,7 +208,7 @@ mod tests {
         ];
         assert_eq!(listed, expected);
         let refused = |candidate: &&Candidate| matches!(candidate.outcome, CandidateOutcome::Refused(_));
-        let refused: Vec<_> = attachment.unavailable().filter(refused).map(|candidate| &*candidate.method).collect();
+        let refused: Vec<_> = attachment.unavailable().filter(refused).map(Candidate::name).collect();
         assert_eq!(refused, ["fexit"]);
     }
 
@@ -263,7 +259,7 @@ mod tests {
         };
         let (attachment, raw) = open(&of(missing()));
         assert_eq!((attachment.to_string(), raw), ("source=tp_err".to_owned(), Some(true)));
-        let refused: Vec<_> = attachment.unavailable().filter(|of| of.method == "tp_err+fexit").collect();
+        let refused: Vec<_> = attachment.unavailable().filter(|of| of.name() == "tp_err+fexit").collect();
         assert_eq!(refused.first().and_then(|of| of.reason()), Some(reason));
         let (attachment, raw) = open(&of(Ok(())));
         assert_eq!((attachment.companion, raw), (Some(AttachMethod::Fexit), Some(false)));
@@ -293,7 +289,7 @@ mod tests {
         let (_, attachment) = best(&kernel, None, |_| Ok(())).expect("the enum");
         assert_eq!((attachment.method, attachment.companion), (AttachMethod::TpEnum, Some(AttachMethod::Fexit)));
         assert_eq!(attachment.to_string(), "source=tp_enum companion=fexit");
-        let better: Vec<_> = attachment.unavailable().map(|candidate| &*candidate.method).collect();
+        let better: Vec<_> = attachment.unavailable().map(Candidate::name).collect();
         assert_eq!(better, ["tp_enum+fexit+sites"]);
         assert!(attachment.observes_err() && attachment.locates_nomem);
         let alone =

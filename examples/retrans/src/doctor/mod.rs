@@ -113,13 +113,13 @@ fn as_lines(diagnosis: &Diagnosis) -> String {
             }
             for (candidate, outcome) in attempted(attachment) {
                 let load = micros(candidate.elapsed).to_string();
-                say("tried", &[("method", &candidate.method), ("load_us", &load), ("outcome", outcome)]);
+                say("tried", &[("method", &candidate.name()), ("load_us", &load), ("outcome", outcome)]);
             }
             let (btf, total) = (micros(attachment.timing.btf), micros(attachment.timing.total));
             say("opened", &[("btf_us", &btf.to_string()), ("total_us", &total.to_string())]);
             for better in attachment.unavailable() {
                 let reason = better.reason().unwrap_or_default();
-                say("unavailable", &[("method", &better.method), ("why", reason)]);
+                say("unavailable", &[("method", &better.name()), ("why", reason)]);
             }
             for what in attachment.unobservable() {
                 say("unobservable", &[("what", &what.to_string()), ("meaning", what.description())]);
@@ -169,14 +169,14 @@ fn as_json(diagnosis: &Diagnosis) -> Json {
             "btf_us": micros(attachment.timing.btf),
             "tried": attempted(attachment)
                 .map(|(candidate, outcome)| json!({
-                    "method": candidate.method,
+                    "method": candidate.name(),
                     "load_us": micros(candidate.elapsed),
                     "outcome": outcome,
                 }))
                 .collect::<Vec<_>>(),
             "total_us": micros(attachment.timing.total),
             "unavailable": attachment.unavailable()
-                .map(|better| json!({ "method": better.method, "why": better.reason() }))
+                .map(|better| json!({ "method": better.name(), "why": better.reason() }))
                 .collect::<Vec<_>>(),
             "unobservable": attachment.unobservable()
                 .map(|what| (what.to_string(), what.description().into()))

@@ -51,7 +51,7 @@ impl Report {
                 unobservable: attachment.unobservable().collect(),
                 unavailable: attachment
                     .unavailable()
-                    .map(|better| (better.method.clone(), better.reason().unwrap_or_default().to_owned()))
+                    .map(|better| (better.name(), better.reason().unwrap_or_default().to_owned()))
                     .collect(),
             }),
             Err(why) => Err(why.clone()),
