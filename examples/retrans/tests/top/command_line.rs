@@ -16,6 +16,7 @@ fn errors_at_the_start_return_status_2() {
         (&["--attach-method", "none"], "invalid value 'none' for '--attach-method <METHOD>'"),
         (&["--replay", "/nonexistent"], "/nonexistent: No such file"),
         (&["--replay", "/dev/null"], "/dev/null: not a regular file"),
+        (&["--replay", "recordings/lab.kv", "cookie=mine"], "`cookie=mine` requires a live stream"),
         (&["--unheard-of"], "--unheard-of"),
         // The only error is that there is no terminal.
         (&["--replay", "recordings/lab.kv"], "stdin and stdout must be a terminal"),
