@@ -20,6 +20,7 @@
 #include "attempt.bpf.h"
 #include "classify.bpf.h"
 #include "filter.bpf.h"
+#include "groups.bpf.h"
 #include "kread.bpf.h"
 #include "owners.bpf.h"
 #include "stats.bpf.h"
@@ -227,6 +228,8 @@ static __always_inline int emit(struct attempt *a)
 	}
 	if (filter.used)
 		count_passed(a);
+	if (group_by)
+		count_group(a);
 	if (counters_only)
 		return 0;
 	if (limit_interval && !rate_limit_passes(a)) {

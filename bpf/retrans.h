@@ -385,6 +385,50 @@ struct retrans_passed {
 _Static_assert(sizeof(struct retrans_passed) == 32 * 16 * 16, "passed");
 _Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 96 + 8, "counters");
 
+/* The key by which attempts are counted in groups. */
+enum retrans_group_by {
+	RETRANS_GROUP_BY_NOTHING = 0,
+	RETRANS_GROUP_BY_CGROUP = 1,
+	RETRANS_GROUP_BY_NETNS = 2,
+	RETRANS_GROUP_BY_LOCAL_PORT = 3,
+	RETRANS_GROUP_BY_REMOTE_PORT = 4,
+	RETRANS_GROUP_BY_REMOTE_PREFIX = 5,
+};
+
+/* The meaning of the numbers in a key. 0: the element is not used. */
+enum retrans_group_tag {
+	RETRANS_GROUP_NUMBER = 1, /* in `low` */
+	RETRANS_GROUP_ABSENT = 2, /* the socket has no such value */
+	RETRANS_GROUP_INET = 4,	  /* an IPv4 prefix in `low`, also for mapped addresses */
+	RETRANS_GROUP_INET6 = 6,
+};
+
+struct retrans_group_key {
+	__u64 high;
+	__u64 low;
+	enum retrans_group_tag tag;
+	__u32 zero; /* 0 */
+};
+
+/* The bits of the remote address that a prefix contains, in host byte order. */
+struct retrans_prefix_masks {
+	__u64 inet;
+	__u64 inet6_high;
+	__u64 inet6_low;
+};
+
+/*
+ * The attempts of one key. The first element of the map counts the attempts whose key has no
+ * element, and its key is not used.
+ */
+struct retrans_group {
+	struct retrans_group_key key;
+	struct retrans_count counts[RETRANS_RESULT_SLOTS];
+};
+
+_Static_assert(sizeof(struct retrans_group_key) == 24, "group key");
+_Static_assert(sizeof(struct retrans_group) == 24 + 32 * 16, "group");
+
 #define RETRANS_TEST_FETCH	  0x01 /* the operand differs from the previous test's */
 #define RETRANS_TEST_ENDS_OPERAND 0x02
 #define RETRANS_TEST_ENDS_TERM	  0x04 /* implies ENDS_OPERAND */

@@ -10,6 +10,7 @@ use crate::filter::KernelFilter;
 use crate::kernel::Companions;
 use crate::kernel::attach_method::AttachMethod;
 use crate::rate_limit::TokenBucket;
+use crate::stats::groups::Grouping;
 use crate::sys::clock::EpochOffset;
 
 /// The default size of the ring buffer in bytes: 1 MiB, which has room for about 5,000 records, or
@@ -29,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) limit: Option<TokenBucket>,
     /// The inode number of the network namespace to reconcile.
     pub(crate) summed_netns: Option<u32>,
+    /// The key by which attempts are counted in groups.
+    pub(crate) grouping: Option<Grouping>,
     /// The ring buffer; `None` to count only.
     pub(crate) ring: Option<RingConfig>,
     /// The offset from `CLOCK_BOOTTIME` to the Unix epoch.

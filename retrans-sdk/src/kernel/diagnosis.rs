@@ -158,6 +158,7 @@ const RING: RingConfig = RingConfig {
 fn config(forced: Option<AttachMethod>, btf: Option<PathBuf>) -> Config {
     Config {
         summed_netns: None,
+        grouping: None,
         filter: Filter::default().for_kernel(0),
         limit: None,
         ring: Some(RING),

@@ -5,8 +5,9 @@
 use std::mem::offset_of;
 
 use super::skel::types::{
-    retrans_counters, retrans_field, retrans_filter, retrans_header, retrans_netns_stats, retrans_owned_record,
-    retrans_owner, retrans_owner_source, retrans_passed, retrans_record,
+    retrans_counters, retrans_field, retrans_filter, retrans_group, retrans_group_key, retrans_group_tag,
+    retrans_header, retrans_netns_stats, retrans_owned_record, retrans_owner, retrans_owner_source, retrans_passed,
+    retrans_record,
 };
 use crate::event::kernel_str::KernelStr;
 use crate::event::owner::OwnerSource;
@@ -16,7 +17,9 @@ use crate::event::schema::optional_fields;
 use crate::event::tcp_enums::CaState;
 use crate::event::tcp_flags::TcpFlags;
 use crate::filter::{MAX_SUBTREES, MAX_TESTS, operands};
-use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, NETNS_WORDS, PASSED_WORDS, TRANSMIT_SLOTS, word};
+use crate::stats::layout::{
+    COUNTER_WORDS, GROUP_WORDS, KIND_SLOTS, NETNS_WORDS, PASSED_WORDS, TRANSMIT_SLOTS, group_tag, group_word, word,
+};
 
 /// Returns the size of a field, by a pointer that is never read.
 #[allow(dead_code, reason = "Rust 1.85 does not count the uses in unnamed constants")]
@@ -80,6 +83,19 @@ const _: () = assert!(offset_of!(retrans_counters, transmits) == word::TRANSMITS
 const _: () = assert!(size_of_field(|c: &retrans_counters| &c.transmits) == TRANSMIT_SLOTS * 16);
 
 const _: () = assert!(size_of::<retrans_passed>() == PASSED_WORDS * 8 && offset_of!(retrans_passed, counts) == 0);
+
+const _: () = assert!(size_of::<retrans_group>() == GROUP_WORDS * 8 && offset_of!(retrans_group, key) == 0);
+const _: () = assert!(offset_of!(retrans_group, counts) == group_word::COUNTS * 8);
+const _: () = assert!(size_of_field(|g: &retrans_group| &g.counts) == RESULT_SLOTS * 16);
+const _: () = assert!(
+    offset_of!(retrans_group_key, high) == group_word::HIGH * 8
+        && offset_of!(retrans_group_key, low) == group_word::LOW * 8
+        && offset_of!(retrans_group_key, tag) == group_word::TAG * 8
+);
+const _: () = assert!(retrans_group_tag::RETRANS_GROUP_NUMBER.0 as u64 == group_tag::NUMBER);
+const _: () = assert!(retrans_group_tag::RETRANS_GROUP_ABSENT.0 as u64 == group_tag::ABSENT);
+const _: () = assert!(retrans_group_tag::RETRANS_GROUP_INET.0 as u64 == group_tag::INET);
+const _: () = assert!(retrans_group_tag::RETRANS_GROUP_INET6.0 as u64 == group_tag::INET6);
 
 const _: () = assert!(offset_of!(retrans_counters, netns) == word::NETNS * 8);
 const _: () = assert!(offset_of!(retrans_counters, tracepoint_only) == word::TRACEPOINT_ONLY * 8);

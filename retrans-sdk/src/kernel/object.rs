@@ -14,7 +14,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
-use libbpf_rs::{Link, MapHandle, OpenObject, ProgramMut, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{Link, MapCore as _, MapFlags, MapHandle, OpenObject, ProgramMut, RingBuffer, RingBufferBuilder};
 use rustix::time::{ClockId, clock_getres};
 use self_cell::{MutBorrow, self_cell};
 
@@ -34,6 +34,7 @@ use crate::event::record::RECORD_LEN;
 use crate::filter::{KernelFilter, RangeTest, operand};
 use crate::kernel::attach_method::AttachMethod;
 use crate::rate_limit::TokenBucket;
+use crate::stats::groups::{GroupBy, Grouping, PrefixMasks};
 use crate::stats::reader::KernelCounters;
 use crate::sys::cgroups::{CgroupMode, Cgroups};
 use crate::sys::mmap::WritableWords;
@@ -57,6 +58,8 @@ pub(super) struct Object {
     wakeup: Wakeup,
     /// True if attempts that pass the filter are counted separately.
     counts_passed: bool,
+    /// The key by which attempts are counted in groups.
+    grouping: Option<Grouping>,
     skeleton: Skeleton,
 }
 
@@ -81,7 +84,7 @@ fn with_log<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
 impl Object {
     /// Loads the BPF programs of a plan.
     pub(super) fn load(plan: &Plan, config: &Config) -> Result<Self, Error> {
-        let Config { filter, limit, summed_netns, ring, owners, .. } = config;
+        let Config { filter, limit, summed_netns, grouping, ring, owners, .. } = config;
         let mut programs = Program::of(plan);
         if config.without_entries {
             programs.retain(|program| !program.is_entry());
@@ -127,6 +130,9 @@ impl Object {
                 }
                 rodata.reconciled_netns = summed_netns.unwrap_or_default();
                 rodata.cpus = cpus;
+                if let Some(grouping) = grouping {
+                    (rodata.group_by, rodata.group_masks) = group_constants(*grouping);
+                }
                 match ring {
                     Some(ring) => {
                         // Owners are looked up by cookie, and are stored after a full record.
@@ -145,6 +151,12 @@ impl Object {
                 step("set the number of counters", open.maps.rt_counters.set_max_entries(cpus))?;
                 if counts_passed {
                     step("set the number of counters", open.maps.rt_passed.set_max_entries(cpus))?;
+                }
+                if let Some(grouping) = grouping {
+                    let step = |result| step("set the number of groups", result);
+                    step(open.maps.rt_group_elements.set_max_entries(grouping.capacity))?;
+                    step(open.maps.rt_free_groups.set_max_entries(grouping.capacity))?;
+                    step(open.maps.rt_groups.set_max_entries(grouping.elements()))?;
                 }
                 // Unused maps keep one element: they count against RLIMIT_MEMLOCK on old kernels.
                 if plan.entries {
@@ -167,10 +179,16 @@ impl Object {
                     let wanted = programs.iter().any(|wanted| program.name() == wanted.name());
                     program.set_autoload(wanted);
                 }
-                step("load the programs", open.load())
+                let loaded = step("load the programs", open.load())?;
+                // The first element is not for a key.
+                for element in 1..grouping.map_or(1, Grouping::elements) {
+                    let free = loaded.maps.rt_free_groups.update(&[], &element.to_ne_bytes(), MapFlags::ANY);
+                    step("fill a map", free)?;
+                }
+                Ok(loaded)
             })
         })?;
-        Ok(Self { links: Vec::new(), programs, wakeup, counts_passed, skeleton })
+        Ok(Self { links: Vec::new(), programs, wakeup, counts_passed, grouping: *grouping, skeleton })
     }
 
     pub(super) fn attach(&mut self) -> Result<(), Error> {
@@ -239,7 +257,8 @@ impl Object {
         let cpus = cpus()?;
         self.skeleton.with_dependent(|_, skeleton| {
             let passed = self.counts_passed.then(|| skeleton.maps.rt_passed.as_fd());
-            KernelCounters::map(skeleton.maps.rt_counters.as_fd(), passed, cpus)
+            let groups = self.grouping.map(|grouping| (skeleton.maps.rt_groups.as_fd(), grouping));
+            KernelCounters::map(skeleton.maps.rt_counters.as_fd(), passed, groups, cpus)
         })
     }
 
@@ -325,6 +344,19 @@ const REMEMBERED: u32 = 4096;
 fn lru_entries(base: u32, cpus: u32) -> u32 {
     const PER_CPU: u32 = 256;
     base + PER_CPU * cpus.min(1024)
+}
+
+/// Returns the key by which attempts are counted, and the masks of its prefixes, for the programs.
+fn group_constants(grouping: Grouping) -> (types::retrans_group_by, types::retrans_prefix_masks) {
+    let by = match grouping.by {
+        GroupBy::Cgroup => types::retrans_group_by::RETRANS_GROUP_BY_CGROUP,
+        GroupBy::Netns => types::retrans_group_by::RETRANS_GROUP_BY_NETNS,
+        GroupBy::LocalPort => types::retrans_group_by::RETRANS_GROUP_BY_LOCAL_PORT,
+        GroupBy::RemotePort => types::retrans_group_by::RETRANS_GROUP_BY_REMOTE_PORT,
+        GroupBy::RemotePrefix { .. } => types::retrans_group_by::RETRANS_GROUP_BY_REMOTE_PREFIX,
+    };
+    let PrefixMasks { inet, inet6_high, inet6_low } = grouping.masks();
+    (by, types::retrans_prefix_masks { inet, inet6_high, inet6_low })
 }
 
 fn fill_filter(to: &mut types::retrans_filter, filter: &KernelFilter) {

@@ -29,6 +29,25 @@ pub(crate) const COUNTER_WORDS: usize = word::TRACEPOINT_ONLY + 1;
 /// The size of `struct retrans_passed` in words.
 pub(crate) const PASSED_WORDS: usize = RESULT_SLOTS * KIND_SLOTS * 2;
 
+/// The offsets in `struct retrans_group`, in words.
+pub(crate) mod group_word {
+    pub(crate) const HIGH: usize = 0;
+    pub(crate) const LOW: usize = 1;
+    pub(crate) const TAG: usize = 2;
+    pub(crate) const COUNTS: usize = 3;
+}
+
+/// The size of `struct retrans_group` in words.
+pub(crate) const GROUP_WORDS: usize = group_word::COUNTS + RESULT_SLOTS * 2;
+
+/// The values of `enum retrans_group_tag`.
+pub(crate) mod group_tag {
+    pub(crate) const NUMBER: u64 = 1;
+    pub(crate) const ABSENT: u64 = 2;
+    pub(crate) const INET: u64 = 4;
+    pub(crate) const INET6: u64 = 6;
+}
+
 /// The sums over the attempts of a network namespace, `struct retrans_netns_stats`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct NetnsStats {

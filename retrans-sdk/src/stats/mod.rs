@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Counters of attempts and events, and their comparison with the kernel's own counters.
 
+pub(crate) mod groups;
 pub(crate) mod layout;
 pub(crate) mod netns;
 pub(crate) mod reader;
 pub(crate) mod reconcile;
 pub(crate) mod user_counters;
 
+pub use self::groups::{GroupBy, GroupCount, GroupKey};
 pub use self::netns::Netns;
 pub use self::reader::StatsReader;
 pub use self::reconcile::{Reconciler, Reconciliation, Sum};

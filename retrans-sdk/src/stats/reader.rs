@@ -16,6 +16,7 @@ use crate::event::clock::Clock;
 use crate::event::kind::RetransKind;
 use crate::event::result::{RESULT_SLOTS, ResultSlots};
 use crate::event::transmit::Transmit;
+use crate::stats::groups::{GroupCount, Grouping, Groups};
 use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, NetnsStats, PASSED_WORDS, word};
 
 use crate::stats::user_counters::UserCounters;
@@ -27,15 +28,24 @@ pub(crate) struct KernelCounters {
     words: Words,
     /// The counts of attempts that passed the filter; `None` without a filter.
     passed: Option<Words>,
+    /// The counts by a key, if they were requested.
+    groups: Option<Groups>,
     cpus: usize,
 }
 
 impl KernelCounters {
-    /// Maps an array map of `cpus` elements of `struct retrans_counters`, and one of
-    /// `struct retrans_passed`.
-    pub(crate) fn map(fd: BorrowedFd<'_>, passed: Option<BorrowedFd<'_>>, cpus: usize) -> Result<Self, Error> {
+    /// Maps an array map of `cpus` elements of `struct retrans_counters`, one of
+    /// `struct retrans_passed`, and the groups.
+    pub(crate) fn map(
+        fd: BorrowedFd<'_>,
+        passed: Option<BorrowedFd<'_>>,
+        groups: Option<(BorrowedFd<'_>, Grouping)>,
+        cpus: usize,
+    ) -> Result<Self, Error> {
         let passed = passed.map(|fd| Words::map(fd, cpus * PASSED_WORDS)).transpose()?;
-        Words::map(fd, cpus * COUNTER_WORDS).map(|words| Self { words, passed, cpus })
+        let map = |(fd, of)| Words::map(fd, Groups::words(of)).map(|words| Groups::new(words, of));
+        let groups = groups.map(map).transpose()?;
+        Words::map(fd, cpus * COUNTER_WORDS).map(|words| Self { words, passed, groups, cpus })
     }
 
     /// Returns the sum of a counter over all CPUs.
@@ -87,7 +97,7 @@ struct Shared {
 enum Attempts {
     /// Counted by the BPF programs.
     InKernel {
-        counters: KernelCounters,
+        counters: Box<KernelCounters>,
         slots: ResultSlots,
         /// The programs that `missed` reads; `None` if the kernel does not count skipped programs.
         programs: Option<Vec<OwnedFd>>,
@@ -163,7 +173,7 @@ impl StatsReader {
         programs: Option<Vec<OwnedFd>>,
         observes: ObservedFailures,
     ) -> Self {
-        Self::of(Attempts::InKernel { counters, slots, programs, observes })
+        Self::of(Attempts::InKernel { counters: Box::new(counters), slots, programs, observes })
     }
 
     pub(crate) fn offline(counters: Arc<UserCounters>) -> Self {
@@ -246,6 +256,22 @@ impl StatsReader {
             timeouts: sum(9),
             unknown_kind_attempts: sum(10),
             unknown_kind_segs: sum(11),
+        }
+    }
+
+    /// Returns the attempts that passed the filter by the key of
+    /// [`StreamBuilder::count_by`](crate::StreamBuilder::count_by) and by result. Counts of zero
+    /// are left out. Returns `None` if this was not requested, and for an offline stream.
+    ///
+    /// While no attempt is in progress, the sum of the attempts is the sum of the attempts in
+    /// [`Stats::passed`]. Requires no system call and no capability.
+    #[must_use]
+    pub fn groups(&self) -> Option<Vec<GroupCount>> {
+        match &self.0.attempts {
+            Attempts::InKernel { counters, slots, .. } => {
+                counters.groups.as_ref().map(|groups| groups.read(|slot| slots.result_of(slot)))
+            }
+            Attempts::Offline(_) => None,
         }
     }
 

@@ -20,6 +20,7 @@ use crate::offline::mock::MockSource;
 use crate::offline::pipeline::Pipeline;
 use crate::offline::replay::Recording;
 use crate::rate_limit::{RateLimit, TokenBucket};
+use crate::stats::groups::{GroupBy, Grouping};
 use crate::stats::netns::Netns;
 use crate::stats::reader::StatsReader;
 use crate::stats::reconcile::Reconciler;
@@ -52,6 +53,7 @@ const LIVE_SETTINGS: &[Setting] = &[
     ("locate_nomem", ", or open a live stream"),
     ("resolve_owners", "; its events contain the owners that were recorded or pushed"),
     ("reconcile", ", or open a live stream"),
+    ("count_by", ", or open a live stream"),
     ("btf_path", ", or open a live stream"),
 ];
 /// Applies to a mock, and not to a recording.
@@ -105,6 +107,7 @@ pub struct StreamBuilder {
     ring: RingConfig,
     limit: Option<TokenBucket>,
     netns: Option<Netns>,
+    grouping: Option<Grouping>,
     forced: Option<AttachMethod>,
     companions: Companions,
     locate_nomem: bool,
@@ -131,6 +134,7 @@ impl Default for StreamBuilder {
             },
             limit: None,
             netns: None,
+            grouping: None,
             forced: None,
             companions: Companions::Any,
             locate_nomem: false,
@@ -151,6 +155,7 @@ impl fmt::Debug for StreamBuilder {
             .field("ring", &self.ring)
             .field("limit", &self.limit)
             .field("netns", &self.netns)
+            .field("count_by", &self.grouping)
             .field("attach_method", &self.forced)
             .field("companions", &self.companions)
             .field("locate_nomem", &self.locate_nomem)
@@ -282,6 +287,23 @@ impl StreamBuilder {
     pub fn reconcile(mut self, netns: Netns) -> Self {
         self.netns = Some(netns);
         self.explicit.insert("reconcile");
+        self
+    }
+
+    /// Counts the attempts that pass the filter by a key and by result, for
+    /// [`StatsReader::groups`]. By default they are not.
+    ///
+    /// The BPF programs count, so the counts include attempts whose events are limited or lost.
+    /// Each key that occurs uses one of `capacity` groups until the stream is closed. The capacity
+    /// is 1 to 65,536. Attempts whose key finds no unused group are counted together as
+    /// [`GroupKey::Other`](crate::stats::GroupKey::Other). A group occupies about 600 bytes of
+    /// kernel memory, from when the stream is opened.
+    ///
+    /// [`open`](Self::open) returns [`ErrorKind::Setting`] if the capacity or the length of a
+    /// prefix is out of range.
+    pub fn count_by(mut self, key: GroupBy, capacity: u32) -> Self {
+        self.grouping = Some(Grouping { by: key, capacity });
+        self.explicit.insert("count_by");
         self
     }
 
@@ -440,6 +462,8 @@ impl StreamBuilder {
     /// - [`ErrorKind::NoBtf`], [`ErrorKind::NoTracepoint`], [`ErrorKind::UnsupportedTracepoint`]:
     ///   the kernel is not supported
     /// - [`ErrorKind::RingSize`]: the size of the ring buffer is invalid
+    /// - [`ErrorKind::Setting`]: the capacity or a prefix of [`count_by`](Self::count_by) is out of
+    ///   range
     /// - [`ErrorKind::Filter`]: the filter contains a term that the BPF programs cannot evaluate
     ///   ([`Filter::event_only`])
     /// - [`ErrorKind::MethodUnavailable`]: the forced attach method is not available
@@ -450,6 +474,7 @@ impl StreamBuilder {
     pub fn open(self) -> Result<Stream, Error> {
         check_ring_size(self.ring.size)?;
         check_terms(&self.filter, OF_STREAM)?;
+        self.grouping.map_or(Ok(()), Grouping::check)?;
         let stop = StopHandle::new()?;
         check_descriptors(&stop)?;
         let (source, attachment) = kernel::open(&self.config(Some(self.ring)), self.ring)?;
@@ -591,6 +616,7 @@ impl StreamBuilder {
     pub fn open_counters(self) -> Result<Counters, Error> {
         self.refuse("counters", EVENT_SETTINGS)?;
         check_terms(&self.filter, OF_COUNTERS)?;
+        self.grouping.map_or(Ok(()), Grouping::check)?;
         check_descriptors(&StopHandle::new()?)?;
         let (programs, attachment) = kernel::open_counters(&self.config(None))?;
         Counters::new(programs, attachment, self.netns)
@@ -611,6 +637,7 @@ impl StreamBuilder {
             filter: self.filter.for_kernel(epoch.nanos()),
             limit: self.limit,
             summed_netns: self.netns.as_ref().map(Netns::inode),
+            grouping: self.grouping,
             ring,
             epoch,
             forced: self.forced,
@@ -685,7 +712,7 @@ mod tests {
 
     /// Returns the settings out of `of` that a mode refuses.
     fn refused(of: &[&str], open: impl Fn(StreamBuilder) -> Result<(), Error>) -> BTreeSet<&'static str> {
-        let settings: [(&str, Set); 12] = [
+        let settings: [(&str, Set); 13] = [
             ("predicate", |builder| builder.predicate(|_| true)),
             ("ring_size", |builder| builder.ring_size(DEFAULT_RING_SIZE)),
             ("fields", |builder| builder.fields(FieldSet::all())),
@@ -693,6 +720,7 @@ mod tests {
             ("wakeup_bytes", |builder| builder.wakeup_bytes(DEFAULT_WAKEUP_BYTES)),
             ("rate_limit", |builder| builder.rate_limit(RateLimit { per_second: 1, burst: 1 })),
             ("reconcile", |builder| builder.reconcile(Netns::current().expect("a namespace"))),
+            ("count_by", |builder| builder.count_by(GroupBy::Netns, 1)),
             ("attach_method", |builder| builder.attach_method(AttachMethod::TpErr)),
             ("without_companion", StreamBuilder::without_companion),
             ("resolve_owners", |builder| builder.resolve_owners()),
@@ -717,6 +745,7 @@ mod tests {
             "locate_nomem",
             "resolve_owners",
             "reconcile",
+            "count_by",
             "btf_path",
         ];
         let of_events =
