@@ -328,19 +328,14 @@ static __always_inline struct loss_memory loss_memory_of(const struct attempt *a
 }
 
 /*
- * Returns the memory of the socket's present time in Loss, or NULL. undo_marker is the sequence
+ * Returns true if the memory is of the socket's present time in Loss. undo_marker is the sequence
  * number at which a recovery began. It stays the same if high_seq advances (F-RTO, RFC 5682). If it
  * is 0, high_seq decides; if that has advanced, the memory is lost.
  */
-static __always_inline struct loss_memory *loss_memory_lookup(const struct attempt *a,
-							      const struct loss_memory *now)
+static __always_inline bool is_same_loss(const struct loss_memory *m, const struct loss_memory *now)
 {
-	__u64 key = (__u64)a->sk;
-	struct loss_memory *m = bpf_map_lookup_elem(&rt_loss_memory, &key);
-
-	if (!m || m->ports != now->ports || m->undo_marker != now->undo_marker)
-		return NULL;
-	return now->undo_marker || m->high_seq == now->high_seq ? m : NULL;
+	return m->ports == now->ports && m->undo_marker == now->undo_marker &&
+	       (now->undo_marker || m->high_seq == now->high_seq);
 }
 
 /* Returns true if tcp_retransmit_timer() made the attempt. It makes one only. */
@@ -350,9 +345,16 @@ static __always_inline bool is_timer_kind(__u8 kind)
 	       kind == RETRANS_KIND_ZERO_WINDOW_PROBE;
 }
 
-/* Requires the kind in `now`. `m` is the memory of the attempt before, or NULL. */
+/*
+ * Requires the kind in `now`. `m` is the memory of the attempt before, or NULL. `element` is the
+ * socket's element, or NULL.
+ *
+ * An existing element is overwritten in place, because an update of an LRU map acquires locks and a
+ * new element. If the map evicts the element meanwhile and reuses it for another socket, that socket
+ * finds other ports in it, and loses its memory.
+ */
 static __always_inline void remember_loss(const struct attempt *a, struct loss_memory *now,
-					  const struct loss_memory *m)
+					  const struct loss_memory *m, struct loss_memory *element)
 {
 	__u64 key = (__u64)a->sk;
 
@@ -361,7 +363,10 @@ static __always_inline void remember_loss(const struct attempt *a, struct loss_m
 		now->segs_in = m->segs_in;
 		now->by_timer = m->by_timer;
 	}
-	bpf_map_update_elem(&rt_loss_memory, &key, now, BPF_ANY);
+	if (element)
+		*element = *now;
+	else
+		bpf_map_update_elem(&rt_loss_memory, &key, now, BPF_ANY);
 }
 
 /* icsk_timeout was removed in v6.15; the timer has moved to struct sock since. */
@@ -586,14 +591,16 @@ static __always_inline __u8 kind_outside_loss(const struct attempt *a, __u8 pend
 static __always_inline __u8 kind_of(const struct attempt *a)
 {
 	__u8 pending = KREAD(a, &a->tp->inet_conn, icsk_pending);
-	struct loss_memory now, *m;
+	__u64 key = (__u64)a->sk;
+	struct loss_memory now, *m, *element;
 
 	if (a->ca_state != TCP_CA_Loss)
 		return hidden(pending ? kind_outside_loss(a, pending) : kind_of_timeout(a));
 	now = loss_memory_of(a, pending);
-	m = loss_memory_lookup(a, &now);
+	element = bpf_map_lookup_elem(&rt_loss_memory, &key);
+	m = element && is_same_loss(element, &now) ? element : NULL;
 	now.kind = hidden(pending ? kind_in_loss(a, pending, &now, m) : kind_of_timeout(a));
-	remember_loss(a, &now, m);
+	remember_loss(a, &now, m, element);
 	return now.kind;
 }
 
