@@ -19,6 +19,7 @@
 #include "address.bpf.h"
 #include "attempt.bpf.h"
 #include "classify.bpf.h"
+#include "drops.bpf.h"
 #include "filter.bpf.h"
 #include "groups.bpf.h"
 #include "kread.bpf.h"
@@ -72,10 +73,8 @@ static __always_inline bool rate_limit_passes(const struct attempt *a)
 	return true;
 }
 
-/* The requested fields, as a bit mask over enum retrans_field. Other fields are not read. */
-const volatile __u64 record_fields = ~0ull;
-/* The end of the last requested field. */
-const volatile __u32 record_length = sizeof(struct retrans_record);
+/* The size of a record: record_length, and the owner if owners are requested. */
+const volatile __u32 record_size = sizeof(struct retrans_record);
 /* True if owners are requested. Otherwise records have no room for them, and there is no lookup. */
 const volatile bool with_owners = false;
 
@@ -115,22 +114,15 @@ static __always_inline void put_addresses(struct retrans_record *r, const struct
 	__builtin_memcpy(r->daddr, ends.daddr.words, sizeof(r->daddr));
 }
 
-static __always_inline __u64 record_size(void)
-{
-	return with_owners ? sizeof(struct retrans_owned_record) : record_length;
-}
-
-/*
- * Requires a record of the size of struct retrans_owned_record in which all fields except the owner
- * are set.
- */
+/* Requires a record with room for the owner in which all fields except the owner are set. */
 static __always_inline void put_owner(struct retrans_record *r, const struct attempt *a)
 {
-	struct retrans_owner *to = &((struct retrans_owned_record *)r)->owner;
+	struct retrans_owner *to = (void *)r + record_length;
 	__u64 cookie = cookie_of(a);
 	const struct owner *owner = bpf_map_lookup_elem(&rt_owners, &cookie);
 	const struct owner *last_scan;
 
+	r->header.owner_at = record_length;
 	__builtin_memset(to, 0, sizeof(*to));
 	if (!cookie || !owner || !owner->process.pid)
 		return;
@@ -161,9 +153,9 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 	__u32 length = record_length;
 	__u64 present = fields & (0 SOCKET_FIELDS(FIELD_BIT, a));
 
-	r->header.length = record_size();
+	r->header.length = record_size;
 	r->header.version = RETRANS_RECORD_VERSION;
-	r->header.reserved = 0;
+	r->header.owner_at = 0;
 
 	r->ts = a->ts;
 	r->err = a->has_err ? a->err : 0;
@@ -175,6 +167,9 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 	ID_FIELDS(PUT_ID, a)
 	if (HAS_ROOM(zero))
 		*(__u16 *)r->zero = 0;
+	/* A comparison of two constants, which the verifier removes unless a field is requested. */
+	if (length > RETRANS_DEFAULT_LENGTH)
+		present |= put_path(r, a->tp, (__u64)a->seq << 32 | (__u32)(a->end_seq - a->seq));
 	NAME_FIELDS(PUT_ZERO_NAME, a)
 	if (a->tp) {
 		TCP_FIELDS(PUT_REQUESTED, a)
@@ -240,7 +235,7 @@ static __always_inline int emit(struct attempt *a)
 		a->ts = bpf_ktime_get_boot_ns();
 	/* Without the barrier clang duplicates all of the following code. */
 	barrier_var(a->ts);
-	record = bpf_ringbuf_reserve(&rt_events, record_size(), 0);
+	record = bpf_ringbuf_reserve(&rt_events, record_size, 0);
 	if (!record) {
 		count(&c->lost, 1);
 		return 0;

@@ -16,6 +16,7 @@
 #include "tcp_defs.bpf.h"
 #include "attempt.bpf.h"
 #include "classify.bpf.h"
+#include "drops.bpf.h"
 #include "output.bpf.h"
 #include "stats.bpf.h"
 
@@ -137,6 +138,44 @@ SEC("?raw_tp/tcp_retransmit_skb")
 int BPF_PROG(rt_raw_skb, const struct sock *sk, const struct sk_buff *skb)
 {
 	return handle_tracepoint(ctx, (const void *)sk, skb, true);
+}
+
+/*
+ * Handles the tracepoint kfree_skb. Most packets that a host drops belong to no socket, or not to a
+ * TCP socket. The verifier does not accept a socket that was read from a packet as an argument of
+ * bpf_skc_to_tcp_sock(), so the members of struct tcp_sock are read with the helper for any memory.
+ */
+static __always_inline int handle_drop(unsigned long long *ctx, const struct sk_buff *skb,
+				       const void *location, bool probing)
+{
+	const struct attempt a = {.probing = probing};
+	const struct sock *sk = KREAD(&a, skb, sk);
+	__u8 state;
+
+	if (!sk)
+		return 0;
+	/* Not full sockets, which lack the other members. */
+	state = KREAD(&a, sk, __sk_common.skc_state);
+	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
+		return 0;
+	if (KREAD(&a, sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	/* Read as ctx[2], and only where the argument exists: see handle_tracepoint(). */
+	record_drop(skb, (const void *)sk, (__u64)location, has_drop_reason ? (__u32)ctx[2] : 0);
+	return 0;
+}
+
+SEC("?tp_btf/kfree_skb")
+int BPF_PROG(rt_tp_drop, const struct sk_buff *skb, void *location)
+{
+	return handle_drop(ctx, skb, location, false);
+}
+
+/* The same tracepoint without the kernel's own BTF. */
+SEC("?raw_tp/kfree_skb")
+int BPF_PROG(rt_raw_drop, const struct sk_buff *skb, void *location)
+{
+	return handle_drop(ctx, skb, location, true);
 }
 
 /*

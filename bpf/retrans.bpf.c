@@ -22,5 +22,5 @@ const volatile enum retrans_kind btf_kind = RETRANS_KIND_UNKNOWN;
 const volatile enum retrans_transmit btf_transmit = RETRANS_TRANSMIT_UNKNOWN;
 const volatile enum retrans_field btf_field = RETRANS_FIELD_ERR;
 const struct retrans_record *const volatile btf_record = NULL;
-const struct retrans_owned_record *const volatile btf_owned_record = NULL;
+const struct retrans_owner *const volatile btf_owner = NULL;
 const volatile enum retrans_owner_source btf_owner_source = RETRANS_OWNER_CONNECT;

@@ -145,6 +145,20 @@ enum retrans_transmit {
  */
 #define NAME_FIELDS(FIELD, a) FIELD(CA_NAME, ca_name, 28, 184, read_ca_name)
 
+/*
+ * Fields of the route and of the packet that the host dropped inside the attempt. They require a
+ * full socket, each is absent if nothing proves it, and drops.bpf.h writes them. They are not
+ * operands of the filter. A list invokes FIELD with the suffix of the number, the member, the
+ * number, and the offset.
+ */
+#define PATH_FIELDS(FIELD)                                                                         \
+	FIELD(DROP_REASON, drop_reason, 30, 200)                                                   \
+	FIELD(OIF, oif, 31, 204)                                                                   \
+	FIELD(DROP_AT, drop_at, 32, 208)                                                           \
+	FIELD(DROP_DEV, drop_dev, 33, 216)                                                         \
+	FIELD(DEV, dev, 51, 232)
+
+#define RETRANS_PATH_NUMBER(name, member, number, offset) RETRANS_FIELD_##name = number,
 #define RETRANS_FIELD_NUMBER(name, member, number, offset, value) RETRANS_FIELD_##name = number,
 
 /* Fields by number: presence bits, and operands of the filter. */
@@ -152,7 +166,7 @@ enum retrans_field {
 	RETRANS_FIELD_ERR =
 	    0, /* as an operand with the sign bit flipped, like every signed field */
 	/*
-	 * Set if the record is a struct retrans_owned_record whose owner is known. Not an operand.
+	 * Set if the record contains a struct retrans_owner that is known. Not an operand.
 	 */
 	RETRANS_FIELD_OWNER = 8,
 
@@ -179,6 +193,7 @@ enum retrans_field {
 	ID_FIELDS(RETRANS_FIELD_NUMBER, )
 	TCP_FIELDS(RETRANS_FIELD_NUMBER, )
 	NAME_FIELDS(RETRANS_FIELD_NUMBER, )
+	PATH_FIELDS(RETRANS_PATH_NUMBER)
 	/* clang-format on */
 };
 
@@ -192,7 +207,7 @@ enum retrans_field {
 struct retrans_header {
 	__u16 length; /* of the whole record, in bytes */
 	__u16 version;
-	__u32 reserved; /* 0 */
+	__u32 owner_at; /* the offset of struct retrans_owner; 0 unless owners are requested */
 	__u64 present;	/* bit mask over enum retrans_field */
 };
 
@@ -250,6 +265,12 @@ struct retrans_record {
 	__u32 wmem_queued; /* bytes */
 	__s32 sk_err_soft; /* errno, positive */
 	__u8 ca_name[16];  /* NUL-terminated unless full */
+	/* Records end here unless fields of the path are requested. */
+	__u32 drop_reason; /* the running kernel's number */
+	__u32 oif;	   /* index */
+	__u64 drop_at;	   /* an instruction's address */
+	__u8 drop_dev[16]; /* NUL-terminated unless full, as is `dev` */
+	__u8 dev[16];
 };
 #pragma clang diagnostic pop
 
@@ -258,6 +279,7 @@ struct retrans_record {
 
 RETRANS_AT(header.length, 0);
 RETRANS_AT(header.version, 2);
+RETRANS_AT(header.owner_at, 4);
 RETRANS_AT(header.present, 8);
 RETRANS_AT(ts, 16);
 RETRANS_AT(err, 28);
@@ -267,6 +289,7 @@ RETRANS_AT(daddr, 60);
 RETRANS_AT(zero, 134);
 
 #define RETRANS_FIELD_AT(name, member, number, offset, value) RETRANS_AT(member, offset);
+#define RETRANS_PATH_AT(name, member, number, offset)	      RETRANS_AT(member, offset);
 
 /* clang-format off */
 CONNECTION_FIELDS(RETRANS_FIELD_AT, )
@@ -274,12 +297,16 @@ SOCKET_FIELDS(RETRANS_FIELD_AT, )
 ID_FIELDS(RETRANS_FIELD_AT, )
 TCP_FIELDS(RETRANS_FIELD_AT, )
 NAME_FIELDS(RETRANS_FIELD_AT, )
+PATH_FIELDS(RETRANS_PATH_AT)
 /* clang-format on */
 
 _Static_assert(sizeof(struct retrans_record) % 8 == 0, "record");
 
 /* The length of the shortest record. */
 #define RETRANS_CORE_LENGTH 80
+
+/* The length of a record with the fields that are recorded by default. */
+#define RETRANS_DEFAULT_LENGTH 200
 
 /* The method by which the owner of a socket was determined. */
 enum retrans_owner_source {
@@ -288,7 +315,7 @@ enum retrans_owner_source {
 	RETRANS_OWNER_HOLDER = 3,
 };
 
-/* The process that owns a socket. */
+/* The process that owns a socket. It follows the last field of a record if owners are requested. */
 struct retrans_owner {
 	__u32 pid;   /* 0: no process, or several */
 	__u8 source; /* enum retrans_owner_source */
@@ -296,19 +323,9 @@ struct retrans_owner {
 	__u8 comm[16]; /* NUL-terminated unless full */
 };
 
-/* The record that is written if owners are requested. */
-struct retrans_owned_record {
-	struct retrans_record record;
-	struct retrans_owner owner;
-};
-
 _Static_assert(sizeof(struct retrans_owner) == 24, "owner");
 _Static_assert(__builtin_offsetof(struct retrans_owner, source) == 4, "source");
 _Static_assert(__builtin_offsetof(struct retrans_owner, comm) == 8, "comm");
-_Static_assert(sizeof(struct retrans_owned_record) ==
-		   sizeof(struct retrans_record) + sizeof(struct retrans_owner),
-	       "owned record");
-
 /* The state of the ring buffer's reader, shared with the programs. */
 struct retrans_reader {
 	__u64 awake; /* 1: the reader polls by timer; 0: it sleeps until it is woken */

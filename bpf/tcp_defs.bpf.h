@@ -13,8 +13,10 @@
 #define TCP_ESTABLISHED 1
 #define TCP_SYN_SENT	2
 #define TCP_SYN_RECV	3
+#define TCP_TIME_WAIT	6
 #define TCP_CLOSE	7
 #define TCP_LISTEN	10
+#define TCP_NEW_SYN_RECV 12
 
 /* include/uapi/linux/in.h */
 #define IPPROTO_TCP 6

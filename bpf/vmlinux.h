@@ -137,7 +137,14 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
-struct dst_entry;
+struct net_device {
+	int ifindex;
+	char name[16];
+};
+
+struct dst_entry {
+	struct net_device *dev;
+};
 
 struct timer_list {
 	unsigned long expires;
@@ -209,11 +216,16 @@ struct tcp_sock {
 };
 
 struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
 	union {
 		u64 skb_mstamp_ns;
 	};
 	char cb[48];
 	unsigned int len;
+	__u8 encapsulation : 1;
+	__u16 inner_transport_header;
+	__u16 transport_header;
 	unsigned char *head;
 	unsigned char *data;
 };

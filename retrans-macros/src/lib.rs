@@ -129,7 +129,8 @@ use proc_macro::TokenStream;
 /// - Variants have unique names and no fields. The name `Unlisted` is reserved. `#[cfg]` is not
 ///   allowed on a variant, since every build must parse the output of every other build.
 /// - A key and a value are `[a-z][a-z0-9_]*`, at most 32 characters, so that they never need
-///   quotes.
+///   quotes. A `value` may instead be the C name of its variant in upper case, with or without the
+///   `c_prefix`.
 /// - A value is unique, and not of the form `k[0-9]+`, in which a number without a variant prints.
 /// - A number is unique, and written as an integer literal without a suffix, from 0 to `0xffff`.
 ///   Numbers from `0x10000` are reserved for numbers without a variant.

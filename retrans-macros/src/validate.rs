@@ -189,7 +189,7 @@ fn row<'a>(
     }
     let number = number(variant, seen, errors);
 
-    let value = value(variant, seen, errors);
+    let value = value(variant, c_prefix, seen, errors);
     let c_name = c_name(variant, c_prefix, seen, errors);
     let class = class_of(variant, class, errors);
     Some(Row { variant, value: value?, c_name, number: number?, class })
@@ -227,12 +227,13 @@ fn number<'a>(variant: &'a Variant, seen: &mut Seen<'a>, errors: &mut Errors) ->
 }
 
 /// Returns the value as written, or the variant's name in snake case.
-fn value<'a>(variant: &'a Variant, seen: &mut Seen<'a>, errors: &mut Errors) -> Option<String> {
+fn value<'a>(variant: &'a Variant, c_prefix: Option<&str>, seen: &mut Seen<'a>, errors: &mut Errors) -> Option<String> {
     const REMEDY: &str = "#[reason(value = \"...\")]";
     let ident = &variant.ident;
     let (value, at): (_, &'a dyn ToTokens) = match variant.reason.as_ref().map(|reason| &reason.value) {
         None | Some(Slot::Absent) => (derived_word("value", ident, REMEDY, errors)?, ident),
         Some(Slot::Broken) => return None,
+        Some(Slot::Given { value, .. }) if is_name_in_c(&value.value(), variant, c_prefix) => (value.value(), value),
         Some(Slot::Given { value, .. }) => (word("value", value, errors)?, value),
     };
     if let Some(number) = value.strip_prefix('k').filter(|rest| is_digits(rest)) {
@@ -247,6 +248,24 @@ fn value<'a>(variant: &'a Variant, seen: &mut Seen<'a>, errors: &mut Errors) -> 
     }
     seen.values.check(value.clone(), at, &format!("value `{value}`"), errors);
     Some(value)
+}
+
+/// Returns true if a value is the C name of its variant, with or without the table's prefix. Such a
+/// value is in upper case.
+fn is_name_in_c(value: &str, variant: &Variant, c_prefix: Option<&str>) -> bool {
+    let is_upper = |c: char| matches!(c, 'A'..='Z' | '0'..='9' | '_');
+    if value.len() > MAX_LEN || !value.starts_with(|c: char| c.is_ascii_uppercase()) || !value.chars().all(is_upper) {
+        return false;
+    }
+    let name = match variant.reason.as_ref().map(|reason| &reason.c_name) {
+        Some(Slot::Given { value, .. }) => value.value(),
+        Some(Slot::Broken) => return false,
+        None | Some(Slot::Absent) => match (c_prefix, snake_case(&variant.ident)) {
+            (Some(prefix), Some(snake)) => format!("{prefix}{}", snake.to_ascii_uppercase()),
+            _ => return false,
+        },
+    };
+    name == value || c_prefix.is_some_and(|prefix| name.strip_prefix(prefix) == Some(value))
 }
 
 /// Returns the C name as written, or the prefix followed by the variant's name in upper case.

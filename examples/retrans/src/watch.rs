@@ -55,9 +55,10 @@ pub(crate) struct Arguments {
     /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
     #[arg(long, value_name = "FILE")]
     btf: Option<PathBuf>,
-    /// Optional keys to report, separated by commas; an empty list reports none (default: all). The
+    /// Optional keys to report, separated by commas; an empty list reports none (default: all except
+    /// drop_reason, drop_at, drop_dev, oif and dev). The
     /// list of keys below shows which ones are optional. The keys of --owners require --owners
-    #[arg(long, value_name = "KEY,...", default_value_t = FieldSet::all(), hide_default_value = true)]
+    #[arg(long, value_name = "KEY,...", default_value_t = FieldSet::default(), hide_default_value = true)]
     fields: FieldSet,
     /// Also report the process that owns the socket (keys owner, pid and comm, if the process is
     /// known), and the path of the socket's cgroup (key cgroup_path)

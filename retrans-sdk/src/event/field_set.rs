@@ -12,9 +12,10 @@ use crate::text::escape::Escaped;
 /// A set of optional fields.
 ///
 /// [`StreamBuilder::fields`](crate::StreamBuilder::fields) sets the fields that events contain. The
-/// default is all fields. The BPF programs do not read the other fields, and a record ends after
-/// the last field in the set. With
-/// [`resolve_owners`](crate::StreamBuilder::resolve_owners) records have their full length.
+/// default is every field except those that are recorded only on request ([`drops`](Self::drops)).
+/// The BPF programs do not read the other fields, and a record ends after the last field in the
+/// set. With [`resolve_owners`](crate::StreamBuilder::resolve_owners) records have at least the
+/// length of the default.
 ///
 /// A set is parsed from keys separated by commas. The first eleven keys of the key=value line,
 /// `class`, `mapped` and `transmit` are always present, so they are not in a set. `owner`, `pid`
@@ -39,13 +40,76 @@ pub struct FieldSet(u64);
 impl FieldSet {
     pub(crate) const COOKIE: Self = Self(1 << record::COOKIE);
 
+    /// The fields that describe a dropped packet. They require a BPF program of their own.
+    pub(crate) const DROPPED: Self = Self::of(&["drop_reason", "drop_at", "drop_dev"]);
+
+    /// The fields that a stream records unless others are requested.
+    pub(crate) const DEFAULT: Self = {
+        let (mut bits, mut i) = (0, 0);
+        while i < OPTIONAL.len() {
+            if record::length_of(1 << OPTIONAL[i].bit) <= record::DEFAULT_LEN {
+                bits |= 1 << OPTIONAL[i].bit;
+            }
+            i += 1;
+        }
+        Self(bits)
+    };
+
+    /// Returns the set of these keys. Does not compile if a constant contains another key.
+    const fn of(keys: &[&str]) -> Self {
+        let (mut bits, mut found, mut i) = (0, 0, 0);
+        while i < OPTIONAL.len() {
+            let mut k = 0;
+            while k < keys.len() {
+                if is_same(OPTIONAL[i].key, keys[k]) {
+                    bits |= 1 << OPTIONAL[i].bit;
+                    found += 1;
+                }
+                k += 1;
+            }
+            i += 1;
+        }
+        assert!(found == keys.len());
+        Self(bits)
+    }
+
+    /// Returns the fields of the packet that the host dropped inside the attempt, and of the route's
+    /// device: `drop_reason`, `drop_at`, `drop_dev`, `oif` and `dev`. They are recorded only on
+    /// request. The first three attach a BPF program to the tracepoint `kfree_skb`, which runs for
+    /// every packet that the host drops.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use retrans_sdk::{FieldSet, Stream};
+    ///
+    /// let mut stream = Stream::builder().fields(FieldSet::default() | FieldSet::drops()).open()?;
+    /// for event in stream.iter() {
+    ///     let event = event?;
+    ///     if let Some(reason) = event.drop_reason {
+    ///         println!("{} dropped: {reason}", event.daddr);
+    ///     }
+    /// }
+    /// # Ok::<(), retrans_sdk::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn drops() -> Self {
+        const DROPS: FieldSet = FieldSet::of(&["drop_reason", "drop_at", "drop_dev", "oif", "dev"]);
+        DROPS
+    }
+
+    /// Returns true if the sets have a field in common.
+    pub(crate) const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Returns the empty set: events contain only the fields that are always present.
     #[must_use]
     pub const fn none() -> Self {
         Self(0)
     }
 
-    /// Returns the set of all optional fields.
+    /// Returns the set of all optional fields, including those that are recorded only on request.
     #[must_use]
     pub const fn all() -> Self {
         let (mut bits, mut i) = (0, 0);
@@ -90,9 +154,20 @@ impl FieldSet {
     }
 }
 
+/// Compares two texts in a constant.
+const fn is_same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
+}
+
+/// Returns the fields that a stream records unless others are requested.
 impl Default for FieldSet {
     fn default() -> Self {
-        Self::all()
+        Self::DEFAULT
     }
 }
 
@@ -174,6 +249,10 @@ mod tests {
         }
         assert_eq!(FieldSet::none().record_length(), record::CORE_LEN);
         assert_eq!(FieldSet::all().record_length(), record::RECORD_LEN);
+        assert_eq!(FieldSet::default().record_length(), record::DEFAULT_LEN);
+        assert_eq!((FieldSet::default() | FieldSet::drops()).record_length(), 248);
+        assert!(!FieldSet::default().intersects(FieldSet::drops()));
+        assert!(FieldSet::drops().intersects(FieldSet::DROPPED));
         for (text, key) in [("result", "result"), ("pid", "pid"), ("uid,", ""), ("uid, mark", " mark")] {
             assert_eq!(text.parse::<FieldSet>().expect_err("not a list").key(), key);
         }

@@ -3,8 +3,10 @@
 
 pub(crate) mod buffer;
 pub(crate) mod clock;
+pub(crate) mod drop_reason;
 pub(crate) mod field_set;
 pub(crate) mod kernel_str;
+pub(crate) mod kernel_symbol;
 pub(crate) mod kind;
 pub(crate) mod owner;
 pub(crate) mod record;
@@ -16,8 +18,10 @@ pub(crate) mod timestamp;
 pub(crate) mod transmit;
 
 pub use self::clock::Clock;
+pub use self::drop_reason::DropReason;
 pub use self::field_set::{FieldSet, ParseFieldSetError};
 pub use self::kernel_str::{KernelStr, ParseKernelStrError, PercentEncoded};
+pub use self::kernel_symbol::{KernelSymbol, ParseKernelSymbolError};
 pub use self::kind::RetransKind;
 pub use self::owner::OwnerSource;
 pub use self::result::{ResultClass, RetransResult};

@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use crate::event::Event;
+use crate::event::drop_reason::DropReason;
 use crate::event::kernel_str::KernelStr;
+use crate::event::kernel_symbol::KernelSymbol;
 use crate::event::kind::RetransKind;
 use crate::event::owner::{Owner, OwnerSource};
 use crate::event::result::RetransResult;
@@ -37,7 +39,11 @@ pub(crate) const RECORD_LEN: usize = {
 /// The size of a record without optional fields (`RETRANS_CORE_LENGTH`).
 pub(crate) const CORE_LEN: usize = 80;
 
-/// The size of `struct retrans_owner`, which follows a full record if owners are resolved.
+/// The size of a record with the fields that are recorded by default (`RETRANS_DEFAULT_LENGTH`).
+/// Fields after it are recorded only on request.
+pub(crate) const DEFAULT_LEN: usize = 200;
+
+/// The size of `struct retrans_owner`, which follows a record if owners are resolved.
 pub(crate) const OWNER_LEN: usize = 24;
 
 /// The fields of every record: the layout of `struct retrans_record`. `kernel/layout.rs` compares
@@ -64,6 +70,11 @@ pub(crate) use core_layout;
 pub(crate) const SADDR: usize = 44;
 pub(crate) const DADDR: usize = 60;
 
+/// The offset of the number that states where `struct retrans_owner` is; 0 if there is none.
+pub(crate) const OWNER_AT: usize = 4;
+/// The offset of the address of a drop.
+pub(crate) const DROP_AT: usize = 208;
+
 /// The presence bits of fields that are not in the list of optional fields.
 pub(crate) const ERR: u32 = 0;
 pub(crate) const OWNER: u32 = 8;
@@ -86,7 +97,8 @@ pub(crate) struct Optional {
 /// The type of a field as the record contains it.
 pub(crate) trait WireValue: Sized {
     type Wire;
-    fn from_wire(value: Self::Wire) -> Self;
+    /// Returns `None` if the event cannot contain the value as it is in the record.
+    fn from_wire(value: Self::Wire) -> Option<Self>;
 }
 
 macro_rules! wire_values {
@@ -94,21 +106,25 @@ macro_rules! wire_values {
         impl WireValue for $type {
             type Wire = $wire;
             #[inline(always)]
-            fn from_wire(value: $wire) -> Self {
-                let from: fn($wire) -> Self = $from;
+            fn from_wire(value: $wire) -> Option<Self> {
+                let from: fn($wire) -> Option<Self> = $from;
                 from(value)
             }
         }
     )*};
 }
 wire_values! {
-    u8: u8, |value| value;
-    u32: u32, |value| value;
-    u64: u64, |value| value;
-    i32: i32, |value| value;
-    TcpFlags: u16, TcpFlags;
-    CaState: u8, |value| CaState::from_raw(value.into());
-    KernelStr: [u8; 16], KernelStr::from_c;
+    u8: u8, Some;
+    u32: u32, Some;
+    u64: u64, Some;
+    i32: i32, Some;
+    TcpFlags: u16, |value| Some(TcpFlags(value));
+    CaState: u8, |value| Some(CaState::from_raw(value.into()));
+    KernelStr: [u8; 16], |value| Some(KernelStr::from_c(value));
+    // The number of the running kernel, which `kernel/drops.rs` maps to the table.
+    DropReason: u32, |value| Some(DropReason::from_raw(value));
+    // An address, which no event contains. `kernel/drops.rs` resolves it.
+    KernelSymbol: u64, |_| None;
 }
 
 /// Returns the size of a value in the record.
@@ -144,10 +160,15 @@ macro_rules! decode_optional {
         $event.$name = None;
     };
     ($event:ident, $record:ident, $name:ident: $type:ty => [$offset:literal, $c_name:ident = $bit:literal]) => {
-        // Read unconditionally, which avoids a branch.
-        let value = $record.bytes::<$offset, { wire_size::<$type>() }>();
-        let value = <<$type as WireValue>::Wire as FromNe<_>>::from_ne(value);
-        $event.$name = if $record.has($bit) { Some(<$type as WireValue>::from_wire(value)) } else { None };
+        // Read unconditionally, which avoids a branch. A shorter record has no such field, which is
+        // known when this is compiled.
+        $event.$name = if $offset + wire_size::<$type>() > N {
+            None
+        } else {
+            let value = $record.bytes::<$offset, { wire_size::<$type>() }>();
+            let value = <<$type as WireValue>::Wire as FromNe<_>>::from_ne(value);
+            if $record.has($bit) { <$type as WireValue>::from_wire(value) } else { None }
+        };
     };
 }
 
@@ -159,7 +180,7 @@ macro_rules! optionals {
         /// Decodes all optional fields in one function, since a call for each field would need more
         /// time than the field.
         #[inline(always)]
-        fn decode_optionals(event: &mut Event, record: &Record<'_>) {
+        fn decode_optionals<const N: usize>(event: &mut Event, record: &Record<'_, N>) {
             $( decode_optional!(event, record, $name: $type => $place); )*
         }
     };
@@ -242,15 +263,15 @@ impl<const N: usize> FromNe<Self> for [u8; N] {
     }
 }
 
-/// A record with a valid header.
-struct Record<'a> {
-    bytes: &'a [u8; RECORD_LEN],
+/// The first `N` bytes of a record, with a valid header.
+struct Record<'a, const N: usize> {
+    bytes: &'a [u8; N],
     present: u64,
 }
 
 macro_rules! accessors {
     ($( $name:ident: $type:ty = $offset:literal, )*) => {
-        impl Record<'_> {
+        impl<const N: usize> Record<'_, N> {
             $(
                 #[inline(always)]
                 fn $name(&self) -> $type {
@@ -262,10 +283,16 @@ macro_rules! accessors {
 }
 core_layout!(accessors);
 
-impl<'a> Record<'a> {
+/// Returns the 32-bit number at an offset of a record; 0 if the record is shorter.
+#[inline(always)]
+fn number_at(bytes: &[u8], offset: usize) -> u32 {
+    bytes.get(offset..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+}
+
+impl<'a, const N: usize> Record<'a, N> {
     /// Checks the header of a record of `len` bytes, which has room for the fields in `room`.
     #[inline(always)]
-    fn new(bytes: &'a [u8; RECORD_LEN], len: usize, room: u64) -> Result<Self, WireError> {
+    fn new(bytes: &'a [u8; N], len: usize, room: u64) -> Result<Self, WireError> {
         let record = Record { bytes, present: 0 };
         let length = u16::from_ne_bytes(record.bytes::<0, 2>());
         let version = u16::from_ne_bytes(record.bytes::<2, 2>());
@@ -282,9 +309,11 @@ impl<'a> Record<'a> {
 
     #[inline(always)]
     fn bytes<const OFFSET: usize, const SIZE: usize>(&self) -> [u8; SIZE] {
-        const { assert!(OFFSET + SIZE <= RECORD_LEN) };
         let mut bytes = [0; SIZE];
-        bytes.copy_from_slice(&self.bytes[OFFSET..OFFSET + SIZE]);
+        // Cannot fail: the caller has checked that the record is long enough.
+        if let Some(from) = self.bytes.get(OFFSET..OFFSET + SIZE) {
+            bytes.copy_from_slice(from);
+        }
         bytes
     }
 
@@ -355,33 +384,64 @@ impl fmt::Display for WireError {
 /// It decodes in place, field by field. A returned value would be assembled elsewhere and copied.
 #[inline]
 pub(crate) fn decode_into(event: &mut Event, bytes: &[u8], epoch_offset: i64) -> Result<(), WireError> {
-    match bytes.first_chunk::<RECORD_LEN>() {
-        Some(record) if bytes.len() == RECORD_LEN => {
-            decode_fields(event, &Record::new(record, bytes.len(), !(1 << OWNER))?, epoch_offset)
+    match bytes.first_chunk::<DEFAULT_LEN>() {
+        // The common case, without a copy.
+        Some(record) if bytes.len() == DEFAULT_LEN => {
+            decode_fields(event, &Record::new(record, bytes.len(), ROOM[DEFAULT_LEN / WORD])?, epoch_offset)
         }
-        Some(record) if bytes.len() == RECORD_LEN + OWNER_LEN => {
-            let record = Record::new(record, bytes.len(), !0)?;
-            decode_fields(event, &record, epoch_offset)?;
-            if record.has(OWNER) {
-                if let Some(owner) = bytes.last_chunk().and_then(owner) {
-                    owner.assign_to(event);
-                }
+        _ if bytes.len() < CORE_LEN || bytes.len() % WORD != 0 => Err(WireError::Length(bytes.len())),
+        _ => match number_at(bytes, OWNER_AT) as usize {
+            0 if bytes.len() <= RECORD_LEN => {
+                decode_other(event, bytes, bytes.len(), ROOM[bytes.len() / WORD], epoch_offset)
             }
-            Ok(())
-        }
-        None if bytes.len() >= CORE_LEN && bytes.len() % WORD == 0 => decode_shorter(event, bytes, epoch_offset),
-        _ => Err(WireError::Length(bytes.len())),
+            at if (CORE_LEN..=RECORD_LEN).contains(&at) && at + OWNER_LEN == bytes.len() && at % WORD == 0 => {
+                let present = decode_other(event, bytes, at, ROOM[at / WORD] | 1 << OWNER, epoch_offset);
+                present.map(|()| {
+                    if is_present(bytes, OWNER) {
+                        if let Some(owner) = bytes.last_chunk().and_then(owner) {
+                            owner.assign_to(event);
+                        }
+                    }
+                })
+            }
+            _ => Err(WireError::Length(bytes.len())),
+        },
     }
 }
 
-/// Decodes a record that ends before the last field.
-fn decode_shorter(event: &mut Event, bytes: &[u8], epoch_offset: i64) -> Result<(), WireError> {
-    let mut whole = [0; RECORD_LEN];
-    whole[..bytes.len()].copy_from_slice(bytes);
-    decode_fields(event, &Record::new(&whole, bytes.len(), ROOM[bytes.len() / WORD])?, epoch_offset)
+/// Returns true if a record contains the field with this presence bit.
+fn is_present(bytes: &[u8], bit: u32) -> bool {
+    let present = bytes.get(8..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+    present & 1 << bit != 0
 }
 
-fn decode_fields(event: &mut Event, record: &Record<'_>, epoch_offset: i64) -> Result<(), WireError> {
+/// Decodes a record of another length, whose fields end at `end`.
+fn decode_other(event: &mut Event, bytes: &[u8], end: usize, room: u64, epoch_offset: i64) -> Result<(), WireError> {
+    let mut whole = [0; RECORD_LEN];
+    whole[..end].copy_from_slice(&bytes[..end]);
+    decode_fields(event, &Record::new(&whole, bytes.len(), room)?, epoch_offset)
+}
+
+/// Returns the running kernel's number of the reason of a drop, if the record contains it.
+pub(crate) fn drop_number(bytes: &[u8]) -> Option<u32> {
+    /// The bit of `drop_reason`, which is the first field after the default ones.
+    const BIT: u32 = 30;
+    is_present(bytes, BIT).then(|| number_at(bytes, DEFAULT_LEN))
+}
+
+/// Returns the address at which the packet of a record was dropped, if the record contains it.
+pub(crate) fn drop_address(bytes: &[u8]) -> Option<u64> {
+    /// The bit and the offset of `drop_at`. `kernel/layout.rs` compares the latter.
+    const BIT: u32 = 32;
+    let address = bytes.get(DROP_AT..)?.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+    address.filter(|_| is_present(bytes, BIT))
+}
+
+fn decode_fields<const N: usize>(
+    event: &mut Event,
+    record: &Record<'_, N>,
+    epoch_offset: i64,
+) -> Result<(), WireError> {
     record.addresses(event)?;
     event.ts = Timestamp::from_nanos(record.ts().wrapping_add_signed(epoch_offset));
     event.result = RetransResult::from_raw(record.result());
@@ -425,8 +485,10 @@ pub(crate) mod tests {
             let mut bytes: [u8; RECORD_LEN] = random.try_into().expect("as long as asked");
             bytes[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
             bytes[2..4].copy_from_slice(&VERSION.to_ne_bytes());
+            let random = bytes[7];
+            bytes[4..8].fill(0);
             // Half of the records have listed numbers, so that both cases are tested.
-            if bytes[4] & 1 != 0 {
+            if random & 1 != 0 {
                 bytes[24..28].copy_from_slice(&result.to_ne_bytes());
                 (bytes[42], bytes[43], bytes[37]) = (small, small, small);
             }
@@ -448,6 +510,7 @@ pub(crate) mod tests {
             owned[..RECORD_LEN].copy_from_slice(&record);
             owned[RECORD_LEN..].copy_from_slice(&owner);
             owned[0..2].copy_from_slice(&((RECORD_LEN + OWNER_LEN) as u16).to_ne_bytes());
+            owned[OWNER_AT..OWNER_AT + 4].copy_from_slice(&(RECORD_LEN as u32).to_ne_bytes());
             owned
         })
     }
@@ -467,6 +530,23 @@ pub(crate) mod tests {
             prop_assert_eq!(event.comm.as_ref().map(KernelStr::as_bytes), comm.filter(|_| known));
             let text = event.to_string();
             prop_assert_eq!(text.parse::<Event>().expect(&text), event);
+        }
+
+        #[test]
+        fn an_owner_follows_a_record_of_any_length(record in any_owned_record(), words in CORE_LEN / WORD..=RECORD_LEN / WORD) {
+            let end = words * WORD;
+            let mut shorter = record[..end].to_vec();
+            shorter.extend(&record[RECORD_LEN..]);
+            let length = shorter.len() as u16;
+            shorter[0..2].copy_from_slice(&length.to_ne_bytes());
+            shorter[OWNER_AT..OWNER_AT + 4].copy_from_slice(&(end as u32).to_ne_bytes());
+            let (whole, decoded) = (decode(&record, 0).expect("a good header"), decode(&shorter, 0));
+            // Streams with owners have no record of this length: it is the length of one without an
+            // owner.
+            if shorter.len() != DEFAULT_LEN {
+                let decoded = decoded.expect("a good header");
+                prop_assert_eq!((decoded.owner, decoded.pid, decoded.comm), (whole.owner, whole.pid, whole.comm));
+            }
         }
 
         #[test]
@@ -496,8 +576,11 @@ pub(crate) mod tests {
             let mut longer = record.to_vec();
             longer.push(0);
             prop_assert_eq!(decode(&longer, 0), Err(WireError::Length(RECORD_LEN + 1)));
-            // A valid length that differs from the one in the header.
+            // No owner, so the record is too long.
             longer.resize(RECORD_LEN + OWNER_LEN, 0);
+            prop_assert_eq!(decode(&longer, 0), Err(WireError::Length(RECORD_LEN + OWNER_LEN)));
+            // A valid length that differs from the one in the header.
+            longer[OWNER_AT..OWNER_AT + 4].copy_from_slice(&(RECORD_LEN as u32).to_ne_bytes());
             prop_assert_eq!(decode(&longer, 0), Err(WireError::Length(RECORD_LEN)));
         }
 
@@ -525,6 +608,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_address_is_in_no_event() {
+        let mut record = [0; RECORD_LEN];
+        record[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
+        record[2..4].copy_from_slice(&VERSION.to_ne_bytes());
+        record[36] = 2;
+        record[DROP_AT..DROP_AT + 8].copy_from_slice(&0xffff_ffff_8100_0000u64.to_ne_bytes());
+        assert_eq!(drop_address(&record), None);
+        record[8..16].copy_from_slice(&(1u64 << 32 | 1 << 30).to_ne_bytes());
+        record[200] = 12;
+        assert_eq!(drop_address(&record), Some(0xffff_ffff_8100_0000));
+        assert_eq!(drop_address(&record[..208]), None);
+        let event = decode(&record, 0).expect("a good header");
+        assert_eq!((event.drop_at, event.drop_reason), (None, Some(DropReason::NetfilterDrop)));
+    }
+
+    #[test]
     fn other_versions_and_families_are_rejected() {
         let mut record = [0; RECORD_LEN];
         record[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
@@ -538,6 +637,7 @@ pub(crate) mod tests {
     #[test]
     fn absent_bits_are_absent_fields() {
         let mut record = [0xff; RECORD_LEN];
+        record[OWNER_AT..OWNER_AT + 4].fill(0);
         record[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
         record[2..4].copy_from_slice(&VERSION.to_ne_bytes());
         record[8..16].fill(0);

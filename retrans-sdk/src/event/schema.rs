@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::event::Event;
+use crate::event::drop_reason::DropReason;
 use crate::event::kernel_str::KernelStr;
+use crate::event::kernel_symbol::KernelSymbol;
 use crate::event::kind::RetransKind;
 use crate::event::owner::OwnerSource;
 use crate::event::result::{ResultClass, RetransResult};
@@ -123,6 +125,23 @@ macro_rules! optional_fields {
             /// The last soft error of the socket (`sk_err_soft`), a positive errno; 0 without an
             /// error.
             sk_err_soft: i32 => [180, RETRANS_FIELD_SK_ERR_SOFT = 29],
+            /// The reason for which this host dropped the packet of the attempt, before the attempt
+            /// ended. It is recorded only on request ([`FieldSet::drops`](crate::FieldSet::drops)),
+            /// as are the four fields after it. Absent if no drop of this packet is proven. Requires
+            /// Linux 5.17.
+            drop_reason: DropReason => [200, RETRANS_FIELD_DROP_REASON = 30],
+            /// The instruction of the kernel that dropped the packet. Absent if the process that
+            /// opened the stream may not read addresses in `/proc/kallsyms`.
+            drop_at: KernelSymbol => [208, RETRANS_FIELD_DROP_AT = 32],
+            /// The name of the packet's device when it was dropped (`skb->dev`). Absent if the packet
+            /// had no device yet, as at the netfilter hook OUTPUT.
+            drop_dev: KernelStr => [216, RETRANS_FIELD_DROP_DEV = 33],
+            /// The index of the route's device at the end of the attempt
+            /// (`sk_dst_cache->dev->ifindex`), in the network namespace of the socket. Absent if the
+            /// socket has no route.
+            oif: u32 => [204, RETRANS_FIELD_OIF = 31],
+            /// The name of that device (`sk_dst_cache->dev->name`).
+            dev: KernelStr => [232, RETRANS_FIELD_DEV = 51],
         }
     };
 }
@@ -138,6 +157,7 @@ pub(crate) enum Value {
     Flags(TcpFlags),
     Addr(IpAddr),
     KernelStr(KernelStr),
+    Symbol(KernelSymbol),
     Yes,
 }
 
@@ -151,6 +171,7 @@ impl fmt::Display for Value {
             Self::Flags(v) => v.fmt(f),
             Self::Addr(v) => v.fmt(f),
             Self::KernelStr(v) => v.fmt(f),
+            Self::Symbol(v) => v.fmt(f),
             Self::Yes => f.write_str("yes"),
         }
     }
@@ -175,6 +196,7 @@ pub(crate) enum FieldType {
     Flags,
     Addr,
     KernelStr,
+    Symbol,
     Flag,
 }
 
@@ -210,7 +232,7 @@ impl FieldType {
 }
 
 /// The maximum width of any value.
-const WIDEST: usize = 48;
+const WIDEST: usize = 80;
 
 /// Returns true if a text is the canonical form of a value. A line that parses therefore prints
 /// unchanged.
@@ -290,6 +312,7 @@ from_str_fields! {
     TcpFlags => Flags, 6, |flags| flags.0.into(), TcpFlags::write_to, TcpFlags::scan;
     IpAddr => Addr, 39, |_| 0, |address, out| out.address(address), address;
     KernelStr => KernelStr, 48, |_| 0, KernelStr::write_to, KernelStr::scan;
+    KernelSymbol => Symbol, 75, |_| 0, KernelSymbol::write_to, KernelSymbol::scan;
 }
 
 fn address(from: &mut Scanner<'_>) -> Option<IpAddr> {
@@ -636,7 +659,7 @@ mod tests {
 
     #[test]
     fn the_key_of_each_table_is_a_field() {
-        for key in [RetransResult::KEY, RetransKind::KEY, Transmit::KEY, TcpState::KEY, CaState::KEY] {
+        for key in [RetransResult::KEY, RetransKind::KEY, Transmit::KEY, TcpState::KEY, CaState::KEY, DropReason::KEY] {
             assert!(matches!(by_key(key, 0), Some((_, Field { field_type: FieldType::Table { .. }, .. }))), "{key}");
         }
     }

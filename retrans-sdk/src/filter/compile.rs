@@ -11,7 +11,9 @@
 //!
 //! `owner`, `pid` and `comm` are not available to the filter. On a host without fexit the owner of
 //! an accepted socket is resolved only after its first event, so a filter would miss such events
-//! without a report. A stream therefore rejects these keys.
+//! without a report. A stream therefore rejects these keys. It also rejects the keys of dropped
+//! packets and of the route's device: they are for the few attempts that pass, and as operands they
+//! would make the programs larger for all.
 
 use ipnet::IpNet;
 
@@ -189,6 +191,8 @@ impl Compiler {
         let field = operand_of(term.field.key);
         match (operand, term.field.field_type) {
             (Operand::Absent, _) => Vec::new(),
+            // Their keys are not evaluated in the kernel.
+            (Operand::Symbol(_) | Operand::Function(_), _) => Vec::new(),
             (Operand::Subtree(id), _) => vec![vec![(operand::RETRANS_FIELD_SUBTREE + self.subtree(*id), 1, 1)]],
             (Operand::OwnSocket, _) => vec![vec![(operand::RETRANS_FIELD_OWN_SOCKET, 1, 1)]],
             (Operand::Net(net), _) => vec![of_prefix(field, net)],
@@ -301,7 +305,8 @@ mod tests {
         for key in crate::event::schema::keys() {
             let text = format!("{key}=-");
             if text.parse::<Filter>().expect(key).event_only().next().is_some() {
-                assert!(["owner", "pid", "comm"].contains(&key), "{key}");
+                let of_path = crate::event::field_set::FieldSet::drops().contains(key);
+                assert!(of_path || ["owner", "pid", "comm"].contains(&key), "{key}");
             } else {
                 assert_eq!(tests_of(&text).len(), 1, "{key}");
             }

@@ -17,7 +17,9 @@
 use std::net::IpAddr;
 
 use super::typed::{CgroupId, CookieId, Key};
+use crate::event::drop_reason::DropReason;
 use crate::event::kernel_str::KernelStr;
+use crate::event::kernel_symbol::KernelSymbol;
 use crate::event::kind::RetransKind;
 use crate::event::owner::OwnerSource;
 use crate::event::result::{ResultClass, RetransResult};

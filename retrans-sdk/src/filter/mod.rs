@@ -19,6 +19,7 @@ pub use self::parse::FilterError;
 pub use self::typed::{CgroupId, Condition, CookieId, Key, KeyValue, Ordered, Values};
 use crate::event::Event;
 use crate::event::kernel_str::KernelStr;
+use crate::event::kernel_symbol::KernelSymbol;
 use crate::event::schema::{Field, Value};
 
 /// A filter, which selects the attempts that a stream reports.
@@ -35,14 +36,15 @@ use crate::event::schema::{Field, Value};
 /// | `daddr=10.0.0.0/8` | the address is in the prefix; IPv4 prefixes match IPv4-mapped connections too |
 /// | `cookie=-` | there is no value; `cookie!=-`: there is one |
 /// | `cgroup=34/` | the cgroup is this one or one below it |
+/// | `drop_at=nft_do_chain` | the instruction is anywhere in the function |
 /// | `cookie=mine` | the socket is one of the application's own ([`own_sockets`](Self::own_sockets)) |
 ///
 /// Keys and values are spelt as in the key=value line ([`keys`](crate::event::keys)). A clause
 /// contains a key at most once. A filter has at most 16 clauses, 512 values, and 16 different
 /// `cgroup=ID/`. An address counts as two or three values.
 ///
-/// The BPF programs evaluate every term, except those with the keys `owner`, `pid` and `comm`
-/// ([`event_only`](Self::event_only)). A live stream rejects these keys in its filter; use a
+/// The BPF programs evaluate every term, except those with the keys `owner`, `pid`, `comm`,
+/// `drop_reason`, `drop_at`, `drop_dev`, `oif` and `dev` ([`event_only`](Self::event_only)). A live stream rejects these keys in its filter; use a
 /// [`predicate`](crate::StreamBuilder::predicate). `cgroup=ID/`, `cookie=mine` and their negations
 /// cannot always be evaluated from an event alone ([`live_only`](Self::live_only)).
 ///
@@ -100,7 +102,8 @@ impl Filter {
     }
 
     /// Returns the terms that the BPF programs cannot evaluate, as they were written. These are the
-    /// terms with the keys `owner`, `pid` and `comm`. A live stream does not open with them.
+    /// terms with the keys `owner`, `pid`, `comm`, `drop_reason`, `drop_at`, `drop_dev`, `oif` and
+    /// `dev`. A live stream does not open with them.
     pub fn event_only(&self) -> impl Iterator<Item = &str> {
         self.clauses.iter().flatten().filter(|term| is_event_only(term.field)).map(|term| &*term.text)
     }
@@ -120,7 +123,7 @@ impl Filter {
 
 /// Returns true if the BPF programs cannot evaluate terms of this field.
 fn is_event_only(field: &Field) -> bool {
-    ["owner", "pid", "comm"].contains(&field.key)
+    ["owner", "pid", "comm", "drop_reason", "drop_at", "drop_dev", "oif", "dev"].contains(&field.key)
 }
 
 /// Facts about an attempt that the BPF programs know in addition to its event.
@@ -229,6 +232,9 @@ enum Operand {
     },
     Net(IpNet),
     KernelStr(KernelStr),
+    Symbol(KernelSymbol),
+    /// Any instruction of the function of this symbol.
+    Function(KernelSymbol),
     /// The cgroup with this id, or one below it.
     Subtree(u64),
     /// A socket of the application's set.
@@ -313,6 +319,8 @@ impl Operand {
             (Self::Range { low, high }, value) => Some(number(value).is_some_and(|n| (*low..=*high).contains(&n))),
             (Self::Net(net), Value::Addr(addr)) => Some(net.contains(addr)),
             (Self::KernelStr(operand), Value::KernelStr(text)) => Some(operand == text),
+            (Self::Symbol(operand), Value::Symbol(symbol)) => Some(operand == symbol),
+            (Self::Function(operand), Value::Symbol(symbol)) => Some(operand.function() == symbol.function()),
             (Self::Subtree(id), Value::Id(cgroup)) if id == cgroup => Some(true),
             (Self::Subtree(id), Value::Id(_)) => context.cgroups.map(|above| above.contains(id)),
             (Self::OwnSocket, _) => context.in_socket_set,
@@ -330,6 +338,6 @@ fn number(value: &Value) -> Option<i128> {
         Value::Id(id) => Some(id.into()),
         Value::Flags(flags) => Some(flags.0.into()),
         Value::Yes => Some(1),
-        Value::Addr(_) | Value::KernelStr(_) => None,
+        Value::Addr(_) | Value::KernelStr(_) | Value::Symbol(_) => None,
     }
 }

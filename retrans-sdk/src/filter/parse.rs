@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::compile::{MAX_SUBTREES, MAX_TESTS, tests_of};
 use super::{Filter, Operand, Term, is_event_only};
 use crate::event::kernel_str::KernelStr;
+use crate::event::kernel_symbol::KernelSymbol;
 use crate::event::schema::{self, Field, FieldType};
 use crate::event::tcp_flags::TcpFlags;
 use crate::event::timestamp::Timestamp;
@@ -249,6 +250,10 @@ fn operand(field: &Field, text: &str) -> Result<Operand, String> {
         FieldType::KernelStr => {
             text.parse::<KernelStr>().map(Operand::KernelStr).map_err(|error| wrong(error.to_string()))
         }
+        FieldType::Symbol => match KernelSymbol::new(text, 0) {
+            Some(function) => Ok(Operand::Function(function)),
+            None => text.parse::<KernelSymbol>().map(Operand::Symbol).map_err(|error| wrong(error.to_string())),
+        },
     }
 }
 

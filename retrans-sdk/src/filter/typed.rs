@@ -17,6 +17,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::parse::MAX_CLAUSES;
 use super::{Filter, FilterError};
 use crate::event::kernel_str::KernelStr;
+use crate::event::kernel_symbol::KernelSymbol;
 use crate::event::tcp_flags::TcpFlags;
 use crate::event::timestamp::Timestamp;
 use crate::text::reason_table::ReasonTable;
@@ -257,7 +258,22 @@ macro_rules! printed {
         }
     )*};
 }
-printed!(u8, u16, u32, u64, i32, Timestamp, TcpFlags, KernelStr, IpAddr, Ipv4Addr, Ipv6Addr, CgroupId, CookieId);
+printed!(
+    u8,
+    u16,
+    u32,
+    u64,
+    i32,
+    Timestamp,
+    TcpFlags,
+    KernelStr,
+    KernelSymbol,
+    IpAddr,
+    Ipv4Addr,
+    Ipv6Addr,
+    CgroupId,
+    CookieId
+);
 
 macro_rules! ordered {
     ($($type:ty),*) => { $( impl Ordered for $type {} )* };

@@ -171,6 +171,7 @@ mod tests {
             FieldType::Flags => json!({"type": "string", "pattern": "^0x[0-9a-f]{3,4}$"}),
             FieldType::Addr => json!({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
             FieldType::KernelStr => json!({"type": "string", "pattern": "^[!-~]*$"}),
+            FieldType::Symbol => json!({"type": "string", "pattern": r"^[A-Za-z0-9_.$]+\+0x[0-9a-f]+$"}),
             FieldType::Flag => json!({"const": true}),
         };
         let properties: Map<_, _> = FIELDS.iter().map(|field| (field.key.to_owned(), of(field))).collect();

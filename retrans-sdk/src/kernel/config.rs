@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::event::field_set::FieldSet;
-use crate::event::record::RECORD_LEN;
+use crate::event::record::DEFAULT_LEN;
 use crate::filter::KernelFilter;
 use crate::kernel::Companions;
 use crate::kernel::attach_method::AttachMethod;
@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) without_entries: bool,
     /// True if socket owners are resolved.
     pub(crate) owners: bool,
+    /// True if the packets are recorded that the host drops inside attempts.
+    pub(crate) drops: bool,
     /// The file to read BTF from instead of /sys/kernel/btf/vmlinux.
     pub(crate) btf: Option<PathBuf>,
 }
@@ -83,8 +85,9 @@ impl RingConfig {
         }
         // There must be room left when the reader is woken.
         let bytes = self.wakeup_bytes.clamp(1, self.size / 2);
-        // All records that the CPUs submit between two checks occupy at most a quarter of it.
-        let records = bytes / RECORD_LEN as u32 / 4 / cpus.max(1);
+        // All records of the default length that the CPUs submit between two checks occupy at most
+        // a quarter of it.
+        let records = bytes / DEFAULT_LEN as u32 / 4 / cpus.max(1);
         Wakeup { bytes, interval: 1 << records.clamp(1, MAX_INTERVAL).ilog2() }
     }
 }

@@ -150,7 +150,7 @@ impl Diagnosis {
 
 const RING: RingConfig = RingConfig {
     size: DEFAULT_RING_SIZE,
-    fields: FieldSet::all(),
+    fields: FieldSet::DEFAULT,
     max_delay: DEFAULT_MAX_DELAY,
     wakeup_bytes: DEFAULT_WAKEUP_BYTES,
 };
@@ -168,6 +168,7 @@ fn config(forced: Option<AttachMethod>, btf: Option<PathBuf>) -> Config {
         locate_nomem: true,
         without_entries: false,
         owners: false,
+        drops: false,
         btf,
     }
 }

@@ -6,12 +6,16 @@ use std::mem::offset_of;
 
 use super::skel::types::{
     retrans_counters, retrans_field, retrans_filter, retrans_group, retrans_group_key, retrans_group_tag,
-    retrans_header, retrans_netns_stats, retrans_owned_record, retrans_owner, retrans_owner_source, retrans_passed,
-    retrans_record,
+    retrans_header, retrans_netns_stats, retrans_owner, retrans_owner_source, retrans_passed, retrans_record,
 };
+use crate::event::drop_reason::DropReason;
 use crate::event::kernel_str::KernelStr;
+use crate::event::kernel_symbol::KernelSymbol;
 use crate::event::owner::OwnerSource;
-use crate::event::record::{COOKIE, CORE_LEN, DADDR, ERR, OWNER, OWNER_LEN, RECORD_LEN, SADDR, WireValue, core_layout};
+use crate::event::record::{
+    COOKIE, CORE_LEN, DADDR, DEFAULT_LEN, DROP_AT, ERR, OWNER, OWNER_AT, OWNER_LEN, RECORD_LEN, SADDR, WireValue,
+    core_layout,
+};
 use crate::event::result::RESULT_SLOTS;
 use crate::event::schema::optional_fields;
 use crate::event::tcp_enums::CaState;
@@ -55,6 +59,8 @@ const _: () = assert!(offset_of!(retrans_record, header) == 0);
 const _: () = assert!(offset_of!(retrans_header, length) == 0 && offset_of!(retrans_header, version) == 2);
 const _: () = assert!(offset_of!(retrans_header, present) == 8);
 const _: () = assert!(offset_of!(retrans_record, saddr) == SADDR);
+const _: () = assert!(offset_of!(retrans_record, drop_reason) == DEFAULT_LEN);
+const _: () = assert!(offset_of!(retrans_record, drop_at) == DROP_AT);
 const _: () = assert!(offset_of!(retrans_record, daddr) == DADDR);
 // The shortest record ends before the first optional field outside its last word.
 const _: () = assert!(CORE_LEN == offset_of!(retrans_record, cookie));
@@ -65,7 +71,7 @@ const _: () = assert!(retrans_field::RETRANS_FIELD_ERR.0 == ERR && retrans_field
 const _: () = assert!(size_of::<retrans_owner>() == OWNER_LEN);
 const _: () = assert!(offset_of!(retrans_owner, pid) == 0 && offset_of!(retrans_owner, source) == 4);
 const _: () = assert!(offset_of!(retrans_owner, comm) == 8);
-const _: () = assert!(offset_of!(retrans_owned_record, owner) == RECORD_LEN);
+const _: () = assert!(offset_of!(retrans_header, owner_at) == OWNER_AT);
 const _: () = assert!(retrans_owner_source::RETRANS_OWNER_CONNECT.0 == OwnerSource::Connect.raw());
 const _: () = assert!(retrans_owner_source::RETRANS_OWNER_ACCEPT.0 == OwnerSource::Accept.raw());
 const _: () = assert!(retrans_owner_source::RETRANS_OWNER_HOLDER.0 == OwnerSource::Holder.raw());

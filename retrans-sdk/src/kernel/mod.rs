@@ -10,6 +10,7 @@ pub(crate) mod c_enum;
 mod capabilities;
 pub(crate) mod config;
 pub(crate) mod diagnosis;
+mod drops;
 #[cfg(not(retrans_docs_only))]
 mod layout;
 mod libbpf_error;
@@ -39,6 +40,7 @@ mod skel {
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 #[cfg(feature = "check")]
@@ -47,6 +49,7 @@ pub(crate) use self::btf::{ThirdArgument, VMLINUX, read as read_btf, third_argum
 pub(crate) use self::c_enum::{enums, enums_of_object};
 #[cfg(feature = "test-util")]
 use self::config::Wakeup;
+use self::drops::DropNames;
 use self::object::Object;
 #[cfg(feature = "check")]
 pub(crate) use self::object::object_bytes;
@@ -58,6 +61,7 @@ use self::socket_set::SocketSet;
 use self::wakeup::Wakeups;
 use crate::error::Error;
 use crate::event::buffer::EventBuffer;
+use crate::event::drop_reason::DropReason;
 use crate::event::result::RetransResult;
 use crate::kernel::owner_hooks::OwnerHooks;
 use crate::stats::reader::StatsReader;
@@ -78,6 +82,8 @@ pub(crate) struct Attached {
     owners: Option<SocketOwners>,
     /// The kernel's names of unlisted results, by number.
     names: BTreeMap<u32, String>,
+    /// The kernel's names of the reasons of drops, if it reports reasons.
+    drop_names: Option<Arc<DropNames>>,
     /// The set of own sockets, if the filter uses it.
     pub(crate) own_sockets: Option<SocketSet>,
     pub(crate) stats: StatsReader,
@@ -95,6 +101,11 @@ impl Attached {
     /// Returns the kernel's name of an unlisted result.
     pub(crate) fn kernel_name(&self, result: RetransResult) -> Option<&str> {
         self.names.get(&result.raw()).map(String::as_str)
+    }
+
+    /// Returns the kernel's name of an unlisted reason of a drop.
+    pub(crate) fn kernel_drop_reason(&self, reason: DropReason) -> Option<&str> {
+        self.drop_names.as_ref()?.name_of(reason)
     }
 
     /// Returns the hooks that resolve socket owners, if requested.

@@ -30,7 +30,7 @@ use super::socket_owners;
 use super::socket_set::SocketSet;
 use crate::error::{Error, ErrorKind};
 use crate::event::field_set::FieldSet;
-use crate::event::record::RECORD_LEN;
+use crate::event::record::{DEFAULT_LEN, OWNER_LEN};
 use crate::filter::{KernelFilter, RangeTest, operand};
 use crate::kernel::attach_method::AttachMethod;
 use crate::rate_limit::TokenBucket;
@@ -84,8 +84,8 @@ fn with_log<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
 impl Object {
     /// Loads the BPF programs of a plan.
     pub(super) fn load(plan: &Plan, config: &Config) -> Result<Self, Error> {
-        let Config { filter, limit, summed_netns, grouping, ring, owners, .. } = config;
-        let mut programs = Program::of(plan);
+        let Config { filter, limit, summed_netns, grouping, ring, owners, drops, .. } = config;
+        let mut programs = Program::of(plan, *drops);
         if config.without_entries {
             programs.retain(|program| !program.is_entry());
         }
@@ -120,6 +120,7 @@ impl Object {
                 rodata.with_entry = plan.entries;
                 rodata.nomem_sites = plan.combination.sites;
                 rodata.has_cookie_helper = plan.has_cookie_helper;
+                rodata.has_drop_reason = plan.drop_names.is_some();
                 rodata.with_owners = *owners;
                 rodata.hides_root_cgroup = hides_root_cgroup;
                 // The resolution of the coarse clock is one jiffy.
@@ -138,7 +139,10 @@ impl Object {
                         // Owners are looked up by cookie, and are stored after a full record.
                         let fields = if *owners { ring.fields | FieldSet::COOKIE } else { ring.fields };
                         rodata.record_fields = fields.bits();
-                        rodata.record_length = if *owners { RECORD_LEN } else { fields.record_length() } as u32;
+                        // The length of a record without an owner is never that of one with an owner.
+                        let least = if *owners { DEFAULT_LEN } else { 0 };
+                        rodata.record_length = fields.record_length().max(least) as u32;
+                        rodata.record_size = rodata.record_length + if *owners { OWNER_LEN as u32 } else { 0 };
                         wakeup = ring.wakeup(cpus);
                         (rodata.wakeup_bytes, rodata.wakeup_interval) = (wakeup.bytes, wakeup.interval);
                         step("set the size of the ring buffer", open.maps.rt_events.set_max_entries(ring.size))?;
@@ -169,6 +173,10 @@ impl Object {
                 }
                 let entries = lru_entries(REMEMBERED, cpus);
                 step("set the size of a map", open.maps.rt_loss_memory.set_max_entries(entries))?;
+                if *drops {
+                    let entries = lru_entries(IN_FLIGHT, cpus);
+                    step("set the size of a map", open.maps.rt_drops.set_max_entries(entries))?;
+                }
                 if *owners {
                     step("set the size of a map", open.maps.rt_owners.set_max_entries(socket_owners::CAPACITY))?;
                 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::btf::{self, ThirdArgument, VMLINUX, read};
 use super::capabilities;
 use super::config::{Config, RingConfig};
+use super::drops::DropResolver;
 use super::object::Object;
 use super::plan::{Combination, Kernel, Plan, ThirdArgMode};
 use super::ring::RingReader;
@@ -134,7 +135,8 @@ fn unavailable_error(
 
 fn attach(plan: Plan, config: &Config, ring_config: RingConfig) -> Result<Source, Error> {
     let object = Object::load(&plan, config)?;
-    let ring = RingReader::new(&object, config.epoch)?;
+    let resolver = config.drops.then(|| DropResolver::open(plan.drop_names.clone()));
+    let ring = RingReader::new(&object, config.epoch, resolver)?;
     let wakeups = Wakeups::new(object.ring_fd()?, object.reader()?, ring_config.max_delay)?;
     let shows_cookie = ring_config.fields.contains("cookie");
     let programs = attach_object(object, plan, config)?;
@@ -155,7 +157,7 @@ fn attach_object(mut object: Object, plan: Plan, config: &Config) -> Result<Atta
     own_sockets.as_ref().map(SocketSet::add_all).transpose()?;
     let owners = config.owners.then(|| SocketOwners::open(object.owners()?, &plan)).transpose()?;
     object.attach()?;
-    Ok(Attached { object, owners, names: plan.enumerators.unlisted, own_sockets, stats })
+    Ok(Attached { object, owners, names: plan.enumerators.unlisted, drop_names: plan.drop_names, own_sockets, stats })
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use libbpf_rs::btf::{Btf, BtfKind, BtfType};
 
 use super::btf::{self, TRACEPOINT, ThirdArgument};
 use super::btf_subset::{self, Subset};
+use super::drops::DropNames;
 use crate::error::{Error, ErrorKind};
 use crate::event::result::{ResultSlots, RetransResult, SLOT_UNKNOWN};
 use crate::kernel::attach_method::AttachMethod;
@@ -40,6 +41,8 @@ pub(super) struct Kernel {
     fragment: bool,
     has_cookie_helper: bool,
     accept_parameters: Option<usize>,
+    /// The names of the reasons that the tracepoint kfree_skb reports, if it reports reasons.
+    drop_names: Option<Arc<DropNames>>,
     /// The types that relocations need.
     types: Option<Arc<Subset>>,
     /// The file with this BTF, if it is not the kernel's own.
@@ -62,14 +65,17 @@ const FUNCTIONS: [&str; 6] = [OUTER, INNER, RTX_SYNACK, FRAGMENT, ACCEPT, COOKIE
 
 /// The other tracepoint that streams attach to.
 const SYNACK: &str = "tcp_retransmit_synack";
+/// The tracepoint of dropped packets.
+const DROP: &str = "kfree_skb";
 
 impl Kernel {
     pub(super) fn read(btf: &Btf<'_>) -> Result<Self, Error> {
-        let typedefs = [TRACEPOINT, SYNACK].map(btf::typedef_of);
+        let typedefs = [TRACEPOINT, SYNACK, DROP].map(btf::typedef_of);
         let found = btf::find(btf, |kind, name| match kind {
             BtfKind::Func => FUNCTIONS.iter().any(|wanted| wanted.as_bytes() == name),
             BtfKind::Typedef => typedefs.iter().any(|wanted| wanted.as_bytes() == name),
             BtfKind::Struct | BtfKind::Union => btf_subset::is_needed(name),
+            BtfKind::Enum => DropNames::is_enum(name),
             _ => false,
         });
         let first = |kind, name: &str| {
@@ -82,6 +88,9 @@ impl Kernel {
         prototype(SYNACK)?;
         let function = |name| first(BtfKind::Func, name).and_then(|found| Func::try_from(found).ok());
         let parameters = |name| function(name).as_ref().and_then(btf::parameters);
+        // Data, packet and location; since c504e5c2f964 (Linux 5.17) also the reason.
+        let has_reason = prototype(DROP).is_ok_and(|prototype| prototype.len() > 3);
+        let drop_names = || DropNames::of(found.iter().copied().filter(|found| found.kind() == BtfKind::Enum));
         let id = |name| function(name).map(|function| function.type_id().into());
         Ok(Self {
             third: btf::third_argument_of(btf, prototype(TRACEPOINT)?)?,
@@ -91,6 +100,7 @@ impl Kernel {
             fragment: parameters(FRAGMENT) == Some(6),
             has_cookie_helper: parameters(COOKIE).is_some(),
             accept_parameters: parameters(ACCEPT),
+            drop_names: has_reason.then(drop_names).transpose()?.map(Arc::new),
             types: Subset::of(btf, found.iter().copied().filter(BtfType::is_composite)).map(Arc::new),
             file: None,
             lacks_own_btf: None,
@@ -199,7 +209,7 @@ impl Kernel {
         let exit = self.outer.or(self.synack).filter(|_| by(AttachMethod::Fexit) && self.file.is_none());
         let synack_exit = combination.exit_method().filter(|_| self.synack.is_some());
         let entries = combination.exit_method().is_some() && (self.functions || by(AttachMethod::Kretprobe));
-        let (types, file) = (self.types.clone(), self.file.clone());
+        let (types, file, drop_names) = (self.types.clone(), self.file.clone(), self.drop_names.clone());
         let raw_tracepoints = self.lacks_own_btf.is_some();
         Ok(Plan {
             combination,
@@ -211,6 +221,7 @@ impl Kernel {
             has_cookie_helper,
             accept_parameters,
             raw_tracepoints,
+            drop_names,
             types,
             file,
         })
@@ -295,6 +306,8 @@ pub(super) struct Plan {
     pub(super) accept_parameters: Option<usize>,
     /// True if the tracepoints are attached to without the kernel's own BTF.
     pub(super) raw_tracepoints: bool,
+    /// The names of the reasons of drops, if the kernel reports reasons.
+    pub(super) drop_names: Option<Arc<DropNames>>,
     types: Option<Arc<Subset>>,
     file: Option<PathBuf>,
 }

@@ -57,14 +57,20 @@ programs! {
     KretprobeSynack = rt_krp_synack,
     RawSkb = rt_raw_skb,
     RawSynack = rt_raw_synack,
+    Drop = rt_tp_drop,
+    RawDrop = rt_raw_drop,
 }
 
 impl Program {
     /// Returns the programs of a plan in the order of attachment: an exit before its entry, so that
     /// every observed entry has its exit.
-    pub(super) fn of(plan: &Plan) -> Vec<Self> {
+    pub(super) fn of(plan: &Plan, drops: bool) -> Vec<Self> {
         let raw = plan.raw_tracepoints;
         let mut programs = vec![if raw { Self::RawSynack } else { Self::RetransmitSynack }];
+        // First, so that the drops of every observed attempt are observed.
+        if drops {
+            programs.insert(0, if raw { Self::RawDrop } else { Self::Drop });
+        }
         let by_exit = plan.combination.by_exit();
         match by_exit {
             Some(AttachMethod::Fexit) => programs.extend([Self::FexitOuter, Self::FexitInner]),
@@ -96,6 +102,8 @@ impl Program {
             Self::RetransmitSynack | Self::RawSynack => true,
             Self::FexitSynack | Self::KretprobeSynack | Self::KprobeSynack => true,
             Self::FexitFragment => false,
+            // Without it the fields of the drop are absent.
+            Self::Drop | Self::RawDrop => false,
             Self::RetransmitSkb | Self::RawSkb => plan.combination.by_exit().is_none(),
             // Where the tracepoint reports failures, they prove `transmit` and locate -ENOMEM.
             _ => plan.combination.by_exit().is_some(),
@@ -112,6 +120,7 @@ impl Program {
         match self {
             Self::RawSkb => Some("tcp_retransmit_skb"),
             Self::RawSynack => Some("tcp_retransmit_synack"),
+            Self::RawDrop => Some("kfree_skb"),
             _ => None,
         }
     }

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libbpf_rs::RingBuffer;
 
+use super::drops::DropResolver;
 use super::object::Object;
 use crate::error::{Error, ErrorKind};
+use crate::event::Event;
 use crate::event::buffer::EventBuffer;
-use crate::event::record;
+use crate::event::record::{self, WireError};
 use crate::sys::clock::EpochOffset;
 
 /// The events that the callback has decoded.
@@ -23,11 +25,13 @@ struct Decoded {
     malformed: u64,
     /// The offset of the events' times.
     epoch: EpochOffset,
+    /// Completes the fields of drops, if they are requested.
+    drops: Option<DropResolver>,
 }
 
 impl Decoded {
-    fn new(epoch: EpochOffset) -> Self {
-        Self { events: EventBuffer::default(), malformed: 0, epoch }
+    fn new(epoch: EpochOffset, drops: Option<DropResolver>) -> Self {
+        Self { events: EventBuffer::default(), malformed: 0, epoch, drops }
     }
 
     /// Decodes a record. All events of a batch have the same offset.
@@ -37,7 +41,15 @@ impl Decoded {
             self.epoch.follow();
         }
         let epoch_offset = self.epoch.nanos();
-        if self.events.push_with(|event| record::decode_into(event, bytes, epoch_offset)).is_err() {
+        let drops = &mut self.drops;
+        let decode = |event: &mut Event| {
+            record::decode_into(event, bytes, epoch_offset)?;
+            if let Some(drops) = drops {
+                drops.complete(event, bytes);
+            }
+            Ok::<_, WireError>(())
+        };
+        if self.events.push_with(decode).is_err() {
             self.malformed += 1;
         }
     }
@@ -58,8 +70,8 @@ pub(super) struct RingReader {
 impl RingReader {
     /// Creates a reader of the object's ring buffer. `epoch` converts the times of records to
     /// wall-clock time.
-    pub(super) fn new(object: &Object, epoch: EpochOffset) -> Result<Self, Error> {
-        let decoded = Arc::new(Mutex::new(Decoded::new(epoch)));
+    pub(super) fn new(object: &Object, epoch: EpochOffset, drops: Option<DropResolver>) -> Result<Self, Error> {
+        let decoded = Arc::new(Mutex::new(Decoded::new(epoch, drops)));
         let write = Arc::clone(&decoded);
         // A panic in the callback would cross libbpf's C frames and abort. Decoding does not panic,
         // and user code runs elsewhere.
@@ -117,7 +129,7 @@ mod tests {
 
     #[test]
     fn events_after_a_step_have_the_new_time() {
-        let mut decoded = Decoded::new(FakeClock::start());
+        let mut decoded = Decoded::new(FakeClock::start(), None);
         assert_eq!(batch(&mut decoded, &[10, 11]), [10, 11]);
         for step in [3600, -7200, 1, -1] {
             FakeClock::step(step * SECOND);
@@ -127,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_batch_has_one_offset() {
-        let mut decoded = Decoded::new(FakeClock::start());
+        let mut decoded = Decoded::new(FakeClock::start(), None);
         decoded.add(&record(10 * SECOND));
         FakeClock::step(-5 * SECOND);
         assert_eq!(batch(&mut decoded, &[11]), [15, 16], "the step is followed by the next batch");
@@ -136,7 +148,7 @@ mod tests {
 
     #[test]
     fn an_invalid_record_does_not_prevent_following() {
-        let mut decoded = Decoded::new(FakeClock::start());
+        let mut decoded = Decoded::new(FakeClock::start(), None);
         decoded.add(&[]);
         FakeClock::step(SECOND);
         decoded.add(&record(10 * SECOND));

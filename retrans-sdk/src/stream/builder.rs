@@ -128,7 +128,7 @@ impl Default for StreamBuilder {
             predicate: None,
             ring: RingConfig {
                 size: DEFAULT_RING_SIZE,
-                fields: FieldSet::all(),
+                fields: FieldSet::default(),
                 max_delay: DEFAULT_MAX_DELAY,
                 wakeup_bytes: DEFAULT_WAKEUP_BYTES,
             },
@@ -209,8 +209,8 @@ impl StreamBuilder {
     /// [`DEFAULT_RING_SIZE`], 1 MiB.
     ///
     /// A record occupies [`FieldSet::record_length`] bytes plus a header of 8 bytes. This is 208
-    /// bytes with all fields, 232 with [`resolve_owners`](Self::resolve_owners), and 88 with no
-    /// optional field. Attempts that cannot be recorded because the ring buffer is full are counted
+    /// bytes by default, 232 with [`resolve_owners`](Self::resolve_owners), 256 with
+    /// [`FieldSet::drops`], and 88 with no optional field. Attempts that cannot be recorded because the ring buffer is full are counted
     /// as [`lost`](crate::Stats::lost).
     pub fn ring_size(mut self, bytes: u32) -> Self {
         self.ring.size = bytes;
@@ -218,7 +218,10 @@ impl StreamBuilder {
         self
     }
 
-    /// Sets which optional fields events contain. By default they contain [all](FieldSet::all).
+    /// Sets which optional fields events contain. By default, events of a live stream contain all
+    /// except those that are recorded only on request ([`FieldSet::drops`]), and events of
+    /// recordings and mocks contain [all](FieldSet::all).
+    ///
     /// Other fields, such as addresses and ports, are always present, and `owner`, `pid` and `comm`
     /// belong to [`resolve_owners`](Self::resolve_owners).
     ///
@@ -473,7 +476,7 @@ impl StreamBuilder {
     /// After an error no program, link or file descriptor remains.
     pub fn open(self) -> Result<Stream, Error> {
         check_ring_size(self.ring.size)?;
-        check_terms(&self.filter, OF_STREAM)?;
+        check_terms(&self.filter, false)?;
         self.grouping.map_or(Ok(()), Grouping::check)?;
         let stop = StopHandle::new()?;
         check_descriptors(&stop)?;
@@ -487,7 +490,7 @@ impl StreamBuilder {
     /// Opens a stream of a recording. Requires no privileges.
     ///
     /// Filter, predicate, fields, rate limit, counters and all methods to read work as with a live
-    /// stream. The filter may contain `owner`, `pid` and `comm`.
+    /// stream. The filter may contain the keys of [`Filter::event_only`] terms.
     ///
     /// # Examples
     ///
@@ -563,7 +566,7 @@ impl StreamBuilder {
     pub fn mock(self) -> Result<(MockSource, Stream), Error> {
         self.refuse("a mock", LIVE_SETTINGS)?;
         check_ring_size(self.ring.size)?;
-        check_terms(&self.filter, OF_STREAM)?;
+        check_terms(&self.filter, false)?;
         let room = self.ring.size as usize / (self.ring.fields.record_length() + RING_HEADER);
         let (sender, stream) = self.offline(Arc::new(UserCounters::new(true, false)), room)?;
         Ok((MockSource::new(sender), stream))
@@ -573,7 +576,7 @@ impl StreamBuilder {
         let stats = StatsReader::offline(Arc::clone(&counters));
         let pipeline = Pipeline {
             filter: self.filter.clone(),
-            fields: self.ring.fields,
+            fields: if self.explicit.contains("fields") { self.ring.fields } else { FieldSet::all() },
             limit: self.limit,
             full_at: [0; RESULT_SLOTS],
             counters,
@@ -615,7 +618,7 @@ impl StreamBuilder {
     /// [`resolve_owners`](Self::resolve_owners). Otherwise the errors of [`open`](Self::open).
     pub fn open_counters(self) -> Result<Counters, Error> {
         self.refuse("counters", EVENT_SETTINGS)?;
-        check_terms(&self.filter, OF_COUNTERS)?;
+        check_terms(&self.filter, true)?;
         self.grouping.map_or(Ok(()), Grouping::check)?;
         check_descriptors(&StopHandle::new()?)?;
         let (programs, attachment) = kernel::open_counters(&self.config(None))?;
@@ -645,6 +648,7 @@ impl StreamBuilder {
             locate_nomem: self.locate_nomem,
             without_entries: self.without_entries,
             owners: self.owners,
+            drops: ring.is_some_and(|ring| ring.fields.intersects(FieldSet::DROPPED)),
             btf: self.btf.clone(),
         }
     }
@@ -676,19 +680,30 @@ fn check_ring_size(bytes: u32) -> Result<(), Error> {
     Err(Error::new(ErrorKind::RingSize, message))
 }
 
-/// The reason why the filter of a stream must not contain a term, and what to do.
-const OF_STREAM: &str = "cannot be evaluated in the kernel, because the owner of a socket may be found only after the filter has \
+/// The reason why the filter of a stream must not contain a term about the owner, and what to do.
+const OWNER_OF_STREAM: &str = "cannot be evaluated in the kernel, because the owner of a socket may be found only after the filter has \
      run: use a predicate (StreamBuilder::predicate), or filter a recording";
 /// The same for the filter of counters.
-const OF_COUNTERS: &str = "cannot be evaluated in the kernel, and counters do not resolve the owners of sockets: leave it out, or \
+const OWNER_OF_COUNTERS: &str = "cannot be evaluated in the kernel, and counters do not resolve the owners of sockets: leave it out, or \
      open a stream with a predicate";
+/// The same for terms about other fields.
+const FIELD_OF_STREAM: &str = "cannot be evaluated in the kernel, which reads this field only for attempts that pass the filter: use a \
+     predicate (StreamBuilder::predicate), or filter a recording";
+/// The same for the filter of counters.
+const FIELD_OF_COUNTERS: &str = "cannot be evaluated in the kernel, which reads this field only for events: leave it out, or open a \
+     stream with a predicate";
 
-/// Checks that the BPF programs can evaluate the whole filter.
-fn check_terms(filter: &Filter, why_not: &str) -> Result<(), Error> {
-    match filter.event_only().next() {
-        Some(term) => Err(Error::new(ErrorKind::Filter, format!("`{term}` {why_not}"))),
-        None => Ok(()),
-    }
+/// Checks that the BPF programs can evaluate the whole filter of a stream, or of counters.
+fn check_terms(filter: &Filter, counters: bool) -> Result<(), Error> {
+    let Some(term) = filter.event_only().next() else { return Ok(()) };
+    let is_of_owner = ["owner", "pid", "comm"].iter().any(|key| term.split(['=', '!']).next() == Some(key));
+    let why_not = match (is_of_owner, counters) {
+        (true, false) => OWNER_OF_STREAM,
+        (true, true) => OWNER_OF_COUNTERS,
+        (false, false) => FIELD_OF_STREAM,
+        (false, true) => FIELD_OF_COUNTERS,
+    };
+    Err(Error::new(ErrorKind::Filter, format!("`{term}` {why_not}")))
 }
 
 /// Checks that enough file descriptors are available to open a stream. Without them a feature probe

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::event::drop_reason::DropReason;
 use crate::event::result::RetransResult;
 use crate::kernel::Source;
 use crate::kernel::attach_method::AttachMethod;
@@ -67,6 +68,13 @@ impl Live {
     #[must_use]
     pub fn kernel_name(&self, result: RetransResult) -> Option<&str> {
         self.source.programs.kernel_name(result)
+    }
+
+    /// Returns the kernel's name of an unlisted reason of a drop, which prints as `k129`: one that is
+    /// younger than the table, or of a subsystem.
+    #[must_use]
+    pub fn kernel_drop_reason(&self, reason: DropReason) -> Option<&str> {
+        self.source.programs.kernel_drop_reason(reason)
     }
 
     /// Returns the set of sockets that `cookie=mine` refers to

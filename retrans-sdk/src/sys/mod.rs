@@ -4,6 +4,7 @@
 pub(crate) mod cgroup_paths;
 pub(crate) mod cgroups;
 pub(crate) mod clock;
+pub(crate) mod kallsyms;
 pub(crate) mod mmap;
 pub(crate) mod mountinfo;
 pub(crate) mod privileges;

@@ -39,7 +39,8 @@ pub const MAX_VALUE_LEN: usize = 32;
 pub struct Entry<T> {
     /// The variant.
     pub variant: T,
-    /// The text that is printed and parsed: `[a-z][a-z0-9_]*`, at most [`MAX_VALUE_LEN`] bytes.
+    /// The text that is printed and parsed: `[a-z][a-z0-9_]*`, or a C name in upper case, at most
+    /// [`MAX_VALUE_LEN`] bytes.
     pub value: &'static str,
     /// The enumerator in a C header; `None` if the variant has none.
     pub c_name: Option<&'static str>,
