@@ -142,3 +142,19 @@ int output(struct __sk_buff *skb)
 		return rule.does == DROP_AS_CONGESTED ? DROP_AS_CONGESTED : DROP;
 	return pass;
 }
+
+/* At the egress of a link (clsact). The packet begins with its Ethernet header. */
+SEC("tc")
+int tc_egress(struct __sk_buff *skb)
+{
+	const int ok = 0, shot = 2;
+	__u8 ip[IPV6_HEADER], tcp[TCP_HEADER];
+	__u32 behind;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, ip, sizeof(ip)))
+		return ok;
+	behind = tcp_behind(ip);
+	if (!behind || bpf_skb_load_bytes(skb, ETH_HLEN + behind, tcp, sizeof(tcp)))
+		return ok;
+	return meets(tcp, skb->len - ETH_HLEN) ? shot : ok;
+}

@@ -11,7 +11,7 @@ use crate::scenario::{Discard, Hold, Refusal, WindowFault, tbf};
 use crate::seg6::Seg6;
 use crate::tun::tun_is_there;
 use crate::wait::{PATIENCE, wait_for};
-use crate::{Context, Counters, Error, Family, Netns, Outcome, Packets, Pair, Result, Scenario, injection};
+use crate::{Context, Counters, Dropper, Error, Family, Netns, Outcome, Packets, Pair, Result, Scenario, injection};
 
 /// The features that the running kernel lacks, each found out by trying. The description of a
 /// missing feature is the one in the results table.
@@ -72,6 +72,22 @@ impl KernelSupport {
     /// Returns the missing feature if the kernel lacks the socket option SO_NETNS_COOKIE.
     pub fn missing_netns_cookies(&self) -> Option<&'static str> {
         self.netns_cookies
+    }
+
+    /// Returns what the kernel lacks for this dropper, found out by setting it up, or `None` if it
+    /// can run.
+    pub fn missing_for_dropper(&self, dropper: Dropper) -> Option<&'static str> {
+        let what = match dropper {
+            Dropper::NftOutput | Dropper::NftReject | Dropper::NftPostrouting => return self.nftables,
+            Dropper::NftEgress => return self.nftables.or(self.egress),
+            Dropper::Tbf => return self.tbf,
+            Dropper::CgroupBpf | Dropper::CgroupBpfCongested => "no cgroup program with a namespace",
+            Dropper::TcBpf => "no BPF classifier",
+            Dropper::Bfifo => "no qdiscs",
+            Dropper::Neighbour => "no neighbours",
+        };
+        let tried = || dropper.prepare(&Pair::new()?, Family::V4)?.finish();
+        self.link.or_else(|| lacking(what, tried()))
     }
 
     /// Returns what the kernel lacks for this outcome, or `None` if it can run.

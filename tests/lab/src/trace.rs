@@ -13,10 +13,12 @@ use rustix::fs::OFlags;
 use crate::cleanup_dir::CleanupDir;
 use crate::{Context, Error, Result, tracefs};
 
+mod drops;
 mod line;
 mod pipe;
 mod trigger;
 
+pub use drops::{DropTrace, TracedDrop};
 pub use line::{TraceEvent, Tracepoint};
 pub use trigger::{Trigger, trigger};
 

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use libbpf_rs::{Link, ObjectBuilder, ProgramMut, Xdp, XdpFlags};
+use libbpf_rs::{Link, ObjectBuilder, ProgramMut, TC_EGRESS, TcHookBuilder, Xdp, XdpFlags};
 
 use super::{First, Packets, Place, Verdict, Which};
 use crate::cgroup;
@@ -33,16 +33,7 @@ pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result
     let rule = rule(packets, netns_cookie_of(ns)?, does);
     // The program is attached in the namespace that the link's index belongs to.
     let attached = ns.run(|| -> Result<_> {
-        let mut object =
-            ObjectBuilder::default().open_memory(OBJECT).context("cannot open the BPF object of packet rules")?;
-        object
-            .maps_mut()
-            .find(|map| map.name().to_string_lossy().ends_with(".rodata"))
-            .ok_or_else(|| Error::new("the BPF object of packet rules has no .rodata"))?
-            .set_initial_value(&rule)
-            .context("cannot set a packet rule")?;
-        object.progs_mut().for_each(|mut program| program.set_autoload(program.name() == name));
-        let object = object.load().context("cannot load a packet rule")?;
+        let object = load(name, &rule)?;
         let program = object.progs_mut().find(|program| program.name() == name);
         let program = program.ok_or_else(|| Error::new(format!("no BPF program `{name}`")))?;
         attach(&program, packets.place)
@@ -58,6 +49,38 @@ pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result
             ns.run(detach).context("cannot detach XDP from the link")
         }
     }))
+}
+
+/// Attaches the program that drops packets at the egress of the link.
+pub(super) fn install_at_egress(packets: &Packets, ns: &Netns) -> Result<Fault> {
+    let rule = rule(packets, 0, DROP);
+    ns.run(|| -> Result<()> {
+        let object = load("tc_egress", &rule)?;
+        let program = object.progs_mut().find(|program| program.name() == "tc_egress");
+        let program = program.ok_or_else(|| Error::new("no BPF program `tc_egress`"))?;
+        let index = nix::net::if_::if_nametoindex(LINK).with_context(|| format!("no link {LINK}"))? as i32;
+        let mut hook = TcHookBuilder::new(program.as_fd()).ifindex(index).handle(1).priority(1).hook(TC_EGRESS);
+        hook.create().context("cannot create clsact on the link")?;
+        hook.attach().map(drop).context("cannot attach to clsact")
+    })?;
+    let ns = ns.clone();
+    let what = format!("tc egress: {packets:?}");
+    // The filter is removed with clsact, and holds the program until then.
+    Ok(Fault::new(what, move || ns.command("tc", &["qdisc", "del", "dev", LINK, "clsact"]).map(drop)))
+}
+
+/// Loads one program of the object.
+fn load(name: &str, rule: &[u8]) -> Result<libbpf_rs::Object> {
+    let mut object =
+        ObjectBuilder::default().open_memory(OBJECT).context("cannot open the BPF object of packet rules")?;
+    object
+        .maps_mut()
+        .find(|map| map.name().to_string_lossy().ends_with(".rodata"))
+        .ok_or_else(|| Error::new("the BPF object of packet rules has no .rodata"))?
+        .set_initial_value(rule)
+        .context("cannot set a packet rule")?;
+    object.progs_mut().for_each(|mut program| program.set_autoload(program.name() == name));
+    object.load().context("cannot load a packet rule")
 }
 
 /// The handle that keeps a program attached after its object is closed.

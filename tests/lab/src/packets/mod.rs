@@ -28,6 +28,7 @@ pub struct Packets {
 enum Place {
     Input,
     Output,
+    Postrouting,
     Egress,
 }
 
@@ -69,6 +70,12 @@ impl Packets {
     /// Selects every TCP packet that is sent. If it is dropped here, the sender gets -EPERM.
     pub fn output() -> Self {
         Self::at(Place::Output)
+    }
+
+    /// Selects every TCP packet that is sent, after its route is final. If it is dropped here, the
+    /// sender gets -EPERM. Requires nftables.
+    pub fn postrouting() -> Self {
+        Self::at(Place::Postrouting)
     }
 
     /// Selects every TCP packet that leaves by the link of a pair, below IP and before a qdisc is
@@ -130,6 +137,25 @@ impl Packets {
     /// if neither replacement suffices.
     pub fn drop_in(&self, ns: &Netns) -> Result<Fault> {
         self.install(ns, Verdict::Drop)
+    }
+
+    /// Drops the [output](Self::output) packets in `ns` by a BPF program of this process's cgroup:
+    /// the sender gets -EPERM, or NET_XMIT_DROP for [egress](Self::egress) packets. Requires Linux
+    /// 6.15.
+    ///
+    /// # Errors
+    /// Returns an error if the program cannot be attached.
+    pub fn drop_by_cgroup_in(&self, ns: &Netns) -> Result<Fault> {
+        bpf::install(self, ns, Verdict::Drop)
+    }
+
+    /// Drops the packets at the egress of the link of a pair by a BPF program of the traffic control
+    /// (clsact): the sender gets NET_XMIT_DROP.
+    ///
+    /// # Errors
+    /// Returns an error if the kernel lacks clsact or its BPF classifier.
+    pub fn drop_by_tc_in(&self, ns: &Netns) -> Result<Fault> {
+        bpf::install_at_egress(self, ns)
     }
 
     /// Rejects the packets in `ns`, with an ICMP error to the sender.

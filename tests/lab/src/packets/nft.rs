@@ -17,6 +17,7 @@ pub(super) fn install(packets: &Packets, ns: &Netns, verdict: Verdict) -> Result
     let (family, hook) = match packets.place {
         Place::Input => ("inet", "input".to_owned()),
         Place::Output => ("inet", "output".to_owned()),
+        Place::Postrouting => ("inet", "postrouting".to_owned()),
         Place::Egress => ("netdev", format!("egress device {LINK}")),
     };
     // Each rule has its own table, which can be deleted alone.

@@ -38,13 +38,13 @@ fn sends_then_sets_mark(mark: u32) -> Start {
 }
 
 /// Selects the retransmitted data. The first transmission passes the rule, and is lost on the wire.
-fn sent_again(scenario: &Scenario, place: Packets) -> Packets {
+pub(super) fn sent_again(scenario: &Scenario, place: Packets) -> Packets {
     let Subject { local, remote, .. } = scenario.subject;
     place.sport(local.port()).dport(remote.port()).at_least(DATA as u32).after(1)
 }
 
 /// The data of a segment. It is larger than a packet without data.
-const DATA: usize = 100;
+pub(super) const DATA: usize = 100;
 
 pub(super) fn denied(pair: &Pair, family: Family, refusal: Refusal) -> Result<Scenario> {
     let mut scenario = connected(pair, family, Outcome::Denied(refusal), sends(&[DATA]))?;
@@ -113,7 +113,7 @@ fn sends_then_loses(pair: &Pair, family: Family, outcome: Outcome, request: Requ
 }
 
 /// Returns a fault that restores the pair's addresses, routes and neighbours.
-fn restored(pair: &Pair, what: &str) -> Fault {
+pub(super) fn restored(pair: &Pair, what: &str) -> Fault {
     let pair = pair.clone();
     Fault::new(what, move || pair.restore())
 }
@@ -201,17 +201,17 @@ pub(super) fn xmit_drop(pair: &Pair, family: Family, discard: Discard) -> Result
 pub(super) const TRICKLE: &str = "tbf rate 80bit burst 2000";
 
 /// The size of a segment. Two do not fit in the burst, and one fits in a segment of either family.
-const SEGMENT: usize = 1400;
+pub(super) const SEGMENT: usize = 1400;
 
 /// Room for one packet with [`DATA`] and headers, but not for two. Every kernel with qdiscs has
 /// this one.
-const TIGHT: &str = "bfifo limit 230";
+pub(super) const TIGHT: &str = "bfifo limit 230";
 
-fn slow_queue(ns: &Netns, limit: u32) -> Result<Fault> {
+pub(super) fn slow_queue(ns: &Netns, limit: u32) -> Result<Fault> {
     queue(ns, &format!("{TRICKLE} limit {limit}"))
 }
 
-fn queue(ns: &Netns, qdisc: &str) -> Result<Fault> {
+pub(super) fn queue(ns: &Netns, qdisc: &str) -> Result<Fault> {
     ns.sh(&format!("tc qdisc add dev {LINK} root {qdisc}"))?;
     let ns = ns.clone();
     Ok(Fault::new(qdisc, move || ns.command("tc", &["qdisc", "del", "dev", LINK, "root"]).map(drop)))

@@ -11,6 +11,7 @@ use crate::tcp::{endpoint, reset};
 use crate::tun::Peer;
 use crate::{Conn, Endpoint, Error, Family, Fault, Pair, Result, TraceEvent};
 
+mod droppers;
 mod fastopen;
 mod field;
 mod handshake;
@@ -24,6 +25,7 @@ mod wire;
 pub(crate) use local::tbf;
 pub(crate) use wire::{FAST_BYTES, without_gso};
 
+pub use droppers::Dropper;
 pub use outcome::{Discard, Expected, Hold, Outcome, Refusal, RouteFault, WindowFault};
 
 /// The socket that retransmits. IPv4-mapped addresses are represented as IPv4.

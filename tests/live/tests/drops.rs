@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The packet that the host dropped inside an attempt: reason, place and device, compared with the
+//! kernel's own text, and the device of the route.
+
+use std::time::Instant;
+
+use retrans_lab::observe::{concerns, drain};
+use retrans_lab::pair::LINK;
+use retrans_lab::wait::PATIENCE;
+use retrans_lab::{
+    Context, DropTrace, Dropper, Error, Family, KernelSupport, Outcome, Pair, Result, Scenario, privilege,
+};
+use retrans_sdk::event::KernelStr;
+use retrans_sdk::{Event, FieldSet, Stream};
+
+/// The number of attempts that each scenario provokes.
+const ATTEMPTS: usize = 2;
+
+fn open() -> Result<Stream> {
+    let fields = FieldSet::default() | FieldSet::drops();
+    Stream::builder().fields(fields).open().context("cannot open a stream")
+}
+
+/// Returns the name that the kernel prints for the reason of an event.
+fn printed_reason(stream: &Stream, event: &Event) -> Option<String> {
+    let reason = event.drop_reason?;
+    let name = stream.live().and_then(|live| live.kernel_drop_reason(reason)).map(str::to_owned);
+    Some(name.unwrap_or_else(|| reason.to_string()))
+}
+
+fn index_of_link(pair: &Pair) -> Result<u32> {
+    pair.client().run(|| nix::net::if_::if_nametoindex(LINK)).context("no link")
+}
+
+/// Runs scenarios at the same time, and returns the events of each with the line of the trace that
+/// belongs to it.
+type Observed = Vec<(Event, Option<retrans_lab::TracedDrop>)>;
+
+fn observe(stream: &mut Stream, trace: &mut DropTrace, scenarios: &mut [Scenario]) -> Result<Vec<Observed>> {
+    let (mut events, mut traced) = (Vec::new(), Vec::new());
+    for scenario in scenarios.iter_mut() {
+        scenario.start()?;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        events.append(&mut drain(stream)?);
+        traced.append(&mut trace.read()?);
+        let count = |scenario: &Scenario| {
+            let seen = events.iter().filter(|event| concerns(&scenario.subject(), event)).count();
+            seen.min(traced.iter().filter(|(event, _)| scenario.concerns(event)).count())
+        };
+        if scenarios.iter().all(|scenario| count(scenario) >= ATTEMPTS) {
+            break;
+        }
+        if Instant::now() > deadline {
+            let missing: Vec<_> = scenarios.iter().filter(|scenario| count(scenario) < ATTEMPTS).collect();
+            return Err(Error::new(format!("not within {PATIENCE:?}: {missing:?}")));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let pairs = scenarios.iter().map(|scenario| {
+        let of_stream = events.iter().filter(|event| concerns(&scenario.subject(), event)).copied();
+        let of_trace = traced.iter().filter(|(event, _)| scenario.concerns(event)).map(|(_, drop)| drop.clone());
+        of_stream.zip(of_trace).collect()
+    });
+    Ok(pairs.collect())
+}
+
+/// Every dropper that the kernel has, over every family, is reported as the kernel prints it.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn every_dropper_is_reported_as_the_kernel_prints_it() -> Result<()> {
+    privilege::check()?;
+    let support = KernelSupport::probe();
+    let mut reported = 0;
+    for dropper in Dropper::ALL {
+        if let Some(missing) = support.missing_for_dropper(dropper) {
+            println!("{dropper}: not run, {missing}");
+            continue;
+        }
+        let (mut stream, mut trace) = (open()?, DropTrace::new()?);
+        let mut pairs = Vec::new();
+        let mut scenarios = Vec::new();
+        for family in Family::ALL {
+            let pair = Pair::new()?;
+            scenarios.push(dropper.prepare(&pair, family)?);
+            pairs.push(pair);
+        }
+        let observed = observe(&mut stream, &mut trace, &mut scenarios)?;
+        for ((family, pair), attempts) in Family::ALL.into_iter().zip(&pairs).zip(observed) {
+            for (index, (event, traced)) in attempts.iter().enumerate() {
+                let at = format!("{dropper} over {family:?}, attempt {index}: {event}\n{traced:?}");
+                // A qdisc has room for a probe or a later attempt, which then is a success.
+                let traced = match traced {
+                    Some(traced) => traced,
+                    None => {
+                        assert_eq!((event.drop_reason, event.drop_at), (None, None), "{at}");
+                        continue;
+                    }
+                };
+                reported += 1;
+                assert_eq!(event.result, dropper.result(), "{at}");
+                assert_eq!(printed_reason(&stream, event), traced.reason, "{at}");
+                if let Some(location) = &traced.location {
+                    assert_eq!(event.drop_at.map(|symbol| symbol.to_string()).as_ref(), Some(location), "{at}");
+                }
+                let link = KernelStr::new(LINK.as_bytes());
+                if dropper.has_device() {
+                    assert_eq!(event.drop_dev, link, "{at}");
+                }
+                assert_eq!((event.oif, event.dev), (Some(index_of_link(pair)?), link), "{at}");
+                assert_eq!(event.to_string().parse::<Event>().expect("a line"), *event, "{at}");
+            }
+            assert!(attempts.iter().any(|(_, traced)| traced.is_some()), "{dropper} over {family:?}: {attempts:?}");
+        }
+        scenarios.into_iter().try_for_each(Scenario::finish)?;
+    }
+    assert!(reported > 0, "no dropper is available");
+    Ok(())
+}
+
+/// An attempt that leaves this host has no drop, although the peer drops its packet.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn a_packet_that_leaves_has_no_drop() -> Result<()> {
+    privilege::check()?;
+    let (mut stream, mut trace) = (open()?, DropTrace::new()?);
+    let mut pairs = Vec::new();
+    let mut scenarios = Vec::new();
+    for family in Family::ALL {
+        let pair = Pair::new()?;
+        scenarios.push(Scenario::prepare(&pair, family, Outcome::Rto)?);
+        pairs.push(pair);
+    }
+    for (attempts, pair) in observe(&mut stream, &mut trace, &mut scenarios)?.iter().zip(&pairs) {
+        for (event, _) in attempts {
+            assert_eq!((event.drop_reason, event.drop_at, event.drop_dev), (None, None, None), "{event}");
+            assert_eq!(event.oif, Some(index_of_link(pair)?), "{event}");
+        }
+    }
+    scenarios.into_iter().try_for_each(Scenario::finish)
+}
+
+/// Without a request neither the program nor the fields exist.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn drops_are_recorded_only_on_request() -> Result<()> {
+    privilege::check()?;
+    let pair = Pair::new()?;
+    let mut stream = Stream::open().context("cannot open a stream")?;
+    let mut trace = DropTrace::new()?;
+    let mut scenarios = [Scenario::prepare(&pair, Family::V4, Outcome::Rto)?];
+    for (event, _) in observe(&mut stream, &mut trace, &mut scenarios)?.remove(0) {
+        let keys = event.to_string();
+        for key in FieldSet::drops().keys() {
+            assert!(!keys.contains(&format!(" {key}=")), "{event}");
+        }
+    }
+    Ok(())
+}
