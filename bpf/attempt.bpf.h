@@ -13,6 +13,7 @@
 
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "retrans.h"
@@ -328,6 +329,119 @@ static __always_inline void read_ca_name(const struct attempt *a, __u8 to[16])
 
 		((__u64 *)to)[i] = a->probing ? probe_read(from, sizeof(*from)) : *from;
 	}
+}
+
+/* Extended fields: see retrans.h. */
+
+/* Exists only with CONFIG_MPTCP. */
+struct tcp_sock___mptcp {
+	bool is_mptcp;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u8 is_mptcp(const struct attempt *a)
+{
+	const struct tcp_sock___mptcp *tp = (const void *)a->tp;
+
+	return bpf_core_field_exists(tp->is_mptcp) ? KREAD(a, tp, is_mptcp) : 0;
+}
+
+/* Since v6.7 (3868ab0f1925). */
+struct tcp_sock___rto {
+	u16 total_rto;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u32 total_rto_of(const struct attempt *a)
+{
+	const struct tcp_sock___rto *tp = (const void *)a->tp;
+
+	return bpf_core_field_exists(tp->total_rto) ? KREAD(a, tp, total_rto) : ~0u;
+}
+
+static __always_inline __u8 is_orphan(const struct attempt *a)
+{
+	return KREAD(a, a->sk, __sk_common.skc_flags) >> SOCK_DEAD & 1;
+}
+
+/* Returns true if the peer's address is an IPv6 address that is not IPv4-mapped. */
+static __always_inline bool is_v6_peer(const struct attempt *a)
+{
+	const struct sock_common *skc = a->skc;
+
+	if (KREAD(a, skc, skc_family) != AF_INET6)
+		return false;
+	return KREAD(a, skc, skc_v6_daddr.in6_u.u6_addr32[0]) ||
+	       KREAD(a, skc, skc_v6_daddr.in6_u.u6_addr32[1]) ||
+	       KREAD(a, skc, skc_v6_daddr.in6_u.u6_addr32[2]) != bpf_htonl(0xffff);
+}
+
+/*
+ * Returns the byte that the IP layer puts into the header: the traffic class of IPv6, or the TOS of
+ * IPv4. A socket with IPv4-mapped addresses sends IPv4.
+ */
+static __always_inline __u8 tos_of(const struct attempt *a)
+{
+	const struct inet_sock *inet = &a->tp->inet_conn.icsk_inet;
+
+	if (bpf_core_field_exists(inet->pinet6) && is_v6_peer(a)) {
+		const struct ipv6_pinfo *v6 = KREAD(a, inet, pinet6);
+
+		return KREAD(a, v6, tclass);
+	}
+	return KREAD(a, inet, tos);
+}
+
+/*
+ * The time of a segment's last transmission before the attempt, by socket. The transmit step
+ * overwrites the time in the segment, so programs at the entry of the attempt store it
+ * (probes.bpf.h). They are loaded only if age_us is requested.
+ */
+struct last_sent {
+	__u64 sk; /* like the key; detects that the element was reused */
+	__u64 skb;
+	__u64 ns;	     /* CLOCK_MONOTONIC */
+	__u32 total_retrans; /* at the entry */
+	__u32 zero;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1); /* set at open if it is used */
+	__type(key, __u64);	/* the address of the socket */
+	__type(value, struct last_sent);
+} rt_last_sent SEC(".maps");
+
+/*
+ * Returns the time at which the segment was last sent before the attempt, or 0 if it is not known.
+ * A segment that did not reach the transmit step still contains the time. Otherwise the element
+ * must be of this attempt: each attempt that reaches the step increases total_retrans by its
+ * segments, and nothing else increases it.
+ */
+static __always_inline __u64 last_sent_of(const struct attempt *a)
+{
+	__u64 key = (__u64)a->sk;
+	const struct last_sent *last;
+
+	if (a->transmit == RETRANS_TRANSMIT_NO)
+		return KREAD(a, a->skb, skb_mstamp_ns);
+	if (a->transmit != RETRANS_TRANSMIT_YES)
+		return 0;
+	last = bpf_map_lookup_elem(&rt_last_sent, &key);
+	if (!last || last->sk != key || last->skb != (__u64)a->skb ||
+	    last->total_retrans + a->segs != KREAD(a, a->tp, total_retrans))
+		return 0;
+	return last->ns;
+}
+
+/* Returns the age of the segment's previous copy in microseconds, or ~0 if it is not known. */
+static __always_inline __u32 age_us_of(const struct attempt *a)
+{
+	__u64 sent = last_sent_of(a), now = bpf_ktime_get_ns(), age;
+
+	if (!sent)
+		return ~0u;
+	/* With pacing, the time may be in the future. */
+	age = sent < now ? (now - sent) / 1000 : 0;
+	return age < ~0u ? age : ~0u;
 }
 
 /*

@@ -350,8 +350,8 @@ static __always_inline bool is_timer_kind(__u8 kind)
  * socket's element, or NULL.
  *
  * An existing element is overwritten in place, because an update of an LRU map acquires locks and a
- * new element. If the map evicts the element meanwhile and reuses it for another socket, that socket
- * finds other ports in it, and loses its memory.
+ * new element. If the map evicts the element meanwhile and reuses it for another socket, that
+ * socket finds other ports in it, and loses its memory.
  */
 static __always_inline void remember_loss(const struct attempt *a, struct loss_memory *now,
 					  const struct loss_memory *m, struct loss_memory *element)

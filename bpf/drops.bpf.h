@@ -135,8 +135,8 @@ static __always_inline const struct drop *drop_of(const struct tcp_sock *tp, __u
  * Writes the fields of the path, which are after the default ones, and returns their presence bits.
  * Requires that `transmit` is written. For a SYN-ACK, tp is NULL.
  *
- * It is a function of its own, and reads with the helper in every program, so that the programs of a
- * stream that does not request these fields are as they would be without it.
+ * It is a function of its own, and reads with the helper in every program, so that the programs of
+ * a stream that does not request these fields are as they would be without it.
  */
 static __noinline __u64 put_path(struct retrans_record *r, const struct tcp_sock *tp, __u64 segment)
 {

@@ -25,12 +25,8 @@
 #include "kread.bpf.h"
 #include "owners.bpf.h"
 #include "stats.bpf.h"
+#include "verdict.bpf.h"
 #include "wakeup.bpf.h"
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20); /* bytes; set at open */
-} rt_events SEC(".maps");
 
 /*
  * The rate limit: a token bucket for each result, applied after the filter. It is off unless it is
@@ -74,7 +70,7 @@ static __always_inline bool rate_limit_passes(const struct attempt *a)
 }
 
 /* The size of a record: record_length, and the owner if owners are requested. */
-const volatile __u32 record_size = sizeof(struct retrans_record);
+const volatile __u32 record_size = RETRANS_DEFAULT_LENGTH;
 /* True if owners are requested. Otherwise records have no room for them, and there is no lookup. */
 const volatile bool with_owners = false;
 
@@ -146,6 +142,70 @@ static __always_inline void put_owner(struct retrans_record *r, const struct att
 		__builtin_memset(to, 0, sizeof(*to));
 }
 
+#define PUT_MAYBE(name, member, number, offset, value)                                             \
+	PUT_REQUESTED(name, member, number, offset, value)                                         \
+	if (IS_REQUESTED(name) && r->member != (__typeof__(r->member))~0ull)                       \
+		present |= 1ull << RETRANS_FIELD_##name;
+
+/* Writes the extended fields, and returns the presence bits of those that have a value. */
+static __always_inline __u64 put_extended(struct retrans_record *r, const struct attempt *a)
+{
+	__u64 fields = record_fields;
+	__u32 length = record_length;
+	__u64 present = 0;
+
+	if (HAS_ROOM(extended_zero)) {
+		r->extended_zero[0] = 0;
+		*(__u32 *)(r->extended_zero + 1) = 0;
+	}
+	if (!a->tp) {
+		EXTENDED_FIELDS(PUT_ZERO, a)
+		EXTENDED_MAYBE_FIELDS(PUT_ZERO, a)
+		return 0;
+	}
+	present = fields & (0 EXTENDED_FIELDS(FIELD_BIT, a));
+	EXTENDED_FIELDS(PUT_REQUESTED, a)
+	EXTENDED_MAYBE_FIELDS(PUT_MAYBE, a)
+	return present;
+}
+
+/*
+ * The same in a stack frame of its own, because the programs have little room left. The arguments
+ * are the values of the attempt and not its address: otherwise clang would keep every attempt in
+ * memory, and not know its constants.
+ */
+static __noinline __u64 put_extended_typed(struct retrans_record *r, const struct tcp_sock *tp,
+					   const struct sk_buff *skb, __u32 segs, __u8 transmit)
+{
+	struct attempt a = {
+	    .skc = (const void *)tp,
+	    .sk = (const void *)tp,
+	    .tp = tp,
+	    .skb = skb,
+	    .segs = segs,
+	    .transmit = transmit,
+	    .probing = false,
+	};
+
+	return put_extended(r, &a);
+}
+
+static __noinline __u64 put_extended_probing(struct retrans_record *r, const struct tcp_sock *tp,
+					     const struct sk_buff *skb, __u32 segs, __u8 transmit)
+{
+	struct attempt a = {
+	    .skc = (const void *)tp,
+	    .sk = (const void *)tp,
+	    .tp = tp,
+	    .skb = skb,
+	    .segs = segs,
+	    .transmit = transmit,
+	    .probing = true,
+	};
+
+	return put_extended(r, &a);
+}
+
 static __always_inline void put_record(struct retrans_record *r, const struct attempt *a)
 {
 	/* Both are volatile, so each is read only once. */
@@ -178,13 +238,25 @@ static __always_inline void put_record(struct retrans_record *r, const struct at
 	} else {
 		TCP_FIELDS(PUT_ZERO, a)
 	}
+	if (length > RETRANS_PATH_LENGTH)
+		present |= a->probing ? put_extended_probing(r, a->tp, a->skb, a->segs, a->transmit)
+				      : put_extended_typed(r, a->tp, a->skb, a->segs, a->transmit);
 	r->header.present = present;
 	if (with_owners)
 		put_owner(r, a);
 }
 
-/* True if there is no ring buffer. Then attempts are only counted and filtered. */
-const volatile bool counters_only = false;
+/* What is done with attempts that pass the filter. */
+enum output_mode {
+	OUTPUT_EVENTS = 0,
+	/* There is no ring buffer. Attempts are only counted and filtered. */
+	OUTPUT_COUNTERS = 1,
+	/* Their connections are tracked as well, for verdicts: see verdict.bpf.h. */
+	OUTPUT_VERDICTS = 2,
+};
+
+/* One constant for all modes: its value 0 leaves no instruction but the load. */
+const volatile __u8 output_mode = OUTPUT_EVENTS;
 
 static __always_inline void hide_constants(struct attempt *a)
 {
@@ -205,6 +277,7 @@ static __always_inline int emit(struct attempt *a)
 {
 	struct retrans_counters *c = counters_of_cpu();
 	struct retrans_record *record;
+	__u8 mode;
 
 	/* Cannot fail; the verifier requires the check. */
 	if (!c)
@@ -225,8 +298,11 @@ static __always_inline int emit(struct attempt *a)
 		count_passed(a);
 	if (group_by)
 		count_group(a);
-	if (counters_only)
+	mode = output_mode;
+	if (mode == OUTPUT_COUNTERS)
 		return 0;
+	if (mode == OUTPUT_VERDICTS && a->tp)
+		track_attempt(a);
 	if (limit_interval && !rate_limit_passes(a)) {
 		count(&c->limited, 1);
 		return 0;

@@ -381,6 +381,40 @@ int BPF_PROG(rt_fexit_frag, const struct sock *sk, int tcp_queue, const void *sk
 	return 0;
 }
 
+/* Stores the time at which the segment of an attempt was last sent: see struct last_sent. */
+static __always_inline int handle_age(const struct attempt *a)
+{
+	__u64 key = (__u64)a->sk;
+	struct last_sent last = {.sk = key, .skb = (__u64)a->skb};
+
+	if (!a->tp)
+		return 0;
+	last.ns = KREAD(a, a->skb, skb_mstamp_ns);
+	last.total_retrans = KREAD(a, a->tp, total_retrans);
+	bpf_map_update_elem(&rt_last_sent, &key, &last, BPF_ANY);
+	return 0;
+}
+
+static __always_inline int handle_age_fentry(const struct sock *sk, const struct sk_buff *skb)
+{
+	struct attempt a = {
+	    .sk = sk, .tp = bpf_skc_to_tcp_sock((void *)sk), .skb = skb, .probing = false};
+
+	return handle_age(&a);
+}
+
+SEC("?fentry/tcp_retransmit_skb")
+int BPF_PROG(rt_age_outer, const struct sock *sk, const struct sk_buff *skb)
+{
+	return handle_age_fentry(sk, skb);
+}
+
+SEC("?fentry/__tcp_retransmit_skb")
+int BPF_PROG(rt_age_inner, const struct sock *sk, const struct sk_buff *skb)
+{
+	return handle_age_fentry(sk, skb);
+}
+
 /*
  * Entry and exit of the functions, with kprobes. At the exit the arguments are no longer
  * available, so the program at the entry stores them. The key is the stack address of the return
@@ -430,6 +464,25 @@ static __always_inline int handle_kprobe(struct pt_regs *ctx, const struct sock 
 	entry.is_first = !BPF_CORE_READ(tp, retrans_stamp);
 	attempt_begin(args.sk, &entry);
 	return 0;
+}
+
+static __always_inline int handle_age_kprobe(const struct sock *sk, const struct sk_buff *skb)
+{
+	struct attempt a = {.sk = sk, .tp = (const void *)sk, .skb = skb, .probing = true};
+
+	return handle_age(&a);
+}
+
+SEC("?kprobe/tcp_retransmit_skb")
+int BPF_KPROBE(rt_kp_age_outer, const struct sock *sk, const struct sk_buff *skb)
+{
+	return handle_age_kprobe(sk, skb);
+}
+
+SEC("?kprobe/__tcp_retransmit_skb")
+int BPF_KPROBE(rt_kp_age_inner, const struct sock *sk, const struct sk_buff *skb)
+{
+	return handle_age_kprobe(sk, skb);
 }
 
 /* Returns the key of the arguments that were stored at the entry. */
@@ -515,6 +568,18 @@ int BPF_KRETPROBE(rt_krp_synack, int err)
 }
 
 #else
+
+SEC("?kprobe/tcp_retransmit_skb")
+int rt_kp_age_outer(void *ctx)
+{
+	return 0;
+}
+
+SEC("?kprobe/__tcp_retransmit_skb")
+int rt_kp_age_inner(void *ctx)
+{
+	return 0;
+}
 
 SEC("?kprobe/tcp_retransmit_skb")
 int rt_kp_outer(void *ctx)

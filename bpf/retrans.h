@@ -158,7 +158,33 @@ enum retrans_transmit {
 	FIELD(DROP_DEV, drop_dev, 33, 216)                                                         \
 	FIELD(DEV, dev, 51, 232)
 
-#define RETRANS_PATH_NUMBER(name, member, number, offset) RETRANS_FIELD_##name = number,
+/*
+ * Fields that are recorded only on request. They require a full socket, and are not operands of the
+ * filter.
+ */
+#define EXTENDED_FIELDS(FIELD, a)                                                                  \
+	FIELD(PACKETS_OUT, packets_out, 35, 252, KREAD(a, (a)->tp, packets_out))                   \
+	FIELD(LOST_OUT, lost_out, 36, 256, KREAD(a, (a)->tp, lost_out))                            \
+	FIELD(SACKED_OUT, sacked_out, 37, 260, KREAD(a, (a)->tp, sacked_out))                      \
+	FIELD(REORDERING, reordering, 38, 264, KREAD(a, (a)->tp, reordering))                      \
+	FIELD(DSACK_DUPS, dsack_dups, 39, 268, KREAD(a, (a)->tp, dsack_dups))                      \
+	FIELD(UNDO_RETRANS, undo_retrans, 40, 272, KREAD(a, (a)->tp, undo_retrans))                \
+	FIELD(DELIVERED, delivered, 41, 276, KREAD(a, (a)->tp, delivered))                         \
+	FIELD(BYTES_RETRANS, bytes_retrans, 42, 280, KREAD(a, (a)->tp, bytes_retrans))             \
+	FIELD(PACING_RATE, pacing_rate, 43, 288, KREAD(a, (a)->sk, sk_pacing_rate))                \
+	FIELD(PMTU, pmtu, 45, 300, KREAD(a, &(a)->tp->inet_conn, icsk_pmtu_cookie))                \
+	FIELD(PRIORITY, priority, 46, 304, KREAD(a, (a)->sk, sk_priority))                         \
+	FIELD(TOS, tos, 48, 312, tos_of(a))                                                        \
+	FIELD(IS_MPTCP, is_mptcp, 49, 313, is_mptcp(a))                                            \
+	FIELD(ORPHAN, orphan, 50, 314, is_orphan(a))
+
+/* Extended fields that are absent if all of their bits are set. */
+#define EXTENDED_MAYBE_FIELDS(FIELD, a)                                                            \
+	FIELD(AGE_US, age_us, 34, 248, age_us_of(a))                                               \
+	FIELD(MIN_RTT_US, min_rtt_us, 44, 296, KREAD(a, (a)->tp, rtt_min.s[0].v))                  \
+	FIELD(TOTAL_RTO, total_rto, 47, 308, total_rto_of(a))
+
+#define RETRANS_PATH_NUMBER(name, member, number, offset)	  RETRANS_FIELD_##name = number,
 #define RETRANS_FIELD_NUMBER(name, member, number, offset, value) RETRANS_FIELD_##name = number,
 
 /* Fields by number: presence bits, and operands of the filter. */
@@ -194,6 +220,8 @@ enum retrans_field {
 	TCP_FIELDS(RETRANS_FIELD_NUMBER, )
 	NAME_FIELDS(RETRANS_FIELD_NUMBER, )
 	PATH_FIELDS(RETRANS_PATH_NUMBER)
+	EXTENDED_FIELDS(RETRANS_FIELD_NUMBER, )
+	EXTENDED_MAYBE_FIELDS(RETRANS_FIELD_NUMBER, )
 	/* clang-format on */
 };
 
@@ -265,12 +293,32 @@ struct retrans_record {
 	__u32 wmem_queued; /* bytes */
 	__s32 sk_err_soft; /* errno, positive */
 	__u8 ca_name[16];  /* NUL-terminated unless full */
-	/* Records end here unless fields of the path are requested. */
+	/* Records end here unless extended fields are requested: RETRANS_DEFAULT_LENGTH. */
 	__u32 drop_reason; /* the running kernel's number */
 	__u32 oif;	   /* index */
 	__u64 drop_at;	   /* an instruction's address */
 	__u8 drop_dev[16]; /* NUL-terminated unless full, as is `dev` */
 	__u8 dev[16];
+	/* RETRANS_PATH_LENGTH */
+
+	__u32 age_us;
+	__u32 packets_out; /* segments, like the next three */
+	__u32 lost_out;
+	__u32 sacked_out;
+	__u32 reordering;
+	__u32 dsack_dups;   /* segments */
+	__s32 undo_retrans; /* segments; -1 for none */
+	__u32 delivered;    /* segments */
+	__u64 bytes_retrans;
+	__u64 pacing_rate; /* bytes per second */
+	__u32 min_rtt_us;
+	__u32 pmtu; /* bytes */
+	__u32 priority;
+	__u32 total_rto;
+	__u8 tos;
+	__u8 is_mptcp;	       /* 0 or 1 */
+	__u8 orphan;	       /* 0 or 1 */
+	__u8 extended_zero[5]; /* 0 */
 };
 #pragma clang diagnostic pop
 
@@ -287,6 +335,7 @@ RETRANS_AT(family, 36);
 RETRANS_AT(saddr, 44);
 RETRANS_AT(daddr, 60);
 RETRANS_AT(zero, 134);
+RETRANS_AT(extended_zero, 315);
 
 #define RETRANS_FIELD_AT(name, member, number, offset, value) RETRANS_AT(member, offset);
 #define RETRANS_PATH_AT(name, member, number, offset)	      RETRANS_AT(member, offset);
@@ -298,6 +347,8 @@ ID_FIELDS(RETRANS_FIELD_AT, )
 TCP_FIELDS(RETRANS_FIELD_AT, )
 NAME_FIELDS(RETRANS_FIELD_AT, )
 PATH_FIELDS(RETRANS_PATH_AT)
+EXTENDED_FIELDS(RETRANS_FIELD_AT, )
+EXTENDED_MAYBE_FIELDS(RETRANS_FIELD_AT, )
 /* clang-format on */
 
 _Static_assert(sizeof(struct retrans_record) % 8 == 0, "record");
@@ -307,6 +358,8 @@ _Static_assert(sizeof(struct retrans_record) % 8 == 0, "record");
 
 /* The length of a record with the fields that are recorded by default. */
 #define RETRANS_DEFAULT_LENGTH 200
+/* The length of a record with these and the fields of the path. */
+#define RETRANS_PATH_LENGTH 248
 
 /* The method by which the owner of a socket was determined. */
 enum retrans_owner_source {
@@ -326,6 +379,71 @@ struct retrans_owner {
 _Static_assert(sizeof(struct retrans_owner) == 24, "owner");
 _Static_assert(__builtin_offsetof(struct retrans_owner, source) == 4, "source");
 _Static_assert(__builtin_offsetof(struct retrans_owner, comm) == 8, "comm");
+
+/*
+ * A verdict: what became of the attempts of a socket. It is a second kind of record in the ring
+ * buffer, with another version.
+ */
+#define RETRANS_VERDICT_VERSION 0x8001
+
+enum retrans_verdict_kind {
+	RETRANS_VERDICT_UNNEEDED = 1,
+	RETRANS_VERDICT_ENDED = 2,
+};
+
+/* The proof that attempts were unneeded. */
+enum retrans_unneeded_proof {
+	RETRANS_PROOF_DSACK = 1,
+	RETRANS_PROOF_UNDO = 2,
+};
+
+/* The reason for which a connection ended. */
+enum retrans_end_reason {
+	RETRANS_END_UNKNOWN = 0,
+	RETRANS_END_ACKED = 1,
+	RETRANS_END_TIMED_OUT = 2,
+	RETRANS_END_RESET = 3,
+	RETRANS_END_USER_TIMEOUT = 4,
+	RETRANS_END_UNREACHABLE = 5,
+	RETRANS_END_LOCAL_CLOSE = 6,
+};
+
+/* Bits of retrans_verdict.header.present. */
+#define RETRANS_VERDICT_HAS_ATTEMPTS	  0x01
+#define RETRANS_VERDICT_HAS_SEGS	  0x02
+#define RETRANS_VERDICT_HAS_TOTAL_RETRANS 0x04
+#define RETRANS_VERDICT_HAS_STALL_MS	  0x08
+#define RETRANS_VERDICT_HAS_UNACKED	  0x10
+#define RETRANS_VERDICT_HAS_ERR		  0x20
+
+struct retrans_verdict {
+	struct retrans_header header;
+
+	__u64 ts; /* CLOCK_BOOTTIME, ns */
+	__u64 cookie;
+	__u32 netns;  /* inode number */
+	__u8 verdict; /* enum retrans_verdict_kind */
+	__u8 reason;  /* enum retrans_unneeded_proof or enum retrans_end_reason */
+	__u8 family;
+	__u8 state;  /* before the connection ended */
+	__u16 sport; /* local, host byte order */
+	__u16 dport; /* host byte order */
+	__u8 saddr[16];
+	__u8 daddr[16];
+	__u32 attempts;
+	__u32 segs;
+	__u32 total_retrans; /* segments */
+	__u32 stall_ms;
+	__u32 unacked; /* bytes */
+	__u32 err;     /* errno, positive */
+	__u32 zero;    /* 0 */
+};
+
+_Static_assert(__builtin_offsetof(struct retrans_verdict, cookie) == 24, "verdict");
+_Static_assert(__builtin_offsetof(struct retrans_verdict, saddr) == 44, "verdict");
+_Static_assert(__builtin_offsetof(struct retrans_verdict, attempts) == 76, "verdict");
+_Static_assert(sizeof(struct retrans_verdict) == 104, "verdict");
+
 /* The state of the ring buffer's reader, shared with the programs. */
 struct retrans_reader {
 	__u64 awake; /* 1: the reader polls by timer; 0: it sleeps until it is woken */
@@ -371,6 +489,14 @@ struct retrans_netns_stats {
 	struct retrans_count unknown_kind;
 };
 
+/* Verdicts. None of them is counted in the counters of attempts. */
+struct retrans_verdict_counters {
+	__u64 submitted;
+	__u64 lost;
+	/* Attempts whose connection is not tracked: its cookie is not known, or the map is full. */
+	__u64 untracked;
+};
+
 /*
  * One element per CPU. seen = filtered + passed. With a ring buffer, passed = limited + lost +
  * submitted. `passed` is the sum of retrans_passed.
@@ -389,6 +515,7 @@ struct retrans_counters {
 	 * to function exits.
 	 */
 	__u64 tracepoint_only;
+	struct retrans_verdict_counters verdicts;
 };
 
 /*
@@ -400,7 +527,8 @@ struct retrans_passed {
 };
 
 _Static_assert(sizeof(struct retrans_passed) == 32 * 16 * 16, "passed");
-_Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 96 + 8, "counters");
+_Static_assert(sizeof(struct retrans_counters) == 40 + 32 * 16 * 16 + 4 * 16 + 96 + 8 + 24,
+	       "counters");
 
 /* The key by which attempts are counted in groups. */
 enum retrans_group_by {

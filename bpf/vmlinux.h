@@ -162,14 +162,24 @@ struct sock {
 	int sk_wmem_queued;
 	int sk_err_soft;
 	__u32 sk_mark;
+	__u32 sk_priority;
+	unsigned long sk_pacing_rate;
+	int sk_err;
+	__u8 sk_shutdown;
 	kuid_t sk_uid;
 	__u16 sk_protocol;
 	__u8 sk_kern_sock : 1;
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
+struct ipv6_pinfo {
+	__u8 tclass;
+};
+
 struct inet_sock {
 	struct sock sk;
+	struct ipv6_pinfo *pinet6;
+	__u8 tos;
 };
 
 struct tcp_congestion_ops {
@@ -185,15 +195,26 @@ struct inet_connection_sock {
 	__u8 icsk_pending;
 	__u8 icsk_backoff;
 	__u32 icsk_pmtu_cookie;
+	__u32 icsk_user_timeout;
 	struct {
 		u32 enabled : 1;
 	} icsk_mtup;
+};
+
+struct minmax_sample {
+	u32 t;
+	u32 v;
+};
+
+struct minmax {
+	struct minmax_sample s[3];
 };
 
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	u32 snd_una;
 	u32 snd_nxt;
+	u32 write_seq;
 	u32 snd_wnd;
 	u32 snd_cwnd;
 	u32 snd_ssthresh;
@@ -213,6 +234,15 @@ struct tcp_sock {
 	u64 tcp_clock_cache;
 	struct request_sock *fastopen_rsk;
 	__u8 syn_data : 1;
+	u32 packets_out;
+	u32 lost_out;
+	u32 sacked_out;
+	u32 reordering;
+	u32 dsack_dups;
+	int undo_retrans;
+	u32 delivered;
+	u64 bytes_retrans;
+	struct minmax rtt_min;
 };
 
 struct sk_buff {

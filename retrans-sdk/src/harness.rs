@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use crate::event::Event;
-use crate::event::record::{self, DADDR, ERR, OPTIONAL, RECORD_LEN, SADDR, VERSION, core_layout};
+use crate::event::record::{self, DADDR, DEFAULT_LEN, ERR, OPTIONAL, SADDR, VERSION, core_layout};
 use crate::filter::{Filter, KernelContext, MAX_SUBTREES, MAX_TESTS, RangeTest, operand};
 use crate::kernel::attach_method::AttachMethod;
 use crate::stream::Stream;
@@ -100,11 +100,11 @@ pub fn read_into(event: &mut Event, record: &[u8]) {
     }
 }
 
-/// Returns a record with a header and no values.
+/// Returns a record with room for the standard fields, with a header and no values.
 #[must_use]
 pub fn empty_record() -> Vec<u8> {
-    let mut record = vec![0; RECORD_LEN];
-    record[0..2].copy_from_slice(&(RECORD_LEN as u16).to_ne_bytes());
+    let mut record = vec![0; DEFAULT_LEN];
+    record[0..2].copy_from_slice(&(DEFAULT_LEN as u16).to_ne_bytes());
     record[2..4].copy_from_slice(&VERSION.to_ne_bytes());
     record
 }

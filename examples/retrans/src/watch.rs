@@ -56,8 +56,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     btf: Option<PathBuf>,
     /// Optional keys to report, separated by commas; an empty list reports none (default: all except
-    /// drop_reason, drop_at, drop_dev, oif and dev). The
-    /// list of keys below shows which ones are optional. The keys of --owners require --owners
+    /// the extended ones). The list of keys below shows which ones are optional and extended. The
+    /// keys of --owners require --owners
     #[arg(long, value_name = "KEY,...", default_value_t = FieldSet::default(), hide_default_value = true)]
     fields: FieldSet,
     /// Also report the process that owns the socket (keys owner, pid and comm, if the process is
@@ -72,12 +72,16 @@ pub(crate) struct Arguments {
 
 fn help() -> String {
     let keys: Vec<_> = retrans_sdk::event::keys().collect();
+    let extended: Vec<_> = FieldSet::all().keys().filter(|key| !FieldSet::default().contains(key)).collect();
     format!(
         "\
 Keys of terms and of the output: {}
 
-The keys from ts to transmit are in every event. The other keys are optional: a key whose value is not known is left out. Terms with \
-owner, pid or comm are rejected here, because the owner may be found only after the filter has run. Use them to filter a recording (retrans replay).
+The keys from ts to transmit are in every event. The other keys are optional: a key whose value is not known is left out. The extended \
+keys are reported only if --fields contains them: {}
+
+Terms with owner, pid or comm are rejected here, because the owner may be found only after the filter has run. So are terms with an \
+extended key, which the BPF programs do not evaluate. Use them to filter a recording (retrans replay).
 
 Exit status: 0 success, also if the reader of stdout exits; 1 the stream or stdout failed after the start; 2 usage error, or the \
 stream cannot be opened: a capability is missing, no attach method is available, or a term cannot be evaluated.
@@ -85,7 +89,8 @@ stream cannot be opened: a capability is missing, no attach method is available,
 Examples:
   sudo retrans watch 'result!=success' daddr=10.0.0.0/8
   sudo retrans watch class=route,drop --or kind=syn --for 60 > attempts.kv",
-        keys.join(" ")
+        keys.join(" "),
+        extended.join(" ")
     )
 }
 

@@ -12,9 +12,10 @@ use crate::text::escape::Escaped;
 /// A set of optional fields.
 ///
 /// [`StreamBuilder::fields`](crate::StreamBuilder::fields) sets the fields that events contain. The
-/// default is every field except those that are recorded only on request ([`drops`](Self::drops)).
-/// The BPF programs do not read the other fields, and a record ends after the last field in the
-/// set. With [`resolve_owners`](crate::StreamBuilder::resolve_owners) records have at least the
+/// default is every field except the *extended* ones, which are recorded only on request
+/// ([`drops`](Self::drops) and others). The BPF programs do not read the other fields, and a record
+/// ends after the last field in the set. They do not evaluate the extended fields in a filter: use
+/// a predicate ([`StreamBuilder::predicate`](crate::StreamBuilder::predicate)). With [`resolve_owners`](crate::StreamBuilder::resolve_owners) records have at least the
 /// length of the default.
 ///
 /// A set is parsed from keys separated by commas. The first eleven keys of the key=value line,
@@ -30,6 +31,7 @@ use crate::text::escape::Escaped;
 ///
 /// let fields: FieldSet = "cookie,netns,snd_cwnd".parse()?;
 /// assert!(fields.contains("netns") && !fields.contains("srtt_us"));
+/// assert!(FieldSet::all().contains("age_us") && !FieldSet::default().contains("age_us"));
 /// assert_eq!(fields | "srtt_us".parse()?, "cookie,netns,snd_cwnd,srtt_us".parse()?);
 /// assert_eq!("netns,ts".parse::<FieldSet>().unwrap_err().key(), "ts");
 /// # Ok::<(), retrans_sdk::event::ParseFieldSetError>(())
@@ -47,7 +49,7 @@ impl FieldSet {
     pub(crate) const DEFAULT: Self = {
         let (mut bits, mut i) = (0, 0);
         while i < OPTIONAL.len() {
-            if record::length_of(1 << OPTIONAL[i].bit) <= record::DEFAULT_LEN {
+            if !OPTIONAL[i].is_extended() {
                 bits |= 1 << OPTIONAL[i].bit;
             }
             i += 1;

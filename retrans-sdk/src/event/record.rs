@@ -40,8 +40,11 @@ pub(crate) const RECORD_LEN: usize = {
 pub(crate) const CORE_LEN: usize = 80;
 
 /// The size of a record with the fields that are recorded by default (`RETRANS_DEFAULT_LENGTH`).
-/// Fields after it are recorded only on request.
+/// The *extended* fields follow it, which are recorded only on request.
 pub(crate) const DEFAULT_LEN: usize = 200;
+
+/// The first presence bit of an extended field.
+const FIRST_EXTENDED: u32 = 30;
 
 /// The size of `struct retrans_owner`, which follows a record if owners are resolved.
 pub(crate) const OWNER_LEN: usize = 24;
@@ -132,6 +135,13 @@ pub(crate) const fn wire_size<T: WireValue>() -> usize {
     size_of::<T::Wire>()
 }
 
+impl Optional {
+    /// Returns true for a field that is recorded only on request.
+    pub(crate) const fn is_extended(&self) -> bool {
+        self.bit >= FIRST_EXTENDED
+    }
+}
+
 #[cfg(feature = "test-util")]
 impl Optional {
     /// Returns the bytes of a record that contain the field.
@@ -206,6 +216,15 @@ pub(crate) const OPTIONAL: &[Optional] = &{
         i += 1;
     }
     all
+};
+
+// Extended fields follow all others.
+const _: () = {
+    let mut i = 0;
+    while i < OPTIONAL.len() {
+        assert!(OPTIONAL[i].is_extended() == (OPTIONAL[i].end > DEFAULT_LEN));
+        i += 1;
+    }
 };
 
 /// Returns the length of a record with these fields, one bit for each.
@@ -600,6 +619,7 @@ pub(crate) mod tests {
     #[test]
     fn a_record_ends_after_the_last_requested_field() {
         assert_eq!((length_of(0), length_of(!0)), (CORE_LEN, RECORD_LEN));
+        assert_eq!(length_of((1 << FIRST_EXTENDED) - 1), DEFAULT_LEN);
         for field in OPTIONAL {
             let length = length_of(1 << field.bit);
             assert!((field.end.max(CORE_LEN)..field.end.max(CORE_LEN) + WORD).contains(&length), "{field:?}");

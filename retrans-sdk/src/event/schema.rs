@@ -142,6 +142,61 @@ macro_rules! optional_fields {
             oif: u32 => [204, RETRANS_FIELD_OIF = 31],
             /// The name of that device (`sk_dst_cache->dev->name`).
             dev: KernelStr => [232, RETRANS_FIELD_DEV = 51],
+            /// The time since the segment was last sent before this attempt, in microseconds
+            /// (`skb->skb_mstamp_ns` at the entry of the attempt). An earlier attempt that reached
+            /// the transmit step and failed counts as sent. Absent if no BPF program ran at the
+            /// entry and the attempt reached the transmit step, which overwrites the time; and in
+            /// excess of 71 minutes. Recorded on request ([`FieldSet`](crate::FieldSet)).
+            age_us: u32 => [248, RETRANS_FIELD_AGE_US = 34],
+            /// The number of segments in flight (`tp->packets_out`): sent and not cumulatively
+            /// acknowledged. Recorded on request.
+            packets_out: u32 => [252, RETRANS_FIELD_PACKETS_OUT = 35],
+            /// The number of segments marked as lost (`tp->lost_out`). Recorded on request.
+            lost_out: u32 => [256, RETRANS_FIELD_LOST_OUT = 36],
+            /// The number of segments that the peer acknowledged selectively (`tp->sacked_out`).
+            /// Without SACK, it is the number of duplicate ACKs. Recorded on request.
+            sacked_out: u32 => [260, RETRANS_FIELD_SACKED_OUT = 37],
+            /// The reordering that the socket tolerates (`tp->reordering`), in segments. Recorded
+            /// on request.
+            reordering: u32 => [264, RETRANS_FIELD_REORDERING = 38],
+            /// The number of segments that the peer reported as received twice (`tp->dsack_dups`,
+            /// RFC 2883), since the connection began. Recorded on request.
+            dsack_dups: u32 => [268, RETRANS_FIELD_DSACK_DUPS = 39],
+            /// The number of retransmitted segments of this recovery that the peer has not reported
+            /// as received twice (`tp->undo_retrans`). At 0, all of them were unneeded, and the
+            /// kernel restores the congestion window. -1 if nothing was retransmitted when the
+            /// recovery began. Recorded on request.
+            undo_retrans: i32 => [272, RETRANS_FIELD_UNDO_RETRANS = 40],
+            /// The number of segments that were delivered to the peer, including retransmitted ones
+            /// (`tp->delivered`), since the connection began. Recorded on request.
+            delivered: u32 => [276, RETRANS_FIELD_DELIVERED = 41],
+            /// The number of bytes that were retransmitted (`tp->bytes_retrans`), since the
+            /// connection began, including this attempt if it reached the transmit step. Recorded
+            /// on request.
+            bytes_retrans: u64 => [280, RETRANS_FIELD_BYTES_RETRANS = 42],
+            /// The pacing rate (`sk->sk_pacing_rate`), in bytes per second; 18446744073709551615
+            /// without a limit. Recorded on request.
+            pacing_rate: u64 => [288, RETRANS_FIELD_PACING_RATE = 43],
+            /// The minimum round-trip time of the last minutes (`tp->rtt_min`), in microseconds.
+            /// Absent before the first sample. Recorded on request.
+            min_rtt_us: u32 => [296, RETRANS_FIELD_MIN_RTT_US = 44],
+            /// The path MTU in use (`icsk_pmtu_cookie`), in bytes. Recorded on request.
+            pmtu: u32 => [300, RETRANS_FIELD_PMTU = 45],
+            /// The priority of the socket's packets (`sk->sk_priority`, `SO_PRIORITY`). Recorded on
+            /// request.
+            priority: u32 => [304, RETRANS_FIELD_PRIORITY = 46],
+            /// The number of timeouts of the connection (`tp->total_rto`). Requires Linux 6.7.
+            /// Recorded on request.
+            total_rto: u32 => [308, RETRANS_FIELD_TOTAL_RTO = 47],
+            /// The TOS byte of IPv4 (`inet->tos`), or the traffic class of IPv6
+            /// (`inet6_sk(sk)->tclass`), with the bits of ECN. Recorded on request.
+            tos: u8 => [312, RETRANS_FIELD_TOS = 48],
+            /// 1 if the socket belongs to an MPTCP connection (`tp->is_mptcp`), else 0. Recorded on
+            /// request.
+            is_mptcp: u8 => [313, RETRANS_FIELD_IS_MPTCP = 49],
+            /// 1 if the process has closed the socket (`SOCK_DEAD`), so that the kernel sends the
+            /// rest of the data by itself; else 0. Recorded on request.
+            orphan: u8 => [314, RETRANS_FIELD_ORPHAN = 50],
         }
     };
 }
@@ -669,6 +724,6 @@ mod tests {
         for (index, key) in keys().enumerate() {
             assert_eq!(by_key(key, 0).map(|(at, _)| at), Some(index), "{key}");
         }
-        assert!(FIELDS.len() <= u64::BITS as usize, "the parser keeps a bit for each");
+        assert!(FIELDS.len() <= u128::BITS as usize, "the parser keeps a bit for each");
     }
 }

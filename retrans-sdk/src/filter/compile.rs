@@ -11,9 +11,9 @@
 //!
 //! `owner`, `pid` and `comm` are not available to the filter. On a host without fexit the owner of
 //! an accepted socket is resolved only after its first event, so a filter would miss such events
-//! without a report. A stream therefore rejects these keys. It also rejects the keys of dropped
-//! packets and of the route's device: they are for the few attempts that pass, and as operands they
-//! would make the programs larger for all.
+//! without a report. A stream therefore rejects these keys. It also rejects the extended fields:
+//! they are for the few attempts that pass, and as operands they would make the programs larger for
+//! all.
 
 use ipnet::IpNet;
 
@@ -305,8 +305,7 @@ mod tests {
         for key in crate::event::schema::keys() {
             let text = format!("{key}=-");
             if text.parse::<Filter>().expect(key).event_only().next().is_some() {
-                let of_path = crate::event::field_set::FieldSet::drops().contains(key);
-                assert!(of_path || ["owner", "pid", "comm"].contains(&key), "{key}");
+                assert!(super::super::is_extended(key) || ["owner", "pid", "comm"].contains(&key), "{key}");
             } else {
                 assert_eq!(tests_of(&text).len(), 1, "{key}");
             }

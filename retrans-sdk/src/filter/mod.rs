@@ -20,6 +20,7 @@ pub use self::typed::{CgroupId, Condition, CookieId, Key, KeyValue, Ordered, Val
 use crate::event::Event;
 use crate::event::kernel_str::KernelStr;
 use crate::event::kernel_symbol::KernelSymbol;
+use crate::event::record::OPTIONAL;
 use crate::event::schema::{Field, Value};
 
 /// A filter, which selects the attempts that a stream reports.
@@ -43,9 +44,9 @@ use crate::event::schema::{Field, Value};
 /// contains a key at most once. A filter has at most 16 clauses, 512 values, and 16 different
 /// `cgroup=ID/`. An address counts as two or three values.
 ///
-/// The BPF programs evaluate every term, except those with the keys `owner`, `pid`, `comm`,
-/// `drop_reason`, `drop_at`, `drop_dev`, `oif` and `dev` ([`event_only`](Self::event_only)). A live stream rejects these keys in its filter; use a
-/// [`predicate`](crate::StreamBuilder::predicate). `cgroup=ID/`, `cookie=mine` and their negations
+/// The BPF programs evaluate every term, except those with the keys `owner`, `pid` and `comm`, and
+/// with an extended field ([`event_only`](Self::event_only)). A live stream rejects these keys in
+/// its filter; use a [`predicate`](crate::StreamBuilder::predicate). `cgroup=ID/`, `cookie=mine` and their negations
 /// cannot always be evaluated from an event alone ([`live_only`](Self::live_only)).
 ///
 /// # Examples
@@ -102,8 +103,8 @@ impl Filter {
     }
 
     /// Returns the terms that the BPF programs cannot evaluate, as they were written. These are the
-    /// terms with the keys `owner`, `pid`, `comm`, `drop_reason`, `drop_at`, `drop_dev`, `oif` and
-    /// `dev`. A live stream does not open with them.
+    /// terms with the keys `owner`, `pid` and `comm`, and with an extended field
+    /// ([`FieldSet`](crate::FieldSet)). A live stream does not open with them.
     pub fn event_only(&self) -> impl Iterator<Item = &str> {
         self.clauses.iter().flatten().filter(|term| is_event_only(term.field)).map(|term| &*term.text)
     }
@@ -123,7 +124,12 @@ impl Filter {
 
 /// Returns true if the BPF programs cannot evaluate terms of this field.
 fn is_event_only(field: &Field) -> bool {
-    ["owner", "pid", "comm", "drop_reason", "drop_at", "drop_dev", "oif", "dev"].contains(&field.key)
+    ["owner", "pid", "comm"].contains(&field.key) || is_extended(field.key)
+}
+
+/// Returns true if this is the key of an extended field.
+pub(crate) fn is_extended(key: &str) -> bool {
+    OPTIONAL.iter().any(|field| field.key == key && field.is_extended())
 }
 
 /// Facts about an attempt that the BPF programs know in addition to its event.

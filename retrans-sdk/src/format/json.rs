@@ -61,7 +61,7 @@ impl<'de> Visitor<'de> for EventVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Event, A::Error> {
         let mut draft = draft();
-        let (mut seen, mut next) = (0u64, 0);
+        let (mut seen, mut next) = (0u128, 0);
         while let Some(key) = map.next_key::<String>()? {
             let Some((index, field)) = schema::by_key(&key, next) else {
                 map.next_value::<IgnoredAny>()?;

@@ -233,7 +233,7 @@ fn parse_any_order<'text>(
     mut unknown: impl FnMut(&'text str, &'text str, usize) -> Result<(), ParseLineError>,
 ) -> Result<Event, ParseLineError> {
     let mut draft = draft();
-    let mut seen = 0u64;
+    let mut seen = 0u128;
     let (mut column, mut next) = (1, 0);
 
     for pair in text.split(' ') {

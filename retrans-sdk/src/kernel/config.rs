@@ -85,9 +85,9 @@ impl RingConfig {
         }
         // There must be room left when the reader is woken.
         let bytes = self.wakeup_bytes.clamp(1, self.size / 2);
-        // All records of the default length that the CPUs submit between two checks occupy at most
-        // a quarter of it.
-        let records = bytes / DEFAULT_LEN as u32 / 4 / cpus.max(1);
+        // All records that the CPUs submit between two checks occupy at most a quarter of it.
+        let record = self.fields.record_length().max(DEFAULT_LEN) as u32;
+        let records = bytes / record / 4 / cpus.max(1);
         Wakeup { bytes, interval: 1 << records.clamp(1, MAX_INTERVAL).ilog2() }
     }
 }
@@ -100,7 +100,7 @@ mod tests {
     fn a_reader_is_woken_while_there_is_room_left() {
         let wakeup = |size, wakeup_bytes, max_delay| {
             let Wakeup { bytes, interval } =
-                RingConfig { size, fields: FieldSet::all(), max_delay, wakeup_bytes }.wakeup(4);
+                RingConfig { size, fields: FieldSet::default(), max_delay, wakeup_bytes }.wakeup(4);
             (bytes, interval)
         };
         assert_eq!(wakeup(DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, DEFAULT_MAX_DELAY), (1 << 16, 16));

@@ -7,6 +7,7 @@ use std::mem::offset_of;
 use super::skel::types::{
     retrans_counters, retrans_field, retrans_filter, retrans_group, retrans_group_key, retrans_group_tag,
     retrans_header, retrans_netns_stats, retrans_owner, retrans_owner_source, retrans_passed, retrans_record,
+    retrans_verdict_counters,
 };
 use crate::event::drop_reason::DropReason;
 use crate::event::kernel_str::KernelStr;
@@ -117,6 +118,13 @@ const _: () = assert!(
 const _: () =
     assert!(offset_of!(retrans_netns_stats, loss_probes) == 64 && offset_of!(retrans_netns_stats, timeouts) == 72);
 const _: () = assert!(offset_of!(retrans_netns_stats, unknown_kind) == 80);
+
+const _: () = assert!(offset_of!(retrans_counters, verdicts) == word::VERDICTS_SUBMITTED * 8);
+const _: () =
+    assert!(offset_of!(retrans_verdict_counters, lost) == (word::VERDICTS_LOST - word::VERDICTS_SUBMITTED) * 8);
+const _: () = assert!(
+    offset_of!(retrans_verdict_counters, untracked) == (word::VERDICTS_UNTRACKED - word::VERDICTS_SUBMITTED) * 8
+);
 
 const _: () = assert!(size_of_field(|f: &retrans_filter| &f.subtrees) == MAX_SUBTREES * 8);
 const _: () = assert!(

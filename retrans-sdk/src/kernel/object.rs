@@ -85,7 +85,8 @@ impl Object {
     /// Loads the BPF programs of a plan.
     pub(super) fn load(plan: &Plan, config: &Config) -> Result<Self, Error> {
         let Config { filter, limit, summed_netns, grouping, ring, owners, drops, .. } = config;
-        let mut programs = Program::of(plan, *drops);
+        let stores_age = ring.is_some_and(|ring| ring.fields.contains("age_us"));
+        let mut programs = Program::of(plan, *drops, stores_age);
         if config.without_entries {
             programs.retain(|program| !program.is_entry());
         }
@@ -148,7 +149,7 @@ impl Object {
                         step("set the size of the ring buffer", open.maps.rt_events.set_max_entries(ring.size))?;
                     }
                     None => {
-                        rodata.counters_only = true;
+                        rodata.output_mode = OUTPUT_COUNTERS;
                         step("disable the ring buffer", open.maps.rt_events.set_autocreate(false))?;
                     }
                 }
@@ -170,6 +171,10 @@ impl Object {
                 if plan.combination.by_exit() == Some(AttachMethod::Kretprobe) {
                     let entries = lru_entries(IN_FLIGHT, cpus);
                     step("set the size of a map", open.maps.rt_kprobe_args.set_max_entries(entries))?;
+                }
+                if programs.iter().any(|program| program.stores_age()) {
+                    let entries = lru_entries(IN_FLIGHT, cpus);
+                    step("set the size of a map", open.maps.rt_last_sent.set_max_entries(entries))?;
                 }
                 let entries = lru_entries(REMEMBERED, cpus);
                 step("set the size of a map", open.maps.rt_loss_memory.set_max_entries(entries))?;
@@ -337,6 +342,9 @@ fn kprobe_error(error: Error) -> Error {
         )),
     }
 }
+
+/// `OUTPUT_COUNTERS` and `OUTPUT_VERDICTS` of `bpf/output.bpf.h`.
+const OUTPUT_COUNTERS: u8 = 1;
 
 /// The number of attempts in flight that a map has room for.
 const IN_FLIGHT: u32 = 1024;

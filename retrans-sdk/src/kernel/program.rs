@@ -59,12 +59,18 @@ programs! {
     RawSynack = rt_raw_synack,
     Drop = rt_tp_drop,
     RawDrop = rt_raw_drop,
+    AgeFentryOuter = rt_age_outer,
+    AgeFentryInner = rt_age_inner,
+    AgeKprobeOuter = rt_kp_age_outer,
+    AgeKprobeInner = rt_kp_age_inner,
 }
 
 impl Program {
     /// Returns the programs of a plan in the order of attachment: an exit before its entry, so that
-    /// every observed entry has its exit.
-    pub(super) fn of(plan: &Plan, drops: bool) -> Vec<Self> {
+    /// every observed entry has its exit. `drops` adds the program that records drops. `stores_age`
+    /// adds the programs that the age of a segment's previous copy requires, if the plan attaches to
+    /// function entries.
+    pub(super) fn of(plan: &Plan, drops: bool, stores_age: bool) -> Vec<Self> {
         let raw = plan.raw_tracepoints;
         let mut programs = vec![if raw { Self::RawSynack } else { Self::RetransmitSynack }];
         // First, so that the drops of every observed attempt are observed.
@@ -85,6 +91,11 @@ impl Program {
             Some(_) if plan.entries => programs.extend([Self::FentryOuter, Self::FentryInner]),
             _ => {}
         }
+        match plan.combination.exit_method().filter(|_| stores_age && plan.entries) {
+            Some(AttachMethod::Kretprobe) => programs.extend([Self::AgeKprobeOuter, Self::AgeKprobeInner]),
+            Some(_) => programs.extend([Self::AgeFentryOuter, Self::AgeFentryInner]),
+            None => {}
+        }
         match plan.synack_exit {
             Some(AttachMethod::Fexit) => programs.push(Self::FexitSynack),
             Some(AttachMethod::Kretprobe) => programs.extend([Self::KretprobeSynack, Self::KprobeSynack]),
@@ -104,6 +115,7 @@ impl Program {
             Self::FexitFragment => false,
             // Without it the fields of the drop are absent.
             Self::Drop | Self::RawDrop => false,
+            _ if self.stores_age() => false,
             Self::RetransmitSkb | Self::RawSkb => plan.combination.by_exit().is_none(),
             // Where the tracepoint reports failures, they prove `transmit` and locate -ENOMEM.
             _ => plan.combination.by_exit().is_some(),
@@ -113,6 +125,11 @@ impl Program {
     /// Returns whether the program runs at the entry of a function that retransmits segments.
     pub(super) const fn is_entry(self) -> bool {
         matches!(self, Self::FentryOuter | Self::FentryInner | Self::KprobeOuter | Self::KprobeInner)
+    }
+
+    /// Returns whether the program stores the time at which a segment was last sent.
+    pub(super) const fn stores_age(self) -> bool {
+        matches!(self, Self::AgeFentryOuter | Self::AgeFentryInner | Self::AgeKprobeOuter | Self::AgeKprobeInner)
     }
 
     /// Returns the tracepoint of a program that does not require the kernel's own BTF.
@@ -132,6 +149,8 @@ impl Program {
             Self::KretprobeOuter => Some(("tcp_retransmit_skb", true)),
             Self::KprobeInner => Some(("__tcp_retransmit_skb", false)),
             Self::KretprobeInner => Some(("__tcp_retransmit_skb", true)),
+            Self::AgeKprobeOuter => Some(("tcp_retransmit_skb", false)),
+            Self::AgeKprobeInner => Some(("__tcp_retransmit_skb", false)),
             Self::KprobeSynack => Some(("tcp_rtx_synack", false)),
             Self::KretprobeSynack => Some(("tcp_rtx_synack", true)),
             _ => None,

@@ -22,10 +22,13 @@ pub(crate) mod word {
     pub(crate) const TRANSMITS: usize = COUNTS + super::RESULT_SLOTS * super::KIND_SLOTS * 2;
     pub(crate) const NETNS: usize = TRANSMITS + super::TRANSMIT_SLOTS * 2;
     pub(crate) const TRACEPOINT_ONLY: usize = NETNS + super::NETNS_WORDS;
+    pub(crate) const VERDICTS_SUBMITTED: usize = TRACEPOINT_ONLY + 1;
+    pub(crate) const VERDICTS_LOST: usize = TRACEPOINT_ONLY + 2;
+    pub(crate) const VERDICTS_UNTRACKED: usize = TRACEPOINT_ONLY + 3;
 }
 
 /// The size of `struct retrans_counters` in words.
-pub(crate) const COUNTER_WORDS: usize = word::TRACEPOINT_ONLY + 1;
+pub(crate) const COUNTER_WORDS: usize = word::VERDICTS_UNTRACKED + 1;
 /// The size of `struct retrans_passed` in words.
 pub(crate) const PASSED_WORDS: usize = RESULT_SLOTS * KIND_SLOTS * 2;
 

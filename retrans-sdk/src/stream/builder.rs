@@ -210,7 +210,8 @@ impl StreamBuilder {
     ///
     /// A record occupies [`FieldSet::record_length`] bytes plus a header of 8 bytes. This is 208
     /// bytes by default, 232 with [`resolve_owners`](Self::resolve_owners), 256 with
-    /// [`FieldSet::drops`], and 88 with no optional field. Attempts that cannot be recorded because the ring buffer is full are counted
+    /// [`FieldSet::drops`], 328 with all fields, and 88 with no optional field. Attempts that cannot
+    /// be recorded because the ring buffer is full are counted
     /// as [`lost`](crate::Stats::lost).
     pub fn ring_size(mut self, bytes: u32) -> Self {
         self.ring.size = bytes;
@@ -219,8 +220,8 @@ impl StreamBuilder {
     }
 
     /// Sets which optional fields events contain. By default, events of a live stream contain all
-    /// except those that are recorded only on request ([`FieldSet::drops`]), and events of
-    /// recordings and mocks contain [all](FieldSet::all).
+    /// except the extended ones, which are recorded only on request, and events of recordings and
+    /// mocks contain [all](FieldSet::all).
     ///
     /// Other fields, such as addresses and ports, are always present, and `owner`, `pid` and `comm`
     /// belong to [`resolve_owners`](Self::resolve_owners).
@@ -377,7 +378,7 @@ impl StreamBuilder {
     /// Requires Linux 5.12 or newer with `/sys/kernel/btf/vmlinux`. Elsewhere the stream opens, and
     /// events contain no owner ([`Live::owner_hooks`]). The owners of up to 16,384 sockets are
     /// kept, which uses about 2 MiB of kernel memory. The least recently used ones are evicted. A
-    /// record occupies 232 bytes in the ring buffer, its header included.
+    /// record without extended fields occupies 232 bytes in the ring buffer, its header included.
     ///
     /// The kernel does not record which process a socket belongs to, and the process that runs when
     /// a socket retransmits is unrelated. A stream therefore learns the owner from two sources:
@@ -516,7 +517,7 @@ impl StreamBuilder {
     ///   ([`Filter::live_only`])
     /// - [`ErrorKind::Recording`] if the input is not a recording, or its speed is invalid
     /// - [`ErrorKind::System`] if the input cannot be read, or the reader thread cannot be started
-    pub fn replay(self, recording: Recording) -> Result<Stream, Error> {
+    pub fn replay(mut self, recording: Recording) -> Result<Stream, Error> {
         self.refuse("a recording", LIVE_SETTINGS.iter().chain(&[RING_SIZE]))?;
         if let Some(term) = self.filter.live_only().next() {
             let (missing, instead) = match term.starts_with("cookie") {
@@ -528,6 +529,10 @@ impl StreamBuilder {
             return Err(Error::new(ErrorKind::Filter, message));
         }
         let counters = Arc::new(UserCounters::new(false, true));
+        if !self.explicit.contains("fields") {
+            // The set limits what is recorded, and a recording exists already.
+            self.ring.fields = FieldSet::all();
+        }
         let (sender, stream) = self.offline(counters, REPLAY_CAPACITY)?;
         recording.run(sender)?;
         Ok(stream)

@@ -19,7 +19,7 @@ struct {
  * The record. The program sets two fields in each copy: the cookie, which is the record's number,
  * and the timestamp.
  */
-const volatile __u64 record[sizeof(struct retrans_record) / sizeof(__u64)] = {};
+const volatile __u64 record[RETRANS_DEFAULT_LENGTH / sizeof(__u64)] = {};
 
 /* True if each record gets a timestamp. */
 const volatile bool timed = false;
@@ -34,14 +34,14 @@ struct order {
 static long inject_one(__u32 index, void *context)
 {
 	struct order *order = *(struct order **)context;
-	struct retrans_record *r = bpf_ringbuf_reserve(&rt_events, sizeof(*r), 0);
+	struct retrans_record *r = bpf_ringbuf_reserve(&rt_events, sizeof(record), 0);
 
 	if (!r) {
 		order->lost++;
 		return 0;
 	}
 #pragma unroll
-	for (__u32 i = 0; i < sizeof(*r) / sizeof(__u64); i++)
+	for (__u32 i = 0; i < sizeof(record) / sizeof(__u64); i++)
 		((__u64 *)r)[i] = record[i];
 	r->cookie = order->first + index;
 	if (timed)

@@ -56,7 +56,7 @@ impl RecordInjector {
     /// Returns an error if the kernel has no `bpf_loop()`: before Linux 5.17.
     pub fn for_stream(stream: &Stream) -> Result<Self> {
         let RingOf { ring, reader, wakeup } = ring_of(stream).ok_or_else(|| Error::new("not a live stream"))?;
-        Self::open(ring, Some(reader), wakeup, true, &record(FieldSet::all()))
+        Self::open(ring, Some(reader), wakeup, true, &record(FieldSet::default()))
     }
 
     /// Returns an injector that does not read the clock for each record, for the highest rate. The
@@ -75,7 +75,7 @@ impl RecordInjector {
     /// # Errors
     /// Returns the errors of [`for_stream`](Self::for_stream).
     pub fn for_ring(ring: BorrowedFd<'_>, wakeup: (u32, u32)) -> Result<Self> {
-        let injector = Self::open(ring, None, wakeup, false, &record(FieldSet::all()))?;
+        let injector = Self::open(ring, None, wakeup, false, &record(FieldSet::default()))?;
         injector.mark_reader_awake()?;
         Ok(injector)
     }

@@ -149,7 +149,7 @@ fn of_stream(consumer: Consumer, cpus: usize, records: u64, rate: Option<u64>, r
     // No connection has this port.
     let filter = "dport=0".parse().context("a filter")?;
     let mut stream = Stream::builder().filter(filter).ring_size(ring).open().context("cannot open a stream")?;
-    let fields = if consumer == Consumer::CoreLine { FieldSet::none() } else { FieldSet::all() };
+    let fields = if consumer == Consumer::CoreLine { FieldSet::none() } else { FieldSet::default() };
     let injector = RecordInjector::for_stream_untimed(&stream, fields)?;
     let mut buffer = LineBuffer::new();
     run(&injector, cpus, records, rate, || {
