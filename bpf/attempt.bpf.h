@@ -418,18 +418,27 @@ struct {
  */
 static __always_inline __u64 last_sent_of(const struct attempt *a)
 {
-	__u64 key = (__u64)a->sk;
+	__u64 key = (__u64)a->sk, ns;
 	const struct last_sent *last;
 
-	if (a->transmit == RETRANS_TRANSMIT_NO)
-		return KREAD(a, a->skb, skb_mstamp_ns);
+	if (a->transmit == RETRANS_TRANSMIT_NO) {
+		ns = KREAD(a, a->skb, skb_mstamp_ns);
+		/*
+		 * Otherwise clang merges this load with the one below. The verifier rejects a load
+		 * through two kinds of pointers.
+		 */
+		barrier_var(ns);
+		return ns;
+	}
 	if (a->transmit != RETRANS_TRANSMIT_YES)
 		return 0;
 	last = bpf_map_lookup_elem(&rt_last_sent, &key);
 	if (!last || last->sk != key || last->skb != (__u64)a->skb ||
 	    last->total_retrans + a->segs != KREAD(a, a->tp, total_retrans))
 		return 0;
-	return last->ns;
+	ns = last->ns;
+	barrier_var(ns);
+	return ns;
 }
 
 /* Returns the age of the segment's previous copy in microseconds, or ~0 if it is not known. */

@@ -193,7 +193,8 @@ static __always_inline void emit_verdict(const struct attempt *a, __u64 cookie,
 	v->reason = values->reason;
 	v->family = ends.family;
 	v->state = a->state;
-	v->sport = a->skc->skc_num;
+	/* Not skc_num, which the kernel clears when it releases the port. */
+	v->sport = bpf_ntohs(a->tp->inet_conn.icsk_inet.inet_sport);
 	v->dport = bpf_ntohs(a->skc->skc_dport);
 	__builtin_memcpy(v->saddr, ends.saddr.words, sizeof(v->saddr));
 	__builtin_memcpy(v->daddr, ends.daddr.words, sizeof(v->daddr));

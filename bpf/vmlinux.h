@@ -179,6 +179,7 @@ struct ipv6_pinfo {
 struct inet_sock {
 	struct sock sk;
 	struct ipv6_pinfo *pinet6;
+	__be16 inet_sport;
 	__u8 tos;
 };
 

@@ -221,6 +221,7 @@ pub mod attach {
     pub use crate::kernel::owner_hooks::OwnerHooks;
     pub use crate::kernel::socket_set::SocketSet;
     pub use crate::kernel::support::Support;
+    pub use crate::kernel::verdict_hooks::VerdictHooks;
     pub use crate::sys::cgroups::CgroupMode;
     pub use crate::sys::privileges::drop_privileges;
 }

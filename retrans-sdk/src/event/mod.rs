@@ -16,6 +16,7 @@ pub(crate) mod tcp_enums;
 pub(crate) mod tcp_flags;
 pub(crate) mod timestamp;
 pub(crate) mod transmit;
+pub(crate) mod verdict;
 
 pub use self::clock::Clock;
 pub use self::drop_reason::DropReason;
@@ -30,6 +31,7 @@ pub use self::tcp_enums::{CaState, Family, TcpState};
 pub use self::tcp_flags::{ParseTcpFlagsError, TcpFlags};
 pub use self::timestamp::{ParseTimestampError, Timestamp};
 pub use self::transmit::Transmit;
+pub use self::verdict::{EndReason, ParseVerdictError, UnneededProof, Verdict, VerdictKind};
 pub use crate::sys::cgroup_paths::CgroupPaths;
 
 use std::net::{IpAddr, Ipv4Addr};

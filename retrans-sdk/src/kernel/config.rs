@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) owners: bool,
     /// True if the packets are recorded that the host drops inside attempts.
     pub(crate) drops: bool,
+    /// True if verdicts are reported.
+    pub(crate) verdicts: bool,
     /// The file to read BTF from instead of /sys/kernel/btf/vmlinux.
     pub(crate) btf: Option<PathBuf>,
 }

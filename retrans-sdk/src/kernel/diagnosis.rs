@@ -169,6 +169,7 @@ fn config(forced: Option<AttachMethod>, btf: Option<PathBuf>) -> Config {
         without_entries: false,
         owners: false,
         drops: false,
+        verdicts: false,
         btf,
     }
 }

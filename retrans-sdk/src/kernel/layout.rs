@@ -5,9 +5,9 @@
 use std::mem::offset_of;
 
 use super::skel::types::{
-    retrans_counters, retrans_field, retrans_filter, retrans_group, retrans_group_key, retrans_group_tag,
-    retrans_header, retrans_netns_stats, retrans_owner, retrans_owner_source, retrans_passed, retrans_record,
-    retrans_verdict_counters,
+    retrans_counters, retrans_end_reason, retrans_field, retrans_filter, retrans_group, retrans_group_key,
+    retrans_group_tag, retrans_header, retrans_netns_stats, retrans_owner, retrans_owner_source, retrans_passed,
+    retrans_record, retrans_unneeded_proof, retrans_verdict, retrans_verdict_counters, retrans_verdict_kind,
 };
 use crate::event::drop_reason::DropReason;
 use crate::event::kernel_str::KernelStr;
@@ -21,6 +21,7 @@ use crate::event::result::RESULT_SLOTS;
 use crate::event::schema::optional_fields;
 use crate::event::tcp_enums::CaState;
 use crate::event::tcp_flags::TcpFlags;
+use crate::event::verdict::{EndReason, UnneededProof, VERDICT_LEN, VerdictKind, offset};
 use crate::filter::{MAX_SUBTREES, MAX_TESTS, operands};
 use crate::stats::layout::{
     COUNTER_WORDS, GROUP_WORDS, KIND_SLOTS, NETNS_WORDS, PASSED_WORDS, TRANSMIT_SLOTS, group_tag, group_word, word,
@@ -68,6 +69,43 @@ const _: () = assert!(CORE_LEN == offset_of!(retrans_record, cookie));
 
 const _: () = assert!(retrans_field::RETRANS_FIELD_COOKIE.0 == COOKIE);
 const _: () = assert!(retrans_field::RETRANS_FIELD_ERR.0 == ERR && retrans_field::RETRANS_FIELD_OWNER.0 == OWNER);
+
+macro_rules! same_verdict {
+    ($( $name:ident = $offset:ident, )*) => {$(
+        const _: () = assert!(offset_of!(retrans_verdict, $name) == offset::$offset, stringify!($name));
+    )*};
+}
+same_verdict! {
+    ts = TS,
+    cookie = COOKIE,
+    netns = NETNS,
+    verdict = VERDICT,
+    reason = REASON,
+    family = FAMILY,
+    state = STATE,
+    sport = SPORT,
+    dport = DPORT,
+    saddr = SADDR,
+    daddr = DADDR,
+    attempts = ATTEMPTS,
+    segs = SEGS,
+    total_retrans = TOTAL_RETRANS,
+    stall_ms = STALL_MS,
+    unacked = UNACKED,
+    err = ERR,
+}
+const _: () = assert!(size_of::<retrans_verdict>() == VERDICT_LEN);
+const _: () = assert!(retrans_verdict_kind::RETRANS_VERDICT_UNNEEDED.0 == VerdictKind::Unneeded.raw());
+const _: () = assert!(retrans_verdict_kind::RETRANS_VERDICT_ENDED.0 == VerdictKind::Ended.raw());
+const _: () = assert!(retrans_unneeded_proof::RETRANS_PROOF_DSACK.0 == UnneededProof::Dsack.raw());
+const _: () = assert!(retrans_unneeded_proof::RETRANS_PROOF_UNDO.0 == UnneededProof::Undo.raw());
+const _: () = assert!(retrans_end_reason::RETRANS_END_UNKNOWN.0 == EndReason::Unknown.raw());
+const _: () = assert!(retrans_end_reason::RETRANS_END_ACKED.0 == EndReason::Acked.raw());
+const _: () = assert!(retrans_end_reason::RETRANS_END_TIMED_OUT.0 == EndReason::TimedOut.raw());
+const _: () = assert!(retrans_end_reason::RETRANS_END_RESET.0 == EndReason::Reset.raw());
+const _: () = assert!(retrans_end_reason::RETRANS_END_USER_TIMEOUT.0 == EndReason::UserTimeout.raw());
+const _: () = assert!(retrans_end_reason::RETRANS_END_UNREACHABLE.0 == EndReason::Unreachable.raw());
+const _: () = assert!(retrans_end_reason::RETRANS_END_LOCAL_CLOSE.0 == EndReason::LocalClose.raw());
 
 const _: () = assert!(size_of::<retrans_owner>() == OWNER_LEN);
 const _: () = assert!(offset_of!(retrans_owner, pid) == 0 && offset_of!(retrans_owner, source) == 4);

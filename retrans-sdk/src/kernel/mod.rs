@@ -28,6 +28,7 @@ mod ring;
 mod socket_owners;
 pub(crate) mod socket_set;
 pub(crate) mod support;
+pub(crate) mod verdict_hooks;
 mod wakeup;
 
 /// The skeleton that libbpf-cargo generates from `bpf/retrans.bpf.c`.
@@ -63,7 +64,9 @@ use crate::error::Error;
 use crate::event::buffer::EventBuffer;
 use crate::event::drop_reason::DropReason;
 use crate::event::result::RetransResult;
+use crate::event::verdict::Verdict;
 use crate::kernel::owner_hooks::OwnerHooks;
+use crate::kernel::verdict_hooks::VerdictHooks;
 use crate::stats::reader::StatsReader;
 use crate::stats::user_counters::add;
 
@@ -72,6 +75,8 @@ pub(crate) struct Source {
     ring: RingReader,
     wakeups: Wakeups,
     shows_cookie: bool,
+    /// Verdicts that were decoded and not taken yet. They are taken before the next batch is read.
+    verdicts: Vec<Verdict>,
     pub(crate) programs: Attached,
 }
 
@@ -87,6 +92,8 @@ pub(crate) struct Attached {
     /// The set of own sockets, if the filter uses it.
     pub(crate) own_sockets: Option<SocketSet>,
     pub(crate) stats: StatsReader,
+    /// The hooks that report verdicts, if requested.
+    verdict_hooks: Option<VerdictHooks>,
 }
 
 impl Attached {
@@ -108,6 +115,11 @@ impl Attached {
         self.drop_names.as_ref()?.name_of(reason)
     }
 
+    /// Returns the hooks that report verdicts, if requested.
+    pub(crate) const fn verdict_hooks(&self) -> Option<&VerdictHooks> {
+        self.verdict_hooks.as_ref()
+    }
+
     /// Returns the hooks that resolve socket owners, if requested.
     pub(crate) fn owner_hooks(&self) -> Option<&OwnerHooks> {
         self.owners.as_ref().map(|owners| &owners.hooks)
@@ -126,7 +138,7 @@ impl Source {
             fence(Ordering::SeqCst);
             read += self.ring.consume(most - read)?;
         }
-        let malformed = self.ring.take(events);
+        let malformed = self.ring.take(events, &mut self.verdicts);
         if read < most {
             self.wakeups.emptied(read > 0)?;
         }
@@ -141,6 +153,11 @@ impl Source {
             }
         }
         Ok(read == most)
+    }
+
+    /// Returns the verdicts that were read with the last batches.
+    pub(crate) const fn verdicts(&mut self) -> &mut Vec<Verdict> {
+        &mut self.verdicts
     }
 
     /// Returns the maps of the ring buffer and its wake-up settings, for the test harness.

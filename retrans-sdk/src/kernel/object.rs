@@ -84,9 +84,11 @@ fn with_log<T>(work: impl FnOnce() -> Step<T>) -> Result<T, Error> {
 impl Object {
     /// Loads the BPF programs of a plan.
     pub(super) fn load(plan: &Plan, config: &Config) -> Result<Self, Error> {
-        let Config { filter, limit, summed_netns, grouping, ring, owners, drops, .. } = config;
+        let Config { filter, limit, summed_netns, grouping, ring, owners, drops, verdicts, .. } = config;
         let stores_age = ring.is_some_and(|ring| ring.fields.contains("age_us"));
-        let mut programs = Program::of(plan, *drops, stores_age);
+        let hooks = verdicts.then(|| plan.verdict_hooks());
+        let tracks = hooks.as_ref().is_some_and(|hooks| hooks.ended.is_available());
+        let mut programs = Program::of(plan, *drops, stores_age, hooks.as_ref());
         if config.without_entries {
             programs.retain(|program| !program.is_entry());
         }
@@ -152,6 +154,11 @@ impl Object {
                         rodata.output_mode = OUTPUT_COUNTERS;
                         step("disable the ring buffer", open.maps.rt_events.set_autocreate(false))?;
                     }
+                }
+                if tracks {
+                    rodata.output_mode = OUTPUT_VERDICTS;
+                    rodata.creates_cookies = plan.combination.by_exit() == Some(AttachMethod::Kretprobe);
+                    step("set the size of a map", open.maps.rt_connections.set_max_entries(CONNECTIONS))?;
                 }
                 step("set the number of counters", open.maps.rt_counters.set_max_entries(cpus))?;
                 if counts_passed {
@@ -345,6 +352,10 @@ fn kprobe_error(error: Error) -> Error {
 
 /// `OUTPUT_COUNTERS` and `OUTPUT_VERDICTS` of `bpf/output.bpf.h`.
 const OUTPUT_COUNTERS: u8 = 1;
+const OUTPUT_VERDICTS: u8 = 2;
+
+/// The number of connections that are tracked for verdicts.
+const CONNECTIONS: u32 = 16_384;
 
 /// The number of attempts in flight that a map has room for.
 const IN_FLIGHT: u32 = 1024;

@@ -140,7 +140,7 @@ fn attach(plan: Plan, config: &Config, ring_config: RingConfig) -> Result<Source
     let wakeups = Wakeups::new(object.ring_fd()?, object.reader()?, ring_config.max_delay)?;
     let shows_cookie = ring_config.fields.contains("cookie");
     let programs = attach_object(object, plan, config)?;
-    Ok(Source { ring, wakeups, shows_cookie, programs })
+    Ok(Source { ring, wakeups, shows_cookie, verdicts: Vec::new(), programs })
 }
 
 fn attach_object(mut object: Object, plan: Plan, config: &Config) -> Result<Attached, Error> {
@@ -149,6 +149,7 @@ fn attach_object(mut object: Object, plan: Plan, config: &Config) -> Result<Atta
         synack: plan.synack_exit.is_some(),
         at_exit_only: plan.combination.by_exit().is_some() && plan.tracepoint == Some(ThirdArgMode::None),
     };
+    let verdict_hooks = config.verdicts.then(|| plan.verdict_hooks());
     let slots = plan.enumerators.slots();
     let stats = StatsReader::new(object.counters()?, slots, object.essential(&plan)?, observes);
     let own_sockets =
@@ -157,7 +158,8 @@ fn attach_object(mut object: Object, plan: Plan, config: &Config) -> Result<Atta
     own_sockets.as_ref().map(SocketSet::add_all).transpose()?;
     let owners = config.owners.then(|| SocketOwners::open(object.owners()?, &plan)).transpose()?;
     object.attach()?;
-    Ok(Attached { object, owners, names: plan.enumerators.unlisted, drop_names: plan.drop_names, own_sockets, stats })
+    let (names, drop_names) = (plan.enumerators.unlisted, plan.drop_names);
+    Ok(Attached { object, owners, names, drop_names, own_sockets, stats, verdict_hooks })
 }
 
 #[cfg(test)]

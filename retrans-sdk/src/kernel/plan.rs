@@ -23,6 +23,8 @@ use super::drops::DropNames;
 use crate::error::{Error, ErrorKind};
 use crate::event::result::{ResultSlots, RetransResult, SLOT_UNKNOWN};
 use crate::kernel::attach_method::AttachMethod;
+use crate::kernel::support::Support;
+use crate::kernel::verdict_hooks::VerdictHooks;
 use crate::text::escape::Escaped;
 use crate::text::reason_table::UNLISTED_BASE;
 
@@ -43,6 +45,10 @@ pub(super) struct Kernel {
     accept_parameters: Option<usize>,
     /// The names of the reasons that the tracepoint kfree_skb reports, if it reports reasons.
     drop_names: Option<Arc<DropNames>>,
+    /// True if the tracepoint exists that reports the ends of connections.
+    has_end: bool,
+    /// True if the tracepoint exists that reports undone recoveries.
+    has_undo: bool,
     /// The types that relocations need.
     types: Option<Arc<Subset>>,
     /// The file with this BTF, if it is not the kernel's own.
@@ -67,10 +73,13 @@ const FUNCTIONS: [&str; 6] = [OUTER, INNER, RTX_SYNACK, FRAGMENT, ACCEPT, COOKIE
 const SYNACK: &str = "tcp_retransmit_synack";
 /// The tracepoint of dropped packets.
 const DROP: &str = "kfree_skb";
+/// The tracepoints that report verdicts.
+const END: &str = "inet_sock_set_state";
+const UNDO: &str = "tcp_cong_state_set";
 
 impl Kernel {
     pub(super) fn read(btf: &Btf<'_>) -> Result<Self, Error> {
-        let typedefs = [TRACEPOINT, SYNACK, DROP].map(btf::typedef_of);
+        let typedefs = [TRACEPOINT, SYNACK, DROP, END, UNDO].map(btf::typedef_of);
         let found = btf::find(btf, |kind, name| match kind {
             BtfKind::Func => FUNCTIONS.iter().any(|wanted| wanted.as_bytes() == name),
             BtfKind::Typedef => typedefs.iter().any(|wanted| wanted.as_bytes() == name),
@@ -86,6 +95,7 @@ impl Kernel {
             btf::prototype(tracepoint, typedef.and_then(|found| Typedef::try_from(found).ok()))
         };
         prototype(SYNACK)?;
+        let has = |tracepoint: &str| first(BtfKind::Typedef, &btf::typedef_of(tracepoint)).is_some();
         let function = |name| first(BtfKind::Func, name).and_then(|found| Func::try_from(found).ok());
         let parameters = |name| function(name).as_ref().and_then(btf::parameters);
         // Data, packet and location; since c504e5c2f964 (Linux 5.17) also the reason.
@@ -101,6 +111,8 @@ impl Kernel {
             has_cookie_helper: parameters(COOKIE).is_some(),
             accept_parameters: parameters(ACCEPT),
             drop_names: has_reason.then(drop_names).transpose()?.map(Arc::new),
+            has_end: has(END),
+            has_undo: has(UNDO),
             types: Subset::of(btf, found.iter().copied().filter(BtfType::is_composite)).map(Arc::new),
             file: None,
             lacks_own_btf: None,
@@ -204,7 +216,7 @@ impl Kernel {
             ThirdArgument::Err => Some(ThirdArgMode::Err),
             ThirdArgument::Enum { .. } => Some(ThirdArgMode::Enum),
         };
-        let Self { has_cookie_helper, accept_parameters, .. } = *self;
+        let Self { has_cookie_helper, accept_parameters, has_end, has_undo, .. } = *self;
         // The ids of a file may not be those of the kernel.
         let exit = self.outer.or(self.synack).filter(|_| by(AttachMethod::Fexit) && self.file.is_none());
         let synack_exit = combination.exit_method().filter(|_| self.synack.is_some());
@@ -220,6 +232,8 @@ impl Kernel {
             synack_exit,
             has_cookie_helper,
             accept_parameters,
+            has_end,
+            has_undo,
             raw_tracepoints,
             drop_names,
             types,
@@ -304,6 +318,8 @@ pub(super) struct Plan {
     /// The number of parameters of `inet_csk_accept()`, which determines where its return value is
     /// found.
     pub(super) accept_parameters: Option<usize>,
+    has_end: bool,
+    has_undo: bool,
     /// True if the tracepoints are attached to without the kernel's own BTF.
     pub(super) raw_tracepoints: bool,
     /// The names of the reasons of drops, if the kernel reports reasons.
@@ -317,6 +333,18 @@ impl Plan {
     /// `None` if libbpf reads the kernel's own BTF.
     pub(super) fn types(&self) -> Option<&Path> {
         self.types.as_deref().map(Subset::path).or(self.file.as_deref())
+    }
+
+    /// Returns the hooks that report verdicts.
+    pub(super) fn verdict_hooks(&self) -> VerdictHooks {
+        let requires = |is_met, reason: &str| if is_met { Ok(()) } else { Err(reason.to_owned()) };
+        let ended = requires(!self.raw_tracepoints, "requires the kernel's own BTF")
+            .and_then(|()| requires(self.has_cookie_helper, "requires the cookies of Linux 5.12"))
+            .and_then(|()| requires(self.has_end, "BTF has no tracepoint inet_sock_set_state"));
+        let undo = ended
+            .clone()
+            .and_then(|()| requires(self.has_undo, "BTF has no tracepoint tcp_cong_state_set (before Linux 5.19)"));
+        VerdictHooks { ended: Support::of(ended), undo: Support::of(undo) }
     }
 
     /// Returns whether the allocation site of -ENOMEM is located: by a program, or by the kernel's
@@ -573,6 +601,23 @@ mod tests {
                 .count(),
             0
         );
+    }
+
+    #[test]
+    fn verdicts_require_tracepoints_and_cookies() {
+        let hooks = |more: &str| {
+            let combinations = combinations_of(&format!("{}{more}", kernel(Some("int"))));
+            let (_, plan) = combinations.into_iter().find(|(name, _)| name == "tp_err").expect("a candidate");
+            plan.expect("admitted").verdict_hooks().to_string()
+        };
+        let cookie = "long bpf_get_socket_ptr_cookie(long r1) { return r1; }";
+        let end = "typedef void (*btf_trace_inet_sock_set_state)(void *); btf_trace_inet_sock_set_state end;";
+        let undo = "typedef void (*btf_trace_tcp_cong_state_set)(void *); btf_trace_tcp_cong_state_set undo;";
+        assert_eq!(hooks(""), "verdicts=-");
+        assert_eq!(hooks(&format!("{end}{undo}")), "verdicts=-");
+        assert_eq!(hooks(&format!("{cookie}{undo}")), "verdicts=-");
+        assert_eq!(hooks(&format!("{cookie}{end}")), "verdicts=ended");
+        assert_eq!(hooks(&format!("{cookie}{end}{undo}")), "verdicts=ended,undo");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use libbpf_rs::ProgramMut;
 use super::plan::Plan;
 use super::skel::RetransSkel;
 use crate::kernel::attach_method::AttachMethod;
+use crate::kernel::support::Support;
+use crate::kernel::verdict_hooks::VerdictHooks;
 
 macro_rules! programs {
     ($( $program:ident = $field:ident, )*) => {
@@ -63,14 +65,16 @@ programs! {
     AgeFentryInner = rt_age_inner,
     AgeKprobeOuter = rt_kp_age_outer,
     AgeKprobeInner = rt_kp_age_inner,
+    VerdictEnd = rt_verdict_end,
+    VerdictUndo = rt_verdict_undo,
 }
 
 impl Program {
     /// Returns the programs of a plan in the order of attachment: an exit before its entry, so that
     /// every observed entry has its exit. `drops` adds the program that records drops. `stores_age`
     /// adds the programs that the age of a segment's previous copy requires, if the plan attaches to
-    /// function entries.
-    pub(super) fn of(plan: &Plan, drops: bool, stores_age: bool) -> Vec<Self> {
+    /// function entries. `hooks` are the requested hooks of verdicts.
+    pub(super) fn of(plan: &Plan, drops: bool, stores_age: bool, hooks: Option<&VerdictHooks>) -> Vec<Self> {
         let raw = plan.raw_tracepoints;
         let mut programs = vec![if raw { Self::RawSynack } else { Self::RetransmitSynack }];
         // First, so that the drops of every observed attempt are observed.
@@ -101,6 +105,13 @@ impl Program {
             Some(AttachMethod::Kretprobe) => programs.extend([Self::KretprobeSynack, Self::KprobeSynack]),
             _ => {}
         }
+        let is_available = |hook: fn(&VerdictHooks) -> &Support| hooks.map(hook).is_some_and(Support::is_available);
+        if is_available(|hooks| &hooks.ended) {
+            programs.push(Self::VerdictEnd);
+        }
+        if is_available(|hooks| &hooks.undo) {
+            programs.push(Self::VerdictUndo);
+        }
         if plan.tracepoint.is_some() {
             programs.push(if raw { Self::RawSkb } else { Self::RetransmitSkb });
         }
@@ -112,7 +123,7 @@ impl Program {
         match self {
             Self::RetransmitSynack | Self::RawSynack => true,
             Self::FexitSynack | Self::KretprobeSynack | Self::KprobeSynack => true,
-            Self::FexitFragment => false,
+            Self::FexitFragment | Self::VerdictEnd | Self::VerdictUndo => false,
             // Without it the fields of the drop are absent.
             Self::Drop | Self::RawDrop => false,
             _ if self.stores_age() => false,

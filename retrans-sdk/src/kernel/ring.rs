@@ -15,12 +15,15 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::event::buffer::EventBuffer;
 use crate::event::record::{self, WireError};
+use crate::event::verdict::Verdict;
 use crate::sys::clock::EpochOffset;
 
 /// The events that the callback has decoded.
 struct Decoded {
     /// In the order of the ring buffer.
     events: EventBuffer,
+    /// At most one batch of records, like the events.
+    verdicts: Vec<Verdict>,
     /// The number of invalid records.
     malformed: u64,
     /// The offset of the events' times.
@@ -31,7 +34,7 @@ struct Decoded {
 
 impl Decoded {
     fn new(epoch: EpochOffset, drops: Option<DropResolver>) -> Self {
-        Self { events: EventBuffer::default(), malformed: 0, epoch, drops }
+        Self { events: EventBuffer::default(), verdicts: Vec::new(), malformed: 0, epoch, drops }
     }
 
     /// Decodes a record. All events of a batch have the same offset.
@@ -50,14 +53,25 @@ impl Decoded {
             Ok::<_, WireError>(())
         };
         if self.events.push_with(decode).is_err() {
-            self.malformed += 1;
+            self.add_other(bytes, epoch_offset);
         }
     }
 
-    /// Swaps the batch into `events`, and returns the number of invalid records.
-    fn take(&mut self, events: &mut EventBuffer) -> u64 {
+    /// Decodes a record that is not about an attempt.
+    #[cold]
+    fn add_other(&mut self, bytes: &[u8], epoch_offset: i64) {
+        match Verdict::decode(bytes, epoch_offset) {
+            Some(verdict) => self.verdicts.push(verdict),
+            None => self.malformed += 1,
+        }
+    }
+
+    /// Swaps the batch into `events`, appends its verdicts to `verdicts`, and returns the number of
+    /// invalid records.
+    fn take(&mut self, events: &mut EventBuffer, verdicts: &mut Vec<Verdict>) -> u64 {
         events.clear();
         std::mem::swap(&mut self.events, events);
+        verdicts.append(&mut self.verdicts);
         std::mem::take(&mut self.malformed)
     }
 }
@@ -88,9 +102,10 @@ impl RingReader {
         })
     }
 
-    /// Swaps the decoded events into `events`, and returns the number of invalid records.
-    pub(super) fn take(&mut self, events: &mut EventBuffer) -> u64 {
-        lock(&self.decoded).take(events)
+    /// Swaps the decoded events into `events`, appends the decoded verdicts to `verdicts`, and
+    /// returns the number of invalid records.
+    pub(super) fn take(&mut self, events: &mut EventBuffer, verdicts: &mut Vec<Verdict>) -> u64 {
+        lock(&self.decoded).take(events, verdicts)
     }
 }
 
@@ -122,7 +137,7 @@ mod tests {
     fn batch(decoded: &mut Decoded, records: &[i64]) -> Vec<i64> {
         records.iter().for_each(|ts| decoded.add(&record(ts * SECOND)));
         let mut events = EventBuffer::default();
-        assert_eq!(decoded.take(&mut events), 0);
+        assert_eq!(decoded.take(&mut events, &mut Vec::new()), 0);
         let times = events.events().iter().map(|event| event.ts.as_nanos() as i64);
         times.map(|ts| (ts - FakeClock::offset()) / SECOND).collect()
     }
@@ -153,7 +168,7 @@ mod tests {
         FakeClock::step(SECOND);
         decoded.add(&record(10 * SECOND));
         let mut events = EventBuffer::default();
-        assert_eq!(decoded.take(&mut events), 1);
+        assert_eq!(decoded.take(&mut events, &mut Vec::new()), 1);
         assert_eq!(events.events()[0].ts.as_nanos() as i64, FakeClock::offset() + 10 * SECOND);
     }
 }

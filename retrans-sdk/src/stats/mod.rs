@@ -20,6 +20,34 @@ use crate::event::result::RetransResult;
 use crate::event::transmit::Transmit;
 use crate::text::reason_table::KeyVal;
 
+/// The counters of verdicts of a stream since it was opened:
+/// [`Stream::verdict_stats`](crate::Stream::verdict_stats).
+///
+/// They are separate from [`Stats`], which counts attempts. Prints
+/// `verdicts=3 verdicts_lost=0 verdicts_delivered=3 untracked=0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct VerdictStats {
+    /// Verdicts that the BPF programs wrote to the ring buffer.
+    pub submitted: u64,
+    /// Verdicts that were not written, because the ring buffer was full.
+    pub lost: u64,
+    /// Verdicts that were passed to the application's function.
+    pub delivered: u64,
+    /// Attempts whose connection is not tracked, so that it has no verdict: more than 16,384
+    /// connections with attempts are open, or with kretprobes the cookie of a connection older than
+    /// the stream is not known.
+    pub untracked: u64,
+}
+
+/// Prints `verdicts=3 verdicts_lost=0 verdicts_delivered=3 untracked=0`.
+impl fmt::Display for VerdictStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { submitted, lost, delivered, untracked } = self;
+        write!(f, "verdicts={submitted} verdicts_lost={lost} verdicts_delivered={delivered} untracked={untracked}")
+    }
+}
+
 /// The counters of a stream since it was opened. They account for every attempt that a BPF program
 /// of the stream observed.
 ///

@@ -20,7 +20,7 @@ use crate::stats::groups::{GroupCount, Grouping, Groups};
 use crate::stats::layout::{COUNTER_WORDS, KIND_SLOTS, NetnsStats, PASSED_WORDS, word};
 
 use crate::stats::user_counters::UserCounters;
-use crate::stats::{Count, Failures, Stats, TextLosses, TransmitCount};
+use crate::stats::{Count, Failures, Stats, TextLosses, TransmitCount, VerdictStats};
 use crate::sys::mmap::Words;
 
 /// The counters of the BPF programs, one element for each CPU, mapped into this process.
@@ -86,6 +86,7 @@ pub(crate) struct DeliveryCounters {
     pub(crate) rejected: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) delivered: AtomicU64,
+    pub(crate) verdicts: AtomicU64,
 }
 
 struct Shared {
@@ -273,6 +274,16 @@ impl StatsReader {
             }
             Attempts::Offline(_) => None,
         }
+    }
+
+    /// Returns the current counters of verdicts.
+    pub(crate) fn verdicts(&self) -> VerdictStats {
+        let Shared { attempts, user } = &*self.0;
+        // Parts are read before their total.
+        let delivered = user.verdicts.load(Ordering::Acquire);
+        let submitted = attempts.sum(word::VERDICTS_SUBMITTED);
+        let lost = attempts.sum(word::VERDICTS_LOST);
+        VerdictStats { submitted, lost, delivered, untracked: attempts.sum(word::VERDICTS_UNTRACKED) }
     }
 
     /// Returns the current counters.

@@ -14,6 +14,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::error::Error;
 use crate::event::buffer::EventBuffer;
+use crate::event::verdict::Verdict;
 use crate::offline::channel::EventReceiver;
 use crate::stream::live::Live;
 
@@ -46,6 +47,14 @@ impl Backend {
         match self {
             Self::Live(..) => false,
             Self::Offline(receiver) => receiver.is_over(),
+        }
+    }
+
+    /// Returns the verdicts that were read and not delivered yet.
+    pub(crate) const fn verdicts(&mut self) -> Option<&mut Vec<Verdict>> {
+        match self {
+            Self::Live(live) => Some(live.source.verdicts()),
+            Self::Offline(_) => None,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::event::field_set::FieldSet;
 use crate::event::result::RESULT_SLOTS;
+use crate::event::verdict::Verdict;
 use crate::filter::Filter;
 use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::config::{Config, DEFAULT_MAX_DELAY, DEFAULT_RING_SIZE, DEFAULT_WAKEUP_BYTES, RingConfig};
@@ -52,6 +53,7 @@ const LIVE_SETTINGS: &[Setting] = &[
     ("without_companion", ", or open a live stream"),
     ("locate_nomem", ", or open a live stream"),
     ("resolve_owners", "; its events contain the owners that were recorded or pushed"),
+    ("on_verdict", "; parse the lines of verdicts with `Verdict`"),
     ("reconcile", ", or open a live stream"),
     ("count_by", ", or open a live stream"),
     ("btf_path", ", or open a live stream"),
@@ -68,9 +70,11 @@ const EVENT_SETTINGS: &[Setting] = &[
     ("max_delay", ", or open a stream"),
     ("wakeup_bytes", ", or open a stream"),
     ("resolve_owners", ", or open a stream"),
+    ("on_verdict", ", or open a stream"),
 ];
 
 pub(crate) type Predicate = Box<dyn FnMut(&Event) -> bool + Send>;
+pub(crate) type OnVerdict = Box<dyn FnMut(&Verdict) + Send>;
 
 /// Configures and opens a [`Stream`].
 ///
@@ -115,6 +119,7 @@ pub struct StreamBuilder {
     /// Reads the clocks.
     clocks: fn() -> Sample,
     owners: bool,
+    on_verdict: Option<OnVerdict>,
     btf: Option<PathBuf>,
     /// The settings that were made explicitly, by the names of their methods.
     explicit: BTreeSet<&'static str>,
@@ -141,6 +146,7 @@ impl Default for StreamBuilder {
             without_entries: false,
             clocks: clock::sample,
             owners: false,
+            on_verdict: None,
             btf: None,
             explicit: BTreeSet::new(),
         }
@@ -160,6 +166,7 @@ impl fmt::Debug for StreamBuilder {
             .field("companions", &self.companions)
             .field("locate_nomem", &self.locate_nomem)
             .field("resolve_owners", &self.owners)
+            .field("on_verdict", &self.on_verdict.is_some())
             .field("btf_path", &self.btf)
             .finish()
     }
@@ -422,6 +429,52 @@ impl StreamBuilder {
         self
     }
 
+    /// Sets a function that receives verdicts: which attempts were unneeded, and how connections
+    /// with attempts ended. By default there are no verdicts, and no BPF programs run for them.
+    ///
+    /// Only connections with an attempt that passed the filter have verdicts. The function runs on
+    /// the thread that reads the stream, whenever the events that were recorded before the verdict
+    /// have been taken from the stream. If it panics, the panic continues in the caller.
+    ///
+    /// - [`Ended`](crate::event::VerdictKind::Ended) is reported when the socket is closed, once for
+    ///   a connection.
+    /// - [`Unneeded`](crate::event::VerdictKind::Unneeded) is reported when the kernel undoes a
+    ///   recovery. What the peer reports by DSACK is reported at the next change of the congestion
+    ///   avoidance state, or when the socket is closed. Both proofs may cover the same segments.
+    ///
+    /// Requires Linux 5.12 with `/sys/kernel/btf/vmlinux`, and Linux 5.19 for undone recoveries.
+    /// Elsewhere the stream opens, and [`Live::verdict_hooks`] reports what cannot be observed. Up
+    /// to 16,384 connections are tracked, which uses about 2 MiB of kernel memory.
+    /// [`Stream::verdict_stats`] counts the attempts of connections in excess of it, and the
+    /// verdicts that were lost.
+    ///
+    /// A recording contains no verdicts. Its reader skips the lines of verdicts, which
+    /// [`Verdict`] parses.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use retrans_sdk::Stream;
+    /// use retrans_sdk::event::EndReason;
+    ///
+    /// let mut stream = Stream::builder()
+    ///     .on_verdict(|verdict| {
+    ///         if verdict.why == Some(EndReason::TimedOut) {
+    ///             println!("{}:{} timed out", verdict.daddr, verdict.dport);
+    ///         }
+    ///     })
+    ///     .open()?;
+    /// for event in stream.iter() {
+    ///     println!("{}", event?);
+    /// }
+    /// # Ok::<(), retrans_sdk::Error>(())
+    /// ```
+    pub fn on_verdict(mut self, function: impl FnMut(&Verdict) + Send + 'static) -> Self {
+        self.on_verdict = Some(Box::new(function));
+        self.explicit.insert("on_verdict");
+        self
+    }
+
     /// Sets the file that contains the BTF of the running kernel, in the raw format or in an ELF
     /// file. The default is `/sys/kernel/btf/vmlinux`.
     ///
@@ -485,7 +538,7 @@ impl StreamBuilder {
         let stats = source.programs.stats.clone();
         let reconciler = self.netns.map(|netns| Reconciler::new(stats.clone(), netns)).transpose()?;
         let live = Backend::Live(Box::new(Live::new(source, attachment, reconciler)));
-        Ok(Stream::new(live, stats, stop, self.filter, self.predicate))
+        Ok(Stream::new(live, stats, stop, self.filter, self.predicate, self.on_verdict))
     }
 
     /// Opens a stream of a recording. Requires no privileges.
@@ -511,8 +564,8 @@ impl StreamBuilder {
     ///   [`ring_size`](Self::ring_size), [`max_delay`](Self::max_delay),
     ///   [`wakeup_bytes`](Self::wakeup_bytes), [`attach_method`](Self::attach_method),
     ///   [`without_companion`](Self::without_companion), [`locate_nomem`](Self::locate_nomem),
-    ///   [`resolve_owners`](Self::resolve_owners), [`reconcile`](Self::reconcile) or
-    ///   [`btf_path`](Self::btf_path)
+    ///   [`resolve_owners`](Self::resolve_owners), [`on_verdict`](Self::on_verdict),
+    ///   [`reconcile`](Self::reconcile) or [`btf_path`](Self::btf_path)
     /// - [`ErrorKind::Filter`] if the filter requires more than a recording contains
     ///   ([`Filter::live_only`])
     /// - [`ErrorKind::Recording`] if the input is not a recording, or its speed is invalid
@@ -587,7 +640,8 @@ impl StreamBuilder {
             counters,
         };
         let (sender, receiver) = channel::channel(pipeline, capacity)?;
-        Ok((sender, Stream::new(Backend::Offline(receiver), stats, StopHandle::new()?, self.filter, self.predicate)))
+        let backend = Backend::Offline(receiver);
+        Ok((sender, Stream::new(backend, stats, StopHandle::new()?, self.filter, self.predicate, None)))
     }
 }
 
@@ -619,8 +673,8 @@ impl StreamBuilder {
     ///
     /// [`ErrorKind::Setting`] if a setting about events was made: [`predicate`](Self::predicate),
     /// [`rate_limit`](Self::rate_limit), [`fields`](Self::fields), [`ring_size`](Self::ring_size),
-    /// [`max_delay`](Self::max_delay), [`wakeup_bytes`](Self::wakeup_bytes) or
-    /// [`resolve_owners`](Self::resolve_owners). Otherwise the errors of [`open`](Self::open).
+    /// [`max_delay`](Self::max_delay), [`wakeup_bytes`](Self::wakeup_bytes),
+    /// [`resolve_owners`](Self::resolve_owners) or [`on_verdict`](Self::on_verdict). Otherwise the errors of [`open`](Self::open).
     pub fn open_counters(self) -> Result<Counters, Error> {
         self.refuse("counters", EVENT_SETTINGS)?;
         check_terms(&self.filter, true)?;
@@ -654,6 +708,7 @@ impl StreamBuilder {
             without_entries: self.without_entries,
             owners: self.owners,
             drops: ring.is_some_and(|ring| ring.fields.intersects(FieldSet::DROPPED)),
+            verdicts: self.on_verdict.is_some(),
             btf: self.btf.clone(),
         }
     }
@@ -732,7 +787,7 @@ mod tests {
 
     /// Returns the settings out of `of` that a mode refuses.
     fn refused(of: &[&str], open: impl Fn(StreamBuilder) -> Result<(), Error>) -> BTreeSet<&'static str> {
-        let settings: [(&str, Set); 13] = [
+        let settings: [(&str, Set); 14] = [
             ("predicate", |builder| builder.predicate(|_| true)),
             ("ring_size", |builder| builder.ring_size(DEFAULT_RING_SIZE)),
             ("fields", |builder| builder.fields(FieldSet::all())),
@@ -744,6 +799,7 @@ mod tests {
             ("attach_method", |builder| builder.attach_method(AttachMethod::TpErr)),
             ("without_companion", StreamBuilder::without_companion),
             ("resolve_owners", |builder| builder.resolve_owners()),
+            ("on_verdict", |builder| builder.on_verdict(|_| ())),
             ("locate_nomem", |builder| builder.locate_nomem()),
             ("btf_path", |builder| builder.btf_path("/nonexistent")),
         ];
@@ -764,12 +820,21 @@ mod tests {
             "without_companion",
             "locate_nomem",
             "resolve_owners",
+            "on_verdict",
             "reconcile",
             "count_by",
             "btf_path",
         ];
-        let of_events =
-            ["predicate", "rate_limit", "fields", "ring_size", "max_delay", "wakeup_bytes", "resolve_owners"];
+        let of_events = [
+            "predicate",
+            "rate_limit",
+            "fields",
+            "ring_size",
+            "max_delay",
+            "wakeup_bytes",
+            "resolve_owners",
+            "on_verdict",
+        ];
         let all = [live.as_slice(), &of_events].concat();
         let mocked = refused(&all, |builder| builder.mock().map(|_| ()));
         assert_eq!(mocked, BTreeSet::from(live));

@@ -10,6 +10,7 @@ use crate::kernel::attach_method::AttachMethod;
 use crate::kernel::attachment::Attachment;
 use crate::kernel::owner_hooks::OwnerHooks;
 use crate::kernel::socket_set::SocketSet;
+use crate::kernel::verdict_hooks::VerdictHooks;
 use crate::stats::reconcile::Reconciler;
 
 /// The part of a stream that exists only for the running kernel: its attachment, its set of own
@@ -90,6 +91,13 @@ impl Live {
     #[must_use]
     pub fn owner_hooks(&self) -> Option<&OwnerHooks> {
         self.source.programs.owner_hooks()
+    }
+
+    /// Returns the kernel hooks that report verdicts; `None` unless verdicts were
+    /// [requested](crate::StreamBuilder::on_verdict).
+    #[must_use]
+    pub const fn verdict_hooks(&self) -> Option<&VerdictHooks> {
+        self.source.programs.verdict_hooks()
     }
 
     /// Returns a handle that compares the attempts of a network namespace with the namespace's own

@@ -39,11 +39,11 @@ use crate::event::buffer::{BATCH, EventBuffer};
 use crate::filter::Filter;
 #[cfg(feature = "test-util")]
 use crate::kernel::config::Wakeup;
-use crate::stats::Stats;
 use crate::stats::reader::StatsReader;
 use crate::stats::user_counters::{add, add_one};
+use crate::stats::{Stats, VerdictStats};
 use crate::stream::backend::Backend;
-use crate::stream::builder::Predicate;
+use crate::stream::builder::{OnVerdict, Predicate};
 
 /// A stream of retransmission attempts: of the running kernel ([`StreamBuilder::open`]), of a
 /// recording ([`StreamBuilder::replay`]) or of a mock ([`StreamBuilder::mock`]).
@@ -80,6 +80,7 @@ pub struct Stream {
     stats: StatsReader,
     filter: Filter,
     predicate: Option<Predicate>,
+    on_verdict: Option<OnVerdict>,
     /// The events that were read from the backend at once.
     batch: EventBuffer,
     /// The events of the batch that passed the predicate and were not taken yet.
@@ -125,12 +126,14 @@ impl Stream {
         stop: StopHandle,
         filter: Filter,
         predicate: Option<Predicate>,
+        on_verdict: Option<OnVerdict>,
     ) -> Self {
         Self {
             backend,
             stats,
             filter,
             predicate,
+            on_verdict,
             batch: EventBuffer::with_capacity(BATCH),
             passing: 0..0,
             evaluated: 0,
@@ -220,6 +223,15 @@ impl Stream {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.stats.read()
+    }
+
+    /// Returns the counters of verdicts; `None` unless verdicts were
+    /// [requested](StreamBuilder::on_verdict) and the kernel reports them
+    /// ([`Live::verdict_hooks`]).
+    #[must_use]
+    pub fn verdict_stats(&self) -> Option<VerdictStats> {
+        let hooks = self.live()?.verdict_hooks()?;
+        hooks.ended.is_available().then(|| self.stats.verdicts())
     }
 
     /// Returns a reader of the counters for other threads. It remains valid after the stream is
@@ -349,11 +361,26 @@ impl Stream {
             return Ok(true);
         }
         (self.passing, self.evaluated) = (0..0, 0);
+        // All events before these verdicts were taken.
+        self.deliver_verdicts();
         self.more = self.backend.read(BATCH, &mut self.batch)?;
+        if self.batch.events().is_empty() {
+            self.deliver_verdicts();
+        }
         // Nothing is added to the ring buffer of a detached stream, so once empty it stays empty.
         let is_empty = self.batch.events().is_empty() && !self.more;
         self.exhausted |= self.detached && is_empty && self.live().is_some();
         Ok(self.evaluate())
+    }
+
+    /// Passes the verdicts of the last batch to the application's function.
+    #[inline]
+    fn deliver_verdicts(&mut self) {
+        let (Some(function), Some(verdicts)) = (&mut self.on_verdict, self.backend.verdicts()) else { return };
+        for verdict in verdicts.drain(..) {
+            add_one(&self.stats.user().verdicts);
+            function(&verdict);
+        }
     }
 
     /// Evaluates the predicate on the events of the batch until one passes. Returns false if none

@@ -40,14 +40,7 @@ impl Counters {
     /// # Errors
     /// Returns an error if a file or a counter is missing.
     pub fn read(ns: &Netns) -> Result<Self> {
-        // /proc/net shows the namespace of the main thread, which is not `ns`.
-        let (snmp, netstat) = ns.run(|| {
-            let read = |name: &str| {
-                let path = format!("/proc/thread-self/net/{name}");
-                fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
-            };
-            Ok::<_, Error>((read("snmp")?, read("netstat")?))
-        })?;
+        let (snmp, netstat) = ns.run(|| Ok::<_, Error>((proc_file("snmp")?, proc_file("netstat")?)))?;
         Self::parse(&snmp, &netstat)
     }
 
@@ -89,6 +82,22 @@ impl Sub for Counters {
             mtu_probes_failed: self.mtu_probes_failed - before.mtu_probes_failed,
         }
     }
+}
+
+/// Returns the sum of some counters of the group `TcpExt` in a namespace.
+///
+/// # Errors
+/// Returns an error if the file or a counter is missing.
+pub fn tcp_ext(ns: &Netns, names: &[&str]) -> Result<u64> {
+    let netstat = ns.run(|| proc_file("netstat"))?;
+    names.iter().map(|name| field(&netstat, "TcpExt", name)).sum()
+}
+
+/// Reads a file about the network namespace of this thread. /proc/net shows the one of the main
+/// thread.
+fn proc_file(name: &str) -> Result<String> {
+    let path = format!("/proc/thread-self/net/{name}");
+    fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
 }
 
 /// Returns a counter. The files contain pairs of lines with the same first word: the names, then

@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::event::clock::Clock;
 #[cfg(feature = "json")]
 use crate::event::schema;
+use crate::event::verdict;
 use crate::format::kv;
 
 /// Keys and values that this version does not know.
@@ -138,6 +139,11 @@ impl Parser {
                 self.kernel_text.read_header(&text);
             }
             self.has_events = kernel_text::has_columns(&text);
+        }
+        // A verdict is not an attempt. It may also be the first line.
+        if self.format.is_none_or(|format| format != Format::KernelText) && line.has_end && verdict::is_line(&text) {
+            parsed.push_back(Parsed::Nothing);
+            return Ok(());
         }
         let format = match self.format {
             Some(format) => format,
