@@ -12,7 +12,7 @@ use libbpf_rs::btf::types::{Enum, Func, FuncProto, Int, Ptr, Typedef};
 use libbpf_rs::btf::{Btf, BtfKind, BtfType, TypeId};
 
 use super::libbpf_error::LibbpfError;
-use super::libbpf_log::capture_log;
+use super::libbpf_log::{capture_log, without_log};
 use crate::error::{Error, ErrorKind};
 use crate::text::escape::Escaped;
 
@@ -59,10 +59,11 @@ pub(crate) fn read(path: &Path) -> Result<Btf<'static>, Error> {
     // libbpf's error does not distinguish a file that it cannot open from a file without BTF.
     open(path)?;
     // The running kernel's BTF is mapped, not copied, where the kernel allows it (Linux 6.16).
-    let (btf, log) = capture_log(|| {
-        let btf = if path == Path::new(VMLINUX) { Btf::from_vmlinux() } else { Btf::from_path(path) };
-        btf.map_err(LibbpfError::new)
-    });
+    let (btf, log) = if path == Path::new(VMLINUX) {
+        capture_log(|| Btf::from_vmlinux().map_err(LibbpfError::new))
+    } else {
+        (without_log(|| Btf::from_path(path).map_err(LibbpfError::new)), String::new())
+    };
     btf.map_err(|error| {
         let message = format!("no BTF in {}{}", Escaped::path(path), indent(&log));
         error.cause(Error::new(ErrorKind::NoBtf, message))

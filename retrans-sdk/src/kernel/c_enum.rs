@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use libbpf_rs::btf::types::{Enum, Enum64};
 use libbpf_rs::btf::{Btf, BtfType, TypeId};
 
-use super::btf::{Names, indent, members};
+use super::btf::{Names, members};
 use super::libbpf_error::LibbpfError;
-use super::libbpf_log::capture_log;
+use super::libbpf_log::without_log;
 use crate::error::{Error, ErrorKind};
 
 /// A C enum, from BTF or a header.
@@ -77,13 +77,9 @@ fn members_of_64_bits(of: &Enum64<'_>, names: &mut Names) -> Result<Values, Erro
 
 /// Returns every enum in the BTF of a built object.
 pub(crate) fn enums_of_object(object: &[u8]) -> Result<Vec<CEnum>, Error> {
-    let (btf, log) = capture_log(|| Btf::from_raw("retrans", object).map_err(LibbpfError::new));
-    match btf {
+    match without_log(|| Btf::from_raw("retrans", object).map_err(LibbpfError::new)) {
         Ok(Some(btf)) => enums(&btf),
         Ok(None) => Err(Error::new(ErrorKind::NoBtf, "the object has no BTF: compile it with clang -g")),
-        Err(error) => {
-            let message = format!("cannot read the BTF of the object{}", indent(&log));
-            Err(error.cause(Error::new(ErrorKind::NoBtf, message)))
-        }
+        Err(error) => Err(error.cause(Error::new(ErrorKind::NoBtf, "cannot read the BTF of the object"))),
     }
 }
