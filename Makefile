@@ -62,6 +62,7 @@ help:
 	@echo "make packetdrill   plays the packetdrill scripts of the kernel's selftests, and compares"
 	@echo "                   each attempt with the kernel; as root (SCRIPTS=… NAMES=…)"
 	@echo "make fresh-machines  runs the README's commands on minimal systems (SUITES=…)"
+	@echo "make fuzz          runs the fuzz targets with libFuzzer, each for SECONDS=20 (TARGETS=…)"
 	@echo "make lint          checks formatting, clippy and documentation; warnings are errors"
 	@echo "make words         the words and line widths of everything a person reads (tests/words)"
 	@echo "make header-check  compares the tables with the kernel's headers (KERNEL_SRC=…)"
@@ -229,6 +230,15 @@ RUNS ?= 50
 .PHONY: soak
 soak: deps
 	$(AS_ROOT) tests/soak.sh $(RUNS)
+
+# Runs the fuzz targets of tests/fuzz with libFuzzer and the stable compiler. SECONDS is the time
+# for each target, and TARGETS selects some of them. `make test` runs their corpora.
+SECONDS ?= 20
+TARGETS ?=
+.PHONY: fuzz
+fuzz: deps
+	@$(call install,g++)
+	SECONDS_EACH=$(SECONDS) TARGETS="$(TARGETS)" tests/fuzz.sh
 
 # Plays every script of packetdrill in the kernel's selftests, or in the directory SCRIPTS, and
 # fails if an attempt contradicts the kernel. NAMES selects scripts by parts of their names. The

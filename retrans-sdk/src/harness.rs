@@ -2,6 +2,8 @@
 //! Helpers for the tests of this repository (`tests/live/bpf`). They are not part of the API, and
 //! no stability is promised.
 
+pub mod readers;
+
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 

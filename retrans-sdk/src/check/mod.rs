@@ -29,7 +29,7 @@
 //! # Ok::<(), retrans_sdk::Error>(())
 //! ```
 
-mod c_header;
+pub(crate) mod c_header;
 mod generate;
 mod own;
 #[cfg(test)]

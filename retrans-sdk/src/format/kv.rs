@@ -222,13 +222,13 @@ pub(crate) fn parse<'text>(
 }
 
 /// Parses a line in the form that this version prints, the common case.
-fn parse_canonical(text: &str) -> Option<Draft> {
+pub(crate) fn parse_canonical(text: &str) -> Option<Draft> {
     let mut draft = draft();
     scan_line(&mut draft, text).map(|()| draft)
 }
 
 /// Parses any line: with keys in any order, and unknown keys.
-fn parse_any_order<'text>(
+pub(crate) fn parse_any_order<'text>(
     text: &'text str,
     mut unknown: impl FnMut(&'text str, &'text str, usize) -> Result<(), ParseLineError>,
 ) -> Result<Event, ParseLineError> {

@@ -108,7 +108,7 @@ fn text(file: &File) -> Result<String, Error> {
 
 impl Mib {
     /// Parses the contents of /proc/net/snmp and /proc/net/netstat.
-    fn parse(snmp: &str, netstat: &str) -> Result<Self, Error> {
+    pub(crate) fn parse(snmp: &str, netstat: &str) -> Result<Self, Error> {
         let ext = |name| counter(netstat, "TcpExt", name);
         Ok(Self {
             retrans_segs: counter(snmp, "Tcp", "RetransSegs")?,

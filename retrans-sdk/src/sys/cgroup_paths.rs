@@ -107,7 +107,7 @@ impl CgroupPaths {
 }
 
 /// Removes the mounts that another mount contains, and puts the widest first.
-fn keep_widest(mounts: &mut Vec<Mount>) {
+pub(crate) fn keep_widest(mounts: &mut Vec<Mount>) {
     // The kernel describes a root outside of this cgroup namespace by `/..` for each level above
     // the root of the namespace.
     let split = |root: &Path| {

@@ -91,7 +91,7 @@ impl Cgroups {
     }
 
     /// Parses lines of `number:controllers:cgroup`. The line of v2 begins with `0::`.
-    fn parse(text: &[u8]) -> Self {
+    pub(crate) fn parse(text: &[u8]) -> Self {
         let mut all = Self::default();
         for line in text.split(|byte| *byte == b'\n') {
             let mut parts = line.splitn(3, |byte| *byte == b':');
