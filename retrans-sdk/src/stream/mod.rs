@@ -9,6 +9,7 @@ pub(crate) mod backend;
 pub(crate) mod builder;
 pub(crate) mod counters;
 pub(crate) mod live;
+pub(crate) mod order;
 pub(crate) mod queue;
 pub(crate) mod stop;
 #[cfg(feature = "tokio")]
@@ -17,6 +18,7 @@ pub(crate) mod tokio;
 pub use self::builder::StreamBuilder;
 pub use self::counters::Counters;
 pub use self::live::Live;
+pub use self::order::TimeOrder;
 pub use self::queue::{Overflow, Queue};
 pub use self::stop::StopHandle;
 #[cfg(feature = "tokio")]
