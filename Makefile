@@ -68,6 +68,7 @@ help:
 	@echo "make header-check  compares the tables with the kernel's headers (KERNEL_SRC=…)"
 	@echo "make deny          checks the licences and sources of all dependencies"
 	@echo "make package       packages both crates as for publishing, and builds each alone"
+	@echo "make reproducible  packages both crates twice, in two clones, and compares the files"
 	@echo "make outside       builds and runs a crate that depends on the SDK by path, by git,"
 	@echo "                   and as it would be published"
 	@echo "make msrv          compiles the SDK with the oldest supported Rust"
@@ -80,8 +81,8 @@ help:
 	@echo "                   root"
 	@echo "make public-api    records the public API"
 	@echo "make public-api-check  reports changes of the public API since it was recorded"
-	@echo "make release-check  runs outside, msrv, vendored, without-clang, unit, image,"
-	@echo "                   packetdrill, matrix-release-check and bench, which a release"
+	@echo "make release-check  runs outside, reproducible, msrv, vendored, without-clang, unit,"
+	@echo "                   image, packetdrill, matrix-release-check and bench, which a release"
 	@echo "                   requires in addition to the gate"
 
 .PHONY: build-deps
@@ -97,6 +98,11 @@ lint-deps: ; @$(call install,$(LINT_PACKAGES))
 .PHONY: package
 package: deps
 	cargo package --package retrans-macros --package retrans-sdk --allow-dirty
+
+# Packages the last commit twice, in two clones, and compares the files.
+.PHONY: reproducible
+reproducible: deps
+	tests/reproducible.sh
 
 .PHONY: outside
 outside: deps
@@ -336,7 +342,7 @@ $(TOOLS)/bin/cargo-deny:
 # them for `make matrix` before them.
 .PHONY: release-check
 release-check: MSRV := required
-release-check: outside msrv vendored without-clang unit image packetdrill matrix-release-check bench
+release-check: outside reproducible msrv vendored without-clang unit image packetdrill matrix-release-check bench
 
 .PHONY: deny
 deny: $(DENY)
