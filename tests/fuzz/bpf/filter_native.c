@@ -82,7 +82,7 @@ static __always_inline void read_ca_name(filter_input a, __u8 to[16])
 #undef const
 
 _Static_assert(sizeof(struct native_subject) ==
-		       sizeof(struct retrans_record) + 8 * RETRANS_MAX_CGROUP_LEVELS + 8,
+		   sizeof(struct retrans_record) + 8 * RETRANS_MAX_CGROUP_LEVELS + 8,
 	       "no padding");
 
 /* Returns the sizes of both arguments of retrans_filter_passes(). */

@@ -3,7 +3,7 @@
 #ifndef BPF_HELPERS_H
 #define BPF_HELPERS_H
 
-#define __always_inline inline __attribute__((always_inline))
+#define __always_inline	 inline __attribute__((always_inline))
 #define barrier_var(var) asm volatile("" : "+r"(var))
 
 #endif /* BPF_HELPERS_H */
