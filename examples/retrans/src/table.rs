@@ -72,9 +72,21 @@ impl Table {
             row += &owner(event, path);
         }
         row.truncate(row.trim_end().len());
+        if let Some(dropper) = dropper(event) {
+            row += &format!("  dropped by {dropper}");
+        }
         row.push('\n');
         row
     }
+}
+
+/// Returns the reason, place and device of the drop inside an attempt, as far as they are known.
+pub(crate) fn dropper(event: &Event) -> Option<String> {
+    let reason = event.drop_reason.map(|reason| reason.to_string());
+    let place = event.drop_at.map(|place| format!("at {}", place.function()));
+    let device = event.drop_dev.map(|device| format!("on {device}"));
+    let parts: Vec<_> = [reason, place, device].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
 }
 
 fn owner(event: &Event, path: Option<&str>) -> String {
@@ -131,6 +143,7 @@ pub(crate) fn summary(stats: &Stats) -> String {
 #[cfg(test)]
 mod tests {
     use insta::assert_snapshot;
+    use retrans_sdk::event::KernelStr;
     use retrans_sdk::{RetransResult, Stream};
 
     use super::*;
@@ -169,6 +182,18 @@ mod tests {
         assert_snapshot!(table.header() + &rows);
         let mut table = Table::new(PLAIN, false, Clock::Realtime);
         assert!(!(table.header() + &table.row(&events()[0], None)).contains("curl"));
+    }
+
+    #[test]
+    fn a_row_names_the_dropper() {
+        let mut table = Table::new(PLAIN, false, Clock::Realtime);
+        let [mut dropped, ..] = events();
+        assert!(!table.row(&dropped, None).contains("dropped by"));
+        dropped.drop_reason = Some("QDISC_DROP".parse().expect("a reason"));
+        dropped.drop_dev = KernelStr::new(b"eth0");
+        assert!(table.row(&dropped, None).ends_with("  dropped by QDISC_DROP on eth0\n"));
+        dropped.drop_at = Some("__dev_queue_xmit+0xdd1".parse().expect("a symbol"));
+        assert!(table.row(&dropped, None).ends_with("  dropped by QDISC_DROP at __dev_queue_xmit on eth0\n"));
     }
 
     #[test]

@@ -64,6 +64,11 @@ pub(crate) struct Arguments {
     /// known), and the path of the socket's cgroup (key cgroup_path)
     #[arg(long)]
     owners: bool,
+    /// Also report the packet that this host dropped inside the attempt (keys drop_reason, drop_at
+    /// and drop_dev, if it is proven), and the device of the route (keys oif and dev). Adds a cost
+    /// for every packet that the host drops
+    #[arg(long)]
+    drops: bool,
     /// Locate the allocation that failed: report frag_nomem and unclone_nomem instead of nomem.
     /// Requires fexit, and adds a cost whenever a socket sends a part of a larger buffer
     #[arg(long)]
@@ -78,7 +83,7 @@ fn help() -> String {
 Keys of terms and of the output: {}
 
 The keys from ts to transmit are in every event. The other keys are optional: a key whose value is not known is left out. The extended \
-keys are reported only if --fields contains them: {}
+keys are reported only if --fields contains them, or --drops requests them: {}
 
 Terms with owner, pid or comm are rejected here, because the owner may be found only after the filter has run. So are terms with an \
 extended key, which the BPF programs do not evaluate. Use them to filter a recording (retrans replay).
@@ -95,7 +100,8 @@ Examples:
 }
 
 pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
-    let Arguments { terms, format, count, limit, attach_method, btf, fields, owners, locate_nomem } = arguments;
+    let Arguments { terms, format, count, limit, attach_method, btf, fields, owners, drops, locate_nomem } = arguments;
+    let fields = if drops { fields | FieldSet::drops() } else { fields };
     let filter = match terms.parse() {
         Ok(filter) => filter,
         Err(error) => return fail(CANNOT_START, &error),

@@ -75,10 +75,10 @@ impl FieldSet {
         Self(bits)
     }
 
-    /// Returns the fields of the packet that the host dropped inside the attempt, and of the route's
-    /// device: `drop_reason`, `drop_at`, `drop_dev`, `oif` and `dev`. They are recorded only on
-    /// request. The first three attach a BPF program to the tracepoint `kfree_skb`, which runs for
-    /// every packet that the host drops.
+    /// Returns the fields of the packet that the host dropped inside the attempt, and of the
+    /// route's device: `drop_reason`, `drop_at`, `drop_dev`, `oif` and `dev`. They are recorded
+    /// only on request. The first three attach a BPF program to the tracepoint `kfree_skb`, which
+    /// runs for every packet that the host drops.
     ///
     /// # Examples
     ///

@@ -73,7 +73,7 @@ pub(crate) use core_layout;
 pub(crate) const SADDR: usize = 44;
 pub(crate) const DADDR: usize = 60;
 
-/// The offset of the number that states where `struct retrans_owner` is; 0 if there is none.
+/// The offset of the number that states where `struct retrans_owner` is; 0 without owners.
 pub(crate) const OWNER_AT: usize = 4;
 /// The offset of the address of a drop.
 pub(crate) const DROP_AT: usize = 208;

@@ -126,19 +126,19 @@ macro_rules! optional_fields {
             /// error.
             sk_err_soft: i32 => [180, RETRANS_FIELD_SK_ERR_SOFT = 29],
             /// The reason for which this host dropped the packet of the attempt, before the attempt
-            /// ended. It is recorded only on request ([`FieldSet::drops`](crate::FieldSet::drops)),
-            /// as are the four fields after it. Absent if no drop of this packet is proven. Requires
-            /// Linux 5.17.
+            /// ended. It is recorded only on request
+            /// ([`FieldSet::drops`](crate::FieldSet::drops)), as are the four fields after it. Absent
+            /// if no drop of this packet is proven. Requires Linux 5.17.
             drop_reason: DropReason => [200, RETRANS_FIELD_DROP_REASON = 30],
             /// The instruction of the kernel that dropped the packet. Absent if the process that
             /// opened the stream may not read addresses in `/proc/kallsyms`.
             drop_at: KernelSymbol => [208, RETRANS_FIELD_DROP_AT = 32],
-            /// The name of the packet's device when it was dropped (`skb->dev`). Absent if the packet
-            /// had no device yet, as at the netfilter hook OUTPUT.
+            /// The name of the packet's device when it was dropped (`skb->dev`). Absent if the
+            /// packet had no device yet, as at the netfilter hook OUTPUT.
             drop_dev: KernelStr => [216, RETRANS_FIELD_DROP_DEV = 33],
             /// The index of the route's device at the end of the attempt
-            /// (`sk_dst_cache->dev->ifindex`), in the network namespace of the socket. Absent if the
-            /// socket has no route.
+            /// (`sk_dst_cache->dev->ifindex`), in the network namespace of the socket. Absent if
+            /// the socket has no route.
             oif: u32 => [204, RETRANS_FIELD_OIF = 31],
             /// The name of that device (`sk_dst_cache->dev->name`).
             dev: KernelStr => [232, RETRANS_FIELD_DEV = 51],

@@ -46,8 +46,9 @@ use crate::event::schema::{Field, Value};
 ///
 /// The BPF programs evaluate every term, except those with the keys `owner`, `pid` and `comm`, and
 /// with an extended field ([`event_only`](Self::event_only)). A live stream rejects these keys in
-/// its filter; use a [`predicate`](crate::StreamBuilder::predicate). `cgroup=ID/`, `cookie=mine` and their negations
-/// cannot always be evaluated from an event alone ([`live_only`](Self::live_only)).
+/// its filter; use a [`predicate`](crate::StreamBuilder::predicate). `cgroup=ID/`, `cookie=mine`
+/// and their negations cannot always be evaluated from an event alone
+/// ([`live_only`](Self::live_only)).
 ///
 /// # Examples
 ///

@@ -71,8 +71,8 @@ impl DropNames {
     /// Returns the reason with a number of the running kernel. Returns `None` for a number that the
     /// table cannot contain.
     fn reason(&self, number: u32) -> Option<DropReason> {
-        /// The reasons of the subsystem mac80211 overlap with unlisted numbers. They concern received
-        /// frames only.
+        /// The reasons of the subsystem mac80211 overlap with unlisted numbers. They concern
+        /// received frames only.
         const MAC80211: std::ops::Range<u32> = UNLISTED_BASE..2 * UNLISTED_BASE;
         let unlisted = || match number {
             number if number < UNLISTED_BASE => Some(UNLISTED_BASE | number),
@@ -105,8 +105,8 @@ pub(super) struct DropResolver {
 const MAX_RESOLVED: usize = 4096;
 
 impl DropResolver {
-    /// Opens the symbols of the kernel. No address is resolved if the kernel lacks CONFIG_KALLSYMS, or
-    /// a container masks /proc/kallsyms, or the process may not see addresses.
+    /// Opens the symbols of the kernel. No address is resolved if the kernel lacks CONFIG_KALLSYMS,
+    /// or a container masks /proc/kallsyms, or the process may not see addresses.
     pub(super) fn open(names: Option<Arc<DropNames>>) -> Self {
         Self { names, symbols: Kallsyms::open().ok().flatten(), resolved: BTreeMap::new() }
     }
@@ -179,7 +179,7 @@ mod tests {
             resolver.complete(&mut event, &record);
             assert_eq!(event.drop_reason.map(|reason| reason.to_string()).as_deref(), Some(expected), "{number}");
         }
-        // Without names nothing is known about a number, and without the bit there is none.
+        // Without names nothing is known about a number. Without the bit the number is absent.
         resolver.names = None;
         resolver.complete(&mut event, &record);
         assert_eq!((event.drop_reason, event.drop_at), (None, None));

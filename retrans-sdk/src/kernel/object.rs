@@ -142,7 +142,8 @@ impl Object {
                         // Owners are looked up by cookie, and are stored after a full record.
                         let fields = if *owners { ring.fields | FieldSet::COOKIE } else { ring.fields };
                         rodata.record_fields = fields.bits();
-                        // The length of a record without an owner is never that of one with an owner.
+                        // The length of a record without an owner is never that of one with an
+                        // owner.
                         let least = if *owners { DEFAULT_LEN } else { 0 };
                         rodata.record_length = fields.record_length().max(least) as u32;
                         rodata.record_size = rodata.record_length + if *owners { OWNER_LEN as u32 } else { 0 };

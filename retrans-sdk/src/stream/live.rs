@@ -71,8 +71,8 @@ impl Live {
         self.source.programs.kernel_name(result)
     }
 
-    /// Returns the kernel's name of an unlisted reason of a drop, which prints as `k129`: one that is
-    /// younger than the table, or of a subsystem.
+    /// Returns the kernel's name of an unlisted reason of a drop, which prints as `k129`: one that
+    /// is younger than the table, or of a subsystem.
     #[must_use]
     pub fn kernel_drop_reason(&self, reason: DropReason) -> Option<&str> {
         self.source.programs.kernel_drop_reason(reason)

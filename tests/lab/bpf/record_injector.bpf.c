@@ -16,8 +16,8 @@ struct {
 } rt_events SEC(".maps");
 
 /*
- * The record. The program sets two fields in each copy: the cookie, which is the record's number,
- * and the timestamp.
+ * The record, with the default fields. The program sets two fields in each copy: the cookie, which
+ * is the record's number, and the timestamp.
  */
 const volatile __u64 record[RETRANS_DEFAULT_LENGTH / sizeof(__u64)] = {};
 

@@ -137,6 +137,8 @@ impl RecordInjector {
 /// Returns a record with these fields and plausible values.
 fn record(fields: FieldSet) -> Vec<u8> {
     let mut record = empty_record();
+    // Records are injected with the length of the default fields.
+    record[0..2].copy_from_slice(&(FieldSet::default().record_length() as u16).to_ne_bytes());
     let mut put = |field: &str, value: &[u8]| record[place_of(field)].copy_from_slice(value);
     let present = fields.keys().map(bit_of).fold(bit_of("err"), |all, bit| all | bit);
     put("present", &present.to_ne_bytes());

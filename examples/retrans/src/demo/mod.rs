@@ -15,7 +15,7 @@ use retrans_lab::run::Progress;
 use retrans_sdk::format::Escaped;
 use retrans_sdk::offline::RecordedLines;
 use retrans_sdk::offline::Recording;
-use retrans_sdk::{ErrorKind, Stream};
+use retrans_sdk::{ErrorKind, FieldSet, Stream};
 
 use self::scenarios::{DemoScenario, SCENARIOS};
 use self::table::{Row, Shown, Table};
@@ -94,7 +94,7 @@ fn run(arguments: Arguments) -> Faults {
         return self::replay(&mut out, recording);
     }
     let must_be_live = live || record.is_some();
-    let why_not = match Stream::builder().locate_nomem().open() {
+    let why_not = match Stream::builder().locate_nomem().fields(FieldSet::default() | FieldSet::drops()).open() {
         Ok(stream) => match privilege::check() {
             Ok(()) => return self::live(&mut out, stream, record.as_deref(), must_be_live),
             Err(error) => error.to_string(),

@@ -8,9 +8,13 @@ use retrans_lab::{Outcome, Probes};
 use retrans_sdk::{Event, RetransResult};
 
 use crate::demo::scenarios::DemoScenario;
+use crate::table::dropper;
 
-const HEAD: [&str; COLUMNS] = ["scenario", "result", "class", "kind", "err", "errno", "events", "matches kernel"];
-const COLUMNS: usize = 8;
+const HEAD: [&str; COLUMNS] =
+    ["scenario", "result", "class", "kind", "err", "errno", "events", DROPPER, "matches kernel"];
+const COLUMNS: usize = 9;
+/// The column that is left out if no row has a value, as in recordings without drops.
+const DROPPER: &str = "dropped by";
 
 pub(crate) struct Row {
     cells: [String; COLUMNS],
@@ -61,6 +65,7 @@ impl Row {
             event.err.map_or_else(|| "-".to_owned(), |err| err.to_string()),
             name_of(event.err),
             shown.events.to_string(),
+            dropper(event).unwrap_or_else(|| "-".to_owned()),
             match &matches {
                 Some(Ok(())) => "yes".to_owned(),
                 Some(Err(_)) => "NO".to_owned(),
@@ -122,8 +127,12 @@ impl fmt::Display for Table<'_> {
         let lines = || std::iter::once(&head).chain(self.0.iter().map(|row| &row.cells));
         let widths: [usize; COLUMNS] =
             std::array::from_fn(|column| lines().map(|cells| cells[column].len()).max().unwrap_or(0));
+        let has_value = |row: &Row| HEAD.iter().zip(&row.cells).any(|(head, cell)| *head == DROPPER && cell.len() > 1);
+        let has_droppers = self.0.iter().any(has_value);
         for cells in lines() {
-            let padded = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| match HEAD[column] {
+            let columns = cells.iter().zip(widths).zip(HEAD);
+            let columns = columns.filter(|(_, head)| has_droppers || *head != DROPPER);
+            let padded = columns.map(|((cell, width), head)| match head {
                 "err" | "events" => format!("{cell:>width$}"),
                 _ => format!("{cell:width$}"),
             });

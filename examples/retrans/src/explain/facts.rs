@@ -56,10 +56,45 @@ pub(crate) fn of(event: &Event) -> Vec<(String, String)> {
         let window = event.snd_cwnd.map(|window| format!(", window {}", count(window.into(), "segment")));
         add(format!("ca_name={name}"), format!("Congestion control{state}{}.", window.unwrap_or_default()));
     }
+    if let Some(reason) = event.drop_reason {
+        let meaning = described(reason.entry(), "A reason without a name in this version.");
+        add(reason.key_val().to_string(), format!("This host dropped the packet. {meaning}{}", look_at(event)));
+    }
+    if let Some(place) = event.drop_at {
+        add("drop_at".to_owned(), format!("The function of the kernel that dropped it: {}.", place.function()));
+    }
+    if let Some(device) = event.drop_dev {
+        add("drop_dev".to_owned(), format!("The device of the packet then: {}.", Escaped::value(device.as_bytes())));
+    }
+    if let (Some(index), Some(device)) = (event.oif, event.dev) {
+        add(format!("oif={index}"), format!("The device of the route: {}.", Escaped::value(device.as_bytes())));
+    }
     if let (Some(pid), Some(comm)) = (event.pid, event.comm) {
         add(format!("pid={pid}"), format!("The process that owns the socket: {}.", Escaped::value(comm.as_bytes())));
     }
     facts
+}
+
+/// Returns the command that shows the configuration of the dropper, as a sentence.
+fn look_at(event: &Event) -> String {
+    let Some(reason) = event.drop_reason else { return String::new() };
+    let name = reason.to_string();
+    // The name of a device may contain anything but `/` and white space.
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let device = event.drop_dev.or(event.dev).filter(|device| device.as_bytes().iter().all(is_plain));
+    let device = device.map_or_else(|| "DEV".to_owned(), |device| device.to_string());
+    let command = match name.as_str() {
+        "NETFILTER_DROP" => "nft list ruleset, and iptables-save -c".to_owned(),
+        "BPF_CGROUP_EGRESS" => "bpftool cgroup tree".to_owned(),
+        "TC_EGRESS" => format!("tc -s filter show dev {device} egress, and bpftool net show dev {device}"),
+        "XFRM_POLICY" => "ip xfrm policy".to_owned(),
+        _ if name.starts_with("NEIGH_") => format!("ip -s neigh show dev {device}"),
+        _ if ["QDISC_", "FQ_", "CAKE_", "DUALPI2_"].iter().any(|prefix| name.starts_with(prefix)) => {
+            format!("tc -s qdisc show dev {device}")
+        }
+        _ => return String::new(),
+    };
+    format!(" See {command}.")
 }
 
 fn described<T>(entry: Option<&Entry<T>>, otherwise: &str) -> String {

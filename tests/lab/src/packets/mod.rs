@@ -149,8 +149,8 @@ impl Packets {
         bpf::install(self, ns, Verdict::Drop)
     }
 
-    /// Drops the packets at the egress of the link of a pair by a BPF program of the traffic control
-    /// (clsact): the sender gets NET_XMIT_DROP.
+    /// Drops the packets at the egress of the link of a pair by a BPF program of the traffic
+    /// control (clsact): the sender gets NET_XMIT_DROP.
     ///
     /// # Errors
     /// Returns an error if the kernel lacks clsact or its BPF classifier.

@@ -2,8 +2,8 @@
 //! The packets that the kernel dropped inside attempts, as its own text shows them.
 //!
 //! # Design
-//! The text of `skb:kfree_skb` names no socket. But the kernel drops the packet of an attempt on the
-//! same CPU, between the attempt's transmit step and its tracepoint. So the last drop on a CPU
+//! The text of `skb:kfree_skb` names no socket. But the kernel drops the packet of an attempt on
+//! the same CPU, between the attempt's transmit step and its tracepoint. So the last drop on a CPU
 //! before the tracepoint is that of the attempt, if it is recent. The code under test matches by
 //! socket instead.
 
@@ -67,7 +67,8 @@ impl DropTrace {
         Ok(Self { pipe, dir, partial: Vec::new(), last: BTreeMap::new() })
     }
 
-    /// Returns the attempts since the last call, each with the packet that was dropped right before.
+    /// Returns the attempts since the last call, each with the packet that was dropped right
+    /// before.
     ///
     /// # Errors
     /// Returns an error if the pipe cannot be read, or contains a malformed line.
@@ -94,7 +95,8 @@ impl DropTrace {
 
     /// Adds a line, and returns the attempt if it is one.
     fn add(&mut self, line: &str) -> Result<Option<(TraceEvent, Option<TracedDrop>)>> {
-        // The name of a task may contain anything. The text of neither tracepoint contains a marker.
+        // The name of a task may contain anything. The text of neither tracepoint contains a
+        // marker.
         let Some((head, text)) = line.rsplit_once(": kfree_skb: ") else {
             let Some(attempt) = TraceEvent::parse(line)? else { return Ok(None) };
             let head = line.rsplit_once(": tcp_retransmit_skb: ").map_or("", |(head, _)| head);
