@@ -126,9 +126,9 @@ macro_rules! optional_fields {
             /// error.
             sk_err_soft: i32 => [180, RETRANS_FIELD_SK_ERR_SOFT = 29],
             /// The reason for which this host dropped the packet of the attempt, before the attempt
-            /// ended. It is recorded only on request
-            /// ([`FieldSet::drops`](crate::FieldSet::drops)), as are the four fields after it. Absent
-            /// if no drop of this packet is proven. Requires Linux 5.17.
+            /// ended. It is recorded only on request ([`FieldSet::drops`](crate::FieldSet::drops)),
+            /// as are the four fields after it. Absent if no drop of this packet is proven.
+            /// Requires Linux 5.17.
             drop_reason: DropReason => [200, RETRANS_FIELD_DROP_REASON = 30],
             /// The instruction of the kernel that dropped the packet. Absent if the process that
             /// opened the stream may not read addresses in `/proc/kallsyms`.

@@ -17,6 +17,7 @@ use crate::log::{Test, TestResult};
 const REQUIREMENTS: &[(&str, &[Requirement])] = &[
     ("applications::", &[As(DENIED)]),
     ("attach_methods::a_failed_synack_is_reported", &[As(Outcome::SynackDenied)]),
+    ("drops::", &[As(NFTABLES)]),
     ("field::fastopen_after_syn_timeout", &[As(Outcome::FastopenAfterSynTimeout)]),
     ("field::mtu_in_syn_sent", &[As(Outcome::MtuInSynSent)]),
     ("field::reroute_fail", &[As(Outcome::RerouteFail)]),

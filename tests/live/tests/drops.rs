@@ -10,8 +10,10 @@ use retrans_lab::wait::PATIENCE;
 use retrans_lab::{
     Context, DropTrace, Dropper, Error, Family, KernelSupport, Outcome, Pair, Result, Scenario, privilege,
 };
+use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::event::KernelStr;
-use retrans_sdk::{Event, FieldSet, Stream};
+use retrans_sdk::reason_table::ReasonTable;
+use retrans_sdk::{ErrorKind, Event, FieldSet, Stream};
 
 /// The number of attempts that each scenario provokes.
 const ATTEMPTS: usize = 2;
@@ -116,6 +118,43 @@ fn every_dropper_is_reported_as_the_kernel_prints_it() -> Result<()> {
         scenarios.into_iter().try_for_each(Scenario::finish)?;
     }
     assert!(reported > 0, "no dropper is available");
+    Ok(())
+}
+
+/// The drop does not depend on the attach method, and neither on owners, which are stored after the
+/// other fields.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn every_attach_method_reports_the_drop() -> Result<()> {
+    privilege::check()?;
+    let mut opened = 0;
+    for method in AttachMethod::ALL.iter().map(|entry| entry.variant).filter(|method| method.observes_failures()) {
+        for owners in [false, true] {
+            let builder = Stream::builder().fields(FieldSet::all()).attach_method(method);
+            let builder = if owners { builder.resolve_owners() } else { builder };
+            let mut stream = match builder.open() {
+                // Not supported here, as `attach_methods` tests.
+                Err(error) if error.kind() == ErrorKind::MethodUnavailable => continue,
+                opened => opened.with_context(|| format!("{method}"))?,
+            };
+            opened += 1;
+            let (pair, mut trace) = (Pair::new()?, DropTrace::new()?);
+            let mut scenarios = [Dropper::NftPostrouting.prepare(&pair, Family::V6)?];
+            for (event, traced) in observe(&mut stream, &mut trace, &mut scenarios)?.remove(0) {
+                let at = format!("{method}, owners {owners}: {event}\n{traced:?}");
+                let traced = traced.expect(&at);
+                assert_eq!(printed_reason(&stream, &event), traced.reason, "{at}");
+                assert_eq!(
+                    (event.drop_dev, event.oif),
+                    (KernelStr::new(LINK.as_bytes()), Some(index_of_link(&pair)?)),
+                    "{at}"
+                );
+                // This process connected the socket. Before Linux 5.12 the owner is absent.
+                assert!(event.pid.is_none_or(|pid| owners && pid == std::process::id()), "{at}");
+            }
+        }
+    }
+    assert!(opened > 0, "no attach method reports failures");
     Ok(())
 }
 

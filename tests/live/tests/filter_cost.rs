@@ -92,6 +92,29 @@ fn unused_filter_code_is_not_loaded() -> Result<()> {
     Ok(())
 }
 
+/// Without a request, the program that records drops is not loaded, and the others contain no code
+/// for drops.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn drops_that_are_not_requested_cost_nothing() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    let with = |fields| sizes(Stream::builder().fields(fields));
+    let (without, drops) = (with(FieldSet::default())?, with(FieldSet::default() | FieldSet::drops())?);
+    let device = with(FieldSet::default() | "oif,dev".parse().expect("fields"))?;
+    println!("{without:?}, with the device {device:?}, with drops {drops:?}");
+    assert!(without.keys().eq(device.keys()), "{without:?} {device:?}");
+    let added: Vec<_> = drops.keys().filter(|name| !without.contains_key(*name)).collect();
+    assert_eq!(added, ["rt_tp_drop"]);
+    for (name, size) in &without {
+        // A SYN-ACK has neither a device nor a drop, and only the code that writes zeros.
+        assert!(*size <= device[name] && device[name] <= drops[name], "{name}: {without:?} {drops:?}");
+    }
+    let sum = |sizes: &BTreeMap<String, usize>| sizes.values().sum::<usize>();
+    assert!(sum(&without) + 20 < sum(&device) && sum(&device) + 20 < sum(&drops), "{without:?} {drops:?}");
+    Ok(())
+}
+
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn counting_only_loads_no_ring_and_smaller_programs() -> Result<()> {
