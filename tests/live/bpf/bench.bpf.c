@@ -50,6 +50,13 @@ int empty(__u64 *ctx)
 	return 0;
 }
 
+/* The same for dropped packets. */
+SEC("tp_btf/kfree_skb")
+int empty_drop(__u64 *ctx)
+{
+	return 0;
+}
+
 SEC("tp_btf/tcp_retransmit_skb")
 int before(__u64 *ctx)
 {

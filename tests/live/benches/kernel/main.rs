@@ -3,10 +3,11 @@
 //! Prints a line for each measurement and each bar, and fails if a bar is not met. Requires root,
 //! bpftrace and perf; all traffic is in namespaces of its own.
 //!
-//! The arguments `in_kernel`, `fragment`, `start` and `scale` select parts; without arguments all
+//! The arguments `in_kernel`, `fragment`, `drops`, `start` and `scale` select parts; without arguments all
 //! run.
 
 mod consumer;
+mod drops;
 mod fragment;
 mod in_kernel;
 mod memory;
@@ -30,9 +31,10 @@ const REPETITIONS: usize = 5;
 /// A part of the bench: its name and its function.
 type Part = (&'static str, fn(&mut Bars) -> Result<()>);
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("in_kernel", in_kernel::measure),
     ("fragment", fragment::measure),
+    ("drops", drops::measure),
     ("start", start::measure),
     ("scale", scale::measure),
 ];
@@ -54,7 +56,7 @@ fn run(bars: &mut Bars) -> Result<()> {
     // Cargo adds `--bench`.
     let wanted: Vec<_> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if let Some(unknown) = wanted.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
-        return Err(Error::new(format!("unknown part `{unknown}`: use in_kernel, fragment, start or scale")));
+        return Err(Error::new(format!("unknown part `{unknown}`: use in_kernel, fragment, drops, start or scale")));
     }
     PARTS
         .iter()

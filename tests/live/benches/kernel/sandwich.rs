@@ -44,6 +44,12 @@ pub(crate) fn empty() -> Result<Attached> {
     Ok(Attached { _link: attach(&object, "empty")?, _object: Some(object) })
 }
 
+/// Returns the empty program at the tracepoint of dropped packets, attached.
+pub(crate) fn empty_drop() -> Result<Attached> {
+    let object = load(&["empty_drop"])?;
+    Ok(Attached { _link: attach(&object, "empty_drop")?, _object: Some(object) })
+}
+
 impl Sandwich {
     /// Attaches `before` after everything that is attached already.
     pub(crate) fn begin() -> Result<Self> {
