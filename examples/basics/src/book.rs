@@ -7,6 +7,8 @@ mod quick_start {}
 
 #[doc = include_str!("../../../docs/owners.md")]
 mod owners {}
+#[doc = include_str!("../../../docs/verdicts.md")]
+mod verdicts {}
 
 #[doc = include_str!("../../../docs/filters.md")]
 mod filters {}

@@ -23,8 +23,10 @@ pub(crate) fn say_ready(stream: &Stream) {
     };
     let seen = |observed: bool| if observed { "observed" } else { "unobservable" };
     let owners = stream.live().and_then(|live| live.owner_hooks()).map(|hooks| format!(" {hooks}")).unwrap_or_default();
+    let verdicts =
+        stream.live().and_then(|live| live.verdict_hooks()).map(|hooks| format!(" {hooks}")).unwrap_or_default();
     say(format_args!(
-        "ready {attachment} failures={} synack_failures={}{owners}",
+        "ready {attachment} failures={} synack_failures={}{owners}{verdicts}",
         seen(attachment.observes_failures()),
         seen(attachment.observes_synack_failures())
     ));

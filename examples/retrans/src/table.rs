@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use retrans_sdk::event::Clock;
+use retrans_sdk::event::{Clock, Verdict};
 use retrans_sdk::reason_table::ReasonTable;
 use retrans_sdk::stats::Failures;
 use retrans_sdk::{Event, Stats};
@@ -50,6 +50,34 @@ impl Table {
             row += "  OWNER";
         }
         self.paint.bold(row.trim_end()) + "\n"
+    }
+
+    /// Returns the row of a verdict, with its end of line.
+    pub(crate) fn verdict(&mut self, verdict: &Verdict) -> String {
+        let [local, remote] = [(verdict.saddr, verdict.sport), (verdict.daddr, verdict.dport)]
+            .map(|ends| SocketAddr::from(ends).to_string());
+        self.local = self.local.max(local.len());
+        self.remote = self.remote.max(remote.len());
+        let reason = verdict.why.map(|why| why.to_string()).or(verdict.proof.map(|proof| proof.to_string()));
+        let mut row = format!(
+            "{:<12}  {:<RESULT$}  {:<KIND$}  {local:<w1$} → {remote:<w2$}  {:<STATE$}",
+            utc::time(verdict.ts, self.clock, Precision::Milliseconds),
+            verdict.verdict.to_string(),
+            reason.unwrap_or_default(),
+            verdict.state.to_string(),
+            w1 = self.local + 1,
+            w2 = self.remote,
+        );
+        let details = [
+            verdict.attempts.map(|attempts| count(attempts.into(), "attempt")),
+            verdict.segs.map(|segs| count(segs.into(), "segment")),
+            verdict.stall_ms.map(|ms| format!("stalled for {ms} ms")),
+            verdict.unacked.filter(|bytes| *bytes > 0).map(|bytes| format!("{bytes} bytes unacknowledged")),
+        ];
+        row += "  ";
+        row += &details.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        row.push('\n');
+        row
     }
 
     /// Returns the row of an attempt, with its end of line. `path` is the path of its cgroup.
@@ -194,6 +222,22 @@ mod tests {
         assert!(table.row(&dropped, None).ends_with("  dropped by QDISC_DROP on eth0\n"));
         dropped.drop_at = Some("__dev_queue_xmit+0xdd1".parse().expect("a symbol"));
         assert!(table.row(&dropped, None).ends_with("  dropped by QDISC_DROP at __dev_queue_xmit on eth0\n"));
+    }
+
+    #[test]
+    fn verdicts_are_aligned_with_attempts() {
+        let verdicts = [
+            "what=verdict ts=1795444068.000000000 verdict=ended why=timed_out cookie=17 netns=1 family=inet saddr=10.0.0.1 \
+             sport=4000 daddr=10.0.0.2 dport=443 state=established attempts=5 segs=6 total_retrans=6 stall_ms=3011 unacked=100 \
+             sk_err=110",
+            "what=verdict ts=1795444068.500000000 verdict=unneeded proof=dsack cookie=17 netns=1 family=inet saddr=10.0.0.1 \
+             sport=4000 daddr=10.0.0.2 dport=443 state=established segs=1 total_retrans=1",
+        ];
+        let mut table = Table::new(PLAIN, false, Clock::Realtime);
+        let [event, ..] = events();
+        let rows = table.row(&event, None);
+        let rows = verdicts.iter().fold(rows, |rows, line| rows + &table.verdict(&line.parse().expect("a verdict")));
+        assert_snapshot!(table.header() + &rows);
     }
 
     #[test]

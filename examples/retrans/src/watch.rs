@@ -5,13 +5,14 @@ use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use retrans_sdk::attach::{AttachMethod, Attachment};
-use retrans_sdk::event::{CgroupPaths, Clock, PercentEncoded};
+use retrans_sdk::event::{CgroupPaths, Clock, PercentEncoded, Verdict};
 use retrans_sdk::format::LineBuffer;
 use retrans_sdk::reason_table::KeyVal;
-use retrans_sdk::{Event, FieldSet, Stream};
+use retrans_sdk::{Event, FieldSet, Stream, StreamBuilder};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -69,6 +70,10 @@ pub(crate) struct Arguments {
     /// for every packet that the host drops
     #[arg(long)]
     drops: bool,
+    /// Also print verdicts: attempts that were unneeded, and how connections with attempts ended. A
+    /// key=value line of a verdict begins with what=verdict, and readers of a recording skip it
+    #[arg(long)]
+    verdicts: bool,
     /// Locate the allocation that failed: report frag_nomem and unclone_nomem instead of nomem.
     /// Requires fexit, and adds a cost whenever a socket sends a part of a larger buffer
     #[arg(long)]
@@ -100,7 +105,8 @@ Examples:
 }
 
 pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
-    let Arguments { terms, format, count, limit, attach_method, btf, fields, owners, drops, locate_nomem } = arguments;
+    let Arguments { terms, format, count, limit, attach_method, btf, fields, owners, drops, verdicts, locate_nomem } =
+        arguments;
     let fields = if drops { fields | FieldSet::drops() } else { fields };
     let filter = match terms.parse() {
         Ok(filter) => filter,
@@ -115,6 +121,8 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
     let builder = Stream::builder().filter(filter).fields(fields);
     let builder = if owners { builder.resolve_owners() } else { builder };
     let builder = if locate_nomem { builder.locate_nomem() } else { builder };
+    let received = Verdicts::default();
+    let builder = if verdicts { received.collect(builder) } else { builder };
     let stream = match (Attach { method: attach_method, btf }).configure(builder).open() {
         Ok(stream) => stream,
         Err(error) => return fail(CANNOT_START, &error),
@@ -126,7 +134,7 @@ pub(crate) fn main(arguments: Arguments, output: Output) -> ExitCode {
         Format::Json => Style::Json,
         _ => Style::Kv(Box::default()),
     };
-    let mut printer = Printer { out: BufWriter::new(io::stdout().lock()), style, paths };
+    let mut printer = Printer { out: BufWriter::new(io::stdout().lock()), style, paths, verdicts: received };
     match watch(stream, &mut printer, count, limit, interrupted) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Stdout(error)) => fail_to_write(&error),
@@ -165,7 +173,10 @@ fn watch(
 
     while left > 0 && !interrupted.is() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
         let before = left;
-        for event in stream.recv_batch_timeout(Duration::ZERO)?.take(usize::try_from(left).unwrap_or(usize::MAX)) {
+        let batch = stream.recv_batch_timeout(Duration::ZERO)?;
+        // They precede the events of this batch.
+        printer.print_verdicts()?;
+        for event in batch.take(usize::try_from(left).unwrap_or(usize::MAX)) {
             printer.print(&event)?;
             left -= 1;
         }
@@ -181,6 +192,7 @@ fn watch(
         for event in stream.try_iter().take(usize::try_from(waiting).unwrap_or(usize::MAX)) {
             printer.print(&event?)?;
         }
+        printer.print_verdicts()?;
         printer.out.flush()?;
     }
     printer.end(&stream)
@@ -226,6 +238,24 @@ struct Printer<W> {
     style: Style,
     /// The paths of cgroups, if `--owners` is given.
     paths: Option<CgroupPaths>,
+    verdicts: Verdicts,
+}
+
+/// The verdicts that the stream has reported and that are not printed yet. Reading one batch adds
+/// at most two batches of them.
+#[derive(Clone, Default)]
+struct Verdicts(Arc<Mutex<Vec<Verdict>>>);
+
+impl Verdicts {
+    /// Collects the verdicts of a stream.
+    fn collect(&self, builder: StreamBuilder) -> StreamBuilder {
+        let all = Arc::clone(&self.0);
+        builder.on_verdict(move |verdict| all.lock().unwrap_or_else(PoisonError::into_inner).push(*verdict))
+    }
+
+    fn take(&self) -> Vec<Verdict> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// An event with the path of its cgroup, which is not a field of the event.
@@ -254,6 +284,23 @@ impl<W: Write> Printer<W> {
         match &self.style {
             Style::Table(_) => say(format_args!("\n{}", summary(&stream.stats()).trim_end())),
             _ => say_stats(&stream.stats()),
+        }
+        if let Some(stats) = stream.verdict_stats() {
+            say(format_args!("verdicts {stats}"));
+        }
+        Ok(())
+    }
+
+    fn print_verdicts(&mut self) -> io::Result<()> {
+        for verdict in self.verdicts.take() {
+            match &mut self.style {
+                Style::Kv(_) => writeln!(self.out, "{verdict}")?,
+                Style::Json => {
+                    serde_json::to_writer(&mut self.out, &verdict).map_err(io::Error::from)?;
+                    self.out.write_all(b"\n")?;
+                }
+                Style::Table(table) => self.out.write_all(table.verdict(&verdict).as_bytes())?,
+            }
         }
         Ok(())
     }

@@ -49,6 +49,34 @@ fn events_print_as_they_were_recorded() {
     assert_eq!(stats.to_string().split_once("failures").map(|(_, text)| text), Some("=2 skipped=0 clock=realtime"));
 }
 
+/// Verdicts are not attempts: they are neither events nor malformed lines.
+#[test]
+fn lines_of_verdicts_are_skipped() {
+    let verdict = "what=verdict ts=1.600000000 verdict=ended why=reset cookie=17 netns=1 family=inet saddr=10.0.0.1 \
+        sport=4000 daddr=10.0.0.2 dport=443 state=established attempts=1 segs=1";
+    let (good, bad, stats) = read(of(format!("{verdict}\n{LINE}\n{verdict}\n{LINE}\n").as_bytes()));
+    assert_eq!((good, bad), (vec![LINE.to_owned(); 2], None));
+    assert_eq!((stats.seen, stats.skipped), (2, Some(0)));
+    // A truncated last line may hide a lost part of the recording.
+    let (good, bad, _) = read(of(format!("{LINE}\n{verdict}").as_bytes()));
+    assert_eq!(good.len(), 1);
+    assert_eq!(bad.as_deref(), Some("line 2: unterminated last line (truncated recording?)"));
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn objects_of_verdicts_are_skipped() {
+    let event: Event = LINE.parse().expect("a line");
+    let object = serde_json::to_string(&event).expect("JSON");
+    let verdict: crate::event::Verdict = "what=verdict ts=1.600000000 verdict=ended why=reset cookie=17 netns=1 \
+        family=inet saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 state=established attempts=1 segs=1"
+        .parse()
+        .expect("a verdict");
+    let verdict = serde_json::to_string(&verdict).expect("JSON");
+    let (good, bad, _) = read(of(format!("{verdict}\n{object}\n{verdict}\n").as_bytes()));
+    assert_eq!((good, bad), (vec![LINE.to_owned()], None));
+}
+
 #[test]
 fn a_malformed_line_is_named_or_counted() {
     let long = format!("{LINE} x={}", "x".repeat(1 << 20));
