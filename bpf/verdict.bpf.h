@@ -36,8 +36,7 @@ struct {
 
 /* A connection with attempts that passed the filter. */
 struct connection {
-	/* CLOCK_BOOTTIME of the first attempt since snd_una advanced to stall_una, in nanoseconds.
-	 */
+	/* CLOCK_BOOTTIME in ns of the first attempt since snd_una advanced to stall_una. */
 	__u64 stall_since;
 	__u32 stall_una;
 	__u32 attempts;

@@ -17,7 +17,7 @@ use crate::event::tcp_enums::{Family, TcpState};
 use crate::event::timestamp::Timestamp;
 use crate::text::escape::Escaped;
 
-/// What a [`Verdict`] reports.
+/// The subject of a [`Verdict`].
 #[reason_table(key = "verdict")]
 #[non_exhaustive]
 pub enum VerdictKind {
@@ -72,7 +72,7 @@ pub enum EndReason {
     LocalClose = 6,
 }
 
-/// What became of the attempts of a connection:
+/// A report on the attempts of a connection, made when their outcome is known:
 /// [`StreamBuilder::on_verdict`](crate::StreamBuilder::on_verdict).
 ///
 /// It prints as a key=value line that begins with `what=verdict`, and parses back. Readers of a
@@ -96,7 +96,7 @@ pub enum EndReason {
 pub struct Verdict {
     /// The wall-clock time, in nanoseconds since the Unix epoch.
     pub ts: Timestamp,
-    /// What the verdict reports.
+    /// The subject of the verdict.
     pub verdict: VerdictKind,
     /// The proof; `None` unless the attempts were unneeded.
     pub proof: Option<UnneededProof>,

@@ -435,8 +435,8 @@ impl StreamBuilder {
     /// the thread that reads the stream, whenever the events that were recorded before the verdict
     /// have been taken from the stream. If it panics, the panic continues in the caller.
     ///
-    /// - [`Ended`](crate::event::VerdictKind::Ended) is reported when the socket is closed, once for
-    ///   a connection.
+    /// - [`Ended`](crate::event::VerdictKind::Ended) is reported when the socket is closed, once
+    ///   for a connection.
     /// - [`Unneeded`](crate::event::VerdictKind::Unneeded) is reported when the kernel undoes a
     ///   recovery. What the peer reports by DSACK is reported at the next change of the congestion
     ///   avoidance state, or when the socket is closed. Both proofs may cover the same segments.
@@ -673,7 +673,8 @@ impl StreamBuilder {
     /// [`ErrorKind::Setting`] if a setting about events was made: [`predicate`](Self::predicate),
     /// [`rate_limit`](Self::rate_limit), [`fields`](Self::fields), [`ring_size`](Self::ring_size),
     /// [`max_delay`](Self::max_delay), [`wakeup_bytes`](Self::wakeup_bytes),
-    /// [`resolve_owners`](Self::resolve_owners) or [`on_verdict`](Self::on_verdict). Otherwise the errors of [`open`](Self::open).
+    /// [`resolve_owners`](Self::resolve_owners) or [`on_verdict`](Self::on_verdict). Otherwise the
+    /// errors of [`open`](Self::open).
     pub fn open_counters(self) -> Result<Counters, Error> {
         self.refuse("counters", EVENT_SETTINGS)?;
         check_terms(&self.filter, true)?;

@@ -115,6 +115,59 @@ fn drops_that_are_not_requested_cost_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Neither the programs of verdicts and of the age of a segment, nor the code of extended fields
+/// are loaded unless they are requested.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn verdicts_and_extended_fields_are_loaded_on_request() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    let is_of_request = |name: &str| name.starts_with("rt_verdict") || name.contains("_age_");
+    let none = sizes(Stream::builder())?;
+    assert!(!none.keys().any(|name| is_of_request(name)), "{none:?}");
+    let stream = Stream::builder().on_verdict(|_| ()).open().context("cannot open a stream")?;
+    let hooks = stream.live().and_then(|live| live.verdict_hooks()).expect("requested").clone();
+    let with_verdicts = sizes_now()?;
+    drop(stream);
+    for (hook, name) in [(&hooks.ended, "rt_verdict_end"), (&hooks.undo, "rt_verdict_undo")] {
+        assert_eq!(with_verdicts.contains_key(name), hook.is_available(), "{hooks} {with_verdicts:?}");
+    }
+    let with_fields = sizes(Stream::builder().fields(FieldSet::all()))?;
+    println!("{none:?}, with verdicts {with_verdicts:?}, with all fields {with_fields:?}");
+    let attempts = none.keys().find(|name| ["rt_tp_skb", "rt_raw_skb"].contains(&name.as_str())).expect("attached");
+    if hooks.ended.is_available() {
+        assert!(with_verdicts[attempts] > none[attempts] + 40, "{none:?} {with_verdicts:?}");
+    }
+    assert!(with_fields[attempts] > none[attempts] + 100, "{none:?} {with_fields:?}");
+    Ok(())
+}
+
+/// The programs of every attach method verify with all fields, verdicts, owners and a long filter.
+#[test]
+#[ignore = "live: needs root, run by make test"]
+fn everything_together_loads_with_each_attach_method() -> Result<()> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    privilege::check()?;
+    for method in AttachMethod::ALL.iter().map(|entry| entry.variant) {
+        let builder = Stream::builder()
+            .filter(filter(&demanding()[0])?)
+            .fields(FieldSet::all())
+            .on_verdict(|_| ())
+            .resolve_owners()
+            .attach_method(method);
+        match builder.open() {
+            Ok(stream) => println!("{method}: {:?}", stream.live().and_then(|live| live.verdict_hooks())),
+            Err(error) if error.kind() == ErrorKind::MethodUnavailable => {
+                // The kernel lacks the method, but it must not refuse to load the programs.
+                println!("{method}: {error}");
+                assert!(!error.to_string().contains("PROG LOAD LOG"), "{method}: {error}");
+            }
+            Err(error) => return Err(error).context("cannot open a stream"),
+        }
+    }
+    Ok(())
+}
+
 #[test]
 #[ignore = "live: needs root, run by make test"]
 fn counting_only_loads_no_ring_and_smaller_programs() -> Result<()> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Checks that the lines of `text` blocks are in the lab's recording, byte for byte, or are verdicts,
-//! and that `json` blocks are such lines as JSON.
+//! Checks that the lines of `text` blocks are in the lab's recording, byte for byte, or are
+//! verdicts, and that `json` blocks are such lines as JSON.
 
 use std::collections::BTreeSet;
 use std::fs;
