@@ -56,9 +56,9 @@ pub(crate) struct Arguments {
     /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
     #[arg(long, value_name = "FILE")]
     btf: Option<PathBuf>,
-    /// Optional keys to report, separated by commas; an empty list reports none (default: all except
-    /// the extended ones). The list of keys below shows which ones are optional and extended. The
-    /// keys of --owners require --owners
+    /// Optional keys to report, separated by commas; an empty list reports none (default: all
+    /// except the extended ones). The lists of keys below show which ones are optional and
+    /// extended. The keys of --owners require --owners
     #[arg(long, value_name = "KEY,...", default_value_t = FieldSet::default(), hide_default_value = true)]
     fields: FieldSet,
     /// Also report the process that owns the socket (keys owner, pid and comm, if the process is

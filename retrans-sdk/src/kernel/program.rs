@@ -72,8 +72,8 @@ programs! {
 impl Program {
     /// Returns the programs of a plan in the order of attachment: an exit before its entry, so that
     /// every observed entry has its exit. `drops` adds the program that records drops. `stores_age`
-    /// adds the programs that the age of a segment's previous copy requires, if the plan attaches to
-    /// function entries. `hooks` are the requested hooks of verdicts.
+    /// adds the programs that the age of the previous copy of a segment requires, if the plan
+    /// attaches to function entries. `hooks` are the requested hooks of verdicts.
     pub(super) fn of(plan: &Plan, drops: bool, stores_age: bool, hooks: Option<&VerdictHooks>) -> Vec<Self> {
         let raw = plan.raw_tracepoints;
         let mut programs = vec![if raw { Self::RawSynack } else { Self::RetransmitSynack }];

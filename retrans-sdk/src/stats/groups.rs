@@ -131,7 +131,7 @@ pub(crate) struct PrefixMasks {
 }
 
 impl Grouping {
-    /// The maximum capacity. The maps of so many groups occupy about 40 MB.
+    /// The maximum capacity, with which the maps occupy about 40 MB.
     pub(crate) const MAX_CAPACITY: u32 = 1 << 16;
 
     /// Checks the lengths of the prefixes and the capacity.

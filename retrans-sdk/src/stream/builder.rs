@@ -217,8 +217,9 @@ impl StreamBuilder {
     ///
     /// A record occupies [`FieldSet::record_length`] bytes plus a header of 8 bytes. This is 208
     /// bytes by default, 232 with [`resolve_owners`](Self::resolve_owners), 256 with
-    /// [`FieldSet::drops`], 328 with all fields, and 88 with no optional field. Attempts that cannot
-    /// be recorded because the ring buffer is full are counted as [`lost`](crate::Stats::lost).
+    /// [`FieldSet::drops`], 328 with all fields, and 88 with no optional field. Attempts that
+    /// cannot be recorded because the ring buffer is full are counted as
+    /// [`lost`](crate::Stats::lost).
     pub fn ring_size(mut self, bytes: u32) -> Self {
         self.ring.size = bytes;
         self.explicit.insert("ring_size");

@@ -12,7 +12,6 @@ use retrans_lab::{
 };
 use retrans_sdk::attach::AttachMethod;
 use retrans_sdk::event::KernelStr;
-use retrans_sdk::reason_table::ReasonTable;
 use retrans_sdk::{ErrorKind, Event, FieldSet, Stream};
 
 /// The number of attempts that each scenario provokes.

@@ -3,8 +3,8 @@
 //! Prints a line for each measurement and each bar, and fails if a bar is not met. Requires root,
 //! bpftrace and perf; all traffic is in namespaces of its own.
 //!
-//! The arguments `in_kernel`, `fragment`, `drops`, `start` and `scale` select parts; without arguments all
-//! run.
+//! The arguments `in_kernel`, `fragment`, `drops`, `start` and `scale` select parts; without
+//! arguments all run.
 
 mod consumer;
 mod drops;
