@@ -56,6 +56,26 @@ fn a_line_is_explained() {
 }
 
 #[test]
+fn the_dropper_is_named_with_its_command() {
+    let explained = |more: &str| {
+        let text = printed(&explain(&[&format!("{DENIED} {more}")], "")).to_owned();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let text = explained("drop_reason=NETFILTER_DROP drop_at=nft_do_chain+0x46f oif=2 dev=eth0");
+    for part in ["drop_reason=NETFILTER_DROP", "nft list ruleset", "nft_do_chain", "The device of the route: eth0."] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let text = explained("drop_reason=QDISC_DROP drop_dev=eth0 oif=2 dev=eth1");
+    assert!(text.contains("tc -s qdisc show dev eth0"), "{text}");
+    // A name that a shell would interpret is not in a command.
+    let text = explained("drop_reason=QDISC_DROP drop_dev=a;b");
+    assert!(text.contains("tc -s qdisc show dev DEV") && !text.contains("dev a;b"), "{text}");
+    // A reason of another kernel, and none.
+    assert!(explained("drop_reason=k129").contains("A reason without a name"));
+    assert!(!explained("oif=2 dev=eth0").contains("dropped the packet"));
+}
+
+#[test]
 fn the_last_failed_attempt_of_a_recording_is_explained() {
     let both = format!("{DENIED}\n{SUCCESS}\n");
     let output = explain(&["-"], &both);

@@ -13,7 +13,8 @@ use crate::args::{Attach, Input, Terms, attach_method};
 /// Shows attempts in a terminal dashboard, live or from a recording
 ///
 /// Shows rates by result and kind, remote addresses with their failures and attempts, and lost
-/// attempts. Press s to sort, f to filter, p to pause, ? for help, q to quit. After a live run, it
+/// attempts. Press s to sort, d for the droppers, f to filter, p to pause, ? for help, q
+/// to quit. After a live run, it
 /// prints the counters to stderr: the lines `stats`, `seen` and `failed` that watch prints, too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -32,6 +33,10 @@ pub(crate) struct Arguments {
     /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     btf: Option<PathBuf>,
+    /// Also record which part of this host dropped segments; press d to see it. Adds a cost for every
+    /// packet that the host drops
+    #[arg(long, conflicts_with = "replay")]
+    drops: bool,
     /// Show a recording instead of this host; requires no privilege
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -52,10 +57,10 @@ fn speed(text: &str) -> Result<f64, String> {
 impl Arguments {
     /// Returns the origin and the first filter.
     pub(super) fn parse(self) -> Result<(Origin, Filter), Box<dyn Error>> {
-        let Self { terms, attach_method, btf, replay, speed, input } = self;
+        let Self { terms, attach_method, btf, drops, replay, speed, input } = self;
         let origin = match replay {
             Some(path) => Origin::Recording { path, speed, input },
-            None => Origin::Live(Attach { method: attach_method, btf }),
+            None => Origin::Live { attach: Attach { method: attach_method, btf }, drops },
         };
         Ok((origin, terms.parse()?))
     }

@@ -15,7 +15,9 @@ const PAGE: usize = 10;
 pub(crate) struct Choices {
     pub(crate) mode: Mode,
     pub(crate) order: Order,
-    /// The number of address rows above the first one shown, limited by the number of rows.
+    /// True if the droppers are shown instead of the addresses.
+    pub(crate) droppers: bool,
+    /// The number of rows above the first one shown, limited by the number of rows.
     pub(crate) scrolled: usize,
 }
 
@@ -73,6 +75,10 @@ impl Choices {
             KeyCode::Char('p' | ' ') => return Some(Action::Pause),
             KeyCode::Char('f' | '/') => self.mode = Mode::Filter(Entry::of(filter)),
             KeyCode::Char('?' | 'h') => self.mode = Mode::Help,
+            KeyCode::Char('d') => {
+                self.droppers = !self.droppers;
+                self.scrolled = 0;
+            }
             KeyCode::Char('s') => {
                 self.order = self.order.next();
                 self.scrolled = 0;

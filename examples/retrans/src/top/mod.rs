@@ -2,6 +2,7 @@
 //! `retrans top`: shows attempts in a terminal dashboard.
 
 mod arguments;
+mod droppers;
 mod entry;
 mod input;
 mod model;
@@ -118,7 +119,7 @@ impl Top {
     fn draw(&mut self, terminal: &mut Terminal) -> io::Result<()> {
         let now = self.source.now();
         let (model, now) = self.paused.as_ref().map_or((&self.model, now), |(model, now)| (model, *now));
-        self.choices.limit_to(model.remotes.len());
+        self.choices.limit_to(if self.choices.droppers { model.droppers.len() } else { model.remotes.len() });
         let shown = Shown {
             about: self.source.about(),
             progress: self.source.progress(),

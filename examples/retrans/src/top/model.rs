@@ -4,6 +4,7 @@
 use retrans_sdk::event::Timestamp;
 use retrans_sdk::{Event, RetransKind, RetransResult, Stats};
 
+use crate::top::droppers::Droppers;
 use crate::top::rates::Rates;
 use crate::top::remotes::{MOST, Remotes};
 use crate::top::seconds::Seconds;
@@ -46,6 +47,7 @@ pub(crate) struct Model {
     pub(crate) kinds: Rates<RetransKind>,
     pub(crate) losses: Seconds,
     pub(crate) remotes: Remotes,
+    pub(crate) droppers: Droppers,
 }
 
 impl Model {
@@ -57,6 +59,7 @@ impl Model {
             kinds: Rates::default(),
             losses: Seconds::default(),
             remotes: Remotes::new(MOST),
+            droppers: Droppers::default(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Model {
         self.results.count(event.result, event.ts);
         self.kinds.count(event.kind, event.ts);
         self.remotes.count(event);
+        self.droppers.count(event);
     }
 
     /// Stores the counters as read at `now`. Losses since the last call are counted at `now`.

@@ -20,7 +20,7 @@ use crate::top::model::Counters;
 #[derive(Debug)]
 pub(crate) enum Origin {
     /// This host.
-    Live(Attach),
+    Live { attach: Attach, drops: bool },
     /// A recording, at a multiple of its recorded speed.
     Recording { path: PathBuf, speed: f64, input: Input },
 }
@@ -55,7 +55,7 @@ pub(crate) enum Source {
 impl Source {
     pub(crate) fn open(origin: &Origin, filter: &Filter) -> Result<Self, Box<dyn Error>> {
         Ok(match origin {
-            Origin::Live(attach) => Self::Live(Live::open(attach, filter)?),
+            Origin::Live { attach, drops } => Self::Live(Live::open(attach, *drops, filter)?),
             Origin::Recording { path, speed, input } => {
                 Self::Recorded(Box::new(Recorded::open(path, *speed, *input, filter)?))
             }

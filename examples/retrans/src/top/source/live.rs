@@ -6,7 +6,7 @@ use std::time::Instant;
 use retrans_sdk::attach::Attachment;
 use retrans_sdk::event::{Clock, Timestamp};
 use retrans_sdk::stream::{Overflow, Queue};
-use retrans_sdk::{Error, Event, Filter, Stats, Stream};
+use retrans_sdk::{Error, Event, FieldSet, Filter, Stats, Stream};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::About;
@@ -55,8 +55,10 @@ fn nanos(clock: ClockId) -> u64 {
 }
 
 impl Live {
-    pub(super) fn open(attach: &Attach, filter: &Filter) -> Result<Self, Error> {
-        let stream = attach.configure(Stream::builder().filter(filter.clone())).open()?;
+    pub(super) fn open(attach: &Attach, drops: bool, filter: &Filter) -> Result<Self, Error> {
+        let fields = FieldSet::default() | if drops { FieldSet::drops() } else { FieldSet::none() };
+        let builder = Stream::builder().filter(filter.clone()).fields(fields);
+        let stream = attach.configure(builder).open()?;
         let attachment = stream.live().map(|live| live.attachment());
         let about = About {
             what: attachment.map(ToString::to_string).unwrap_or_default(),

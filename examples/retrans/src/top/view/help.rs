@@ -23,10 +23,11 @@ pub(crate) fn draw(frame: &mut Frame<'_>, area: Rect) {
 fn text() -> String {
     format!(
         " s  sort addresses: failures, attempts, latest, address
+ d  show the droppers (with --drops), or the addresses again
  f  filter, as for watch: key=a,b key!=a,b daddr=PREFIX --or …
     a new filter reopens the source and resets all counts
  p  pause the display; counting continues
- ↑ ↓ PgUp PgDn Home  scroll the addresses
+ ↑ ↓ PgUp PgDn Home  scroll the rows
  q  quit, also Ctrl-C
 
  /s     mean rate of the last ten seconds

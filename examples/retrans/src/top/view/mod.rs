@@ -4,6 +4,7 @@
 //! Bytes from the kernel, a recording or the command line reach the terminal only as text: ratatui
 //! removes control characters from its cells.
 
+mod droppers;
 mod entry;
 mod header;
 mod help;
@@ -65,7 +66,11 @@ pub(crate) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
     .areas(area);
     frame.render_widget(Paragraph::new(header), top);
     rates::draw(frame, middle, shown);
-    remotes::draw(frame, bottom, shown);
+    if shown.choices.droppers {
+        droppers::draw(frame, bottom, shown);
+    } else {
+        remotes::draw(frame, bottom, shown);
+    }
     match &shown.choices.mode {
         Mode::Filter(typed) => entry::draw(frame, foot, typed),
         Mode::Plain => frame.render_widget(Line::styled(KEYS, QUIET), foot),
@@ -76,7 +81,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, shown: &Shown<'_>) {
     }
 }
 
-const KEYS: &str = " s sort   f filter   p pause   ? help   q quit";
+const KEYS: &str = " s sort   d droppers   f filter   p pause   ? help   q quit";
 
 /// The most important lines come first, because the rest may be cut off.
 fn draw_tiny(frame: &mut Frame<'_>, shown: &Shown<'_>) {

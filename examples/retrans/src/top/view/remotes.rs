@@ -69,7 +69,7 @@ fn failures(shown: &Shown<'_>, failures: u64) -> String {
     if shown.about.observes_failures == Some(false) { "unobs.".to_owned() } else { short(failures) }
 }
 
-fn ago(at: Timestamp, now: Timestamp) -> String {
+pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_nanos().saturating_sub(at.as_nanos()) / 1_000_000_000;
     match seconds {
         0..120 => format!("{seconds} s"),

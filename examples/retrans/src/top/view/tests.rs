@@ -214,6 +214,26 @@ fn removed_addresses() {
 }
 
 #[test]
+fn droppers() {
+    let mut scene = Scene::empty();
+    scene.choices.droppers = true;
+    assert!(scene.on(80, 24).backend().to_string().contains("no drop is known"));
+    for (seconds, drop) in [(1, "TC_EGRESS"), (5, "QDISC_DROP"), (9, "QDISC_DROP")] {
+        let mut dropped = event(&(BEGAN + seconds).to_string(), "xmit_drop", "rto", "192.0.2.7");
+        dropped.drop_reason = Some(drop.parse().expect("a reason"));
+        dropped.drop_at = Some("__dev_queue_xmit+0xdd1".parse().expect("a symbol"));
+        dropped.drop_dev = Some("eth0".parse().expect("a name"));
+        scene.model.count(&dropped);
+    }
+    scene.now = at(10);
+    let shown = scene.on(80, 24).backend().to_string();
+    let rows: Vec<_> = shown.lines().filter(|line| line.contains("__dev_queue_xmit")).collect();
+    assert_eq!(rows.len(), 2, "{shown}");
+    assert!(rows[0].contains("QDISC_DROP at __dev_queue_xmit on eth0") && rows[0].contains("1 s"), "{shown}");
+    assert!(!shown.contains("192.0.2.7"), "the addresses are not shown: {shown}");
+}
+
+#[test]
 fn help() {
     assert_snapshot!(Scene::busy().typing("?").on(100, 30).backend());
 }
