@@ -33,8 +33,8 @@ pub(crate) struct Arguments {
     /// Read the BTF of the running kernel from this file (default: /sys/kernel/btf/vmlinux)
     #[arg(long, value_name = "FILE", conflicts_with = "replay")]
     btf: Option<PathBuf>,
-    /// Also record which part of this host dropped segments; press d to see it. Adds a cost for every
-    /// packet that the host drops
+    /// Also record which part of this host dropped segments; press d to see it. Adds a cost for
+    /// every packet that the host drops
     #[arg(long, conflicts_with = "replay")]
     drops: bool,
     /// Show a recording instead of this host; requires no privilege
