@@ -430,7 +430,8 @@ fn extended_fields_are_the_sockets() -> Result<()> {
             let elapsed = sent.elapsed();
             scenario.finish()?;
             let by_entry = stream.live().is_some_and(|live| {
-                live.attachment().companion.is_some() || live.attach_method() == AttachMethod::Kretprobe
+                live.attachment().companion.is_some()
+                    || matches!(live.attach_method(), AttachMethod::Fexit | AttachMethod::Kretprobe)
             });
             for (index, event) in events.iter().enumerate() {
                 let nth = index as u32 + 1;
