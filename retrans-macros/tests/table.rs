@@ -246,3 +246,23 @@ fn a_table_from_macro_rules() {
     assert_eq!(Made::from_raw(1).key_val().to_string(), "made=one");
     assert_eq!(Made::Two.class(), Class::Nomem);
 }
+
+/// A table whose values are names in C, with and without the prefix.
+#[reason_table(key = "drop", c_prefix = "SKB_DROP_REASON_")]
+enum Named {
+    /// A rule dropped the packet.
+    #[reason(value = "NETFILTER_DROP")]
+    NetfilterDrop = 12,
+    /// A queue dropped the packet.
+    #[reason(value = "QDISC_DROP_GENERIC", c_name = "QDISC_DROP_GENERIC")]
+    QdiscDropGeneric = 13,
+}
+
+#[test]
+fn a_value_may_be_the_name_in_c() {
+    assert_eq!(Named::NetfilterDrop.to_string(), "NETFILTER_DROP");
+    assert_eq!("QDISC_DROP_GENERIC".parse(), Ok(Named::QdiscDropGeneric));
+    assert!("netfilter_drop".parse::<Named>().is_err());
+    let names: Vec<_> = Named::ALL.iter().filter_map(|entry| entry.c_name).collect();
+    assert_eq!(names, ["SKB_DROP_REASON_NETFILTER_DROP", "QDISC_DROP_GENERIC"]);
+}

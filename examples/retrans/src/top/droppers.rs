@@ -22,7 +22,7 @@ pub(crate) struct Dropper {
 /// The droppers, each with its attempts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Droppers {
-    /// By reason, function and device, as they are printed.
+    /// The attempts by reason, function and device, as they are printed.
     all: BTreeMap<String, Dropper>,
     others: u64,
 }
