@@ -7,8 +7,8 @@
 
 use std::sync::Mutex;
 
-use retrans_sdk::Filter;
 use retrans_sdk::harness::{bit_of, empty_record, event_of, filter_bytes, matches, place_of};
+use retrans_sdk::{FieldSet, Filter};
 
 /// `RETRANS_MAX_CGROUP_LEVELS`.
 const LEVELS: usize = 32;
@@ -64,6 +64,8 @@ pub(crate) fn run(bytes: &[u8]) {
 
     let event = event_of(&record);
     let mut subject = record;
+    // The filter does not read the extended fields, for which the C code has room.
+    subject.resize(FieldSet::all().record_length(), 0);
     for level in 0..LEVELS {
         subject.extend(cgroups.get(level).copied().unwrap_or_default().to_ne_bytes());
     }

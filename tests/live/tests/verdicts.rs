@@ -479,5 +479,8 @@ fn extended_terms_require_a_predicate() {
     let filter = "age_us=1..9".parse().expect("a filter");
     let error = Stream::builder().filter(filter).open().expect_err("not evaluated in the kernel");
     assert_eq!(error.kind(), ErrorKind::Filter);
-    assert!(error.to_string().contains("does not read extended fields: use a predicate"), "{error}");
+    assert!(
+        error.to_string().contains("reads this field only for attempts that pass the filter: use a predicate"),
+        "{error}"
+    );
 }
