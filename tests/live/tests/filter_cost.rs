@@ -186,7 +186,9 @@ fn counting_only_loads_no_ring_and_smaller_programs() -> Result<()> {
     assert_eq!(without, 0);
     assert!(whole.len() >= 2 && counting.len() == whole.len(), "{whole:?} {counting:?}");
     for (name, size) in &counting {
-        assert!(*size < whole[name] - 80, "{name}: {size} of {}", whole[name]);
+        // Programs at function entries report nothing, so they are the same.
+        let is_entry = name.starts_with("rt_fentry") || name.starts_with("rt_kp_");
+        assert!(size + 80 < whole[name] || is_entry && *size == whole[name], "{name}: {size} of {}", whole[name]);
     }
     assert_eq!(counters.attachment().method, attachment(&Stream::builder().open().context("a stream")?).method);
     Ok(())
