@@ -381,8 +381,8 @@ _Static_assert(__builtin_offsetof(struct retrans_owner, source) == 4, "source");
 _Static_assert(__builtin_offsetof(struct retrans_owner, comm) == 8, "comm");
 
 /*
- * A verdict: what became of the attempts of a socket. It is a second kind of record in the ring
- * buffer, with another version.
+ * A verdict: a report on a connection's attempts, made when their outcome is known. It is a second
+ * kind of record in the ring buffer, with another version.
  */
 #define RETRANS_VERDICT_VERSION 0x8001
 
@@ -425,7 +425,7 @@ struct retrans_verdict {
 	__u8 verdict; /* enum retrans_verdict_kind */
 	__u8 reason;  /* enum retrans_unneeded_proof or enum retrans_end_reason */
 	__u8 family;
-	__u8 state;  /* before the connection ended */
+	__u8 state;  /* when the verdict was made, before a change to CLOSE */
 	__u16 sport; /* local, host byte order */
 	__u16 dport; /* host byte order */
 	__u8 saddr[16];

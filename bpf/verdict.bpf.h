@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Verdicts: what became of the attempts of a socket. Two programs report them: rt_verdict_undo when
- * the congestion avoidance state changes, and rt_verdict_end when the socket is closed. Neither is
- * loaded unless verdicts are requested.
+ * Verdicts: reports on a connection's attempts, made when their outcome is known. Two programs
+ * report them: rt_verdict_undo when the congestion avoidance state changes, and rt_verdict_end when
+ * the socket is closed. Neither is loaded unless verdicts are requested.
  *
  * The programs that report attempts only track the connection (struct connection), because they
  * have little room on the stack. Connections are identified by the socket's cookie. The map is not
@@ -208,7 +208,12 @@ static __always_inline void emit_verdict(const struct attempt *a, __u64 cookie,
 	bpf_ringbuf_submit(v, wakeup_flags(&rt_events, 0));
 }
 
-/* Reports the segments that the peer has reported as received twice since the last verdict. */
+/*
+ * Reports the segments that the peer has reported as received twice since the last verdict. If the
+ * peer has reported more segments than were retransmitted, the network duplicates packets, and
+ * nothing is proven. The kernel applies the same rule since v5.10 ("tcp: skip DSACKs with dubious
+ * sequence ranges").
+ */
 static __always_inline void emit_dsack(const struct attempt *a, struct connection *c, __u64 cookie)
 {
 	__u32 dsack_dups = a->tp->dsack_dups;
@@ -223,7 +228,30 @@ static __always_inline void emit_dsack(const struct attempt *a, struct connectio
 	if (!v.segs)
 		return;
 	c->dsack_dups = dsack_dups;
-	emit_verdict(a, cookie, &v);
+	if (dsack_dups <= v.total_retrans)
+		emit_verdict(a, cookie, &v);
+}
+
+/*
+ * Returns true if every attempt of a recovery that the kernel has undone was unneeded. The undo
+ * itself does not prove this: F-RTO (RFC 5682) undoes a recovery as soon as any original segment is
+ * acknowledged, timestamps (RFC 3522) as soon as the first attempt was unneeded, and without SACK
+ * some kernels undo what they must not (v6.12 to v6.15, commits e37ab7373696 and d0fa59897e04).
+ */
+static __always_inline bool was_unneeded(const struct attempt *a, const struct connection *c)
+{
+	const struct tcp_options_received *options = &a->tp->rx_opt;
+	int left = a->tp->undo_retrans;
+
+	/* The peer has received each retransmitted segment twice. */
+	if (!left)
+		return true;
+	/* A single attempt, also by the kernel's count, which includes filtered attempts. */
+	if (c->recovery_attempts != 1 || left < 0 || (__u32)left != c->recovery_segs)
+		return false;
+	/* The acknowledgement echoes a timestamp from before this attempt. */
+	return a->tp->retrans_stamp && BPF_CORE_READ_BITFIELD(options, saw_tstamp) &&
+	       options->rcv_tsecr && before(options->rcv_tsecr, a->tp->retrans_stamp);
 }
 
 /* Reports the attempts of a recovery that the kernel has undone. */
@@ -248,8 +276,20 @@ struct tcp_sock___usec {
 } __attribute__((preserve_access_index));
 
 /*
- * Returns the reason of a timeout. If the socket has a user timeout, it decides, except for a SYN,
- * for which the kernel checks the number of its retries as well.
+ * Returns true if the kernel may have given up by the number of its probes: it probes a closed
+ * window, or one that is too small for the next segment. Keepalive probes are sent only when
+ * nothing waits to be sent.
+ */
+static __always_inline bool probes_window(const struct attempt *a)
+{
+	if (!a->tp->snd_wnd)
+		return true;
+	return a->tp->inet_conn.icsk_probes_out && a->tp->snd_nxt != a->tp->write_seq;
+}
+
+/*
+ * Returns the reason of a timeout. If the socket has a user timeout, it decides, except for the
+ * handshake and for window probes, for which the kernel checks the number of retries as well.
  */
 static __always_inline __u8 timeout_reason(const struct attempt *a)
 {
@@ -259,13 +299,35 @@ static __always_inline __u8 timeout_reason(const struct attempt *a)
 
 	if (!user_timeout)
 		return RETRANS_END_TIMED_OUT;
+	if (a->state == TCP_SYN_RECV)
+		return RETRANS_END_UNKNOWN;
 	if (a->state != TCP_SYN_SENT)
-		return RETRANS_END_USER_TIMEOUT;
+		return probes_window(a) ? RETRANS_END_UNKNOWN : RETRANS_END_USER_TIMEOUT;
 	/* Then the kernel keeps retrans_stamp in microseconds. */
 	if (bpf_core_field_exists(usec->tcp_usec_ts) && BPF_CORE_READ_BITFIELD(usec, tcp_usec_ts))
 		return RETRANS_END_UNKNOWN;
 	return now_ms - a->tp->retrans_stamp >= user_timeout ? RETRANS_END_USER_TIMEOUT
 							     : RETRANS_END_TIMED_OUT;
+}
+
+/* Returns true if the peer has acknowledged all data and the FIN. */
+static __always_inline bool is_fin_acked(const struct attempt *a)
+{
+	return (a->state == TCP_FIN_WAIT2 || a->state == TCP_LAST_ACK || a->state == TCP_CLOSING) &&
+	       a->tp->snd_una == a->tp->write_seq;
+}
+
+/* Returns the reason for which a handshake ends with an error that an ICMP message may cause. */
+static __always_inline __u8 handshake_reason(const struct attempt *a, int err)
+{
+	/* Received segments: a refusal is one. After others, the last one is not known. */
+	__u32 segs_in = a->tp->segs_in;
+
+	if (err == ENETUNREACH || err == EHOSTUNREACH)
+		return RETRANS_END_UNREACHABLE;
+	if (err != ECONNREFUSED || a->state != TCP_SYN_SENT || segs_in > 1)
+		return RETRANS_END_UNKNOWN;
+	return segs_in ? RETRANS_END_RESET : RETRANS_END_UNREACHABLE;
 }
 
 /*
@@ -278,10 +340,7 @@ static __always_inline __u8 end_reason_of(const struct attempt *a)
 
 	switch (err) {
 	case 0:
-		/* Also the FIN is acknowledged. */
-		if ((a->state == TCP_FIN_WAIT2 || a->state == TCP_LAST_ACK ||
-		     a->state == TCP_CLOSING) &&
-		    a->tp->snd_una == a->tp->write_seq)
+		if (is_fin_acked(a))
 			return RETRANS_END_ACKED;
 		/* close() sets this before the state changes. */
 		return a->sk->sk_shutdown == SHUTDOWN_MASK ? RETRANS_END_LOCAL_CLOSE
@@ -293,15 +352,16 @@ static __always_inline __u8 end_reason_of(const struct attempt *a)
 		return RETRANS_END_RESET;
 	case ECONNABORTED:
 		return RETRANS_END_LOCAL_CLOSE;
-	case ENETUNREACH:
-	case EHOSTUNREACH:
-		return RETRANS_END_UNREACHABLE;
 	}
+	/* With IP_RECVERR, sk_err may be of an ICMP message that did not end the connection. */
+	if (is_fin_acked(a))
+		return RETRANS_END_ACKED;
 	/* A timeout reports the last soft error, if there is one. */
 	if (err == a->sk->sk_err_soft)
 		return RETRANS_END_UNREACHABLE;
-	return err == ECONNREFUSED && a->state == TCP_SYN_SENT ? RETRANS_END_RESET
-							       : RETRANS_END_UNKNOWN;
+	if (a->state == TCP_SYN_SENT || a->state == TCP_SYN_RECV)
+		return handshake_reason(a, err);
+	return RETRANS_END_UNKNOWN;
 }
 
 /* Returns the bytes that the peer has not acknowledged, without SYN and FIN. */
@@ -413,7 +473,8 @@ int BPF_PROG(rt_verdict_undo, const struct sock *sk, const __u8 ca_state)
 		 * Only an undo clears undo_marker in this state. tcp_simple_retransmit() clears it
 		 * when it enters Loss, which is another recovery.
 		 */
-		if (c->undo_marker && c->recovery_attempts && !a.tp->undo_marker)
+		if (c->undo_marker && c->recovery_attempts && !a.tp->undo_marker &&
+		    was_unneeded(&a, c))
 			emit_undo(&a, c, cookie);
 		c->undo_marker = 0;
 		c->recovery_attempts = 0;

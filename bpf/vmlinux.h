@@ -196,6 +196,7 @@ struct inet_connection_sock {
 	__u8 icsk_pending;
 	__u8 icsk_backoff;
 	__u32 icsk_pmtu_cookie;
+	__u8 icsk_probes_out;
 	__u32 icsk_user_timeout;
 	struct {
 		u32 enabled : 1;
@@ -209,6 +210,11 @@ struct minmax_sample {
 
 struct minmax {
 	struct minmax_sample s[3];
+};
+
+struct tcp_options_received {
+	u32 rcv_tsecr;
+	u16 saw_tstamp : 1;
 };
 
 struct tcp_sock {
@@ -244,6 +250,7 @@ struct tcp_sock {
 	u32 delivered;
 	u64 bytes_retrans;
 	struct minmax rtt_min;
+	struct tcp_options_received rx_opt;
 };
 
 struct sk_buff {

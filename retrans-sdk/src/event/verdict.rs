@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Verdicts: what became of the attempts of a connection.
+//! Verdicts: reports on the attempts of a connection, made when their outcome is known.
 //!
 //! # Design
 //!
@@ -21,7 +21,8 @@ use crate::text::escape::Escaped;
 #[reason_table(key = "verdict")]
 #[non_exhaustive]
 pub enum VerdictKind {
-    /// Attempts of the connection were unneeded: the peer had received the data already.
+    /// Attempts of the connection were unneeded: the peer had received the data already. See
+    /// [`UnneededProof`] for what each proof shows.
     #[reason(c_name = "RETRANS_VERDICT_UNNEEDED")]
     Unneeded = 1,
     /// The connection has ended.
@@ -33,11 +34,15 @@ pub enum VerdictKind {
 #[reason_table(key = "proof")]
 #[non_exhaustive]
 pub enum UnneededProof {
-    /// The peer reported that it received segments twice (DSACK, RFC 2883).
+    /// The peer reported that it received segments twice (DSACK, RFC 2883). Copies that the network
+    /// made are included. Nothing is reported once the peer has reported more segments than the
+    /// connection retransmitted.
     #[reason(c_name = "RETRANS_PROOF_DSACK")]
     Dsack = 1,
-    /// The kernel undid the reduction of the congestion window, because the recovery was spurious:
-    /// by timestamps (RFC 3522), F-RTO (RFC 5682), or DSACKs of all retransmitted segments.
+    /// The kernel undid the reduction of the congestion window, and each attempt of the recovery
+    /// was unneeded: the peer received every retransmitted segment twice, or the only attempt was
+    /// acknowledged with a timestamp from before it (RFC 3522). An undo by F-RTO (RFC 5682) alone
+    /// is not reported, because the first attempt may have been needed.
     #[reason(c_name = "RETRANS_PROOF_UNDO")]
     Undo = 2,
 }
@@ -49,21 +54,22 @@ pub enum EndReason {
     /// The reason is not proven.
     #[reason(value = "unknown", c_name = "RETRANS_END_UNKNOWN")]
     Unknown = 0,
-    /// The connection was closed in order: the peer acknowledged all data and the FIN.
+    /// The peer acknowledged all data and the FIN, however the connection ended after that.
     #[reason(c_name = "RETRANS_END_ACKED")]
     Acked = 1,
     /// The kernel gave up after its retries (ETIMEDOUT, counted as TCPAbortOnTimeout).
     #[reason(c_name = "RETRANS_END_TIMED_OUT")]
     TimedOut = 2,
-    /// The peer reset or refused the connection; or the peer sent data after the process had closed
-    /// the socket, and this host reset the connection (TCPAbortOnData).
+    /// The peer reset or refused the connection by a segment; or the peer sent data after the
+    /// process had closed the socket, and this host reset the connection (TCPAbortOnData).
     #[reason(c_name = "RETRANS_END_RESET")]
     Reset = 3,
-    /// The time that the process set with `TCP_USER_TIMEOUT` elapsed.
+    /// The time that the process set with `TCP_USER_TIMEOUT` elapsed. While the peer's window is
+    /// closed the kernel also gives up by the number of its probes, which is `unknown` then.
     #[reason(c_name = "RETRANS_END_USER_TIMEOUT")]
     UserTimeout = 4,
-    /// The peer was unreachable: the kernel gave up, and the last cause that it recorded was a
-    /// missing route or an ICMP error.
+    /// The peer was unreachable: an ICMP error ended the handshake, or the kernel gave up, and the
+    /// last cause that it recorded was a missing route or an ICMP error.
     #[reason(c_name = "RETRANS_END_UNREACHABLE")]
     Unreachable = 5,
     /// This host ended the connection before everything was acknowledged in order: by `close` with
@@ -96,7 +102,7 @@ pub enum EndReason {
 pub struct Verdict {
     /// The wall-clock time, in nanoseconds since the Unix epoch.
     pub ts: Timestamp,
-    /// The subject of the verdict.
+    /// The kind of the verdict.
     pub verdict: VerdictKind,
     /// The proof; `None` unless the attempts were unneeded.
     pub proof: Option<UnneededProof>,
@@ -114,19 +120,22 @@ pub struct Verdict {
     pub daddr: IpAddr,
     /// The peer's port.
     pub dport: u16,
-    /// The state of the connection, before it ended.
+    /// The state of the connection when the verdict was made. For
+    /// [`Ended`](VerdictKind::Ended) it is the state before the change to CLOSE.
     pub state: TcpState,
     /// The number of attempts: of the connection if it has ended, else of the recovery that was
     /// undone. Counts attempts that passed the filter. `None` for the proof
     /// [`Dsack`](UnneededProof::Dsack), which counts segments.
     pub attempts: Option<u32>,
-    /// The number of segments of these attempts, or that the peer received twice.
+    /// The number of segments of these attempts. For the proof [`Dsack`](UnneededProof::Dsack), the
+    /// number of segments that the peer received twice.
     pub segs: Option<u32>,
-    /// The number of segments that the connection retransmitted in total (`tp->total_retrans`).
+    /// The number of segments that the connection retransmitted in total (`tp->total_retrans`). For
+    /// an accepted socket this includes the SYN-ACKs that were sent again.
     pub total_retrans: Option<u32>,
-    /// The duration of the last stall in milliseconds: from the first attempt after the peer last
-    /// acknowledged data to the end. `None` if the peer acknowledged data after the last attempt,
-    /// because the time at which the stall ended is not known.
+    /// The duration of the last stall in milliseconds: from the first attempt that passed the
+    /// filter after the peer last acknowledged data, to the end. `None` if the peer acknowledged
+    /// data after the last such attempt, because the time at which the stall ended is not known.
     pub stall_ms: Option<u32>,
     /// The number of bytes that the process wrote and the peer did not acknowledge, sent or not.
     pub unacked: Option<u32>,

@@ -76,11 +76,21 @@ impl Program {
     /// attaches to function entries. `hooks` are the requested hooks of verdicts.
     pub(super) fn of(plan: &Plan, drops: bool, stores_age: bool, hooks: Option<&VerdictHooks>) -> Vec<Self> {
         let raw = plan.raw_tracepoints;
-        let mut programs = vec![if raw { Self::RawSynack } else { Self::RetransmitSynack }];
-        // First, so that the drops of every observed attempt are observed.
-        if drops {
-            programs.insert(0, if raw { Self::RawDrop } else { Self::Drop });
+        let is_available = |hook: fn(&VerdictHooks) -> &Support| hooks.map(hook).is_some_and(Support::is_available);
+        let mut programs = Vec::new();
+        // First, so that the end of every tracked connection is observed: otherwise its element
+        // would stay in the map.
+        if is_available(|hooks| &hooks.ended) {
+            programs.push(Self::VerdictEnd);
         }
+        if is_available(|hooks| &hooks.undo) {
+            programs.push(Self::VerdictUndo);
+        }
+        // Before the attempts, so that the drops of every observed attempt are observed.
+        if drops {
+            programs.push(if raw { Self::RawDrop } else { Self::Drop });
+        }
+        programs.push(if raw { Self::RawSynack } else { Self::RetransmitSynack });
         let by_exit = plan.combination.by_exit();
         match by_exit {
             Some(AttachMethod::Fexit) => programs.extend([Self::FexitOuter, Self::FexitInner]),
@@ -104,13 +114,6 @@ impl Program {
             Some(AttachMethod::Fexit) => programs.push(Self::FexitSynack),
             Some(AttachMethod::Kretprobe) => programs.extend([Self::KretprobeSynack, Self::KprobeSynack]),
             _ => {}
-        }
-        let is_available = |hook: fn(&VerdictHooks) -> &Support| hooks.map(hook).is_some_and(Support::is_available);
-        if is_available(|hooks| &hooks.ended) {
-            programs.push(Self::VerdictEnd);
-        }
-        if is_available(|hooks| &hooks.undo) {
-            programs.push(Self::VerdictUndo);
         }
         if plan.tracepoint.is_some() {
             programs.push(if raw { Self::RawSkb } else { Self::RetransmitSkb });

@@ -302,7 +302,7 @@ impl StreamBuilder {
     }
 
     /// Counts the attempts that pass the filter by a key and by result, for
-    /// [`StatsReader::groups`]. By default they are not.
+    /// [`StatsReader::groups`]. By default attempts are not counted by a key.
     ///
     /// The BPF programs count, so the counts include attempts whose events are limited or lost.
     /// Each key that occurs uses one of `capacity` groups until the stream is closed. The capacity
@@ -433,20 +433,24 @@ impl StreamBuilder {
     /// with attempts ended. By default there are no verdicts, and no BPF programs run for them.
     ///
     /// Only connections with an attempt that passed the filter have verdicts. The function runs on
-    /// the thread that reads the stream, whenever the events that were recorded before the verdict
-    /// have been taken from the stream. If it panics, the panic continues in the caller.
+    /// the thread that reads the stream (for a [`Queue`](crate::stream::Queue), its reader thread).
+    /// All events that were recorded before the verdict have been read by then. If the function
+    /// panics, the panic continues in the caller, and the other verdicts of the batch are
+    /// discarded: [`VerdictStats::submitted`](crate::stats::VerdictStats::submitted) then exceeds
+    /// `delivered`.
     ///
     /// - [`Ended`](crate::event::VerdictKind::Ended) is reported when the socket is closed, once
     ///   for a connection.
     /// - [`Unneeded`](crate::event::VerdictKind::Unneeded) is reported when the kernel undoes a
-    ///   recovery. What the peer reports by DSACK is reported at the next change of the congestion
-    ///   avoidance state, or when the socket is closed. Both proofs may cover the same segments.
+    ///   recovery whose attempts are all proven unneeded. What the peer reports by DSACK is
+    ///   reported at the next change of the congestion avoidance state, or when the socket is
+    ///   closed. Both proofs may cover the same segments.
     ///
     /// Requires Linux 5.12 with `/sys/kernel/btf/vmlinux`, and Linux 5.19 for undone recoveries.
     /// Elsewhere the stream opens, and [`Live::verdict_hooks`] reports what cannot be observed. Up
     /// to 16,384 connections are tracked, which uses about 2 MiB of kernel memory.
-    /// [`Stream::verdict_stats`] counts the attempts of connections in excess of it, and the
-    /// verdicts that were lost.
+    /// [`Stream::verdict_stats`] counts the attempts of further connections, and the verdicts that
+    /// were lost.
     ///
     /// A recording contains no verdicts. Its reader skips the lines of verdicts, which
     /// [`Verdict`] parses.
@@ -565,7 +569,8 @@ impl StreamBuilder {
     ///   [`wakeup_bytes`](Self::wakeup_bytes), [`attach_method`](Self::attach_method),
     ///   [`without_companion`](Self::without_companion), [`locate_nomem`](Self::locate_nomem),
     ///   [`resolve_owners`](Self::resolve_owners), [`on_verdict`](Self::on_verdict),
-    ///   [`reconcile`](Self::reconcile) or [`btf_path`](Self::btf_path)
+    ///   [`reconcile`](Self::reconcile), [`count_by`](Self::count_by) or
+    ///   [`btf_path`](Self::btf_path)
     /// - [`ErrorKind::Filter`] if the filter requires more than a recording contains
     ///   ([`Filter::live_only`])
     /// - [`ErrorKind::Recording`] if the input is not a recording, or its speed is invalid

@@ -46,7 +46,8 @@ const REQUIREMENTS: &[(&str, &[Requirement])] = &[
     ("socket_fields::", &[NetnsCookies, As(Outcome::Fast)]),
     // nftables marks the packets of its listener.
     ("socket_fields::synack_fields_are_the_accepted_sockets", &[As(NFTABLES)]),
-    // It drops the nth packet, like that scenario.
+    // They drop the nth packet, like that scenario.
+    ("verdicts::proofs::a_timestamp_proves", &[As(Outcome::Fast)]),
     ("verdicts::a_spurious_timeout_was_unneeded", &[As(Outcome::Fast)]),
     ("filter_harness::", &[Loops]),
     ("wakeups::", &[Loops]),

@@ -143,8 +143,11 @@ pub(crate) fn unconnected(pair: &Pair, family: Family) -> Result<(Socket, Socket
     Ok((client, address))
 }
 
-/// Sends the SYN without waiting for the answer.
-pub(crate) fn connect_later(client: &Socket, target: SocketAddr) -> Result<()> {
+/// Sends the SYN without waiting for the answer. The socket is non-blocking afterwards.
+///
+/// # Errors
+/// Returns an error if the connection fails at once.
+pub fn connect_later(client: &Socket, target: SocketAddr) -> Result<()> {
     client.set_nonblocking(true).context("cannot set a socket non-blocking")?;
     in_progress(client.connect(&target.into()))
 }

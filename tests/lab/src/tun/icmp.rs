@@ -28,6 +28,12 @@ pub(super) fn unreachable(refused: &Segment) -> Result<Vec<u8>> {
     error(refused, network, Icmpv6Type::DestinationUnreachable(DestUnreachableCode::NoRoute))
 }
 
+/// Builds "port unreachable" of the host that the segment was sent to: it rejects the port.
+pub(super) fn port_unreachable(refused: &Segment) -> Result<Vec<u8>> {
+    let port = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port);
+    error(refused, port, Icmpv6Type::DestinationUnreachable(DestUnreachableCode::Port))
+}
+
 /// Builds the error of the segment's family.
 fn error(refused: &Segment, v4: Icmpv4Type, v6: Icmpv6Type) -> Result<Vec<u8>> {
     let (router, sender) = (refused.to.ip(), refused.from.ip());
@@ -84,16 +90,18 @@ mod tests {
     }
 
     #[test]
-    fn unreachable_reports_a_missing_route() {
-        let kind = |from: &str, to: &str| {
-            let packet = unreachable(&refused(from, to)).unwrap();
+    fn errors_of_a_route_and_of_a_port_have_their_codes() {
+        let kind = |error: fn(&Segment) -> Result<Vec<u8>>, from: &str, to: &str| {
+            let packet = error(&refused(from, to)).unwrap();
             SlicedPacket::from_ip(&packet).unwrap().transport.map(|transport| match transport {
                 TransportSlice::Icmpv4(icmp) => (icmp.type_u8(), icmp.code_u8()),
                 TransportSlice::Icmpv6(icmp) => (icmp.type_u8(), icmp.code_u8()),
                 other => panic!("{other:?}"),
             })
         };
-        assert_eq!(kind("100.64.1.2", "100.65.1.2"), Some((3, 0)));
-        assert_eq!(kind("fd00::1:2", "fd00::1:3"), Some((1, 0)));
+        assert_eq!(kind(unreachable, "100.64.1.2", "100.65.1.2"), Some((3, 0)));
+        assert_eq!(kind(unreachable, "fd00::1:2", "fd00::1:3"), Some((1, 0)));
+        assert_eq!(kind(port_unreachable, "100.64.1.2", "100.65.1.2"), Some((3, 3)));
+        assert_eq!(kind(port_unreachable, "fd00::1:2", "fd00::1:3"), Some((1, 4)));
     }
 }

@@ -218,6 +218,23 @@ impl Peer {
         self.link.write(&icmp::unreachable(refused)?)
     }
 
+    /// Sends the error of a host that rejects this segment's port: ECONNREFUSED.
+    ///
+    /// # Errors
+    /// Returns an error if the device cannot be written to.
+    pub fn port_unreachable(&self, refused: &Segment) -> Result<()> {
+        self.link.write(&icmp::port_unreachable(refused)?)
+    }
+
+    /// Resets the connection that this SYN requests.
+    ///
+    /// # Errors
+    /// Returns an error if the device cannot be written to.
+    pub fn refuse(&self, syn: &Segment) -> Result<()> {
+        let acknowledgment_number = syn.seq.wrapping_add(1);
+        self.send(TcpHeader { rst: true, acknowledgment_number, ..self.header(0, 0, 0) }, &[])
+    }
+
     fn expect(&self, what: &str, is_it: impl Fn(&Segment) -> bool) -> Result<Segment> {
         let segment = self.receive(PATIENCE)?.ok_or_else(|| Error::new(format!("the peer did not receive {what}")))?;
         if !is_it(&segment) {

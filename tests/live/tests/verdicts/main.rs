@@ -2,6 +2,8 @@
 //! Verdicts: the reasons for which connections end, and unneeded attempts, compared with the
 //! kernel's own counters. Extended fields of an attempt.
 
+mod proofs;
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -373,7 +375,8 @@ fn a_spurious_timeout_was_unneeded() -> Result<()> {
         assert_eq!(of(UnneededProof::Dsack).filter_map(|verdict| verdict.segs).map(u64::from).sum::<u64>(), dsacks);
         if hooks.undo.is_available() {
             assert!(undos > 0, "the kernel undoes the recovery");
-            assert_eq!(of(UnneededProof::Undo).count() as u64, undos);
+            assert!(of(UnneededProof::Undo).count() as u64 <= undos);
+            assert!(events.len() > 1 || of(UnneededProof::Undo).count() == 1, "{all:?}");
             for verdict in of(UnneededProof::Undo) {
                 let attempts = events.iter().filter(|event| event.ts <= verdict.ts).count();
                 assert_eq!(verdict.attempts, Some(attempts as u32), "{verdict}");
