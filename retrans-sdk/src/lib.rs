@@ -217,7 +217,7 @@ pub use self::text::reason_table;
 pub mod attach {
     pub use crate::kernel::attach_method::AttachMethod;
     pub use crate::kernel::attachment::{Attachment, Candidate, CandidateOutcome, Timing, Unobservable};
-    pub use crate::kernel::diagnosis::{Capability, Diagnosis, Verdict};
+    pub use crate::kernel::diagnosis::{Capability, Coverage, Diagnosis};
     pub use crate::kernel::owner_hooks::OwnerHooks;
     pub use crate::kernel::socket_set::SocketSet;
     pub use crate::kernel::support::Support;

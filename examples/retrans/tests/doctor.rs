@@ -33,14 +33,14 @@ fn both_formats_and_the_status_say_the_same() {
     let lines = text(&kv.stdout);
     let json: Json = serde_json::from_slice(&json.stdout).expect("JSON");
 
-    let verdict = found(lines, "verdict", "verdict").expect("a verdict");
-    assert_eq!(json["verdict"], verdict);
-    let status = ["full", "degraded", "unable"].iter().position(|name| *name == verdict);
+    let coverage = found(lines, "coverage", "coverage").expect("the coverage");
+    assert_eq!(json["coverage"], coverage);
+    let status = ["full", "degraded", "unable"].iter().position(|name| *name == coverage);
     assert_eq!(kv.status.code(), status.map(|status| status as i32));
-    // On each kernel of the matrix the verdict is full if fexit is available.
+    // On each kernel of the matrix the coverage is full if fexit is available.
     let unobservable = json["attachment"]["unobservable"].as_object().expect("an object");
-    assert_eq!(verdict == "full", json["available"]["fexit"]["available"] == true, "{lines}");
-    assert_eq!(verdict == "full", unobservable.is_empty(), "{lines}");
+    assert_eq!(coverage == "full", json["available"]["fexit"]["available"] == true, "{lines}");
+    assert_eq!(coverage == "full", unobservable.is_empty(), "{lines}");
 
     assert_eq!(
         json["attachment"]["source"],
@@ -108,7 +108,7 @@ fn missing_capabilities_are_named() {
     ]);
     let output = run(&mut setpriv);
     let lines = text(&output.stdout);
-    assert_eq!((output.status.code(), found(lines, "verdict", "verdict")), (Some(2), Some("unable")), "{lines}");
+    assert_eq!((output.status.code(), found(lines, "coverage", "coverage")), (Some(2), Some("unable")), "{lines}");
     assert_eq!(found(lines, "capability", "held"), Some("no"));
     assert!(found(lines, "unable", "why").is_some_and(|why| why.contains("CAP_BPF")), "{lines}");
 }
@@ -178,7 +178,7 @@ fn btf_is_read_from_a_file_if_the_kernels_own_is_masked() {
     let mask = "mount -t tmpfs none /sys/kernel/btf";
     let without = doctor_after(mask, &btf.0, &[]);
     let lines = text(&without.stdout);
-    assert_eq!((without.status.code(), found(lines, "verdict", "verdict")), (Some(2), Some("unable")), "{lines}");
+    assert_eq!((without.status.code(), found(lines, "coverage", "coverage")), (Some(2), Some("unable")), "{lines}");
     let why = found(lines, "available", "why").expect("the first is btf");
     assert!(why.starts_with("cannot%20open%20/sys/kernel/btf/vmlinux:") && why.contains("masked"), "{lines}");
 
@@ -191,8 +191,8 @@ fn btf_is_read_from_a_file_if_the_kernels_own_is_masked() {
     let has_enum = json["attachment"]["source"] == "tp_enum";
     let missing = json["attachment"]["unobservable"].as_object().expect("an object");
     assert_eq!(missing.keys().all(|what| what == "nomem_sites"), has_enum, "{json}");
-    let verdict = if missing.is_empty() { (Some(0), "full") } else { (Some(1), "degraded") };
-    assert_eq!((with.status.code(), json["verdict"].as_str()), (verdict.0, Some(verdict.1)), "{json}");
+    let coverage = if missing.is_empty() { (Some(0), "full") } else { (Some(1), "degraded") };
+    assert_eq!((with.status.code(), json["coverage"].as_str()), (coverage.0, Some(coverage.1)), "{json}");
     let why = json["available"]["fexit"]["why"].as_str();
     assert!(why.is_some_and(|why| why.contains("requires the kernel's own BTF")), "{json}");
 }

@@ -31,11 +31,11 @@ use crate::sys::clock::EpochOffset;
 /// # Examples
 ///
 /// ```no_run
-/// use retrans_sdk::attach::{Diagnosis, Verdict};
+/// use retrans_sdk::attach::{Diagnosis, Coverage};
 ///
 /// let diagnosis = Diagnosis::run();
-/// match (diagnosis.verdict(), &diagnosis.attachment) {
-///     (Verdict::Full, _) => println!("everything is observable"),
+/// match (diagnosis.coverage(), &diagnosis.attachment) {
+///     (Coverage::Full, _) => println!("everything is observable"),
 ///     (_, Ok(attachment)) => {
 ///         for what in attachment.unobservable() {
 ///             println!("not observable: {what}");
@@ -88,7 +88,7 @@ pub struct Capability {
 /// The extent of what a stream would observe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum Coverage {
     /// Everything that is observable on any released kernel.
     Full,
     /// Something is unobservable that another kernel would show.
@@ -142,9 +142,9 @@ impl Diagnosis {
 
     /// Returns the extent of what a stream would observe.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
-        let Ok(attachment) = &self.attachment else { return Verdict::Unable };
-        if attachment.unobservable().count() == 0 { Verdict::Full } else { Verdict::Degraded }
+    pub fn coverage(&self) -> Coverage {
+        let Ok(attachment) = &self.attachment else { return Coverage::Unable };
+        if attachment.unobservable().count() == 0 { Coverage::Full } else { Coverage::Degraded }
     }
 }
 
@@ -242,20 +242,20 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_is_full_only_if_everything_is_observable() {
+    fn the_coverage_is_full_only_if_everything_is_observable() {
         let attached =
-            |method, companion, locates_nomem| diagnosis(Ok(attachment(method, companion, locates_nomem))).verdict();
+            |method, companion, locates_nomem| diagnosis(Ok(attachment(method, companion, locates_nomem))).coverage();
         let fexit = Some(AttachMethod::Fexit);
-        assert_eq!(attached(AttachMethod::TpErr, fexit, true), Verdict::Full);
-        assert_eq!(attached(AttachMethod::Fexit, None, true), Verdict::Full);
-        assert_eq!(attached(AttachMethod::TpEnum, fexit, true), Verdict::Full);
-        assert_eq!(attached(AttachMethod::TpErr, None, false), Verdict::Degraded);
-        assert_eq!(attached(AttachMethod::TpEnum, None, false), Verdict::Degraded);
-        assert_eq!(attached(AttachMethod::Kretprobe, None, false), Verdict::Degraded);
-        assert_eq!(attached(AttachMethod::TpSuccess, None, false), Verdict::Degraded);
+        assert_eq!(attached(AttachMethod::TpErr, fexit, true), Coverage::Full);
+        assert_eq!(attached(AttachMethod::Fexit, None, true), Coverage::Full);
+        assert_eq!(attached(AttachMethod::TpEnum, fexit, true), Coverage::Full);
+        assert_eq!(attached(AttachMethod::TpErr, None, false), Coverage::Degraded);
+        assert_eq!(attached(AttachMethod::TpEnum, None, false), Coverage::Degraded);
+        assert_eq!(attached(AttachMethod::Kretprobe, None, false), Coverage::Degraded);
+        assert_eq!(attached(AttachMethod::TpSuccess, None, false), Coverage::Degraded);
         let without_function = Attachment { synack_failures: false, ..attachment(AttachMethod::Fexit, None, true) };
-        assert_eq!(diagnosis(Ok(without_function)).verdict(), Verdict::Degraded);
-        assert_eq!(diagnosis(Err("no".into())).verdict(), Verdict::Unable);
+        assert_eq!(diagnosis(Ok(without_function)).coverage(), Coverage::Degraded);
+        assert_eq!(diagnosis(Err("no".into())).coverage(), Coverage::Unable);
     }
 
     #[test]

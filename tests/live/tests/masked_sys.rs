@@ -224,6 +224,6 @@ fn a_file_in_addition_to_the_kernels_own_btf_changes_nothing() -> Result<()> {
     assert_eq!(attachment(&own).to_string(), attachment(&file).to_string());
     assert_eq!(attachment(&own).locates_nomem, attachment(&file).locates_nomem);
     let diagnosis = Diagnosis::run_with_btf(&btf.0);
-    assert_eq!((&diagnosis.btf, diagnosis.verdict()), (&Support::Available, Diagnosis::run().verdict()));
+    assert_eq!((&diagnosis.btf, diagnosis.coverage()), (&Support::Available, Diagnosis::run().coverage()));
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use retrans_sdk::attach::{Attachment, Candidate, CandidateOutcome, Diagnosis, Support, Verdict};
+use retrans_sdk::attach::{Attachment, Candidate, CandidateOutcome, Coverage, Diagnosis, Support};
 use retrans_sdk::event::PercentEncoded;
 use retrans_sdk::reason_table::KeyVal;
 use serde_json::{Value as Json, json};
@@ -49,17 +49,17 @@ pub(crate) fn main(arguments: &Arguments, output: Output) -> ExitCode {
     if let Err(status) = print(text.as_bytes()) {
         return status;
     }
-    ExitCode::from(match diagnosis.verdict() {
-        Verdict::Full => 0,
-        Verdict::Degraded => 1,
+    ExitCode::from(match diagnosis.coverage() {
+        Coverage::Full => 0,
+        Coverage::Degraded => 1,
         _ => 2,
     })
 }
 
-const fn name_of(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Full => "full",
-        Verdict::Degraded => "degraded",
+const fn name_of(coverage: Coverage) -> &'static str {
+    match coverage {
+        Coverage::Full => "full",
+        Coverage::Degraded => "degraded",
         _ => "unable",
     }
 }
@@ -83,7 +83,7 @@ fn as_lines(diagnosis: &Diagnosis) -> String {
             pairs.iter().map(|(key, value)| KeyVal { key, value: PercentEncoded(value.as_bytes()) }.to_string());
         lines.push(std::iter::once(about.to_owned()).chain(pairs).collect::<Vec<_>>().join(" "));
     };
-    say("verdict", &[("verdict", name_of(diagnosis.verdict()))]);
+    say("coverage", &[("coverage", name_of(diagnosis.coverage()))]);
     say("kernel", &[("release", &diagnosis.kernel), ("lockdown", diagnosis.lockdown.as_deref().unwrap_or("unknown"))]);
     say("tracepoint", &[("third_argument", diagnosis.third_argument.as_deref().unwrap_or("unknown"))]);
     for (name, available) in tried(diagnosis) {
@@ -185,7 +185,7 @@ fn as_json(diagnosis: &Diagnosis) -> Json {
         Err(why) => json!({ "unable": why }),
     };
     json!({
-        "verdict": name_of(diagnosis.verdict()),
+        "coverage": name_of(diagnosis.coverage()),
         "kernel": diagnosis.kernel,
         "lockdown": diagnosis.lockdown,
         "third_argument": diagnosis.third_argument,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The diagnosis for a person: a verdict, what is not observable, and what to do about it.
+//! The diagnosis for a person: the coverage, what is not observable, and what to do about it.
 
 use std::fmt::Write as _;
 
-use retrans_sdk::attach::{AttachMethod, CgroupMode, Diagnosis, Support, Unobservable, Verdict};
+use retrans_sdk::attach::{AttachMethod, CgroupMode, Coverage, Diagnosis, Support, Unobservable};
 use retrans_sdk::format::Escaped;
 
 use super::tried;
@@ -12,7 +12,7 @@ use crate::output::Paint;
 /// The data of the report.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
-    pub(crate) verdict: Verdict,
+    pub(crate) coverage: Coverage,
     pub(crate) kernel: String,
     pub(crate) lockdown: Option<String>,
     pub(crate) cgroups: CgroupMode,
@@ -57,7 +57,7 @@ impl Report {
             Err(why) => Err(why.clone()),
         };
         Self {
-            verdict: diagnosis.verdict(),
+            coverage: diagnosis.coverage(),
             kernel: Escaped::value(&diagnosis.kernel).to_string(),
             lockdown: diagnosis.lockdown.as_ref().map(|mode| Escaped::value(mode).to_string()),
             cgroups: diagnosis.cgroup_mode,
@@ -111,16 +111,16 @@ impl Report {
     }
 
     fn headline(&self, paint: Paint) -> String {
-        let (verdict, meaning) = match self.verdict {
-            Verdict::Full => {
+        let (coverage, meaning) = match self.coverage {
+            Coverage::Full => {
                 (paint.good("full"), "A stream can observe everything that retrans can observe on any released kernel.")
             }
-            Verdict::Degraded => {
+            Coverage::Degraded => {
                 (paint.warning("degraded"), "A stream can be opened, but retrans could observe more on another kernel.")
             }
             _ => (paint.bad("unable"), "No stream can be opened."),
         };
-        format!("{} {verdict}. {meaning}\n", paint.bold("Verdict:"))
+        format!("{} {coverage}. {meaning}\n", paint.bold("Coverage:"))
     }
 
     /// Returns why something is not available.
@@ -255,7 +255,7 @@ mod tests {
 
     fn full() -> Report {
         Report {
-            verdict: Verdict::Full,
+            coverage: Coverage::Full,
             kernel: "6.18.0".to_owned(),
             lockdown: Some("none".to_owned()),
             cgroups: CgroupMode::V2,
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn degraded_names_what_to_enable() {
         let mut report = full();
-        report.verdict = Verdict::Degraded;
+        report.coverage = Coverage::Degraded;
         report.available[2].1 = Some("the kernel has no BPF trampoline".to_owned());
         report.available[3].1 = Some("no kprobes".to_owned());
         let attached = report.stream.as_mut().expect("a stream");
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn missing_capabilities_are_named_with_the_remedy() {
         let mut report = full();
-        report.verdict = Verdict::Unable;
+        report.coverage = Coverage::Unable;
         report.capabilities = vec![("CAP_BPF", false), ("CAP_PERFMON", false), ("CAP_SYS_ADMIN", false)];
         report.stream = Err("missing CAP_BPF and CAP_PERFMON".to_owned());
         assert_snapshot!(report.render(PLAIN));
