@@ -57,6 +57,17 @@ pub enum PrintedFailures {
     ByName,
 }
 
+/// Reads the format of the tracepoint in a directory of tracefs.
+fn prints_failures(dir: &Path) -> Result<PrintedFailures> {
+    let path = dir.join(format!("events/tcp/{}/format", Tracepoint::RetransmitSkb));
+    let format = fs::read_to_string(&path).with_context(|| format!("cannot read {path:?}"))?;
+    Ok(match () {
+        () if format.contains("int err;") => PrintedFailures::ByErrno,
+        () if format.contains("enum tcp_retransmit_") => PrintedFailures::ByName,
+        () => PrintedFailures::No,
+    })
+}
+
 impl TraceInstance {
     /// Creates an instance that also records the call stack of each attempt. If tracefs is not
     /// mounted, it uses a mount that no other process sees.
@@ -104,13 +115,7 @@ impl TraceInstance {
     /// # Errors
     /// Returns an error if the format cannot be read.
     pub fn prints_failures(&self) -> Result<PrintedFailures> {
-        let path = self.dir.path().join(format!("events/tcp/{}/format", Tracepoint::RetransmitSkb));
-        let format = fs::read_to_string(&path).with_context(|| format!("cannot read {path:?}"))?;
-        Ok(match () {
-            () if format.contains("int err;") => PrintedFailures::ByErrno,
-            () if format.contains("enum tcp_retransmit_") => PrintedFailures::ByName,
-            () => PrintedFailures::No,
-        })
+        prints_failures(self.dir.path())
     }
 
     /// Returns the events since the last call. It waits only for the call stack of an event that

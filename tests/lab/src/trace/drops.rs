@@ -4,8 +4,9 @@
 //! # Design
 //! The text of `skb:kfree_skb` names no socket. But the kernel drops the packet of an attempt on
 //! the same CPU, between the attempt's transmit step and its tracepoint. So the last drop on a CPU
-//! before the tracepoint is that of the attempt, if it is recent. The code under test matches by
-//! socket instead.
+//! before the tracepoint is that of the attempt, if it is recent. Before Linux 6.17 the tracepoint
+//! does not report failures. Then the last drop before the time of the event is compared. The code
+//! under test matches by socket instead.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -15,12 +16,12 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use super::TraceEvent;
+use super::{PrintedFailures, TraceEvent, prints_failures};
 use crate::cleanup_dir::CleanupDir;
 use crate::{Context, Error, Result, tracefs};
 
-/// The maximum time between a drop and the tracepoint of its attempt.
-const RECENT: Duration = Duration::from_millis(1);
+/// The maximum time between a drop and the tracepoint of its attempt. Emulated guests are slow.
+const RECENT: Duration = Duration::from_millis(20);
 
 /// A dropped packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub struct DropTrace {
     partial: Vec<u8>,
     /// The last drop of each CPU that no attempt followed, and its time.
     last: BTreeMap<String, (Duration, TracedDrop)>,
+    /// All drops with their times.
+    drops: Vec<(Duration, TracedDrop)>,
+    reports_failures: bool,
 }
 
 impl DropTrace {
@@ -64,7 +68,20 @@ impl DropTrace {
         let path = dir.path().join("trace_pipe");
         let pipe = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&path);
         let pipe = Some(pipe.with_context(|| format!("cannot open {path:?}"))?);
-        Ok(Self { pipe, dir, partial: Vec::new(), last: BTreeMap::new() })
+        let reports_failures = prints_failures(dir.path())? != PrintedFailures::No;
+        Ok(Self { pipe, dir, partial: Vec::new(), last: BTreeMap::new(), drops: Vec::new(), reports_failures })
+    }
+
+    /// Returns whether the trace contains failed attempts.
+    pub fn reports_failures(&self) -> bool {
+        self.reports_failures
+    }
+
+    /// Returns the last packet that was dropped before this moment, a CLOCK_BOOTTIME, if it is
+    /// recent. Considers what [`read`](Self::read) has read.
+    pub fn drop_before(&self, moment: Duration) -> Option<TracedDrop> {
+        let last = self.drops.iter().filter(|(at, _)| *at <= moment).max_by_key(|(at, _)| *at);
+        last.filter(|(at, _)| moment - *at <= RECENT).map(|(_, drop)| drop.clone())
     }
 
     /// Returns the attempts since the last call, each with the packet that was dropped right
@@ -112,6 +129,7 @@ impl DropTrace {
             reason: text.rsplit_once("reason: ").map(|(_, reason)| reason.trim().to_owned()),
             line: line.to_owned(),
         };
+        self.drops.push((at, drop.clone()));
         self.last.insert(cpu.to_owned(), (at, drop));
         Ok(None)
     }
@@ -134,7 +152,8 @@ mod tests {
 
     fn trace() -> Result<DropTrace> {
         let dir = CleanupDir::create(&std::env::temp_dir())?;
-        Ok(DropTrace { pipe: None, dir, partial: Vec::new(), last: BTreeMap::new() })
+        let (partial, last, drops) = Default::default();
+        Ok(DropTrace { pipe: None, dir, partial, last, drops, reports_failures: true })
     }
 
     const DROP: &str = "  <idle>-0       [001] b.s2.   100.000100: kfree_skb: skbaddr=00000000aa rx_sk=0000000000000000 \
@@ -157,6 +176,19 @@ mod tests {
         assert_eq!(trace.add(ATTEMPT)?.expect("an attempt").1, None);
         trace.add(&DROP.replace("100.000100", "99.000100"))?;
         assert_eq!(trace.add(ATTEMPT)?.expect("an attempt").1, None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_drop_belongs_to_the_moment_after_it() -> Result<()> {
+        let mut trace = trace()?;
+        trace.add(&DROP.replace("0x3e8", "0x1"))?;
+        trace.add(&DROP.replace("100.000100", "100.000900"))?;
+        let at = |micros| trace.drop_before(Duration::from_secs(100) + Duration::from_micros(micros));
+        assert_eq!(at(99), None);
+        assert_eq!(at(100).and_then(|drop| drop.location).as_deref(), Some("nft_do_chain+0x1"));
+        assert_eq!(at(1900).and_then(|drop| drop.location).as_deref(), Some("nft_do_chain+0x3e8"));
+        assert_eq!(at(1901), None);
         Ok(())
     }
 
