@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::error::Error;
 use crate::event::Event;
 use crate::event::record;
+use crate::event::verdict::Verdict;
 use crate::format::kv::{self, ParseLineError};
 use crate::stats::netns::Mib;
 use crate::sys::cgroup_paths::keep_widest;
@@ -123,4 +124,10 @@ pub fn cgroups(text: &[u8]) -> (CgroupMode, Result<PathBuf, String>) {
 /// The error of the first counter that is missing.
 pub fn netns_counters(snmp: &str, netstat: &str) -> Result<u64, Error> {
     Mib::parse(snmp, netstat).map(|counters| counters.retrans_segs)
+}
+
+/// Decodes a record of the ring buffer that is a verdict. Returns `None` if it is not one.
+#[must_use]
+pub fn verdict_record(record: &[u8]) -> Option<Verdict> {
+    Verdict::decode(record, 0)
 }

@@ -41,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "line", run: values::line, max_len: 4096 },
     Target { name: "json", run: values::json, max_len: 4096 },
     Target { name: "record", run: values::record, max_len: 512 },
+    Target { name: "verdict", run: values::verdict, max_len: 1024 },
     Target { name: "field_set", run: values::field_set, max_len: 512 },
     Target { name: "escaped", run: values::escaped, max_len: 512 },
     Target { name: "filter", run: values::filter, max_len: 2048 },

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Lines, JSON, records, field sets and filters.
 
-use retrans_sdk::event::PercentEncoded;
+use retrans_sdk::event::{PercentEncoded, Verdict};
 use retrans_sdk::format::{Escaped, Line, LineBuffer};
 use retrans_sdk::harness::readers;
 use retrans_sdk::{Event, FieldSet, Filter};
@@ -81,6 +81,32 @@ pub(crate) fn record(bytes: &[u8]) {
         }
         Err(error) => assert_printable(&error),
     }
+}
+
+/// The line of a verdict, or its record if the first byte is not printable.
+pub(crate) fn verdict(bytes: &[u8]) {
+    if bytes.first().is_some_and(u8::is_ascii_control) {
+        let mut record = bytes[1..].to_vec();
+        record.resize(104, 0);
+        record[..4].copy_from_slice(&[104u16.to_ne_bytes(), 0x8001u16.to_ne_bytes()].concat());
+        if let Some(verdict) = readers::verdict_record(&record) {
+            assert_verdict_prints(&verdict);
+        }
+    } else if let Ok(text) = std::str::from_utf8(bytes) {
+        match text.parse::<Verdict>() {
+            Ok(verdict) => assert_verdict_prints(&verdict),
+            Err(error) => assert_printable(&error.to_string()),
+        }
+    }
+}
+
+fn assert_verdict_prints(verdict: &Verdict) {
+    let line = verdict.to_string();
+    assert_printable(&line);
+    assert!(line.starts_with("what=verdict ") && line.is_ascii(), "{line:?}");
+    assert_eq!(line.parse::<Verdict>().as_ref(), Ok(verdict), "{line}");
+    let json = serde_json::to_string(verdict).expect("a verdict has no other value than JSON's");
+    assert!(json.starts_with(r#"{"what":"verdict","#), "{json}");
 }
 
 /// Returns an event with all fields of a full record.
