@@ -9,8 +9,9 @@
  * the address of the socket. The attempt is reported later, under the same socket lock, and looks
  * the record up. Four facts prove that the record is of this attempt:
  *
- * - The attempt reached the transmit step, which increases total_retrans, and nothing else does.
- *   So no other attempt of the socket has the value that both contain.
+ * - The attempt reached the transmit step, which increases total_retrans. So no other attempt of
+ *   the socket has the value that both contain. Only a SYN-ACK that Fast Open sends again increases
+ *   it, too, and no segment of the socket is sent meanwhile.
  * - The packet has the time of the transmission in progress (tcp_wstamp_ns), so it is neither an
  *   older packet of the socket, which a queue dropped, nor a received one.
  * - Its sequence number is in the range of the segment. Several segments may have the same time.

@@ -3,9 +3,9 @@
  * Counts the attempts that pass the filter by a key, such as the cgroup (StreamBuilder::count_by).
  * Attempts with the same key are a group.
  *
- * The number of groups is limited. An attempt whose key has no group, and for which no group is
- * left, is counted in the first element, so the groups always add up to the attempts that passed
- * the filter. A key is never removed.
+ * The number of groups is limited. An attempt for which no group is available, because all are in
+ * use or another CPU adds one, is counted in the first element, so the groups always add up to the
+ * attempts that passed the filter. A key is never removed.
  *
  * The counts are in an array that is mapped into user space, so that reading them requires no
  * capability. A hash map stores the element of each key. Before v5.12 BPF programs have no atomic

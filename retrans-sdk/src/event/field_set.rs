@@ -15,8 +15,9 @@ use crate::text::escape::Escaped;
 /// default is every field except the *extended* ones, which are recorded only on request
 /// ([`drops`](Self::drops) and others). The BPF programs do not read the other fields, and a record
 /// ends after the last field in the set. They do not evaluate the extended fields in a filter: use
-/// a predicate ([`StreamBuilder::predicate`](crate::StreamBuilder::predicate)). With [`resolve_owners`](crate::StreamBuilder::resolve_owners) records have at least the
-/// length of the default.
+/// a predicate ([`StreamBuilder::predicate`](crate::StreamBuilder::predicate)). With
+/// [`resolve_owners`](crate::StreamBuilder::resolve_owners) records have at least the length of the
+/// default.
 ///
 /// A set is parsed from keys separated by commas. The first eleven keys of the key=value line,
 /// `class`, `mapped` and `transmit` are always present, so they are not in a set. `owner`, `pid`

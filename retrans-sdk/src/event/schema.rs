@@ -131,7 +131,9 @@ macro_rules! optional_fields {
             /// Requires Linux 5.17.
             drop_reason: DropReason => [200, RETRANS_FIELD_DROP_REASON = 30],
             /// The instruction of the kernel that dropped the packet. Absent if the process that
-            /// opened the stream may not read addresses in `/proc/kallsyms`.
+            /// opened the stream may not read addresses in `/proc/kallsyms`: that requires
+            /// CAP_SYSLOG and `kernel.kptr_restrict` below 2, or `kptr_restrict` 0 and
+            /// `kernel.perf_event_paranoid` at most 1.
             drop_at: KernelSymbol => [208, RETRANS_FIELD_DROP_AT = 32],
             /// The name of the packet's device when it was dropped (`skb->dev`). Absent if the
             /// packet had no device yet, as at the netfilter hook OUTPUT.

@@ -18,7 +18,8 @@ use crate::text::reason_table::KeyVal;
 #[non_exhaustive]
 pub enum GroupBy {
     /// The socket's cgroup, as in [`Event::cgroup`](crate::Event::cgroup). Requires Linux 5.15:
-    /// before, all attempts are in the group without a cgroup.
+    /// before, all attempts are in the group without a cgroup. On a host that uses cgroup v1,
+    /// sockets of the root cgroup are in it as well.
     Cgroup,
     /// The socket's network namespace, as in [`Event::netns`](crate::Event::netns).
     Netns,
@@ -56,7 +57,8 @@ pub enum GroupKey {
         /// The length of the prefix in bits.
         length: u8,
     },
-    /// All keys that have no group of their own, because all groups were in use.
+    /// Attempts for which no group was available: usually because all groups are in use, rarely
+    /// because two CPUs requested one at the same time.
     Other,
 }
 

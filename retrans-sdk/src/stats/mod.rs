@@ -112,8 +112,10 @@ pub struct Stats {
     pub delivered: u64,
     /// The number of times that the kernel skipped a BPF program of the stream because it was
     /// already running on that CPU: an upper bound of the attempts that were not observed for this
-    /// reason. With [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit) several programs
-    /// observe one attempt, so one attempt may cause several skips, or be observed nevertheless.
+    /// reason. Programs that only add to observed attempts are not included: those for drops,
+    /// verdicts and `age_us`. With [`AttachMethod::Fexit`](crate::attach::AttachMethod::Fexit)
+    /// several programs observe one attempt, so one attempt may cause several skips, or be observed
+    /// nevertheless.
     ///
     /// `None` if the kernel does not count skipped programs: before Linux 5.12, and with kprobes.
     /// `None` for a [`Recording`](crate::offline::Recording).

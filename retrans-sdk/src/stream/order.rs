@@ -11,8 +11,9 @@ use crate::event::Event;
 ///
 /// Attempts on two CPUs at the same moment may be delivered in the other order than their
 /// timestamps. A `TimeOrder` holds each event until an event was pushed whose `ts` is later by at
-/// least the window. It holds at most [`CAPACITY`](Self::CAPACITY) events, and then releases the
-/// earliest one. Events with the same `ts` keep their order.
+/// least the window. If it holds more than [`CAPACITY`](Self::CAPACITY) events, it releases the
+/// earliest one before that. Events with the same `ts` keep their order. Memory is bounded only if
+/// [`pop`](Self::pop) is called until it returns `None` after each [`push`](Self::push).
 ///
 /// A `ts` that is at least 1 s, and more than the window, before the latest one counts as a step of
 /// the wall clock. The events before the step are released before those after it.
@@ -91,7 +92,7 @@ impl PartialEq for Held {
 impl Eq for Held {}
 
 impl TimeOrder {
-    /// The maximum number of events that are held.
+    /// The maximum number of events that are held between two pushes.
     pub const CAPACITY: usize = 65_536;
 
     /// Creates an empty `TimeOrder` with a window.
@@ -132,7 +133,8 @@ impl TimeOrder {
     }
 
     /// Returns the number of events that arrived after a later event was released. They are
-    /// released out of order: the window is too short.
+    /// released out of order: the window was too short, or an event was released early by the
+    /// capacity or by [`pop_any`](Self::pop_any). A step of the wall clock is not counted.
     #[must_use]
     pub const fn late(&self) -> u64 {
         self.late
