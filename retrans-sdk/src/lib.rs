@@ -155,6 +155,7 @@
 //! | [`filter`] | [`Filter`], from text or built in Rust |
 //! | [`stats`] | [`Stats`], and the reconciliation with the kernel's own counters |
 //! | [`attach`] | the attach methods, and [`Diagnosis`](attach::Diagnosis) |
+//! | [`host`] | the identity of this host |
 //! | [`offline`] | recordings and mocks |
 //! | [`mod@format`] | key=value lines, JSON, records for `tracing` and `log` |
 //! | [`mod@reason_table`] | the trait of tables of named numbers, such as [`RetransResult`] |
@@ -224,6 +225,11 @@ pub mod attach {
     pub use crate::kernel::verdict_hooks::VerdictHooks;
     pub use crate::sys::cgroups::CgroupMode;
     pub use crate::sys::privileges::drop_privileges;
+}
+
+/// The identity of this host.
+pub mod host {
+    pub use crate::sys::host_id::HostId;
 }
 
 /// Compiles the examples of the README.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Access to the host: cgroups and their paths, mounts, clocks, mapped memory, privileges.
+//! Access to the host: its identity, cgroups and their paths, mounts, clocks, mapped
+//! memory, privileges.
 
 pub(crate) mod cgroup_paths;
 pub(crate) mod cgroups;
 pub(crate) mod clock;
+pub(crate) mod host_id;
 pub(crate) mod kallsyms;
 pub(crate) mod mmap;
 pub(crate) mod mountinfo;
