@@ -155,7 +155,7 @@
 //! | [`filter`] | [`Filter`], from text or built in Rust |
 //! | [`stats`] | [`Stats`], and the reconciliation with the kernel's own counters |
 //! | [`attach`] | the attach methods, and [`Diagnosis`](attach::Diagnosis) |
-//! | [`host`] | the identity of this host |
+//! | [`host`] | the identity of this host, and the workload of a cgroup |
 //! | [`offline`] | recordings and mocks |
 //! | [`mod@format`] | key=value lines, JSON, records for `tracing` and `log` |
 //! | [`mod@reason_table`] | the trait of tables of named numbers, such as [`RetransResult`] |
@@ -227,9 +227,10 @@ pub mod attach {
     pub use crate::sys::privileges::drop_privileges;
 }
 
-/// The identity of this host.
+/// The identity of this host, and the workloads on it.
 pub mod host {
     pub use crate::sys::host_id::HostId;
+    pub use crate::sys::workload::{ContainerRuntime, QosClass, Workload, Workloads};
 }
 
 /// Compiles the examples of the README.

@@ -72,6 +72,22 @@ impl CgroupPaths {
         Ok(Self { mounts, known: HashMap::new(), absent: HashSet::new(), throttle: Throttle::default() })
     }
 
+    /// Scans for new cgroups, unless the last scan was too recent, so that the path of a cgroup is
+    /// known even if it is removed before its first event.
+    pub fn refresh(&mut self) {
+        let Self { mounts, throttle, .. } = self;
+        if let Some((scanned, _)) = throttle.run(|| scan_mounts(mounts, Self::CAPACITY)) {
+            self.remember(scanned);
+        }
+    }
+
+    /// Returns the paths below a directory, in place of cgroups.
+    #[cfg(test)]
+    pub(crate) fn of_directory(place: PathBuf) -> Self {
+        let mounts = vec![Mount { root: "/".into(), place }];
+        Self { mounts, known: HashMap::new(), absent: HashSet::new(), throttle: Throttle::default() }
+    }
+
     /// Returns the path of the cgroup with this id, from the root of the hierarchy as in
     /// /proc/PID/cgroup: `/` for the root.
     ///

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Access to the host: its identity, cgroups and their paths, mounts, clocks, mapped
+//! Access to the host: its identity, cgroups, their paths and workloads, mounts, clocks, mapped
 //! memory, privileges.
 
 pub(crate) mod cgroup_paths;
@@ -11,3 +11,4 @@ pub(crate) mod mmap;
 pub(crate) mod mountinfo;
 pub(crate) mod privileges;
 pub(crate) mod throttle;
+pub(crate) mod workload;
