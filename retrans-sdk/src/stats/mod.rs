@@ -9,7 +9,7 @@ pub(crate) mod reconcile;
 pub(crate) mod user_counters;
 
 pub use self::groups::{GroupBy, GroupCount, GroupKey};
-pub use self::netns::Netns;
+pub use self::netns::{Netns, NetnsCounters};
 pub use self::reader::StatsReader;
 pub use self::reconcile::{Reconciler, Reconciliation, Sum};
 use std::fmt;

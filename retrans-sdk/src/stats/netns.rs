@@ -30,6 +30,35 @@ pub(crate) struct Mib {
     pub(crate) timeouts: u64,
 }
 
+/// Counters of a network namespace since it was created, to relate retransmissions to: the
+/// denominators of their rates.
+///
+/// # Examples
+///
+/// ```
+/// use retrans_sdk::stats::Netns;
+///
+/// let counters = Netns::current()?.counters()?;
+/// println!("{} of {} segments", counters.retrans_segs, counters.out_segs);
+/// # Ok::<(), retrans_sdk::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct NetnsCounters {
+    /// Segments sent (`OutSegs`), without those that contain only retransmitted bytes.
+    pub out_segs: u64,
+    /// Segments retransmitted (`RetransSegs`).
+    pub retrans_segs: u64,
+    /// Connections that the host opened (`ActiveOpens`).
+    pub active_opens: u64,
+    /// Connections that the peer opened (`PassiveOpens`).
+    pub passive_opens: u64,
+    /// Expired retransmission timers (`TCPTimeouts`).
+    pub timeouts: u64,
+    /// Tail loss probes (`TCPLossProbes`).
+    pub loss_probes: u64,
+}
+
 impl Netns {
     /// Opens the network namespace of the calling thread.
     ///
@@ -83,6 +112,15 @@ impl Netns {
         self.inode
     }
 
+    /// Reads the counters of the namespace.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ErrorKind::System`] if they cannot be read.
+    pub fn counters(&self) -> Result<NetnsCounters, Error> {
+        NetnsCounters::parse(&text(&self.snmp)?, &text(&self.netstat)?)
+    }
+
     pub(crate) fn read(&self) -> Result<Mib, Error> {
         Mib::parse(&text(&self.snmp)?, &text(&self.netstat)?)
     }
@@ -123,6 +161,22 @@ impl Mib {
     }
 }
 
+impl NetnsCounters {
+    /// Parses the contents of /proc/net/snmp and /proc/net/netstat.
+    fn parse(snmp: &str, netstat: &str) -> Result<Self, Error> {
+        let tcp = |name| counter(snmp, "Tcp", name);
+        let ext = |name| counter(netstat, "TcpExt", name);
+        Ok(Self {
+            out_segs: tcp("OutSegs")?,
+            retrans_segs: tcp("RetransSegs")?,
+            active_opens: tcp("ActiveOpens")?,
+            passive_opens: tcp("PassiveOpens")?,
+            timeouts: ext("TCPTimeouts")?,
+            loss_probes: ext("TCPLossProbes")?,
+        })
+    }
+}
+
 /// Returns a counter. The files contain pairs of lines with the same first word: a line of names,
 /// and then a line of values.
 fn counter(text: &str, group: &str, name: &str) -> Result<u64, Error> {
@@ -140,7 +194,8 @@ mod tests {
     use super::*;
 
     const SNMP: &str = "Ip: Forwarding DefaultTTL\nIp: 1 64\n\
-        Tcp: RtoAlgorithm MaxConn RetransSegs InErrs\nTcp: 1 -1 17 0\nUdp: RetransSegs\nUdp: 5\n";
+        Tcp: RtoAlgorithm MaxConn ActiveOpens PassiveOpens OutSegs RetransSegs InErrs\n\
+        Tcp: 1 -1 8 9 10 17 0\nUdp: RetransSegs\nUdp: 5\n";
     const NETSTAT: &str = "TcpExt: TCPTimeouts TCPRetransFail TCPSpuriousRtxHostQueues TCPSynRetrans \
         TCPLossProbes TCPFastRetrans TCPSlowStartRetrans\n\
         TcpExt: 1 4 5 6 2 3 7\nIpExt: InOctets\nIpExt: 9\n";
@@ -158,6 +213,15 @@ mod tests {
             timeouts: 1,
         };
         assert_eq!(Mib::parse(SNMP, NETSTAT).expect("all are there"), expected);
+        let expected = NetnsCounters {
+            out_segs: 10,
+            retrans_segs: 17,
+            active_opens: 8,
+            passive_opens: 9,
+            timeouts: 1,
+            loss_probes: 2,
+        };
+        assert_eq!(NetnsCounters::parse(SNMP, NETSTAT).expect("all are there"), expected);
     }
 
     #[test]
@@ -174,6 +238,9 @@ mod tests {
         let first = netns.read().expect("counters");
         let second = netns.read().expect("counters");
         assert!(second.retrans_segs >= first.retrans_segs);
+        let counters = netns.counters().expect("counters");
+        assert!(counters.retrans_segs >= second.retrans_segs);
+        assert!(netns.counters().expect("counters").out_segs >= counters.out_segs);
         let same = Netns::of_process(std::process::id()).expect("this process");
         assert_eq!(same.inode(), netns.inode());
         assert_eq!(Netns::of_process(u32::MAX).expect_err("no process").kind(), ErrorKind::System);
