@@ -112,7 +112,7 @@ NO_CLANG := DOCS_RS=1 CLANG=/nonexistent
 # Runs what docs/building.md promises without clang. The tests of the module `check` and those in
 # the sources compare with the built BPF object, so they are left out.
 .PHONY: without-clang
-without-clang: CARGO_ARGUMENTS = --locked --package retrans-sdk --features json,log,tokio,tracing,zstd --target-dir $(or $(CARGO_TARGET_DIR),target)/without-clang
+without-clang: CARGO_ARGUMENTS = --locked --package retrans-sdk --features json,log,prometheus,tokio,tracing,zstd --target-dir $(or $(CARGO_TARGET_DIR),target)/without-clang
 without-clang: deps
 	$(NO_CLANG) cargo test $(CARGO_ARGUMENTS) --test '*'
 	$(NO_CLANG) cargo test $(CARGO_ARGUMENTS) --doc

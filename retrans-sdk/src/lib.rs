@@ -114,6 +114,7 @@
 //! | `check` | the module `check`, which compares tables of names with kernel headers and BTF |
 //! | `json` | JSON lines as input of a `Recording`; enables `serde` |
 //! | `log` | `format::emit::log`, which logs an event as a record of the `log` crate |
+//! | `prometheus` | `Collector` of the `prometheus-client` crate for [`StatsReader`](stats::StatsReader) |
 //! | `serde` | `Serialize` and `Deserialize` for [`Event`], with the keys of the key=value line |
 //! | `tokio` | `Stream::into_async` |
 //! | `tracing` | `format::emit::tracing`, which emits an event of the `tracing` crate |

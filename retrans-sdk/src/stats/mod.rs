@@ -4,6 +4,8 @@
 pub(crate) mod groups;
 pub(crate) mod layout;
 pub(crate) mod netns;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 pub(crate) mod reader;
 pub(crate) mod reconcile;
 pub(crate) mod user_counters;
