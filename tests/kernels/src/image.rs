@@ -18,7 +18,7 @@ use crate::debian::Archive;
 use crate::list::{Package, Pinned};
 
 /// Features that the lab needs and that may be modules.
-const MODULES: [&str; 6] = ["veth", "tun", "nf_tables", "nft_numgen", "nft_reject_inet", "sch_tbf"];
+const MODULES: [&str; 7] = ["veth", "tun", "nf_tables", "nft_numgen", "nft_reject_inet", "sch_fq", "sch_tbf"];
 
 /// The host's programs that the lab, its tests and their shell scripts run.
 const PROGRAMS: [&str; 14] =

@@ -84,6 +84,7 @@ impl KernelSupport {
             Dropper::CgroupBpf | Dropper::CgroupBpfCongested => "no cgroup program with a namespace",
             Dropper::TcBpf => "no BPF classifier",
             Dropper::Bfifo => "no qdiscs",
+            Dropper::Fq => "no qdisc fq",
             Dropper::Neighbour => "no neighbours",
         };
         let tried = || dropper.prepare(&Pair::new()?, Family::V4)?.finish();

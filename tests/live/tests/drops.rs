@@ -34,11 +34,28 @@ fn index_of_link(pair: &Pair) -> Result<u32> {
     pair.client().run(|| nix::net::if_::if_nametoindex(LINK)).context("no link")
 }
 
-/// Returns the CLOCK_BOOTTIME of an event.
-fn boot_time(event: &Event) -> Duration {
+/// Returns the difference between the wall clock and CLOCK_BOOTTIME, from the read that was
+/// interrupted least.
+fn booted() -> Duration {
     let now = |id| Duration::try_from(rustix::time::clock_gettime(id)).expect("a time since the boot or the epoch");
-    let booted = now(ClockId::Realtime) - now(ClockId::Boottime);
-    Duration::from_nanos(event.ts.as_nanos()) - booted
+    let read = |_| {
+        let (before, wall, after) = (now(ClockId::Boottime), now(ClockId::Realtime), now(ClockId::Boottime));
+        (after - before, wall - before)
+    };
+    (0..20).map(read).min().expect("twenty reads").1
+}
+
+/// Returns the drop that the trace contains for an event, by its time. Prefers the same drop,
+/// because other packets may be dropped at the same time.
+fn drop_of(stream: &Stream, trace: &DropTrace, event: &Event) -> Option<retrans_lab::TracedDrop> {
+    /// Emulated guests are slow.
+    const WITHIN: Duration = Duration::from_millis(20);
+    let near = trace.drops_before(Duration::from_nanos(event.ts.as_nanos()) - booted(), WITHIN);
+    let place = event.drop_at.map(|symbol| symbol.to_string());
+    let is_same = |drop: &&retrans_lab::TracedDrop| {
+        drop.reason == printed_reason(stream, event) && (drop.location.is_none() || drop.location == place)
+    };
+    near.iter().find(is_same).or(near.first()).cloned()
 }
 
 /// Runs scenarios at the same time, and returns the events of each with the line of the trace that
@@ -72,7 +89,7 @@ fn observe(stream: &mut Stream, trace: &mut DropTrace, scenarios: &mut [Scenario
     let pairs = scenarios.iter().map(|scenario| {
         let of_stream = events.iter().filter(|event| concerns(&scenario.subject(), event)).copied();
         if !trace.reports_failures() {
-            return of_stream.map(|event| (event, trace.drop_before(boot_time(&event)))).collect();
+            return of_stream.map(|event| (event, drop_of(stream, trace, &event))).collect();
         }
         let of_trace = traced.iter().filter(|(event, _)| scenario.concerns(event)).map(|(_, drop)| drop.clone());
         of_stream.zip(of_trace).collect()

@@ -53,10 +53,10 @@ fn key_value_lines_are_printed_on_request() {
 #[test]
 fn the_doctor_prints_sentences() {
     let ended = Screen::running(150, 60, &[RETRANS, "doctor"], &[]).end();
-    assert!(ended.text.starts_with("Verdict: "), "{}", ended.text);
-    assert!(!ended.text.contains("%20") && !ended.text.contains("verdict="), "{}", ended.text);
+    assert!(ended.text.starts_with("Coverage: "), "{}", ended.text);
+    assert!(!ended.text.contains("%20") && !ended.text.contains("coverage="), "{}", ended.text);
     let status =
-        ["full", "degraded", "unable"].iter().position(|word| ended.text.contains(&format!("Verdict: {word}.")));
+        ["full", "degraded", "unable"].iter().position(|word| ended.text.contains(&format!("Coverage: {word}.")));
     assert_eq!(ended.status.code(), status.map(|status| status as i32), "{}", ended.text);
 }
 

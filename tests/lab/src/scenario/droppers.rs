@@ -35,13 +35,15 @@ pub enum Dropper {
     Bfifo,
     /// The qdisc tbf is full.
     Tbf,
+    /// The qdisc fq has as many packets of the flow as it may have.
+    Fq,
     /// The neighbour is unknown, and the kernel may not ask for it.
     Neighbour,
 }
 
 impl Dropper {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NftOutput,
         Self::NftReject,
         Self::NftPostrouting,
@@ -51,6 +53,7 @@ impl Dropper {
         Self::TcBpf,
         Self::Bfifo,
         Self::Tbf,
+        Self::Fq,
         Self::Neighbour,
     ];
 
@@ -60,7 +63,7 @@ impl Dropper {
     pub const fn result(self) -> RetransResult {
         match self {
             Self::NftOutput | Self::NftReject | Self::NftPostrouting | Self::CgroupBpf => RetransResult::Denied,
-            Self::NftEgress | Self::CgroupBpfCongested | Self::TcBpf | Self::Bfifo | Self::Tbf => {
+            Self::NftEgress | Self::CgroupBpfCongested | Self::TcBpf | Self::Bfifo | Self::Tbf | Self::Fq => {
                 RetransResult::XmitDrop
             }
             Self::Neighbour => RetransResult::Success,
@@ -79,6 +82,7 @@ impl Dropper {
                 | Self::TcBpf
                 | Self::Bfifo
                 | Self::Tbf
+                | Self::Fq
                 | Self::Neighbour
         )
     }
@@ -96,7 +100,7 @@ impl Dropper {
         };
         let start = match self {
             Self::Bfifo => sends(&[DATA; 2]),
-            Self::Tbf => sends(&[super::local::SEGMENT; 2]),
+            Self::Tbf | Self::Fq => sends(&[super::local::SEGMENT; 2]),
             _ => sends(&[DATA]),
         };
         let mut scenario = connected(pair, family, outcome, start)?;
@@ -115,6 +119,8 @@ impl Dropper {
             Self::Bfifo => queue(client, TIGHT)?,
             // The second segment fills the queue.
             Self::Tbf => slow_queue(client, 2000)?,
+            // The second segment waits for more than a second, and no other may wait with it.
+            Self::Fq => queue(client, "fq flow_limit 1 maxrate 8kbit")?,
             Self::Neighbour => {
                 for version in ["ipv4", "ipv6"] {
                     let questions = format!("net/{version}/neigh/{LINK}/mcast_solicit");
@@ -143,6 +149,7 @@ impl fmt::Display for Dropper {
             Self::TcBpf => "tc_bpf",
             Self::Bfifo => "bfifo",
             Self::Tbf => "tbf",
+            Self::Fq => "fq",
             Self::Neighbour => "neighbour",
         })
     }

@@ -5,8 +5,8 @@
 //! The text of `skb:kfree_skb` names no socket. But the kernel drops the packet of an attempt on
 //! the same CPU, between the attempt's transmit step and its tracepoint. So the last drop on a CPU
 //! before the tracepoint is that of the attempt, if it is recent. Before Linux 6.17 the tracepoint
-//! does not report failures. Then the last drop before the time of the event is compared. The code
-//! under test matches by socket instead.
+//! does not report failures. Then the drops shortly before the time of the event are compared. The
+//! code under test matches by socket instead.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -77,11 +77,13 @@ impl DropTrace {
         self.reports_failures
     }
 
-    /// Returns the last packet that was dropped before this moment, a CLOCK_BOOTTIME, if it is
-    /// recent. Considers what [`read`](Self::read) has read.
-    pub fn drop_before(&self, moment: Duration) -> Option<TracedDrop> {
-        let last = self.drops.iter().filter(|(at, _)| *at <= moment).max_by_key(|(at, _)| *at);
-        last.filter(|(at, _)| moment - *at <= RECENT).map(|(_, drop)| drop.clone())
+    /// Returns the packets that were dropped within this time before a moment, a CLOCK_BOOTTIME.
+    /// The latest is the first. Considers what [`read`](Self::read) has read.
+    pub fn drops_before(&self, moment: Duration, within: Duration) -> Vec<TracedDrop> {
+        let is_near = |at: Duration| moment.checked_sub(at).is_some_and(|passed| passed <= within);
+        let mut near: Vec<_> = self.drops.iter().filter(|(at, _)| is_near(*at)).collect();
+        near.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        near.into_iter().map(|(_, drop)| drop.clone()).collect()
     }
 
     /// Returns the attempts since the last call, each with the packet that was dropped right
@@ -180,15 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn a_drop_belongs_to_the_moment_after_it() -> Result<()> {
+    fn drops_are_found_by_their_time() -> Result<()> {
         let mut trace = trace()?;
         trace.add(&DROP.replace("0x3e8", "0x1"))?;
         trace.add(&DROP.replace("100.000100", "100.000900"))?;
-        let at = |micros| trace.drop_before(Duration::from_secs(100) + Duration::from_micros(micros));
-        assert_eq!(at(99), None);
-        assert_eq!(at(100).and_then(|drop| drop.location).as_deref(), Some("nft_do_chain+0x1"));
-        assert_eq!(at(1900).and_then(|drop| drop.location).as_deref(), Some("nft_do_chain+0x3e8"));
-        assert_eq!(at(1901), None);
+        let at = |micros| {
+            let moment = Duration::from_secs(100) + Duration::from_micros(micros);
+            let near = trace.drops_before(moment, Duration::from_micros(850));
+            near.into_iter().map(|drop| drop.location.expect("a location")).collect::<Vec<_>>()
+        };
+        assert!(at(99).is_empty());
+        assert_eq!(at(100), ["nft_do_chain+0x1"]);
+        assert_eq!(at(950), ["nft_do_chain+0x3e8", "nft_do_chain+0x1"]);
+        assert_eq!(at(1750), ["nft_do_chain+0x3e8"]);
+        assert!(at(1751).is_empty());
         Ok(())
     }
 
