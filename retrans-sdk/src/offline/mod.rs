@@ -7,4 +7,4 @@ pub(crate) mod pipeline;
 pub(crate) mod replay;
 
 pub use self::mock::MockSource;
-pub use self::replay::{BadLines, ClockOffset, DetectedFormat, Format, RecordedLines, Recording};
+pub use self::replay::{BadLines, ClockOffset, DetectedFormat, Format, RecordedItem, RecordedLines, Recording};

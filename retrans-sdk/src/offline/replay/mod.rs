@@ -18,7 +18,7 @@ use std::path::Path;
 use std::thread;
 
 pub use self::clock::ClockOffset;
-pub use self::recorded::RecordedLines;
+pub use self::recorded::{RecordedItem, RecordedLines};
 
 use self::pacing::Pacer;
 use self::parser::{Parsed, Parser};
@@ -334,7 +334,7 @@ impl Recording {
                 Ok(Some(Parsed::Skipped)) => counters.skip(),
                 // An input may never end, so nothing else would detect the close.
                 Ok(Some(Parsed::Nothing)) if sender.is_closed() => return Ok(()),
-                Ok(Some(Parsed::Nothing)) => {}
+                Ok(Some(Parsed::Nothing | Parsed::Verdict(_))) => {}
                 Ok(None) => {
                     sender.send_all(&mut read);
                     return Ok(());

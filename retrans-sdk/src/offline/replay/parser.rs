@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::event::clock::Clock;
 #[cfg(feature = "json")]
 use crate::event::schema;
-use crate::event::verdict;
+use crate::event::verdict::{self, Verdict};
 use crate::format::kv;
 
 /// Keys and values that this version does not know.
@@ -26,6 +26,8 @@ const MAX_PREAMBLE: u64 = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) enum Parsed {
     Event(Box<Event>, Unknown),
+    /// A verdict, if they are wanted ([`Parser::set_verdicts`]).
+    Verdict(Box<Verdict>),
     /// Lost trace entries of any event, with their number if the line reports it.
     Lost(Option<u64>),
     /// A line before the recording, or a malformed line that is skipped.
@@ -56,6 +58,8 @@ pub(super) struct Parser {
     first_line: Option<u64>,
     /// True if unknown keys are kept.
     keeps_unknown: bool,
+    /// True if verdicts are parsed. Otherwise they are skipped unseen.
+    keeps_verdicts: bool,
     kernel_text: KernelText,
     /// True once a line was recognized as kernel text.
     is_trace: bool,
@@ -74,6 +78,7 @@ impl Parser {
             format,
             first_line: None,
             keeps_unknown,
+            keeps_verdicts: false,
             kernel_text: KernelText::new(clock_offset),
             is_trace: false,
             has_events: false,
@@ -81,6 +86,11 @@ impl Parser {
             has_skipped: false,
             found: VecDeque::new(),
         }
+    }
+
+    /// Sets whether the next lines yield verdicts.
+    pub(super) fn set_verdicts(&mut self, keep: bool) {
+        self.keeps_verdicts = keep;
     }
 
     /// Returns true if the form of a line shows that failures are reported as well.
@@ -142,7 +152,7 @@ impl Parser {
         }
         // A verdict is not an attempt. It may also be the first line.
         if self.format.is_none_or(|format| format != Format::KernelText) && line.has_end && verdict::is_line(&text) {
-            parsed.push_back(Parsed::Nothing);
+            parsed.push_back(if self.keeps_verdicts { verdict_of(&text)? } else { Parsed::Nothing });
             return Ok(());
         }
         let format = match self.format {
@@ -293,6 +303,40 @@ fn format_of_events(line: &str) -> Option<Format> {
     let first = line.split('=').next().unwrap_or(line);
     let least = if KEYS.contains(&first) || has(&"ts") { 3 } else { 8 };
     (is_begun || KEYS.iter().filter(|key| has(key)).count() >= least).then_some(Format::KeyVal)
+}
+
+/// Parses the line of a verdict, or its object.
+fn verdict_of(text: &str) -> Result<Parsed, String> {
+    let verdict = if text.starts_with('{') { verdict_of_json(text)? } else { parsed(text)? };
+    Ok(Parsed::Verdict(Box::new(verdict)))
+}
+
+fn parsed(line: &str) -> Result<Verdict, String> {
+    line.parse().map_err(|error: verdict::ParseVerdictError| error.to_string())
+}
+
+/// Converts the object to a line. So there is one parser for both.
+#[cfg(feature = "json")]
+fn verdict_of_json(text: &str) -> Result<Verdict, String> {
+    let object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let mut line = verdict::PREFIX.trim_end().to_owned();
+    for (key, value) in object.iter().filter(|(key, _)| *key != "what" && kv::is_key(key)) {
+        let value = match value {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Number(number) => number.to_string(),
+            _ => continue,
+        };
+        if kv::is_value(&value) {
+            line.extend([" ", key, "=", &value]);
+        }
+    }
+    parsed(&line)
+}
+
+#[cfg(not(feature = "json"))]
+fn verdict_of_json(_: &str) -> Result<Verdict, String> {
+    Err("JSON requires the feature `json`".to_owned())
 }
 
 #[cfg(feature = "json")]

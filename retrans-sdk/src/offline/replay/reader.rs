@@ -28,6 +28,10 @@ impl Reader {
         &self.parser
     }
 
+    pub(super) fn parser_mut(&mut self) -> &mut Parser {
+        &mut self.parser
+    }
+
     /// Returns true if [`next`](Self::next) does not wait for the input.
     pub(super) fn is_at_hand(&self) -> bool {
         !self.parsed.is_empty() || self.end.is_some() || self.lines.is_at_hand()

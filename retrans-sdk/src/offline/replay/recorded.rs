@@ -9,6 +9,7 @@ use super::reader::Reader;
 use super::{BadLines, DetectedFormat, Recording};
 use crate::error::Error;
 use crate::event::clock::Clock;
+use crate::event::verdict::Verdict;
 use crate::format::kv::Line;
 use crate::stats::TextLosses;
 
@@ -26,6 +27,17 @@ pub struct RecordedLines {
     clock: Clock,
     skipped: u64,
     losses: TextLosses,
+}
+
+/// A line of a recording: an attempt, or a verdict on attempts
+/// ([`RecordedLines::next_item`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecordedItem {
+    /// An attempt, with the keys that this version does not know.
+    Attempt(Line),
+    /// A verdict.
+    Verdict(Verdict),
 }
 
 enum Input {
@@ -91,19 +103,62 @@ impl RecordedLines {
         matches!(&self.input, Input::Open(reader) if reader.is_at_hand())
     }
 
-    fn read(&mut self) -> Result<Option<Line>, Error> {
+    /// Returns the next attempt or verdict. The iterator skips verdicts, and therefore also accepts
+    /// malformed ones.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use retrans_sdk::offline::{RecordedItem, Recording};
+    ///
+    /// let text = "what=verdict ts=1.500000000 verdict=ended why=reset cookie=17 netns=1 family=inet \
+    ///     saddr=10.0.0.1 sport=4000 daddr=10.0.0.2 dport=443 state=established attempts=1 segs=1\n";
+    /// let mut lines = Recording::from_reader(text.as_bytes()).lines()?;
+    /// while let Some(item) = lines.next_item() {
+    ///     match item? {
+    ///         RecordedItem::Verdict(verdict) => assert_eq!(format!("{verdict}\n"), text),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # Ok::<(), retrans_sdk::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The same errors as an item of the iterator, also for a malformed verdict. The next call
+    /// returns `None`.
+    pub fn next_item(&mut self) -> Option<Result<RecordedItem, Error>> {
+        self.next_of(true)
+    }
+
+    fn next_of(&mut self, verdicts: bool) -> Option<Result<RecordedItem, Error>> {
+        let read = self.read(verdicts).map_err(|error| match &self.name {
+            Some(name) => error.within(name),
+            None => error,
+        });
+        if !matches!(read, Ok(Some(_))) {
+            self.input = Input::Ended;
+        }
+        read.transpose()
+    }
+
+    fn read(&mut self, verdicts: bool) -> Result<Option<RecordedItem>, Error> {
         if let Input::Unread(..) = self.input {
             if let Input::Unread(input, parser) = std::mem::replace(&mut self.input, Input::Ended) {
                 self.input = Input::Open(Box::new(Reader::new(input, *parser, self.bad_lines)?));
             }
         }
         let Input::Open(reader) = &mut self.input else { return Ok(None) };
+        reader.parser_mut().set_verdicts(verdicts);
         loop {
             let next = reader.next();
             (self.detected, self.clock) = (reader.parser().detected(), reader.parser().clock());
             match next? {
                 None => return Ok(None),
-                Some(Parsed::Event(event, unknown)) => return Ok(Some(Line { event: *event, unknown })),
+                Some(Parsed::Event(event, unknown)) => {
+                    return Ok(Some(RecordedItem::Attempt(Line { event: *event, unknown })));
+                }
+                Some(Parsed::Verdict(verdict)) => return Ok(Some(RecordedItem::Verdict(*verdict))),
                 Some(Parsed::Lost(count)) => self.losses.add(count),
                 Some(Parsed::Skipped) => self.skipped += 1,
                 Some(Parsed::Nothing) => {}
@@ -116,13 +171,13 @@ impl Iterator for RecordedLines {
     type Item = Result<Line, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let read = self.read().map_err(|error| match &self.name {
-            Some(name) => error.within(name),
-            None => error,
-        });
-        if !matches!(read, Ok(Some(_))) {
-            self.input = Input::Ended;
+        loop {
+            match self.next_of(false)? {
+                Ok(RecordedItem::Attempt(line)) => return Some(Ok(line)),
+                // Verdicts were not requested, so there is none.
+                Ok(RecordedItem::Verdict(_)) => {}
+                Err(error) => return Some(Err(error)),
+            }
         }
-        read.transpose()
     }
 }

@@ -51,6 +51,44 @@ fn events_print_as_they_were_recorded() {
 
 /// Verdicts are not attempts: they are neither events nor malformed lines.
 #[test]
+fn verdicts_are_returned_on_request() {
+    let verdict = "what=verdict ts=1.600000000 verdict=ended why=reset cookie=17 netns=1 family=inet saddr=10.0.0.1 \
+                   sport=4000 daddr=10.0.0.2 dport=443 state=established attempts=1 segs=1";
+    let bad = verdict.replace("cookie=17 ", "");
+    let items = |text: &str, skip: BadLines| {
+        let recording = Recording::from_reader(std::io::Cursor::new(text.to_owned())).bad_lines(skip);
+        let mut lines = recording.lines().expect("lines");
+        let mut items = Vec::new();
+        while let Some(item) = lines.next_item() {
+            items.push(match item {
+                Ok(RecordedItem::Attempt(line)) => line.to_string(),
+                Ok(RecordedItem::Verdict(verdict)) => verdict.to_string(),
+                Err(error) => error.to_string(),
+            });
+        }
+        (items, lines.skipped())
+    };
+    let text = format!("{verdict}\n{LINE}\n{verdict}\n{bad}\n{LINE}\n");
+    let problem = "line 4: missing key `cookie` (the recording begins at line 2, as key=value lines)";
+    assert_eq!(items(&text, BadLines::Fail), (vec![verdict.into(), LINE.into(), verdict.into(), problem.into()], 0));
+    let (all, skipped) = items(&text, BadLines::Skip);
+    assert_eq!((all.len(), skipped), (4, 1));
+    // The iterator does not parse verdicts.
+    let lines = Recording::from_reader(std::io::Cursor::new(text)).lines().expect("lines");
+    assert_eq!(lines.map(|line| line.expect("no error").to_string()).collect::<Vec<_>>(), [LINE, LINE]);
+
+    #[cfg(feature = "json")]
+    {
+        let parsed: crate::event::Verdict = verdict.parse().expect("a verdict");
+        let object = serde_json::to_string(&parsed).expect("JSON");
+        assert_eq!(items(&format!("{object}\n"), BadLines::Fail), (vec![verdict.to_owned()], 0));
+        // No value can add a key.
+        let forged = object.replace("\"attempts\":1", "\"attempts\":\"1 sk_err=5\"");
+        assert_eq!(items(&format!("{forged}\n"), BadLines::Fail).0, [verdict.replace(" attempts=1", "")]);
+    }
+}
+
+#[test]
 fn lines_of_verdicts_are_skipped() {
     let verdict = "what=verdict ts=1.600000000 verdict=ended why=reset cookie=17 netns=1 family=inet saddr=10.0.0.1 \
         sport=4000 daddr=10.0.0.2 dport=443 state=established attempts=1 segs=1";
