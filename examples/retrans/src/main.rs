@@ -16,6 +16,7 @@ mod keys;
 mod output;
 mod reconcile;
 mod replay;
+mod report;
 mod signals;
 mod status;
 mod table;
@@ -73,6 +74,7 @@ enum Command {
     Replay(replay::Arguments),
     Explain(explain::Arguments),
     Histogram(histogram::Arguments),
+    Report(report::Arguments),
     Doctor(doctor::Arguments),
     Reconcile(reconcile::Arguments),
     Check(check::Arguments),
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::main(arguments, output),
         Command::Explain(arguments) => explain::main(&arguments, output),
         Command::Histogram(arguments) => histogram::main(arguments),
+        Command::Report(arguments) => report::main(arguments),
         Command::Doctor(arguments) => doctor::main(&arguments, output),
         Command::Reconcile(arguments) => reconcile::main(&arguments, output),
         Command::Check(arguments) => check::main(&arguments, output),

@@ -12,6 +12,7 @@ const SUBCOMMANDS: &[&str] = &[
     "replay",
     "explain",
     "histogram",
+    "report",
     "doctor",
     "reconcile",
     "check",

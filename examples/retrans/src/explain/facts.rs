@@ -97,7 +97,7 @@ fn look_at(event: &Event) -> String {
     format!(" See {command}.")
 }
 
-fn described<T>(entry: Option<&Entry<T>>, otherwise: &str) -> String {
+pub(crate) fn described<T>(entry: Option<&Entry<T>>, otherwise: &str) -> String {
     // The descriptions are documentation, and contain links.
     let text = entry.map_or(otherwise, |entry| entry.description);
     let mut plain = String::with_capacity(text.len());

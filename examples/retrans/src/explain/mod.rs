@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `retrans explain`: explains one attempt to a person.
 
-mod facts;
+pub(crate) mod facts;
 mod markdown;
-mod page;
+pub(crate) mod page;
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};

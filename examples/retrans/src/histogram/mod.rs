@@ -2,12 +2,12 @@
 //! `retrans histogram`: counts attempts by remote prefix over time, as text and as SVG.
 
 mod arguments;
-mod buckets;
+pub(crate) mod buckets;
 mod count;
-mod levels;
+pub(crate) mod levels;
 mod lines;
 mod picture;
-mod prefix;
+pub(crate) mod prefix;
 #[cfg(test)]
 mod tests;
 mod text;

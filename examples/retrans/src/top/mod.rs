@@ -5,7 +5,7 @@ mod arguments;
 mod droppers;
 mod entry;
 mod input;
-mod model;
+pub(crate) mod model;
 mod rates;
 mod remotes;
 mod seconds;
