@@ -15,6 +15,7 @@ BENCH_PACKAGES := bpftrace linux-perf
 MATRIX_PACKAGES := debian-archive-keyring kmod xz-utils zstd
 # Required to build a kernel: tests/kernels/patches.
 KERNEL_PACKAGES := bc bison dwarves flex patch perl
+REPORT_PACKAGES := chromium fonts-dejavu-core
 # To unpack the kernel's packetdrill scripts, and the programs that they start.
 PACKETDRILL_PACKAGES := bash debian-archive-keyring ethtool iproute2 procps python3 xz-utils
 
@@ -62,6 +63,7 @@ help:
 	@echo "make packetdrill   plays the packetdrill scripts of the kernel's selftests, and compares"
 	@echo "                   each attempt with the kernel; as root (SCRIPTS=… NAMES=…)"
 	@echo "make fresh-machines  runs the README's commands on minimal systems (SUITES=…)"
+	@echo "make report-test   opens the page of retrans report in Chromium, and writes pictures"
 	@echo "make fuzz          runs the fuzz targets with libFuzzer, each for SECONDS=20 (TARGETS=…)"
 	@echo "make lint          checks formatting, clippy and documentation; warnings are errors"
 	@echo "make words         the words and line widths of everything a person reads (tests/words)"
@@ -245,6 +247,12 @@ TARGETS ?=
 fuzz: deps
 	@$(call install,g++)
 	SECONDS_EACH=$(SECONDS) TARGETS="$(TARGETS)" tests/fuzz.sh
+
+# Writes the pictures to target/tmp/report.
+.PHONY: report-test
+report-test: deps
+	@$(call install,$(REPORT_PACKAGES))
+	cargo test --locked --package retrans-cli --test report_browser
 
 # Plays every script of packetdrill in the kernel's selftests, or in the directory SCRIPTS, and
 # fails if an attempt contradicts the kernel. NAMES selects scripts by parts of their names. The

@@ -82,7 +82,8 @@ pub enum EndReason {
 /// [`StreamBuilder::on_verdict`](crate::StreamBuilder::on_verdict).
 ///
 /// It prints as a key=value line that begins with `what=verdict`, and parses back. Readers of a
-/// recording skip such lines.
+/// recording skip such lines, except
+/// [`RecordedLines::next_item`](crate::offline::RecordedLines::next_item).
 ///
 /// # Examples
 ///

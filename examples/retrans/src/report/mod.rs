@@ -15,6 +15,7 @@ mod page;
 mod prefixes;
 mod sections;
 mod series;
+mod status;
 mod strip;
 
 use std::error::Error;
@@ -31,26 +32,31 @@ use crate::status::say;
 use crate::{CANNOT_START, FAILED, fail, print};
 use model::Model;
 use page::Options;
+use status::Status;
 
 /// Writes a page about recordings, for example for an incident report
 ///
 /// The page is HTML in one file, without scripts, and needs nothing else: the basis of the report
 /// and its limits, results over time, results and kinds, remote prefixes, drops, what became of
 /// connections (with the lines of `retrans watch --verdicts`), the newest failures, and the meaning
-/// of each value. Reads key=value lines, JSON, and the text of tracefs, `perf script` and `trace-cmd
-/// report`. The input may be compressed with zstd. The same input yields the same page.
+/// of each value. Reads key=value lines, JSON, and the text of tracefs, `perf script` and
+/// `trace-cmd report`. The input may be compressed with zstd. The same input yields the same page.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit status: 0 success; 1 a malformed line, a clock that differs, or a write error (the page is still written, and states it); 2 usage \
-error, or a recording cannot be opened.
+error, or a file cannot be opened.
 
 Examples:
-  retrans report attempts.kv > report.html
+  retrans report attempts.kv --status attempts.status > report.html
   retrans report --title 'Incident 4711' monday.kv.zst tuesday.kv.zst > report.html")]
 pub(crate) struct Arguments {
     /// Recordings to read; `-` is stdin
     #[arg(required = true, value_name = "RECORDING")]
     files: Vec<PathBuf>,
+    /// File with the stderr of `retrans watch` while it recorded. The page then states
+    /// the attach method, and how many attempts are not in the recording. May be repeated
+    #[arg(long, value_name = "FILE")]
+    status: Vec<PathBuf>,
     /// Title of the page
     #[arg(long, value_name = "TEXT", default_value = "TCP retransmissions")]
     title: String,
@@ -68,12 +74,16 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn main(arguments: Arguments) -> ExitCode {
-    let Arguments { files, title, rows, v4_prefix, v6_prefix, input } = arguments;
+    let Arguments { files, status, title, rows, v4_prefix, v6_prefix, input } = arguments;
     let recordings = match open(&files, input) {
         Ok(recordings) => recordings,
         Err(error) => return fail(CANNOT_START, &*error),
     };
     let mut model = Model::new(Lengths { v4: v4_prefix, v6: v6_prefix });
+    model.status = match Status::read(&status) {
+        Ok(status) => status,
+        Err(error) => return fail(CANNOT_START, &error),
+    };
     let mut is_complete = true;
     for (path, lines) in recordings {
         let is_stdin = path == Path::new("-");

@@ -11,6 +11,7 @@ use retrans_sdk::{Event, RetransKind, RetransResult};
 
 use super::prefixes::Prefixes;
 use super::series::{Keyed, Series};
+use super::status::Status;
 use crate::histogram::buckets::Buckets;
 use crate::histogram::prefix::Prefixes as Lengths;
 
@@ -99,6 +100,8 @@ pub(crate) struct Model {
     pub(crate) clock: Clock,
     pub(crate) buckets: Buckets,
     pub(crate) sources: Vec<Source>,
+    /// The counters and attach methods of the program that recorded, if they are known.
+    pub(crate) status: Option<Status>,
     pub(crate) attempts: u64,
     pub(crate) failures: u64,
     pub(crate) segs: u64,
@@ -128,6 +131,7 @@ impl Model {
             clock: Clock::Realtime,
             buckets: Buckets::new(None),
             sources: Vec::new(),
+            status: None,
             attempts: 0,
             failures: 0,
             segs: 0,

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The page: its head, and the order of its sections.
 
+use std::cmp::Ordering;
+use std::fmt::Display;
+
 use super::html::{Count, Html, Number, Percent};
 use super::meanings;
 use super::model::{Model, STATED, Source};
 use super::sections;
+use super::status::COUNTERS;
 use super::strip::{Strips, span};
 use crate::utc::{self, Precision};
 use retrans_sdk::event::Clock;
@@ -14,7 +18,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// The hash of [`STYLE`], which is the only style that the page's policy permits. A test compares
 /// them.
-const STYLE_HASH: &str = "sha256-+rspGmvYK/kTF2taJLhCNg1yeZOykLHskUyHTeukzTc=";
+const STYLE_HASH: &str = "sha256-M8ZKlbHjMcUCfbwgL/CjMp6/53aCLCcB4+Fm5TtiYZg=";
 
 /// The maximum number of recordings with a row.
 const MOST_SOURCES: usize = 20;
@@ -59,10 +63,15 @@ pub(crate) fn draw(model: &Model, options: &Options) -> String {
     html.finish()
 }
 
-/// Returns the link to the meaning of a value, whose text is the value.
-pub(crate) fn link(html: &mut Html, table: &'static str, value: impl std::fmt::Display) {
+/// Appends the link to the meaning of a value, whose text is the value.
+pub(crate) fn link(html: &mut Html, table: &'static str, value: impl Display) {
     let value = value.to_string();
-    html.raw("<a class=\"m\" href=\"#").raw(table).raw("-").text(&value).raw("\">").text(&value).raw("</a>");
+    html.raw("<a class=\"m\" href=\"#").raw(table).raw("-").text(&value).raw("\">");
+    // The name may continue on another line after an underscore.
+    for (at, part) in value.split('_').enumerate() {
+        html.raw(if at > 0 { "_<wbr>" } else { "" }).text(part);
+    }
+    html.raw("</a>");
 }
 
 fn when(html: &mut Html, model: &Model) {
@@ -163,8 +172,19 @@ fn basis(html: &mut Html, model: &Model) {
         }
         html.raw("</dd>\n");
     }
+    if let Some(status) = &model.status {
+        html.raw("<dt>Attach method</dt><dd>");
+        for (at, (method, runs)) in status.methods.iter().enumerate() {
+            html.raw(if at > 0 { ", " } else { "" }).raw("<span class=\"m\">").text(method).raw("</span>");
+            if status.methods.len() > 1 {
+                html.raw(" (").text(Count(*runs, "run")).raw(")");
+            }
+        }
+        html.raw(" (from ").text(Count(status.runs, "run")).raw(" of <code>retrans watch</code>)</dd>\n");
+    }
     html.raw("</dl>\n");
     sources(html, model);
+    counters(html, model);
     limits(html, model);
     html.raw("</section>\n");
 }
@@ -177,7 +197,7 @@ fn errors(html: &mut Html, model: &Model) {
 }
 
 fn sources(html: &mut Html, model: &Model) {
-    html.raw("<table class=\"stack\">\n<caption>Recordings, as they were read</caption>\n<thead><tr><th scope=\"col\">recording</th>");
+    html.raw("<table class=\"stack sources\">\n<caption>Recordings, as they were read</caption>\n<thead><tr><th scope=\"col\">recording</th>");
     html.raw("<th scope=\"col\">format</th>");
     for name in ["attempts", "failed", "verdicts", "lines skipped", "entries lost"] {
         html.raw("<th scope=\"col\" class=\"n\">").raw(name).raw("</th>");
@@ -241,26 +261,98 @@ fn row(html: &mut Html, model: &Model, source: &Source) {
     html.raw("</td></tr>\n");
 }
 
+/// Appends the counters of the program that recorded, and compares them with the recordings.
+fn counters(html: &mut Html, model: &Model) {
+    let Some(status) = &model.status else { return };
+    if status.counted < status.runs {
+        html.raw("<p class=\"warn\">")
+            .text(Number(status.runs - status.counted))
+            .raw(" of ")
+            .text(Count(status.runs, "run"));
+        html.raw(" of <code>retrans watch</code> printed no counters, as a run that was killed does. How many of its attempts are \
+                  missing is not known.</p>\n");
+    }
+    if status.counted == 0 {
+        return;
+    }
+    html.raw("<table>\n<caption>What <code>retrans watch</code> counted</caption>\n<thead><tr><th scope=\"col\">counter</th>");
+    html.raw("<th scope=\"col\" class=\"n\">attempts</th><th scope=\"col\">meaning</th></tr></thead>\n<tbody>\n");
+    for ((key, meaning), sum) in COUNTERS.iter().zip(&status.counters) {
+        html.raw("<tr><th scope=\"row\" class=\"m\">").raw(key).raw("</th><td class=\"n\">");
+        match sum {
+            Some(sum) => html.text(Number(*sum)),
+            None => html.raw("not available"),
+        };
+        html.raw("</td><td>").raw(meaning).raw("</td></tr>\n");
+    }
+    html.raw("</tbody>\n</table>\n<p>");
+    let Some(delivered) = status.counter("delivered").filter(|_| status.counted == status.runs) else {
+        html.raw("Whether the recordings are complete is not known.</p>\n");
+        return;
+    };
+    match model.attempts.cmp(&delivered) {
+        Ordering::Equal => html.raw("The recordings contain every attempt that was delivered."),
+        Ordering::Less => {
+            html.raw("The recordings contain ").text(Count(delivered - model.attempts, "attempt"));
+            html.raw(
+                " fewer than were delivered: they are not complete, or these are not all recordings of these runs.",
+            )
+        }
+        Ordering::Greater => {
+            html.raw("The recordings contain ").text(Count(model.attempts - delivered, "attempt"));
+            html.raw(" more than were delivered: they contain attempts of other runs.")
+        }
+    };
+    html.raw("</p>\n");
+}
+
 /// Appends what the recordings do not contain, or what cannot be observed.
 fn limits(html: &mut Html, model: &Model) {
     html.raw("<h3>What it does not show</h3>\n<ul>\n");
     let missing: Vec<_> = ["host", "kernel", "attach method"]
         .into_iter()
         .zip(&model.stated)
-        .filter(|(_, values)| values.is_empty())
+        .filter(|(name, values)| values.is_empty() && (*name != "attach method" || model.status.is_none()))
         .collect();
     let mut item = |write: &dyn Fn(&mut Html)| {
         html.raw("<li>");
         write(html);
         html.raw("</li>\n");
     };
-    item(&|html| {
-        html.raw(
-            "A recording contains the attempts that were delivered. It does not contain the attempts that a filter \
-                  excluded, that the rate limit excluded, or that were lost because a buffer was full. ",
-        );
-        html.raw("<code>retrans watch</code> prints their numbers on stderr.");
-    });
+    match &model.status {
+        None => {
+            item(&|html| {
+                html.raw("A recording contains the attempts that were delivered. It does not contain the attempts that a filter \
+                      excluded, that the rate limit excluded, or that were lost because a buffer was full. ");
+                html.raw(
+                    "<code>retrans watch</code> prints their numbers on stderr, and <code>--status</code> reads them.",
+                );
+            })
+        }
+        Some(status) => {
+            let lost = ["lost", "dropped", "missed"].iter().filter_map(|key| status.counter(key)).sum::<u64>();
+            if lost > 0 {
+                item(&|html| {
+                    html.text(Count(lost, "attempt"))
+                        .raw(" of those that <code>retrans watch</code> should have recorded ");
+                    html.raw(if lost == 1 { "is" } else { "are" }).raw(" missing: lost, dropped or missed.");
+                });
+            }
+            if status.failures_unobservable > 0 {
+                item(&|html| {
+                    html.raw("Failures were not observable in ").text(Count(status.failures_unobservable, "run"));
+                    html.raw(". An absent failure is not a success there.");
+                });
+            }
+            if status.synack_failures_unobservable > 0 {
+                item(&|html| {
+                    html.raw("Failed SYN-ACKs were not observable in ")
+                        .text(Count(status.synack_failures_unobservable, "run"))
+                        .raw(".");
+                });
+            }
+        }
+    }
     if !missing.is_empty() {
         item(&|html| {
             html.raw("Not stated in the recording: ");
@@ -305,12 +397,12 @@ fn limits(html: &mut Html, model: &Model) {
             html.raw(" have no <code>err</code>: their attach method, or their text, does not report it.");
         });
     }
-    if model.failed_synacks == 0 && model.attempts > 0 {
+    if model.failed_synacks == 0 && model.attempts > 0 && model.status.is_none() {
         item(&|html| {
-            html.raw("None of ").text(Count(model.synacks, "attempt")).raw(
-                " for a SYN-ACK failed. Failed SYN-ACKs are observable only \
-                with fexit or a kretprobe.",
-            );
+            html.raw("No failed SYN-ACK was recorded (")
+                .text(Count(model.synacks, "attempt"))
+                .raw(" for a SYN-ACK). Failed ");
+            html.raw("SYN-ACKs are observable only with fexit or a kretprobe.");
         });
     }
     if model.with_drop == 0 && model.failures > 0 {

@@ -199,7 +199,7 @@ fn table(html: &mut Html, model: &Model, strips: &Strips<'_>, all: &[(IpNet, &Pr
     html.raw("<th scope=\"col\" class=\"n\">attempts</th><th scope=\"col\" class=\"n\">failed share</th>");
     html.raw("<th scope=\"col\">most failures</th></tr></thead>\n<tbody>\n");
     for (prefix, row) in shown {
-        html.raw("<tr><th scope=\"row\" class=\"m\">").text(prefix).raw("</th><td data-h=\"over time\">");
+        html.raw("<tr><th scope=\"row\" class=\"m\">").text(prefix).raw("</th><td>");
         let (series, hue) =
             if order == Order::Failures { (&row.failed, Hue::Failure) } else { (&row.all, Hue::Success) };
         strips.draw(html, &prefix.to_string(), series, most, hue);
@@ -241,7 +241,7 @@ pub(crate) fn droppers(html: &mut Html, model: &Model, rows: usize) {
         }
         html.raw("</th><td class=\"m\" data-h=\"function\">").text(function.unwrap_or("–"));
         html.raw("</td><td class=\"m\" data-h=\"device\">").text(device.as_deref().unwrap_or("–"));
-        html.raw("</td><td data-h=\"share\">");
+        html.raw("</td><td>");
         bar(html, **count, model.with_drop, Hue::Failure);
         html.raw("</td><td class=\"n\" data-h=\"attempts\">").text(Number(**count)).raw("</td></tr>\n");
     }
@@ -272,7 +272,7 @@ pub(crate) fn connections(html: &mut Html, model: &Model) {
         for (why, ended) in sorted {
             html.raw("<tr><th scope=\"row\">");
             link(html, "why", why);
-            html.raw("</th><td data-h=\"share\">");
+            html.raw("</th><td>");
             let hue = if *why == retrans_sdk::event::EndReason::Acked { Hue::Success } else { Hue::Failure };
             bar(html, ended.connections, all, hue);
             html.raw("</td><td class=\"n\" data-h=\"connections\">").text(Number(ended.connections));

@@ -9,8 +9,20 @@ use retrans_sdk::Filter;
 use crate::page::root;
 
 /// The subcommands of `retrans`.
-const SUBCOMMANDS: [&str; 11] =
-    ["check", "completions", "demo", "doctor", "explain", "histogram", "man", "reconcile", "replay", "top", "watch"];
+const SUBCOMMANDS: [&str; 12] = [
+    "check",
+    "completions",
+    "demo",
+    "doctor",
+    "explain",
+    "histogram",
+    "man",
+    "reconcile",
+    "replay",
+    "report",
+    "top",
+    "watch",
+];
 
 /// Returns the path of the program that cargo has built with this name.
 pub(crate) fn built(name: &str) -> Option<&'static str> {

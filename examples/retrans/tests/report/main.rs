@@ -48,6 +48,8 @@ fn body(page: &str) -> String {
 /// recording could break it.
 fn text_of(page: &str) -> String {
     let mut text = String::new();
+    // A place at which a name may be broken is not a space.
+    let page = page.replace("<wbr>", "");
     let mut rest = page.split_once("</style>").expect("a style").1;
     while let Some((before, tag)) = rest.split_once('<') {
         text += before;
@@ -163,7 +165,7 @@ const TAGS: [&str; 47] = [
     "rect",
     "path",
     "br",
-    "style",
+    "wbr",
     "hr",
 ];
 const ATTRIBUTES: [&str; 24] = [
@@ -329,6 +331,48 @@ fn lost_entries_are_in_the_columns_in_which_they_may_be_missing() {
     let page = text_of(printed(&output));
     assert!(page.contains("The text reports 7 lost trace entries of any event"), "{page}");
     assert!(printed(&output).contains("aria-label=\"entries lost: in "), "{page}");
+}
+
+#[test]
+fn the_status_shows_what_the_recording_lacks() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let with = |status: &str| {
+        let path = scratch.path().join("status");
+        fs::write(&path, status).expect("written");
+        run(&[INCIDENT, "--status", path.to_str().expect("a path")])
+    };
+    let ready = "ready source=tp_err failures=observed synack_failures=unobservable\n";
+    let stats = |delivered: u64| {
+        format!(
+            "stats seen=1234 filtered=1200 limited=20 lost=7 submitted=7 rejected=0 dropped=0 delivered={delivered} missed=3 \
+             failures=9\n"
+        )
+    };
+    let output = with(&format!("{ready}{}", stats(4)));
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let page = text_of(printed(&output));
+    for shown in [
+        "Attach method tp_err",
+        "seen 1,234 observed",
+        "lost 7 lost, because",
+        "The recordings contain every attempt that was delivered.",
+        "10 attempts of those that retrans watch should have recorded are missing",
+        "Failed SYN-ACKs were not observable in 1 run.",
+    ] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    let page = text_of(printed(&with(&format!("{ready}{}", stats(6)))));
+    assert!(page.contains("contain 2 attempts fewer than were delivered"), "{page}");
+    let page = text_of(printed(&with(&format!("{ready}{}", stats(1)))));
+    assert!(page.contains("contain 3 attempts more than were delivered"), "{page}");
+    let page = text_of(printed(&with(ready)));
+    assert!(page.contains("1 of 1 run of retrans watch printed no counters"), "{page}");
+    let hostile = with(&ready.replace("tp_err", "<script>"));
+    assert!(printed(&hostile).contains("&lt;script&gt;") && !printed(&hostile).contains("<script"));
+
+    let output = with("x\n");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no line `ready`"), "{output:?}");
 }
 
 #[test]

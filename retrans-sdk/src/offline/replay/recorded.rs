@@ -33,6 +33,10 @@ pub struct RecordedLines {
 /// ([`RecordedLines::next_item`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would cost an allocation for each attempt, and items are not stored"
+)]
 pub enum RecordedItem {
     /// An attempt, with the keys that this version does not know.
     Attempt(Line),
@@ -174,7 +178,7 @@ impl Iterator for RecordedLines {
         loop {
             match self.next_of(false)? {
                 Ok(RecordedItem::Attempt(line)) => return Some(Ok(line)),
-                // Verdicts were not requested, so there is none.
+                // Not requested, so this is not reached.
                 Ok(RecordedItem::Verdict(_)) => {}
                 Err(error) => return Some(Err(error)),
             }
