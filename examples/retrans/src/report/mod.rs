@@ -129,6 +129,10 @@ fn read(mut lines: RecordedLines, model: &mut Model) -> Result<(), Ended> {
     source.skipped = lines.skipped();
     source.losses = lines.text_losses();
     source.detected = lines.detected_format();
+    let attempts = source.attempts;
+    for (key, value) in [("host", lines.host()), ("kernel", lines.kernel())] {
+        model.state(key, value, attempts);
+    }
     read
 }
 

@@ -203,6 +203,14 @@ impl Model {
         }
     }
 
+    /// Adds a value that the header of a recording states for all its attempts.
+    pub(crate) fn state(&mut self, key: &str, value: Option<&str>, attempts: u64) {
+        let at = STATED.iter().position(|stated| *stated == key);
+        if let (Some(stated), Some(value)) = (at.and_then(|at| self.stated.get_mut(at)), value) {
+            stated.update(shortened(value), |count| *count += attempts);
+        }
+    }
+
     pub(crate) fn add_verdict(&mut self, verdict: &Verdict) {
         let column = self.column(verdict.ts);
         self.source().verdicts += 1;

@@ -18,7 +18,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// The hash of [`STYLE`], which is the only style that the page's policy permits. A test compares
 /// them.
-const STYLE_HASH: &str = "sha256-M8ZKlbHjMcUCfbwgL/CjMp6/53aCLCcB4+Fm5TtiYZg=";
+const STYLE_HASH: &str = "sha256-CcpjoJCuSLFo29pKV6eNLWaRglGiiNqMoMMeqNxdNX8=";
 
 /// The maximum number of recordings with a row.
 const MOST_SOURCES: usize = 20;
@@ -254,7 +254,11 @@ fn row(html: &mut Html, model: &Model, source: &Source) {
     match source.range {
         Some((first, last)) => {
             let print = |ts| utc::date_time(ts, model.clock, Precision::Seconds);
-            html.text(print(first)).raw(" – ").text(print(last))
+            html.raw("<span><span class=\"t\">")
+                .text(print(first))
+                .raw(" –</span> <span class=\"t\">")
+                .text(print(last))
+                .raw("</span></span>")
         }
         None => html.raw("–"),
     };

@@ -36,7 +36,7 @@ impl Browser {
         let script = "exec 3<&0 4>&1 </dev/null >/dev/null; exec \"$@\"";
         let mut child = Command::new("sh")
             .args(["-c", script, "sh", "chromium", "--headless=new", "--remote-debugging-pipe", "--disable-gpu"])
-            // The sandbox needs a user that is not root. The browser opens only the page of this test.
+            // The sandbox needs another user than root. The browser opens only this page.
             .args(["--no-sandbox", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
@@ -216,7 +216,7 @@ const FAINT_TEXTS: &str = r#"(() => {
     return [...faint];
 })()"#;
 
-/// Lists the elements that extend beyond the right side of the window.
+/// Lists the elements that do not fit in the width of the window.
 const TOO_WIDE: &str = r#"(() => {
     document.querySelectorAll('details').forEach(details => details.open = true);
     const wide = [...document.body.querySelectorAll('*')].filter(element => {

@@ -376,6 +376,13 @@ fn the_status_shows_what_the_recording_lacks() {
 }
 
 #[test]
+fn the_header_of_perf_names_the_host() {
+    let text = format!("# hostname : <web>\n# os release : 6.18.0\n{}", fs::read_to_string(PERF).expect("a recording"));
+    let page = fed(&["-"], text.as_bytes());
+    assert!(text_of(printed(&page)).contains("Host <web> Kernel 6.18.0 Recordings"), "{}", text_of(printed(&page)));
+}
+
+#[test]
 fn a_closed_pipe_is_not_a_failure() {
     let mut child = report(&[LAB]).stdin(Stdio::null()).spawn().expect("retrans is built");
     drop(child.stdout.take());

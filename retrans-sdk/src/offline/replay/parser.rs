@@ -50,6 +50,28 @@ impl From<String> for Problem {
     }
 }
 
+/// The host and the kernel that the header of `perf script --header` states.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct TextOrigin {
+    pub(super) host: Option<String>,
+    pub(super) kernel: Option<String>,
+}
+
+impl TextOrigin {
+    /// Reads a line of the header. The first line with a key is that of perf.
+    fn read_header(&mut self, line: &str) {
+        /// The kernel permits 64 bytes for both.
+        const LONGEST: usize = 64;
+        for (start, value) in [("# hostname : ", &mut self.host), ("# os release : ", &mut self.kernel)] {
+            let found =
+                line.strip_prefix(start).map(str::trim_end).filter(|text| !text.is_empty() && text.len() <= LONGEST);
+            if let (None, Some(found)) = (&value, found) {
+                *value = Some(found.to_owned());
+            }
+        }
+    }
+}
+
 /// Parses lines, and finds out the format.
 pub(super) struct Parser {
     /// The format, once it is known.
@@ -61,6 +83,8 @@ pub(super) struct Parser {
     /// True if verdicts are parsed. Otherwise they are skipped unseen.
     keeps_verdicts: bool,
     kernel_text: KernelText,
+    /// The host, if the header of the text states it.
+    origin: TextOrigin,
     /// True once a line was recognized as kernel text.
     is_trace: bool,
     /// True once a line contained the columns of an event.
@@ -80,6 +104,7 @@ impl Parser {
             keeps_unknown,
             keeps_verdicts: false,
             kernel_text: KernelText::new(clock_offset),
+            origin: TextOrigin::default(),
             is_trace: false,
             has_events: false,
             preamble: 0,
@@ -105,6 +130,11 @@ impl Parser {
             Some(Format::KeyVal | Format::Json) => Clock::Realtime,
             Some(Format::KernelText) => self.kernel_text.clock(),
         }
+    }
+
+    /// Returns the host of the text, as far as its header states it.
+    pub(super) fn origin(&self) -> &TextOrigin {
+        &self.origin
     }
 
     /// Returns true if the format is known to be kernel text.
@@ -147,6 +177,7 @@ impl Parser {
         if !self.has_events && self.format.is_none_or(|format| format == Format::KernelText) {
             if text.starts_with('#') {
                 self.kernel_text.read_header(&text);
+                self.origin.read_header(&text);
             }
             self.has_events = kernel_text::has_columns(&text);
         }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::Read;
 
-use super::parser::{Parsed, Parser};
+use super::parser::{Parsed, Parser, TextOrigin};
 use super::reader::Reader;
 use super::{BadLines, DetectedFormat, Recording};
 use crate::error::Error;
@@ -27,6 +27,8 @@ pub struct RecordedLines {
     clock: Clock,
     skipped: u64,
     losses: TextLosses,
+    /// Set at the end of the input.
+    origin: TextOrigin,
 }
 
 /// A line of a recording: an attempt, or a verdict on attempts
@@ -69,6 +71,7 @@ impl RecordedLines {
             clock: Clock::Unknown,
             skipped: 0,
             losses: TextLosses::default(),
+            origin: TextOrigin::default(),
         }
     }
 
@@ -98,6 +101,41 @@ impl RecordedLines {
     #[must_use]
     pub const fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// Returns the name of the host, as the lines so far state it. Only the header of
+    /// `perf script --header` does. It is text of another program, so escape it
+    /// ([`Escaped`](crate::format::Escaped)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use retrans_sdk::offline::Recording;
+    ///
+    /// let text = "# hostname : web-3\n# os release : 6.18.0\n swapper 0 [001] 17783.867820: \
+    ///     tcp:tcp_retransmit_synack: family=AF_INET sport=443 dport=4000 saddr=10.0.0.1 daddr=10.0.0.2 \
+    ///     saddrv6=::ffff:10.0.0.1 daddrv6=::ffff:10.0.0.2\n";
+    /// let mut lines = Recording::from_reader(text.as_bytes()).lines()?;
+    /// lines.next().unwrap()?;
+    /// assert_eq!((lines.host(), lines.kernel()), (Some("web-3"), Some("6.18.0")));
+    /// # Ok::<(), retrans_sdk::Error>(())
+    /// ```
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.origin().host.as_deref()
+    }
+
+    /// Returns the kernel release of the [`host`](Self::host), as the lines so far state it.
+    #[must_use]
+    pub fn kernel(&self) -> Option<&str> {
+        self.origin().kernel.as_deref()
+    }
+
+    fn origin(&self) -> &TextOrigin {
+        match &self.input {
+            Input::Open(reader) => reader.parser().origin(),
+            _ => &self.origin,
+        }
     }
 
     /// Returns true if the next line was already read, so that [`next`](Iterator::next) does not
@@ -141,6 +179,7 @@ impl RecordedLines {
             None => error,
         });
         if !matches!(read, Ok(Some(_))) {
+            self.origin = self.origin().clone();
             self.input = Input::Ended;
         }
         read.transpose()

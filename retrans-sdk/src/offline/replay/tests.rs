@@ -89,6 +89,25 @@ fn verdicts_are_returned_on_request() {
 }
 
 #[test]
+fn the_header_of_perf_states_the_host() {
+    let event = " swapper 0 [001] 17783.867820: tcp:tcp_retransmit_synack: family=AF_INET sport=443 dport=4000 \
+                 saddr=10.0.0.1 daddr=10.0.0.2 saddrv6=::ffff:10.0.0.1 daddrv6=::ffff:10.0.0.2\n";
+    let origin = |text: &str| {
+        let mut lines = Recording::from_reader(std::io::Cursor::new(text.to_owned())).lines().expect("lines");
+        assert_eq!((lines.host(), lines.kernel()), (None, None));
+        assert_eq!(lines.by_ref().filter(Result::is_ok).count(), text.matches("family=").count());
+        (lines.host().map(str::to_owned), lines.kernel().map(str::to_owned))
+    };
+    let both = (Some("web-3".to_owned()), Some("6.18.0".to_owned()));
+    assert_eq!(origin(&format!("# hostname : web-3\n# os release : 6.18.0\n{event}")), both);
+    // The first one counts, and none after the events, where a file name may imitate it.
+    let later = format!("# hostname : web-3\n# os release : 6.18.0\n# hostname : x\n{event}# os release : x\n{event}");
+    assert_eq!(origin(&later), both);
+    assert_eq!(origin(&format!("{event}# hostname : x\n")), (None, None));
+    assert_eq!(origin(&format!("# hostname : {}\n# os release : \n{event}", "x".repeat(65))), (None, None));
+}
+
+#[test]
 fn lines_of_verdicts_are_skipped() {
     let verdict = "what=verdict ts=1.600000000 verdict=ended why=reset cookie=17 netns=1 family=inet saddr=10.0.0.1 \
         sport=4000 daddr=10.0.0.2 dport=443 state=established attempts=1 segs=1";
