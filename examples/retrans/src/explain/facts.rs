@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
 use retrans_sdk::Event;
-use retrans_sdk::event::{TcpState, Transmit};
+use retrans_sdk::event::{DropReason, KernelStr, TcpState, Transmit};
 use retrans_sdk::format::Escaped;
 use retrans_sdk::reason_table::{Entry, ReasonTable};
 
@@ -58,7 +58,9 @@ pub(crate) fn of(event: &Event) -> Vec<(String, String)> {
     }
     if let Some(reason) = event.drop_reason {
         let meaning = described(reason.entry(), "A reason without a name in this version.");
-        add(reason.key_val().to_string(), format!("This host dropped the packet. {meaning}{}", look_at(event)));
+        let next = look_at(reason, event.drop_dev.or(event.dev)).map(|commands| format!(" See {commands}."));
+        let next = next.unwrap_or_default();
+        add(reason.key_val().to_string(), format!("This host dropped the packet. {meaning}{next}"));
     }
     if let Some(place) = event.drop_at {
         add("drop_at".to_owned(), format!("The function of the kernel that dropped it: {}.", place.function()));
@@ -75,15 +77,14 @@ pub(crate) fn of(event: &Event) -> Vec<(String, String)> {
     facts
 }
 
-/// Returns the command that shows the configuration of the dropper, as a sentence.
-fn look_at(event: &Event) -> String {
-    let Some(reason) = event.drop_reason else { return String::new() };
+/// Returns the commands that show the configuration of the dropper, if there are any.
+pub(crate) fn look_at(reason: DropReason, device: Option<KernelStr>) -> Option<String> {
     let name = reason.to_string();
     // The name of a device may contain anything but `/` and white space.
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let device = event.drop_dev.or(event.dev).filter(|device| device.as_bytes().iter().all(is_plain));
+    let device = device.filter(|device| device.as_bytes().iter().all(is_plain));
     let device = device.map_or_else(|| "DEV".to_owned(), |device| device.to_string());
-    let command = match name.as_str() {
+    Some(match name.as_str() {
         "NETFILTER_DROP" => "nft list ruleset, and iptables-save -c".to_owned(),
         "BPF_CGROUP_EGRESS" => "bpftool cgroup tree".to_owned(),
         "TC_EGRESS" => format!("tc -s filter show dev {device} egress, and bpftool net show dev {device}"),
@@ -92,9 +93,8 @@ fn look_at(event: &Event) -> String {
         _ if ["QDISC_", "FQ_", "CAKE_", "DUALPI2_"].iter().any(|prefix| name.starts_with(prefix)) => {
             format!("tc -s qdisc show dev {device}")
         }
-        _ => return String::new(),
-    };
-    format!(" See {command}.")
+        _ => return None,
+    })
 }
 
 pub(crate) fn described<T>(entry: Option<&Entry<T>>, otherwise: &str) -> String {

@@ -49,7 +49,7 @@ impl Default for Outcome {
 }
 
 /// The reason, function and device of a drop, as far as they are known.
-pub(crate) type Dropper = (Option<DropReason>, Option<&'static str>, Option<String>);
+pub(crate) type Dropper = (Option<DropReason>, Option<&'static str>, Option<KernelStr>);
 
 /// The connections that ended for one reason.
 #[derive(Debug, Default)]
@@ -189,8 +189,7 @@ impl Model {
         self.prefixes.count(event, column);
         if event.drop_reason.is_some() || event.drop_at.is_some() || event.drop_dev.is_some() {
             self.with_drop += 1;
-            let device = event.drop_dev.as_ref().map(KernelStr::to_string);
-            let dropper = (event.drop_reason, event.drop_at.map(|place| place.function()), device);
+            let dropper = (event.drop_reason, event.drop_at.map(|place| place.function()), event.drop_dev);
             self.droppers.update(dropper, |count| *count += 1);
         }
         for (stated, key) in self.stated.iter_mut().zip(STATED) {

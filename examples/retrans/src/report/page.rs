@@ -18,7 +18,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// The hash of [`STYLE`], which is the only style that the page's policy permits. A test compares
 /// them.
-const STYLE_HASH: &str = "sha256-CcpjoJCuSLFo29pKV6eNLWaRglGiiNqMoMMeqNxdNX8=";
+const STYLE_HASH: &str = "sha256-o8kJ3uA5v4o8qbTE0ajvGAf4Q64b2ZR5Un/FXyVdpNk=";
 
 /// The maximum number of recordings with a row.
 const MOST_SOURCES: usize = 20;

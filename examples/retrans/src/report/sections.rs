@@ -14,6 +14,7 @@ use super::page::link;
 use super::prefixes::{Order, Prefix};
 use super::series::Series;
 use super::strip::{Hue, Strips, bar, legend, span};
+use crate::explain::facts::look_at;
 use crate::utc::{self, Precision};
 
 /// Returns the results, failures first, each group with the largest first.
@@ -232,7 +233,8 @@ pub(crate) fn droppers(html: &mut Html, model: &Model, rows: usize) {
     let sorted = model.droppers.sorted_by(|count| *count);
     html.raw("<table class=\"stack\">\n<caption>Attempts whose packet this host dropped, by the part that dropped it</caption>\n<thead><tr>");
     html.raw("<th scope=\"col\">reason</th><th scope=\"col\">function</th><th scope=\"col\">device</th>");
-    html.raw("<th scope=\"col\">share</th><th scope=\"col\" class=\"n\">attempts</th></tr></thead>\n<tbody>\n");
+    html.raw("<th scope=\"col\">share</th><th scope=\"col\" class=\"n\">attempts</th>");
+    html.raw("<th scope=\"col\">look at</th></tr></thead>\n<tbody>\n");
     for ((reason, function, device), count) in sorted.iter().take(rows) {
         html.raw("<tr><th scope=\"row\">");
         match reason {
@@ -240,10 +242,16 @@ pub(crate) fn droppers(html: &mut Html, model: &Model, rows: usize) {
             None => drop(html.raw("not stated")),
         }
         html.raw("</th><td class=\"m\" data-h=\"function\">").text(function.unwrap_or("–"));
-        html.raw("</td><td class=\"m\" data-h=\"device\">").text(device.as_deref().unwrap_or("–"));
+        html.raw("</td><td class=\"m\" data-h=\"device\">")
+            .text(device.map_or_else(|| "–".to_owned(), |device| device.to_string()));
         html.raw("</td><td>");
         bar(html, **count, model.with_drop, Hue::Failure);
-        html.raw("</td><td class=\"n\" data-h=\"attempts\">").text(Number(**count)).raw("</td></tr>\n");
+        html.raw("</td><td class=\"n\" data-h=\"attempts\">").text(Number(**count)).raw("</td><td data-h=\"look at\">");
+        match reason.and_then(|reason| look_at(reason, *device)) {
+            Some(commands) => html.raw("<span class=\"m\">").text(commands).raw("</span>"),
+            None => html.raw("–"),
+        };
+        html.raw("</td></tr>\n");
     }
     html.raw("</tbody>\n</table>\n");
     let shown: u64 = sorted.iter().take(rows).map(|(_, count)| **count).sum();
