@@ -18,7 +18,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// The hash of [`STYLE`], which is the only style that the page's policy permits. A test compares
 /// them.
-const STYLE_HASH: &str = "sha256-o8kJ3uA5v4o8qbTE0ajvGAf4Q64b2ZR5Un/FXyVdpNk=";
+const STYLE_HASH: &str = "sha256-V4J82PB6S7kajOvD3Xf6mv6ABEcoWtKH7J+uhBfHwqI=";
 
 /// The maximum number of recordings with a row.
 const MOST_SOURCES: usize = 20;
@@ -440,6 +440,33 @@ mod tests {
             }
         }
         text
+    }
+
+    /// Returns the relative luminance (WCAG 2.2) of a color of the style. `theme` is 0 for light,
+    /// and 1 for dark.
+    fn luminance(name: &str, theme: usize) -> f64 {
+        let color = STYLE.split(&format!("--{name}: #")).nth(theme + 1).expect("a color in each theme");
+        let channel = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&color[at..at + 2], 16).expect("two digits")) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(0) + 0.7152 * channel(2) + 0.0722 * channel(4)
+    }
+
+    #[test]
+    fn levels_can_be_distinguished_without_colors() {
+        for theme in [0, 1] {
+            for scale in ["f", "s"] {
+                let levels = (1..=7).map(|level| luminance(&format!("{scale}{level}"), theme));
+                let levels: Vec<_> = std::iter::once(luminance("empty", theme)).chain(levels).collect();
+                for (level, pair) in levels.windows(2).enumerate() {
+                    // A larger count is darker on light paper, and brighter on dark paper.
+                    let [lower, higher] = if theme == 0 { [pair[1], pair[0]] } else { [pair[0], pair[1]] };
+                    let contrast = (higher + 0.05) / (lower + 0.05);
+                    assert!(contrast > 1.15, "{scale}{}: {contrast:.2} in theme {theme}", level + 1);
+                }
+            }
+        }
     }
 
     #[test]

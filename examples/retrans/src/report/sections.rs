@@ -42,9 +42,9 @@ pub(crate) fn time(html: &mut Html, model: &Model, strips: &Strips<'_>) {
     let (failed, succeeded) = (most(Hue::Failure), most(Hue::Success));
     html.raw("<section id=\"time\">\n<h2>Results over time</h2>\n<figure>\n<figcaption>A column is ");
     html.text(span(model.buckets.length))
-        .raw(". The stronger the colour, the more attempts. A pale cell is a column in ");
-    html.raw("which no such attempt was recorded. Where even the pale cell is missing, there is no recording: the column is before \
-              the first line or after the last line of each.");
+        .raw(". The stronger the color, the more attempts. A faint cell is a column in ");
+    html.raw("which no such attempt was recorded. Where even the faint cell is missing, there is no recording: the column is before \
+              the first line or after the last line of each recording.");
     html.raw("</figcaption>\n<table class=\"heat\">\n<thead><tr><th scope=\"col\">result</th><th scope=\"col\">attempts over time</th>");
     html.raw("<th scope=\"col\" class=\"n\">attempts</th></tr></thead>\n<tbody>\n");
     for (result, outcome) in &rows {

@@ -9,7 +9,7 @@ use super::series::Series;
 use crate::histogram::levels::{LEVELS, counts_of, level};
 use crate::utc::{self, Precision};
 
-/// The colours of a strip.
+/// The colors of a strip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hue {
     Failure,
@@ -36,7 +36,7 @@ fn class(level: u64) -> &'static str {
 #[derive(Debug)]
 pub(crate) struct Strips<'a> {
     model: &'a Model,
-    /// A pale cell for each column that a recording covers.
+    /// A faint cell for each column that a recording covers.
     covered: Html,
     clock: Clock,
     /// True if the axis contains more than one date.
