@@ -25,8 +25,9 @@ use std::process::ExitCode;
 use retrans_sdk::event::{Clock, Timestamp};
 use retrans_sdk::format::Escaped;
 use retrans_sdk::offline::{RecordedItem, RecordedLines, Recording};
+use retrans_sdk::{Event, Filter};
 
-use crate::args::Input;
+use crate::args::{Input, check_for_recording};
 use crate::histogram::prefix::Prefixes as Lengths;
 use crate::status::say;
 use crate::{CANNOT_START, FAILED, fail, print};
@@ -53,6 +54,10 @@ pub(crate) struct Arguments {
     /// Recordings to read; `-` is stdin
     #[arg(required = true, value_name = "RECORDING")]
     files: Vec<PathBuf>,
+    /// Report only the attempts that match these terms, as of `retrans replay`, in one argument:
+    /// 'class=drop daddr=10.0.0.0/8 --or kind=syn'. Verdicts are not filtered
+    #[arg(long, value_name = "TERMS", value_parser = filter)]
+    filter: Option<Filtered>,
     /// File with the stderr of `retrans watch` while it recorded. The page then states
     /// the attach method, and how many attempts are not in the recording. May be repeated
     #[arg(long, value_name = "FILE")]
@@ -74,7 +79,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn main(arguments: Arguments) -> ExitCode {
-    let Arguments { files, status, title, rows, v4_prefix, v6_prefix, input } = arguments;
+    let Arguments { files, filter, status, title, rows, v4_prefix, v6_prefix, input } = arguments;
     let recordings = match open(&files, input) {
         Ok(recordings) => recordings,
         Err(error) => return fail(CANNOT_START, &*error),
@@ -84,11 +89,12 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
         Ok(status) => status,
         Err(error) => return fail(CANNOT_START, &error),
     };
+    let accepts = |event: &Event| filter.as_ref().is_none_or(|filtered| filtered.filter.matches(event));
     let mut is_complete = true;
     for (path, lines) in recordings {
         let is_stdin = path == Path::new("-");
         model.begin(if is_stdin { "stdin".to_owned() } else { Escaped::path(path).to_string() });
-        if let Err(error) = read(lines, &mut model) {
+        if let Err(error) = read(lines, &accepts, &mut model) {
             let error = match error {
                 Ended::Error(error) if is_stdin => format!("stdin: {error}"),
                 Ended::Error(error) => error.to_string(),
@@ -99,12 +105,26 @@ pub(crate) fn main(arguments: Arguments) -> ExitCode {
             is_complete = false;
         }
     }
-    let page = page::draw(&model, &Options { title, rows: rows.into() });
+    let page = page::draw(&model, &Options { title, rows: rows.into(), filter: filter.map(|filtered| filtered.text) });
     match print(page.as_bytes()) {
         Err(status) => status,
         Ok(()) if is_complete => ExitCode::SUCCESS,
         Ok(()) => ExitCode::from(FAILED),
     }
+}
+
+/// A filter, and its text.
+#[derive(Debug, Clone)]
+struct Filtered {
+    filter: Filter,
+    text: String,
+}
+
+/// Parses `--filter`.
+fn filter(text: &str) -> Result<Filtered, String> {
+    let filter: Filter = text.parse().map_err(|error: retrans_sdk::filter::FilterError| error.to_string())?;
+    check_for_recording(&filter)?;
+    Ok(Filtered { filter, text: text.to_owned() })
 }
 
 /// Opens all recordings, so that a missing one is reported before hours of reading.
@@ -123,8 +143,8 @@ enum Ended {
 }
 
 /// Reads a recording to its end. After an error, the lines before it are counted.
-fn read(mut lines: RecordedLines, model: &mut Model) -> Result<(), Ended> {
-    let read = read_items(&mut lines, model);
+fn read(mut lines: RecordedLines, accepts: &dyn Fn(&Event) -> bool, model: &mut Model) -> Result<(), Ended> {
+    let read = read_items(&mut lines, accepts, model);
     let source = model.source();
     source.skipped = lines.skipped();
     source.losses = lines.text_losses();
@@ -136,7 +156,7 @@ fn read(mut lines: RecordedLines, model: &mut Model) -> Result<(), Ended> {
     read
 }
 
-fn read_items(lines: &mut RecordedLines, model: &mut Model) -> Result<(), Ended> {
+fn read_items(lines: &mut RecordedLines, accepts: &dyn Fn(&Event) -> bool, model: &mut Model) -> Result<(), Ended> {
     let mut previous: Option<Timestamp> = None;
     let mut reports = 0;
     while let Some(item) = lines.next_item() {
@@ -151,7 +171,11 @@ fn read_items(lines: &mut RecordedLines, model: &mut Model) -> Result<(), Ended>
         match item {
             RecordedItem::Attempt(line) => {
                 let ts = line.event.ts;
-                model.add(&line);
+                if accepts(&line.event) {
+                    model.add(&line);
+                } else {
+                    model.exclude(ts);
+                }
                 let now = lines.text_losses();
                 let now = now.entries + now.unknown;
                 if now > reports {

@@ -86,6 +86,8 @@ pub(crate) struct Source {
     pub(crate) attempts: u64,
     pub(crate) failures: u64,
     pub(crate) verdicts: u64,
+    /// Attempts that the report's filter excluded.
+    pub(crate) excluded: u64,
     pub(crate) skipped: u64,
     pub(crate) losses: TextLosses,
     /// The earliest and the latest time.
@@ -200,6 +202,12 @@ impl Model {
         if has_failed {
             self.keep_if_new(line);
         }
+    }
+
+    /// Counts an attempt that the report's filter excluded. The recording covers its time, too.
+    pub(crate) fn exclude(&mut self, ts: Timestamp) {
+        self.column(ts);
+        self.source().excluded += 1;
     }
 
     /// Adds a value that the header of a recording states for all its attempts.

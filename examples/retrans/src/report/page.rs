@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) title: String,
     /// The maximum number of rows of a table.
     pub(crate) rows: usize,
+    /// The terms that an attempt on the page matches.
+    pub(crate) filter: Option<String>,
 }
 
 /// Returns the page.
@@ -42,10 +44,10 @@ pub(crate) fn draw(model: &Model, options: &Options) -> String {
     html.raw(STYLE).raw("</style>\n</head>\n<body>\n<header>\n<h1>").text(&options.title).raw("</h1>\n");
     when(&mut html, model);
     html.raw("</header>\n<main>\n");
-    lead(&mut html, model);
+    lead(&mut html, model, options);
     figures(&mut html, model);
     contents(&mut html, model);
-    basis(&mut html, model);
+    basis(&mut html, model, options);
     if model.attempts > 0 {
         let strips = Strips::new(model);
         sections::time(&mut html, model, &strips);
@@ -86,13 +88,16 @@ fn when(html: &mut Html, model: &Model) {
 }
 
 /// Appends the result in one paragraph.
-fn lead(html: &mut Html, model: &Model) {
+fn lead(html: &mut Html, model: &Model, options: &Options) {
     html.raw("<p class=\"lead\">");
     let most = model.results.sorted_by(|outcome| outcome.attempts);
     let most = most.iter().find(|(result, _)| **result != retrans_sdk::RetransResult::Success);
     match (model.attempts, model.failures) {
         (0, _) => {
-            html.raw("No attempt to retransmit was recorded.</p>\n");
+            html.raw(match options.filter {
+                Some(_) => "No attempt to retransmit matches the filter.</p>\n",
+                None => "No attempt to retransmit was recorded.</p>\n",
+            });
             return;
         }
         (attempts, 0) => {
@@ -150,10 +155,15 @@ fn contents(html: &mut Html, model: &Model) {
 }
 
 /// Appends what was read, and what the page cannot show.
-fn basis(html: &mut Html, model: &Model) {
+fn basis(html: &mut Html, model: &Model, options: &Options) {
     html.raw("<section id=\"basis\">\n<h2>What this page is based on</h2>\n");
     errors(html, model);
     html.raw("<dl class=\"facts\">\n");
+    if let Some(filter) = &options.filter {
+        let excluded: u64 = model.sources.iter().map(|source| source.excluded).sum();
+        html.raw("<dt>Filter</dt><dd><code>").text(filter).raw("</code>: ").text(Count(excluded, "attempt"));
+        html.raw(" of the recordings did not match, and are not on this page. Verdicts are not filtered.</dd>\n");
+    }
     for ((key, name), values) in STATED.iter().zip(["Host", "Kernel", "Attach method"]).zip(&model.stated) {
         if values.is_empty() {
             continue;
@@ -294,16 +304,17 @@ fn counters(html: &mut Html, model: &Model) {
         html.raw("Whether the recordings are complete is not known.</p>\n");
         return;
     };
-    match model.attempts.cmp(&delivered) {
+    let read = model.attempts + model.sources.iter().map(|source| source.excluded).sum::<u64>();
+    match read.cmp(&delivered) {
         Ordering::Equal => html.raw("The recordings contain every attempt that was delivered."),
         Ordering::Less => {
-            html.raw("The recordings contain ").text(Count(delivered - model.attempts, "attempt"));
+            html.raw("The recordings contain ").text(Count(delivered - read, "attempt"));
             html.raw(
                 " fewer than were delivered: they are not complete, or these are not all recordings of these runs.",
             )
         }
         Ordering::Greater => {
-            html.raw("The recordings contain ").text(Count(model.attempts - delivered, "attempt"));
+            html.raw("The recordings contain ").text(Count(read - delivered, "attempt"));
             html.raw(" more than were delivered: they contain attempts of other runs.")
         }
     };

@@ -376,6 +376,32 @@ fn the_status_shows_what_the_recording_lacks() {
 }
 
 #[test]
+fn a_filter_selects_attempts_and_is_stated() {
+    let output = run(&[LAB, "--filter", "class=route dport!=1 --or kind=syn"]);
+    assert!(output.status.success(), "{output:?}");
+    let lines = fs::read_to_string(LAB).expect("a recording");
+    let selected = lines.lines().filter(|line| line.contains(" class=route ") || line.contains(" kind=syn ")).count();
+    let excluded = lines.lines().count() - selected;
+    let page = text_of(printed(&output));
+    assert!(selected > 5 && page.contains(&format!("of {selected} attempts to retransmit failed")), "{page}");
+    let stated =
+        format!("Filter class=route dport!=1 --or kind=syn : {excluded} attempts of the recordings did not match");
+    assert!(page.contains(&stated), "{page}");
+    // Every attempt is excluded, and there are still verdicts.
+    let output = run(&[INCIDENT, "--filter", "dport=1"]);
+    let page = text_of(printed(&output));
+    assert!(
+        output.status.success() && page.contains("No attempt to retransmit matches") && page.contains("timed_out 1"),
+        "{page}"
+    );
+    for (filter, problem) in [("dport=x", "dport"), ("cookie=mine", "requires a live stream")] {
+        let output = run(&[LAB, "--filter", filter]);
+        assert_eq!(output.status.code(), Some(2), "{filter}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(problem), "{output:?}");
+    }
+}
+
+#[test]
 fn the_header_of_perf_names_the_host() {
     let text = format!("# hostname : <web>\n# os release : 6.18.0\n{}", fs::read_to_string(PERF).expect("a recording"));
     let page = fed(&["-"], text.as_bytes());
