@@ -310,7 +310,8 @@ impl Model {
     }
 }
 
-/// Returns true if a connection is proven to have ended in another way than in order.
+/// Returns true if it is proven that a connection ended before the peer had acknowledged all data
+/// and the FIN.
 pub(crate) const fn is_abort(why: EndReason) -> bool {
     !matches!(why, EndReason::Acked | EndReason::Unknown | EndReason::Unlisted(_))
 }

@@ -9,7 +9,7 @@ use retrans_sdk::event::Clock;
 use retrans_sdk::{RetransKind, RetransResult};
 
 use super::html::{Count, Html, Number, Percent};
-use super::model::{Failure, Model, Outcome};
+use super::model::{Failure, Model, Outcome, is_abort};
 use super::page::link;
 use super::prefixes::{Order, Prefix};
 use super::series::Series;
@@ -281,7 +281,7 @@ pub(crate) fn connections(html: &mut Html, model: &Model) {
             html.raw("<tr><th scope=\"row\">");
             link(html, "why", why);
             html.raw("</th><td>");
-            let hue = if *why == retrans_sdk::event::EndReason::Acked { Hue::Success } else { Hue::Failure };
+            let hue = if is_abort(*why) { Hue::Failure } else { Hue::Success };
             bar(html, ended.connections, all, hue);
             html.raw("</td><td class=\"n\" data-h=\"connections\">").text(Number(ended.connections));
             html.raw("</td><td class=\"n\" data-h=\"attempts\">").text(Number(ended.attempts));
