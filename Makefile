@@ -321,6 +321,7 @@ lint: deps lint-deps
 	$(NO_CLANG) tests/no-warnings.sh cargo check --locked --package retrans-sdk $(FEATURES)
 	RUSTDOCFLAGS="-D warnings" $(NO_CLANG) cargo doc --locked --package retrans-sdk --no-deps $(FEATURES)
 	cargo fmt --all --check
+	cargo fmt --manifest-path examples/fleet/Cargo.toml --check
 	clang-format --dry-run --Werror bpf/*.h bpf/*.c tests/*/bpf/*.c
 	@# Also fails if clang warns of a BPF program.
 	tests/no-warnings.sh cargo clippy --workspace --all-targets $(WORKSPACE_FEATURES) -- -D warnings
@@ -355,3 +356,4 @@ release-check: outside reproducible msrv vendored without-clang unit image packe
 .PHONY: deny
 deny: $(DENY)
 	$(DENY) --all-features check --hide-inclusion-graph licenses bans sources
+	$(DENY) --manifest-path examples/fleet/Cargo.toml --all-features check -A license-not-encountered --hide-inclusion-graph licenses bans sources
