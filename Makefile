@@ -62,6 +62,8 @@ help:
 	@echo "                   the results differ from the recorded ones"
 	@echo "make packetdrill   plays the packetdrill scripts of the kernel's selftests, and compares"
 	@echo "                   each attempt with the kernel; as root (SCRIPTS=… NAMES=…)"
+	@echo "make fleet-test    tests the agent of examples/fleet: three network namespaces as hosts, a"
+	@echo "                   real Prometheus, the alert rules; as root"
 	@echo "make fresh-machines  runs the README's commands on minimal systems (SUITES=…)"
 	@echo "make report-test   opens the page of retrans report in Chromium, and writes pictures"
 	@echo "make fuzz          runs the fuzz targets with libFuzzer, each for SECONDS=20 (TARGETS=…)"
@@ -313,6 +315,12 @@ matrix-release-check: deps
 matrix-gate: deps
 	@$(call install,$(MATRIX_PACKAGES))
 	$(MATRIX_DEV) --dev gate $(if $(TURN),--turn=$(TURN))
+
+# examples/fleet is a workspace of its own, so no other target builds it. `make lint` checks its
+# formatting, and `make deny` its dependencies.
+.PHONY: fleet-test
+fleet-test: deps
+	$(AS_ROOT) tests/fleet.sh
 
 .PHONY: lint
 lint: deps lint-deps

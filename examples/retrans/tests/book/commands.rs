@@ -15,7 +15,7 @@ const RUN: [&str; 10] = ["cat", "cut", "ip", "ls", "lsns", "nstat", "ss", "sysct
 
 /// Other programs, and the Debian package of each. They require privileges, or what this machine
 /// does not have.
-const NAMED: [(&str, &str); 16] = [
+const NAMED: [(&str, &str); 17] = [
     ("apt-get", "apt"),
     ("bpftool", "bpftool"),
     ("conntrack", "conntrack"),
@@ -26,6 +26,8 @@ const NAMED: [(&str, &str); 16] = [
     ("mkdir", "coreutils"),
     ("nft", "nftables"),
     ("perf", "linux-perf"),
+    // examples/fleet/tests/docs.rs checks its options.
+    ("retrans-agent", "examples/fleet"),
     ("rustup", "rustup"),
     ("setcap", "libcap2-bin"),
     ("setpriv", "util-linux"),
