@@ -4,7 +4,8 @@
 # hosts with a real Prometheus. Fails unless every test ran and passed.
 #
 # Uses prometheus and promtool from PATH. If they are missing, unpacks Debian's package into the
-# user's cache instead of installing it, because an installed package starts a service.
+# user's cache instead of installing it, because an installed package starts a service. DuckDB's
+# Python package is also installed there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,6 +26,15 @@ fi
 # sudo replaces PATH.
 PROMETHEUS=$(command -v prometheus)
 export PROMETHEUS
+
+# Debian has no DuckDB.
+if [ ! -x "$cache/python/bin/python" ]; then
+	echo "installing: duckdb, into $cache/python"
+	python3 -m venv "$cache/python"
+	"$cache/python/bin/pip" install --quiet --disable-pip-version-check 'duckdb>=1.4'
+fi
+export PYTHON=$cache/python/bin/python
+"$PYTHON" -c 'import duckdb; print("duckdb:", duckdb.__version__)'
 
 echo "promtool: $(promtool --version 2>&1 | head -1)"
 (cd examples/fleet && promtool check rules alerts.yml && promtool test rules alerts_test.yml)

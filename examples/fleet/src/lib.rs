@@ -13,3 +13,5 @@ pub mod http;
 #[cfg(feature = "prometheus")]
 pub mod metrics;
 pub mod notify;
+#[cfg(feature = "parquet")]
+pub mod store;

@@ -4,32 +4,34 @@
 // They panic if the output is closed or full.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+#[cfg(feature = "prometheus")]
+mod exporter;
+#[cfg(feature = "parquet")]
+mod files;
+
 use std::error::Error;
-use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
-use prometheus_client::registry::Registry;
+use clap::{ArgGroup, Parser};
 use retrans_examples::{Interrupted, say, say_ready, say_stats};
-use retrans_fleet::http;
-use retrans_fleet::metrics::{Information, NetnsMetrics, WorkloadAttempts, WorkloadMetrics};
 use retrans_fleet::notify::Notifier;
-use retrans_sdk::Stream;
 use retrans_sdk::attach::drop_privileges;
-use retrans_sdk::stats::{GroupBy, Netns};
-use retrans_sdk::stream::{Live, Overflow, RateLimit};
+use retrans_sdk::stats::Netns;
+use retrans_sdk::stream::{Overflow, RateLimit};
+use retrans_sdk::{Event, Stream};
+
+#[cfg(not(any(feature = "prometheus", feature = "parquet")))]
+compile_error!("retrans-agent requires an output: enable the feature `prometheus` or `parquet`");
 
 /// The interval between two scans for new cgroups, and between two notifications of systemd.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Events are only needed for exemplars, which Prometheus reads every few seconds.
+/// The limit if no event is stored. Exemplars require few events.
 const LIMIT: RateLimit = RateLimit { per_second: 10, burst: 10 };
-/// The number of events that wait for the agent. At most 10 of each result arrive in a second.
-const QUEUE: usize = 1024;
 /// The unprivileged user and group that root changes to.
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED: u32 = 65_534;
 
-/// Exports the TCP retransmission attempts of this host to Prometheus
+/// Exports the TCP retransmission attempts of this host to Prometheus or to Parquet files
 ///
 /// Starts as root, or with CAP_BPF and CAP_PERFMON, and drops all privileges. Supports Type=notify
 /// and WatchdogSec= of systemd.
@@ -37,6 +39,7 @@ const NOBODY: u32 = 65_534;
 #[command(
     version,
     max_term_width = 100,
+    group(ArgGroup::new("output").required(true).multiple(true)),
     after_help = "\
 Exit status: 0 after SIGINT or SIGTERM; 1 cannot start, or failed; 2 usage error.
 
@@ -46,23 +49,57 @@ Examples:
 )]
 struct Arguments {
     /// Serve metrics at http://ADDRESS/metrics, such as 127.0.0.1:9749
-    #[arg(long, value_name = "ADDRESS")]
-    prometheus: SocketAddr,
+    #[cfg(feature = "prometheus")]
+    #[arg(long, value_name = "ADDRESS", group = "output")]
+    prometheus: Option<std::net::SocketAddr>,
+    /// Store every event and the counters in Parquet files in this directory
+    #[cfg(feature = "parquet")]
+    #[arg(long, value_name = "DIRECTORY", group = "output")]
+    parquet: Option<std::path::PathBuf>,
+    /// Maximum time that a Parquet file is written, in seconds, 1 to 86400
+    #[cfg(feature = "parquet")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, requires = "parquet", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    rotate: u64,
+    /// Record the packets that this host drops; a BPF program then runs for every dropped packet
+    #[cfg(feature = "parquet")]
+    #[arg(long, requires = "parquet")]
+    drops: bool,
     /// Maximum number of workloads with their own series; the others share one with overflow="true"
+    #[cfg(feature = "prometheus")]
     #[arg(long, value_name = "NUMBER", default_value_t = 200)]
     max_workloads: usize,
     /// Maximum number of cgroups that are counted separately, 1 to 65536; about 600 bytes of kernel
     /// memory each
+    #[cfg(feature = "prometheus")]
     #[arg(long, value_name = "NUMBER", default_value_t = 8192)]
     max_cgroups: u32,
+    /// Maximum number of events that wait for the agent; further ones are counted as dropped
+    #[arg(long, value_name = "NUMBER", default_value_t = 4096)]
+    queue: usize,
     /// Export only attempts that match all terms, such as result!=success daddr=10.0.0.0/8. Quote
     /// alternatives as one argument: 'kind=rto --or kind=tlp'
     #[arg(value_name = "TERM")]
     terms: Vec<String>,
 }
 
+/// A destination of events and counters.
+trait Output {
+    /// Passes an event.
+    fn event(&mut self, event: &Event);
+
+    /// Does periodic work. Called each [`INTERVAL`].
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the agent cannot continue.
+    fn tick(&mut self) -> Result<(), Box<dyn Error>>;
+
+    /// Completes the output, after the last event.
+    fn finish(&mut self);
+}
+
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(format_args!("retrans-agent: {error}"));
@@ -71,52 +108,77 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    let address = arguments.prometheus;
-    let listener = TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    #[cfg(feature = "prometheus")]
+    let listener = arguments.prometheus.map(exporter::listen).transpose()?;
     let interrupted = Interrupted::new()?;
-    let stream = Stream::builder()
-        .filter(arguments.terms.join(" ").parse()?)
-        .fields("cgroup,cookie".parse()?)
-        .rate_limit(LIMIT)
-        .count_by(GroupBy::Cgroup, arguments.max_cgroups)
-        .reconcile(Netns::current()?)
-        .open()?;
-    drop_privileges(NOBODY, NOBODY)?;
+    let builder = Stream::builder().filter(arguments.terms.join(" ").parse()?).reconcile(Netns::current()?);
+    let builder = match stores(arguments) {
+        true => builder.fields(stored_fields(arguments)?),
+        false => builder.fields("cgroup,cookie".parse()?).rate_limit(LIMIT),
+    };
+    #[cfg(feature = "prometheus")]
+    let builder = match arguments.prometheus {
+        Some(_) => builder.count_by(retrans_sdk::stats::GroupBy::Cgroup, arguments.max_cgroups),
+        None => builder,
+    };
+    #[cfg(feature = "parquet")]
+    arguments.parquet.as_deref().map(|directory| files::prepare(directory, UNPRIVILEGED)).transpose()?;
+    let stream = builder.open()?;
+    drop_privileges(UNPRIVILEGED, UNPRIVILEGED)?;
 
-    let attempts = WorkloadAttempts::new(arguments.max_workloads);
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(stream.stats_reader()));
-    registry.register_collector(Box::new(WorkloadMetrics::new(stream.stats_reader(), attempts.clone())));
-    let reconciler = stream.live().and_then(Live::reconciler);
-    registry.register_collector(Box::new(NetnsMetrics::new(Netns::current()?, reconciler)));
-    if let Some(live) = stream.live() {
-        registry.register_collector(Box::new(Information::new(live.attach_method())));
+    let mut outputs: Vec<Box<dyn Output>> = Vec::new();
+    #[cfg(feature = "parquet")]
+    if let Some(directory) = &arguments.parquet {
+        let age = Duration::from_secs(arguments.rotate);
+        outputs.push(Box::new(files::Files::open(directory, age, &stream)?));
     }
-    let server = http::serve(listener, registry)?;
-
+    #[cfg(feature = "prometheus")]
+    if let Some(listener) = listener {
+        outputs.push(Box::new(exporter::Exporter::start(listener, arguments.max_workloads, &stream)?));
+    }
     let stopped = interrupted.stops(stream.stop_handle())?;
     say_ready(&stream);
-    let mut queue = stream.into_queue(QUEUE, Overflow::DropNewest)?;
+    let mut queue = stream.into_queue(arguments.queue, Overflow::DropNewest)?;
     let mut events = Vec::with_capacity(256);
     let notifier = Notifier::ready(INTERVAL)?;
     let mut next = Instant::now();
     while !queue.is_finished() {
         queue.recv_batch_timeout(next.saturating_duration_since(Instant::now()), &mut events)?;
         for event in &events {
-            attempts.observe(event);
+            outputs.iter_mut().for_each(|output| output.event(event));
         }
         events.clear();
         if Instant::now() >= next && !stopped() {
-            if server.is_finished() {
-                return Err("the thread that serves the metrics has ended".into());
-            }
-            attempts.refresh();
+            outputs.iter_mut().try_for_each(|output| output.tick())?;
             notifier.alive()?;
             next = Instant::now() + INTERVAL;
         }
     }
     notifier.stopping()?;
+    outputs.iter_mut().for_each(|output| output.finish());
     say_stats(&queue.stats());
     Ok(())
+}
+
+/// Returns whether every event is stored.
+fn stores(arguments: &Arguments) -> bool {
+    #[cfg(feature = "parquet")]
+    return arguments.parquet.is_some();
+    #[cfg(not(feature = "parquet"))]
+    {
+        let _ = arguments;
+        false
+    }
+}
+
+/// Returns the fields of stored events.
+fn stored_fields(arguments: &Arguments) -> Result<retrans_sdk::FieldSet, Box<dyn Error>> {
+    let fields = retrans_sdk::FieldSet::default() | "cgroup,cookie,netns".parse()?;
+    #[cfg(feature = "parquet")]
+    if arguments.drops {
+        return Ok(fields | retrans_sdk::FieldSet::drops());
+    }
+    let _ = arguments;
+    Ok(fields)
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands of docs/fleet.md: the agent has the options.
+#![cfg(all(feature = "prometheus", feature = "parquet"))]
 
 use std::fs;
 use std::path::Path;
