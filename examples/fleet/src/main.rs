@@ -31,6 +31,30 @@ const LIMIT: RateLimit = RateLimit { per_second: 10, burst: 10 };
 /// The unprivileged user and group that root changes to.
 const UNPRIVILEGED: u32 = 65_534;
 
+/// The end of `--help`, with the examples of the features of this build.
+const HELP: &str = if cfg!(all(feature = "prometheus", feature = "parquet")) {
+    "\
+Exit status: 0 after SIGINT or SIGTERM; 1 cannot start, or failed; 2 usage error.
+
+Examples:
+  sudo retrans-agent --prometheus 127.0.0.1:9749
+  sudo retrans-agent --prometheus '[::]:9749' --parquet /var/lib/retrans 'daddr!=127.0.0.0/8'"
+} else if cfg!(feature = "prometheus") {
+    "\
+Exit status: 0 after SIGINT or SIGTERM; 1 cannot start, or failed; 2 usage error.
+
+Examples:
+  sudo retrans-agent --prometheus 127.0.0.1:9749
+  sudo retrans-agent --prometheus '[::]:9749' 'daddr!=127.0.0.0/8'"
+} else {
+    "\
+Exit status: 0 after SIGINT or SIGTERM; 1 cannot start, or failed; 2 usage error.
+
+Examples:
+  sudo retrans-agent --parquet /var/lib/retrans
+  sudo retrans-agent --parquet /var/lib/retrans --drops result!=success"
+};
+
 /// Exports the TCP retransmission attempts of this host to Prometheus or to Parquet files
 ///
 /// Starts as root, or with CAP_BPF and CAP_PERFMON, and drops all privileges. Supports Type=notify
@@ -40,12 +64,7 @@ const UNPRIVILEGED: u32 = 65_534;
     version,
     max_term_width = 100,
     group(ArgGroup::new("output").required(true).multiple(true)),
-    after_help = "\
-Exit status: 0 after SIGINT or SIGTERM; 1 cannot start, or failed; 2 usage error.
-
-Examples:
-  sudo retrans-agent --prometheus 127.0.0.1:9749
-  sudo retrans-agent --prometheus '[::]:9749' 'daddr!=127.0.0.0/8'"
+    after_help = HELP
 )]
 struct Arguments {
     /// Serve metrics at http://ADDRESS/metrics, such as 127.0.0.1:9749
