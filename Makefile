@@ -63,7 +63,7 @@ help:
 	@echo "make packetdrill   plays the packetdrill scripts of the kernel's selftests, and compares"
 	@echo "                   each attempt with the kernel; as root (SCRIPTS=… NAMES=…)"
 	@echo "make fleet-test    tests the agent of examples/fleet: three network namespaces as hosts, a"
-	@echo "                   real Prometheus, the alert rules, Parquet files and DuckDB; as root"
+	@echo "                   real Prometheus and collector, alert rules, Parquet files; as root"
 	@echo "make fresh-machines  runs the README's commands on minimal systems (SUITES=…)"
 	@echo "make report-test   opens the page of retrans report in Chromium, and writes pictures"
 	@echo "make fuzz          runs the fuzz targets with libFuzzer, each for SECONDS=20 (TARGETS=…)"

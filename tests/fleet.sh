@@ -4,8 +4,8 @@
 # hosts with a real Prometheus. Fails unless every test ran and passed.
 #
 # Uses prometheus and promtool from PATH. If they are missing, unpacks Debian's package into the
-# user's cache instead of installing it, because an installed package starts a service. DuckDB's
-# Python package is also installed there.
+# user's cache instead of installing it, because an installed package starts a service. The Python
+# packages duckdb and rotel, a collector of OpenTelemetry, are also installed there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,13 +27,15 @@ fi
 PROMETHEUS=$(command -v prometheus)
 export PROMETHEUS
 
-# Debian has no DuckDB.
-if [ ! -x "$cache/python/bin/python" ]; then
-	echo "installing: duckdb, into $cache/python"
+# Debian has neither.
+if [ ! -x "$cache/python/rotel" ]; then
+	echo "installing: duckdb and rotel, into $cache/python"
 	python3 -m venv "$cache/python"
 	"$cache/python/bin/pip" install --quiet --disable-pip-version-check 'duckdb>=1.4'
+	"$cache/python/bin/pip" install --quiet --disable-pip-version-check --pre rotel
+	ln -sf "$(echo "$cache"/python/lib/python*/site-packages/rotel/rotel-agent)" "$cache/python/rotel"
 fi
-export PYTHON=$cache/python/bin/python
+export PYTHON=$cache/python/bin/python ROTEL=$cache/python/rotel
 "$PYTHON" -c 'import duckdb; print("duckdb:", duckdb.__version__)'
 
 echo "promtool: $(promtool --version 2>&1 | head -1)"

@@ -13,5 +13,7 @@ pub mod http;
 #[cfg(feature = "prometheus")]
 pub mod metrics;
 pub mod notify;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 #[cfg(feature = "parquet")]
 pub mod store;

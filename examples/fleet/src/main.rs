@@ -8,6 +8,8 @@
 mod exporter;
 #[cfg(feature = "parquet")]
 mod files;
+#[cfg(feature = "otlp")]
+mod telemetry;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -21,8 +23,8 @@ use retrans_sdk::stats::Netns;
 use retrans_sdk::stream::{Overflow, RateLimit};
 use retrans_sdk::{Event, Stream};
 
-#[cfg(not(any(feature = "prometheus", feature = "parquet")))]
-compile_error!("retrans-agent requires an output: enable the feature `prometheus` or `parquet`");
+#[cfg(not(any(feature = "prometheus", feature = "otlp", feature = "parquet")))]
+compile_error!("retrans-agent requires an output: enable the feature `prometheus`, `otlp` or `parquet`");
 
 /// The interval between two scans for new cgroups, and between two notifications of systemd.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -55,12 +57,13 @@ Examples:
   sudo retrans-agent --parquet /var/lib/retrans --drops result!=success"
 };
 
-/// Exports the TCP retransmission attempts of this host to Prometheus or to Parquet files
+/// Exports the TCP retransmission attempts of this host to Prometheus, OpenTelemetry or files
 ///
 /// Starts as root, or with CAP_BPF and CAP_PERFMON, and drops all privileges. Supports Type=notify
 /// and WatchdogSec= of systemd.
 #[derive(Debug, Parser)]
 #[command(
+    name = "retrans-agent",
     version,
     max_term_width = 100,
     group(ArgGroup::new("output").required(true).multiple(true)),
@@ -71,6 +74,15 @@ struct Arguments {
     #[cfg(feature = "prometheus")]
     #[arg(long, value_name = "ADDRESS", group = "output")]
     prometheus: Option<std::net::SocketAddr>,
+    /// Send every event and the counters to the OpenTelemetry collector at this URL, such as
+    /// http://127.0.0.1:4318 (OTLP over HTTP without TLS)
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "URL", group = "output")]
+    otlp: Option<retrans_fleet::otlp::Endpoint>,
+    /// Time between two transmissions of the counters, in seconds, 1 to 3600
+    #[cfg(feature = "otlp")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "otlp", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    otlp_interval: u64,
     /// Store every event and the counters in Parquet files in this directory
     #[cfg(feature = "parquet")]
     #[arg(long, value_name = "DIRECTORY", group = "output")]
@@ -152,6 +164,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         let age = Duration::from_secs(arguments.rotate);
         outputs.push(Box::new(files::Files::open(directory, age, &stream)?));
     }
+    #[cfg(feature = "otlp")]
+    if let Some(endpoint) = &arguments.otlp {
+        let interval = Duration::from_secs(arguments.otlp_interval);
+        outputs.push(Box::new(telemetry::Telemetry::start(endpoint.clone(), arguments.queue, interval, &stream)?));
+    }
     #[cfg(feature = "prometheus")]
     if let Some(listener) = listener {
         outputs.push(Box::new(exporter::Exporter::start(listener, arguments.max_workloads, &stream)?));
@@ -180,18 +197,21 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns whether every event is stored.
+/// Returns whether every event is stored or sent.
 fn stores(arguments: &Arguments) -> bool {
-    #[cfg(feature = "parquet")]
-    return arguments.parquet.is_some();
-    #[cfg(not(feature = "parquet"))]
-    {
-        let _ = arguments;
-        false
+    let _ = arguments;
+    #[cfg(feature = "otlp")]
+    if arguments.otlp.is_some() {
+        return true;
     }
+    #[cfg(feature = "parquet")]
+    if arguments.parquet.is_some() {
+        return true;
+    }
+    false
 }
 
-/// Returns the fields of stored events.
+/// Returns the fields of events that are stored or sent.
 fn stored_fields(arguments: &Arguments) -> Result<retrans_sdk::FieldSet, Box<dyn Error>> {
     let fields = retrans_sdk::FieldSet::default() | "cgroup,cookie,netns".parse()?;
     #[cfg(feature = "parquet")]

@@ -33,6 +33,8 @@ fn usage_errors_have_the_status_2() {
         let (status, text) = agent(arguments);
         assert_eq!(status, Some(2), "{arguments:?} {text}");
     }
+    let (status, text) = agent(&["--version"]);
+    assert!(status == Some(0) && text.starts_with("retrans-agent 0."), "{text}");
     let (status, text) = agent(&["--help"]);
     assert!(status == Some(0) && text.contains("--prometheus <ADDRESS>") && text.contains("Exit status:"), "{text}");
 }
