@@ -64,6 +64,8 @@ help:
 	@echo "                   each attempt with the kernel; as root (SCRIPTS=… NAMES=…)"
 	@echo "make fleet-test    tests the agent of examples/fleet: three network namespaces as hosts, a"
 	@echo "                   real Prometheus and collector, alert rules, Parquet files; as root"
+	@echo "make deb           builds a Debian package of the command and the agent, installs it in a"
+	@echo "                   chroot, and runs its unit under systemd; as root"
 	@echo "make fresh-machines  runs the README's commands on minimal systems (SUITES=…)"
 	@echo "make report-test   opens the page of retrans report in Chromium, and writes pictures"
 	@echo "make fuzz          runs the fuzz targets with libFuzzer, each for SECONDS=20 (TARGETS=…)"
@@ -323,6 +325,11 @@ fleet-test: deps
 	@$(call install,python3-venv)
 	$(AS_ROOT) tests/fleet.sh
 
+.PHONY: deb
+deb: deps
+	@$(call install,$(UNIT_PACKAGES) binutils debootstrap dpkg-dev)
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" tests/deb.sh
+
 .PHONY: lint
 lint: deps lint-deps
 	# Builds the SDK and its documentation as on a machine without clang. These are the first
@@ -337,8 +344,11 @@ lint: deps lint-deps
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(WORKSPACE_FEATURES)
 	@# Any output is an error, even if the status is 0. ExecStart is replaced because the
 	@# program is not installed.
-	@unit=target/retrans-agent.service; sed 's|^ExecStart=.*|ExecStart=/bin/true|' docs/retrans-agent.service >$$unit && \
-	said=$$(systemd-analyze verify --man=no $$unit 2>&1) && [ -z "$$said" ] || { echo "$$unit: $$said"; exit 1; }
+	@unit=target/retrans-agent.service; \
+	for file in docs/retrans-agent.service examples/fleet/deb/retrans-agent.service; do \
+		sed 's|^ExecStart=.*|ExecStart=/bin/true|' $$file >$$unit && \
+		said=$$(systemd-analyze verify --man=no $$unit 2>&1) && [ -z "$$said" ] || { echo "$$file: $$said"; exit 1; }; \
+	done
 
 .PHONY: words
 words: deps

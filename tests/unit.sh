@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Runs docs/retrans-agent.service under systemd. Then runs it with parts removed, which must fail.
+# Runs docs/retrans-agent.service, or the unit UNIT, under systemd. Then runs it with parts removed,
+# which must fail. EDIT is a sed script for all of these runs.
 #
 # usage: tests/unit.sh PROGRAM [ARGUMENT…]      it must print `ready source=…` on stderr, and end
 #
@@ -60,13 +61,13 @@ run() {
 	mkdir "$work/out"
 	# More edits: nothing is started before the unit, systemd ends with it, and its output goes
 	# to a file.
-	sed -e "$1" -e "s|^ExecStart=.*|& $arguments|" -e 's/^Restart=.*/Restart=no/' -e '/^\[Unit\]/a\
+	sed -e "$1" -e "${EDIT-}" -e "s|^ExecStart=.*|& $arguments|" -e 's/^Restart=.*/Restart=no/' -e '/^\[Unit\]/a\
 DefaultDependencies=no\
 SuccessAction=exit\
 FailureAction=exit' -e '/^\[Service\]/a\
 StandardOutput=file:/run/out/stdout\
 StandardError=file:/run/out/stderr\
-ExecStopPost=+/bin/sh -c "echo $SERVICE_RESULT >/run/out/result"' docs/retrans-agent.service >"$work/unit"
+ExecStopPost=+/bin/sh -c "echo $SERVICE_RESULT >/run/out/result"' "${UNIT:-docs/retrans-agent.service}" >"$work/unit"
 	unshare --mount --propagation private "$self" outer "$work" </dev/null >"$work/console" 2>&1 || true
 	said=$(cat "$work/out/stderr" 2>/dev/null || true)
 	result=$(cat "$work/out/result" 2>/dev/null || echo "systemd did not run it: $(cat "$work/console")")
