@@ -7,8 +7,10 @@
 //! name of a systemd unit. The kubelet names its log files after the pods and containers
 //! (`/var/log/pods`, `/var/log/containers`), so the names of a pod need no API either.
 //!
-//! A container may create cgroups below its own, with any names. Therefore the outermost pod of a
-//! path, and the outermost container in it, are reported: a pod cannot be mistaken for another one.
+//! A container or a user may create cgroups below its own, with any names, such as that of a pod.
+//! Therefore the outermost pod or container of a path is reported, and a pod is not recognized
+//! below a container, a scope or `user.slice`. So the pods of a node that is itself a container
+//! ("Kubernetes in Docker") are reported as that container.
 //!
 //! Only a cgroup that exists has a path, so a cgroup must be found before it is removed.
 //! [`Workloads::refresh`] scans for new ones, and the scans are limited as those of `CgroupPaths`
@@ -136,8 +138,8 @@ impl Workload {
             // Older versions of containerd write the pod's slice into the name of the container:
             // `kubepods-…-podUID.slice:cri-containerd:ID`.
             let slice = name.split(':').next().unwrap_or_default();
-            if let (None, Some((uid, qos))) = (&workload.pod_uid, pod_of(slice, &parents)) {
-                // The containers above it run the node, as in "Kubernetes in Docker".
+            let is_first = workload.is_unknown() && !is_delegated(&parents);
+            if let (true, Some((uid, qos))) = (is_first, pod_of(slice, &parents)) {
                 workload = Self { pod_uid: Some(uid), qos: Some(qos), ..Self::default() };
             }
             if let (None, Some((id, runtime))) = (&workload.container_id, container_of(name, &parents)) {
@@ -167,6 +169,13 @@ impl Workload {
     fn lacks_names(&self) -> bool {
         self.pod_uid.is_some() && (self.pod.is_none() || (self.container_id.is_some() && self.container.is_none()))
     }
+}
+
+/// Returns true if not only the host's administrator may create cgroups below these, but also a
+/// user, or a container or machine that runs in a scope or that LXC started.
+fn is_delegated(parents: &[&str]) -> bool {
+    parents.first() == Some(&"user.slice")
+        || parents.iter().any(|name| name.ends_with(".scope") || name.starts_with("lxc"))
 }
 
 /// Returns the UID and the class of the pod whose cgroup has this name.
@@ -485,17 +494,26 @@ mod tests {
     #[test]
     fn the_outermost_pod_and_its_outermost_container_are_reported() {
         let uid = UID.replace('-', "_");
-        // Kubernetes in Docker: the node is a container of the host.
-        let kind = format!(
-            "/system.slice/docker-{OTHER}.scope/kubelet.slice/kubelet-kubepods.slice/\
-             kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod{uid}.slice/cri-containerd-{ID}.scope"
-        );
         let expected =
             (Some(ContainerRuntime::Containerd), Some(ID.to_owned()), Some(UID.to_owned()), Some(QosClass::BestEffort));
-        assert_eq!(parts(&kind), expected);
-        // A container that creates cgroups with the name of another pod.
-        let hostile = format!("{kind}/kubepods/pod{STATIC}/{OTHER}");
-        assert_eq!(parts(&hostile), expected);
+        let pod = format!("kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{uid}.slice");
+        let container = format!("{pod}/cri-containerd-{ID}.scope");
+        assert_eq!(parts(&format!("/{container}")), expected);
+        // A container, and a user, that create cgroups with the name of another pod.
+        assert_eq!(parts(&format!("/{container}/kubepods/pod{STATIC}/{OTHER}")), expected);
+        for delegated in [
+            format!("/system.slice/docker-{OTHER}.scope"),
+            format!("/docker/{OTHER}"),
+            "/user.slice/user-1000.slice/user@1000.service".to_owned(),
+            "/machine.slice/machine-vm.scope/payload".to_owned(),
+            "/lxc.payload.100".to_owned(),
+        ] {
+            let (_, _, pod_uid, qos) = parts(&format!("{delegated}/{container}"));
+            assert_eq!((pod_uid, qos), (None, None), "{delegated}");
+        }
+        // Kubernetes in Docker: the node is a container of the host.
+        let kind = format!("/system.slice/docker-{OTHER}.scope/kubelet.slice/kubelet-{container}");
+        assert_eq!(parts(&kind), (Some(ContainerRuntime::Docker), Some(OTHER.to_owned()), None, None));
         // Docker in Docker.
         let nested = format!("/system.slice/docker-{ID}.scope/docker/{OTHER}");
         assert_eq!(parts(&nested), (Some(ContainerRuntime::Docker), Some(ID.to_owned()), None, None));
