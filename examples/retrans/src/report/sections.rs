@@ -56,17 +56,19 @@ pub(crate) fn time(html: &mut Html, model: &Model, strips: &Strips<'_>) {
         strips.draw(html, &result.to_string(), &outcome.series, most, hue);
         html.raw("</td><td class=\"n\">").text(Number(outcome.attempts)).raw("</td></tr>\n");
     }
-    let mut other = |name: &'static str, series: &Series, count: u64| {
+    let mut other = |name: &'static str, series: &Series, count: u64, more: &'static str| {
         html.raw("<tr><th scope=\"row\">").raw(name).raw("</th><td>");
         strips.draw(html, name, series, series.most(), Hue::Failure);
-        html.raw("</td><td class=\"n\">").text(Number(count)).raw("</td></tr>\n");
+        html.raw("</td><td class=\"n\">").text(Number(count)).raw(more).raw("</td></tr>\n");
     };
     if model.aborted() > 0 {
-        other("connections aborted", &model.aborts, model.aborted());
+        other("connections aborted", &model.aborts, model.aborted(), "");
     }
     let reports: u64 = model.columns().map(|column| model.losses.get(column)).sum();
     if reports > 0 {
-        other("entries lost", &model.losses, model.sources.iter().map(|source| source.losses.entries).sum());
+        let lost = model.sources.iter().map(|source| source.losses.entries).sum();
+        let is_unknown = model.sources.iter().any(|source| source.losses.unknown > 0);
+        other("entries lost", &model.losses, lost, if is_unknown { " or more" } else { "" });
     }
     html.raw("<tr class=\"axis\"><td></td><td>");
     strips.axis(html);
@@ -177,18 +179,17 @@ pub(crate) fn prefixes(html: &mut Html, model: &Model, strips: &Strips<'_>, rows
     if model.failures > 0 {
         let sorted = model.prefixes.sorted(Order::Failures);
         let failing: Vec<_> = sorted.into_iter().filter(|(_, row)| row.failures > 0).collect();
-        table(html, model, strips, &failing, rows, Order::Failures);
+        table(html, strips, &failing, rows, Order::Failures);
     }
-    table(html, model, strips, &model.prefixes.sorted(Order::Attempts), rows, Order::Attempts);
+    table(html, strips, &model.prefixes.sorted(Order::Attempts), rows, Order::Attempts);
     html.raw("</section>\n");
 }
 
-fn table(html: &mut Html, model: &Model, strips: &Strips<'_>, all: &[(IpNet, &Prefix)], rows: usize, order: Order) {
+fn table(html: &mut Html, strips: &Strips<'_>, all: &[(IpNet, &Prefix)], rows: usize, order: Order) {
     let shown = &all[..all.len().min(rows)];
     let of = |row: &Prefix| if order == Order::Failures { row.failures } else { row.attempts };
     let most = shown.iter().map(|(_, row)| if order == Order::Failures { row.failed.most() } else { row.all.most() });
     let most = most.max().unwrap_or_default();
-    let total = if order == Order::Failures { model.failures } else { model.attempts };
     html.raw("<table class=\"stack strips\">\n<caption>");
     html.raw(if order == Order::Failures {
         "By failed attempts. The cells are failed attempts over time, "
@@ -216,10 +217,12 @@ fn table(html: &mut Html, model: &Model, strips: &Strips<'_>, all: &[(IpNet, &Pr
     }
     html.raw("</tbody>\n</table>\n");
     if all.len() > shown.len() {
-        let rest = total - shown.iter().map(|(_, row)| of(row)).sum::<u64>();
+        // Without the prefixes that are not counted separately, which the section states above.
+        let rest = all[shown.len()..].iter().map(|(_, row)| of(row)).sum::<u64>();
+        let what = if order == Order::Failures { "failed attempt" } else { "attempt" };
         html.raw("<p class=\"faint\">")
             .text(Count((all.len() - shown.len()) as u64, "more prefix").to_string().replace("prefixs", "prefixes"));
-        html.raw(" with ").text(Count(rest, "attempt")).raw(".</p>\n");
+        html.raw(" with ").text(Count(rest, what)).raw(".</p>\n");
     }
 }
 
