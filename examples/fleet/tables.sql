@@ -5,11 +5,14 @@
 --     .read examples/fleet/tables.sql
 --     .read examples/fleet/views.sql
 --
--- `date` and `host` are columns, from the names of the directories.
+-- `date` and `host` are columns, from the names of the directories. Their types are set, because
+-- DuckDB would read hosts whose names are numbers as numbers.
 CREATE VIEW events AS
 SELECT * FROM read_parquet(getvariable('retrans') || '/events/*/*/*.parquet',
-                           hive_partitioning = true, union_by_name = true);
+                           hive_partitioning = true, hive_types = {'date': DATE, 'host': VARCHAR},
+                           union_by_name = true);
 
 CREATE VIEW counts AS
 SELECT * FROM read_parquet(getvariable('retrans') || '/counts/*/*/*.parquet',
-                           hive_partitioning = true, union_by_name = true);
+                           hive_partitioning = true, hive_types = {'date': DATE, 'host': VARCHAR},
+                           union_by_name = true);

@@ -13,6 +13,10 @@
 //! their events are limited. A scrape adds what they counted since the last one to the series that
 //! the workload has by then. Thus no series decreases if the kubelet names a pod late.
 //!
+//! The BPF programs never free the count of a cgroup. When the attempts since the start came from
+//! as many cgroups as they can count, each new cgroup is counted in the overflow until the agent is
+//! restarted. A workload that makes room for another one does not change that.
+//!
 //! Events are only needed for exemplars: the connection of the newest failure is in the exemplar of
 //! its series, so a bad series leads to a connection, whose events the key=value line contains.
 

@@ -9,8 +9,13 @@
 //! dropped. The metric `retrans.otlp.dropped` reports them later. Metrics are cumulative, so those
 //! that are sent after an outage are complete.
 //!
-//! A batch is removed from the queue when the collector has accepted it. If the connection ends
-//! before the response, the batch is sent again, so at most this batch arrives twice.
+//! A batch is removed from the queue when the collector has accepted or refused it. A failure of
+//! the connection and the statuses 429, 502, 503 and 504 are temporary, as in the specification of
+//! OTLP: the batch is sent again, so only this batch can arrive more than once. Any other status
+//! than 2xx refuses the batch. It is then counted as refused, because it would be refused again and
+//! block the queue.
+//!
+//! Logs do not depend on the success of metrics, because a collector may support only one of them.
 //!
 //! Semantic conventions (1.44) have no names for TCP retransmissions, so the names begin with
 //! `retrans`. Addresses and the kind have the standard names.
@@ -18,7 +23,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::str::FromStr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -42,10 +47,13 @@ use retrans_sdk::{Event, ResultClass, RetransKind, RetransResult, Stats};
 
 /// The maximum number of events in a request.
 const BATCH: usize = 512;
-/// The maximum time of a request.
+/// The maximum time of a request, and of [`Exporter::finish`]. Name resolution is not limited,
+/// because the function of the C library has no deadline.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum size of a response.
-const RESPONSE: u64 = 64 << 10;
+const RESPONSE: usize = 64 << 10;
+/// The maximum number of addresses of a host that are tried.
+const ADDRESSES: usize = 4;
 
 /// The address of a collector: `http://HOST[:PORT][/PATH]`. TLS is not supported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,15 +92,12 @@ impl fmt::Display for Endpoint {
 
 impl Endpoint {
     /// Sends a message, and returns the body of the response.
-    fn post(&self, signal: &str, message: &impl Message) -> io::Result<Vec<u8>> {
+    fn post(&self, signal: &str, message: &impl Message, deadline: Instant) -> Result<Vec<u8>, Failure> {
         let Self { host, port, path } = self;
-        let deadline = Instant::now() + TIMEOUT;
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        // Before the name resolution, which has no deadline.
+        remaining(deadline)?;
         let addresses = (host.trim_matches(['[', ']']), *port).to_socket_addrs()?;
-        let connect = |address| TcpStream::connect_timeout(&address, TIMEOUT);
-        let stream = addresses.take(4).find_map(|address| connect(address).map_err(|error| last = error).ok());
-        let mut stream = stream.ok_or(last)?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
+        let mut stream = connect(&addresses.take(ADDRESSES).collect::<Vec<_>>(), deadline)?;
         let body = message.encode_to_vec();
         let head = format!(
             "POST {path}/v1/{signal} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/x-protobuf\r\n\
@@ -100,58 +105,139 @@ impl Endpoint {
             body.len(),
             env!("CARGO_PKG_VERSION")
         );
-        stream.write_all(&[head.into_bytes(), body].concat())?;
-        let response = read_until_closed(&mut stream, deadline)?;
-        parse_response(&response)
+        let written = write_all(&mut stream, &[head.into_bytes(), body].concat(), deadline);
+        let response = read_response(&mut stream, deadline).map_err(Failure::Io);
+        let answer = response.and_then(|response| parse_response(&response));
+        match (written, answer) {
+            (Err(error), Err(Failure::Io(_))) => Err(Failure::Io(error)),
+            // A collector may refuse a request before it has read all of it.
+            (_, answer) => answer,
+        }
     }
 }
 
-/// Reads to the end of the connection, up to a size and a time.
-fn read_until_closed(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
+/// The reason that a request was not accepted.
+#[derive(Debug)]
+enum Failure {
+    /// The collector was not reached, or did not answer in time.
+    Io(io::Error),
+    /// The status of the response.
+    Status(u16),
+}
+
+impl Failure {
+    /// Returns whether the same request may be accepted later.
+    fn is_temporary(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Status(429 | 502 | 503 | 504))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Status(status) => write!(f, "the collector returned {status}"),
+        }
+    }
+}
+
+/// Returns the time before a deadline, which is not zero.
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "the request was not answered in time"));
+    }
+    Ok(left)
+}
+
+/// Returns whether a call only ended because of its timeout or a signal.
+fn is_interrupted(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Connects to the first address that answers.
+fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for (number, address) in (1..=addresses.len() as u32).rev().zip(addresses) {
+        // An address that does not answer leaves time for the others.
+        match TcpStream::connect_timeout(address, remaining(deadline)? / number) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Writes all bytes before a deadline.
+fn write_all(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.set_write_timeout(Some(remaining(deadline)?))?;
+        match stream.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if is_interrupted(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a response, or its beginning if it is too large, before a deadline.
+fn read_response(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
     let mut response = Vec::new();
     let mut buffer = [0; 4096];
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || response.len() as u64 > RESPONSE {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the response is too slow or too large"));
+    while !is_complete(&response) && response.len() < RESPONSE {
+        stream.set_read_timeout(Some(remaining(deadline)?))?;
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => response.extend_from_slice(&buffer[..read]),
+            Err(error) if is_interrupted(&error) => {}
+            Err(error) => return Err(error),
         }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut buffer)? {
-            0 => return Ok(response),
-            read => response.extend_from_slice(&buffer[..read]),
-        }
-        if let Some(length) = complete_length(&response)
-            && response.len() >= length
-        {
-            response.truncate(length);
-            return Ok(response);
-        }
+    }
+    Ok(response)
+}
+
+/// Returns the status of a response whose head is complete, the length of the head, and the length
+/// of the body if the head contains it.
+fn parse_head(response: &[u8]) -> Option<(Option<u16>, usize, Option<usize>)> {
+    let length = response.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&response[..length]);
+    let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+    let body = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+    });
+    Some((status, length, body))
+}
+
+/// Returns whether no further bytes of a response are needed.
+fn is_complete(response: &[u8]) -> bool {
+    match parse_head(response) {
+        // It has no body.
+        Some((Some(204), ..)) => true,
+        Some((Some(200..=299), head, body)) => body.is_some_and(|body| response.len() - head >= body),
+        // Only the status matters.
+        Some(_) => true,
+        None => false,
     }
 }
 
-/// Returns the length of a response whose head is complete and contains the length of the body.
-fn complete_length(response: &[u8]) -> Option<usize> {
-    let head = response.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
-    let text = std::str::from_utf8(&response[..head]).ok()?;
-    let length = text.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    })?;
-    head.checked_add(length)
-}
-
-/// Returns the body of a response with status 200.
-fn parse_response(response: &[u8]) -> io::Result<Vec<u8>> {
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "not a response of HTTP");
-    let head = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").ok_or_else(malformed)?;
-    let line = response.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let line = std::str::from_utf8(line).map_err(|_| malformed())?;
-    match line.split(' ').nth(1) {
-        Some("200") => Ok(response[head + 4..].to_vec()),
-        Some(status) if line.starts_with("HTTP/1.") => {
-            Err(io::Error::other(format!("the collector returned {status}")))
+/// Returns the body of a response with a status of 200 to 299.
+fn parse_response(response: &[u8]) -> Result<Vec<u8>, Failure> {
+    match parse_head(response) {
+        Some((Some(200..=299), head, body)) => {
+            let body = body.unwrap_or(usize::MAX).min(response.len() - head);
+            Ok(response[head..head + body].to_vec())
         }
-        _ => Err(malformed()),
+        Some((Some(status @ 200..), ..)) => Err(Failure::Status(status)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "not a response of HTTP").into()),
     }
 }
 
@@ -160,7 +246,8 @@ fn parse_response(response: &[u8]) -> io::Result<Vec<u8>> {
 pub struct Sent {
     /// Events that the collector accepted.
     pub accepted: u64,
-    /// Events that the collector refused in an accepted request.
+    /// Events that the collector refused, in a partially accepted request or with a status that is
+    /// not temporary. They are not sent again.
     pub refused: u64,
     /// Events that were not queued, because the queue was full, or that were left at the end.
     pub dropped: u64,
@@ -180,8 +267,8 @@ impl fmt::Display for Sent {
 struct Shared {
     queue: VecDeque<LogRecord>,
     sent: Sent,
-    /// Set by `finish`.
-    ends: bool,
+    /// The deadline of `finish`, which sets it.
+    end: Option<Instant>,
     /// The error of the last request, until it was taken.
     error: Option<String>,
 }
@@ -243,8 +330,9 @@ impl Exporter {
     }
 
     /// Sends what is left, once. What the collector does not accept then is counted as dropped.
+    /// Returns within 10 seconds, unless the name of the collector is being resolved.
     pub fn finish(&mut self) -> Sent {
-        lock(&self.shared.0).ends = true;
+        lock(&self.shared.0).end = Some(Instant::now() + TIMEOUT);
         self.shared.1.notify_one();
         if let Some(thread) = self.thread.take() {
             // It does not panic.
@@ -271,100 +359,119 @@ struct Sender {
 impl Sender {
     fn run(self) {
         let mut next = Instant::now() + self.interval;
+        // Set by a temporary failure. A full queue would otherwise wake the thread at once.
+        let mut waits = false;
         loop {
-            let ends = self.wait_until(next);
-            let mut is_reachable = true;
-            if ends || Instant::now() >= next {
+            let end = self.wait_until(next, waits);
+            // The number of events to send even if they are less than a batch. Without this limit,
+            // a steady producer would cause requests with few events.
+            let mut due = 0;
+            if end.is_some() || Instant::now() >= next {
+                self.send_metrics(end);
+                // After the request, so that slow metrics leave time for events.
                 next = Instant::now() + self.interval;
-                is_reachable = self.send_metrics();
+                waits = false;
+                due = self.queued();
             }
-            while is_reachable && !lock(&self.shared.0).queue.is_empty() {
-                is_reachable = self.send_logs();
+            while !waits && (end.is_some() || Instant::now() < next) && (due > 0 || self.queued() >= BATCH) {
+                match self.send_logs() {
+                    Some(number) => due = due.saturating_sub(number),
+                    None => {
+                        waits = true;
+                        next = Instant::now() + self.interval;
+                    }
+                }
             }
-            if ends {
+            if end.is_some() {
                 let mut shared = lock(&self.shared.0);
                 shared.sent.dropped += shared.queue.len() as u64;
                 shared.queue.clear();
                 return;
             }
-            if !is_reachable {
-                // A full queue would otherwise wake the thread at once.
-                next = Instant::now() + self.interval;
-                self.pause(next);
-            }
         }
     }
 
-    /// Waits for a time, a batch, or the end. Returns true at the end.
-    fn wait_until(&self, next: Instant) -> bool {
+    fn queued(&self) -> usize {
+        lock(&self.shared.0).queue.len()
+    }
+
+    /// Waits for a time, the end, or a batch unless `ignores_queue`. Returns the deadline of the
+    /// end.
+    fn wait_until(&self, next: Instant, ignores_queue: bool) -> Option<Instant> {
         let (shared, wake) = &*self.shared;
         let mut shared = lock(shared);
         loop {
             let left = next.saturating_duration_since(Instant::now());
-            if shared.ends || left.is_zero() || shared.queue.len() >= BATCH {
-                return shared.ends;
+            let has_batch = !ignores_queue && shared.queue.len() >= BATCH;
+            if shared.end.is_some() || left.is_zero() || has_batch {
+                return shared.end;
             }
             shared = wake.wait_timeout(shared, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Waits for a time or the end.
-    fn pause(&self, next: Instant) {
-        let (shared, wake) = &*self.shared;
-        let mut shared = lock(shared);
-        while !shared.ends && Instant::now() < next {
-            let left = next.saturating_duration_since(Instant::now());
-            shared = wake.wait_timeout(shared, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn failed(&self, error: &io::Error) -> bool {
+    fn failed(&self, signal: &str, error: impl fmt::Display) {
         let mut shared = lock(&self.shared.0);
         shared.sent.failed += 1;
-        shared.error = Some(format!("cannot send to {}: {error}", self.endpoint));
-        false
+        shared.error = Some(format!("cannot send {signal} to {}: {error}", self.endpoint));
     }
 
-    fn send_logs(&self) -> bool {
-        let records: Vec<_> = lock(&self.shared.0).queue.iter().take(BATCH).cloned().collect();
+    /// Sends a batch. Returns the number of events that left the queue, or `None` if the failure is
+    /// temporary.
+    fn send_logs(&self) -> Option<usize> {
+        let (records, end) = {
+            let shared = lock(&self.shared.0);
+            (shared.queue.iter().take(BATCH).cloned().collect::<Vec<_>>(), shared.end)
+        };
         let number = records.len();
         let scope_logs = vec![ScopeLogs { scope: Some(scope()), log_records: records, ..ScopeLogs::default() }];
         let resource = Some(self.resource.clone());
         let request = ExportLogsServiceRequest {
             resource_logs: vec![ResourceLogs { resource, scope_logs, ..ResourceLogs::default() }],
         };
-        let body = match self.endpoint.post("logs", &request) {
-            Ok(body) => body,
-            Err(error) => return self.failed(&error),
+        let deadline = Instant::now() + TIMEOUT;
+        let refused = match self.endpoint.post("logs", &request, end.map_or(deadline, |end| end.min(deadline))) {
+            Ok(body) => {
+                let response = ExportLogsServiceResponse::decode(&*body).unwrap_or_default();
+                let refused = response.partial_success.map_or(0, |partial| partial.rejected_log_records);
+                refused.max(0).unsigned_abs().min(number as u64)
+            }
+            Err(failure) => {
+                self.failed("logs", &failure);
+                if failure.is_temporary() {
+                    return None;
+                }
+                number as u64
+            }
         };
-        let response = ExportLogsServiceResponse::decode(&*body).unwrap_or_default();
-        let refused = response.partial_success.map_or(0, |partial| partial.rejected_log_records.max(0).unsigned_abs());
-        let refused = refused.min(number as u64);
         let mut shared = lock(&self.shared.0);
         shared.queue.drain(..number);
         shared.sent.accepted += number as u64 - refused;
         shared.sent.refused += refused;
-        true
+        Some(number)
     }
 
-    fn send_metrics(&self) -> bool {
+    /// Sends the counters. They are cumulative, so those of a failed request arrive with the next.
+    fn send_metrics(&self, end: Option<Instant>) {
         let stats = self.reader.read();
-        let dropped = lock(&self.shared.0).sent.dropped;
-        let metrics = metrics(&stats, dropped, self.started, now());
+        let sent = lock(&self.shared.0).sent;
+        let metrics = metrics(&stats, sent, self.started, now());
         let scope_metrics = vec![ScopeMetrics { scope: Some(scope()), metrics, ..ScopeMetrics::default() }];
         let resource = Some(self.resource.clone());
         let request = ExportMetricsServiceRequest {
             resource_metrics: vec![ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() }],
         };
-        match self.endpoint.post("metrics", &request) {
+        let now = Instant::now();
+        // At the end, half of the time is left for the events.
+        let deadline = end.map_or(now + TIMEOUT, |end| now + end.saturating_duration_since(now) / 2);
+        match self.endpoint.post("metrics", &request, deadline) {
             Ok(body) => {
                 let response = ExportMetricsServiceResponse::decode(&*body).unwrap_or_default();
-                match response.partial_success.filter(|partial| partial.rejected_data_points > 0) {
-                    Some(partial) => self.failed(&io::Error::other(partial.error_message)),
-                    None => true,
+                if let Some(partial) = response.partial_success.filter(|partial| partial.rejected_data_points > 0) {
+                    self.failed("metrics", partial.error_message);
                 }
             }
-            Err(error) => self.failed(&error),
+            Err(failure) => self.failed("metrics", failure),
         }
     }
 }
@@ -451,7 +558,7 @@ fn log_record(event: &Event, workload: Option<&Workload>) -> LogRecord {
     }
 }
 
-fn metrics(stats: &Stats, dropped: u64, started: u64, time: u64) -> Vec<Metric> {
+fn metrics(stats: &Stats, sent: Sent, started: u64, time: u64) -> Vec<Metric> {
     let point = |attributes, value: u64| NumberDataPoint {
         attributes,
         start_time_unix_nano: started,
@@ -487,7 +594,13 @@ fn metrics(stats: &Stats, dropped: u64, started: u64, time: u64) -> Vec<Metric> 
         sum("retrans.tcp.attempts", "Retransmission attempts by result and kind.", "{attempt}", counts(|c| c.attempts)),
         sum("retrans.tcp.segments", "Segments of retransmission attempts.", "{segment}", counts(|c| c.segs)),
         sum("retrans.dispositions", "Attempts by what became of their events.", "{attempt}", dispositions.to_vec()),
-        sum("retrans.otlp.dropped", "Events that were not sent.", "{event}", vec![point(Vec::new(), dropped)]),
+        sum("retrans.otlp.dropped", "Events that were not sent.", "{event}", vec![point(Vec::new(), sent.dropped)]),
+        sum(
+            "retrans.otlp.refused",
+            "Events that the collector refused.",
+            "{event}",
+            vec![point(Vec::new(), sent.refused)],
+        ),
     ];
     // A metric without points is not valid.
     metrics.retain(|metric| matches!(&metric.data, Some(Data::Sum(sum)) if !sum.data_points.is_empty()));
@@ -496,6 +609,8 @@ fn metrics(stats: &Stats, dropped: u64, started: u64, time: u64) -> Vec<Metric> 
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -510,14 +625,62 @@ mod tests {
     }
 
     #[test]
-    fn only_a_complete_response_with_status_200_is_accepted() {
-        let body = |text: &str| parse_response(text.as_bytes()).map_err(|error| error.to_string());
+    fn only_a_complete_response_with_status_2xx_is_accepted() {
+        let body = |text: &str| parse_response(text.as_bytes()).map_err(|failure| failure.to_string());
         assert_eq!(body("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab"), Ok(b"ab".to_vec()));
+        assert_eq!(body("HTTP/1.0 202 Accepted\r\n\r\nab"), Ok(b"ab".to_vec()));
+        assert_eq!(body("HTTP/1.1 204\r\n\r\n"), Ok(Vec::new()));
         assert_eq!(body("HTTP/1.1 503 Busy\r\n\r\n"), Err("the collector returned 503".to_owned()));
-        for text in ["", "HTTP/1.1 200 OK\r\n", "SSH-2.0-OpenSSH\r\n\r\n", "\r\n\r\n"] {
-            assert!(body(text).is_err(), "{text}");
+        for text in ["", "HTTP/1.1 200 OK\r\n", "SSH-2.0-OpenSSH\r\n\r\n", "\r\n\r\n", "HTTP/1.1 OK\r\n\r\n"] {
+            assert!(matches!(parse_response(text.as_bytes()), Err(Failure::Io(_))), "{text}");
         }
-        assert_eq!(complete_length(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"), Some(40));
-        assert_eq!(complete_length(b"HTTP/1.1 200 OK\r\nContent-Length: 2"), None);
+        assert!(is_complete(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"));
+        assert!(is_complete(b"HTTP/1.1 204 No Content\r\n\r\n"));
+        assert!(is_complete(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 99\r\n\r\n"), "the status is enough");
+        assert!(!is_complete(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na"));
+        assert!(!is_complete(b"HTTP/1.1 200 OK\r\nContent-Length: 2"));
+    }
+
+    #[test]
+    fn only_some_failures_are_temporary() {
+        let temporary: Vec<_> = (300..600).filter(|status| Failure::Status(*status).is_temporary()).collect();
+        assert_eq!(temporary, [429, 502, 503, 504]);
+        assert!(Failure::Io(io::ErrorKind::ConnectionRefused.into()).is_temporary());
+    }
+
+    #[test]
+    fn a_deadline_limits_all_addresses() {
+        let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let open = listener.local_addr().expect("an address");
+        assert!(connect(&[closed, open], Instant::now() + TIMEOUT).is_ok());
+        assert_eq!(connect(&[], Instant::now() + TIMEOUT).expect_err("none").kind(), io::ErrorKind::NotFound);
+        assert_eq!(connect(&[open], Instant::now()).expect_err("too late").kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// Each write of a part succeeds before its timeout.
+    #[test]
+    fn a_deadline_limits_all_writes_and_reads() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut buffer = [0; 64 << 10];
+            while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
+                thread::sleep(Duration::from_millis(20));
+                let _ = stream.write_all(b"H");
+            }
+        });
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        let began = Instant::now();
+        let deadline = || Instant::now() + Duration::from_millis(300);
+        let error = write_all(&mut stream, &vec![0; 64 << 20], deadline()).expect_err("too slow");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let error = read_response(&mut stream, deadline()).expect_err("incomplete");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        stream.shutdown(std::net::Shutdown::Both).expect("it is open");
+        drop(stream);
+        server.join().expect("no panic");
     }
 }

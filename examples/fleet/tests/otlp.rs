@@ -8,18 +8,22 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use prost::Message as _;
-use retrans_fleet::otlp::{Endpoint, Exporter};
+use retrans_fleet::otlp::{Endpoint, Exporter, Sent};
 use retrans_lab::{Pair, privilege};
 use retrans_sdk::host::{HostId, Workload};
 use retrans_sdk::offline::MockSource;
@@ -36,6 +40,16 @@ type Request = (String, Vec<u8>);
 
 /// Answers each request with this status, and passes it on.
 fn collect(listener: TcpListener, status: &'static str, sender: Sender<Request>) {
+    serve(listener, sender, move |_| (status, Vec::new()));
+}
+
+/// Answers each request with the status and the body that `answer` returns for its path, and
+/// passes it on.
+fn serve(
+    listener: TcpListener,
+    sender: Sender<Request>,
+    mut answer: impl FnMut(&str) -> (&'static str, Vec<u8>) + Send + 'static,
+) {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
@@ -54,21 +68,41 @@ fn collect(listener: TcpListener, status: &'static str, sender: Sender<Request>)
                     break (path, request.split_off(head + 4));
                 }
             };
+            let (status, content) = answer(&path);
             // Before the response, so that the request is there when the exporter has ended.
             if sender.send((path, body)).is_err() {
                 return;
             }
-            stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).expect("it is sent");
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", content.len());
+            stream.write_all(&[head.into_bytes(), content].concat()).expect("it is sent");
         }
     });
 }
 
 fn collector() -> (SocketAddr, Receiver<Request>) {
+    answering(|_| ("200 OK", Vec::new()))
+}
+
+/// Returns the address of a collector that answers as [`serve`] describes, and its requests.
+fn answering(answer: impl FnMut(&str) -> (&'static str, Vec<u8>) + Send + 'static) -> (SocketAddr, Receiver<Request>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let (sender, receiver) = mpsc::channel();
-    collect(listener, "200 OK", sender);
+    serve(listener, sender, answer);
     (address, receiver)
+}
+
+/// Waits until the counters meet a condition.
+fn wait_for(exporter: &Exporter, condition: impl Fn(Sent) -> bool) {
+    let began = Instant::now();
+    loop {
+        let (sent, error) = exporter.sent();
+        if condition(sent) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{sent} {error:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn start(address: SocketAddr, capacity: usize) -> (MockSource, Stream, Exporter) {
@@ -185,6 +219,7 @@ fn counters_are_cumulative_sums() {
     let (_, dispositions) = points("retrans.dispositions");
     assert_eq!(dispositions.len(), 6);
     assert_eq!(points("retrans.otlp.dropped").1, [(BTreeMap::new(), 0)]);
+    assert_eq!(points("retrans.otlp.refused").1, [(BTreeMap::new(), 0)]);
 }
 
 /// The collector is gone, and then back: what was queued arrives once, in order.
@@ -241,14 +276,125 @@ fn a_refusing_or_silent_collector_loses_nothing_silently() {
     assert_eq!((sent.accepted, sent.dropped), (0, 1));
     assert!(exporter.sent().1.expect("an error").ends_with("the collector returned 503"));
 
-    // It accepts connections, and never answers.
+    // It accepts connections, and never answers. The end limits the request that is in progress,
+    // and all further ones.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let (_source, _stream, mut exporter) = start(silent.local_addr().expect("an address"), 10);
     exporter.push(&LINE.parse().expect("a line"), None);
+    let _connection = silent.accept().expect("a request");
     let began = Instant::now();
     let sent = exporter.finish();
     assert_eq!((sent.accepted, sent.dropped), (0, 1));
-    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(13), "{:?}", began.elapsed());
+}
+
+/// Each request has an answer, so the collector is reachable.
+#[test]
+fn events_arrive_if_the_collector_refuses_metrics() {
+    let partial = ExportMetricsPartialSuccess { rejected_data_points: 1, error_message: "too old".to_owned() };
+    let partial = ExportMetricsServiceResponse { partial_success: Some(partial) }.encode_to_vec();
+    for (status, content, message) in [
+        ("404 Not Found", Vec::new(), "cannot send metrics to http://ADDRESS: the collector returned 404"),
+        ("503 Busy", Vec::new(), "cannot send metrics to http://ADDRESS: the collector returned 503"),
+        ("200 OK", partial, "cannot send metrics to http://ADDRESS: too old"),
+    ] {
+        let (address, _requests) = answering(move |path| match path {
+            "/v1/metrics" => (status, content.clone()),
+            _ => ("200 OK", Vec::new()),
+        });
+        let (_source, _stream, mut exporter) = start(address, 10);
+        exporter.push(&LINE.parse().expect("a line"), None);
+        wait_for(&exporter, |sent| sent.accepted == 1);
+        exporter.push(&LINE.parse().expect("a line"), None);
+        let sent = exporter.finish();
+        assert_eq!((sent.accepted, sent.refused, sent.dropped), (2, 0, 0), "{status}");
+        assert_eq!(exporter.sent().1, Some(message.replace("ADDRESS", &address.to_string())));
+    }
+}
+
+/// Returns an exporter that has sent an event. Its collector answers the first logs with this
+/// status, and all other requests with 202.
+fn first_answer(status: &'static str) -> (MockSource, Stream, Exporter, Receiver<Request>) {
+    let mut answers = 0;
+    let (address, requests) = answering(move |path| {
+        answers += usize::from(path == "/v1/logs");
+        (if path == "/v1/logs" && answers == 1 { status } else { "202 Accepted" }, Vec::new())
+    });
+    let (source, stream, exporter) = start(address, 10);
+    exporter.push(&LINE.parse().expect("a line"), None);
+    wait_for(&exporter, |sent| sent.failed == 1);
+    (source, stream, exporter, requests)
+}
+
+#[test]
+fn a_temporary_status_repeats_a_batch() {
+    for status in ["429 Too Many Requests", "502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"] {
+        let (_source, _stream, mut exporter, requests) = first_answer(status);
+        wait_for(&exporter, |sent| sent.accepted == 1);
+        let sent = exporter.finish();
+        assert_eq!((sent.accepted, sent.refused, sent.dropped, sent.failed), (1, 0, 0, 1), "{status}");
+        let logs = requests.try_iter().filter(|(path, _)| path == "/v1/logs").map(|(_, body)| bodies(&body));
+        let line = LINE.parse::<Event>().expect("a line").to_string();
+        assert_eq!(logs.collect::<Vec<_>>(), [[&*line], [&*line]], "{status}");
+    }
+}
+
+#[test]
+fn another_status_refuses_a_batch_and_blocks_no_other() {
+    for status in ["301 Moved Permanently", "400 Bad Request", "413 Content Too Large", "500 Internal Server Error"] {
+        let (_source, _stream, mut exporter, requests) = first_answer(status);
+        wait_for(&exporter, |sent| sent.refused == 1);
+        let event: Event = LINE.parse().expect("a line");
+        let other: Event = LINE.replace("4000", "4001").parse().expect("a line");
+        exporter.push(&other, None);
+        let sent = exporter.finish();
+        assert_eq!((sent.accepted, sent.refused, sent.dropped, sent.failed), (1, 1, 0, 1), "{status}");
+        let requests: Vec<_> = requests.try_iter().collect();
+        let logs = requests.iter().filter(|(path, _)| path == "/v1/logs").map(|(_, body)| bodies(body));
+        assert_eq!(logs.collect::<Vec<_>>(), [[event.to_string()], [other.to_string()]], "{status}");
+        // The metrics of the end were sent before the events.
+        let (_, body) = requests.iter().rfind(|(path, _)| path == "/v1/metrics").expect("metrics");
+        let request = ExportMetricsServiceRequest::decode(&**body).expect("metrics");
+        let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+        let metric = metrics.iter().find(|metric| metric.name == "retrans.otlp.refused").expect("the metric");
+        let Some(Data::Sum(sum)) = &metric.data else { panic!("{metric:?}") };
+        assert_eq!(sum.data_points[0].value, Some(Number::AsInt(1)));
+    }
+}
+
+/// Pushes events until the metrics were sent five times. Returns the number of requests with
+/// metrics, and the number of events in each request with logs.
+fn produce(burst: usize, capacity: usize) -> (usize, Vec<usize>) {
+    let metrics = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&metrics);
+    let (address, requests) = answering(move |path| {
+        counter.fetch_add(usize::from(path == "/v1/metrics"), Ordering::Relaxed);
+        // A round trip is longer than the time between two bursts.
+        thread::sleep(Duration::from_millis(20));
+        ("200 OK", Vec::new())
+    });
+    let (_source, _stream, mut exporter) = start(address, capacity);
+    let event = LINE.parse().expect("a line");
+    let began = Instant::now();
+    while metrics.load(Ordering::Relaxed) < 5 {
+        assert!(began.elapsed() < PATIENCE, "the metrics are not sent any more");
+        (0..burst).for_each(|_| exporter.push(&event, None));
+        thread::sleep(Duration::from_millis(2));
+    }
+    exporter.finish();
+    let requests: Vec<_> = requests.try_iter().collect();
+    let logs = requests.iter().filter(|(path, _)| path == "/v1/logs").map(|(_, body)| bodies(body).len());
+    (metrics.load(Ordering::Relaxed), logs.collect())
+}
+
+/// An event arrives in each round trip, so the queue is never empty.
+#[test]
+fn a_steady_producer_delays_no_metrics_and_causes_no_small_requests() {
+    let (metrics, logs) = produce(1, 100_000);
+    let batches = logs.iter().sum::<usize>() / 512;
+    assert!(logs.len() <= metrics + batches, "{metrics} {logs:?}");
+    // More than a batch arrives in each round trip.
+    produce(600, 2000);
 }
 
 /// A real collector prints what it received. `ROTEL` is the program.

@@ -239,6 +239,57 @@ fn rows_that_cannot_be_written_are_counted() {
 }
 
 #[test]
+fn the_rows_of_a_day_do_not_depend_on_the_file_of_the_day_before() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = open(directory.path(), "a");
+    store.push(&event("success", MIDNIGHT - 1), None).expect("in memory");
+    store.tick().expect("begun");
+    // The file cannot be renamed.
+    fs::remove_dir_all(directory.path().join("events/date=2026-02-28")).expect("it is there");
+    store.push(&event("success", MIDNIGHT), None).expect("in memory");
+    store.push(&event("success", MIDNIGHT + DAY), None).expect("in memory");
+    let error = store.finish().expect_err("no directory").to_string();
+    assert!(error.contains("/date=2026-02-28/"), "{error}");
+    assert_eq!((store.written(), store.lost()), (2, 1));
+    assert_eq!(rows_of_complete(directory.path()), 2);
+}
+
+#[test]
+fn two_agents_of_a_host_do_not_share_a_directory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = open(directory.path(), "a");
+    store.push(&event("success", MIDNIGHT), None).expect("in memory");
+    store.tick().expect("begun");
+    let error = Store::open(directory.path(), host("a"), origin(), Rotation::default()).expect_err("locked");
+    assert!(error.to_string().ends_with("/.host=a.lock: another agent writes the files of the host a"), "{error}");
+    drop(open(directory.path(), "b"));
+    store.finish().expect("its temporary file still exists");
+    assert_eq!((store.written(), rows_of_complete(directory.path())), (1, 1));
+    drop(store);
+    assert_eq!(open(directory.path(), "a").torn(), 0);
+}
+
+#[test]
+fn a_name_is_used_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let boot = HostId::read().boot_id.expect("a boot");
+    let mut store = open(directory.path(), "a");
+    for number in 0..3 {
+        store.push(&event("success", MIDNIGHT), None).expect("in memory");
+        store.finish().expect("complete");
+        let files = files(directory.path(), "events");
+        assert!(files.len() == 1 && files[0].ends_with(format!("{boot}-{number:06}.parquet")), "{files:?}");
+        // As a program does that moves complete files to another place.
+        fs::remove_file(&files[0]).expect("it is there");
+    }
+    fs::write(directory.path().join(format!("events/date=2026-03-01/host=a/{boot}-000003.parquet")), "")
+        .expect("a file of an earlier agent");
+    store.push(&event("success", MIDNIGHT), None).expect("in memory");
+    store.finish().expect("complete");
+    assert!(files(directory.path(), "events")[1].ends_with(format!("{boot}-000004.parquet")));
+}
+
+#[test]
 fn counts_survive_the_loss_of_events() {
     let directory = tempfile::tempdir().expect("a directory");
     let (source, mut stream) =
@@ -257,9 +308,18 @@ fn counts_survive_the_loss_of_events() {
     recorder.record().expect("written again");
     let files = files(directory.path(), "counts");
     assert_eq!(files.len(), 1, "one file, which was replaced: {files:?}");
-    let batches = read(&files[0]);
+    let expected = [("delivered", 3), ("denied", 1), ("filtered", 1), ("seen", 4), ("success", 3)];
+    assert_eq!(counted(directory.path()), expected.map(|(name, sum)| (name.to_owned(), sum)));
+    // A minute without attempts has a row, which shows that the agent ran.
+    let before = rows(directory.path(), "counts");
+    recorder.record().expect("written");
+    assert_eq!(rows(directory.path(), "counts"), before + 1);
+}
+
+/// Returns the sums of the table `counts` by result, or by disposition.
+fn counted(directory: &Path) -> Vec<(String, u64)> {
     let mut sums = BTreeMap::new();
-    for batch in &batches {
+    for batch in files(directory, "counts").iter().flat_map(|path| read(path)) {
         let (results, dispositions) = (batch["result"].as_string::<i32>(), batch["disposition"].as_string::<i32>());
         let attempts = batch["attempts"].as_primitive::<UInt64Type>();
         for row in 0..batch.num_rows() {
@@ -267,11 +327,66 @@ fn counts_survive_the_loss_of_events() {
             *sums.entry(name.to_owned()).or_insert(0) += attempts.value(row);
         }
     }
-    let expected = [("delivered", 3), ("denied", 1), ("filtered", 1), ("seen", 4), ("success", 3)];
-    assert_eq!(sums.into_iter().collect::<Vec<_>>(), expected.map(|(name, sum)| (name.to_owned(), sum)));
-    // A minute without attempts has a row, which shows that the agent ran.
+    sums.into_iter().collect()
+}
+
+#[test]
+fn the_attempts_before_the_recorder_are_counted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (source, mut stream) = Stream::builder().mock().expect("a mock");
+    source.push_result(RetransResult::Denied);
+    assert_eq!(stream.try_iter().take(1).count(), 1);
+    let parts = (host("a"), origin(), Rotation::default());
+    let netns = Netns::current().expect("/proc");
+    let mut recorder = CountsRecorder::new(directory.path(), parts, stream.stats_reader(), netns, None);
     recorder.record().expect("written");
-    assert_eq!(rows(directory.path(), "counts"), batches.iter().map(|batch| batch.num_rows()).sum::<usize>() + 1);
+    let expected = ["delivered", "denied", "seen"].map(|name| (name.to_owned(), 1));
+    assert_eq!(counted(directory.path()), expected);
+}
+
+#[test]
+fn counts_that_cannot_be_written_are_written_later() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (source, mut stream) = Stream::builder().mock().expect("a mock");
+    let rotation = Rotation { age: Duration::from_millis(200), ..Rotation::default() };
+    let netns = Netns::current().expect("/proc");
+    let parts = (host("a"), origin(), rotation);
+    let mut recorder = CountsRecorder::new(directory.path(), parts, stream.stats_reader(), netns, None);
+    let mut attempt = || {
+        source.push_result(RetransResult::Denied);
+        assert_eq!(stream.try_iter().take(1).count(), 1);
+    };
+    let denied = || counted(directory.path()).into_iter().find(|(name, _)| name == "denied").map(|(_, sum)| sum);
+
+    // The directory cannot be created.
+    let table = directory.path().join("counts");
+    fs::write(&table, "not a directory").expect("a file");
+    attempt();
+    recorder.record().expect_err("no directory");
+    fs::remove_file(&table).expect("it is there");
+    recorder.record().expect("written");
+    assert_eq!(denied(), Some(1), "the interval is in the next one");
+
+    // The file cannot be written, also when its time is over.
+    let place = files(directory.path(), "counts")[0].parent().expect("a directory").to_owned();
+    let moved = directory.path().join("moved");
+    fs::rename(&place, &moved).expect("renamed");
+    fs::write(&place, "not a directory").expect("a file");
+    attempt();
+    recorder.record().expect_err("no directory");
+    std::thread::sleep(rotation.age);
+    attempt();
+    recorder.record().expect_err("no directory");
+    fs::remove_file(&place).expect("it is there");
+    fs::rename(&moved, &place).expect("renamed");
+    recorder.record().expect("written");
+    assert_eq!((files(directory.path(), "counts").len(), denied()), (2, Some(3)));
+
+    // The directory was removed while its file was current.
+    fs::remove_dir_all(&table).expect("it is there");
+    attempt();
+    recorder.record().expect("written");
+    assert!(denied() >= Some(1), "{:?}", denied());
 }
 
 /// Prints the rate of writing. The limit is that of a slow machine that others use as well.
@@ -293,7 +408,59 @@ fn writing_is_fast() {
     assert!(rate > 20_000.0, "{rate}");
 }
 
-/// Runs DuckDB on files of two hosts. `PYTHON` is a Python with the package duckdb.
+/// Returns the rows of tables and views. `PYTHON` is a Python with the package duckdb.
+fn duckdb(directory: &Path, names: &[&str]) -> String {
+    let script = "
+import duckdb, sys
+connection = duckdb.connect()
+connection.execute('SET TimeZone = \\'UTC\\'')
+connection.execute('SET VARIABLE retrans = ?'.replace('?', repr(sys.argv[1])))
+for path in ('tables.sql', 'views.sql'):
+    connection.execute(open(path).read())
+for name in sys.argv[2:]:
+    cursor = connection.execute('SELECT * FROM ' + name + ' ORDER BY ALL')
+    print(name, [column[0] for column in cursor.description])
+    for row in cursor.fetchall():
+        print('  ', *row)
+";
+    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    let mut command = Command::new(python);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["-c", script]).arg(directory).args(names);
+    let output = command.output().expect("PYTHON, which make fleet-test sets");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+#[ignore = "requires DuckDB, run by make fleet-test"]
+fn duckdb_reads_a_number_as_the_name_of_a_host() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = open(directory.path(), "42");
+    store.push(&event("success", MIDNIGHT), None).expect("in memory");
+    store.finish().expect("complete");
+    let (source, mut stream) = Stream::builder().mock().expect("a mock");
+    let netns = Netns::current().expect("/proc");
+    let parts = (host("42"), origin(), Rotation::default());
+    let mut recorder = CountsRecorder::new(directory.path(), parts, stream.stats_reader(), netns, None);
+    source.push_result(RetransResult::Success);
+    source.finish();
+    assert_eq!(stream.iter().count(), 1);
+    recorder.record().expect("written");
+    let text = duckdb(
+        directory.path(),
+        &[
+            "(SELECT DISTINCT host, typeof(host), date, typeof(date) FROM events)",
+            "(SELECT DISTINCT host, typeof(host), typeof(date) FROM counts)",
+            "completeness",
+        ],
+    );
+    println!("{text}");
+    assert!(text.contains("\n   42 VARCHAR 2026-03-01 DATE\n"), "{text}");
+    assert!(text.contains("\n   42 VARCHAR DATE\n"), "{text}");
+    assert!(text.lines().last().is_some_and(|line| line.starts_with("   42 ")), "{text}");
+}
+
+/// Runs DuckDB on files of two hosts.
 #[test]
 #[ignore = "requires DuckDB, run by make fleet-test"]
 fn duckdb_answers_the_ten_questions() {
@@ -324,25 +491,7 @@ fn duckdb_answers_the_ten_questions() {
     let names: Vec<_> =
         views.lines().filter_map(|line| line.strip_prefix("CREATE VIEW ")?.strip_suffix(" AS")).collect();
     assert_eq!(names.len(), 10, "{names:?}");
-    let script = "
-import duckdb, sys
-connection = duckdb.connect()
-connection.execute('SET TimeZone = \\'UTC\\'')
-connection.execute('SET VARIABLE retrans = ?'.replace('?', repr(sys.argv[1])))
-for path in ('tables.sql', 'views.sql'):
-    connection.execute(open(path).read())
-for name in sys.argv[2:]:
-    cursor = connection.execute('SELECT * FROM ' + name + ' ORDER BY ALL')
-    print(name, [column[0] for column in cursor.description])
-    for row in cursor.fetchall():
-        print('  ', *row)
-";
-    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    let mut command = Command::new(python);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["-c", script]).arg(directory.path()).args(&names);
-    let output = command.output().expect("PYTHON, which make fleet-test sets");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = duckdb(directory.path(), &names);
     println!("{text}");
     for row in [
         "   2026-03-01 00:00:00+00:00 192.0.2.0/24 denied 1 1\n",

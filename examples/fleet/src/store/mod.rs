@@ -13,7 +13,8 @@
 //!
 //! A file is written as `….parquet.tmp`, synchronized and renamed, so that every file with the
 //! final name is complete. An agent that is killed leaves one temporary file, whose rows are lost.
-//! The next start removes it and counts it.
+//! The next start removes it and counts it. It must not remove the file of an agent that runs, so
+//! an agent locks `DIRECTORY/.host=NAME.lock` while it runs, and a second one does not start.
 //!
 //! The table `counts` contains the increase of the counters in each minute. Its totals include the
 //! attempts whose events were limited, lost or dropped, and it contains RetransSegs of the
@@ -26,6 +27,7 @@ mod stats;
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,6 +42,8 @@ use parquet::schema::types::ColumnPath;
 use retrans_sdk::event::{PercentEncoded, Timestamp};
 use retrans_sdk::host::{HostId, Workload};
 use retrans_sdk::{Event, ResultClass, RetransKind};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 pub use self::stats::CountsRecorder;
 
@@ -149,6 +153,9 @@ pub struct Store {
     rotation: Rotation,
     rows: Vec<Row>,
     current: Option<Current>,
+    paths: FreePaths,
+    /// Locked until it is closed.
+    _lock: File,
     torn: u64,
     written: u64,
     lost: u64,
@@ -175,7 +182,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Returns an error if the directory cannot be created, read or written.
+    /// Returns an error if the directory cannot be created, read, written or locked, and if another
+    /// store of this host is open in the directory.
     pub fn open(
         directory: impl Into<PathBuf>,
         host: HostId,
@@ -183,6 +191,9 @@ impl Store {
         rotation: Rotation,
     ) -> Result<Self, StoreError> {
         let directory = directory.into();
+        fs::create_dir_all(&directory).map_err(StoreError::at(&directory))?;
+        // Before any temporary file is removed: it may belong to an agent that runs.
+        let lock = lock(&directory, &host)?;
         let mut torn = 0;
         for table in [EVENTS, COUNTS] {
             let path = directory.join(table);
@@ -199,6 +210,8 @@ impl Store {
             rotation,
             rows: Vec::with_capacity(BATCH),
             current: None,
+            paths: FreePaths::default(),
+            _lock: lock,
             torn,
             written: 0,
             lost: 0,
@@ -261,24 +274,27 @@ impl Store {
     }
 
     fn rotate(&mut self) -> Result<(), StoreError> {
-        self.write_rows()?;
-        self.complete()
+        // After an error, the rows may be in the next file.
+        let written = self.write_rows();
+        let completed = self.complete();
+        written.and(completed)
     }
 
-    /// Writes the events in memory, sorted by time. Begins another file on another day.
+    /// Writes the events in memory, sorted by time. Begins another file on another day. Continues
+    /// after an error, and returns the first one.
     fn write_rows(&mut self) -> Result<(), StoreError> {
         let mut rows = std::mem::take(&mut self.rows);
         rows.sort_by_key(|row| row.event.ts);
         let mut left = &rows[..];
         let mut result = Ok(());
-        while let (Ok(()), Some(first)) = (&result, left.first()) {
+        while let Some(first) = left.first() {
             let day = date_of(first.event.ts);
             let same = left.iter().take_while(|row| date_of(row.event.ts) == day).count();
             let (now, later) = left.split_at(same);
             left = later;
-            result = self.write_day(&day, now);
+            let written = self.write_day(&day, now);
+            result = result.and(written);
         }
-        self.lost += left.len() as u64;
         // Keeps the allocation.
         rows.clear();
         self.rows = rows;
@@ -288,19 +304,21 @@ impl Store {
     fn write_day(&mut self, day: &str, rows: &[Row]) -> Result<(), StoreError> {
         // An event that was reported after the first one of the next day stays with that day's
         // file, so that midnight ends one file only.
-        if self.current.as_ref().is_some_and(|current| current.date.as_str() < day) {
-            self.complete()?;
-        }
-        let result = self.append(day, rows);
-        if let Err(error) = result {
+        let ended = match &self.current {
+            Some(current) if current.date.as_str() < day => self.complete(),
+            _ => Ok(()),
+        };
+        // The rows of another day are written even if the file of the day before is lost.
+        let appended = self.append(day, rows);
+        if appended.is_err() {
             self.lost += rows.len() as u64;
             self.discard();
-            return Err(error);
         }
-        match &self.current {
+        let completed = match &self.current {
             Some(current) if current.writer.bytes_written() as u64 >= self.rotation.bytes => self.complete(),
             _ => Ok(()),
-        }
+        };
+        ended.and(appended).and(completed)
     }
 
     fn append(&mut self, day: &str, rows: &[Row]) -> Result<(), StoreError> {
@@ -308,7 +326,7 @@ impl Store {
         let current = match &mut self.current {
             Some(current) => current,
             none => {
-                let path = self::free_path(&table_directory(&self.directory, EVENTS, day, &self.host)?, boot);
+                let path = self.paths.next(table_directory(&self.directory, EVENTS, day, &self.host)?, boot);
                 let schema = Arc::new(columns::schema(&columns::events(&[], None)));
                 let file = File::create_new(temporary(&path)).map_err(StoreError::at(&path))?;
                 let writer = ArrowWriter::try_new(file, schema, Some(properties(&self.host, &self.origin)))
@@ -320,10 +338,11 @@ impl Store {
             .map_err(ParquetError::from)
             .map_err(StoreError::parquet(&current.path))?;
         current.writer.write(&batch).map_err(StoreError::parquet(&current.path))?;
-        current.rows += rows.len() as u64;
         if current.writer.in_progress_size() >= ROW_GROUP_BYTES {
             current.writer.flush().map_err(StoreError::parquet(&current.path))?;
         }
+        // Not before an error, after which the caller counts these rows.
+        current.rows += rows.len() as u64;
         Ok(())
     }
 
@@ -422,16 +441,46 @@ fn table_directory(directory: &Path, table: &str, day: &str, host: &HostId) -> R
     Ok(path)
 }
 
-/// Returns a path that no file has: `BOOT-NUMBER.parquet`.
-fn free_path(directory: &Path, boot_id: Option<&str>) -> PathBuf {
-    let boot = boot_id.unwrap_or("unknown");
-    let mut number = 0u64;
-    loop {
-        let path = directory.join(format!("{boot}-{number:06}.parquet"));
-        if !path.exists() && !temporary(&path).exists() {
-            return path;
+/// Returns paths that no file has: `BOOT-NUMBER.parquet`.
+#[derive(Debug, Default)]
+struct FreePaths {
+    /// The directory of the last path.
+    directory: PathBuf,
+    /// The first number of this directory that was not tried. A search from 0 for each file would
+    /// require more time with each file of a day.
+    number: u64,
+}
+
+impl FreePaths {
+    fn next(&mut self, directory: PathBuf, boot_id: Option<&str>) -> PathBuf {
+        if self.directory != directory {
+            *self = Self { directory, number: 0 };
         }
-        number += 1;
+        let boot = boot_id.unwrap_or("unknown");
+        loop {
+            let path = self.directory.join(format!("{boot}-{:06}.parquet", self.number));
+            self.number += 1;
+            if !path.exists() && !temporary(&path).exists() {
+                return path;
+            }
+        }
+    }
+}
+
+/// Locks the files of a host until the returned file is closed.
+fn lock(directory: &Path, host: &HostId) -> Result<File, StoreError> {
+    let path = directory.join(format!(".{}.lock", host_directory(host)));
+    // It is never removed: a removed file and a new one with its name could both be locked.
+    // Only its owner can open it, because a lock does not require write permission.
+    let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(StoreError::at(&path))?;
+    // `File::try_lock` requires Rust 1.89.
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => {
+            let cause = format!("another agent writes the files of the host {}", host.name);
+            Err(StoreError { path, cause: cause.into() })
+        }
+        Err(error) => Err(StoreError::at(&path)(error.into())),
     }
 }
 
