@@ -39,10 +39,12 @@ for licence in LICENSE-APACHE LICENSE-BSD-2-Clause LICENSE-GPL-2.0; do
 done
 mkdir -p "$tree"/usr/share/{man/man1,bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
 "$retrans" man | gzip -9n >"$tree/usr/share/man/man1/retrans.1.gz"
-for name in $(sed -n 's/^const SUBCOMMANDS.*//;s/^    \["\(.*\)"\];$/\1/p' examples/retrans/tests/book/programs.rs | sed 's/", "/ /g'); do
+for name in $("$retrans" --help | sed -n '/^Commands:$/,/^$/s/^  \([a-z]\{1,\}\)  .*/\1/p'); do
 	"$retrans" man "$name" 2>/dev/null | gzip -9n >"$tree/usr/share/man/man1/retrans-$name.1.gz" ||
 		rm -f "$tree/usr/share/man/man1/retrans-$name.1.gz"
 done
+[ -s "$tree/usr/share/man/man1/retrans-watch.1.gz" ] ||
+	{ echo "deb: no manual page of a subcommand" >&2; exit 1; }
 "$retrans" completions bash >"$tree/usr/share/bash-completion/completions/retrans"
 "$retrans" completions zsh >"$tree/usr/share/zsh/vendor-completions/_retrans"
 "$retrans" completions fish >"$tree/usr/share/fish/vendor_completions.d/retrans.fish"
